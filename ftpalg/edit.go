@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ftpalg
+
+// Adjustment is what the kernel has to do to the sequence numbers of one
+// direction: to those after Pos it adds After, to the others Before. Values
+// are absolute, Pos counts as the sender does. The same three numbers are
+// kept per direction by the kernel (struct nf_ct_seqadj in
+// include/net/netfilter/nf_conntrack_seqadj.h), which knows one position
+// only.
+type Adjustment struct {
+	Pos           uint32
+	Before, After int32
+}
+
+// apply returns the sequence number that the receiver sees.
+func (a Adjustment) apply(seq uint32) uint32 {
+	if int32(seq-a.Pos) > 0 {
+		return seq + uint32(a.After)
+	}
+	return seq + uint32(a.Before)
+}
+
+// edit is a replaced part of the stream. Its bytes before the changed ones
+// are those of the line, so that a segment which starts inside the changed
+// part can still be answered; see offset.
+type edit struct {
+	start, end uint32 // sequence numbers of the sender
+	text       []byte // what stands there instead
+	adj        Adjustment
+}
+
+func (e *edit) delta() int32 { return int32(len(e.text)) - int32(e.end-e.start) }
+
+// newAdjustment returns the adjustment for the edit when all edits before it
+// add up to before. The position is chosen such that the acknowledgement of
+// the edit's last byte lies after it, as the receiver counts and as the
+// sender does (nf_ct_seq_adjust in net/netfilter/nf_conntrack_seqadj.c).
+func (e *edit) newAdjustment(before int32) Adjustment {
+	return Adjustment{
+		Pos:    e.start + min(e.end-e.start, uint32(len(e.text))) - 1,
+		Before: before,
+		After:  before + e.delta(),
+	}
+}
+
+// offset returns how many bytes of the edit's text lie before a segment that
+// starts at seq, inside the edit or at its end. It follows what the kernel
+// makes of that sequence number, so that the segments always join.
+func (e *edit) offset(seq uint32) int {
+	n := int32(e.adj.apply(seq) - e.start - uint32(e.adj.Before))
+	return int(max(0, min(n, int32(len(e.text)))))
+}
+
+// maxEdits is how many edits of a direction are kept for retransmissions.
+// One is in flight as a rule, as the next command waits for a reply.
+const maxEdits = 16
+
+// addEdit records an edit. first tells that it is the first in this segment;
+// later ones are joined to it, as the kernel knows one position per segment.
+func (s *stream) addEdit(e edit, first bool, between []byte) {
+	if !first {
+		last := &s.edits[len(s.edits)-1]
+		last.text = append(append(last.text, between...), e.text...)
+		last.end = e.end
+		last.adj = last.newAdjustment(last.adj.Before)
+		s.setAdjustment(last.adj)
+		return
+	}
+	e.adj = s.adj
+	if e.delta() != 0 {
+		e.adj = e.newAdjustment(s.adj.After)
+	} else {
+		e.adj = Adjustment{Pos: e.end - 1, Before: s.adj.After, After: s.adj.After}
+	}
+	if len(s.edits) == maxEdits {
+		s.floor, s.floorSet = s.edits[0].end, true
+		copy(s.edits, s.edits[1:])
+		s.edits = s.edits[:maxEdits-1]
+	}
+	s.edits = append(s.edits, e)
+	s.setAdjustment(e.adj)
+}
+
+func (s *stream) setAdjustment(a Adjustment) {
+	if a.After != s.adj.After {
+		s.adj, s.adjNew = a, true
+	}
+}
+
+// position returns what the sequence number of a segment at seq must become.
+func (s *stream) position(seq uint32) uint32 {
+	for i := len(s.edits) - 1; i >= 0; i-- {
+		if e := &s.edits[i]; int32(seq-e.start) >= 0 {
+			return e.adj.apply(seq)
+		}
+	}
+	if len(s.edits) > 0 {
+		return seq + uint32(s.edits[0].adj.Before)
+	}
+	return s.adj.apply(seq)
+}
+
+// touches reports whether an edit lies in the n bytes from seq.
+func (s *stream) touches(seq uint32, n int) bool {
+	for i := range s.edits {
+		if e := &s.edits[i]; int32(e.end-seq) > 0 && int32(seq+uint32(n)-e.start) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// rewrite appends what is to be sent in place of p, which the sender sent at
+// seq.
+func (s *stream) rewrite(dst []byte, seq uint32, p []byte) []byte {
+	cur, end := seq, seq+uint32(len(p))
+	for i := range s.edits {
+		e := &s.edits[i]
+		if int32(e.end-cur) <= 0 || int32(end-e.start) <= 0 {
+			continue
+		}
+		from, to := 0, len(e.text)
+		if int32(e.start-cur) > 0 {
+			dst = append(dst, p[cur-seq:e.start-seq]...)
+		} else if cur != e.start {
+			from = e.offset(cur)
+		}
+		if int32(e.end-end) > 0 {
+			to = max(from, e.offset(end))
+		}
+		dst = append(dst, e.text[from:to]...)
+		if cur = e.end; int32(cur-end) > 0 {
+			return dst
+		}
+	}
+	return append(dst, p[cur-seq:]...)
+}

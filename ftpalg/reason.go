@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ftpalg
+
+// Reason says why a segment or an offer was treated as it was. Each has a
+// name for logs and metrics.
+type Reason uint8
+
+const (
+	// ReasonPlain: nothing in the segment concerns a data connection.
+	ReasonPlain Reason = iota
+	// ReasonRetransmission: the segment was seen before and is forwarded as
+	// it was then.
+	ReasonRetransmission
+	// ReasonOpaque: the connection is encrypted (RFC 4217) and not read.
+	ReasonOpaque
+	// ReasonPartial: a line that may have to be edited is not complete; the
+	// segment is held.
+	ReasonPartial
+	// ReasonHeldTwice: a copy of a segment that is being held.
+	ReasonHeldTwice
+	// ReasonGap: bytes before the segment were not seen; the sender will
+	// repeat both.
+	ReasonGap
+	// ReasonResync: bytes were missed for good; reading goes on at the next
+	// line.
+	ReasonResync
+	// ReasonTooOld: a retransmission from before the edits that are kept.
+	ReasonTooOld
+	// ReasonOffered: an offer whose address is its sender's own.
+	ReasonOffered
+	// ReasonTranslated: an offer that already names the address that the
+	// other side sees.
+	ReasonTranslated
+	// ReasonRepaired: an offer whose address was replaced by that of the
+	// control connection's peer.
+	ReasonRepaired
+	// ReasonForeignText: a passive offer that names another address; opened
+	// to the control connection's server, text unchanged.
+	ReasonForeignText
+	// ReasonThirdParty: an offer for a third host that the policy believes.
+	ReasonThirdParty
+	// ReasonForeignAddress: an active offer for a third host (bounce, FXP).
+	ReasonForeignAddress
+	// ReasonPortZero: an offer of port 0.
+	ReasonPortZero
+	// ReasonPortLow: an offer of a port under the policy's minimum.
+	ReasonPortLow
+	// ReasonSyntax: an offer that could not be read.
+	ReasonSyntax
+	// ReasonOctet: an offer with a number over 255.
+	ReasonOctet
+	// ReasonFamily: an offer for another address family than the control
+	// connection's.
+	ReasonFamily
+	// ReasonUnasked: a 227 or 229 that answers no PASV or EPSV.
+	ReasonUnasked
+	// ReasonEPSVAll: an offer by another verb after EPSV ALL (RFC 2428
+	// section 4).
+	ReasonEPSVAll
+	// ReasonRejected: the server answered PORT or EPRT with an error.
+	ReasonRejected
+	// ReasonSplit: the offer's text had to change but a part of it was
+	// forwarded before.
+	ReasonSplit
+	// ReasonNoAdjust: the offer's text had to change its length and the
+	// connection's sequence numbers cannot be adjusted.
+	ReasonNoAdjust
+	// ReasonNoCarrier: the kernel has no way to open this offer: the
+	// connection carries no helper and claims are not in use.
+	ReasonNoCarrier
+	// ReasonPortsExhausted: no free port was found to announce.
+	ReasonPortsExhausted
+	// ReasonKernel: the kernel refused the pinhole.
+	ReasonKernel
+	// ReasonHelper: an in-kernel helper that speaks FTP has the connection;
+	// it is left to it.
+	ReasonHelper
+	// ReasonNotTracked: the connection tracker does not know the connection.
+	ReasonNotTracked
+	// ReasonNotFTP: a packet that is not part of an FTP dialogue.
+	ReasonNotFTP
+	// ReasonLineTooLong: a line over the limit; its rest was not read.
+	ReasonLineTooLong
+	// NumReasons is the number of reasons, for tables of counters.
+	NumReasons
+)
+
+var reasonNames = [NumReasons]string{
+	ReasonPlain:          "plain",
+	ReasonRetransmission: "retransmission",
+	ReasonOpaque:         "opaque",
+	ReasonPartial:        "partial-line",
+	ReasonHeldTwice:      "held-twice",
+	ReasonGap:            "gap",
+	ReasonResync:         "resync",
+	ReasonTooOld:         "too-old",
+	ReasonOffered:        "offered",
+	ReasonTranslated:     "already-translated",
+	ReasonRepaired:       "repaired",
+	ReasonForeignText:    "foreign-text",
+	ReasonThirdParty:     "third-party",
+	ReasonForeignAddress: "foreign-address",
+	ReasonPortZero:       "port-zero",
+	ReasonPortLow:        "port-below-minimum",
+	ReasonSyntax:         "syntax",
+	ReasonOctet:          "number-over-255",
+	ReasonFamily:         "address-family",
+	ReasonUnasked:        "unasked-reply",
+	ReasonEPSVAll:        "epsv-all",
+	ReasonRejected:       "rejected-by-server",
+	ReasonSplit:          "split-line",
+	ReasonNoAdjust:       "cannot-adjust",
+	ReasonNoCarrier:      "no-carrier",
+	ReasonPortsExhausted: "ports-exhausted",
+	ReasonKernel:         "kernel-refused",
+	ReasonHelper:         "kernel-helper",
+	ReasonNotTracked:     "not-tracked",
+	ReasonNotFTP:         "not-ftp",
+	ReasonLineTooLong:    "line-too-long",
+}
+
+// String returns the name of the reason as it stands in logs and metrics.
+func (r Reason) String() string {
+	if r < NumReasons {
+		return reasonNames[r]
+	}
+	return "unknown"
+}

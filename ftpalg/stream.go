@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ftpalg
+
+import "bytes"
+
+const (
+	// MaxLine is the longest line that is read, in bytes. Of a longer one the
+	// rest is forwarded unread.
+	MaxLine = 4096
+	// maxAbandons is how often the same half line is dropped in the hope that
+	// its sender repeats it in one piece.
+	maxAbandons = 3
+	// maxGaps is how often a segment that follows unseen bytes is dropped
+	// before they are believed to be lost to us. A tail loss probe (RFC 8985
+	// section 7) repeats a later segment once before the missing one.
+	maxGaps = 3
+)
+
+// stream is one direction of a control connection. Sequence numbers are the
+// sender's.
+type stream struct {
+	known   bool   // next is set
+	aligned bool   // a line starts at lineStart
+	skip    bool   // the line in progress is too long and not read
+	next    uint32 // first byte not seen yet
+	sent    uint32 // first byte not forwarded yet; differs from next while segments are held
+	line    []byte // what has been seen of the line in progress
+
+	held      bool // segments with the line in progress wait at the caller's
+	abandoned int  // how often the line at giveUp was dropped half
+	giveUp    uint32
+
+	gapAt uint32
+	gaps  int
+
+	edits    []edit
+	adj      Adjustment // as it is or has to be set in the kernel
+	adjNew   bool       // it is not set yet
+	floor    uint32     // no edits are known before this
+	floorSet bool
+}
+
+// lineStart returns the sequence number at which the line in progress began.
+func (s *stream) lineStart() uint32 { return s.next - uint32(len(s.line)) }
+
+// begin takes the first segment that is seen as the start of a line if it
+// looks like one.
+func (s *stream) begin(d Direction, seq uint32, p []byte) {
+	s.known, s.next, s.sent = true, seq, seq
+	if d == Reply {
+		s.aligned = parseReply(p[:min(4, len(p))]).code != 0
+	} else {
+		i := skipTelnet(p)
+		s.aligned = i < len(p) && isLetter(p[i])
+	}
+}
+
+// cut takes the next line off fresh bytes. It returns the line without its
+// end (CR LF, or LF alone), the sequence number of its first byte, and how
+// many bytes were used. ok is false when the bytes hold no line end, or not
+// that of a line that can be read.
+func (s *stream) cut(p []byte) (line []byte, start uint32, n int, ok bool) {
+	i := bytes.IndexByte(p, '\n')
+	if i < 0 {
+		s.keep(p)
+		return nil, 0, len(p), false
+	}
+	n = i + 1
+	start = s.lineStart()
+	readable := s.aligned && !s.skip && len(s.line)+i <= MaxLine
+	if len(s.line) > 0 {
+		if readable {
+			s.line = append(s.line, p[:i]...)
+		}
+		line = s.line
+	} else {
+		line = p[:i]
+	}
+	s.next += uint32(n)
+	s.aligned, s.skip, s.line = true, false, s.line[:0]
+	return bytes.TrimSuffix(line, []byte{'\r'}), start, n, readable
+}
+
+// keep stores the start of a line.
+func (s *stream) keep(p []byte) {
+	s.next += uint32(len(p))
+	switch {
+	case !s.aligned || s.skip:
+	case len(s.line)+len(p) > MaxLine:
+		s.skip, s.line = true, s.line[:0]
+	default:
+		s.line = append(s.line, p...)
+	}
+}
+
+// resync goes on after bytes that were not seen, at the next line end.
+func (s *stream) resync(seq uint32) {
+	s.next, s.sent = seq, seq
+	s.aligned, s.skip, s.held = false, false, false
+	s.line = s.line[:0]
+	s.gaps = 0
+}
+
+// abandon forgets the half line that was held and has been dropped.
+func (s *stream) abandon() {
+	at := s.lineStart()
+	if s.giveUp != at {
+		s.giveUp, s.abandoned = at, 0
+	}
+	s.abandoned++
+	s.next, s.sent, s.held = at, at, false
+	s.line = s.line[:0]
+}
+
+// mayHold reports whether the line in progress may still be held.
+func (s *stream) mayHold() bool {
+	return s.aligned && !s.skip && len(s.line) > 0 && !(s.giveUp == s.lineStart() && s.abandoned >= maxAbandons)
+}
