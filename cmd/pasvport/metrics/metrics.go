@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package metrics counts what the daemon does and shows it to Prometheus.
+//
+// Everything that the packet path touches is an atomic number found before, by
+// index or by field: no label is looked up and nothing is allocated per packet.
+// The numbers are read when somebody asks.
+package metrics
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// Pinholes counts what became of pinholes. A pinhole that was opened is later
+// used, expired or closed; a refused one was never opened.
+type Pinholes struct {
+	Open atomic.Int64 // open now
+
+	Opened  atomic.Uint64
+	Used    atomic.Uint64 // the data connection came
+	Expired atomic.Uint64 // it did not come in time
+	Closed  atomic.Uint64 // the announcement was replaced, refused, or its session ended
+	Refused atomic.Uint64 // the offer was not believed
+}
+
+// Metrics are the numbers of one daemon, safe for concurrent use.
+type Metrics struct {
+	// Sessions is the number of control connections now.
+	Sessions atomic.Int64
+
+	// SessionsTotal is the number of control connections since the start.
+	SessionsTotal atomic.Uint64
+
+	// Pinholes are the permissions for data connections.
+	Pinholes Pinholes
+
+	registry  *prometheus.Registry
+	reasons   []string
+	decisions []atomic.Uint64
+	packet    prometheus.Histogram
+	queues    *queues
+}
+
+// packetBuckets are in seconds: decoding takes microseconds, a pinhole some
+// hundreds of them, and what is beyond a second has been held.
+var packetBuckets = []float64{
+	5e-6, 10e-6, 20e-6, 50e-6, 100e-6, 200e-6, 500e-6,
+	1e-3, 2e-3, 5e-3, 10e-3, 50e-3, 200e-3, 1,
+}
+
+// New returns metrics with one counter for each reason, in a registry of their
+// own. The index of a reason is what Decision takes.
+func New(reasons []string) *Metrics {
+	m := &Metrics{
+		registry:  prometheus.NewRegistry(),
+		reasons:   reasons,
+		decisions: make([]atomic.Uint64, len(reasons)),
+		packet: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "pasvport_packet_seconds",
+			Help:    "Time from receiving a control packet to its verdict.",
+			Buckets: packetBuckets,
+		}),
+		queues: &queues{},
+	}
+	m.registry.MustRegister(m.packet, m.queues,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for i, reason := range reasons {
+		m.counter("pasvport_decisions_total", "Decisions of the engine by reason.",
+			prometheus.Labels{"reason": reason}, &m.decisions[i])
+	}
+	m.gauge("pasvport_sessions", "Control connections now.", &m.Sessions)
+	m.counter("pasvport_sessions_total", "Control connections since the start.", nil, &m.SessionsTotal)
+	m.gauge("pasvport_pinholes", "Open pinholes now.", &m.Pinholes.Open)
+	for event, n := range map[string]*atomic.Uint64{
+		"opened": &m.Pinholes.Opened, "used": &m.Pinholes.Used, "expired": &m.Pinholes.Expired,
+		"closed": &m.Pinholes.Closed, "refused": &m.Pinholes.Refused,
+	} {
+		m.counter("pasvport_pinholes_total", "What became of pinholes.", prometheus.Labels{"event": event}, n)
+	}
+	return m
+}
+
+// Decision counts a decision of the engine. An index without a reason is not
+// counted.
+func (m *Metrics) Decision(reason int) {
+	if uint(reason) < uint(len(m.decisions)) {
+		m.decisions[reason].Add(1)
+	}
+}
+
+// Decisions returns the counters by reason, those at zero left out.
+func (m *Metrics) Decisions() map[string]uint64 {
+	counts := map[string]uint64{}
+	for i := range m.decisions {
+		if n := m.decisions[i].Load(); n > 0 {
+			counts[m.reasons[i]] = n
+		}
+	}
+	return counts
+}
+
+// Packet notes how long a packet waited for its verdict.
+func (m *Metrics) Packet(d time.Duration) { m.packet.Observe(d.Seconds()) }
+
+func (m *Metrics) counter(name, help string, labels prometheus.Labels, n *atomic.Uint64) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(
+		prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labels},
+		func() float64 { return float64(n.Load()) }))
+}
+
+func (m *Metrics) gauge(name, help string, n *atomic.Int64) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(
+		prometheus.GaugeOpts{Name: name, Help: help},
+		func() float64 { return float64(n.Load()) }))
+}

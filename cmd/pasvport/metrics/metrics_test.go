@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package metrics
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// scrape serves m on a port of loopback and returns our lines of the answer.
+func scrape(t *testing.T, m *Metrics) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- m.Serve(ctx, ln) }()
+	resp, err := http.Get("http://" + ln.Addr().String() + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("status %s, error %v: %s", resp.Status, err, body)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Serve after its context ended: %v", err)
+	}
+	var ours []string
+	for line := range strings.Lines(string(body)) {
+		if strings.HasPrefix(line, "pasvport_") && !strings.HasPrefix(line, "pasvport_packet_seconds_bucket") {
+			ours = append(ours, line)
+		}
+	}
+	return strings.Join(ours, "")
+}
+
+func TestScrape(t *testing.T) {
+	m := New([]string{"ok", "port-below-minimum"})
+	m.Decision(1)
+	m.Decision(1)
+	m.Sessions.Add(3)
+	m.SessionsTotal.Add(4)
+	m.Pinholes.Open.Add(1)
+	m.Pinholes.Opened.Add(5)
+	m.Pinholes.Used.Add(2)
+	m.Pinholes.Refused.Add(7)
+	m.Packet(250 * time.Millisecond)
+	m.AddQueue(2121, func() Queue { return Queue{Packets: 10, Dropped: 1, ENOBUFS: 2} })
+	m.AddQueue(2122, func() Queue { return Queue{Packets: 20} })
+	want := `pasvport_decisions_total{reason="ok"} 0
+pasvport_decisions_total{reason="port-below-minimum"} 2
+pasvport_packet_seconds_sum 0.25
+pasvport_packet_seconds_count 1
+pasvport_packets_total{queue="2121"} 10
+pasvport_packets_total{queue="2122"} 20
+pasvport_pinholes 1
+pasvport_pinholes_total{event="closed"} 0
+pasvport_pinholes_total{event="expired"} 0
+pasvport_pinholes_total{event="opened"} 5
+pasvport_pinholes_total{event="refused"} 7
+pasvport_pinholes_total{event="used"} 2
+pasvport_queue_dropped_total{queue="2121"} 1
+pasvport_queue_dropped_total{queue="2122"} 0
+pasvport_queue_enobufs_total{queue="2121"} 2
+pasvport_queue_enobufs_total{queue="2122"} 0
+pasvport_sessions 3
+pasvport_sessions_total 4
+`
+	if diff := cmp.Diff(want, scrape(t, m)); diff != "" {
+		t.Errorf("metrics (-want +got):\n%s", diff)
+	}
+}
+
+func TestDecisions(t *testing.T) {
+	m := New([]string{"a", "b", "c"})
+	m.Decision(0)
+	m.Decision(2)
+	m.Decision(2)
+	m.Decision(3) // no such reason
+	m.Decision(-1)
+	want := map[string]uint64{"a": 1, "c": 2}
+	if diff := cmp.Diff(want, m.Decisions()); diff != "" {
+		t.Errorf("decisions (-want +got):\n%s", diff)
+	}
+}
+
+// TestNoAllocations: these run for every packet.
+func TestNoAllocations(t *testing.T) {
+	m := New([]string{"ok"})
+	n := testing.AllocsPerRun(1000, func() {
+		m.Decision(0)
+		m.Packet(37 * time.Microsecond)
+		m.Pinholes.Opened.Add(1)
+		m.Sessions.Add(1)
+	})
+	if n != 0 {
+		t.Errorf("%v allocations per packet, want none", n)
+	}
+}
+
+func TestServeReportsListener(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
+	if err := New(nil).Serve(context.Background(), ln); err == nil {
+		t.Error("Serve on a closed listener returned nil")
+	}
+}
+
+func BenchmarkPacket(b *testing.B) {
+	m := New([]string{"ok"})
+	b.ReportAllocs()
+	for b.Loop() {
+		m.Decision(0)
+		m.Packet(37 * time.Microsecond)
+	}
+}
