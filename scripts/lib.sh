@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# lib.sh: what the scripts in this folder share. Source it, do not run it.
+
+export LC_ALL=C
+# The go command wants a home for its caches; a CI job may have none.
+export HOME="${HOME:-/root}"
+
+# die MESSAGE...: says why on standard error and ends the script with status 1.
+die() {
+	printf '%s: %s\n' "${0##*/}" "$*" >&2
+	exit 1
+}
+
+# usage MESSAGE...: the caller gave a wrong flag; ends with status 2.
+usage() {
+	printf '%s: %s (try --help)\n' "${0##*/}" "$*" >&2
+	exit 2
+}
+
+# find_go puts the go command on PATH. sudo resets PATH, and Go from go.dev lives
+# in /usr/local/go, so a plain look-up is not enough.
+find_go() {
+	local dir
+	command -v go >/dev/null && return
+	for dir in /usr/local/go/bin /usr/lib/go/bin /usr/lib/go-1.*/bin /snap/bin; do
+		if [ -x "$dir/go" ]; then
+			PATH="$dir:$PATH"
+			return
+		fi
+	done
+	die "no go command in PATH or /usr/local/go/bin; install Go 1.26 from https://go.dev/dl/"
+}
+
+# apt_need PROGRAM=PACKAGE...: installs the packages whose program (a command, or
+# the path of a file) is missing. Says what it installs; nothing missing, nothing said.
+apt_need() {
+	local pair missing=()
+	for pair in "$@"; do
+		command -v "${pair%%=*}" >/dev/null || [ -e "${pair%%=*}" ] || missing+=("${pair#*=}")
+	done
+	[ ${#missing[@]} -eq 0 ] && return
+	command -v apt-get >/dev/null || die "please install: ${missing[*]}"
+	[ "$(id -u)" -eq 0 ] || die "run as root, or install first: ${missing[*]}"
+	echo "installing: ${missing[*]}"
+	apt_install "${missing[@]}" || die "apt-get could not install: ${missing[*]}"
+}
+
+# apt_install PACKAGE...: quiet; fetches the package lists only when the install
+# fails without. Shows apt's own words only when it fails for good.
+apt_install() {
+	local log
+	log=$(mktemp)
+	if apt_quiet install "$@" >"$log" 2>&1 ||
+		{ apt_quiet update >"$log" 2>&1 && apt_quiet install "$@" >"$log" 2>&1; }; then
+		rm -f "$log"
+		return
+	fi
+	cat "$log" >&2
+	rm -f "$log"
+	return 1
+}
+
+apt_quiet() {
+	DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 \
+		--no-install-recommends "$@" </dev/null
+}
