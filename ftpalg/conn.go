@@ -485,12 +485,14 @@ func (c *Conn) Rewrite(dst []byte, d Direction, seq uint32, p []byte) Rewritten 
 	if s.touches(seq, len(p)) {
 		r.Data, r.Changed = s.rewrite(dst, seq, p), true
 	}
-	if s.adjNew {
-		r.Adjust, r.Set, s.adjNew = s.adj, true, false
-	} else if at := s.position(seq); at != s.adj.apply(seq) {
-		r.Adjust = Adjustment{Pos: s.adj.Pos, Before: int32(at - seq), After: int32(at - seq)}
-		r.Set, r.Restore, r.Temporary = true, s.adj, true
+	if at := s.position(seq); at != s.adj.apply(seq) {
+		shift := int32(at - seq)
+		r.Adjust, r.Set = Adjustment{Pos: s.adj.Pos, Before: shift, After: shift}, true
+		r.Restore, r.Temporary = s.adj, true
+	} else if s.adjNew {
+		r.Adjust, r.Set = s.adj, true
 	}
+	s.adjNew = false
 	return r
 }
 

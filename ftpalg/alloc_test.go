@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ftpalg
+
+import "testing"
+
+var noop, noopDone = []byte("NOOP\r\n"), []byte("200 NOOP ok.\r\n")
+
+// passed sends a command and its reply, which are forwarded unchanged as
+// nearly all are.
+func passed(c *Conn, seq *[2]uint32) {
+	for d, p := range [][]byte{noop, noopDone} {
+		c.Segment(Direction(d), seq[d], p)
+		c.Rewrite(nil, Direction(d), seq[d], p)
+		seq[d] += uint32(len(p))
+	}
+}
+
+func TestPassedSegmentAllocatesNothing(t *testing.T) {
+	c := NewConn(both, &Policy{}, Options{Adjustable: true})
+	var seq [2]uint32
+	if n := testing.AllocsPerRun(100, func() { passed(c, &seq) }); n != 0 {
+		t.Errorf("%v allocations for a segment that is forwarded unchanged, want 0", n)
+	}
+}
+
+func BenchmarkSegmentPlain(b *testing.B) {
+	c := NewConn(both, &Policy{}, Options{Adjustable: true})
+	var seq [2]uint32
+	b.ReportAllocs()
+	for b.Loop() {
+		passed(c, &seq)
+	}
+}
+
+func BenchmarkSegmentOffer(b *testing.B) {
+	c := NewConn(snat, &Policy{}, Options{Adjustable: true})
+	p, ok := []byte("PORT 192,168,1,5,200,10\r\n"), []byte("200 ok\r\n")
+	var out []byte
+	var seq, ack uint32
+	b.ReportAllocs()
+	for b.Loop() {
+		d := c.Segment(Original, seq, p)
+		c.Announce(d.Events[0].Offer, 51210)
+		out = c.Rewrite(out[:0], Original, seq, p).Data
+		seq += uint32(len(p))
+		c.Segment(Reply, ack, ok)
+		ack += uint32(len(ok))
+	}
+}

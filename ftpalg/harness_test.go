@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ftpalg
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+func addr(s string) netip.Addr   { return netip.MustParseAddr(s) }
+func ap(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+
+// The positions that the dialogues are held in.
+var (
+	routed = Endpoints{Client: ap("192.168.1.5:40000"), Dialled: ap("203.0.113.9:21"),
+		Server: ap("203.0.113.9:21"), SeenAs: ap("192.168.1.5:40000")}
+	snat = Endpoints{Client: ap("192.168.1.5:40000"), Dialled: ap("203.0.113.9:21"),
+		Server: ap("203.0.113.9:21"), SeenAs: ap("198.51.100.77:40000")}
+	dnat = Endpoints{Client: ap("198.51.100.3:40000"), Dialled: ap("203.0.113.1:21"),
+		Server: ap("10.0.0.2:2121"), SeenAs: ap("198.51.100.3:40000")}
+	both = Endpoints{Client: ap("192.168.1.5:40000"), Dialled: ap("203.0.113.1:21"),
+		Server: ap("10.0.0.2:21"), SeenAs: ap("10.0.0.1:40000")}
+	routed6 = Endpoints{Client: ap("[fd77::2]:40000"), Dialled: ap("[2001:db8::9]:21"),
+		Server: ap("[2001:db8::9]:21"), SeenAs: ap("[fd77::2]:40000")}
+	nat66 = Endpoints{Client: ap("[fd77::2]:40000"), Dialled: ap("[2001:db8::9]:21"),
+		Server: ap("[2001:db8::9]:21"), SeenAs: ap("[2001:db8:1::1]:40000")}
+)
+
+// kernel is the sequence adjustment of nf_conntrack_seqadj.c, one direction.
+type kernel struct{ adj Adjustment }
+
+// gateway drives an engine as the daemon does: it opens every offer, at
+// another port if shift is set, and holds segments.
+type gateway struct {
+	c      *Conn
+	kernel [2]kernel
+	held   [2][]segment
+	shift  uint16
+	log    []string
+	fails  []Reason // what Announce returned
+	deny   func(o *Offer) bool
+}
+
+type segment struct {
+	seq uint32
+	p   []byte
+}
+
+func newGateway(ep Endpoints, pol Policy) *gateway {
+	return &gateway{c: NewConn(ep, &pol, Options{Adjustable: true})}
+}
+
+func describe(e Event) string {
+	switch e.Kind {
+	case EventOffer:
+		o := e.Offer
+		return fmt.Sprintf("%v %v %v %v>%v=%v", e.Reason, o.Verb, o.Announced, o.Source, o.Public, o.Target)
+	case EventRefused:
+		return fmt.Sprintf("refused %v %v", e.Reason, e.Offer.Verb)
+	case EventCancelled:
+		return "cancelled"
+	}
+	return "opaque"
+}
+
+// segment passes one segment through and returns what comes out, as the
+// receiver sees it.
+func (g *gateway) segment(d Direction, seq uint32, p []byte) (out []segment) {
+	dec := g.c.Segment(d, seq, p)
+	for _, e := range dec.Events {
+		g.log = append(g.log, describe(e))
+		if e.Kind == EventOffer {
+			if r := g.c.Announce(e.Offer, g.port(e.Offer)); r != ReasonPlain {
+				g.fails = append(g.fails, r)
+			}
+		}
+	}
+	switch dec.Action {
+	case Drop:
+		return nil
+	case Hold:
+		g.held[d] = append(g.held[d], segment{seq, append([]byte(nil), p...)})
+		return nil
+	}
+	if dec.Release {
+		for _, s := range g.held[d] {
+			out = append(out, g.send(d, s.seq, s.p))
+		}
+		g.held[d] = nil
+	}
+	return append(out, g.send(d, seq, p))
+}
+
+func (g *gateway) send(d Direction, seq uint32, p []byte) segment {
+	r := g.c.Rewrite(nil, d, seq, p)
+	k := &g.kernel[d]
+	if r.Set {
+		k.adj = r.Adjust
+	}
+	out := segment{k.adj.apply(seq), append([]byte(nil), r.Data...)}
+	if r.Temporary {
+		k.adj = r.Restore
+	}
+	return out
+}
+
+// timeout drops what is held.
+func (g *gateway) timeout(d Direction) {
+	if len(g.held[d]) > 0 {
+		g.held[d] = nil
+		g.c.Abandon(d)
+	}
+}
+
+// receiver puts segments together as TCP does. Bytes that came twice must be
+// the same.
+type receiver struct {
+	t    *testing.T
+	base uint32
+	buf  []byte
+	have []bool
+}
+
+func (r *receiver) take(s segment) {
+	for i, b := range s.p {
+		at := int(int32(s.seq - r.base + uint32(i)))
+		if at < 0 {
+			continue // an old keep-alive
+		}
+		for len(r.buf) <= at {
+			r.buf, r.have = append(r.buf, 0), append(r.have, false)
+		}
+		if r.have[at] && r.buf[at] != b {
+			r.t.Fatalf("byte %d was %q and is %q now", at, r.buf[at], b)
+		}
+		r.buf[at], r.have[at] = b, true
+	}
+}
+
+// next returns how many bytes have come without a gap.
+func (r *receiver) next() int {
+	for i, h := range r.have {
+		if !h {
+			return i
+		}
+	}
+	return len(r.have)
+}
+
+// talk holds a dialogue of lines, one segment each. A line starts with "C: "
+// or "S: ". It returns what each side received.
+func talk(t *testing.T, g *gateway, lines string) (client, server string) {
+	t.Helper()
+	seq := [2]uint32{1000, 4294967000} // the second wraps
+	rcv := [2]*receiver{{t: t, base: seq[0]}, {t: t, base: seq[1]}}
+	for _, l := range strings.Split(strings.TrimSpace(lines), "\n") {
+		d, p := parseLine(t, l)
+		for _, s := range g.segment(d, seq[d], p) {
+			rcv[d].take(s)
+		}
+		seq[d] += uint32(len(p))
+	}
+	return string(rcv[Reply].buf), string(rcv[Original].buf)
+}
+
+func parseLine(t *testing.T, l string) (Direction, []byte) {
+	t.Helper()
+	l = strings.TrimLeft(l, " \t")
+	who, text, ok := strings.Cut(l, ": ")
+	if !ok || who != "C" && who != "S" {
+		t.Fatalf("bad dialogue line %q", l)
+	}
+	d := Original
+	if who == "S" {
+		d = Reply
+	}
+	if strings.HasSuffix(text, `\`) { // no line end
+		return d, []byte(unescape(strings.TrimSuffix(text, `\`)))
+	}
+	return d, []byte(unescape(text) + "\r\n")
+}
+
+var unescaper = strings.NewReplacer(`\r`, "\r", `\n`, "\n", `\0`, "\x00", `\xff`, "\xff", `\xf4`, "\xf4", `\xf2`, "\xf2")
+
+func unescape(s string) string { return unescaper.Replace(s) }
+
+// port chooses another port where one may be chosen.
+func (g *gateway) port(o *Offer) uint16 {
+	if !o.NAT {
+		return o.Public.Port()
+	}
+	return o.Public.Port() + g.shift
+}
