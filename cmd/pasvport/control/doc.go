@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package control is how a running daemon is asked: the types of its answers,
+// the server on a unix socket, the client, and the answers as text.
+//
+// The protocol is HTTP with JSON bodies, GET /v1/status and GET /v1/sessions, so
+// that curl --unix-socket can ask too. Nothing can be changed through it.
+// Who may ask is the file mode of the socket: root and its group.
+package control

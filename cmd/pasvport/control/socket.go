@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package control
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+var (
+	// ErrInUse says that somebody answers on the socket.
+	ErrInUse = errors.New("another process answers on it")
+
+	// ErrNotSocket says that the path is a file, a directory or a symbolic link.
+	ErrNotSocket = errors.New("exists and is not a socket")
+)
+
+const (
+	socketMode = 0o660
+	dirMode    = 0o755
+)
+
+// socket is a listening unix socket and the file that it made.
+type socket struct {
+	listener *net.UnixListener
+	path     string
+	file     fs.FileInfo // to know our file again
+	once     sync.Once
+	err      error
+}
+
+// listen makes the socket file, and its directory if it is missing.
+func listen(path string) (*socket, error) {
+	if err := os.MkdirAll(filepath.Dir(path), dirMode); err != nil {
+		return nil, err
+	}
+	if err := removeStale(path); err != nil {
+		return nil, err
+	}
+	// The mode given to the socket before bind is that of the file less the
+	// umask (unix_bind_bsd in net/unix/af_unix.c): it is never open to all.
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var chmod error
+		err := c.Control(func(fd uintptr) { chmod = unix.Fchmod(int(fd), socketMode) })
+		return errors.Join(err, chmod)
+	}}
+	ln, err := lc.Listen(context.Background(), "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	s := &socket{listener: ln.(*net.UnixListener), path: path}
+	s.listener.SetUnlinkOnClose(false) // it would remove whatever has the name then
+	if err := s.adopt(); err != nil {
+		_ = s.listener.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// adopt gives the file the mode that the umask may have narrowed.
+func (s *socket) adopt() error {
+	if err := os.Chmod(s.path, socketMode); err != nil {
+		return err
+	}
+	var err error
+	s.file, err = os.Lstat(s.path)
+	return err
+}
+
+// removeStale removes a socket that nobody listens on. It follows no link and
+// removes nothing else.
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode().Type() != fs.ModeSocket {
+		return ErrNotSocket
+	}
+	conn, err := net.DialTimeout("unix", path, time.Second)
+	if err == nil {
+		_ = conn.Close()
+		return ErrInUse
+	}
+	if errors.Is(err, unix.EAGAIN) {
+		return ErrInUse // its backlog is full
+	}
+	if !errors.Is(err, unix.ECONNREFUSED) {
+		return err
+	}
+	// Not one that another daemon has made in the meantime.
+	if now, err := os.Lstat(path); err != nil || !os.SameFile(now, info) {
+		return ErrInUse
+	}
+	return os.Remove(path)
+}
+
+// remove removes the file, unless somebody else has put another in its place. It
+// comes before the listener is closed, which keeps the inode number from being
+// given to that other file.
+func (s *socket) remove() error {
+	s.once.Do(func() {
+		if info, err := os.Lstat(s.path); err == nil && os.SameFile(info, s.file) {
+			s.err = os.Remove(s.path)
+		}
+	})
+	return s.err
+}

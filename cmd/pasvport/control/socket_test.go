@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package control
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+// answers is a Source.
+type answers struct {
+	status   Status
+	sessions []Session
+}
+
+func (a answers) Status() Status      { return a.status }
+func (a answers) Sessions() []Session { return a.sessions }
+
+// start runs a server until the test ends or stop is called.
+func start(t *testing.T, path string, src Source) (stop func()) {
+	t.Helper()
+	s, err := Listen(path, src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+func sample() answers {
+	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	return answers{
+		status: Status{
+			Version: "v0.1.0", PID: 4711, Started: at, Table: "pasvport", Ports: []string{"21", "8021-8025"},
+			Allow: "related", Fail: "open", Strategy: "expectation", Carrier: "sane", QueueKind: "xt",
+			Queues: []Queue{
+				{Num: 2121, Packets: 1234, Waiting: 1, Dropped: 2, ENOBUFS: 3, Errors: 4},
+				{Num: 2122},
+			},
+			Features: map[string]bool{"sane-helper": true, "native-queue": false, "claim": true},
+			Sessions: 2, PinholesOpen: 1,
+			Decisions: map[string]uint64{"plain": 1200, "port-below-minimum": 3},
+			Notes:     []string{"the native queue expression is missing (CONFIG_NFT_QUEUE)"},
+		},
+		sessions: []Session{
+			{
+				ID: 99, Client: netip.MustParseAddrPort("[2001:db8::2]:40000"), Dialled: netip.MustParseAddrPort("[2001:db8::1]:21"),
+				Server: netip.MustParseAddrPort("[2001:db8::1]:21"), SeenAs: netip.MustParseAddrPort("[2001:db8::2]:40000"),
+				NAT: NATNone, State: "established", Strategy: "claim", Started: at.Add(time.Hour), Opaque: true,
+				LastCommand: "AUTH", Note: "TLS: announcements cannot be read",
+			},
+			{
+				ID: 4294967295, Client: netip.MustParseAddrPort("10.0.0.2:40000"), Dialled: netip.MustParseAddrPort("198.51.100.7:21"),
+				Server: netip.MustParseAddrPort("192.168.1.5:2121"), SeenAs: netip.MustParseAddrPort("203.0.113.1:40000"),
+				NAT: NATBoth, Mode: ModeActive, State: "established", Strategy: "expectation", User: "alice", Started: at,
+				LastCommand: "RETR",
+				Offer: &Offer{Verb: "PORT", Announced: netip.MustParseAddrPort("10.0.0.2:40001"),
+					Translated: netip.MustParseAddrPort("203.0.113.1:40001"), Target: netip.MustParseAddrPort("10.0.0.2:40001"),
+					Time: at.Add(time.Minute), Reason: "offered", Pinhole: PinholeUsed},
+				Data: Data{Connections: 3, BytesOriginal: 52_428_800, BytesReply: 999, Accounting: true},
+			},
+		},
+	}
+}
+
+func TestRoundTrip(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "not", "there", "yet")
+	path := filepath.Join(dir, "control.sock")
+	want := sample()
+	stop := start(t, path, want)
+
+	for name, mode := range map[string]fs.FileMode{path: 0o660 | fs.ModeSocket, dir: 0o755 | fs.ModeDir} {
+		info, err := os.Lstat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode() != mode {
+			t.Errorf("%s has mode %v, want %v", name, info.Mode(), mode)
+		}
+	}
+	client := NewClient(path)
+	status, err := client.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want.status, status); diff != "" {
+		t.Errorf("status (-want +got):\n%s", diff)
+	}
+	sessions, err := client.Sessions(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want.sessions, sessions, cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
+		t.Errorf("sessions (-want +got):\n%s", diff)
+	}
+	stop()
+	if exists(path) {
+		t.Error("the socket is there after the server stopped")
+	}
+}
+
+func TestNoSessions(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	start(t, path, answers{})
+	sessions, err := NewClient(path).Sessions(t.Context())
+	if err != nil || sessions == nil || len(sessions) != 0 {
+		t.Errorf("sessions %#v, error %v, want an empty list", sessions, err)
+	}
+}
+
+func TestLiveSocketIsLeftAlone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	start(t, path, answers{status: Status{PID: 1}})
+	if _, err := Listen(path, answers{}); !errors.Is(err, ErrInUse) {
+		t.Fatalf("second server: error %v, want ErrInUse", err)
+	}
+	status, err := NewClient(path).Status(t.Context())
+	if err != nil || status.PID != 1 {
+		t.Errorf("the first server is disturbed: %+v, %v", status, err)
+	}
+}
+
+// stale leaves a socket file that nobody listens on.
+func stale(t *testing.T, path string) {
+	t.Helper()
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.(*net.UnixListener).SetUnlinkOnClose(false)
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestStaleSocketIsReplaced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	stale(t, path)
+	start(t, path, answers{status: Status{PID: 2}})
+	status, err := NewClient(path).Status(t.Context())
+	if err != nil || status.PID != 2 {
+		t.Errorf("status %+v, error %v", status, err)
+	}
+}
+
+// TestOtherFilesAreLeftAlone: a path that is a typing error destroys nothing.
+func TestOtherFilesAreLeftAlone(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		make func(t *testing.T, path string)
+	}{
+		{"file", func(t *testing.T, path string) {
+			if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"directory", func(t *testing.T, path string) {
+			if err := os.Mkdir(path, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"link to a stale socket", func(t *testing.T, path string) {
+			stale(t, path+".target")
+			if err := os.Symlink(path+".target", path); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"link to nothing", func(t *testing.T, path string) {
+			if err := os.Symlink(path+".target", path); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "s")
+			tt.make(t, path)
+			before, err := os.Lstat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Listen(path, answers{}); !errors.Is(err, ErrNotSocket) {
+				t.Errorf("error %v, want ErrNotSocket", err)
+			}
+			after, err := os.Lstat(path)
+			if err != nil || !os.SameFile(before, after) {
+				t.Errorf("the file is not what it was: %v, %v", after, err)
+			}
+		})
+	}
+}
+
+// TestStopLeavesSuccessor: somebody removed our socket and another daemon made
+// its own; that one stays when we stop.
+func TestStopLeavesSuccessor(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	stop := start(t, path, answers{status: Status{PID: 1}})
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	start(t, path, answers{status: Status{PID: 2}})
+	stop()
+	status, err := NewClient(path).Status(t.Context())
+	if err != nil || status.PID != 2 {
+		t.Errorf("status %+v, error %v", status, err)
+	}
+}
+
+func TestCloseWithoutRun(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	s, err := Listen(path, answers{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if exists(path) {
+		t.Error("the socket is there after Close")
+	}
+}
+
+func TestClientErrors(t *testing.T) {
+	dir := t.TempDir()
+	stale(t, filepath.Join(dir, "stale"))
+	for _, tt := range []struct{ name, want string }{
+		{"missing", "no daemon answers on DIR/missing: connect: no such file or directory"},
+		{"stale", "no daemon answers on DIR/stale: connect: connection refused"},
+	} {
+		_, err := NewClient(filepath.Join(dir, tt.name)).Status(t.Context())
+		if err == nil {
+			t.Fatalf("%s: no error", tt.name)
+		}
+		if got := strings.ReplaceAll(err.Error(), dir, "DIR"); got != tt.want {
+			t.Errorf("got  %s\nwant %s", got, tt.want)
+		}
+	}
+}
+
+// TestOtherPeer: something else listens, and says something else.
+func TestOtherPeer(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			// The question first: an answer before it is an error of the transport.
+			if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+				_, _ = c.Write([]byte("HTTP/1.0 404 Not Found\r\n\r\n"))
+			}
+			_ = c.Close()
+		}
+	}()
+	_, err = NewClient(path).Sessions(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "not a pasvport daemon") {
+		t.Errorf("error %v, want one that doubts it is pasvport", err)
+	}
+}

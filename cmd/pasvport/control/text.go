@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package control
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// WriteJSON writes an answer as indented JSON.
+func WriteJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// WriteStatus writes a status for people. now is the time of the reader.
+func WriteStatus(w io.Writer, s Status, now time.Time) error {
+	t := &table{w: tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)}
+	t.row("pasvport", s.Version)
+	t.row("pid", s.PID)
+	t.row("up", age(s.Started, now))
+	t.row("table", s.Table)
+	t.row("ports", strings.Join(s.Ports, ", "))
+	t.row("allow", s.Allow)
+	t.row("fail", s.Fail)
+	t.row("strategy", fmt.Sprintf("%s, carrier %s", s.Strategy, s.Carrier))
+	t.row("features", features(s.Features))
+	t.row("sessions", s.Sessions)
+	t.row("pinholes", fmt.Sprintf("%d open", s.PinholesOpen))
+	for _, q := range s.Queues {
+		t.row(fmt.Sprintf("queue %d", q.Num), fmt.Sprintf("%s, %d packets, %d waiting, %d dropped, %d enobufs, %d unreadable",
+			s.QueueKind, q.Packets, q.Waiting, q.Dropped, q.ENOBUFS, q.Errors))
+	}
+	for _, reason := range slices.Sorted(maps.Keys(s.Decisions)) {
+		t.row("decided "+reason, s.Decisions[reason])
+	}
+	for _, note := range s.Notes {
+		t.row("note", clean(note))
+	}
+	return t.flush()
+}
+
+// features lists what there is, then what there is not.
+func features(m map[string]bool) string {
+	var yes, no []string
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		if m[name] {
+			yes = append(yes, name)
+		} else {
+			no = append(no, "no "+name)
+		}
+	}
+	return cmp.Or(strings.Join(append(yes, no...), ", "), "-")
+}
+
+// WriteSessions writes one line for each control connection, oldest first. now
+// is the time of the reader.
+func WriteSessions(w io.Writer, sessions []Session, now time.Time) error {
+	t := &table{w: tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)}
+	t.row("ID", "CLIENT", "SEEN AS", "DIALLED", "SERVER", "NAT", "MODE", "STATE", "AGE", "USER", "LAST",
+		"OFFER", "PINHOLE", "DATA", "NOTE")
+	sorted := slices.SortedFunc(slices.Values(sessions), func(a, b Session) int {
+		return cmp.Or(a.Started.Compare(b.Started), cmp.Compare(a.ID, b.ID))
+	})
+	for _, s := range sorted {
+		pinhole, offer := "-", "-"
+		if s.Offer != nil {
+			pinhole, offer = string(s.Offer.Pinhole), s.Offer.text()
+		}
+		t.row(s.ID, addr(s.Client), addr(s.SeenAs), addr(s.Dialled), addr(s.Server), dash(string(s.NAT)), dash(string(s.Mode)),
+			state(s), age(s.Started, now), dash(clean(s.User)), dash(clean(s.LastCommand)), offer, dash(pinhole),
+			s.Data.text(), dash(clean(s.Note)))
+	}
+	return t.flush()
+}
+
+// text is an offer as VERB ANNOUNCED, with what it became if it changed, and why.
+func (o *Offer) text() string {
+	s := clean(o.Verb) + " " + addr(o.Announced)
+	if o.Translated.IsValid() && o.Translated != o.Announced {
+		s += " as " + addr(o.Translated)
+	}
+	return s + " (" + dash(clean(o.Reason)) + ")"
+}
+
+// text is the number of connections, and their bytes if those are known.
+func (d Data) text() string {
+	if !d.Accounting {
+		return strconv.Itoa(d.Connections)
+	}
+	return fmt.Sprintf("%d: %s+%s", d.Connections, size(d.BytesOriginal), size(d.BytesReply))
+}
+
+func state(s Session) string {
+	if s.Opaque {
+		return strings.TrimPrefix(s.State+", opaque", ", ")
+	}
+	return dash(s.State)
+}
+
+// table writes rows of cells that line up.
+type table struct {
+	w   *tabwriter.Writer
+	err error
+}
+
+func (t *table) row(cells ...any) {
+	if t.err != nil {
+		return
+	}
+	texts := make([]string, len(cells))
+	for i, c := range cells {
+		texts[i] = fmt.Sprint(c)
+	}
+	_, t.err = fmt.Fprintln(t.w, strings.Join(texts, "\t"))
+}
+
+func (t *table) flush() error {
+	if t.err != nil {
+		return t.err
+	}
+	return t.w.Flush()
+}
+
+// clean shows what came from the network: no control character reaches the
+// terminal, no tab breaks the table, and nobody's name fills the screen.
+func clean(s string) string {
+	const longest = 80
+	var b strings.Builder
+	for _, r := range s {
+		if b.Len() >= longest {
+			b.WriteString("...")
+			break
+		}
+		if strconv.IsPrint(r) && r != '\uFFFD' {
+			b.WriteRune(r)
+		} else {
+			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
+		}
+	}
+	return b.String()
+}
+
+func addr(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return "-"
+	}
+	return a.String()
+}
+
+func dash(s string) string { return cmp.Or(s, "-") }
+
+// age is the time since start in whole seconds.
+func age(start, now time.Time) string {
+	if start.IsZero() {
+		return "-"
+	}
+	return max(now.Sub(start), 0).Truncate(time.Second).String()
+}
+
+// size is a number of bytes with three digits or so.
+func size(n uint64) string {
+	const units = "kMGTPE"
+	if n < 1000 {
+		return fmt.Sprintf("%d B", n)
+	}
+	f, i := float64(n)/1000, 0
+	for ; f >= 999.5 && i < len(units)-1; i++ {
+		f /= 1000
+	}
+	return fmt.Sprintf("%.3g %cB", f, units[i])
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package control
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Status is the daemon as a whole.
+type Status struct {
+	Version string    `json:"version"`
+	PID     int       `json:"pid"`
+	Started time.Time `json:"started"`
+
+	Table    string   `json:"table"`
+	Ports    []string `json:"ports"`    // "21", "8021-8025"
+	Allow    string   `json:"allow"`    // as given to --allow
+	Fail     string   `json:"fail"`     // "open" or "closed"
+	Strategy string   `json:"strategy"` // "expectation" or "claim": the one in use
+	Carrier  string   `json:"carrier"`  // "sane", "bare" or "none"
+
+	// QueueKind is the expression that queues packets, "native" or "xt".
+	QueueKind string  `json:"queue_kind"`
+	Queues    []Queue `json:"queues"`
+
+	// Features are what the probe at start found in the kernel, by name.
+	Features map[string]bool `json:"features"`
+
+	Sessions     int `json:"sessions"`      // control connections now
+	PinholesOpen int `json:"pinholes_open"` // now
+
+	// Decisions counts what the engine decided, by reason, since the start.
+	Decisions map[string]uint64 `json:"decisions"`
+
+	// Notes are sentences for the administrator, such as what is missing.
+	Notes []string `json:"notes,omitempty"`
+}
+
+// Queue is one queue since it was bound.
+type Queue struct {
+	Num     uint16 `json:"num"`
+	Packets uint64 `json:"packets"` // received by us
+	Waiting uint64 `json:"waiting"` // in the kernel now
+	Dropped uint64 `json:"dropped"` // by the kernel: queue full, or no room in our socket
+	ENOBUFS uint64 `json:"enobufs"` // times the kernel told us of a lost message
+	Errors  uint64 `json:"errors"`  // packets that could not be read, and passed as they were
+}
+
+// NAT is what happens to a control connection on this machine.
+type NAT string
+
+// The kinds of NAT.
+const (
+	NATNone NAT = "none"
+	NATSrc  NAT = "snat" // the server sees another client address
+	NATDst  NAT = "dnat" // the client dialled another server address
+	NATBoth NAT = "both"
+)
+
+// Mode says which side opens data connections.
+type Mode string
+
+// The modes of a session, by its last offer; none before the first.
+const (
+	ModeNone    Mode = ""
+	ModeActive  Mode = "active"  // the server (PORT, EPRT)
+	ModePassive Mode = "passive" // the client (PASV, EPSV)
+)
+
+// Pinhole is what became of the permission for one data connection.
+type Pinhole string
+
+// The states of a pinhole.
+const (
+	PinholeOpen    Pinhole = "open"
+	PinholeUsed    Pinhole = "used"    // the data connection came
+	PinholeExpired Pinhole = "expired" // it did not come in time
+	PinholeClosed  Pinhole = "closed"  // the offer was replaced or taken back
+	PinholeRefused Pinhole = "refused" // the offer was not believed; nothing was opened
+)
+
+// Session is one control connection. Its four addresses are what each end sees
+// of itself and of the other; without NAT they are two.
+type Session struct {
+	ID      uint64         `json:"id"`      // of the conntrack entry, as conntrack -o id shows it
+	Client  netip.AddrPort `json:"client"`  // the client's own address
+	Dialled netip.AddrPort `json:"dialled"` // the server, as the client sees it
+	Server  netip.AddrPort `json:"server"`  // the server's own address
+	SeenAs  netip.AddrPort `json:"seen_as"` // the client, as the server sees it
+	NAT     NAT            `json:"nat"`
+
+	Mode     Mode      `json:"mode"`
+	State    string    `json:"state"`
+	Strategy string    `json:"strategy"` // the one in use for this session
+	User     string    `json:"user,omitempty"`
+	Started  time.Time `json:"started"`
+
+	LastCommand string `json:"last_command"`    // the verb alone
+	Offer       *Offer `json:"offer,omitempty"` // the last one, if any
+	Data        Data   `json:"data"`            // all data connections so far
+	Opaque      bool   `json:"opaque"`          // TLS or stood aside: not looked at any more
+	Note        string `json:"note,omitempty"`  // a sentence for the administrator
+}
+
+// Offer is the announcement of a data port.
+type Offer struct {
+	Verb       string         `json:"verb"`       // PORT, EPRT, PASV, EPSV
+	Announced  netip.AddrPort `json:"announced"`  // by its sender
+	Translated netip.AddrPort `json:"translated"` // what went out instead; the same if nothing changed
+	Target     netip.AddrPort `json:"target"`     // where the data connection ends
+	Time       time.Time      `json:"time"`
+	Reason     string         `json:"reason"`
+	Pinhole    Pinhole        `json:"pinhole"`
+}
+
+// Data sums up the data connections of a session.
+type Data struct {
+	Connections   int    `json:"connections"`
+	BytesOriginal uint64 `json:"bytes_original"` // from the side that opened them
+	BytesReply    uint64 `json:"bytes_reply"`
+	Accounting    bool   `json:"accounting"` // nf_conntrack_acct is on; the bytes are 0 without
+}
