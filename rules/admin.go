@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+// What goes into the administrator's tables: for each table that holds one of
+// the configured chains a set of pinholes for each family of addresses, and in
+// each chain a rule for each of them.
+
+// comment is how rules and sets in somebody else's table are known as those
+// of the daemon with this configuration.
+func (c Config) comment() string { return "pasvport " + c.Table }
+
+// An adminRule is a rule at the head of an administrator's chain.
+type adminRule struct {
+	at ChainRef
+	rule
+}
+
+// adminSets are the sets for the chains of c.
+func (c Config) adminSets() []set {
+	type place struct {
+		f     Family
+		table string
+	}
+	seen := map[place]bool{}
+	var sets []set
+	for _, r := range c.Chains {
+		if seen[place{r.Family, r.Table}] {
+			continue
+		}
+		seen[place{r.Family, r.Table}] = true
+		for _, ip := range []Family{FamilyIPv4, FamilyIPv6} {
+			if r.Family.has(ip) {
+				sets = append(sets, pinholeSet(r.Family, r.Table, c.adminSetName(ip), ip, c.PinholeTimeout, c.comment()))
+			}
+		}
+	}
+	return sets
+}
+
+// adminSetName is the name of a set in an administrator's table.
+func (c Config) adminSetName(ip Family) string {
+	if ip == FamilyIPv6 {
+		return c.Table + "6"
+	}
+	return c.Table + "4"
+}
+
+// adminRules are the rules for the chains of c. The set alone would let any
+// connection through to an announced port; a data connection is expected too.
+func (c Config) adminRules() []adminRule {
+	var rules []adminRule
+	for _, r := range c.Chains {
+		for _, ip := range []Family{FamilyIPv4, FamilyIPv6} {
+			if !r.Family.has(ip) {
+				continue
+			}
+			// ct status expected ip saddr . ip daddr . tcp dport @pasvport4 counter accept comment "pasvport pasvport"
+			rule := newRule(ctExpected(), pinhole(ip, c.adminSetName(ip)), counter(), accept())
+			rule.comment = c.comment()
+			rules = append(rules, adminRule{r, rule})
+		}
+	}
+	return rules
+}

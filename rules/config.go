@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math/bits"
+	"slices"
+	"time"
+)
+
+// A Carrier is what a control connection's conntrack entry is given on its
+// first packet so that the kernel lets us hang expectations and sequence
+// adjustments on it.
+type Carrier uint8
+
+const (
+	// CarrierSane is the in-kernel helper "sane", which does not speak FTP.
+	// The kernel accepts expectations and sequence adjustment with it.
+	CarrierSane Carrier = iota
+
+	// CarrierBare is a help extension without a helper, got from a
+	// "ct expectation" object of size 0: sequence adjustment, no expectation.
+	CarrierBare
+
+	// CarrierNone sets nothing.
+	CarrierNone
+)
+
+// A QueueKind is how the kernel is told to queue a packet.
+type QueueKind uint8
+
+const (
+	// QueueNative is nft's own queue expression (CONFIG_NFT_QUEUE).
+	QueueNative QueueKind = iota
+
+	// QueueXT is the NFQUEUE target of xtables through nft's compat layer
+	// (CONFIG_NETFILTER_XT_TARGET_NFQUEUE, CONFIG_NFT_COMPAT).
+	QueueXT
+)
+
+// A PortRange is an inclusive range of TCP ports.
+type PortRange struct{ Low, High uint16 }
+
+// String returns "N" or "N-M".
+func (r PortRange) String() string {
+	if r.Low == r.High {
+		return fmt.Sprint(r.Low)
+	}
+	return fmt.Sprintf("%d-%d", r.Low, r.High)
+}
+
+// A Config says what Install puts into the kernel. The zero value of a field
+// is the default given in its comment.
+type Config struct {
+	Table      string      // name of our table, family inet; "pasvport"
+	Ports      []PortRange // control ports; 21
+	QueueNum   uint16      // first queue number; 2121
+	Queues     int         // how many queue numbers; 1
+	FailClosed bool        // control packets are dropped when nobody listens on the queue
+
+	Control uint32 // ct mark bit of control connections; 0x04000000
+	Opaque  uint32 // ct mark bit of sessions not to be queued any more; 0x08000000
+
+	Carrier Carrier
+	Claim   bool // pinhole sets and raw chains that queue the SYNs of data connections
+	Queue   QueueKind
+
+	Chains         []ChainRef    // the administrator's chains that are to accept data connections
+	PinholeTimeout time.Duration // of a pinhole that names none; 60 s
+
+	// NetNS is a file descriptor of the network namespace to work in; 0 is
+	// the one of the calling thread.
+	NetNS int
+}
+
+// Defaults of Config.
+const (
+	defaultTable          = "pasvport"
+	defaultPort           = 21
+	defaultQueueNum       = 2121
+	defaultControl        = 0x04000000
+	defaultOpaque         = 0x08000000
+	defaultPinholeTimeout = time.Minute
+)
+
+// withDefaults returns c with defaults for zero fields, its ports sorted and
+// merged and its chains without repetition.
+func (c Config) withDefaults() Config {
+	c.Table = cmp.Or(c.Table, defaultTable)
+	if len(c.Ports) == 0 {
+		c.Ports = []PortRange{{defaultPort, defaultPort}}
+	}
+	c.Ports = mergePorts(c.Ports)
+	c.QueueNum = cmp.Or(c.QueueNum, defaultQueueNum)
+	c.Queues = cmp.Or(c.Queues, 1)
+	c.Control = cmp.Or(c.Control, defaultControl)
+	c.Opaque = cmp.Or(c.Opaque, defaultOpaque)
+	c.PinholeTimeout = cmp.Or(c.PinholeTimeout, defaultPinholeTimeout)
+	c.Chains = slices.Clone(c.Chains)
+	slices.SortFunc(c.Chains, func(a, b ChainRef) int { return cmp.Compare(a.String(), b.String()) })
+	c.Chains = slices.Compact(c.Chains)
+	return c
+}
+
+// validate checks what the kernel would refuse with a bare EINVAL, or worse,
+// would accept.
+func (c Config) validate() error {
+	if err := checkName(c.Table); err != nil {
+		return fmt.Errorf("table: %w", err)
+	}
+	for _, p := range c.Ports {
+		if p.Low == 0 || p.Low > p.High {
+			return fmt.Errorf("control ports %d-%d: not a range of ports", p.Low, p.High)
+		}
+	}
+	if c.Queues < 1 || int(c.QueueNum)+c.Queues > 1<<16 {
+		return fmt.Errorf("queue numbers %d to %d: outside 0 to 65535", c.QueueNum, int(c.QueueNum)+c.Queues-1)
+	}
+	if bits.OnesCount32(c.Control) != 1 || bits.OnesCount32(c.Opaque) != 1 || c.Control == c.Opaque {
+		return fmt.Errorf("ct mark bits %#x and %#x: want two different single bits", c.Control, c.Opaque)
+	}
+	if c.PinholeTimeout < time.Millisecond {
+		return errors.New("pinhole timeout: less than a millisecond")
+	}
+	for _, r := range c.Chains {
+		if r.Family == FamilyINet && r.Table == c.Table {
+			return fmt.Errorf("chain %s: is in our own table", r)
+		}
+	}
+	return nil
+}
+
+// mergePorts sorts ranges and joins those that touch: an interval set of the
+// kernel refuses overlapping elements.
+func mergePorts(in []PortRange) []PortRange {
+	s := slices.Clone(in)
+	slices.SortFunc(s, func(a, b PortRange) int { return cmp.Compare(a.Low, b.Low) })
+	out := s[:1]
+	for _, r := range s[1:] {
+		last := &out[len(out)-1]
+		if uint32(r.Low) > uint32(last.High)+1 {
+			out = append(out, r)
+			continue
+		}
+		last.High = max(last.High, r.High)
+	}
+	return out
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"encoding/binary"
+	"iter"
+	"syscall"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// A conn is one nfnetlink socket. It is for one goroutine at a time.
+type conn struct {
+	nl  *netlink.Conn
+	raw syscall.RawConn
+	in  []byte // one datagram of the kernel
+	seq uint32
+}
+
+// dial opens a socket in the namespace that netns refers to; 0 is the calling
+// thread's.
+func dial(netns int) (*conn, error) {
+	nl, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: netns})
+	if err != nil {
+		return nil, &OpError{Op: "open netlink socket", Err: err}
+	}
+	raw, err := nl.SyscallConn()
+	if err != nil {
+		nl.Close()
+		return nil, &OpError{Op: "open netlink socket", Err: err}
+	}
+	// The kernel's own dumps come in datagrams of at most 32 KiB
+	// (netlink_dump in net/netlink/af_netlink.c).
+	return &conn{nl: nl, raw: raw, in: make([]byte, 64<<10), seq: 1}, nil
+}
+
+func (c *conn) close() error { return c.nl.Close() }
+
+// begin opens b as a transaction of this socket.
+func (c *conn) begin(b *batch, generation uint32) {
+	b.seq = c.seq
+	b.reset(generation)
+}
+
+// commit sends b and waits for the kernel's word on it: one system call out
+// and one in when all goes well. The error is that of the first message that
+// failed; then nothing has changed.
+func (c *conn) commit(b *batch) error {
+	b.close()
+	c.seq = b.seq
+	if err := c.send(b.buf); err != nil {
+		return &OpError{Op: "send", Err: err}
+	}
+	var failed error
+	for {
+		n, err := c.recv()
+		if err != nil {
+			return &OpError{Op: "receive", Err: err}
+		}
+		for m := range messages(c.in[:n]) {
+			// Anything else is the rest of an earlier answer.
+			if m.typ != unix.NLMSG_ERROR || m.seq-b.first > b.last-b.first {
+				continue
+			}
+			if errno := errorOf(m.body); errno != 0 && failed == nil {
+				failed = b.failed(m.seq, errno)
+			}
+			// Missing rights, a changed generation and a failed commit are
+			// answered to the beginning of the batch.
+			if m.seq == b.last || m.seq == b.first {
+				return failed
+			}
+		}
+	}
+}
+
+// request sends one message outside a transaction and hands the answers to f,
+// which may keep nothing of them.
+func (c *conn) request(msg, flags uint16, fam Family, attributes []byte, f func(fam Family, body []byte)) error {
+	b := batch{seq: c.seq}
+	b.header(unix.NFNL_SUBSYS_NFTABLES<<8|msg, unix.NLM_F_REQUEST|unix.NLM_F_ACK|flags, fam, 0)
+	b.buf = append(b.buf, attributes...)
+	b.done()
+	want := c.seq
+	c.seq = b.seq
+	if err := c.send(b.buf); err != nil {
+		return err
+	}
+	for {
+		n, err := c.recv()
+		if err != nil {
+			return err
+		}
+		for m := range messages(c.in[:n]) {
+			switch {
+			case m.seq != want:
+			case m.typ == unix.NLMSG_DONE:
+				return nil
+			case m.typ == unix.NLMSG_ERROR:
+				if errno := errorOf(m.body); errno != 0 {
+					return errno
+				}
+				return nil
+			case len(m.body) >= 4:
+				f(Family(m.body[0]), m.body[4:])
+			}
+		}
+	}
+}
+
+func (c *conn) send(b []byte) (err error) {
+	werr := c.raw.Write(func(fd uintptr) bool {
+		_, err = unix.Write(int(fd), b)
+		return err != unix.EAGAIN
+	})
+	if werr != nil {
+		return werr
+	}
+	return err
+}
+
+func (c *conn) recv() (n int, err error) {
+	rerr := c.raw.Read(func(fd uintptr) bool {
+		n, err = unix.Read(int(fd), c.in)
+		return err != unix.EAGAIN
+	})
+	if rerr != nil {
+		return 0, rerr
+	}
+	return n, err
+}
+
+// A message is one netlink message of a datagram.
+type message struct {
+	typ  uint16
+	seq  uint32
+	body []byte // after the netlink header; belongs to the conn
+}
+
+// messages walks the netlink messages of a datagram.
+func messages(b []byte) iter.Seq[message] {
+	return func(yield func(message) bool) {
+		for len(b) >= unix.NLMSG_HDRLEN {
+			n := int(binary.NativeEndian.Uint32(b))
+			if n < unix.NLMSG_HDRLEN || n > len(b) {
+				return
+			}
+			m := message{binary.NativeEndian.Uint16(b[4:]), binary.NativeEndian.Uint32(b[8:]), b[unix.NLMSG_HDRLEN:n]}
+			if !yield(m) {
+				return
+			}
+			b = b[min((n+3)&^3, len(b)):]
+		}
+	}
+}
+
+// errorOf is the errno in the body of an NLMSG_ERROR; 0 acknowledges.
+func errorOf(body []byte) unix.Errno {
+	if len(body) < 4 {
+		return unix.EBADMSG
+	}
+	return unix.Errno(-int32(binary.NativeEndian.Uint32(body)))
+}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
+
+// An inventory is what the kernel holds of ours, at one generation of its
+// ruleset. A transaction bound to that generation deletes nothing that has
+// changed since.
+type inventory struct {
+	generation uint32
+	table      bool         // our table is there
+	foreign    bool         // a table of that name is there and not ours
+	rules      []ruleHandle // in tables of others
+	sets       []set        // in tables of others: family, table and name only
+	taken      []set        // sets of others that have the name of one of ours
+}
+
+// A ruleHandle is a rule of the kernel.
+type ruleHandle struct {
+	at     ChainRef
+	handle uint64
+}
+
+// takeInventory looks through the whole ruleset: a run that crashed may have
+// been told of other chains than this one.
+func (c *conn) takeInventory(cfg Config) (inv inventory, err error) {
+	if inv.generation, err = c.generation(); err != nil {
+		return inv, err
+	}
+	if inv.table, inv.foreign, err = c.findTable(cfg.Table); err != nil {
+		return inv, err
+	}
+	err = c.eachRule(ChainRef{}, func(r ruleHandle, comment string) {
+		if comment == cfg.comment() && (r.at.Family != FamilyINet || r.at.Table != cfg.Table) {
+			inv.rules = append(inv.rules, r)
+		}
+	})
+	if err != nil {
+		return inv, err
+	}
+	ours := map[string]bool{}
+	for _, s := range cfg.adminSets() {
+		ours[s.words()] = true
+	}
+	err = c.eachSet(func(s set) {
+		switch {
+		case s.family == FamilyINet && s.table == cfg.Table:
+		case s.comment == cfg.comment():
+			inv.sets = append(inv.sets, s)
+		case ours[s.words()]:
+			inv.taken = append(inv.taken, s)
+		}
+	})
+	return inv, err
+}
+
+// clear adds to b what removes everything in inv, and nothing else.
+func (inv inventory) clear(b *batch, cfg Config) {
+	for _, r := range inv.rules {
+		b.deleteRule(r.at, r.handle)
+	}
+	for _, s := range inv.sets {
+		b.deleteSet(s.family, s.table, s.name)
+	}
+	if inv.table {
+		b.deleteTable(FamilyINet, cfg.Table)
+	}
+}
+
+// generation is the number of the ruleset's present state.
+func (c *conn) generation() (gen uint32, err error) {
+	err = c.request(unix.NFT_MSG_GETGEN, 0, 0, nil, func(_ Family, body []byte) {
+		for typ, v := range attrs(body) {
+			if typ == unix.NFTA_GEN_ID && len(v) == 4 {
+				gen = binary.BigEndian.Uint32(v)
+			}
+		}
+	})
+	if err != nil {
+		return 0, &OpError{Op: "get", Object: "generation", Err: err}
+	}
+	return gen, nil
+}
+
+// findTable looks for the inet table of a name.
+func (c *conn) findTable(name string) (ours, foreign bool, err error) {
+	query := appendString(nil, unix.NFTA_TABLE_NAME, name)
+	err = c.request(unix.NFT_MSG_GETTABLE, 0, FamilyINet, query, func(_ Family, body []byte) {
+		comment := ""
+		for typ, v := range attrs(body) {
+			if typ == nftaTableUserdata {
+				comment, _ = udataString(v, udataTableComment)
+			}
+		}
+		ours, foreign = comment == tableComment, comment != tableComment
+	})
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return false, false, &OpError{Op: "get table", Object: "inet " + name, Err: err}
+	}
+	return ours, foreign, nil
+}
+
+// checkChain returns ErrNoChain, wrapped, if r does not exist.
+func (c *conn) checkChain(r ChainRef) error {
+	query := appendString(nil, unix.NFTA_CHAIN_TABLE, r.Table)
+	query = appendString(query, unix.NFTA_CHAIN_NAME, r.Chain)
+	err := c.request(unix.NFT_MSG_GETCHAIN, 0, r.Family, query, func(Family, []byte) {})
+	if errors.Is(err, unix.ENOENT) {
+		err = ErrNoChain
+	}
+	if err != nil {
+		return &OpError{Op: "find chain", Object: r.words(), Err: err}
+	}
+	return nil
+}
+
+// eachRule hands every rule in a chain to f; a zero ChainRef means all of the
+// ruleset, one without a Chain a table.
+func (c *conn) eachRule(at ChainRef, f func(r ruleHandle, comment string)) error {
+	var query []byte
+	if at.Table != "" {
+		query = appendString(query, unix.NFTA_RULE_TABLE, at.Table)
+	}
+	if at.Chain != "" {
+		query = appendString(query, unix.NFTA_RULE_CHAIN, at.Chain)
+	}
+	err := c.request(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, at.Family, query, func(fam Family, body []byte) {
+		r, comment := ruleHandle{at: ChainRef{Family: fam}}, ""
+		for typ, v := range attrs(body) {
+			switch {
+			case typ == unix.NFTA_RULE_TABLE:
+				r.at.Table = attrString(v)
+			case typ == unix.NFTA_RULE_CHAIN:
+				r.at.Chain = attrString(v)
+			case typ == unix.NFTA_RULE_HANDLE && len(v) == 8:
+				r.handle = binary.BigEndian.Uint64(v)
+			case typ == unix.NFTA_RULE_USERDATA:
+				comment, _ = udataString(v, udataRuleComment)
+			}
+		}
+		f(r, comment)
+	})
+	if err != nil {
+		return &OpError{Op: "list rules", Object: at.Table, Err: err}
+	}
+	return nil
+}
+
+// eachSet hands every set of the ruleset to f.
+func (c *conn) eachSet(f func(set)) error {
+	err := c.request(unix.NFT_MSG_GETSET, unix.NLM_F_DUMP, 0, nil, func(fam Family, body []byte) {
+		s := set{family: fam}
+		for typ, v := range attrs(body) {
+			switch typ {
+			case unix.NFTA_SET_TABLE:
+				s.table = attrString(v)
+			case unix.NFTA_SET_NAME:
+				s.name = attrString(v)
+			case unix.NFTA_SET_USERDATA:
+				s.comment, _ = udataString(v, udataSetComment)
+			}
+		}
+		f(s)
+	})
+	if err != nil {
+		return &OpError{Op: "list sets", Err: err}
+	}
+	return nil
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// A netns is a network namespace of a test's own.
+type netns struct {
+	name string
+	fd   int
+}
+
+var nsCount atomic.Int32
+
+// needPrograms skips a test that the machine cannot run.
+func needPrograms(t *testing.T, names ...string) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root for network namespaces")
+	}
+	for _, n := range names {
+		if _, err := exec.LookPath(n); err != nil {
+			t.Skipf("needs the program %s", n)
+		}
+	}
+}
+
+// newNS makes a namespace that lives as long as the test.
+func newNS(t *testing.T) netns {
+	t.Helper()
+	needPrograms(t, "ip", "nft")
+	n := netns{name: fmt.Sprintf("pvp-rules-%d-%d", os.Getpid(), nsCount.Add(1))}
+	if out, err := exec.Command("ip", "netns", "add", n.name).CombinedOutput(); err != nil {
+		t.Skipf("cannot make network namespaces: %v: %s", err, out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("ip", "netns", "del", n.name).CombinedOutput(); err != nil {
+			t.Errorf("ip netns del %s: %v: %s", n.name, err, out)
+		}
+	})
+	fd, err := unix.Open("/run/netns/"+n.name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	n.fd = fd
+	n.run(t, "ip", "link", "set", "lo", "up")
+	t.Cleanup(func() {
+		if t.Failed() {
+			ruleset, _ := n.try("nft", "list", "ruleset")
+			entries, _ := n.try("conntrack", "-L")
+			t.Logf("%s:\n%s\n%s", n.name, ruleset, entries)
+		}
+	})
+	return n
+}
+
+// try runs a program in n and returns what it printed.
+func (n netns) try(args ...string) (string, error) {
+	out, err := exec.Command("ip", append([]string{"netns", "exec", n.name}, args...)...).CombinedOutput()
+	return string(out), err
+}
+
+// run is try for programs that must succeed.
+func (n netns) run(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := n.try(args...)
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+// load feeds text to nft in n.
+func (n netns) load(t *testing.T, text string) {
+	t.Helper()
+	if out, err := n.nft(text); err != nil {
+		t.Fatalf("nft -f: %v\n%s\n%s", err, out, numbered(text))
+	}
+}
+
+func (n netns) nft(text string, flags ...string) (string, error) {
+	cmd := exec.Command("ip", append([]string{"netns", "exec", n.name, "nft", "-f", "-"}, flags...)...)
+	cmd.Stdin = strings.NewReader(text)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+func numbered(text string) string {
+	lines := strings.Split(text, "\n")
+	for i := range lines {
+		lines[i] = fmt.Sprintf("%3d %s", i+1, lines[i])
+	}
+	return strings.Join(lines, "\n")
+}
+
+// do runs f on a thread that is in n and is not given back.
+func (n netns) do(t *testing.T, f func() error) {
+	t.Helper()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		if err := unix.Setns(n.fd, unix.CLONE_NEWNET); err != nil {
+			done <- err
+			return
+		}
+		done <- f()
+	}()
+	if err := <-done; err != nil {
+		t.Fatalf("in %s: %v", n.name, err)
+	}
+}
+
+// testQueue is the kind of queue this kernel has.
+func testQueue(t *testing.T, n netns) QueueKind {
+	t.Helper()
+	f, err := probe(n.fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	switch {
+	case f.NativeQueue:
+		return QueueNative
+	case f.XTQueue:
+		return QueueXT
+	}
+	t.Skipf("kernel cannot queue: %v", f.Missing)
+	return 0
+}
+
+// open opens a Firewall in n for the length of the test.
+func open(t *testing.T, n netns, c Config) *Firewall {
+	t.Helper()
+	c.NetNS = n.fd
+	f, err := Open(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+// installed is open and Install.
+func installed(t *testing.T, n netns, c Config) *Firewall {
+	t.Helper()
+	f := open(t, n, c)
+	if err := f.Install(); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"crypto/rand"
+
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// Features is what a kernel's nftables can do for us.
+type Features struct {
+	NativeQueue bool // nft's queue expression
+	XTQueue     bool // the NFQUEUE target of xtables in an inet table; not tried if NativeQueue
+	SaneIPv4    bool // ct helper objects of type sane
+	SaneIPv6    bool
+	Bare        bool // ct expectation objects of size 0
+	InnerHeader bool // matches behind the TCP header
+	Hash        bool // jhash of the conntrack id
+	MaxSegment  bool // tcp option maxseg can be set
+
+	// Missing has the kernel's answer for each feature that is false, by the
+	// field's name.
+	Missing map[string]error
+}
+
+// Probe finds out what the kernel can do, in the calling thread's network
+// namespace. Each feature is tried in a table of its own that is added and
+// deleted in one transaction: nothing of it is ever seen by a packet. It fails
+// only if nothing can be tried: unix.EPERM without CAP_NET_ADMIN.
+func Probe() (Features, error) { return probe(0) }
+
+func probe(netns int) (Features, error) {
+	f := Features{Missing: map[string]error{}}
+	c, err := dial(netns)
+	if err != nil {
+		return f, err
+	}
+	defer c.close()
+	p := prober{conn: c, table: "pasvport-probe-" + rand.Text()}
+	if err := p.rule(FamilyINet); err != nil {
+		return f, err
+	}
+	note := func(name string, err error) bool {
+		if err != nil {
+			f.Missing[name] = err
+		}
+		return err == nil
+	}
+	f.NativeQueue = note("NativeQueue", p.rule(FamilyINet, queue(QueueNative, 0, true)))
+	if !f.NativeQueue {
+		f.XTQueue = note("XTQueue", p.xtQueue())
+	}
+	f.SaneIPv4 = note("SaneIPv4", p.object(object{CarrierSane, "sane4", FamilyIPv4}))
+	f.SaneIPv6 = note("SaneIPv6", p.object(object{CarrierSane, "sane6", FamilyIPv6}))
+	f.Bare = note("Bare", p.object(object{CarrierBare, "bare4", FamilyIPv4}))
+	f.InnerHeader = note("InnerHeader", p.rule(FamilyINet, hasPayload()))
+	f.Hash = note("Hash", p.rule(FamilyINet, ctHash(2, 0)))
+	f.MaxSegment = note("MaxSegment", p.rule(FamilyINet, clampMSS(controlMSS)))
+	return f, nil
+}
+
+// A prober tries things in tables that never come to be.
+type prober struct {
+	conn  *conn
+	table string
+	b     batch
+}
+
+// rule tries a rule in a table of a family.
+func (p *prober) rule(f Family, clauses ...clause) error {
+	return p.try(f, func(b *batch) error {
+		return b.addRule(ChainRef{f, p.table, "probe"}, newRule(clauses...), unix.NLM_F_APPEND)
+	})
+}
+
+// xtQueue tries the NFQUEUE target. The kernel loads its module by itself for
+// tables of family ip only (nft_compat asks for "ipt_NFQUEUE").
+func (p *prober) xtQueue() error {
+	target := queue(QueueXT, 0, true)
+	err := p.rule(FamilyINet, target)
+	if err == nil {
+		return nil
+	}
+	if p.rule(FamilyIPv4, target) != nil {
+		return err
+	}
+	return p.rule(FamilyINet, target)
+}
+
+// object tries a carrier and a rule that gives it.
+func (p *prober) object(o object) error {
+	give := setHelper(o.name)
+	if o.carrier == CarrierBare {
+		give = setExpectation(o.name)
+	}
+	return p.try(FamilyINet, func(b *batch) error {
+		b.addObject(p.table, o)
+		return b.addRule(ChainRef{FamilyINet, p.table, "probe"},
+			newRule(ctState("new", expr.CtStateBitNEW), give), unix.NLM_F_APPEND)
+	})
+}
+
+// try commits a table with what fill adds, and its deletion.
+func (p *prober) try(f Family, fill func(*batch) error) error {
+	p.conn.begin(&p.b, 0)
+	p.b.addTable(f, p.table, "", unix.NLM_F_EXCL)
+	p.b.addChain(f, p.table, chain{name: "probe"})
+	if err := fill(&p.b); err != nil {
+		return err
+	}
+	p.b.deleteTable(f, p.table)
+	return p.conn.commit(&p.b)
+}

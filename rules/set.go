@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
+)
+
+// A set is one of our sets, in our table or in an administrator's: the control
+// ports, or pinholes of one family of addresses.
+type set struct {
+	family      Family
+	table, name string
+	fullName    string // words(), made once
+	comment     string
+
+	ports []PortRange // control ports
+
+	ip      Family // pinholes of this family; 0 for ports
+	timeout time.Duration
+}
+
+// pinholeSet is: set name { type ipv4_addr . ipv4_addr . inet_service; flags timeout; timeout 60s; }
+func pinholeSet(f Family, table, name string, ip Family, timeout time.Duration, comment string) set {
+	s := set{family: f, table: table, name: name, comment: comment, ip: ip, timeout: timeout}
+	s.fullName = s.words()
+	return s
+}
+
+// words is s in nft's words.
+func (s set) words() string { return fmt.Sprintf("%s %s %s", s.family, s.table, s.name) }
+
+// keyType is the type of the elements as nft names it, and its number.
+func (s set) keyType() nftables.SetDatatype {
+	switch s.ip {
+	case FamilyIPv4:
+		return nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeIPAddr, nftables.TypeInetService)
+	case FamilyIPv6:
+		return nftables.MustConcatSetType(nftables.TypeIP6Addr, nftables.TypeIP6Addr, nftables.TypeInetService)
+	}
+	return nftables.TypeInetService
+}
+
+// properties are the lines of s within braces.
+func (s set) properties() []string {
+	p := []string{"type " + s.keyType().Name}
+	if s.ip == 0 {
+		ranges := make([]string, len(s.ports))
+		for i, r := range s.ports {
+			ranges[i] = r.String()
+		}
+		p = append(p, "flags interval", "elements = { "+strings.Join(ranges, ", ")+" }")
+	} else {
+		p = append(p, "flags timeout", "timeout "+duration(s.timeout))
+	}
+	if s.comment != "" {
+		p = append(p, fmt.Sprintf("comment %q", s.comment))
+	}
+	return p
+}
+
+// duration writes d as nft reads it.
+func duration(d time.Duration) string {
+	if d%time.Second == 0 {
+		return fmt.Sprintf("%ds", d/time.Second)
+	}
+	return fmt.Sprintf("%dms", d.Milliseconds())
+}
+
+// Attributes of <linux/netfilter/nf_tables.h> that x/sys/unix lacks.
+const (
+	nftaSetDescConcat = 2
+	nftaSetFieldLen   = 1
+	nftSetConcat      = 0x80
+)
+
+// appendSet appends the attributes of NFT_MSG_NEWSET. id names the set within
+// its transaction.
+func appendSet(b []byte, s set, id uint32) []byte {
+	key := s.keyType()
+	flags := uint32(unix.NFT_SET_INTERVAL)
+	if s.ip != 0 {
+		flags = unix.NFT_SET_TIMEOUT | nftSetConcat
+	}
+	b = appendString(b, unix.NFTA_SET_TABLE, s.table)
+	b = appendString(b, unix.NFTA_SET_NAME, s.name)
+	b = appendUint32(b, unix.NFTA_SET_FLAGS, flags)
+	b = appendUint32(b, unix.NFTA_SET_KEY_TYPE, key.GetNFTMagic())
+	b = appendUint32(b, unix.NFTA_SET_KEY_LEN, key.Bytes)
+	b = appendUint32(b, unix.NFTA_SET_ID, id)
+	var udata []byte
+	if s.ip == 0 {
+		// nft prints the elements of an interval set wrongly without it.
+		udata = append(udata, udataSetKeyOrder, 4, 2, 0, 0, 0) // big endian
+	} else {
+		b = appendUint64(b, unix.NFTA_SET_TIMEOUT, uint64(s.timeout.Milliseconds()))
+		b = appendFields(b, nftables.ConcatSetTypeElements(key))
+	}
+	if s.comment != "" {
+		udata = appendUdataString(udata, udataSetComment, s.comment)
+	}
+	if len(udata) > 0 {
+		b = appendAttr(b, unix.NFTA_SET_USERDATA, udata)
+	}
+	return b
+}
+
+// appendFields appends the lengths of a concatenation's parts, without which
+// nft cannot list the set.
+func appendFields(b []byte, parts []nftables.SetDatatype) []byte {
+	b, desc := openNest(b, unix.NFTA_SET_DESC)
+	b, concat := openNest(b, nftaSetDescConcat)
+	for _, p := range parts {
+		var field int
+		b, field = openNest(b, unix.NFTA_LIST_ELEM)
+		b = appendUint32(b, nftaSetFieldLen, p.Bytes)
+		b = closeAttr(b, field)
+	}
+	return closeAttr(closeAttr(b, concat), desc)
+}
+
+// appendPorts appends the attributes of NFT_MSG_NEWSETELEM for an interval
+// set: each range is an element at its beginning and an end mark behind its
+// last port, where there is such a port.
+func appendPorts(b []byte, s set) []byte {
+	b = appendString(b, unix.NFTA_SET_ELEM_LIST_TABLE, s.table)
+	b = appendString(b, unix.NFTA_SET_ELEM_LIST_SET, s.name)
+	b, list := openNest(b, unix.NFTA_SET_ELEM_LIST_ELEMENTS)
+	var key [2]byte
+	for _, r := range s.ports {
+		binary.BigEndian.PutUint16(key[:], r.Low)
+		b = appendElement(b, key[:], 0, 0)
+		if r.High < math.MaxUint16 {
+			binary.BigEndian.PutUint16(key[:], r.High+1)
+			b = appendElement(b, key[:], unix.NFT_SET_ELEM_INTERVAL_END, 0)
+		}
+	}
+	return closeAttr(b, list)
+}
+
+// appendElement appends one element; timeout 0 is the set's.
+func appendElement(b, key []byte, flags uint32, timeout time.Duration) []byte {
+	b, elem := openNest(b, unix.NFTA_LIST_ELEM)
+	if flags != 0 {
+		b = appendUint32(b, unix.NFTA_SET_ELEM_FLAGS, flags)
+	}
+	b, data := openNest(b, unix.NFTA_SET_ELEM_KEY)
+	b = appendAttr(b, unix.NFTA_DATA_VALUE, key)
+	b = closeAttr(b, data)
+	if timeout != 0 {
+		b = appendUint64(b, unix.NFTA_SET_ELEM_TIMEOUT, uint64(max(timeout.Milliseconds(), 1)))
+	}
+	return closeAttr(b, elem)
+}
+
+// appendKey appends the key of a pinhole as the kernel lays out the registers
+// of a concatenation: each part padded to four bytes.
+func appendKey(b []byte, src netip.Addr, dst netip.AddrPort) []byte {
+	b = append(b, src.AsSlice()...)
+	b = append(b, dst.Addr().AsSlice()...)
+	b = binary.BigEndian.AppendUint16(b, dst.Port())
+	return append(b, 0, 0)
+}
+
+// parseKey reads what appendKey writes.
+func parseKey(b []byte) (src netip.Addr, dst netip.AddrPort, ok bool) {
+	size := (len(b) - 4) / 2
+	if len(b) < 4 || len(b) != 2*size+4 {
+		return src, dst, false
+	}
+	src, ok = netip.AddrFromSlice(b[:size])
+	to, _ := netip.AddrFromSlice(b[size : 2*size])
+	return src, netip.AddrPortFrom(to, binary.BigEndian.Uint16(b[2*size:])), ok
+}

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// Names in our table.
+const (
+	setControlPorts = "control_ports"
+	setPinholes4    = "pinholes4"
+	setPinholes6    = "pinholes6"
+)
+
+// tableComment is how our table is known, whatever its name.
+const tableComment = "pasvport: made and removed by the daemon, do not edit, do not save"
+
+// controlMSS keeps a control segment that a rewrite made longer within the
+// path's MTU.
+const controlMSS = 1300
+
+// saneRequest is SANE_NET_START, on which the carrier's parser acts
+// (nf_conntrack_sane.c). FTP commands do not start with a NUL.
+const saneRequest = 0x00000007
+
+// A table is our table, ready to be printed or sent.
+type table struct {
+	name    string
+	sets    []set
+	objects []object
+	chains  []chain
+}
+
+// An object is a carrier for one family of packets.
+type object struct {
+	carrier Carrier
+	name    string
+	ip      Family
+}
+
+// A chain is a base chain if it has a hook.
+type chain struct {
+	name     string
+	hook     string // nft's word; empty for a chain that is jumped to
+	hooknum  uint32
+	priority int32
+	prioText string
+	rules    []rule
+}
+
+// describe makes the table that c asks for; c has its defaults.
+func describe(c Config) table {
+	t := table{name: c.Table, sets: []set{{
+		family: FamilyINet, table: c.Table, name: setControlPorts, ports: c.Ports,
+	}}}
+	if c.Claim {
+		t.sets = append(t.sets,
+			pinholeSet(FamilyINet, c.Table, setPinholes4, FamilyIPv4, c.PinholeTimeout, ""),
+			pinholeSet(FamilyINet, c.Table, setPinholes6, FamilyIPv6, c.PinholeTimeout, ""))
+	}
+	t.objects = carriers(c.Carrier)
+	t.chains = []chain{divertChain(c), sessionChain(c), controlChain(c)}
+	t.chains = append(t.chains, hookChains()...)
+	if c.Claim {
+		t.chains = append(t.chains, claimChains(c)...)
+	}
+	return t
+}
+
+// carriers are the objects that give a connection its carrier: the kernel
+// wants one for each family.
+func carriers(c Carrier) []object {
+	name := ""
+	switch c {
+	case CarrierSane:
+		name = "sane"
+	case CarrierBare:
+		name = "bare"
+	default:
+		return nil
+	}
+	return []object{{c, name + "4", FamilyIPv4}, {c, name + "6", FamilyIPv6}}
+}
+
+// divertChain sends packets to their connection's queue. Both directions of a
+// connection have one conntrack id, and so one queue, under any NAT.
+func divertChain(c Config) chain {
+	ch := chain{name: "divert"}
+	for i := range c.Queues {
+		num := c.QueueNum + uint16(i)
+		to := queue(c.Queue, num, !c.FailClosed)
+		if c.Queues == 1 {
+			// counter queue flags bypass to 2121
+			ch.rules = append(ch.rules, newRule(counter(), to))
+			continue
+		}
+		// jhash ct id mod 2 seed 0x70617376 == 0 counter queue flags bypass to 2121
+		ch.rules = append(ch.rules, newRule(ctHash(uint32(c.Queues), uint32(i)), counter(), to))
+	}
+	return ch
+}
+
+// sessionChain sees the packets of established control connections, in both
+// directions.
+func sessionChain(c Config) chain {
+	ours := c.Control | c.Opaque
+	ch := chain{name: "session"}
+	ch.rules = append(ch.rules,
+		// ct mark & 0x0c000000 == 0x00000000 ct mark set ct mark | 0x04000000
+		newRule(ctMark(ours, 0), setCtMark(c.Control)).
+			explained("mark it, not before it is established: an accept by mark must not let a new one in"))
+	if c.Carrier == CarrierSane {
+		ch.rules = append(ch.rules,
+			// ct direction original @ih,0,32 0x00000007 counter drop
+			newRule(ctOriginal(), payloadStarts(saneRequest), counter(), drop()).
+				explained("the one request that the carrier's parser would act on; it is not FTP"))
+	}
+	ch.rules = append(ch.rules,
+		// ct mark & 0x08000000 == 0x08000000 return
+		newRule(ctMark(c.Opaque, c.Opaque), leave()).
+			explained("opaque: TLS, or left alone"),
+		// @ih,0,8 >= 0 goto divert
+		newRule(hasPayload(), goTo("divert")).
+			explained("only packets that carry data"))
+	return ch
+}
+
+// controlChain finds control connections among TCP packets.
+func controlChain(c Config) chain {
+	ch := chain{name: "control"}
+	for _, o := range carriers(c.Carrier) {
+		set := setHelper(o.name)
+		if c.Carrier == CarrierBare {
+			set = setExpectation(o.name)
+		}
+		// ct state new tcp flags & (fin | syn | rst | ack) == syn tcp dport @control_ports
+		//	meta nfproto ipv4 counter ct helper set "sane4"
+		ch.rules = append(ch.rules, newRule(ctState("new", expr.CtStateBitNEW), firstSYN(), dport(setControlPorts),
+			nfproto(o.ip), counter(), set))
+	}
+	// A data connection to a port that happens to be a control port is expected.
+	//
+	// meta l4proto tcp ct state established ct original proto-dst @control_ports
+	//	ct status & expected == 0 jump session
+	ch.rules = append(ch.rules, newRule(l4proto(), ctState("established", expr.CtStateBitESTABLISHED),
+		ctOriginalDport(setControlPorts), ctUnexpected(), jump("session")))
+	return ch
+}
+
+// hookChains are the base chains for control connections. Loopback packets
+// were seen in output.
+func hookChains() []chain {
+	// meta iiftype loopback return
+	skip := newRule(iifLoopback(), leave()).explained("seen in output")
+	// meta l4proto tcp jump control
+	control := newRule(l4proto(), jump("control"))
+	pre := preroutingHook("prerouting", -150, "mangle", skip, control)
+	out := outputHook("output", -150, "mangle", control)
+	return []chain{pre, out,
+		preroutingHook("guard_prerouting", -149, "mangle + 1", append([]rule{skip}, append(dropInvalid(), clamp()...)...)...),
+		outputHook("guard_output", -149, "mangle + 1", clamp()...),
+	}
+}
+
+// dropInvalid keeps a segment that conntrack could not place from reaching the
+// firewall's own stack with its addresses untranslated, where it would be
+// answered by a reset. Not in output: a local process may well reset a
+// connection that conntrack has forgotten.
+func dropInvalid() []rule {
+	// ct state invalid tcp dport @control_ports counter drop
+	// ct state invalid tcp sport @control_ports counter drop
+	invalid := ctState("invalid", expr.CtStateBitINVALID)
+	return []rule{
+		newRule(invalid, dport(setControlPorts), counter(), drop()),
+		newRule(invalid, sport(setControlPorts), counter(), drop()),
+	}
+}
+
+// clamp lowers the MSS that both ends of a control connection announce.
+func clamp() []rule {
+	// tcp flags & syn == syn tcp dport @control_ports tcp option maxseg size set 1300
+	// tcp flags & syn == syn tcp sport @control_ports tcp option maxseg size set 1300
+	return []rule{
+		newRule(anySYN(), dport(setControlPorts), clampMSS(controlMSS)),
+		newRule(anySYN(), sport(setControlPorts), clampMSS(controlMSS)),
+	}
+}
+
+// claimChains queue the first packet of an announced data connection, before
+// conntrack (-200) makes an entry for it and after defragmentation (-400).
+func claimChains(c Config) []chain {
+	// Without a daemon nothing is claimed, and what the policy says about
+	// the packet holds: so always bypass.
+	to := queue(c.Queue, c.QueueNum, true)
+	// tcp flags & (fin | syn | rst | ack) == syn ip saddr . ip daddr . tcp dport @pinholes4
+	//	counter queue flags bypass to 2121
+	claims := []rule{
+		newRule(firstSYN(), pinhole(FamilyIPv4, setPinholes4), counter(), to),
+		newRule(firstSYN(), pinhole(FamilyIPv6, setPinholes6), counter(), to),
+	}
+	// meta iiftype loopback return
+	skip := newRule(iifLoopback(), leave()).explained("seen in output")
+	return []chain{
+		preroutingHook("claim_prerouting", -350, "-350", append([]rule{skip}, claims...)...),
+		outputHook("claim_output", -350, "-350", claims...),
+	}
+}
+
+func preroutingHook(name string, prio int32, text string, rules ...rule) chain {
+	return chain{name, "prerouting", unix.NF_INET_PRE_ROUTING, prio, text, rules}
+}
+
+func outputHook(name string, prio int32, text string, rules ...rule) chain {
+	return chain{name, "output", unix.NF_INET_LOCAL_OUT, prio, text, rules}
+}
+
+// ruleCount is the number of rules in t.
+func (t table) ruleCount() (n int) {
+	for _, c := range t.chains {
+		n += len(c.rules)
+	}
+	return n
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Text is what Install puts into the kernel, for "nft -f". Loading it replaces
+// our table and can be repeated; the commands for the administrator's chains,
+// if there are any, add to what is there.
+//
+// The queue statements are nft's own, also where Install has to use the target
+// of xtables. nft up to 1.0.6 at least does not read an expectation of size 0
+// (CarrierBare).
+func Text(c Config) string {
+	c = c.withDefaults()
+	t := describe(c)
+	var w strings.Builder
+	fmt.Fprintf(&w, "# The table of pasvport, as the daemon installs it when it starts and removes it\n"+
+		"# when it stops. Not to be saved with the ruleset.\n"+
+		"table inet %[1]s\ndelete table inet %[1]s\ntable inet %[1]s {\n\tcomment %[2]q\n", t.name, tableComment)
+	for _, s := range t.sets {
+		block(&w, "set "+s.name, s.properties())
+	}
+	for _, o := range t.objects {
+		block(&w, fmt.Sprintf("ct %s %s", o.kind(), o.name), o.properties())
+	}
+	for _, ch := range t.chains {
+		block(&w, "chain "+ch.name, ch.lines())
+	}
+	w.WriteString("}\n")
+	c.adminText(&w)
+	return w.String()
+}
+
+// block writes one part of the table.
+func block(w *strings.Builder, head string, lines []string) {
+	fmt.Fprintf(w, "\n\t%s {\n", head)
+	for _, l := range lines {
+		fmt.Fprintf(w, "\t\t%s\n", l)
+	}
+	w.WriteString("\t}\n")
+}
+
+// lines are those of c within braces.
+func (c chain) lines() []string {
+	var l []string
+	if c.hook != "" {
+		l = append(l, fmt.Sprintf("type filter hook %s priority %s; policy accept;", c.hook, c.prioText))
+	}
+	for _, r := range c.rules {
+		if r.note != "" {
+			l = append(l, "# "+r.note)
+		}
+		l = append(l, r.String())
+	}
+	return l
+}
+
+// adminText writes the commands for the administrator's chains.
+func (c Config) adminText(w *strings.Builder) {
+	if len(c.Chains) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\n# In the chains named by --allow, known by the comment %q.\n", c.comment())
+	for _, s := range c.adminSets() {
+		fmt.Fprintf(w, "add set %s { %s; }\n", s.words(), strings.Join(s.properties(), "; "))
+	}
+	for _, r := range c.adminRules() {
+		fmt.Fprintf(w, "insert rule %s %s\n", r.at.words(), r.String())
+	}
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// textConfigs are the configurations with a golden file each.
+var textConfigs = []struct {
+	name string
+	c    Config
+}{
+	{"default", Config{}},
+	{"claim", Config{Carrier: CarrierBare, Claim: true}},
+	{"bare-table", Config{Carrier: CarrierNone, Table: "ftp-2", Control: 1, Opaque: 2}},
+	{"everything", Config{
+		Table:      "pv2",
+		Ports:      []PortRange{{2121, 2121}, {21, 21}, {990, 1000}, {1001, 1001}, {65000, 65535}},
+		QueueNum:   100,
+		Queues:     4,
+		FailClosed: true,
+		Control:    0x10,
+		Opaque:     0x80000000,
+		Claim:      true,
+		Chains: []ChainRef{
+			{FamilyINet, "filter", "forward"},
+			{FamilyIPv6, "six", "pass"},
+			{FamilyIPv4, "four", "pass"},
+			{FamilyINet, "filter", "input"},
+			{FamilyINet, "filter", "forward"},
+		},
+		PinholeTimeout: 90500 * time.Millisecond,
+	}},
+}
+
+func TestTextGolden(t *testing.T) {
+	for _, tt := range textConfigs {
+		t.Run(tt.name, func(t *testing.T) {
+			got, file := Text(tt.c), filepath.Join("testdata", tt.name+".nft")
+			if *update {
+				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(string(want), got); d != "" {
+				t.Errorf("Text (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+// adminRuleset has the chains that textConfigs name.
+const adminRuleset = `
+table inet filter {
+	chain input { type filter hook input priority 0; policy accept; ct state established accept; };
+	chain forward { type filter hook forward priority 0; policy accept; tcp dport 22 accept comment "pasvport"; };
+}
+table ip four { chain pass { type filter hook forward priority 1; counter; }; }
+table ip6 six { chain pass { type filter hook forward priority 1; counter; }; }
+`
+
+var (
+	queueText   = regexp.MustCompile(` queue (flags bypass )?to [0-9]+`)
+	// The target as nft prints it: with the extension at hand, and without.
+	queueTarget = regexp.MustCompile(` (xt target "NFQUEUE"|(libxtables: .*\n)?XT target NFQUEUE not found\n\t*)`)
+	warning     = regexp.MustCompile(`(?m)^# Warning: table .*\n`)
+	notYetRead  = regexp.MustCompile(`(?s)\n\tct expectation \S+ \{.*?\n\t\}\n`)
+	setBare     = regexp.MustCompile(`(?m)^.* ct expectation set .*\n`)
+)
+
+// loadable is text without the parts that this kernel or this nft does not
+// know, and their names.
+func loadable(t *testing.T, n netns, text string) (string, []string) {
+	t.Helper()
+	var cut []string
+	if testQueue(t, n) != QueueNative {
+		text = queueText.ReplaceAllString(text, "")
+		cut = append(cut, "queue statements: the kernel has no CONFIG_NFT_QUEUE")
+	}
+	if strings.Contains(text, "size 0") {
+		if out, err := n.nft("table inet x { ct expectation e { protocol tcp; dport 1; timeout 1s; size 0; l3proto ip; }; }", "-c"); err != nil {
+			text = setBare.ReplaceAllString(notYetRead.ReplaceAllString(text, ""), "")
+			cut = append(cut, "ct expectation objects of size 0: "+strings.TrimSpace(out))
+		}
+	}
+	return text, cut
+}
+
+// nft must take what Text prints, and take it again.
+func TestTextLoads(t *testing.T) {
+	for _, tt := range textConfigs {
+		t.Run(tt.name, func(t *testing.T) {
+			n := newNS(t)
+			n.load(t, adminRuleset)
+			text, cut := loadable(t, n, Text(tt.c))
+			t.Logf("left out: %q", cut)
+			if out, err := n.nft(text, "-c"); err != nil {
+				t.Fatalf("nft -c: %v\n%s\n%s", err, out, numbered(text))
+			}
+			n.load(t, text)
+			n.load(t, text)
+		})
+	}
+}
+
+// What Install sends and what Text prints must be the same ruleset.
+func TestInstallIsText(t *testing.T) {
+	for _, tt := range textConfigs {
+		t.Run(tt.name, func(t *testing.T) {
+			a, b := newNS(t), newNS(t)
+			kind := testQueue(t, a)
+			a.load(t, adminRuleset)
+			b.load(t, adminRuleset)
+			text, cut := loadable(t, a, Text(tt.c))
+			t.Logf("not compared: %q", cut)
+			a.load(t, text)
+			c := tt.c
+			c.Queue = kind
+			installed(t, b, c)
+			want := normal(a.run(t, "nft", "-s", "list", "ruleset"), kind)
+			got := normal(b.run(t, "nft", "-s", "list", "ruleset"), kind)
+			if d := cmp.Diff(want, got); d != "" {
+				t.Errorf("nft list ruleset (-nft -f +Install):\n%s", d)
+			}
+		})
+	}
+}
+
+// normal strips from a listing what loadable strips from a text.
+func normal(list string, kind QueueKind) string {
+	if kind != QueueNative {
+		list = queueTarget.ReplaceAllString(list, "")
+	}
+	list = warning.ReplaceAllString(list, "")
+	return setBare.ReplaceAllString(notYetRead.ReplaceAllString(list, ""), "")
+}
