@@ -60,6 +60,8 @@ func mayBeOffer(b []byte) bool {
 	return hasPrefixFold("PORT ", b) || hasPrefixFold("EPRT ", b)
 }
 
+func mayBeAUTH(b []byte) bool { return hasPrefixFold("AUTH ", b[skipTelnet(b):]) }
+
 // hasPrefixFold reports whether one of verb and b is the start of the other,
 // in any case of letters.
 func hasPrefixFold(verb string, b []byte) bool {

@@ -54,11 +54,13 @@ const (
 	EventCancelled
 	// EventOpaque: the connection is encrypted from here on.
 	EventOpaque
+	// EventDenied: the client asked for encryption and the policy denies it.
+	EventDenied
 )
 
-// Event is something that happened in a segment. Offer is nil for
-// EventCancelled and EventOpaque; for EventRefused it holds what could be
-// read of the offer.
+// Event is something that happened in a segment. Offer is set for
+// EventOffer, and for EventRefused, where it holds what could be read of the
+// offer.
 type Event struct {
 	Kind   EventKind
 	Reason Reason
@@ -202,7 +204,7 @@ func (c *Conn) mayEdit(d Direction, b []byte) bool {
 	p := c.policy
 	nat := c.ep.NAT() || len(p.Advertise) > 0
 	if d == Original {
-		return (nat || p.Repair >= RepairPrivate) && mayBeOffer(b)
+		return (nat || p.Repair >= RepairPrivate) && mayBeOffer(b) || p.DenyTLS && mayBeAUTH(b)
 	}
 	if !nat && p.Repair == RepairNone || c.pending.index(isPassive) < 0 {
 		return false
@@ -237,7 +239,23 @@ func (c *Conn) command(start uint32, line []byte) {
 		c.offer(c.parsePORT(start, line, arg))
 	case cmdEPRT:
 		c.offer(c.parseEPRT(start, line, arg))
+	case cmdAUTH:
+		if c.policy.DenyTLS {
+			c.denyTLS(start + uint32(skipTelnet(line)))
+		}
 	}
+}
+
+// denied stands for AUTH in what the server is sent; no server knows it.
+const denied = "XXXX"
+
+// denyTLS replaces the verb AUTH at start.
+func (c *Conn) denyTLS(start uint32) {
+	r := c.replace(edit{start: start, end: start + uint32(len(denied)), text: []byte(denied)})
+	if r == ReasonPlain {
+		r = ReasonTLSDenied
+	}
+	c.events = append(c.events, Event{Kind: EventDenied, Reason: r})
 }
 
 // newOffer returns storage for an offer of this segment.
@@ -421,11 +439,18 @@ func (c *Conn) Announce(o *Offer, port uint16) Reason {
 	if cut > len(text) || cut > len(o.text) || string(text[:cut]) != string(o.text[:cut]) {
 		return ReasonSplit
 	}
-	e := edit{start: o.start + uint32(cut), end: o.start + uint32(len(o.text)), text: text[cut:]}
+	return c.replace(edit{start: o.start + uint32(cut), end: o.start + uint32(len(o.text)), text: text[cut:]})
+}
+
+// replace records an edit of the segment being handled.
+func (c *Conn) replace(e edit) Reason {
+	s := &c.stream[c.cur.dir]
+	if int32(s.sent-e.start) > 0 {
+		return ReasonSplit
+	}
 	var between []byte
 	if c.cur.edited {
-		last := s.edits[len(s.edits)-1]
-		from := int32(last.end - c.cur.seq)
+		from := int32(s.edits[len(s.edits)-1].end - c.cur.seq)
 		if from < 0 {
 			return ReasonSplit
 		}

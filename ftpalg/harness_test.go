@@ -61,6 +61,8 @@ func describe(e Event) string {
 		return fmt.Sprintf("refused %v %v", e.Reason, e.Offer.Verb)
 	case EventCancelled:
 		return "cancelled"
+	case EventDenied:
+		return "denied"
 	}
 	return "opaque"
 }

@@ -37,6 +37,9 @@ type Policy struct {
 	// Advertise maps an address inside to the one that is to be announced
 	// for it, where a translator further out is not ours.
 	Advertise map[netip.Addr]netip.Addr
+	// DenyTLS makes AUTH fail: the server is sent a command that it does not
+	// know in its place, and answers with an error itself.
+	DenyTLS bool
 }
 
 func (p *Policy) minPort() uint16 {

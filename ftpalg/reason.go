@@ -82,6 +82,8 @@ const (
 	ReasonNotFTP
 	// ReasonLineTooLong: a line over the limit; its rest was not read.
 	ReasonLineTooLong
+	// ReasonTLSDenied: AUTH was made to fail.
+	ReasonTLSDenied
 	// NumReasons is the number of reasons, for tables of counters.
 	NumReasons
 )
@@ -118,6 +120,7 @@ var reasonNames = [NumReasons]string{
 	ReasonNotTracked:     "not-tracked",
 	ReasonNotFTP:         "not-ftp",
 	ReasonLineTooLong:    "line-too-long",
+	ReasonTLSDenied:      "tls-denied",
 }
 
 // String returns the name of the reason as it stands in logs and metrics.
