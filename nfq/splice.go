@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nfq
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+)
+
+const maxIPLen = 0xffff
+
+// AppendSpliced appends p's packet with another payload. Lengths and checksums
+// (IPv4 header, TCP) are computed in full: the kernel completes none after a
+// verdict with a packet. Everything else stays as it is: addresses, IPv4
+// identification and options, IPv6 extension headers, sequence numbers, TCP
+// options, flags and the urgent pointer.
+//
+// payload may be a slice of p.Data; dst's free space must not overlap it.
+// The error is ErrTooLong if the packet would not fit its length field, and
+// then dst is returned unchanged.
+func AppendSpliced(dst []byte, p *Packet, payload []byte) ([]byte, error) {
+	v4 := p.Data[0]>>4 == 4
+	n := p.payload + len(payload)
+	if !v4 {
+		n -= ipv6HeaderLen
+	}
+	// A packet goes back as a netlink attribute, which is a little shorter.
+	if n > maxIPLen || p.payload+len(payload) > maxPayloadAttr {
+		return dst, ErrTooLong
+	}
+	start := len(dst)
+	dst = append(dst, p.Data[:p.payload]...)
+	dst = append(dst, payload...)
+	b := dst[start:]
+	if v4 {
+		binary.BigEndian.PutUint16(b[2:], uint16(n))
+		setIPv4Checksum(b[:p.tcp])
+		setTCPChecksum(b[p.tcp:], b[12:20])
+	} else {
+		binary.BigEndian.PutUint16(b[4:], uint16(n))
+		setTCPChecksum(b[p.tcp:], b[8:40])
+	}
+	return dst, nil
+}
+
+// setIPv4Checksum fills in the checksum of header h, options included.
+func setIPv4Checksum(h []byte) {
+	h[10], h[11] = 0, 0
+	binary.BigEndian.PutUint16(h[10:], ^fold(sum(0, h)))
+}
+
+// setTCPChecksum fills in the checksum of a TCP segment. addrs are the source
+// and destination address, as they stand in the IP header, for the
+// pseudo-header (RFC 9293 section 3.1, RFC 8200 section 8.1).
+func setTCPChecksum(seg, addrs []byte) {
+	seg[16], seg[17] = 0, 0
+	s := sum(unix.IPPROTO_TCP+uint64(len(seg)), addrs)
+	binary.BigEndian.PutUint16(seg[16:], ^fold(sum(s, seg)))
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nfq
+
+import (
+	"net"
+
+	nfqueue "github.com/florianl/go-nfqueue/v2"
+	"golang.org/x/sys/unix"
+)
+
+// Accept lets packet id go on as it is. Its error tells that the message could
+// not be sent; that the kernel does not know id shows in Stats.Errors only.
+func (q *Queue) Accept(id uint32) error {
+	return q.sendVerdict(id, nfqueue.NfAccept, nil)
+}
+
+// Drop ends packet id's life; its sender is not told.
+func (q *Queue) Drop(id uint32) error {
+	return q.sendVerdict(id, nfqueue.NfDrop, nil)
+}
+
+// AcceptData lets packet id go on with data, a whole IP packet with correct
+// checksums, in place of its content. data is not kept. An empty one is
+// refused: the kernel would make an invalid packet of it.
+func (q *Queue) AcceptData(id uint32, data []byte) error {
+	if len(data) > maxPayloadAttr {
+		return &OpError{"verdict", q.num, ErrTooLong}
+	}
+	if len(data) < ipv4HeaderLen {
+		return &OpError{"verdict", q.num, errTruncated}
+	}
+	return q.sendVerdict(id, nfqueue.NfAccept, data)
+}
+
+// sendVerdict writes one verdict. The kernel handles the message within the
+// call: the packet has moved on, as far as its next queue or device, when
+// write returns.
+func (q *Queue) sendVerdict(id, verdict uint32, data []byte) error {
+	if q.down.Load() {
+		return &OpError{"verdict", q.num, net.ErrClosed}
+	}
+	q.verdict = appendVerdict(q.verdict[:0], q.num, id, verdict, data)
+	for {
+		_, err := unix.Write(q.fd, q.verdict)
+		if err == nil {
+			return nil
+		}
+		if err != unix.EINTR {
+			return &OpError{"verdict", q.num, err}
+		}
+	}
+}
