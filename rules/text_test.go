@@ -75,7 +75,7 @@ table ip6 six { chain pass { type filter hook forward priority 1; counter; }; }
 `
 
 var (
-	queueText   = regexp.MustCompile(` queue (flags bypass )?to [0-9]+`)
+	queueText = regexp.MustCompile(` queue (flags bypass )?to [0-9]+`)
 	// The target as nft prints it: with the extension at hand, and without.
 	queueTarget = regexp.MustCompile(` (xt target "NFQUEUE"|(libxtables: .*\n)?XT target NFQUEUE not found\n\t*)`)
 	warning     = regexp.MustCompile(`(?m)^# Warning: table .*\n`)
