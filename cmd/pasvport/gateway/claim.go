@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/ftpalg"
+	"github.com/pasvport/pasvport/nfq"
+	"github.com/pasvport/pasvport/rules"
+)
+
+// claimTimeout is what a claimed entry starts with; the tracker sets its own
+// with the first packet.
+const claimTimeout = 2 * time.Minute
+
+// claim handles the SYN of a data connection, seen before the tracker: it
+// makes the conntrack entry that the SYN then finds. Whatever happens the SYN
+// goes on; without an entry of ours it is nothing special to the
+// administrator's rules.
+func (w *worker) claim(p *nfq.Packet) {
+	key := pinholeKey{p.Src.Addr(), p.Dst}
+	h := w.g.pinholes.find(key)
+	if h != nil && h.claim && (h.port == 0 || h.port == p.Src.Port()) && w.g.takeOpen(h) != nil {
+		w.take(h, p)
+	}
+	w.verdict(w.queue.Accept(p.ID))
+}
+
+// take makes the conntrack entry for the SYN of a pinhole that was taken.
+func (w *worker) take(h *pinhole, p *nfq.Packet) {
+	c := h.entry(expect.Tuple{Src: p.Src, Dst: p.Dst}, w.g.cfg.Control())
+	err := w.ct.Claim(c)
+	if errors.Is(err, unix.EEXIST) {
+		err = w.claimAgain(c)
+	}
+	if err != nil {
+		w.g.log.Warn("cannot claim a data connection", "tuple", c.Original, "master", c.Master, "err", err)
+		w.g.closePinhole(w.ct, h, ftpalg.ReasonKernel)
+		return
+	}
+	w.g.used(h)
+	if err := w.g.firewall.ClosePinhole(rules.Pinhole{Source: h.key.source, Dest: h.key.public}); err != nil {
+		w.g.log.Warn("cannot delete a set element", "tuple", c.Original, "err", err)
+	}
+}
+
+// claimAgain replaces the entry of an older connection between the same two
+// ports, which has ended and lingers.
+func (w *worker) claimAgain(c expect.Claim) error {
+	old, err := w.ct.Get(c.Original)
+	if err == nil {
+		if old.TCPState < expect.TCPStateFinWait {
+			return nil // the SYN's own entry
+		}
+		err = w.ct.Delete(old.Original)
+	}
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	return w.ct.Claim(c)
+}
+
+// entry is the conntrack entry for a data connection that begins with SYN t.
+// It is translated as its master is.
+func (h *pinhole) entry(t expect.Tuple, mark uint32) expect.Claim {
+	c := expect.Claim{Original: t, Master: h.session.original, Mark: mark, Timeout: claimTimeout}
+	if !h.nat {
+		return c
+	}
+	// Both, also where one changes nothing: what is missing would become a
+	// null binding all the same.
+	c.DNAT = h.target
+	from := h.session.ep.SeenAs.Addr() // passive: the server sees its client
+	if h.mode == ftpalg.Active {
+		from = h.session.ep.Dialled.Addr() // active: the client sees its server
+	}
+	c.SNAT = netip.AddrPortFrom(from, 0)
+	return c
+}

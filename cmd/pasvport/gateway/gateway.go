@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/cmd/pasvport/metrics"
+	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/ftpalg"
+	"github.com/pasvport/pasvport/nfq"
+	"github.com/pasvport/pasvport/rules"
+)
+
+// carrierName is the in-kernel helper that carries expectations: it does not
+// speak FTP, and its parser acts on nothing that FTP can say.
+const carrierName = "sane"
+
+// Gateway is the running daemon.
+type Gateway struct {
+	cfg     config.Config
+	log     *slog.Logger
+	metrics *metrics.Metrics
+	policy  ftpalg.Policy
+	started time.Time
+
+	plan     plan
+	claims   bool // sessions without a carrier are served by claims
+	firewall *rules.Firewall
+	workers  []*worker
+	pinholes pinholes
+	data     dataConnections
+	ct       *expect.Conn // of the watcher
+	events   *expect.Events
+	lost     chan struct{} // events were lost
+}
+
+// Reasons are the names of the reasons by their index, for metrics.New.
+func Reasons() []string {
+	names := make([]string, ftpalg.NumReasons)
+	for r := range ftpalg.NumReasons {
+		names[r] = r.String()
+	}
+	return names
+}
+
+// New returns a gateway for a configuration. It does not touch the kernel.
+func New(cfg config.Config, log *slog.Logger, m *metrics.Metrics) *Gateway {
+	repair := map[config.Repair]ftpalg.Repair{
+		config.RepairNone: ftpalg.RepairNone, config.RepairUnusable: ftpalg.RepairUnusable,
+		config.RepairPrivate: ftpalg.RepairPrivate, config.RepairAll: ftpalg.RepairAll,
+	}
+	return &Gateway{
+		cfg: cfg, log: log, metrics: m, started: time.Now(),
+		policy: ftpalg.Policy{
+			ThirdParty: cfg.ThirdParty, Repair: repair[cfg.Repair], Advertise: cfg.Advertise,
+			MinDataPort: cfg.MinDataPort, DenyTLS: cfg.TLS == config.TLSDeny,
+		},
+		pinholes: pinholes{open: map[pinholeKey]*pinhole{}},
+		lost:     make(chan struct{}, 1),
+		data:     dataConnections{sessions: map[expect.Tuple]*session{}},
+	}
+}
+
+// Run serves until ctx ends, and then takes everything of ours out of the
+// kernel. ready is called when queues are bound and rules installed.
+func (g *Gateway) Run(ctx context.Context, ready func()) error {
+	lock, err := lockTable(g.cfg.Table)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := g.open(); err != nil {
+		g.close()
+		return err
+	}
+	defer g.close()
+	return g.serve(ctx, ready)
+}
+
+// lockTable makes sure that one daemon has the table. An abstract socket is
+// one network namespace's, as a table is, and goes with its process.
+func lockTable(name string) (net.Listener, error) {
+	l, err := net.Listen("unix", "@pasvport/table/"+name)
+	if errors.Is(err, unix.EADDRINUSE) {
+		return nil, fmt.Errorf("another pasvport has the table %q: stop it, or give this one another --table and --queue-num", name)
+	}
+	return l, err
+}
+
+// open gets hold of all that is needed, without a rule in place yet.
+func (g *Gateway) open() error {
+	var err error
+	if g.plan, err = choose(g.cfg); err != nil {
+		return err
+	}
+	g.claims = g.plan.rules.Claim
+	for i := range g.cfg.Queues {
+		if err := g.addWorker(g.cfg.QueueNum + uint16(i)); err != nil {
+			return err
+		}
+	}
+	if g.ct, err = expect.Dial(); err != nil {
+		return fmt.Errorf("conntrack netlink: %w", err)
+	}
+	// The tracker reports on a connection only if somebody listened when it
+	// began: listen before the first rule marks one.
+	if g.events, err = expect.Listen(g.cfg.Control(), g.cfg.Control()); err != nil {
+		return fmt.Errorf("conntrack events: %w", err)
+	}
+	if g.firewall, err = rules.Open(g.plan.rules); err != nil {
+		return fmt.Errorf("nftables: %w", err)
+	}
+	return nil
+}
+
+func (g *Gateway) addWorker(num uint16) error {
+	w := &worker{g: g, table: table{sessions: map[expect.Tuple]*session{}}}
+	g.workers = append(g.workers, w)
+	var err error
+	if w.ct, err = expect.Dial(); err != nil {
+		return fmt.Errorf("conntrack netlink: %w", err)
+	}
+	w.queue, err = nfq.Open(nfq.Config{Num: num, FailOpen: !g.cfg.FailClosed})
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("another process has queue %d: give this daemon another --queue-num", num)
+	}
+	if err != nil {
+		return fmt.Errorf("queue %d: %w", num, err)
+	}
+	g.metrics.AddQueue(num, func() metrics.Queue {
+		q := g.queueNumbers(w, kernelQueues())
+		return metrics.Queue{Packets: q.Packets, Dropped: q.Dropped, ENOBUFS: q.ENOBUFS}
+	})
+	return nil
+}
+
+// close closes what open opened.
+func (g *Gateway) close() {
+	for _, w := range g.workers {
+		if w.queue != nil {
+			w.queue.Close()
+		}
+		if w.ct != nil {
+			w.ct.Close()
+		}
+	}
+	if g.events != nil {
+		g.events.Close()
+	}
+	if g.ct != nil {
+		g.ct.Close()
+	}
+	if g.firewall != nil {
+		g.firewall.Close()
+	}
+}
+
+// serve runs the workers and the watcher, puts the rules in place, and takes
+// them away again. The workers go on until nothing can be queued any more, so
+// that no packet is lost by a stop.
+func (g *Gateway) serve(ctx context.Context, ready func()) error {
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	failed := make(chan error, len(g.workers)+1)
+	var wg sync.WaitGroup
+	start := func(f func(context.Context) error) {
+		wg.Go(func() {
+			if err := f(run); err != nil {
+				failed <- err
+			}
+		})
+	}
+	for _, w := range g.workers {
+		start(func(ctx context.Context) error { return w.queue.Run(ctx, w) })
+	}
+	start(g.watch)
+	err := g.firewall.Install()
+	if err == nil {
+		g.logReady()
+		ready()
+		select {
+		case <-ctx.Done():
+		case err = <-failed:
+		}
+	}
+	if removeErr := g.firewall.Remove(); removeErr != nil {
+		err = errors.Join(err, fmt.Errorf("removing our rules: %w", removeErr))
+	}
+	g.drain()
+	stop()
+	wg.Wait()
+	g.finish()
+	return err
+}
+
+// drain waits until the queues are empty, or nobody empties them.
+func (g *Gateway) drain() {
+	const most, step = 300 * time.Millisecond, 5 * time.Millisecond
+	for range most / step {
+		time.Sleep(step)
+		waiting := uint64(0)
+		for _, q := range g.queues() {
+			waiting += q.Waiting
+		}
+		if waiting == 0 {
+			return
+		}
+	}
+}
+
+// finish closes what is open when the workers have ended.
+func (g *Gateway) finish() {
+	for _, p := range g.pinholes.all() {
+		g.closePinhole(g.ct, g.takeOpen(p), ftpalg.ReasonPlain)
+	}
+	for _, w := range g.workers {
+		for _, s := range w.holding {
+			for d := range s.held {
+				w.release(s, ftpalg.Direction(d))
+			}
+		}
+	}
+}
+
+// count counts a decision.
+func (g *Gateway) count(r ftpalg.Reason) { g.metrics.Decision(int(r)) }

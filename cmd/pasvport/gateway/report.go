@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"strings"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/control"
+	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/ftpalg"
+)
+
+// hints say what an administrator can do about a reason.
+var hints = map[ftpalg.Reason]string{
+	ftpalg.ReasonForeignAddress: "the client asked the server to connect to a third host; --third-party allow permits it, " +
+		"--repair private or all sends the data to the client instead if it just does not know its address",
+	ftpalg.ReasonForeignText: "the server announces an address that is not its own here; if clients cannot reach it, " +
+		"use --repair private or all, or set the server's passive address",
+	ftpalg.ReasonPortZero:       "the sender announced no port; it is a fault of the client or server",
+	ftpalg.ReasonPortLow:        "the port is one of well-known services; --min-data-port permits lower ones",
+	ftpalg.ReasonSyntax:         "the announcement cannot be read; it is a fault of the client or server, or another gateway broke it",
+	ftpalg.ReasonOctet:          "a number of the announcement is over 255; it is a fault of the client or server",
+	ftpalg.ReasonFamily:         "the announcement is for another address family than the control connection's",
+	ftpalg.ReasonUnasked:        "the server announced a port that the client did not ask for",
+	ftpalg.ReasonEPSVAll:        "the client said EPSV ALL before, so nothing but EPSV may follow",
+	ftpalg.ReasonSplit:          "the announcement came in pieces and a part had been sent on; a retry will work as a rule",
+	ftpalg.ReasonNoAdjust:       "the text would change its length and the kernel adjusts no sequence numbers for this connection: it is older than the daemon, or not translated here; a new control connection helps if it is older",
+	ftpalg.ReasonNoCarrier:      "the control connection is older than the daemon; reconnect, or use --strategy auto or claim",
+	ftpalg.ReasonPortsExhausted: "the port is taken by another session between the same two hosts",
+	ftpalg.ReasonKernel:         "the kernel refused; see err, and nf_conntrack_expect_max and nf_conntrack_max if it says table full",
+	ftpalg.ReasonNotTracked:     "the connection tracker does not know the control connection; is there a notrack rule?",
+	ftpalg.ReasonHelper:         "a rule attaches a kernel helper to this connection (ct helper); remove that rule to have pasvport serve it",
+	ftpalg.ReasonOpaque:         "use passive mode and a fixed port range on the server, or --tls deny",
+	ftpalg.ReasonTLSDenied:      "--tls deny is set; the client was told that the server knows no AUTH",
+}
+
+func (g *Gateway) logReady() {
+	g.log.Info("ready", "table", g.cfg.Table, "strategy", string(g.plan.strategy), "carrier", carrierWords[g.plan.rules.Carrier],
+		"queue", queueWords[g.plan.rules.Queue], "queue_num", g.cfg.QueueNum, "queues", g.cfg.Queues,
+		"ports", strings.Join(g.cfg.PortList(), ","), "allow", g.cfg.AllowText())
+}
+
+// opened notes a pinhole that is open.
+func (g *Gateway) opened(s *session, p *pinhole, o *ftpalg.Offer) {
+	g.count(o.Reason)
+	g.metrics.Pinholes.Open.Add(1)
+	g.metrics.Pinholes.Opened.Add(1)
+	told := netip.AddrPortFrom(o.Text, p.key.public.Port())
+	s.mu.Lock()
+	s.pinhole = p
+	s.lastVerb = s.alg.LastVerb()
+	s.offer = &control.Offer{
+		Verb: o.Verb.String(), Announced: o.Announced, Translated: told, Target: o.Target,
+		Time: p.expires.Add(-g.cfg.PinholeTimeout), Reason: o.Reason.String(), Pinhole: control.PinholeOpen,
+	}
+	s.mu.Unlock()
+	level := slog.LevelInfo
+	args := []any{"client", s.ep.Client, "server", s.ep.Server, "mode", o.Mode, "verb", o.Verb,
+		"announced", o.Announced, "translated", told, "from", p.key.source, "to", p.key.public,
+		"target", o.Target, "strategy", p.strategy(), "timeout", g.cfg.PinholeTimeout, "reason", o.Reason}
+	if hint := hints[o.Reason]; hint != "" {
+		level, args = slog.LevelWarn, append(args, "hint", hint)
+	}
+	g.log.Log(context.Background(), level, "pinhole opened", args...)
+}
+
+func (p *pinhole) strategy() string {
+	if p.claim {
+		return "claim"
+	}
+	return "expectation"
+}
+
+// refuse notes an offer for which nothing is open.
+func (w *worker) refuse(s *session, o *ftpalg.Offer, r ftpalg.Reason, err error) {
+	w.g.refused(s, &control.Offer{
+		Verb: o.Verb.String(), Announced: o.Announced, Translated: o.Announced, Target: o.Target,
+		Time: w.now, Reason: r.String(), Pinhole: control.PinholeRefused,
+	}, o.Mode, r, err)
+}
+
+func (g *Gateway) refused(s *session, o *control.Offer, m ftpalg.Mode, r ftpalg.Reason, err error) {
+	g.count(r)
+	g.metrics.Pinholes.Refused.Add(1)
+	s.mu.Lock()
+	s.offer = o
+	s.mu.Unlock()
+	args := []any{"client", s.ep.Client, "server", s.ep.Server, "mode", m, "verb", o.Verb,
+		"announced", o.Announced, "translated", o.Translated, "reason", r, "hint", hints[r]}
+	if err != nil {
+		args = append(args, "err", err)
+	}
+	g.log.Warn("offer refused", args...)
+}
+
+// withdraw closes the pinhole of an offer that could not be announced after
+// all.
+func (g *Gateway) withdraw(ct *expect.Conn, s *session, r ftpalg.Reason, err error) {
+	p := g.takePinhole(s)
+	if p == nil {
+		return
+	}
+	g.closePinhole(ct, p, r)
+	s.mu.Lock()
+	o := *s.offer
+	s.mu.Unlock()
+	o.Reason, o.Pinhole, o.Translated = r.String(), control.PinholeRefused, o.Announced
+	g.refused(s, &o, p.mode, r, err)
+}
+
+func (g *Gateway) logPinhole(msg string, p *pinhole, r ftpalg.Reason) {
+	args := []any{"client", p.session.ep.Client, "server", p.session.ep.Server, "mode", p.mode,
+		"from", p.key.source, "to", p.key.public, "target", p.target, "strategy", p.strategy()}
+	if r != ftpalg.ReasonPlain {
+		args = append(args, "reason", r)
+	}
+	g.log.Info(msg, args...)
+}

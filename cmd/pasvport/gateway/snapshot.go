@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/cmd/pasvport/control"
+	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/nfq"
+	"github.com/pasvport/pasvport/rules"
+)
+
+// Status returns the state of the daemon, for `pasvport status`.
+func (g *Gateway) Status() control.Status {
+	st := control.Status{
+		PID: os.Getpid(), Started: g.started, Table: g.cfg.Table, Ports: g.cfg.PortList(),
+		Allow: g.cfg.AllowText(), Fail: failText(g.cfg), Strategy: string(g.plan.strategy),
+		Carrier: carrierWords[g.plan.rules.Carrier], QueueKind: queueWords[g.plan.rules.Queue],
+		Features: g.plan.features, Sessions: int(g.metrics.Sessions.Load()),
+		PinholesOpen: int(g.metrics.Pinholes.Open.Load()), Decisions: g.metrics.Decisions(),
+	}
+	st.Queues = g.queues()
+	return st
+}
+
+// Sessions returns the control connections, for `pasvport sessions`.
+func (g *Gateway) Sessions() []control.Session {
+	list := []control.Session{}
+	for _, w := range g.workers {
+		for _, s := range w.table.all() {
+			list = append(list, s.snapshot())
+		}
+	}
+	slices.SortFunc(list, func(a, b control.Session) int { return a.Started.Compare(b.Started) })
+	return list
+}
+
+func (s *session) snapshot() control.Session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := control.Session{
+		ID: uint64(s.id), Client: s.ep.Client, Dialled: s.ep.Dialled, Server: s.ep.Server, SeenAs: s.ep.SeenAs,
+		NAT: s.nat(), State: stateWords[s.state], Strategy: "claim", Started: s.started, LastCommand: s.lastVerb,
+		Opaque: s.opaque, Note: s.note,
+		Data: control.Data{Connections: s.connections, BytesOriginal: s.bytes[0], BytesReply: s.bytes[1], Accounting: s.accounting},
+	}
+	if s.carrier {
+		c.Strategy = "expectation"
+	}
+	if s.offer != nil {
+		o := *s.offer
+		c.Offer, c.Mode = &o, control.ModeActive
+		if strings.HasPrefix(o.Verb, "2") {
+			c.Mode = control.ModePassive
+		}
+	}
+	return c
+}
+
+func (s *session) nat() control.NAT {
+	src, dst := s.ep.Client != s.ep.SeenAs, s.ep.Dialled != s.ep.Server
+	switch {
+	case src && dst:
+		return control.NATBoth
+	case src:
+		return control.NATSrc
+	case dst:
+		return control.NATDst
+	}
+	return control.NATNone
+}
+
+func failText(cfg config.Config) string {
+	if cfg.FailClosed {
+		return "closed"
+	}
+	return "open"
+}
+
+// queues returns the numbers of all queues.
+func (g *Gateway) queues() []control.Queue {
+	kernel := kernelQueues()
+	var list []control.Queue
+	for _, w := range g.workers {
+		list = append(list, g.queueNumbers(w, kernel))
+	}
+	return list
+}
+
+func (g *Gateway) queueNumbers(w *worker, kernel map[uint16]nfq.QueueStats) control.Queue {
+	n, k := w.queue.Stats(), kernel[w.queue.Num()]
+	return control.Queue{
+		Num: w.queue.Num(), Packets: n.Packets, Waiting: uint64(k.Queued), Dropped: k.QueueDropped + k.UserDropped,
+		ENOBUFS: n.ENOBUFS, Errors: n.Errors + n.Malformed,
+	}
+}
+
+// kernelQueues returns what the kernel tells of its queues. It tells root
+// only; what is missing is zero.
+func kernelQueues() map[uint16]nfq.QueueStats {
+	list, err := nfq.ReadQueueStats()
+	if err != nil {
+		return nil
+	}
+	byNum := map[uint16]nfq.QueueStats{}
+	for _, q := range list {
+		byNum[q.Num] = q
+	}
+	return byNum
+}
+
+// The words of status and logs for what the plan chose.
+var (
+	carrierWords = map[rules.Carrier]string{rules.CarrierSane: "sane", rules.CarrierBare: "bare", rules.CarrierNone: "none"}
+	queueWords   = map[rules.QueueKind]string{rules.QueueNative: "native", rules.QueueXT: "xt"}
+	stateWords   = map[uint8]string{
+		expect.TCPStateEstablished: "established", expect.TCPStateFinWait: "closing", expect.TCPStateCloseWait: "closing",
+		expect.TCPStateLastAck: "closing", expect.TCPStateTimeWait: "closed", expect.TCPStateClose: "closed",
+	}
+)

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/control"
+	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/ftpalg"
+)
+
+const (
+	// sweepEvery is how often open pinholes are looked at: their time, and
+	// whether their control connection still lives. Events tell the latter
+	// sooner, but not of connections older than the daemon, and some may be
+	// lost.
+	sweepEvery = 300 * time.Millisecond
+	// reconcileEvery is how often sessions are compared with the tracker.
+	reconcileEvery = 30 * time.Second
+)
+
+// dataConnections are the data connections that are open now.
+type dataConnections struct {
+	mu       sync.Mutex
+	sessions map[expect.Tuple]*session // by original tuple
+}
+
+func (d *dataConnections) add(t expect.Tuple, s *session) {
+	d.mu.Lock()
+	d.sessions[t] = s
+	d.mu.Unlock()
+}
+
+func (d *dataConnections) take(t expect.Tuple) *session {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := d.sessions[t]
+	delete(d.sessions, t)
+	return s
+}
+
+// watch follows the connection tracker until ctx ends.
+func (g *Gateway) watch(ctx context.Context) error {
+	var wg sync.WaitGroup
+	wg.Go(func() { g.sweeps(ctx) })
+	defer wg.Wait()
+	// Pinholes are closed from here with a connection of our own, as the
+	// sweeper's is busy at the same time.
+	ct, err := expect.Dial()
+	if err != nil {
+		return err
+	}
+	defer ct.Close()
+	return g.events.Run(ctx, func(e *expect.Event) { g.event(ct, e) })
+}
+
+func (g *Gateway) event(ct *expect.Conn, e *expect.Event) {
+	switch {
+	case e.Type == expect.New && e.Entry.Master != (expect.Tuple{}):
+		g.dataBegins(&e.Entry)
+	case e.Type == expect.New:
+	case e.Type == expect.Destroy:
+		if s := g.data.take(e.Entry.Original); s != nil {
+			s.addBytes(&e.Entry)
+		} else if w, s := g.session(e.Entry.Original); s != nil && s.id == e.Entry.ID {
+			g.end(ct, w, s)
+		}
+	case e.Type == expect.Lost:
+		select {
+		case g.lost <- struct{}{}:
+		default:
+		}
+	case e.Type == expect.Update && e.Entry.TCPState >= expect.TCPStateFinWait:
+		if _, s := g.session(e.Entry.Original); s != nil {
+			g.ending(ct, s, e.Entry.TCPState)
+		}
+	}
+}
+
+// session finds a session by its original tuple.
+func (g *Gateway) session(t expect.Tuple) (*worker, *session) {
+	for _, w := range g.workers {
+		if s := w.table.find(t.Src, t.Dst); s != nil {
+			return w, s
+		}
+	}
+	return nil, nil
+}
+
+// dataBegins notes a data connection, and that an expectation was used by it.
+func (g *Gateway) dataBegins(e *expect.Entry) {
+	_, s := g.session(e.Master)
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	s.connections++
+	s.mu.Unlock()
+	g.data.add(e.Original, s)
+	p := g.pinholes.find(pinholeKey{e.Original.Src.Addr(), e.Original.Dst})
+	if p != nil && !p.claim && p.session == s && g.takeOpen(p) != nil {
+		g.used(p)
+	}
+}
+
+// used notes that the data connection of a pinhole came. The kernel has
+// closed it behind that connection.
+func (g *Gateway) used(p *pinhole) {
+	g.metrics.Pinholes.Open.Add(-1)
+	g.metrics.Pinholes.Used.Add(1)
+	g.logPinhole("pinhole used", p, ftpalg.ReasonPlain)
+	p.setState(control.PinholeUsed)
+}
+
+// addBytes adds what a data connection carried.
+func (s *session) addBytes(e *expect.Entry) {
+	if !e.HasCounters {
+		return
+	}
+	s.mu.Lock()
+	s.accounting = true
+	s.bytes[0] += e.Bytes[0]
+	s.bytes[1] += e.Bytes[1]
+	s.mu.Unlock()
+}
+
+// ending closes the pinhole of a session whose connection is being closed.
+func (g *Gateway) ending(ct *expect.Conn, s *session, state uint8) {
+	s.mu.Lock()
+	s.state = state
+	s.mu.Unlock()
+	g.closePinhole(ct, g.takePinhole(s), ftpalg.ReasonPlain)
+}
+
+// end forgets a session that the tracker has forgotten.
+func (g *Gateway) end(ct *expect.Conn, w *worker, s *session) {
+	g.ending(ct, s, expect.TCPStateClose)
+	if w.table.remove(s) {
+		g.metrics.Sessions.Add(-1)
+	}
+}
+
+// sweeps looks after what events do not tell.
+func (g *Gateway) sweeps(ctx context.Context) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	reconciled := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-g.lost:
+			g.log.Warn("conntrack events were lost", "hint", "the machine is busy; sessions are compared with the tracker now")
+			reconciled = time.Time{}
+		case now := <-tick.C:
+			for _, p := range g.pinholes.all() {
+				g.sweep(p, now)
+			}
+			if now.Sub(reconciled) >= reconcileEvery {
+				g.reconcile()
+				reconciled = now
+			}
+		}
+	}
+}
+
+// sweep closes a pinhole whose time or whose session is over.
+func (g *Gateway) sweep(p *pinhole, now time.Time) {
+	if now.After(p.expires) {
+		if g.takeOpen(p) != nil {
+			g.expire(p)
+		}
+		return
+	}
+	e, err := g.ct.Get(p.session.original)
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		g.closePinhole(g.ct, g.takeOpen(p), ftpalg.ReasonPlain)
+	case err == nil && e.TCPState >= expect.TCPStateFinWait:
+		g.ending(g.ct, p.session, e.TCPState)
+	}
+}
+
+// expire ends a pinhole that nobody used.
+func (g *Gateway) expire(p *pinhole) {
+	g.undoPinhole(g.ct, p)
+	g.metrics.Pinholes.Open.Add(-1)
+	g.metrics.Pinholes.Expired.Add(1)
+	g.logPinhole("pinhole expired", p, ftpalg.ReasonPlain)
+	p.setState(control.PinholeExpired)
+}
+
+// reconcile forgets the sessions and data connections that the tracker does
+// not know any more and of which no event told.
+func (g *Gateway) reconcile() {
+	live := map[expect.Tuple]bool{}
+	sessions := map[*worker][]*session{}
+	for _, w := range g.workers {
+		sessions[w] = w.table.all() // before the dump: what begins later stays
+	}
+	mark := g.cfg.Control()
+	if err := g.ct.Dump(mark, mark, func(e *expect.Entry) { live[e.Original] = true }); err != nil {
+		g.log.Warn("cannot list conntrack entries", "err", err)
+		return
+	}
+	for w, list := range sessions {
+		for _, s := range list {
+			if !live[s.original] && g.gone(s.original) {
+				g.end(g.ct, w, s)
+			}
+		}
+	}
+}
+
+// gone reports whether the tracker does not know the connection.
+func (g *Gateway) gone(t expect.Tuple) bool {
+	_, err := g.ct.Get(t)
+	return errors.Is(err, unix.ENOENT)
+}

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/ftpalg"
+	"github.com/pasvport/pasvport/nfq"
+)
+
+// holdTime is how long a half line may wait for its rest before it is
+// dropped, so that its sender repeats it in one piece. It is well under the
+// shortest retransmission time (200 ms on Linux).
+const holdTime = 40 * time.Millisecond
+
+// maxHeld is how many segments of one direction may be held.
+const maxHeld = 64
+
+// worker serves one queue. It is the queue's nfq.Handler, and the only one to
+// touch the engines of its sessions.
+type worker struct {
+	g     *Gateway
+	queue *nfq.Queue
+	ct    *expect.Conn
+	table table
+
+	holding []*session // sessions with held packets
+	now     time.Time  // when the packet being handled came
+	payload []byte     // reused
+	packet  []byte     // reused
+	scratch nfq.Packet
+}
+
+// Packet implements nfq.Handler. Each path through it ends in one verdict, or
+// in the list of held packets.
+func (w *worker) Packet(p *nfq.Packet) {
+	w.now = time.Now()
+	if p.Flags&(nfq.FlagSYN|nfq.FlagACK) == nfq.FlagSYN {
+		w.claim(p)
+	} else {
+		w.control(p)
+	}
+	w.g.metrics.Packet(time.Since(w.now))
+}
+
+// control handles a packet of a control connection.
+func (w *worker) control(p *nfq.Packet) {
+	s := w.find(p)
+	if s == nil || s.aside {
+		w.verdict(w.queue.Accept(p.ID))
+		return
+	}
+	d := s.direction(p)
+	dec := s.alg.Segment(d, p.Seq, p.Payload)
+	w.g.count(dec.Reason)
+	for i := range dec.Events {
+		w.event(s, &dec.Events[i])
+	}
+	switch {
+	case dec.Action == ftpalg.Hold && len(s.held[d].packets) < maxHeld:
+		w.hold(s, d, p)
+		return
+	case dec.Action != ftpalg.Forward:
+		w.verdict(w.queue.Drop(p.ID))
+		return
+	}
+	if dec.Release {
+		w.release(s, d)
+	}
+	w.forward(s, d, p)
+}
+
+// find returns the session of a packet, nil if there is none to serve.
+func (w *worker) find(p *nfq.Packet) *session {
+	if s := w.table.find(p.Src, p.Dst); s != nil {
+		return s
+	}
+	t := expect.Tuple{Src: p.Src, Dst: p.Dst}
+	e, err := w.ct.Get(t)
+	if err != nil {
+		if !errors.Is(err, unix.ENOENT) {
+			w.g.log.Warn("conntrack look-up failed", "tuple", t, "err", err)
+		}
+		w.g.count(ftpalg.ReasonNotTracked)
+		return nil
+	}
+	return w.adopt(&e)
+}
+
+// adopt makes a session of a conntrack entry.
+func (w *worker) adopt(e *expect.Entry) *session {
+	s := newSession(e, &w.g.policy, w.now)
+	if e.Helper != "" && e.Helper != carrierName {
+		w.standAside(s, e.Helper)
+	}
+	w.table.add(s)
+	w.g.metrics.Sessions.Add(1)
+	w.g.metrics.SessionsTotal.Add(1)
+	w.g.log.Debug("session", "client", s.ep.Client, "server", s.ep.Server, "dialled", s.ep.Dialled,
+		"seen_as", s.ep.SeenAs, "helper", e.Helper)
+	return s
+}
+
+// standAside leaves a session to an in-kernel helper, which edits too.
+func (w *worker) standAside(s *session, helper string) {
+	s.aside = true
+	s.note = "left to the in-kernel helper " + helper
+	w.g.count(ftpalg.ReasonHelper)
+	w.g.log.Warn("standing aside", "client", s.ep.Client, "server", s.ep.Server, "helper", helper,
+		"reason", ftpalg.ReasonHelper, "hint", hints[ftpalg.ReasonHelper])
+	w.leaveQueue(s)
+}
+
+// leaveQueue marks a session so that its packets are not queued any more.
+func (w *worker) leaveQueue(s *session) {
+	s.mu.Lock()
+	s.opaque = true
+	s.mu.Unlock()
+	opaque := w.g.cfg.Opaque()
+	if err := w.ct.UpdateMark(s.original, opaque, opaque); err != nil && !errors.Is(err, unix.ENOENT) {
+		w.g.log.Warn("cannot mark a session as opaque", "client", s.ep.Client, "server", s.ep.Server, "err", err)
+	}
+}
+
+// event acts on what the engine saw.
+func (w *worker) event(s *session, e *ftpalg.Event) {
+	switch e.Kind {
+	case ftpalg.EventOffer:
+		w.offer(s, e.Offer)
+	case ftpalg.EventRefused:
+		w.refuse(s, e.Offer, e.Reason, nil)
+	case ftpalg.EventCancelled:
+		w.g.count(e.Reason)
+		w.g.closePinhole(w.ct, w.g.takePinhole(s), ftpalg.ReasonRejected)
+	case ftpalg.EventDenied:
+		w.g.count(e.Reason)
+		w.g.log.Warn("encryption denied", "client", s.ep.Client, "server", s.ep.Server, "reason", e.Reason, "hint", hints[e.Reason])
+	case ftpalg.EventOpaque:
+		w.g.log.Info("session is encrypted now; its data ports cannot be seen", "client", s.ep.Client,
+			"server", s.ep.Server, "reason", ftpalg.ReasonOpaque, "hint", hints[ftpalg.ReasonOpaque])
+		s.setNote("encrypted: its data ports cannot be seen")
+		w.leaveQueue(s)
+	}
+}
+
+// hold keeps a packet until its line is complete.
+func (w *worker) hold(s *session, d ftpalg.Direction, p *nfq.Packet) {
+	h := &s.held[d]
+	if len(h.packets) == 0 {
+		h.since = w.now
+		w.holding = append(w.holding, s)
+	}
+	h.packets = append(h.packets, heldPacket{p.ID, slices.Clone(p.Data)})
+}
+
+// release forwards what was held of a direction, in order.
+func (w *worker) release(s *session, d ftpalg.Direction) {
+	h := &s.held[d]
+	for _, hp := range h.packets {
+		if err := nfq.ParsePacket(&w.scratch, hp.data); err != nil { // it could be parsed before
+			w.verdict(w.queue.Drop(hp.id))
+			continue
+		}
+		w.scratch.ID = hp.id
+		w.forward(s, d, &w.scratch)
+	}
+	w.unhold(s, d)
+}
+
+func (w *worker) unhold(s *session, d ftpalg.Direction) {
+	s.held[d].packets = nil
+	if len(s.held[ftpalg.Original].packets) == 0 && len(s.held[ftpalg.Reply].packets) == 0 {
+		w.holding = slices.DeleteFunc(w.holding, func(o *session) bool { return o == s })
+	}
+}
+
+// forward sends a packet on with the bytes that the engine wants, once the
+// kernel adjusts its sequence number.
+func (w *worker) forward(s *session, d ftpalg.Direction, p *nfq.Packet) {
+	r := s.alg.Rewrite(w.payload[:0], d, p.Seq, p.Payload)
+	if r.Set && !w.adjust(s, d, r.Adjust) {
+		r = ftpalg.Rewritten{Data: p.Payload}
+	}
+	if r.Changed {
+		w.splice(p, r.Data)
+	} else {
+		w.verdict(w.queue.Accept(p.ID))
+	}
+	if r.Temporary {
+		w.adjust(s, d, r.Restore)
+	}
+}
+
+// splice sends a packet on with another payload.
+func (w *worker) splice(p *nfq.Packet, payload []byte) {
+	w.payload = payload
+	packet, err := nfq.AppendSpliced(w.packet[:0], p, payload)
+	if err != nil { // longer than a packet can be; its sender will send less
+		w.verdict(w.queue.Drop(p.ID))
+		return
+	}
+	w.packet = packet
+	w.verdict(w.queue.AcceptData(p.ID, packet))
+}
+
+// adjust sets the kernel's sequence adjustment. If the kernel does not take
+// it, the edit is undone and the offer that asked for it withdrawn.
+func (w *worker) adjust(s *session, d ftpalg.Direction, a ftpalg.Adjustment) bool {
+	err := w.ct.SetSeqAdj(s.original, expect.Direction(d), expect.SeqAdj(a))
+	if err == nil {
+		return true
+	}
+	var kernel ftpalg.Adjustment
+	if e, getErr := w.ct.Get(s.original); getErr == nil {
+		kernel = ftpalg.Adjustment(e.Adj[d])
+	}
+	s.alg.Undo(d, kernel)
+	w.g.withdraw(w.ct, s, ftpalg.ReasonNoAdjust, err)
+	return false
+}
+
+// Deadline implements nfq.Handler.
+func (w *worker) Deadline() time.Time {
+	var first time.Time
+	for _, s := range w.holding {
+		for d := range s.held {
+			if h := &s.held[d]; len(h.packets) > 0 && (first.IsZero() || h.since.Before(first)) {
+				first = h.since
+			}
+		}
+	}
+	if first.IsZero() {
+		return first
+	}
+	return first.Add(holdTime)
+}
+
+// Wake implements nfq.Handler: it drops what was held for too long.
+func (w *worker) Wake(now time.Time) {
+	for _, s := range slices.Clone(w.holding) {
+		for d := range s.held {
+			if h := &s.held[d]; len(h.packets) > 0 && now.Sub(h.since) >= holdTime {
+				w.abandon(s, ftpalg.Direction(d))
+			}
+		}
+	}
+}
+
+func (w *worker) abandon(s *session, d ftpalg.Direction) {
+	for _, hp := range s.held[d].packets {
+		w.verdict(w.queue.Drop(hp.id))
+	}
+	w.unhold(s, d)
+	s.alg.Abandon(d)
+}
+
+// verdict notes a verdict that could not be given. The kernel forgets a
+// packet when its queue is gone; there is nothing else to do about it.
+func (w *worker) verdict(err error) {
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		w.g.log.Warn("verdict failed", "err", err)
+	}
+}
