@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package expect
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/florianl/go-conntrack"
+	"golang.org/x/sys/unix"
+)
+
+// answerTimeout bounds the wait for an answer. The kernel answers before the
+// request's system call returns, so it passes only if an answer was lost.
+const answerTimeout = 5 * time.Second
+
+// Conn is a ctnetlink socket in the network namespace it was dialled from. It
+// is for one goroutine at a time, and reuses its buffers: an operation that
+// succeeds allocates nothing.
+//
+// Requests do not go through mdlayher/netlink's Execute, which allocates each
+// message, but are written to its socket; their answers are read up to the
+// one that ends them. (A GET is answered with NLM_F_MULTI set and no
+// NLMSG_DONE, so that flag cannot be gone by.)
+type Conn struct {
+	nfct *conntrack.Nfct
+	raw  syscall.RawConn
+	seq  uint32
+	out  []byte // the request
+	in   []byte // the last read
+	rest []byte // what is left of it
+
+	n       int
+	errno   error
+	write   func(fd uintptr) bool // writes out
+	try     func(fd uintptr) bool // reads into in, without waiting
+	waitFor func(fd uintptr) bool // reads into in
+}
+
+// Dial opens a socket to the connection tracker of the calling thread's
+// network namespace. Operations on it need CAP_NET_ADMIN.
+func Dial() (*Conn, error) {
+	nfct, raw, err := open()
+	if err != nil {
+		return nil, opError("dial", Tuple{}, err)
+	}
+	c := &Conn{nfct: nfct, raw: raw, out: make([]byte, 0, 1024), in: make([]byte, 1<<16)}
+	c.write = func(fd uintptr) bool {
+		_, c.errno = ignoringEINTR(unix.Write, int(fd), c.out)
+		return c.errno != unix.EAGAIN
+	}
+	c.try = func(fd uintptr) bool {
+		c.n, c.errno = ignoringEINTR(unix.Read, int(fd), c.in)
+		return true
+	}
+	c.waitFor = func(fd uintptr) bool {
+		c.n, c.errno = ignoringEINTR(unix.Read, int(fd), c.in)
+		return c.errno != unix.EAGAIN
+	}
+	return c, nil
+}
+
+func open() (*conntrack.Nfct, syscall.RawConn, error) {
+	nfct, err := conntrack.Open(&conntrack.Config{})
+	if err != nil {
+		return nil, nil, err
+	}
+	raw, err := nfct.Con.SyscallConn()
+	if err != nil {
+		nfct.Close()
+		return nil, nil, err
+	}
+	return nfct, raw, nil
+}
+
+func ignoringEINTR(f func(int, []byte) (int, error), fd int, b []byte) (int, error) {
+	for {
+		n, err := f(fd, b)
+		if err != unix.EINTR {
+			return n, err
+		}
+	}
+}
+
+// Close closes the socket. What was set in the kernel stays.
+func (c *Conn) Close() error { return c.nfct.Close() }
+
+// begin starts a request in the output buffer, which is empty but for
+// requests that are to travel with it.
+func (c *Conn) begin(typ, flags uint16, family uint8) {
+	c.seq++
+	c.out = appendRequest(c.out[:0], typ, flags, c.seq, family)
+}
+
+// send writes the requests of the output buffer.
+func (c *Conn) send() error {
+	c.rest = nil
+	if err := c.raw.Write(c.write); err != nil {
+		return err
+	}
+	return c.errno
+}
+
+// execute sends the one request in the output buffer, which asks for an
+// acknowledgement, and returns its error.
+func (c *Conn) execute() error {
+	if err := c.send(); err != nil {
+		return err
+	}
+	for {
+		m, err := c.next(c.seq)
+		if err != nil {
+			return err
+		}
+		if m.typ == unix.NLMSG_ERROR {
+			return m.errno()
+		}
+	}
+}
+
+// answer is one message from the kernel. Its data is valid until the next
+// one is read.
+type answer struct {
+	typ, flags uint16
+	seq        uint32
+	data       []byte
+}
+
+// errno returns the error of an NLMSG_ERROR message; nil: an acknowledgement.
+func (m *answer) errno() error {
+	if len(m.data) < 4 {
+		return errMalformed
+	}
+	if e := int32(binary.NativeEndian.Uint32(m.data)); e != 0 {
+		return unix.Errno(-e)
+	}
+	return nil
+}
+
+// attrs returns what follows struct nfgenmsg.
+func (m *answer) attrs() []byte {
+	if len(m.data) < nfgenLen {
+		return nil
+	}
+	return m.data[nfgenLen:]
+}
+
+// next returns the next message that answers the request with sequence number
+// seq, or a later one. Older ones, left behind by a request that failed, are
+// skipped.
+func (c *Conn) next(seq uint32) (answer, error) {
+	for {
+		for len(c.rest) > 0 {
+			m, rest, err := parseAnswer(c.rest)
+			if err != nil {
+				return answer{}, err
+			}
+			c.rest = rest
+			if int32(m.seq-seq) >= 0 {
+				return m, nil
+			}
+		}
+		if err := c.read(); err != nil {
+			return answer{}, err
+		}
+	}
+}
+
+// parseAnswer splits the first message off b.
+func parseAnswer(b []byte) (m answer, rest []byte, err error) {
+	if len(b) < nlmsgHeaderLen {
+		return answer{}, nil, errMalformed
+	}
+	n := binary.NativeEndian.Uint32(b)
+	if n < nlmsgHeaderLen || uint64(n) > uint64(len(b)) {
+		return answer{}, nil, errMalformed
+	}
+	m = answer{
+		typ:   binary.NativeEndian.Uint16(b[4:]),
+		flags: binary.NativeEndian.Uint16(b[6:]),
+		seq:   binary.NativeEndian.Uint32(b[8:]),
+		data:  b[nlmsgHeaderLen:n],
+	}
+	return m, b[min((int(n)+3)&^3, len(b)):], nil
+}
+
+// read fills the input buffer. It sets a deadline only in the case that
+// should not happen, that the kernel's answer is not there already.
+func (c *Conn) read() error {
+	c.rest = nil
+	if err := c.raw.Read(c.try); err != nil {
+		return err
+	}
+	if c.errno == unix.EAGAIN {
+		if err := c.wait(); err != nil {
+			return err
+		}
+	}
+	if c.errno != nil {
+		return c.errno
+	}
+	c.rest = c.in[:c.n]
+	return nil
+}
+
+func (c *Conn) wait() error {
+	con := c.nfct.Con
+	if err := con.SetReadDeadline(time.Now().Add(answerTimeout)); err != nil {
+		return err
+	}
+	if err := c.raw.Read(c.waitFor); err != nil {
+		return fmt.Errorf("waiting for the kernel's answer: %w", os.ErrDeadlineExceeded)
+	}
+	return con.SetReadDeadline(time.Time{})
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package expect
+
+import (
+	"math"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Message types: subsystem in the upper byte, enum cntl_msg_types in the
+// lower (include/uapi/linux/netfilter/nfnetlink_conntrack.h).
+const (
+	ctNew    = unix.NFNL_SUBSYS_CTNETLINK << 8
+	ctGet    = unix.NFNL_SUBSYS_CTNETLINK<<8 | 1
+	ctDelete = unix.NFNL_SUBSYS_CTNETLINK<<8 | 2
+)
+
+// Get looks up the entry of the TCP connection that has t as either of its
+// tuples. For a packet seen before destination NAT, t is simply the packet's
+// own addresses, in both directions and under any NAT. The error is ENOENT
+// when there is none, as for a SYN that was not let through yet.
+func (c *Conn) Get(t Tuple) (Entry, error) {
+	var e Entry
+	if !t.valid() {
+		return e, opError("get", t, errTuple)
+	}
+	c.begin(ctGet, 0, t.family())
+	c.appendGet(t)
+	err := c.send()
+	if err == nil {
+		err = c.entry(c.seq, &e)
+	}
+	return e, opError("get", t, err)
+}
+
+// appendGet completes a GET. The tuple is sent as CTA_TUPLE_ORIG whatever its
+// direction: the kernel's hash holds both tuples of an entry, and
+// ctnetlink_get_conntrack does not ask which one it found.
+func (c *Conn) appendGet(t Tuple) {
+	c.out = appendTuple(c.out, ctaTupleOrig, t)
+	c.out = endRequest(c.out, 0)
+}
+
+// entry reads the answer to a GET, which is one message: the entry or an
+// error. No acknowledgement was asked for, which saves a read.
+func (c *Conn) entry(seq uint32, e *Entry) error {
+	m, err := c.next(seq)
+	if err != nil {
+		return err
+	}
+	if m.typ == unix.NLMSG_ERROR {
+		if err := m.errno(); err != nil {
+			return err
+		}
+		return errMalformed
+	}
+	_, err = parseEntry(e, m.attrs())
+	return err
+}
+
+// UpdateMark replaces the bits of the entry's mark that are set in mask by
+// those of mark. The error is ENOENT when the entry is gone.
+func (c *Conn) UpdateMark(original Tuple, mark, mask uint32) error {
+	if !original.valid() {
+		return opError("update mark", original, errTuple)
+	}
+	c.begin(ctNew, unix.NLM_F_ACK, original.family())
+	c.out = appendTuple(c.out, ctaTupleOrig, original)
+	// ctnetlink_change_mark clears the bits of the mask and then uses XOR.
+	c.out = appendAttr32(c.out, ctaMark, mark&mask)
+	c.out = appendAttr32(c.out, ctaMarkMask, mask)
+	c.out = endRequest(c.out, 0)
+	return opError("update mark", original, c.execute())
+}
+
+// UpdateTimeout sets the time that the entry lives without a packet, rounded
+// up to seconds. The next packet sets the timeout of the connection's TCP
+// state again. The error is ENOENT when the entry is gone.
+func (c *Conn) UpdateTimeout(original Tuple, d time.Duration) error {
+	if !original.valid() {
+		return opError("update timeout", original, errTuple)
+	}
+	c.begin(ctNew, unix.NLM_F_ACK, original.family())
+	c.out = appendTuple(c.out, ctaTupleOrig, original)
+	c.out = appendAttr32(c.out, ctaTimeout, seconds(d))
+	c.out = endRequest(c.out, 0)
+	return opError("update timeout", original, c.execute())
+}
+
+// seconds rounds up, so that a positive time never becomes none.
+func seconds(d time.Duration) uint32 {
+	if d <= 0 {
+		return 0
+	}
+	s := (d-1)/time.Second + 1
+	return uint32(min(s, math.MaxInt32))
+}
+
+// Delete removes the entry and with it its expectations. Its children stay.
+// The error is ENOENT when it is gone already.
+func (c *Conn) Delete(original Tuple) error {
+	// A delete that names no tuple would flush every entry.
+	if !original.valid() {
+		return opError("delete", original, errTuple)
+	}
+	c.begin(ctDelete, unix.NLM_F_ACK, original.family())
+	c.out = appendTuple(c.out, ctaTupleOrig, original)
+	c.out = endRequest(c.out, 0)
+	return opError("delete", original, c.execute())
+}
+
+// Dump calls f for each TCP entry whose mark, under mask, equals mark. The
+// kernel filters. The entry is valid until f returns; f must not use c. An
+// entry may be missed or given twice when the table changes meanwhile.
+func (c *Conn) Dump(mark, mask uint32, f func(*Entry)) error {
+	c.begin(ctGet, unix.NLM_F_DUMP, unix.AF_UNSPEC)
+	c.out = appendAttr32(c.out, ctaMark, mark&mask)
+	c.out = appendAttr32(c.out, ctaMarkMask, mask)
+	c.out = endRequest(c.out, 0)
+	var e Entry
+	err := c.dump(func(b []byte) error {
+		tcp, err := parseEntry(&e, b)
+		if err == nil && tcp {
+			f(&e)
+		}
+		return err
+	})
+	return opError("dump", Tuple{}, err)
+}
+
+// dump sends the request and calls f with the attributes of each message of
+// the answer. It reads to the end even if f fails.
+func (c *Conn) dump(f func([]byte) error) error {
+	if err := c.send(); err != nil {
+		return err
+	}
+	var first error
+	for {
+		m, err := c.next(c.seq)
+		if err != nil {
+			return err
+		}
+		switch m.typ {
+		case unix.NLMSG_DONE:
+			return first
+		case unix.NLMSG_ERROR:
+			return m.errno()
+		}
+		if err := f(m.attrs()); err != nil && first == nil {
+			first = err
+		}
+	}
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package expect
+
+import (
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Feature is the outcome of trying one kernel feature.
+type Feature struct {
+	OK  bool
+	Err error // why not
+}
+
+func feature(err error) Feature { return Feature{OK: err == nil, Err: err} }
+
+// Features says what the kernel's connection tracker can do for a gateway in
+// this network namespace. The zero value can nothing.
+type Features struct {
+	// Conntrack: entries can be created, found and deleted.
+	// Needs nf_conntrack_netlink and CAP_NET_ADMIN.
+	Conntrack Feature
+
+	// Sane4 and Sane6: a connection with the helper sane takes an expectation
+	// with nat-follow-master and its timeout. Needs nf_conntrack_sane and
+	// nf_nat.
+	Sane4, Sane6 Feature
+
+	// Bare: a connection without a helper takes an expectation. No kernel
+	// known to us does; EOPNOTSUPP is the expected answer.
+	Bare Feature
+
+	// Claim4 and Claim6: an entry can be created with a master and both
+	// translations. Needs nf_nat.
+	Claim4, Claim6 Feature
+}
+
+// probeTimeout bounds the life of an entry that a crash leaves behind.
+const probeTimeout = 5 * time.Second
+
+// Probe tries each feature with entries between documentation addresses
+// (RFC 5737, RFC 3849), which it removes again. The error tells that there is
+// no connection tracker to speak to at all.
+func Probe() (Features, error) {
+	c, err := Dial()
+	if err != nil {
+		return Features{}, err
+	}
+	defer c.Close()
+	var f Features
+	v4, v6 := newTrial("192.0.2.1", "198.51.100.1"), newTrial("2001:db8:ffff::1", "2001:db8:ffff::2")
+	f.Conntrack = feature(v4.lookUp(c))
+	if !f.Conntrack.OK {
+		return f, f.Conntrack.Err
+	}
+	f.Sane4, f.Sane6 = feature(v4.expect(c, "sane")), feature(v6.expect(c, "sane"))
+	f.Bare = feature(v4.expect(c, ""))
+	f.Claim4, f.Claim6 = feature(v4.claim(c)), feature(v6.claim(c))
+	return f, nil
+}
+
+// trial is a pair of hosts that do not exist, with a control and a data
+// connection.
+type trial struct {
+	client, server netip.Addr
+	control, data  Tuple
+}
+
+// newTrial takes ports from the process id, so that two daemons that probe at
+// once do not meet.
+func newTrial(client, server string) trial {
+	t := trial{client: netip.MustParseAddr(client), server: netip.MustParseAddr(server)}
+	port := uint16(1024 + os.Getpid()%60000)
+	t.control = Tuple{Src: netip.AddrPortFrom(t.client, port), Dst: netip.AddrPortFrom(t.server, 21)}
+	t.data = Tuple{Src: netip.AddrPortFrom(t.client, port+1), Dst: netip.AddrPortFrom(t.server, port+2)}
+	return t
+}
+
+// withControl runs f while the control connection's entry exists.
+func (t *trial) withControl(c *Conn, helper string, f func() error) error {
+	c.begin(ctNew, unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL, t.control.family())
+	c.out = appendTrial(c.out, t.control, helper)
+	if err := c.execute(); err != nil {
+		return opError("create entry with helper "+helper, t.control, err)
+	}
+	err := f()
+	if e := c.Delete(t.control); err == nil {
+		err = e
+	}
+	return err
+}
+
+// appendTrial completes a request that creates an entry with a helper, which
+// ctnetlink grants at creation only.
+func appendTrial(dst []byte, original Tuple, helper string) []byte {
+	dst = appendTuple(dst, ctaTupleOrig, original)
+	dst = appendTuple(dst, ctaTupleReply, original.Reverse())
+	dst = appendAttr32(dst, ctaTimeout, seconds(probeTimeout))
+	if helper != "" {
+		var at int
+		dst, at = beginNested(dst, ctaHelp)
+		dst = appendAttrString(dst, ctaHelpName, helper)
+		dst = endNested(dst, at)
+	}
+	return endRequest(dst, 0)
+}
+
+func (t *trial) lookUp(c *Conn) error {
+	return t.withControl(c, "", func() error {
+		_, err := c.Get(t.control.Reverse())
+		return err
+	})
+}
+
+func (t *trial) expect(c *Conn, helper string) error {
+	return t.withControl(c, helper, func() error {
+		x := Expectation{
+			Master: t.control, Source: t.client, Dest: t.data.Dst,
+			NAT: true, Direction: Original, ToAddr: t.server, ToPort: t.data.Dst.Port(),
+			Timeout: probeTimeout,
+		}
+		if err := c.CreateExpectation(x); err != nil {
+			return err
+		}
+		return c.DeleteExpectation(t.control, x.Tuple())
+	})
+}
+
+func (t *trial) claim(c *Conn) error {
+	return t.withControl(c, "", func() error {
+		err := c.Claim(Claim{
+			Original: t.data, Master: t.control,
+			DNAT: t.data.Dst, SNAT: t.data.Src, Timeout: probeTimeout,
+		})
+		if err != nil {
+			return err
+		}
+		return c.Delete(t.data)
+	})
+}

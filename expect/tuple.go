@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package expect
+
+import (
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+// Tuple is one direction of a tracked TCP connection.
+type Tuple struct {
+	Src, Dst netip.AddrPort
+}
+
+// Reverse returns the tuple of the opposite direction, as it is without any
+// translation.
+func (t Tuple) Reverse() Tuple { return Tuple{Src: t.Dst, Dst: t.Src} }
+
+// String returns "source > destination".
+func (t Tuple) String() string { return t.Src.String() + " > " + t.Dst.String() }
+
+// valid reports whether t can be sent to the kernel. A source port of zero is
+// allowed, as in an expectation for any source port.
+func (t Tuple) valid() bool {
+	return plain(t.Src.Addr()) && sameFamily(t.Src.Addr(), t.Dst.Addr()) && t.Dst.Port() != 0
+}
+
+// plain refuses IPv4-mapped IPv6 addresses and zones, which conntrack has not.
+func plain(a netip.Addr) bool { return a.IsValid() && !a.Is4In6() && a.Zone() == "" }
+
+func sameFamily(a, b netip.Addr) bool { return plain(b) && a.Is4() == b.Is4() }
+
+// family returns the nfgen_family of the tuple's messages.
+func (t Tuple) family() uint8 {
+	if t.Src.Addr().Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
+}
+
+// Direction is one of the two directions of a tracked connection.
+type Direction uint8
+
+// The directions, with the values of enum ip_conntrack_dir.
+const (
+	Original Direction = 0 // the direction of the first packet
+	Reply    Direction = 1
+)
+
+// String returns "original" or "reply".
+func (d Direction) String() string {
+	if d == Original {
+		return "original"
+	}
+	return "reply"
+}
