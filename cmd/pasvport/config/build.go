@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/pasvport/pasvport/rules"
+)
+
+// build applies the entries to the defaults and checks the whole.
+func build(entries []entry) (Config, error) {
+	c := Default()
+	for _, e := range entries {
+		if e.setting.reset != nil {
+			e.setting.reset(&c)
+		}
+		for _, v := range e.values {
+			if err := e.setting.add(&c, v.text); err != nil {
+				want := e.setting.want
+				var special *wantError
+				if errors.As(err, &special) {
+					want = special.want
+				}
+				return Config{}, v.explain(e.setting, want)
+			}
+		}
+	}
+	if err := c.check(); err != nil {
+		return Config{}, err
+	}
+	return c, nil
+}
+
+// check looks at what no single value shows.
+func (c *Config) check() error {
+	switch {
+	case len(c.Ports) == 0:
+		return fmt.Errorf("port: the list is empty, want at least one control port")
+	case c.Allow == "":
+		return fmt.Errorf("allow: the list is empty, want related, mark or chain=FAMILY/TABLE/CHAIN")
+	case int(c.QueueNum)+c.Queues > 65535:
+		return fmt.Errorf("queue-num %d with queues %d: want a sum of at most 65535", c.QueueNum, c.Queues)
+	}
+	for _, chain := range c.Chains {
+		if chain.Family == rules.FamilyINet && chain.Table == c.Table {
+			return fmt.Errorf("allow %q with table %q: want a chain of another table than our own", c.AllowText(), c.Table)
+		}
+	}
+	return nil
+}

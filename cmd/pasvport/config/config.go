@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"log/slog"
+	"math/bits"
+	"net/netip"
+	"runtime"
+	"time"
+
+	"github.com/pasvport/pasvport/rules"
+)
+
+// DefaultFile is read when it exists and no other file is named.
+const DefaultFile = "/etc/pasvport/pasvport.yaml"
+
+// DefaultControlSocket is where a daemon answers when nothing else is said.
+const DefaultControlSocket = "/run/pasvport/control.sock"
+
+// MaxQueues is the highest number of queues, and so of packet goroutines.
+const MaxQueues = 64
+
+// MaxPinholeTimeout is the longest that an unused pinhole may stay: a hole that
+// nobody has used for an hour belongs to nobody any more.
+const MaxPinholeTimeout = time.Hour
+
+// Config is what the daemon was told. Default returns the documented defaults;
+// Flags.Load is the only other source of one.
+type Config struct {
+	// Ports are the control ports, sorted, without overlap. Default: 21.
+	Ports []rules.PortRange
+
+	// ControlSocket is the path of the unix socket for status and sessions;
+	// empty: none. Default: DefaultControlSocket.
+	ControlSocket string
+
+	// Metrics is the host:port of the Prometheus listener. Default: empty, none.
+	Metrics string
+
+	// Allow is how the administrator's ruleset is made to accept data
+	// connections. Default: AllowRelated.
+	Allow AllowKind
+
+	// Chains are the administrator's chains that get a rule; only with AllowChain.
+	Chains []rules.ChainRef
+
+	// Strategy is how the kernel learns of a data connection. Default: StrategyAuto.
+	Strategy Strategy
+
+	// ThirdParty opens pinholes for addresses that are not the control peer's
+	// (FXP). Default: false.
+	ThirdParty bool
+
+	// Advertise maps the address of a server or client to the one to announce
+	// for it. Both are of one family, neither is mapped or zoned. Default: empty.
+	Advertise map[netip.Addr]netip.Addr
+
+	// Repair says which foreign announced addresses are replaced by the control
+	// peer's. Default: RepairUnusable.
+	Repair Repair
+
+	// MinDataPort is the lowest port an offer may name. Default: 1024.
+	MinDataPort uint16
+
+	// StrictActivePort wants active data to come from control port - 1. Default: false.
+	StrictActivePort bool
+
+	// PinholeTimeout is how long an unused pinhole stays. Default: 60 s.
+	PinholeTimeout time.Duration
+
+	// TLS is what happens to a session that turns to TLS. Default: TLSPass.
+	TLS TLSKind
+
+	// TLSRange are the data ports of TLS sessions; only with TLSRange as kind.
+	TLSRange rules.PortRange
+
+	// FailClosed drops control packets while no daemon takes them. Default: false.
+	FailClosed bool
+
+	// QueueNum is the first queue number. Default: 2121.
+	QueueNum uint16
+
+	// Queues is how many queues there are, from QueueNum up; 1 to MaxQueues.
+	// Default: the number of cores.
+	Queues int
+
+	// Table is the name of our nftables table. Default: "pasvport".
+	Table string
+
+	// CTMark has exactly two bits set, the ct mark bits that are ours; see
+	// Control and Opaque. Default: 0x0c000000.
+	CTMark uint32
+
+	// LogFormat is the form of a log line. Default: LogText.
+	LogFormat LogFormat
+
+	// LogLevel is the lowest level that is logged. Default: info.
+	LogLevel slog.Level
+}
+
+// Default returns the documented defaults.
+func Default() Config {
+	return Config{
+		Ports:          []rules.PortRange{{Low: 21, High: 21}},
+		ControlSocket:  DefaultControlSocket,
+		Allow:          AllowRelated,
+		Strategy:       StrategyAuto,
+		Repair:         RepairUnusable,
+		MinDataPort:    1024,
+		PinholeTimeout: time.Minute,
+		TLS:            TLSPass,
+		QueueNum:       2121,
+		Queues:         min(runtime.NumCPU(), MaxQueues),
+		Table:          "pasvport",
+		CTMark:         0x0c000000,
+		LogFormat:      LogText,
+		LogLevel:       slog.LevelInfo,
+	}
+}
+
+// Control returns the ct mark bit of a control connection, which its data
+// connections inherit: the lower one of CTMark.
+func (c Config) Control() uint32 { return c.CTMark & -c.CTMark }
+
+// Opaque returns the ct mark bit of a session that is not queued any more: the
+// higher one of CTMark.
+func (c Config) Opaque() uint32 {
+	if c.CTMark == 0 {
+		return 0
+	}
+	return 1 << (bits.Len32(c.CTMark) - 1)
+}

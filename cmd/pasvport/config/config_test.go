@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/spf13/pflag"
+
+	"github.com/pasvport/pasvport/rules"
+)
+
+// load runs a command line; file is the text of a configuration file, none if
+// empty. FILE in an argument or a wanted text stands for its path.
+func load(t *testing.T, file string, args ...string) (Config, string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "pasvport.yaml")
+	if file != "" {
+		if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args = append([]string{"--config", path}, args...)
+	}
+	fs := pflag.NewFlagSet("run", pflag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	flags := Bind(fs)
+	if err := fs.Parse(args); err != nil {
+		t.Fatalf("parse %q: %v", args, err)
+	}
+	c, err := flags.Load()
+	if err == nil {
+		return c, ""
+	}
+	if strings.Contains(err.Error(), "\n") {
+		t.Errorf("error of more than one line: %q", err)
+	}
+	return c, strings.ReplaceAll(err.Error(), path, "FILE")
+}
+
+func equal(t *testing.T, want, got Config) {
+	t.Helper()
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+		t.Errorf("config (-want +got):\n%s", diff)
+	}
+}
+
+// with returns the defaults changed by f.
+func with(f func(*Config)) Config {
+	c := Default()
+	f(&c)
+	return c
+}
+
+func TestDefault(t *testing.T) {
+	if _, err := os.Stat(DefaultFile); err == nil {
+		t.Skip("this machine has a " + DefaultFile)
+	}
+	got, msg := load(t, "")
+	if msg != "" {
+		t.Fatal(msg)
+	}
+	want := Config{
+		Ports:          []rules.PortRange{{Low: 21, High: 21}},
+		ControlSocket:  "/run/pasvport/control.sock",
+		Allow:          "related",
+		Strategy:       "auto",
+		Repair:         "unusable",
+		MinDataPort:    1024,
+		PinholeTimeout: 60 * time.Second,
+		TLS:            "pass",
+		QueueNum:       2121,
+		Queues:         min(runtime.NumCPU(), 64),
+		Table:          "pasvport",
+		CTMark:         0x0c000000,
+		LogFormat:      "text",
+		LogLevel:       slog.LevelInfo,
+	}
+	equal(t, want, got)
+	if got.Control() != 0x04000000 || got.Opaque() != 0x08000000 {
+		t.Errorf("bits %#x and %#x, want control 0x4000000 and opaque 0x8000000", got.Control(), got.Opaque())
+	}
+}
+
+// TestValues gives each case once as a flag and once as a key.
+func TestValues(t *testing.T) {
+	for _, tt := range []struct {
+		name, value string
+		want        func(*Config)
+	}{
+		{"port", "2121", func(c *Config) { c.Ports = []rules.PortRange{{Low: 2121, High: 2121}} }},
+		{"port", "8021-8025, 21", func(c *Config) { c.Ports = []rules.PortRange{{Low: 21, High: 21}, {Low: 8021, High: 8025}} }},
+		{"port", "21,21,20-30,25-40,41,1-65535", func(c *Config) { c.Ports = []rules.PortRange{{Low: 1, High: 65535}} }},
+		{"port", "30,10-20,15-25,26", func(c *Config) {
+			c.Ports = []rules.PortRange{{Low: 10, High: 26}, {Low: 30, High: 30}}
+		}},
+		{"control-socket", "/tmp/x.sock", func(c *Config) { c.ControlSocket = "/tmp/x.sock" }},
+		{"control-socket", "", func(c *Config) { c.ControlSocket = "" }},
+		{"metrics", "[::1]:9121", func(c *Config) { c.Metrics = "[::1]:9121" }},
+		{"metrics", ":0", func(c *Config) { c.Metrics = ":0" }},
+		{"metrics", "", func(c *Config) { c.Metrics = "" }},
+		{"allow", "mark", func(c *Config) { c.Allow = AllowMark }},
+		{"allow", "chain=inet/filter/forward,ip/nat/input", func(c *Config) {
+			c.Allow = AllowChain
+			c.Chains = []rules.ChainRef{{Family: rules.FamilyINet, Table: "filter", Chain: "forward"}, {Family: rules.FamilyIPv4, Table: "nat", Chain: "input"}}
+		}},
+		{"strategy", "claim", func(c *Config) { c.Strategy = StrategyClaim }},
+		{"strategy", "expectation", func(c *Config) { c.Strategy = StrategyExpectation }},
+		{"third-party", "allow", func(c *Config) { c.ThirdParty = true }},
+		{"advertise", "10.0.0.5=203.0.113.5", func(c *Config) {
+			c.Advertise = map[netip.Addr]netip.Addr{netip.MustParseAddr("10.0.0.5"): netip.MustParseAddr("203.0.113.5")}
+		}},
+		{"advertise", "::ffff:10.0.0.5=203.0.113.5,fd00::5=2001:db8::5", func(c *Config) {
+			c.Advertise = map[netip.Addr]netip.Addr{
+				netip.MustParseAddr("10.0.0.5"): netip.MustParseAddr("203.0.113.5"),
+				netip.MustParseAddr("fd00::5"):  netip.MustParseAddr("2001:db8::5"),
+			}
+		}},
+		{"repair", "none", func(c *Config) { c.Repair = RepairNone }},
+		{"repair", "private", func(c *Config) { c.Repair = RepairPrivate }},
+		{"repair", "all", func(c *Config) { c.Repair = RepairAll }},
+		{"min-data-port", "1", func(c *Config) { c.MinDataPort = 1 }},
+		{"min-data-port", "65535", func(c *Config) { c.MinDataPort = 65535 }},
+		{"strict-active-port", "on", func(c *Config) { c.StrictActivePort = true }},
+		{"strict-active-port", "true", func(c *Config) { c.StrictActivePort = true }},
+		{"strict-active-port", "off", func(*Config) {}},
+		{"pinhole-timeout", "1500ms", func(c *Config) { c.PinholeTimeout = 1500 * time.Millisecond }},
+		{"pinhole-timeout", "1h", func(c *Config) { c.PinholeTimeout = time.Hour }},
+		{"tls", "deny", func(c *Config) { c.TLS = TLSDeny }},
+		{"tls", "range=50000-50100", func(c *Config) {
+			c.TLS, c.TLSRange = TLSRange, rules.PortRange{Low: 50000, High: 50100}
+		}},
+		{"fail", "closed", func(c *Config) { c.FailClosed = true }},
+		{"queue-num", "1", func(c *Config) { c.QueueNum = 1 }},
+		{"queues", "64", func(c *Config) { c.Queues = 64 }},
+		{"table", "ftp-alg_2.x", func(c *Config) { c.Table = "ftp-alg_2.x" }},
+		{"ct-mark", "0x3", func(c *Config) { c.CTMark = 3 }},
+		{"ct-mark", "0x80000001", func(c *Config) { c.CTMark = 0x80000001 }},
+		{"log-format", "json", func(c *Config) { c.LogFormat = LogJSON }},
+		{"log-level", "debug", func(c *Config) { c.LogLevel = slog.LevelDebug }},
+		{"log-level", "warn", func(c *Config) { c.LogLevel = slog.LevelWarn }},
+		{"log-level", "error", func(c *Config) { c.LogLevel = slog.LevelError }},
+	} {
+		t.Run(tt.name+" "+tt.value, func(t *testing.T) {
+			key := tt.name + ": " + tt.value + "\n"
+			if tt.value == "" || strings.ContainsAny(tt.value, "[:") {
+				key = tt.name + ": '" + tt.value + "'\n"
+			}
+			got, msg := load(t, "# empty\n", "--"+tt.name+"="+tt.value)
+			if msg != "" {
+				t.Fatal(msg)
+			}
+			equal(t, with(tt.want), got)
+			got, msg = load(t, key)
+			if msg != "" {
+				t.Fatal(msg)
+			}
+			equal(t, with(tt.want), got)
+		})
+	}
+}
+
+// TestBits keeps the two meanings of the mark apart for any two bits.
+func TestBits(t *testing.T) {
+	for _, tt := range []struct{ mark, control, opaque uint32 }{
+		{0x0c000000, 0x04000000, 0x08000000},
+		{0x80000001, 1, 0x80000000},
+		{0x6, 2, 4},
+	} {
+		c := Config{CTMark: tt.mark}
+		if c.Control() != tt.control || c.Opaque() != tt.opaque {
+			t.Errorf("mark %#x: control %#x opaque %#x, want %#x %#x", tt.mark, c.Control(), c.Opaque(), tt.control, tt.opaque)
+		}
+	}
+}
+
+func TestRepeatedFlags(t *testing.T) {
+	got, msg := load(t, "# empty\n", "--port", "21", "--port", "8021-8025,2121", "--advertise", "10.0.0.1=192.0.2.1",
+		"--advertise", "10.0.0.2=192.0.2.2", "--allow", "chain=inet/filter/forward", "--allow", "chain=inet/filter/input",
+		"--queues", "3", "--queues", "5", "--strict-active-port", "--fail", "closed", "--fail", "open")
+	if msg != "" {
+		t.Fatal(msg)
+	}
+	equal(t, with(func(c *Config) {
+		c.Ports = []rules.PortRange{{Low: 21, High: 21}, {Low: 2121, High: 2121}, {Low: 8021, High: 8025}}
+		c.Advertise = map[netip.Addr]netip.Addr{
+			netip.MustParseAddr("10.0.0.1"): netip.MustParseAddr("192.0.2.1"),
+			netip.MustParseAddr("10.0.0.2"): netip.MustParseAddr("192.0.2.2"),
+		}
+		c.Allow = AllowChain
+		c.Chains = []rules.ChainRef{{Family: rules.FamilyINet, Table: "filter", Chain: "forward"}, {Family: rules.FamilyINet, Table: "filter", Chain: "input"}}
+		c.Queues = 5
+		c.StrictActivePort = true
+	}), got)
+}
+
+func TestFlagErrors(t *testing.T) {
+	const (
+		port      = "want a port from 1 to 65535, a range such as 8021-8025, or a list of them"
+		advertise = "want INSIDE=OUTSIDE, two unicast addresses of one family, such as 10.0.0.5=203.0.113.5"
+		allow     = "want related, mark, or chain=FAMILY/TABLE/CHAIN[,FAMILY/TABLE/CHAIN...] with family inet, ip or ip6"
+		duration  = "want a duration such as 60s or 2m, above 0 and at most 1h"
+		tls       = "want pass, deny, or range=LOW-HIGH with ports from 1 to 65535"
+		mark      = "want a 32 bit number with exactly two bits set, such as 0x0c000000"
+		table     = "want a letter or '_', then letters, digits, '_', '-' or '.', at most 64 in all"
+		metrics   = "want HOST:PORT such as 127.0.0.1:9121, [::1]:9121 or :9121, or nothing for no listener"
+	)
+	for _, tt := range []struct{ arg, want string }{
+		{"--port=0", port},
+		{"--port=65536", port},
+		{"--port=ftp", port},
+		{"--port=", port},
+		{"--port=21,", port},
+		{"--port=-21", port},
+		{"--port=21-", port},
+		{"--port=21-70000", port},
+		{"--port=+21", port},
+		{"--port=30-20", "want the lower port first: 20-30"},
+		{"--control-socket=" + strings.Repeat("x", 108), "want a path of at most 107 bytes, or nothing for no socket"},
+		{"--metrics=9121", metrics},
+		{"--metrics=localhost:", metrics},
+		{"--metrics=localhost:http", metrics},
+		{"--metrics=::1:9121", metrics},
+		{"--metrics=localhost:65536", metrics},
+		{"--allow=all", allow},
+		{"--allow=", allow},
+		{"--allow=chain=", allow},
+		{"--allow=chain=filter/forward", allow},
+		{"--allow=chain=inet/filter/forward,", allow},
+		{"--allow=chain=bridge/filter/forward", allow},
+		{"--strategy=best", "want auto, expectation or claim"},
+		{"--third-party=yes", "want deny or allow"},
+		{"--advertise=10.0.0.1", advertise},
+		{"--advertise=10.0.0.1=2001:db8::1", advertise},
+		{"--advertise=10.0.0.1=example.org", advertise},
+		{"--advertise=10.0.0.1=0.0.0.0", advertise},
+		{"--advertise=10.0.0.1=224.0.0.1", advertise},
+		{"--advertise=10.0.0.1=255.255.255.255", advertise},
+		{"--advertise=fe80::1%eth0=2001:db8::1", advertise},
+		{"--advertise=10.0.0.1=192.0.2.1,10.0.0.1=192.0.2.2", "want one address for 10.0.0.1, and 192.0.2.1 was given before"},
+		{"--repair=some", "want none, unusable, private or all"},
+		{"--min-data-port=0", "want a number from 1 to 65535"},
+		{"--min-data-port=65536", "want a number from 1 to 65535"},
+		{"--strict-active-port=2", "want on or off"},
+		{"--pinhole-timeout=0", duration},
+		{"--pinhole-timeout=60", duration},
+		{"--pinhole-timeout=-1s", duration},
+		{"--pinhole-timeout=61m", duration},
+		{"--tls=off", tls},
+		{"--tls=range=50000", tls},
+		{"--tls=range=0-10", tls},
+		{"--tls=range=50100-50000", "want the lower port first: 50000-50100"},
+		{"--fail=ajar", "want open or closed"},
+		{"--queue-num=0", "want a number from 1 to 65534"},
+		{"--queue-num=65536", "want a number from 1 to 65534"},
+		{"--queues=0", "want a number from 1 to 64"},
+		{"--queues=65", "want a number from 1 to 64"},
+		{"--queues=4294967297", "want a number from 1 to 64"},
+		{"--table=", table},
+		{"--table=4you", table},
+		{"--table=a b", table},
+		{"--table=a/b", table},
+		{"--table=" + strings.Repeat("x", 65), table},
+		{"--ct-mark=0x04000000", mark},
+		{"--ct-mark=0x0e000000", mark},
+		{"--ct-mark=0x100000001", mark},
+		{"--ct-mark=bits", mark},
+		{"--log-format=xml", "want text or json"},
+		{"--log-level=INFO+1", "want debug, info, warn or error"},
+	} {
+		t.Run(tt.arg, func(t *testing.T) {
+			name, text, _ := strings.Cut(tt.arg, "=")
+			want := name + " \"" + text + "\": " + tt.want
+			if _, msg := load(t, "# empty\n", tt.arg); msg != want {
+				t.Errorf("got  %s\nwant %s", msg, want)
+			}
+		})
+	}
+}
+
+func TestChecks(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"sum", []string{"--queue-num=65500", "--queues=36"}, "queue-num 65500 with queues 36: want a sum of at most 65535"},
+		{"largest sum", []string{"--queue-num=65500", "--queues=35"}, ""},
+		{"mixed ways", []string{"--allow=related", "--allow=mark"}, `--allow "mark": want one way only, and "related" was given before`},
+		{"own table", []string{"--table=x", "--allow=chain=inet/x/forward"}, `allow "chain=inet/x/forward" with table "x": want a chain of another table than our own`},
+		{"no such file", []string{"--config=/no/such/file"}, `--config "/no/such/file": no such file or directory, want a readable file`},
+		{"no name", []string{"--config="}, `--config "": no such file or directory, want a readable file`},
+		{"directory", []string{"--config=/"}, `--config "/": is a directory, want a readable file`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, msg := load(t, "", tt.args...); msg != tt.want {
+				t.Errorf("got  %s\nwant %s", msg, tt.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+
+	"github.com/pasvport/pasvport/rules"
+)
+
+func TestFile(t *testing.T) {
+	got, msg := load(t, `---
+port:
+  - 21
+  - 8021-8025
+  - "2121,2122"
+allow: [chain=inet/filter/forward, "chain=inet/filter/input"]
+advertise:
+  - 10.0.0.5=203.0.113.5
+  - "fd00::5=2001:db8::5"
+ct-mark: 0x30
+queue-num: 100
+queues: 2
+metrics:
+strict-active-port: yes
+table: fromfile
+`, "--queues", "7", "--table=fromflag")
+	if msg != "" {
+		t.Fatal(msg)
+	}
+	equal(t, with(func(c *Config) {
+		c.Ports = []rules.PortRange{{Low: 21, High: 21}, {Low: 2121, High: 2122}, {Low: 8021, High: 8025}}
+		c.Allow = AllowChain
+		c.Chains = []rules.ChainRef{{Family: rules.FamilyINet, Table: "filter", Chain: "forward"}, {Family: rules.FamilyINet, Table: "filter", Chain: "input"}}
+		c.Advertise = map[netip.Addr]netip.Addr{
+			netip.MustParseAddr("10.0.0.5"): netip.MustParseAddr("203.0.113.5"),
+			netip.MustParseAddr("fd00::5"):  netip.MustParseAddr("2001:db8::5"),
+		}
+		c.CTMark, c.QueueNum, c.Queues, c.StrictActivePort = 0x30, 100, 7, true
+		c.Table = "fromflag"
+	}), got)
+}
+
+// TestFlagReplacesList shows that a flag does not add to a key's list.
+func TestFlagReplacesList(t *testing.T) {
+	got, msg := load(t, "port: [21, 2121]\nallow: mark\nadvertise: [10.0.0.5=203.0.113.5]\n",
+		"--port=8021", "--allow=related", "--advertise=10.0.0.6=203.0.113.6")
+	if msg != "" {
+		t.Fatal(msg)
+	}
+	equal(t, with(func(c *Config) {
+		c.Ports = []rules.PortRange{{Low: 8021, High: 8021}}
+		c.Advertise = map[netip.Addr]netip.Addr{netip.MustParseAddr("10.0.0.6"): netip.MustParseAddr("203.0.113.6")}
+	}), got)
+}
+
+func TestFileErrors(t *testing.T) {
+	for _, tt := range []struct{ name, file, want string }{
+		{"unknown key", "port: 21\n\n  \nprot: 22\n", `FILE:4:1: unknown key "prot", want the name of a flag of "pasvport run"`},
+		{"config is no key", "config: /etc/x\n", `FILE:1:1: unknown key "config", want the name of a flag of "pasvport run"`},
+		{"case counts", "Port: 21\n", `FILE:1:1: unknown key "Port", want the name of a flag of "pasvport run"`},
+		{"merge key", "a: &a {port: 21}\n", `FILE:1:1: unknown key "a", want the name of a flag of "pasvport run"`},
+		{"bad value", "table: x\nqueues:    65\n", `FILE:2:12: queues "65": want a number from 1 to 64`},
+		{"bad item", "port:\n  - 21\n  - 0\n", `FILE:3:5: port "0": want a port from 1 to 65535, a range such as 8021-8025, or a list of them`},
+		{"bad item in a row", "port: [21, 99999]", `FILE:1:12: port "99999": want a port from 1 to 65535, a range such as 8021-8025, or a list of them`},
+		{"twice", "queues: 1\nport: 21\nqueues: 2\n", `FILE:3:1: key "queues" again, it is in line 1 already`},
+		{"list of one", "queues: [1]\n", `FILE:1:9: queues is a list, want a number from 1 to 64`},
+		{"mapping", "port: {a: 1}\n", `FILE:1:7: port is a mapping, want a port from 1 to 65535, a range such as 8021-8025, or a list of them`},
+		{"mapping in a list", "port: [21, {a: 1}]\n", `FILE:1:12: port is a mapping, want a port from 1 to 65535, a range such as 8021-8025, or a list of them`},
+		{"no mapping", "- port\n", `FILE:1:1: want lines of the form "key: value"`},
+		{"only a word", "port\n", `FILE:1:1: want lines of the form "key: value"`},
+		{"nothing", "fail:\n", `FILE:1:6: fail "": want open or closed`},
+		{"empty list", "port: []\n", `port: the list is empty, want at least one control port`},
+		{"two documents", "port: 21\n---\nport: 22\n", `FILE:2:1: a second document, want one`},
+		{"not yaml", "port: 21\n\tqueues: 2\n", `FILE: yaml: line 2: found a tab character that violates indentation`},
+		{"mixed ways", "allow: [related, mark]", `FILE:1:18: allow "mark": want one way only, and "related" was given before`},
+		{"sum", "queues: 64\nqueue-num: 65500\n", `queue-num 65500 with queues 64: want a sum of at most 65535`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, msg := load(t, tt.file); msg != tt.want {
+				t.Errorf("got  %s\nwant %s", msg, tt.want)
+			}
+		})
+	}
+}
+
+// TestReplacedKeyIsChecked: a typing error in the file does not hide behind a flag.
+func TestReplacedKeyIsChecked(t *testing.T) {
+	_, msg := load(t, "queues: many\n", "--queues=2")
+	if want := `FILE:1:9: queues "many": want a number from 1 to 64`; msg != want {
+		t.Errorf("got  %s\nwant %s", msg, want)
+	}
+}
+
+func TestEmptyFiles(t *testing.T) {
+	for _, file := range []string{"\n", "# nothing\n", "---\n", "{}\n", "~\n"} {
+		got, msg := load(t, file)
+		if msg != "" {
+			t.Errorf("file %q: %s", file, msg)
+			continue
+		}
+		equal(t, Default(), got)
+	}
+}
+
+func TestAlias(t *testing.T) {
+	got, msg := load(t, "table: &name ftp\nlog-format: text\ncontrol-socket: *name\n")
+	if msg != "" {
+		t.Fatal(msg)
+	}
+	if got.ControlSocket != "ftp" {
+		t.Errorf("control socket %q, want that of the alias", got.ControlSocket)
+	}
+}
+
+// TestBindSome: a command with one flag still reads the key of that flag, and
+// not a file that can tell it nothing.
+func TestBindSome(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "p.yaml")
+	if err := os.WriteFile(path, []byte("control-socket: /tmp/fromfile\nport: 22\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--config", path}, "/tmp/fromfile"},
+		{[]string{"--config", path, "--control-socket", "/tmp/flag"}, "/tmp/flag"},
+		{[]string{"--control-socket", "/tmp/flag"}, "/tmp/flag"},
+	} {
+		fs := pflag.NewFlagSet("status", pflag.ContinueOnError)
+		flags := Bind(fs, "control-socket")
+		if fs.Lookup("port") != nil {
+			t.Fatal("a flag that was not asked for")
+		}
+		if err := fs.Parse(tt.args); err != nil {
+			t.Fatal(err)
+		}
+		c, err := flags.Load()
+		if err != nil || c.ControlSocket != tt.want {
+			t.Errorf("%q: socket %q, error %v, want %q", tt.args, c.ControlSocket, err, tt.want)
+		}
+	}
+}
+
+const reference = "../../../docs/pasvport.yaml"
+
+// commented is a line of the reference file with a key that is commented out.
+var commented = regexp.MustCompile(`(?m)^#([a-z-]+):(?: (.*))?$`)
+
+// TestReference reads docs/pasvport.yaml: it changes nothing as it is; the first
+// line of each key is its default and every further one is a valid example; no
+// key is missing and none is unknown.
+func TestReference(t *testing.T) {
+	text, err := os.ReadFile(reference)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, msg := load(t, string(text))
+	if msg != "" {
+		t.Fatal(msg)
+	}
+	equal(t, Default(), got)
+
+	seen := map[string]bool{}
+	var order []string
+	for _, m := range commented.FindAllStringSubmatch(string(text), -1) {
+		got, msg := load(t, strings.TrimPrefix(m[0], "#"))
+		if msg != "" {
+			t.Errorf("%s: %s", m[0], msg)
+			continue
+		}
+		if !seen[m[1]] {
+			order = append(order, m[1])
+			if m[1] == "queues" {
+				got.Queues = Default().Queues // the number of cores here
+			}
+			equal(t, Default(), got)
+		}
+		seen[m[1]] = true
+	}
+	var want []string
+	for _, s := range settings {
+		want = append(want, s.name)
+	}
+	if strings.Join(order, " ") != strings.Join(want, " ") {
+		t.Errorf("keys of %s:\n%s\nwant, in this order:\n%s", reference, order, want)
+	}
+}
+
+// TestTextRoundTrip: what a setting prints, it reads.
+func TestTextRoundTrip(t *testing.T) {
+	in, msg := load(t, "# empty\n", "--port=21,8021-8025", "--allow=chain=inet/filter/forward,ip/x/y", "--tls=range=1-2",
+		"--advertise=10.0.0.5=203.0.113.5,fd00::5=2001:db8::5", "--pinhole-timeout=90s", "--strict-active-port",
+		"--third-party=allow", "--fail=closed", "--ct-mark=3", "--queues=9", "--log-level=error", "--metrics=:1")
+	if msg != "" {
+		t.Fatal(msg)
+	}
+	var entries []entry
+	for i := range settings {
+		e := entry{setting: &settings[i]}
+		for _, text := range settings[i].text(in) {
+			e.values = append(e.values, value{text: text})
+		}
+		entries = append(entries, e)
+	}
+	out, err := build(entries)
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, in, out)
+}
+
+func TestRules(t *testing.T) {
+	for _, tt := range []struct {
+		strategy Strategy
+		carrier  rules.Carrier
+		claim    bool
+	}{
+		{StrategyAuto, rules.CarrierSane, true},
+		{StrategyExpectation, rules.CarrierSane, false},
+		{StrategyClaim, rules.CarrierBare, true},
+	} {
+		c := Default()
+		c.Strategy = tt.strategy
+		r := c.Rules()
+		if r.Carrier != tt.carrier || r.Claim != tt.claim {
+			t.Errorf("%s: carrier %v claim %v, want %v %v", tt.strategy, r.Carrier, r.Claim, tt.carrier, tt.claim)
+		}
+		if r.Control != c.Control() || r.Opaque != c.Opaque() || r.Table != c.Table || r.QueueNum != c.QueueNum {
+			t.Errorf("%s: %+v does not follow %+v", tt.strategy, r, c)
+		}
+	}
+}
+
+func FuzzFile(f *testing.F) {
+	text, err := os.ReadFile(reference)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Add([]byte("port: [21, &a 22, *a]\nallow: chain=a/b/c\n"))
+	f.Add([]byte("port: *x\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		entries, err := parseFile("f", b)
+		if err == nil {
+			_, err = build(entries)
+		}
+		if err != nil && strings.Contains(err.Error(), "\n") {
+			t.Errorf("error of more than one line: %q", err)
+		}
+	})
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import "github.com/pasvport/pasvport/rules"
+
+// Rules returns what the settings alone say about our table. The carrier, the
+// claim chain and the queue expression are those of a kernel that has everything,
+// and a caller that has probed one replaces them.
+//
+// With auto the claim chain is there beside the expectation carrier, for
+// sessions that are older than the carrier.
+func (c Config) Rules() rules.Config {
+	r := rules.Config{
+		Table:          c.Table,
+		Ports:          c.Ports,
+		QueueNum:       c.QueueNum,
+		Queues:         c.Queues,
+		FailClosed:     c.FailClosed,
+		Control:        c.Control(),
+		Opaque:         c.Opaque(),
+		Carrier:        rules.CarrierSane,
+		Claim:          c.Strategy != StrategyExpectation,
+		Queue:          rules.QueueNative,
+		Chains:         c.Chains,
+		PinholeTimeout: c.PinholeTimeout,
+	}
+	if c.Strategy == StrategyClaim {
+		r.Carrier = rules.CarrierBare
+	}
+	return r
+}
