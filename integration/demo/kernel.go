@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// A happening is something the kernel reported in the firewall's namespace.
+type happening struct {
+	at     time.Time // when the report was read
+	what   string    // one of the constants below
+	opened bool      // or else closed
+	where  string    // the addresses, for people
+	port   string    // destination port
+}
+
+const (
+	happenExpectation = "expectation" // conntrack -E expect
+	happenRule        = "rule"        // an element of a set that a rule looks into; nft monitor
+	happenConnection  = "connection"  // a TCP connection other than a control connection; conntrack -E
+)
+
+// watchKernel runs the system's own event tools in the firewall's namespace. It
+// returns when all of them listen.
+func watchKernel(ctx context.Context, n *network) (*journal[happening], error) {
+	j := newJournal[happening]()
+	tools := []struct {
+		parse func(string) (happening, bool)
+		args  []string
+	}{
+		{parseExpectation, []string{"conntrack", "-E", "expect"}},
+		{parseConnection, []string{"conntrack", "-E", "-e", "NEW", "-p", "tcp"}},
+		{parseElement, []string{"nft", "monitor", "elements"}},
+	}
+	for _, tool := range tools {
+		_, err := start(ctx, func(line string) {
+			if h, ok := tool.parse(line); ok {
+				h.at = time.Now()
+				j.add(h)
+			}
+		}, n.inside(n.firewall, tool.args...)...)
+		if err != nil {
+			return nil, err
+		}
+	}
+	return j, awaitListeners(ctx, n, len(tools))
+}
+
+// awaitListeners waits until so many sockets of the namespace have joined a
+// netfilter multicast group. Each tool has one.
+func awaitListeners(ctx context.Context, n *network, want int) error {
+	for deadline := time.Now().Add(5 * time.Second); ; {
+		table, err := output(ctx, n.inside(n.firewall, "cat", "/proc/net/netlink")...)
+		if err != nil {
+			return err
+		}
+		if countListeners(table) >= want {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("conntrack -E and nft monitor do not listen for events")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// countListeners counts in /proc/net/netlink the sockets of protocol 12
+// (NETLINK_NETFILTER) with a group: columns sk, Eth, Pid, Groups.
+func countListeners(table string) int {
+	count := 0
+	for line := range strings.Lines(table) {
+		f := strings.Fields(line)
+		if len(f) > 3 && f[1] == "12" && strings.Trim(f[3], "0") != "" {
+			count++
+		}
+	}
+	return count
+}
+
+var (
+	tuple   = regexp.MustCompile(`src=(\S+) dst=(\S+) sport=(\d+) dport=(\d+)`)
+	element = regexp.MustCompile(`^(add|delete) element \S+ (\S+) (\S+) \{ (\S+) \. (\S+) \. (\S+)`)
+)
+
+// parseExpectation reads a line of conntrack -E expect:
+//
+//	[NEW] 300 proto=6 src=203.0.113.2 dst=203.0.113.1 sport=0 dport=40001 mask-src=...
+func parseExpectation(line string) (happening, bool) {
+	m := tuple.FindStringSubmatch(line)
+	if m == nil {
+		return happening{}, false
+	}
+	return happening{
+		what:   happenExpectation,
+		opened: strings.Contains(line, "[NEW]"),
+		where:  m[1] + " -> " + m[2] + ":" + m[4],
+		port:   m[4],
+	}, strings.Contains(line, "[NEW]") || strings.Contains(line, "[DESTROY]")
+}
+
+// parseConnection reads a line of conntrack -E: the tuple of the first packet,
+// then the tuple of an answer, in which translated addresses show.
+func parseConnection(line string) (happening, bool) {
+	m := tuple.FindAllStringSubmatch(line, 2)
+	if len(m) != 2 || m[0][4] == "21" {
+		return happening{}, false
+	}
+	original, reply := m[0], m[1]
+	where := fmt.Sprintf("%s:%s -> %s:%s", original[1], original[3], original[2], original[4])
+	if destination := reply[1] + ":" + reply[3]; destination != original[2]+":"+original[4] {
+		where += ", translated to " + destination
+	}
+	if source := reply[2] + ":" + reply[4]; source != original[1]+":"+original[3] {
+		where += ", seen as coming from " + source
+	}
+	return happening{what: happenConnection, opened: true, where: where, port: original[4]}, true
+}
+
+// parseElement reads a line of nft monitor about a pinhole set, whose elements
+// are source address . destination address . destination port:
+//
+//	add element inet firewall pasvport4 { 203.0.113.2 . 192.168.77.2 . 40001 timeout 1m expires 1m }
+//
+// nft writes the name of a well-known port in place of its number.
+func parseElement(line string) (happening, bool) {
+	m := element.FindStringSubmatch(line)
+	if m == nil {
+		return happening{}, false
+	}
+	if _, err := netip.ParseAddr(m[4]); err != nil {
+		return happening{}, false
+	}
+	return happening{
+		what:   happenRule,
+		opened: m[1] == "add",
+		where:  fmt.Sprintf("%s -> %s:%s (set %s of table %s)", m[4], m[5], m[6], m[3], m[2]),
+		port:   m[6],
+	}, true
+}
+
+// holes counts what was opened and what was closed again, connections apart.
+func holes(hs []happening) (opened, closed int) {
+	for _, h := range hs {
+		switch {
+		case h.what == happenConnection:
+		case h.opened:
+			opened++
+		default:
+			closed++
+		}
+	}
+	return opened, closed
+}

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build race
+
+package integration
+
+// raceEnabled tells whether the test itself runs with the race detector.
+const raceEnabled = true
