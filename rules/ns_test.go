@@ -59,7 +59,8 @@ func newNS(t *testing.T) netns {
 		if t.Failed() {
 			ruleset, _ := n.try("nft", "list", "ruleset")
 			entries, _ := n.try("conntrack", "-L")
-			t.Logf("%s:\n%s\n%s", n.name, ruleset, entries)
+			expected, _ := n.try("conntrack", "-L", "expect")
+			t.Logf("%s:\n%s\n%s\n%s", n.name, ruleset, entries, expected)
 		}
 	})
 	return n
@@ -104,9 +105,16 @@ func numbered(text string) string {
 	return strings.Join(lines, "\n")
 }
 
-// do runs f on a thread that is in n and is not given back.
+// do is enter for what must succeed.
 func (n netns) do(t *testing.T, f func() error) {
 	t.Helper()
+	if err := n.enter(f); err != nil {
+		t.Fatalf("in %s: %v", n.name, err)
+	}
+}
+
+// enter runs f on a thread that is in n and is not given back.
+func (n netns) enter(f func() error) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread()
@@ -116,9 +124,7 @@ func (n netns) do(t *testing.T, f func() error) {
 		}
 		done <- f()
 	}()
-	if err := <-done; err != nil {
-		t.Fatalf("in %s: %v", n.name, err)
-	}
+	return <-done
 }
 
 // testQueue is the kind of queue this kernel has.

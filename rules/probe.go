@@ -3,8 +3,6 @@
 package rules
 
 import (
-	"crypto/rand"
-
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
@@ -38,7 +36,7 @@ func probe(netns int) (Features, error) {
 		return f, err
 	}
 	defer c.close()
-	p := prober{conn: c, table: "pasvport-probe-" + rand.Text()}
+	p := prober{conn: c}
 	if err := p.rule(FamilyINet); err != nil {
 		return f, err
 	}
@@ -63,15 +61,18 @@ func probe(netns int) (Features, error) {
 
 // A prober tries things in tables that never come to be.
 type prober struct {
-	conn  *conn
-	table string
-	b     batch
+	conn *conn
+	b    batch
 }
+
+// probeTable can be one name for everybody: no table of that name outlives its
+// transaction.
+const probeTable = "pasvport-probe"
 
 // rule tries a rule in a table of a family.
 func (p *prober) rule(f Family, clauses ...clause) error {
 	return p.try(f, func(b *batch) error {
-		return b.addRule(ChainRef{f, p.table, "probe"}, newRule(clauses...), unix.NLM_F_APPEND)
+		return b.addRule(ChainRef{f, probeTable, "probe"}, newRule(clauses...), unix.NLM_F_APPEND)
 	})
 }
 
@@ -96,8 +97,8 @@ func (p *prober) object(o object) error {
 		give = setExpectation(o.name)
 	}
 	return p.try(FamilyINet, func(b *batch) error {
-		b.addObject(p.table, o)
-		return b.addRule(ChainRef{FamilyINet, p.table, "probe"},
+		b.addObject(probeTable, o)
+		return b.addRule(ChainRef{FamilyINet, probeTable, "probe"},
 			newRule(ctState("new", expr.CtStateBitNEW), give), unix.NLM_F_APPEND)
 	})
 }
@@ -105,11 +106,11 @@ func (p *prober) object(o object) error {
 // try commits a table with what fill adds, and its deletion.
 func (p *prober) try(f Family, fill func(*batch) error) error {
 	p.conn.begin(&p.b, 0)
-	p.b.addTable(f, p.table, "", unix.NLM_F_EXCL)
-	p.b.addChain(f, p.table, chain{name: "probe"})
+	p.b.addTable(f, probeTable, "", unix.NLM_F_EXCL)
+	p.b.addChain(f, probeTable, chain{name: "probe"})
 	if err := fill(&p.b); err != nil {
 		return err
 	}
-	p.b.deleteTable(f, p.table)
+	p.b.deleteTable(f, probeTable)
 	return p.conn.commit(&p.b)
 }

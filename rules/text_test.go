@@ -75,6 +75,7 @@ table ip6 six { chain pass { type filter hook forward priority 1; counter; }; }
 `
 
 var (
+	nftError  = regexp.MustCompile(`Error: .*`)
 	queueText = regexp.MustCompile(` queue (flags bypass )?to [0-9]+`)
 	// The target as nft prints it: with the extension at hand, and without.
 	queueTarget = regexp.MustCompile(` (xt target "NFQUEUE"|(libxtables: .*\n)?XT target NFQUEUE not found\n\t*)`)
@@ -114,6 +115,17 @@ func TestTextLoads(t *testing.T) {
 			}
 			n.load(t, text)
 			n.load(t, text)
+			// What was left out nft must understand at least, except
+			// for the one thing that it is known not to read.
+			if strings.Contains(Text(tt.c), "size 0") {
+				return
+			}
+			out, _ := n.nft(Text(tt.c), "-c")
+			for _, m := range nftError.FindAllString(out, -1) {
+				if m != "Error: Could not process rule: No such file or directory" {
+					t.Errorf("nft -c of all: %s", m)
+				}
+			}
 		})
 	}
 }
