@@ -25,9 +25,6 @@ type batchOp struct {
 	op, object string
 }
 
-// nfgenmsg of <linux/netfilter/nfnetlink.h> follows the netlink header.
-const headerLen = unix.NLMSG_HDRLEN + 4
-
 // reset empties the batch and opens a transaction. If generation is not 0 the
 // kernel refuses it with ERESTART when the ruleset has changed since then.
 func (b *batch) reset(generation uint32) {
@@ -48,6 +45,8 @@ func (b *batch) open(msg, flags uint16, f Family, op, object string) {
 	b.header(unix.NFNL_SUBSYS_NFTABLES<<8|msg, unix.NLM_F_REQUEST|flags, f, 0)
 }
 
+// header writes the netlink header and struct nfgenmsg of
+// <linux/netfilter/nfnetlink.h>.
 func (b *batch) header(typ, flags uint16, f Family, resource uint16) {
 	b.at = len(b.buf)
 	b.buf = binary.NativeEndian.AppendUint32(b.buf, 0)

@@ -98,7 +98,7 @@ func appendSet(b []byte, s set, id uint32) []byte {
 	b = appendUint32(b, unix.NFTA_SET_ID, id)
 	var udata []byte
 	if s.ip == 0 {
-		// nft prints the elements of an interval set wrongly without it.
+		// nft cannot order the elements of an interval set without it.
 		udata = append(udata, udataSetKeyOrder, 4, 2, 0, 0, 0) // big endian
 	} else {
 		b = appendUint64(b, unix.NFTA_SET_TIMEOUT, uint64(s.timeout.Milliseconds()))
@@ -152,12 +152,12 @@ func appendElement(b, key []byte, flags uint32, timeout time.Duration) []byte {
 	if flags != 0 {
 		b = appendUint32(b, unix.NFTA_SET_ELEM_FLAGS, flags)
 	}
-	b, data := openNest(b, unix.NFTA_SET_ELEM_KEY)
-	b = appendAttr(b, unix.NFTA_DATA_VALUE, key)
-	b = closeAttr(b, data)
 	if timeout != 0 {
 		b = appendUint64(b, unix.NFTA_SET_ELEM_TIMEOUT, uint64(max(timeout.Milliseconds(), 1)))
 	}
+	b, data := openNest(b, unix.NFTA_SET_ELEM_KEY)
+	b = appendAttr(b, unix.NFTA_DATA_VALUE, key)
+	b = closeAttr(b, data)
 	return closeAttr(b, elem)
 }
 

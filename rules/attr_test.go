@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"bytes"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// The parsers read what the kernel sends, and what anybody put into user data.
+func FuzzAttributes(f *testing.F) {
+	f.Add(appendString(appendUint32(nil, 7, 1), 9, "name"))
+	f.Add(appendUdataString(appendUdataString(nil, 3, "other"), udataSetComment, "pasvport pasvport"))
+	f.Add([]byte{3, 0, 1, 0})
+	f.Add([]byte{0, 255, 1})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		total := 0
+		for _, v := range attrs(b) {
+			total += attrHeader + len(v)
+		}
+		if total > len(b) {
+			t.Errorf("%d bytes of attributes in %d", total, len(b))
+		}
+		for m := range messages(b) {
+			errorOf(m.body)
+		}
+		udataString(b, udataSetComment)
+		parseElement(b)
+		parseKey(b)
+	})
+}
+
+func TestUserData(t *testing.T) {
+	b := appendUdataString(nil, 3, "other")
+	b = appendUdataString(b, udataSetComment, "pasvport x")
+	if got, ok := udataString(b, udataSetComment); !ok || got != "pasvport x" {
+		t.Errorf("comment %q, %v", got, ok)
+	}
+	if got, ok := udataString(b, 4); ok {
+		t.Errorf("comment of a type that is not there: %q", got)
+	}
+	for cut := range b {
+		if got, ok := udataString(b[:cut], udataSetComment); ok {
+			t.Errorf("cut to %d bytes: %q", cut, got)
+		}
+	}
+}
+
+func TestKeyRoundTrip(t *testing.T) {
+	for i := range 2 {
+		p := testPinhole(i)
+		key := appendKey(nil, p.Source, p.Dest)
+		if want := 2*len(p.Source.AsSlice()) + 4; len(key) != want {
+			t.Errorf("key of %d bytes, want %d", len(key), want)
+		}
+		src, dst, ok := parseKey(key)
+		if !ok || src != p.Source || dst != p.Dest {
+			t.Errorf("parseKey = %v, %v, %v; want %v, %v", src, dst, ok, p.Source, p.Dest)
+		}
+	}
+}
+
+// Recorded from nft 1.0.6: add element inet t s { 192.0.2.1 . 198.51.100.1 . 50000 timeout 20s }
+func TestElementEncoding(t *testing.T) {
+	key := appendKey(nil, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddrPort("198.51.100.1:50000"))
+	want := []byte{
+		0x24, 0, 1, 0x80, // element
+		0x0c, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0x4e, 0x20, // timeout
+		0x14, 0, 1, 0x80, 0x10, 0, 1, 0, 192, 0, 2, 1, 198, 51, 100, 1, 0xc3, 0x50, 0, 0, // key
+	}
+	if got := appendElement(nil, key, 0, 20*time.Second); !bytes.Equal(got, want) {
+		t.Errorf("element\n% x, want\n% x", got, want)
+	}
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestParseChainRef(t *testing.T) {
+	tests := []struct {
+		in   string
+		want ChainRef
+		err  string // part of it; empty: none
+	}{
+		{"inet/filter/forward", ChainRef{FamilyINet, "filter", "forward"}, ""},
+		{"ip/a_b-c.d/INPUT", ChainRef{FamilyIPv4, "a_b-c.d", "INPUT"}, ""},
+		{"ip6/x/y9", ChainRef{FamilyIPv6, "x", "y9"}, ""},
+		{"bridge/filter/forward", ChainRef{}, "bridge cannot hold pinholes"},
+		{"arp/filter/input", ChainRef{}, `family "arp"`},
+		{"/filter/input", ChainRef{}, `family ""`},
+		{"filter/forward", ChainRef{}, "want family/table/chain"},
+		{"inet/filter/a/b", ChainRef{}, "want family/table/chain"},
+		{"", ChainRef{}, "want family/table/chain"},
+		{"inet//forward", ChainRef{}, "empty"},
+		{"inet/filter/", ChainRef{}, "empty"},
+		{"inet/filter/for ward", ChainRef{}, "does not allow"},
+		{"inet/filter/9", ChainRef{}, "does not allow"},
+		{"inet/filter/a;flush", ChainRef{}, "does not allow"},
+		{"inet/filter/" + strings.Repeat("x", 101), ChainRef{}, "longer than"},
+	}
+	for _, tt := range tests {
+		got, err := ParseChainRef(tt.in)
+		if tt.err == "" && (err != nil || got != tt.want || got.String() != tt.in) {
+			t.Errorf("ParseChainRef(%q) = %v, %v; want %v", tt.in, got, err, tt.want)
+		}
+		if tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)) {
+			t.Errorf("ParseChainRef(%q) = %v, %v; want an error with %q", tt.in, got, err, tt.err)
+		}
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	tests := []struct {
+		name string
+		c    Config
+	}{
+		{"table name", Config{Table: "a b"}},
+		{"port 0", Config{Ports: []PortRange{{0, 0}}}},
+		{"backward range", Config{Ports: []PortRange{{30, 20}}}},
+		{"no queues", Config{Queues: -1}},
+		{"last queue", Config{QueueNum: 65535, Queues: 2}},
+		{"two bits", Config{Control: 3}},
+		{"same bit", Config{Control: 1, Opaque: 1}},
+		{"negative timeout", Config{PinholeTimeout: -1}},
+		{"own chain", Config{Chains: []ChainRef{{FamilyINet, "pasvport", "prerouting"}}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if f, err := Open(tt.c); err == nil {
+				f.Close()
+				t.Errorf("Open(%+v): no error", tt.c)
+			}
+		})
+	}
+}
+
+func TestMergePorts(t *testing.T) {
+	tests := []struct{ in, want []PortRange }{
+		{[]PortRange{{21, 21}}, []PortRange{{21, 21}}},
+		{[]PortRange{{30, 40}, {21, 21}, {22, 25}, {35, 50}}, []PortRange{{21, 25}, {30, 50}}},
+		{[]PortRange{{1, 65535}, {21, 21}}, []PortRange{{1, 65535}}},
+		{[]PortRange{{65535, 65535}, {65535, 65535}}, []PortRange{{65535, 65535}}},
+		{[]PortRange{{20, 20}, {22, 22}}, []PortRange{{20, 20}, {22, 22}}},
+	}
+	for _, tt := range tests {
+		if d := cmp.Diff(tt.want, mergePorts(tt.in)); d != "" {
+			t.Errorf("mergePorts(%v) (-want +got):\n%s", tt.in, d)
+		}
+	}
+}
+
+// The caller's slices are not ours to sort.
+func TestDefaultsLeaveCallerAlone(t *testing.T) {
+	c := Config{
+		Ports:  []PortRange{{2121, 2121}, {21, 21}},
+		Chains: []ChainRef{{FamilyIPv4, "z", "z"}, {FamilyINet, "a", "a"}},
+	}
+	ports, chains := c.Ports[0], c.Chains[0]
+	got := c.withDefaults()
+	if c.Ports[0] != ports || c.Chains[0] != chains {
+		t.Errorf("changed: %+v", c)
+	}
+	want := Config{
+		Table: "pasvport", Ports: []PortRange{{21, 21}, {2121, 2121}}, QueueNum: 2121, Queues: 1,
+		Control: 0x04000000, Opaque: 0x08000000, PinholeTimeout: time.Minute,
+		Chains: []ChainRef{{FamilyINet, "a", "a"}, {FamilyIPv4, "z", "z"}},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("defaults (-want +got):\n%s", d)
+	}
+}
