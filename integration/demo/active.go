@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -17,6 +18,9 @@ import (
 func (s *session) active() error {
 	conn, err := net.DialTimeout("tcp", s.addr, clientTimeout)
 	if err != nil {
+		return err
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(sessionTimeout)); err != nil {
 		return err
 	}
 	control := textproto.NewConn(newTap(conn, s.book))
@@ -64,7 +68,7 @@ func (s *session) activeTransfer(control *textproto.Conn, ln *net.TCPListener) e
 	}
 	data, err := ln.Accept()
 	if err != nil {
-		return fmt.Errorf("the server's data connection did not arrive: %w", err)
+		return fmt.Errorf("the server's data connection did not arrive: %w", errors.Join(err, complaint(control)))
 	}
 	defer data.Close()
 	s.noteData(data)
@@ -86,6 +90,13 @@ func (s *session) activeTransfer(control *textproto.Conn, ln *net.TCPListener) e
 		return err
 	}
 	_, _, err = control.ReadResponse(2)
+	return err
+}
+
+// complaint is the reply that says why the server did not connect, nil if it has
+// said nothing of the kind.
+func complaint(control *textproto.Conn) error {
+	_, _, err := control.ReadResponse(1)
 	return err
 }
 

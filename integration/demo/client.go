@@ -21,6 +21,9 @@ import (
 // firewall that drops says nothing, so this is how long a failure takes.
 const clientTimeout = 3 * time.Second
 
+// sessionTimeout bounds a whole session with all its pauses.
+const sessionTimeout = 20 * time.Second
+
 // uploadName is the file that the client uploads.
 const uploadName = "upload.bin"
 

@@ -41,7 +41,7 @@ func startDaemon(ctx context.Context, file, strategy, dir string, n *network) (*
 		return d, nil
 	}
 	_ = d.process.stop()
-	return nil, errors.New("pasvport did not become ready" + d.process.lastWords())
+	return nil, errors.New("pasvport did not become ready:\n" + strings.Join(d.process.stderr.since(0), "\n"))
 }
 
 func saysReady(log []string) bool {

@@ -14,16 +14,15 @@ import (
 // A happening is something the kernel reported in the firewall's namespace.
 type happening struct {
 	at     time.Time // when the report was read
-	what   string    // one of the constants below
+	what   string    // one of the constants below, as it is printed
 	opened bool      // or else closed
-	where  string    // the addresses, for people
-	port   string    // destination port
+	where  string    // the addresses, as they are printed
 }
 
 const (
-	happenExpectation = "expectation" // conntrack -E expect
-	happenRule        = "rule"        // an element of a set that a rule looks into; nft monitor
-	happenConnection  = "connection"  // a TCP connection other than a control connection; conntrack -E
+	happenExpectation = "expectation"     // conntrack -E expect
+	happenRule        = "rule's set"      // an element of a set that a rule looks into; nft monitor
+	happenConnection  = "data connection" // a TCP connection other than a control connection; conntrack -E
 )
 
 // watchKernel runs the system's own event tools in the firewall's namespace. It
@@ -100,7 +99,6 @@ func parseExpectation(line string) (happening, bool) {
 		what:   happenExpectation,
 		opened: strings.Contains(line, "[NEW]"),
 		where:  m[1] + " -> " + m[2] + ":" + m[4],
-		port:   m[4],
 	}, strings.Contains(line, "[NEW]") || strings.Contains(line, "[DESTROY]")
 }
 
@@ -119,7 +117,7 @@ func parseConnection(line string) (happening, bool) {
 	if source := reply[2] + ":" + reply[4]; source != original[1]+":"+original[3] {
 		where += ", seen as coming from " + source
 	}
-	return happening{what: happenConnection, opened: true, where: where, port: original[4]}, true
+	return happening{what: happenConnection, opened: true, where: where}, true
 }
 
 // parseElement reads a line of nft monitor about a pinhole set, whose elements
@@ -140,8 +138,17 @@ func parseElement(line string) (happening, bool) {
 		what:   happenRule,
 		opened: m[1] == "add",
 		where:  fmt.Sprintf("%s -> %s:%s (set %s of table %s)", m[4], m[5], m[6], m[3], m[2]),
-		port:   m[6],
 	}, true
+}
+
+// closing finds the report that a hole was closed.
+func closing(hs []happening, hole happening) (happening, bool) {
+	for _, h := range hs {
+		if !h.opened && h.what == hole.what && h.where == hole.where {
+			return h, true
+		}
+	}
+	return happening{}, false
 }
 
 // holes counts what was opened and what was closed again, connections apart.

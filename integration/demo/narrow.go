@@ -18,54 +18,66 @@ func (s *show) narrow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := t.awaitPause(ctx, "announced"); err != nil {
+	knocked, err := s.knockAround(ctx, t, happened)
+	if err != nil {
 		return err
 	}
-	s.text("\nThe client has announced a port and waits; nothing has used the hole yet.\n")
-	s.printAnnouncement(t)
-	_, heard := t.announcements()
-	s.row("the hole is open", fmt.Sprint(s.holeIsOpen(ctx, happened)))
-
-	next := netip.AddrPortFrom(heard.addr.Addr(), heard.addr.Port()+1)
-	if err := s.knock(ctx, "a stranger at that port", strangerAddr, heard.addr); err != nil {
-		return err
+	if !knocked {
+		s.check("One announced port, and who gets through", outcome(t, false, false), false)
+		t.process.stdin.Close() // ends a pause that goes on
 	}
-	if err := s.knock(ctx, "the server at the next port", serverAddr, next); err != nil {
-		return err
-	}
-
-	s.text("\nNow the client asks for the file. It keeps listening afterwards, and stays logged in.\n")
-	if err := t.resume(); err != nil {
-		return err
-	}
-	if err := t.awaitPause(ctx, "transferred"); err != nil {
-		return err
-	}
-	_, _, same := t.file()
-	s.check("The transfer that was announced", outcome(t, same, true), same)
-	if err := s.knock(ctx, "the server, the same port again", serverAddr, heard.addr); err != nil {
-		return err
-	}
-	if sessions, err := s.daemon.ask(ctx, "sessions"); err == nil {
-		s.text("\nWhat the administrator sees meanwhile (pasvport sessions):\n")
-		s.quote(sessions)
-	}
-	if err := t.resume(); err != nil {
-		return err
-	}
-	if err := t.end(ctx); err != nil {
-		return err
-	}
-	s.awaitClosed(ctx, happened)
-	return nil
+	return t.end(ctx)
 }
 
-// holeIsOpen waits for the kernel's report of something opened and not closed.
-func (s *show) holeIsOpen(ctx context.Context, mark int) bool {
-	return s.kernel.await(ctx, 2*time.Second, mark, func(hs []happening) bool {
+// knockAround knocks from several sides while session t stands still before and
+// after its transfer. It is false when the session did not get that far.
+func (s *show) knockAround(ctx context.Context, t *transfer, happened int) (bool, error) {
+	if t.awaitPause(ctx, "announced") != nil {
+		return false, nil
+	}
+	s.text("\nThe client has announced a port and waits; nothing has used the hole yet.\n\n")
+	s.printAnnouncement(t)
+	state, open := s.openHole(ctx, happened)
+	s.check("The hole before the transfer", state, open)
+	_, heard := t.announcements()
+	next := netip.AddrPortFrom(heard.addr.Addr(), heard.addr.Port()+1)
+	if err := s.knock(ctx, "A stranger at the announced port", strangerAddr, heard.addr); err != nil {
+		return false, err
+	}
+	if err := s.knock(ctx, "The server at the next port", serverAddr, next); err != nil {
+		return false, err
+	}
+
+	s.text("\nNow the client asks for the file. It keeps listening afterwards and stays logged in.\n\n")
+	if err := t.resume(); err != nil {
+		return false, err
+	}
+	if t.awaitPause(ctx, "transferred") != nil {
+		return false, nil
+	}
+	closed := s.awaitClosed(ctx, happened)
+	_, _, same := t.file()
+	s.check("The server at the announced port, once", outcome(t, same, closed), same && closed)
+	if err := s.knock(ctx, "The server at the announced port, again", serverAddr, heard.addr); err != nil {
+		return false, err
+	}
+	if sessions, err := s.daemon.ask(ctx, "sessions"); err == nil {
+		s.text("\nWhat the administrator sees meanwhile (pasvport sessions):\n\n")
+		s.quote(sessions)
+	}
+	return true, t.resume()
+}
+
+// openHole waits for the kernel's report of a hole that was opened and not closed.
+func (s *show) openHole(ctx context.Context, mark int) (string, bool) {
+	ok := s.kernel.await(ctx, 2*time.Second, mark, func(hs []happening) bool {
 		opened, closed := holes(hs)
 		return opened > closed
 	})
+	if !ok {
+		return "the kernel reported none", false
+	}
+	return "open", true
 }
 
 // knock tries a connection from outside that must be dropped in silence.
@@ -78,21 +90,19 @@ func (s *show) knock(ctx context.Context, who, from string, to netip.AddrPort) e
 	if err := p.wait(); err != nil {
 		return err
 	}
-	result := "no answer to the knock"
-	for _, n := range notes.since(0) {
-		result = n.Text
+	all := notes.since(0)
+	if len(all) == 0 {
+		return fmt.Errorf("the knock at %v has no result", to)
 	}
+	result := all[len(all)-1].Text
 	saw := map[string]string{
 		knockSilent:  "blocked",
 		knockRefused: "got through to a closed port",
 		knockOpen:    "got through",
 	}[result]
-	s.row("", fmt.Sprintf("%s -> %v", from, to))
-	s.check(capital(who), saw+": "+who, result == knockSilent)
+	s.check(who, fmt.Sprintf("%-8s %s -> %v", saw, from, to), result == knockSilent)
 	return nil
 }
-
-func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
 // stopDaemon stops pasvport and shows that the firewall is as it was.
 func (s *show) stopDaemon(ctx context.Context) error {

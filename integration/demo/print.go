@@ -59,27 +59,31 @@ func (p *printer) heading(title string) {
 
 // text writes plain sentences, each line indented.
 func (p *printer) text(s string) {
-	for line := range strings.Lines(strings.TrimRight(s, "\n") + "\n") {
-		fmt.Fprintf(p.w, "   %s", line)
+	for line := range strings.SplitSeq(strings.TrimRight(s, "\n"), "\n") {
+		fmt.Fprintln(p.w, strings.TrimRight("   "+line, " "))
 	}
 }
 
 // quote writes somebody else's words: a ruleset, a log.
 func (p *printer) quote(s string) {
-	for line := range strings.Lines(strings.TrimRight(s, "\n") + "\n") {
-		fmt.Fprintf(p.w, "     %s", p.paint(dim, strings.TrimRight(line, "\n"))+"\n")
+	for line := range strings.SplitSeq(strings.TrimRight(s, "\n"), "\n") {
+		fmt.Fprintln(p.w, "     "+p.paint(dim, line))
 	}
 }
 
 // row writes one line of a table: a label, a value.
 func (p *printer) row(label, value string) {
-	fmt.Fprintf(p.w, "     %-18s %s\n", label, value)
+	fmt.Fprintln(p.w, strings.TrimRight(fmt.Sprintf("     %-18s %s", label, value), " "))
 }
 
 // check writes and keeps a result.
 func (p *printer) check(what, saw string, ok bool) {
 	p.checks = append(p.checks, check{what, saw, ok})
-	fmt.Fprintf(p.w, "     %-18s %s\n", p.verdict(ok), saw)
+	p.printCheck(p.checks[len(p.checks)-1])
+}
+
+func (p *printer) printCheck(c check) {
+	fmt.Fprintf(p.w, "     %s  %-48s %s\n", p.verdict(c.ok), c.what, c.saw)
 }
 
 func (p *printer) verdict(ok bool) string {
@@ -98,7 +102,7 @@ func (p *printer) summary() bool {
 		if c.ok {
 			right++
 		}
-		fmt.Fprintf(p.w, "     %s  %-48s %s\n", p.verdict(c.ok), c.what, c.saw)
+		p.printCheck(c)
 	}
 	all := right == len(p.checks)
 	fmt.Fprintf(p.w, "\n   %d of %d as it should be: %s\n", right, len(p.checks), p.verdict(all))

@@ -38,7 +38,7 @@ func runServer(args []string) error {
 // serve answers FTP on ln until it is closed.
 func serve(ln net.Listener, size int64, book *notebook) error {
 	fs := afero.NewMemMapFs()
-	sum, err := writeRandom(fs, downloadName, size)
+	sum, err := writeRandom(fs, "/"+downloadName, size)
 	if err != nil {
 		return err
 	}

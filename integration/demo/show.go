@@ -141,7 +141,8 @@ func (s *show) without(ctx context.Context) error {
 		_, _, arrived := t.file()
 		saw := "the transfer went through"
 		if failure := t.failure(); failure != nil && !arrived {
-			saw = "fails, as expected: " + failure.Error()
+			saw = "fails, as expected"
+			s.row("the client's error", failure.Error())
 			s.row("why", reasonOfFailure(t))
 		}
 		if !t.loggedIn() {
@@ -209,8 +210,10 @@ func (s *show) withOne(ctx context.Context, o order) error {
 		s.row("", "SHA-256 at the client  "+client.Sum)
 		s.row("", "SHA-256 at the server  "+server.Sum)
 	}
-	s.row("pasvport's log", "")
-	s.quote(strings.Join(s.daemon.process.stderr.since(logged), "\n"))
+	if log := s.daemon.process.stderr.since(logged); len(log) > 0 {
+		s.row("pasvport's log", "")
+		s.quote(strings.Join(log, "\n"))
+	}
 	s.check(title(o)+", with pasvport", outcome(t, same, tidy), t.failure() == nil && same && tidy)
 	return nil
 }
@@ -259,17 +262,24 @@ func (s *show) printAnnouncement(t *transfer) {
 	}
 }
 
-// printHappenings shows what the kernel reported, with the time since the session
-// began.
+// printHappenings shows what the kernel reported, each hole with the time it was
+// open, counted from the start of the session.
 func (s *show) printHappenings(begun time.Time, mark int) {
-	for _, h := range s.kernel.since(mark) {
-		label := h.what + " closed"
-		switch {
-		case h.what == happenConnection:
-			label = "data connection"
-		case h.opened:
-			label = h.what + " opened"
+	since := func(h happening) int64 { return h.at.Sub(begun).Milliseconds() }
+	happened := s.kernel.since(mark)
+	for _, h := range happened {
+		if !h.opened || h.what == happenConnection {
+			continue
 		}
-		s.row(label, fmt.Sprintf("%4d ms  %s", h.at.Sub(begun).Milliseconds(), h.where))
+		until := "and is still open"
+		if end, ok := closing(happened, h); ok {
+			until = fmt.Sprintf("closed %d ms", since(end))
+		}
+		s.row(h.what, fmt.Sprintf("%s: opened %d ms, %s", h.where, since(h), until))
+	}
+	for _, h := range happened {
+		if h.what == happenConnection {
+			s.row(h.what, h.where)
+		}
 	}
 }
