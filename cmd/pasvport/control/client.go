@@ -75,5 +75,5 @@ func (c *Client) unreachable(err error) error {
 	if errors.As(err, &op) {
 		err = op.Err
 	}
-	return fmt.Errorf("no daemon answers on %s: %w", c.path, err)
+	return fmt.Errorf("no daemon answers on %s: %w (is it running, and with this --control-socket?)", c.path, err)
 }

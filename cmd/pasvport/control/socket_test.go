@@ -251,8 +251,8 @@ func TestClientErrors(t *testing.T) {
 	dir := t.TempDir()
 	stale(t, filepath.Join(dir, "stale"))
 	for _, tt := range []struct{ name, want string }{
-		{"missing", "no daemon answers on DIR/missing: connect: no such file or directory"},
-		{"stale", "no daemon answers on DIR/stale: connect: connection refused"},
+		{"missing", "no daemon answers on DIR/missing: connect: no such file or directory (is it running, and with this --control-socket?)"},
+		{"stale", "no daemon answers on DIR/stale: connect: connection refused (is it running, and with this --control-socket?)"},
 	} {
 		_, err := NewClient(filepath.Join(dir, tt.name)).Status(t.Context())
 		if err == nil {

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command pasvport is a userspace FTP application-level gateway for Linux
+// firewalls. "pasvport run" is the daemon; the other commands ask it or explain
+// it. Exit status: 0 done, 1 failed, 2 wrong usage.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit status of every command.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func main() { os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// execute runs a command line and returns the exit status. Whatever is wrong is
+// one line on stderr.
+func execute(args []string, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.Execute()
+	if err == nil {
+		return 0
+	}
+	_, _ = fmt.Fprintf(stderr, "pasvport: %s\n", oneLine(err))
+	var f *failure
+	if errors.As(err, &f) {
+		return exitFailed
+	}
+	return exitUsage
+}
+
+// failure is an error that is not the fault of the command line: exit status 1.
+// All others are, cobra's own included.
+type failure struct{ err error }
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+// failed makes err a failure, unless it is none.
+func failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &failure{err}
+}
+
+// oneLine keeps joined errors and values with line breaks on one line.
+func oneLine(err error) string {
+	lines := strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' })
+	return strings.Join(lines, "; ")
+}
+
+const rootHelp = `pasvport makes FTP work through a strict firewall and NAT.
+
+It reads FTP control connections, which nftables hands to it, translates the
+addresses in them, and opens exactly the data connection that was announced:
+for the announced port, for the control connection's peer, once, and for a
+short time. Data connections never leave the kernel.`
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "pasvport",
+		Short: "FTP through firewalls and NAT",
+		Long:  rootHelp,
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return fmt.Errorf("no command given: want one of %s; see pasvport --help", commandNames(cmd))
+		},
+		Version:            version(),
+		SilenceErrors:      true,
+		SilenceUsage:       true,
+		DisableSuggestions: true,
+	}
+	root.AddCommand(newRun(), newStatus(), newSessions(), newRules(), newVersion())
+	root.SetHelpCommand(newHelp(root))
+	return root
+}
+
+// newHelp is cobra's help command, but an unknown command is an error to it.
+func newHelp(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [command]",
+		Short: "Help about any command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err == nil {
+				err = noArgs(cmd, rest)
+			}
+			if err != nil {
+				return err
+			}
+			return cmd.Help()
+		},
+	}
+}
+
+// commandNames lists what may follow the program's name.
+func commandNames(root *cobra.Command) string {
+	var names []string
+	for _, c := range root.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// noArgs refuses what is neither a flag nor a command.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if cmd.HasSubCommands() {
+		return fmt.Errorf("unknown command %q: want one of %s", args[0], commandNames(cmd))
+	}
+	return fmt.Errorf("unexpected argument %q: %s takes flags only", args[0], cmd.CommandPath())
+}

@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/control"
+)
+
+// The test binary is the program when this is set: "main" as it is, "norights"
+// without any capability.
+const asProgram = "PASVPORT_TEST_PROGRAM"
+
+func TestMain(m *testing.M) {
+	switch os.Getenv(asProgram) {
+	case "":
+		os.Exit(m.Run())
+	case "norights":
+		// Rights are a thread's; the command runs on this one.
+		runtime.LockOSThread()
+		var none [2]unix.CapUserData
+		hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		if err := unix.Capset(&hdr, &none[0]); err != nil {
+			panic(err)
+		}
+	}
+	main()
+}
+
+// program is a command line of ours in a process of its own.
+func program(t *testing.T, as string, args ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), self, args...)
+	cmd.Env = append(os.Environ(), asProgram+"="+as)
+	return cmd
+}
+
+// call runs a command line here.
+func call(args ...string) (status int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	status = execute(args, &out, &errs)
+	return status, out.String(), errs.String()
+}
+
+// empty is a configuration file that says nothing: tests do not read this
+// machine's.
+func empty(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "empty.yaml")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestWrongUsage(t *testing.T) {
+	const commands = "want one of completion, rules, run, sessions, status, version"
+	for _, tt := range []struct{ args, want string }{
+		{"", "no command given: " + commands + "; see pasvport --help"},
+		{"walk", `unknown command "walk": ` + commands},
+		{"stat", `unknown command "stat": ` + commands},
+		{"help walk", `unknown command "walk": ` + commands},
+		{"--walk", "unknown flag: --walk"},
+		{"run --walk", "unknown flag: --walk"},
+		{"run -p 21", "unknown shorthand flag: 'p' in -p"},
+		{"run 21", `unexpected argument "21": pasvport run takes flags only`},
+		{"rules x y", `unexpected argument "x": pasvport rules takes flags only`},
+		{"status x", `unexpected argument "x": pasvport status takes flags only`},
+		{"sessions x", `unexpected argument "x": pasvport sessions takes flags only`},
+		{"version x", `unexpected argument "x": pasvport version takes flags only`},
+		{"help run x", `unexpected argument "x": pasvport run takes flags only`},
+		{"status --port 21", "unknown flag: --port"},
+		{"run --port", "flag needs an argument: --port"},
+		{"run --port 0", `--port "0": want a port from 1 to 65535, a range such as 8021-8025, or a list of them`},
+		{"rules --queues 65", `--queues "65": want a number from 1 to 64`},
+		{"run --config /no/such", `--config "/no/such": no such file or directory, want a readable file`},
+		{"status --config /no/such", `--config "/no/such": no such file or directory, want a readable file`},
+		{"run --config CONFIG --table a\nb", "--table \"a\\nb\": want a letter or '_', then letters, digits, '_', '-' or '.', at most 64 in all"},
+	} {
+		t.Run(tt.args, func(t *testing.T) {
+			args := strings.Fields(strings.ReplaceAll(tt.args, "CONFIG", empty(t)))
+			if i := strings.Index(tt.args, "a\nb"); i >= 0 {
+				args = append(args[:len(args)-2], "a\nb")
+			}
+			status, stdout, stderr := call(args...)
+			if status != 2 || stdout != "" || stderr != "pasvport: "+tt.want+"\n" {
+				t.Errorf("status %d, output %q, errors:\n%swant status 2 and\npasvport: %s", status, stdout, stderr, tt.want)
+			}
+		})
+	}
+}
+
+// TestFileErrorIsUsage: an error of the file has its place and exit status 2.
+func TestFileErrorIsUsage(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "p.yaml")
+	if err := os.WriteFile(path, []byte("port: 21\nprot: 22\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"run", "rules", "status", "sessions"} {
+		status, _, stderr := call(command, "--config", path)
+		want := "pasvport: " + path + ":2:1: unknown key \"prot\", want the name of a flag of \"pasvport run\"\n"
+		if status != 2 || stderr != want {
+			t.Errorf("%s: status %d, errors %q, want 2 and %q", command, status, stderr, want)
+		}
+	}
+}
+
+// TestHelp: every command explains itself and every flag of run is in the text.
+func TestHelp(t *testing.T) {
+	for _, args := range [][]string{{"--help"}, {"help"}, {"help", "run"}, {"run", "--help"}, {"rules", "-h"}, {"status", "-h"}, {"sessions", "-h"}, {"version", "-h"}} {
+		status, stdout, stderr := call(args...)
+		if status != 0 || stderr != "" || !strings.Contains(stdout, "Usage:") {
+			t.Errorf("%v: status %d, output %q, errors %q", args, status, stdout, stderr)
+		}
+	}
+	_, help, _ := call("run", "--help")
+	for _, flag := range strings.Fields("port config control-socket metrics allow strategy third-party advertise repair min-data-port " +
+		"strict-active-port pinhole-timeout tls fail queue-num queues table ct-mark log-format log-level") {
+		if !strings.Contains(help, " --"+flag+" ") {
+			t.Errorf("help of run does not mention --%s", flag)
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	b := build{version: "devel", commit: "unknown"}.from(&debug.BuildInfo{
+		Main:     debug.Module{Version: "v1.2.3"},
+		Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: "0123abcd"}, {Key: "vcs.modified", Value: "true"}},
+	})
+	goLine := fmt.Sprintf("%s %s/%s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	if want := "pasvport v1.2.3\ncommit 0123abcd (modified)\n" + goLine; b.text() != want {
+		t.Errorf("got  %q\nwant %q", b.text(), want)
+	}
+	b = build{version: "devel", commit: "unknown"}.from(&debug.BuildInfo{Main: debug.Module{Version: "(devel)"}})
+	if want := "pasvport devel\ncommit unknown\n" + goLine; b.text() != want {
+		t.Errorf("got  %q\nwant %q", b.text(), want)
+	}
+	status, stdout, stderr := call("version")
+	if status != 0 || stdout != readBuild().text() || stderr != "" {
+		t.Errorf("version: status %d, output %q, errors %q", status, stdout, stderr)
+	}
+}
+
+// TestVersionOfLinker: what the linker was told wins.
+func TestVersionOfLinker(t *testing.T) {
+	release, commit = "v9.9.9", "feedbeef"
+	defer func() { release, commit = "", "" }()
+	if got := readBuild(); got != (build{version: "v9.9.9", commit: "feedbeef"}) {
+		t.Errorf("build %+v", got)
+	}
+}
+
+// TestRulesNeedsNoRights: the text follows the flags, and nobody has to be root
+// to read it.
+func TestRulesNeedsNoRights(t *testing.T) {
+	config := empty(t)
+	out, err := program(t, "norights", "rules", "--config", config, "--table", "mine", "--port", "8021-8025,2121",
+		"--queue-num", "700", "--queues", "1", "--allow", "chain=inet/filter/forward", "--ct-mark", "0x30").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{"table inet mine {", "2121", "8021-8025", "700", "sane", "inet filter forward", "0x00000010"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("no %q in:\n%s", want, out)
+		}
+	}
+	_, claim, _ := call("rules", "--config", config, "--strategy", "claim")
+	if strings.Contains(claim, "sane") || !strings.Contains(claim, "priority -350") {
+		t.Errorf("want a claim chain and no sane helper in:\n%s", claim)
+	}
+	_, expectation, _ := call("rules", "--config", config, "--strategy", "expectation")
+	if !strings.Contains(expectation, "sane") || strings.Contains(expectation, "priority -350") {
+		t.Errorf("want a sane helper and no claim chain in:\n%s", expectation)
+	}
+}
+
+// TestRunNeedsRights: wrong usage is found first, then the missing right, and
+// neither makes a socket.
+func TestRunNeedsRights(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "dir", "s")
+	for _, tt := range []struct {
+		args   []string
+		status int
+		want   string
+	}{
+		{nil, 1, "pasvport: missing CAP_NET_ADMIN: run as root, or with AmbientCapabilities=CAP_NET_ADMIN in a systemd unit\n"},
+		{[]string{"--fail=ajar"}, 2, "pasvport: --fail \"ajar\": want open or closed\n"},
+	} {
+		args := append([]string{"run", "--config", empty(t), "--control-socket", socket}, tt.args...)
+		out, err := program(t, "norights", args...).CombinedOutput()
+		if status := exitStatus(err); status != tt.status || string(out) != tt.want {
+			t.Errorf("%v: status %d (%v), output:\n%swant %d and\n%s", tt.args, status, err, out, tt.status, tt.want)
+		}
+	}
+	if _, err := os.Lstat(filepath.Dir(socket)); err == nil {
+		t.Error("the directory of the socket was made")
+	}
+}
+
+// exitStatus is that of a process that ended by itself, -1 of another.
+func exitStatus(err error) int {
+	if err == nil {
+		return 0
+	}
+	if e, ok := err.(*exec.ExitError); ok {
+		return e.ExitCode()
+	}
+	return -1
+}
+
+// fake answers as a daemon does.
+type fake struct{}
+
+func (fake) Status() control.Status {
+	return control.Status{Version: "v1", PID: 42, Table: "mine", Strategy: "claim", Carrier: "bare"}
+}
+
+func (fake) Sessions() []control.Session {
+	return []control.Session{{ID: 7, Client: netip.MustParseAddrPort("10.0.0.2:40000"), NAT: control.NATSrc}}
+}
+
+func TestQuestions(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	srv, err := control.Listen(path, fake{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- srv.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	config := filepath.Join(t.TempDir(), "p.yaml")
+	if err := os.WriteFile(config, []byte("control-socket: "+path+"\nport: [21, 2121]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"status", "--control-socket", path}, []string{"mine", "42", "claim, carrier bare"}},
+		{[]string{"status", "--config", config}, []string{"mine"}},
+		{[]string{"status", "--json", "--control-socket", path}, []string{`"pid": 42`, `"table": "mine"`}},
+		{[]string{"sessions", "--control-socket", path}, []string{"10.0.0.2:40000", "snat"}},
+		{[]string{"sessions", "--json", "--config", config}, []string{"[\n  {\n    \"id\": 7,\n    \"client\": \"10.0.0.2:40000\""}},
+	} {
+		status, stdout, stderr := call(tt.args...)
+		if status != 0 || stderr != "" {
+			t.Errorf("%v: status %d, errors %q", tt.args, status, stderr)
+		}
+		for _, want := range tt.want {
+			if !strings.Contains(stdout, want) {
+				t.Errorf("%v: no %q in:\n%s", tt.args, want, stdout)
+			}
+		}
+	}
+}
+
+func TestNoDaemon(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	for _, command := range []string{"status", "sessions"} {
+		status, stdout, stderr := call(command, "--control-socket", path)
+		want := "pasvport: no daemon answers on " + path + ": connect: no such file or directory (is it running, and with this --control-socket?)\n"
+		if status != 1 || stdout != "" || stderr != want {
+			t.Errorf("%s: status %d, output %q, errors %q, want 1 and %q", command, status, stdout, stderr, want)
+		}
+		status, _, stderr = call(command, "--control-socket", "")
+		if want := "pasvport: no daemon to ask: control-socket is empty\n"; status != 1 || stderr != want {
+			t.Errorf("%s: status %d, errors %q, want 1 and %q", command, status, stderr, want)
+		}
+	}
+}
+
+func TestOneLine(t *testing.T) {
+	got := oneLine(fmt.Errorf("a\nb\r\n\nc"))
+	if diff := cmp.Diff("a; b; c", got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// wait is how long a test waits for what must happen.
+const wait = 20 * time.Second

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/rules"
+)
+
+const rulesHelp = `rules prints the nftables table that "pasvport run" with the same flags and the
+same file would install, in nft syntax. It needs no rights and touches nothing.
+
+Because it does not look at the kernel either, it shows a kernel that has
+everything: nft's own queue statement, and expectations unless --strategy claim
+is given.`
+
+func newRules() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "rules",
+		Short:   "Print what run would install, in nft syntax",
+		Long:    rulesHelp,
+		Example: "  pasvport rules --port 21,2121 --allow chain=inet/filter/forward",
+		Args:    noArgs,
+	}
+	flags := config.Bind(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := flags.Load()
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprint(cmd.OutOrStdout(), rules.Text(cfg.Rules()))
+		return failed(err)
+	}
+	return cmd
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/cmd/pasvport/control"
+	"github.com/pasvport/pasvport/cmd/pasvport/gateway"
+	"github.com/pasvport/pasvport/cmd/pasvport/metrics"
+	"github.com/pasvport/pasvport/rules"
+)
+
+const runHelp = `run starts the daemon in the foreground. It needs CAP_NET_ADMIN.
+
+When its queues are bound and its rules are installed it logs a line with msg=ready
+to standard error and notifies systemd. SIGTERM and SIGINT stop it: its rules are
+taken away, established transfers go on. Exit status: 0 stopped on request, 1
+failed, 2 wrong usage.
+
+Every flag is also a key of the configuration file; flags win.`
+
+const runExample = `  pasvport run
+  pasvport run --port 21,2121 --allow chain=inet/filter/forward,inet/filter/input
+  pasvport run --advertise 10.0.0.5=203.0.113.5 --metrics 127.0.0.1:9121`
+
+func newRun() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "run", Short: "Start the daemon in the foreground", Long: runHelp, Example: runExample, Args: noArgs,
+	}
+	flags := config.Bind(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := flags.Load()
+		if err != nil {
+			return err
+		}
+		if err := requireNetAdmin(); err != nil {
+			return failed(err)
+		}
+		err = run(cfg, newLogger(cmd.ErrOrStderr(), cfg))
+		if errors.Is(err, rules.ErrNoChain) {
+			return fmt.Errorf("--allow %q: %w, want chains that exist", cfg.AllowText(), err)
+		}
+		return failed(err)
+	}
+	return cmd
+}
+
+// run is the daemon from start to stop. The listeners come first, because a
+// daemon that cannot have them must not have touched the ruleset; they are taken
+// down last, because the stop is a thing to be seen.
+func run(cfg config.Config, log *slog.Logger) error {
+	ctx, stop := untilStopped()
+	defer stop()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	serving, done := context.WithCancel(context.WithoutCancel(ctx))
+	defer done()
+	wg.Go(func() { surviveHangups(serving, log) })
+
+	m := metrics.New(gateway.Reasons())
+	scrapes, err := listenMetrics(cfg.Metrics, log)
+	if err != nil {
+		return err
+	}
+	g := gateway.New(cfg, log, m)
+	questions, err := listenControl(cfg.ControlSocket, g, log)
+	if err != nil {
+		return errors.Join(err, closeListener(scrapes))
+	}
+	if scrapes != nil {
+		wg.Go(func() { logEnd(log, "metrics", m.Serve(serving, scrapes)) })
+	}
+	answering := false
+	err = g.Run(ctx, func() {
+		if questions != nil {
+			answering = true // only now does the gateway have all that it is asked for
+			wg.Go(func() { logEnd(log, "control socket", questions.Run(serving)) })
+		}
+		notify(log, daemon.SdNotifyReady)
+		context.AfterFunc(ctx, func() { notify(log, daemon.SdNotifyStopping) })
+	})
+	if questions != nil && !answering {
+		err = errors.Join(err, questions.Close())
+	}
+	return err
+}
+
+// listenMetrics returns nil for no address.
+func listenMetrics(addr string, log *slog.Logger) (net.Listener, error) {
+	if addr == "" {
+		return nil, nil
+	}
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("--metrics %q: %w", addr, err)
+	}
+	log.Info("metrics", "address", ln.Addr().String())
+	return ln, nil
+}
+
+func closeListener(ln net.Listener) error {
+	if ln == nil {
+		return nil
+	}
+	return ln.Close()
+}
+
+// answers are those of the gateway, with what only main knows.
+type answers struct{ *gateway.Gateway }
+
+// Status implements control.Source.
+func (a answers) Status() control.Status {
+	s := a.Gateway.Status()
+	s.Version = version()
+	return s
+}
+
+// listenControl returns nil for no path, and for a path on which another daemon
+// answers: two daemons with tables of their own may well share a default.
+func listenControl(path string, g *gateway.Gateway, log *slog.Logger) (*control.Server, error) {
+	if path == "" {
+		return nil, nil
+	}
+	s, err := control.Listen(path, answers{g})
+	if errors.Is(err, control.ErrInUse) {
+		log.Warn("no control socket", "path", path, "err", err, "hint", "give each daemon its own --control-socket")
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--control-socket %q: %w", path, err)
+	}
+	return s, nil
+}
+
+// logEnd logs why a listener ended if nobody stopped it. The daemon goes on: FTP
+// does not need it.
+func logEnd(log *slog.Logger, what string, err error) {
+	if err != nil {
+		log.Error("listener failed", "listener", what, "err", err)
+	}
+}
+
+// notify tells systemd, if it started us.
+func notify(log *slog.Logger, state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		log.Warn("systemd is not notified", "err", err)
+	}
+}

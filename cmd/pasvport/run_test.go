@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// process is a daemon in a network namespace that is its own or another
+// daemon's, and goes with the last of them.
+type process struct {
+	*exec.Cmd
+	socket string
+	stderr io.Closer
+	lines  chan string
+	ended  chan struct{}
+
+	mu  sync.Mutex
+	log []string
+}
+
+// startDaemon starts a daemon; beside is one whose namespace it shares, or nil.
+func startDaemon(t *testing.T, beside *process, env []string, args ...string) *process {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: network namespace")
+	}
+	socket := filepath.Join(t.TempDir(), "run", "control.sock")
+	args = append([]string{"run", "--config", empty(t), "--control-socket", socket, "--queues", "1"}, args...)
+	p := &process{Cmd: program(t, "main", args...), socket: socket, lines: make(chan string, 100), ended: make(chan struct{})}
+	if beside == nil {
+		p.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	} else {
+		p.enter(t, beside.Process.Pid)
+	}
+	p.Env = append(p.Env, env...)
+	pipe, err := p.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p.stderr = pipe
+	go p.read(bufio.NewScanner(pipe))
+	t.Cleanup(func() { p.finish(t) })
+	return p
+}
+
+// enter makes the command start in the network namespace of a process.
+func (p *process) enter(t *testing.T, pid int) {
+	t.Helper()
+	nsenter, err := exec.LookPath("nsenter")
+	if err != nil {
+		t.Skip("needs nsenter (util-linux)")
+	}
+	p.Args = append([]string{nsenter, "--net=/proc/" + strconv.Itoa(pid) + "/ns/net", p.Path}, p.Args[1:]...)
+	p.Path = nsenter
+}
+
+func (p *process) read(s *bufio.Scanner) {
+	for s.Scan() {
+		p.mu.Lock()
+		p.log = append(p.log, s.Text())
+		p.mu.Unlock()
+		p.lines <- s.Text()
+	}
+	close(p.lines)
+}
+
+// finish ends a process that the test left, and shows the log of a failed one.
+func (p *process) finish(t *testing.T) {
+	if p.ProcessState == nil {
+		_ = p.Process.Kill()
+		_ = p.Wait()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t.Failed() {
+		t.Logf("log of %v:\n%s", p.Args, strings.Join(p.log, "\n"))
+	}
+}
+
+// until waits for a line of the log with a text.
+func (p *process) until(t *testing.T, text string) string {
+	t.Helper()
+	late := time.After(wait)
+	for {
+		select {
+		case line, ok := <-p.lines:
+			if !ok {
+				t.Fatalf("the daemon ended without a line with %q", text)
+			}
+			if strings.Contains(line, text) {
+				return line
+			}
+		case <-late:
+			t.Fatalf("no line with %q", text)
+		}
+	}
+}
+
+// exit waits for the end and returns the exit status and the rest of the log.
+func (p *process) exit(t *testing.T) (status int, rest string) {
+	t.Helper()
+	late := time.AfterFunc(wait, func() { _ = p.Process.Kill() })
+	defer late.Stop()
+	var lines []string
+	for line := range p.lines {
+		lines = append(lines, line)
+	}
+	return exitStatus(p.Wait()), strings.Join(lines, "\n")
+}
+
+// systemd is a socket as NOTIFY_SOCKET names it.
+func systemd(t *testing.T) (conn *net.UnixConn, env string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn, "NOTIFY_SOCKET=" + path
+}
+
+func told(t *testing.T, conn *net.UnixConn) string {
+	t.Helper()
+	if err := conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 4096)
+	n, err := conn.Read(b)
+	if err != nil {
+		t.Fatalf("systemd was told nothing: %v", err)
+	}
+	return string(b[:n])
+}
+
+// TestLife is a daemon from start to stop.
+func TestLife(t *testing.T) {
+	manager, env := systemd(t)
+	p := startDaemon(t, nil, []string{env}, "--table", "life", "--port", "21,8021-8025", "--metrics", "127.0.0.1:0")
+	p.until(t, "msg=ready")
+	if got := told(t, manager); got != "READY=1" {
+		t.Errorf("systemd was told %q, want READY=1", got)
+	}
+
+	_, stdout, stderr := call("status", "--json", "--control-socket", p.socket)
+	var status struct {
+		Version, Table string
+		PID            int
+		Ports          []string
+	}
+	if err := json.Unmarshal([]byte(stdout), &status); err != nil {
+		t.Fatalf("%v: output %q, errors %q", err, stdout, stderr)
+	}
+	if status.Table != "life" || status.PID != p.Process.Pid || strings.Join(status.Ports, " ") != "21 8021-8025" || status.Version != version() {
+		t.Errorf("status %+v of process %d", status, p.Process.Pid)
+	}
+	if _, stdout, stderr := call("sessions", "--json", "--control-socket", p.socket); stdout != "[]\n" {
+		t.Errorf("sessions %q, errors %q, want an empty list", stdout, stderr)
+	}
+
+	signalTo(t, p, syscall.SIGHUP)
+	p.until(t, "SIGHUP ignored")
+	if exit, _, _ := call("status", "--control-socket", p.socket); exit != 0 {
+		t.Error("no answer after SIGHUP")
+	}
+
+	signalTo(t, p, syscall.SIGTERM)
+	exit, rest := p.exit(t)
+	if exit != 0 {
+		t.Errorf("exit status %d after SIGTERM, want 0", exit)
+	}
+	if strings.Contains(rest, "msg=ready") {
+		t.Error("ready a second time")
+	}
+	if got := told(t, manager); got != "STOPPING=1" {
+		t.Errorf("systemd was told %q, want STOPPING=1", got)
+	}
+	if _, err := os.Lstat(p.socket); err == nil {
+		t.Error("the control socket is there after the stop")
+	}
+}
+
+func signalTo(t *testing.T, p *process, s syscall.Signal) {
+	t.Helper()
+	if err := p.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestInterrupt(t *testing.T) {
+	p := startDaemon(t, nil, nil, "--log-format", "json")
+	p.until(t, `"msg":"ready"`)
+	signalTo(t, p, syscall.SIGINT)
+	if exit, _ := p.exit(t); exit != 0 {
+		t.Errorf("exit status %d after SIGINT, want 0", exit)
+	}
+}
+
+// TestLostLogReader: a daemon whose log nobody reads any more goes on, and takes
+// its rules away when it is told to stop.
+func TestLostLogReader(t *testing.T) {
+	p := startDaemon(t, nil, nil)
+	p.until(t, "msg=ready")
+	if err := p.stderr.Close(); err != nil {
+		t.Fatal(err)
+	}
+	signalTo(t, p, syscall.SIGHUP) // it logs
+	signalTo(t, p, syscall.SIGTERM)
+	if exit, _ := p.exit(t); exit != 0 {
+		t.Errorf("exit status %d, want 0", exit)
+	}
+}
+
+// TestFailedStart: each line says what and why, and nothing of ours is left.
+func TestFailedStart(t *testing.T) {
+	taken := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(taken, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name   string
+		args   []string
+		status int
+		want   []string
+	}{
+		{"metrics", []string{"--metrics", "[fe80::1]:9121"}, 1, []string{`pasvport: --metrics "[fe80::1]:9121": listen tcp`, "invalid argument"}},
+		{"socket", []string{"--control-socket", taken}, 1, []string{`pasvport: --control-socket "` + taken + `": exists and is not a socket`}},
+		{"chain", []string{"--allow", "chain=inet/filter/forward"}, 2, []string{`pasvport: --allow "chain=inet/filter/forward": `, "want chains that exist"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := startDaemon(t, nil, nil, tt.args...)
+			exit, rest := p.exit(t)
+			last := rest[strings.LastIndex(rest, "\n")+1:]
+			if exit != tt.status {
+				t.Errorf("exit status %d, want %d", exit, tt.status)
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(last, want) {
+					t.Errorf("no %q in the last line: %s", want, last)
+				}
+			}
+			if strings.Contains(rest, "msg=ready") {
+				t.Error("the daemon was ready")
+			}
+			if _, err := os.Lstat(p.socket); err == nil {
+				t.Error("the control socket is there")
+			}
+		})
+	}
+	if b, err := os.ReadFile(taken); err != nil || string(b) != "precious" {
+		t.Errorf("the file in place of the socket: %q, %v", b, err)
+	}
+}
+
+// TestSecondDaemon: one on the same table or queue fails and says which; one
+// that has its own but shares the socket's path runs without. The first goes on.
+func TestSecondDaemon(t *testing.T) {
+	first := startDaemon(t, nil, nil)
+	first.until(t, "msg=ready")
+
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{nil, `table "pasvport"`},
+		{[]string{"--queue-num", "3000"}, `table "pasvport"`},
+		{[]string{"--table", "other"}, "queue 2121"},
+	} {
+		p := startDaemon(t, first, nil, tt.args...)
+		exit, rest := p.exit(t)
+		if exit != 1 || !strings.Contains(rest, tt.want) {
+			t.Errorf("second daemon with %q: exit status %d, log without %q:\n%s", tt.args, exit, tt.want, rest)
+		}
+	}
+
+	own := startDaemon(t, first, nil, "--table", "other", "--queue-num", "3000", "--control-socket", first.socket)
+	own.until(t, "no control socket")
+	own.until(t, "msg=ready")
+	signalTo(t, own, syscall.SIGTERM)
+	if exit, _ := own.exit(t); exit != 0 {
+		t.Errorf("exit status %d of the daemon without a socket, want 0", exit)
+	}
+
+	_, stdout, stderr := call("status", "--json", "--control-socket", first.socket)
+	if !strings.Contains(stdout, `"pid": `+strconv.Itoa(first.Process.Pid)+",") {
+		t.Errorf("the first daemon does not answer any more: %s%s", stdout, stderr)
+	}
+}
