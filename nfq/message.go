@@ -12,7 +12,7 @@ import (
 
 // Message types and attributes, linux/netfilter/nfnetlink_queue.h.
 const (
-	nfqnlMsgPacket  = unix.NFNL_SUBSYS_QUEUE << 8 // | NFQNL_MSG_PACKET, 0
+	nfqnlMsgPacket  = unix.NFNL_SUBSYS_QUEUE << 8 // NFQNL_MSG_PACKET is 0
 	nfqnlMsgVerdict = unix.NFNL_SUBSYS_QUEUE<<8 | 1
 	nfqnlMsgConfig  = unix.NFNL_SUBSYS_QUEUE<<8 | 2
 
