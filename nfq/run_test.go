@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nfq
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// TestKernelRunEnds cancels Run while it sleeps, and again before it starts with
+// a packet waiting, which gets its verdict.
+func TestKernelRunEnds(t *testing.T) {
+	newNamespace(t)
+	queueRules(t)
+	q := openQueue(t, Config{})
+	h := funcHandler{packet: func(p *Packet) { _ = q.Accept(p.ID) }}
+	stop := startRun(t, q, h)
+	client, server := connect(t, listen(t, "127.0.0.1"))
+	send(t, client, server, "NOOP\r\n", "NOOP\r\n")
+	began := time.Now()
+	stop()
+	if d := time.Since(began); d > time.Second {
+		t.Errorf("Run took %v to end", d)
+	}
+	if _, err := client.Write([]byte("QUIT\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := q.Run(ctx, h); err != nil {
+		t.Error(err)
+	}
+	buf := make([]byte, 100)
+	if n, err := server.Read(buf); err != nil || string(buf[:n]) != "QUIT\r\n" {
+		t.Errorf("got %q, %v", buf[:n], err)
+	}
+	// It can run once more.
+	startRun(t, q, h)
+	send(t, client, server, "NOOP\r\n", "NOOP\r\n")
+}
+
+func TestKernelCloseEndsRun(t *testing.T) {
+	newNamespace(t)
+	q := openQueue(t, Config{})
+	started := make(chan struct{})
+	done := make(chan error, 1)
+	h := &startHandler{started: started}
+	go func() { done <- q.Run(context.Background(), h) }()
+	<-started
+	if err := q.Run(context.Background(), h); !errors.Is(err, errRunning) {
+		t.Errorf("second Run: %v", err)
+	}
+	if err := q.Close(); err != nil {
+		t.Error(err)
+	}
+	select {
+	case err := <-done:
+		if !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Run: %v", err)
+		}
+	case <-time.After(patience):
+		t.Fatal("Run does not end")
+	}
+	if err := q.Accept(1); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Accept: %v", err)
+	}
+	_ = q.Stats()
+}
+
+// startHandler tells when Run has begun.
+type startHandler struct {
+	started chan struct{}
+	asked   atomic.Int64
+}
+
+func (h *startHandler) Packet(*Packet) {}
+func (h *startHandler) Wake(time.Time) {}
+func (h *startHandler) Deadline() time.Time {
+	if h.asked.Add(1) == 1 {
+		close(h.started)
+	}
+	return time.Time{}
+}
+
+// TestKernelIdle counts the rounds of a Run that has nothing to do.
+func TestKernelIdle(t *testing.T) {
+	newNamespace(t)
+	q := openQueue(t, Config{})
+	h := &startHandler{started: make(chan struct{})}
+	startRun(t, q, h)
+	<-h.started
+	time.Sleep(100 * time.Millisecond)
+	if n := h.asked.Load(); n > 4 {
+		t.Errorf("%d rounds in 100 ms", n)
+	}
+}
+
+// TestKernelAllocations sends segments through a queue in which each is
+// replaced; nothing on their way allocates.
+func TestKernelAllocations(t *testing.T) {
+	newNamespace(t)
+	queueRules(t)
+	q := openQueue(t, Config{})
+	buf := make([]byte, 0, 4096)
+	startRun(t, q, funcHandler{packet: func(p *Packet) {
+		buf, _ = AppendSpliced(buf[:0], p, p.Payload)
+		_ = q.AcceptData(p.ID, buf)
+	}})
+	client, server := connect(t, listen(t, "127.0.0.1"))
+	line, read := []byte("NOOP\r\n"), make([]byte, 100)
+	n := testing.AllocsPerRun(500, func() {
+		if _, err := client.Write(line); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := server.Read(read); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n != 0 {
+		t.Errorf("%v allocations per packet", n)
+	}
+}
+
+// BenchmarkKernelRoundTrip is a request and its reply on loopback, without a
+// queue and with both queued.
+func BenchmarkKernelRoundTrip(b *testing.B) {
+	for _, queued := range []bool{false, true} {
+		b.Run(map[bool]string{false: "direct", true: "queued"}[queued], func(b *testing.B) {
+			newNamespace(b)
+			if queued {
+				queueRules(b)
+				q := openQueue(b, Config{})
+				startRun(b, q, funcHandler{packet: func(p *Packet) { _ = q.Accept(p.ID) }})
+			}
+			client, server := connect(b, listen(b, "127.0.0.1"))
+			client.SetDeadline(time.Time{})
+			server.SetDeadline(time.Time{})
+			go func() {
+				buf := make([]byte, 100)
+				for {
+					n, err := server.Read(buf)
+					if err != nil {
+						return
+					}
+					if _, err := server.Write(buf[:n]); err != nil {
+						return
+					}
+				}
+			}()
+			line, buf := []byte("NOOP\r\n"), make([]byte, 100)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := client.Write(line); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := client.Read(buf); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
