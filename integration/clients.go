@@ -156,11 +156,12 @@ func curl(program string, r Request) Command {
 	return Cmd(c...)
 }
 
+// lftp uses EPSV with IPv4 only if the server's FEAT says so.
 func lftp(program string, r Request) Command {
 	timeout := seconds(r.Timeout)
 	b := new(strings.Builder)
 	fmt.Fprintf(b, "debug 5; set net:timeout %s; set net:max-retries 1; set net:reconnect-interval-base 1; ", timeout)
-	fmt.Fprintf(b, "set ftp:fix-pasv-address no; set ftp:ssl-allow no; set ftp:use-feat no; set ftp:use-mdtm no; ")
+	fmt.Fprintf(b, "set ftp:fix-pasv-address no; set ftp:ssl-allow no; set ftp:use-feat %t; set ftp:use-mdtm no; ", r.Mode == EPSV)
 	fmt.Fprintf(b, "set ftp:passive-mode %t; set ftp:prefer-epsv %t; set cmd:fail-exit yes; ", !r.Mode.Active(), r.Mode == EPSV)
 	fmt.Fprintf(b, "open -u %s,%s ftp://%s; ", r.User, password, r.Dial)
 	for i := range r.Local {
@@ -190,8 +191,7 @@ func ncftp(program string, r Request) Command {
 }
 
 // tnftp reads its commands; it ends with status 0 whatever happened, so the
-// files are the proof. It asks before it uses a port below 1024 or another
-// address in passive mode? It does not: it believes the 227.
+// files are the proof.
 func tnftp(program string, r Request) Command {
 	mode := map[bool]string{false: "-p", true: "-A"}[r.Mode.Active()]
 	b := new(strings.Builder)

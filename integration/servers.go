@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,6 +41,8 @@ type ServerKind struct {
 	program func() (string, error)
 	// anonymous servers are used as such and let write only below upload/.
 	anonymous bool
+	// unknown are the modes that it refuses.
+	unknown map[Family][]Mode
 	// commands writes the configuration and returns what to start.
 	commands func(h *Host, s *Server, program string, listen []netip.AddrPort) ([]Command, error)
 }
@@ -103,6 +106,18 @@ func (s *Server) start(h *Host, program string, listen []netip.AddrPort) error {
 		}
 	}
 	return nil
+}
+
+// Stop ends the server, so that another can have its port.
+func (s *Server) Stop() {
+	for _, p := range s.procs {
+		p.Kill()
+	}
+}
+
+// refuses tells whether the server does not know a mode.
+func (k *ServerKind) refuses(f Family, m Mode) bool {
+	return slices.Contains(k.unknown[f], m)
 }
 
 func (s *Server) output() string {
@@ -217,22 +232,26 @@ DelayTable none
 ControlsEngine off
 </IfModule>
 <Global>
+DelayEngine off
 RequireValidShell off
 AllowOverwrite on
 AllowStoreRestart on
 Umask 022
-</Global>
 AuthUserFile %[2]s
 AuthGroupFile %[3]s
+</Global>
 `
 
-// pureftpd gets one process per address, and a user database of ours.
+// pureftpd gets one process per address, and a user database of ours. The
+// hash is crypt's, as pure-pw's own choice takes half a second to check.
 func pureftpd(h *Host, s *Server, program string, listen []netip.AddrPort) ([]Command, error) {
+	users, err := h.File("pureftpd.passwd", fmt.Sprintf("%s:%s:65534:65534::%s/./::::::::::::\n", s.User, passwordHash, s.Home))
+	if err != nil {
+		return nil, err
+	}
 	db := filepath.Join(h.Dir, "pureftpd.pdb")
 	pw := filepath.Join(filepath.Dir(program), "..", "bin", "pure-pw")
-	out, err := h.Run(20*time.Second, Command{Env: libraries(), Stdin: password + "\n" + password + "\n",
-		Args: []string{pw, "useradd", s.User, "-f", filepath.Join(h.Dir, "pureftpd.passwd"), "-F", db, "-m",
-			"-u", "65534", "-g", "65534", "-d", s.Home}})
+	out, err := h.Run(20*time.Second, Command{Env: libraries(), Args: []string{pw, "mkdb", db, "-f", users}})
 	if err != nil {
 		return nil, fmt.Errorf("pure-pw: %w: %s", err, out)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -39,7 +40,8 @@ func watchKernel(ctx context.Context, n *network) (*journal[happening], error) {
 	}
 	for _, tool := range tools {
 		_, err := start(ctx, func(line string) {
-			if h, ok := tool.parse(line); ok {
+			// What does not concern the server is the daemon trying out the kernel.
+			if h, ok := tool.parse(line); ok && strings.Contains(h.where, serverAddr) {
 				h.at = time.Now()
 				j.add(h)
 			}
@@ -141,26 +143,39 @@ func parseElement(line string) (happening, bool) {
 	}, true
 }
 
-// closing finds the report that a hole was closed.
-func closing(hs []happening, hole happening) (happening, bool) {
-	for _, h := range hs {
-		if !h.opened && h.what == hole.what && h.where == hole.where {
-			return h, true
-		}
-	}
-	return happening{}, false
+// A hole is what was open for one data connection: an expectation, or an element
+// of a set.
+type hole struct {
+	what, where    string
+	opened, closed time.Time // closed is zero while it is open
 }
 
-// holes counts what was opened and what was closed again, connections apart.
-func holes(hs []happening) (opened, closed int) {
+// holes reads holes from the reports, in the order of their opening. An element is
+// reported as added again each time its timeout is set; that is the same hole.
+func holes(hs []happening) []hole {
+	var all []hole
 	for _, h := range hs {
+		i := slices.IndexFunc(all, func(o hole) bool {
+			return o.what == h.what && o.where == h.where && o.closed.IsZero()
+		})
 		switch {
 		case h.what == happenConnection:
-		case h.opened:
-			opened++
-		default:
-			closed++
+		case !h.opened && i >= 0:
+			all[i].closed = h.at
+		case h.opened && i < 0:
+			all = append(all, hole{what: h.what, where: h.where, opened: h.at})
 		}
 	}
-	return opened, closed
+	return all
+}
+
+// stillOpen counts the holes that are not closed.
+func stillOpen(hs []hole) int {
+	open := 0
+	for _, h := range hs {
+		if h.closed.IsZero() {
+			open++
+		}
+	}
+	return open
 }

@@ -71,8 +71,7 @@ func (s *show) knockAround(ctx context.Context, t *transfer, happened int) (bool
 // openHole waits for the kernel's report of a hole that was opened and not closed.
 func (s *show) openHole(ctx context.Context, mark int) (string, bool) {
 	ok := s.kernel.await(ctx, 2*time.Second, mark, func(hs []happening) bool {
-		opened, closed := holes(hs)
-		return opened > closed
+		return stillOpen(holes(hs)) > 0
 	})
 	if !ok {
 		return "the kernel reported none", false

@@ -234,8 +234,8 @@ func outcome(t *transfer, same, tidy bool) string {
 // awaitClosed waits until everything that was opened since a mark is closed again.
 func (s *show) awaitClosed(ctx context.Context, mark int) bool {
 	return s.kernel.await(ctx, 3*time.Second, mark, func(hs []happening) bool {
-		opened, closed := holes(hs)
-		return opened > 0 && opened == closed
+		all := holes(hs)
+		return len(all) > 0 && stillOpen(all) == 0
 	})
 }
 
@@ -265,17 +265,14 @@ func (s *show) printAnnouncement(t *transfer) {
 // printHappenings shows what the kernel reported, each hole with the time it was
 // open, counted from the start of the session.
 func (s *show) printHappenings(begun time.Time, mark int) {
-	since := func(h happening) int64 { return h.at.Sub(begun).Milliseconds() }
+	since := func(at time.Time) int64 { return at.Sub(begun).Milliseconds() }
 	happened := s.kernel.since(mark)
-	for _, h := range happened {
-		if !h.opened || h.what == happenConnection {
-			continue
-		}
+	for _, h := range holes(happened) {
 		until := "and is still open"
-		if end, ok := closing(happened, h); ok {
-			until = fmt.Sprintf("closed %d ms", since(end))
+		if !h.closed.IsZero() {
+			until = fmt.Sprintf("closed %d ms", since(h.closed))
 		}
-		s.row(h.what, fmt.Sprintf("%s: opened %d ms, %s", h.where, since(h), until))
+		s.row(h.what, fmt.Sprintf("%s: opened %d ms, %s", h.where, since(h.opened), until))
 	}
 	for _, h := range happened {
 		if h.what == happenConnection {
