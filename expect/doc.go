@@ -20,8 +20,9 @@
 //     it wrote and returns ErrNotAdjusted where the kernel took no notice.
 //   - The kernel reports events only of entries that were created while
 //     somebody listened (net.netfilter.nf_conntrack_events = 2, the default):
-//     open the Events before the rules are installed that let connections in,
-//     and Dump once for those that are older. Those never have events.
+//     open the Events before the rules are installed, and Dump once for the
+//     entries that are older. Those may never have an event, not even at
+//     their end: look again with Get from time to time.
 //
 // Addresses are conntrack's own: a Tuple in the original direction is what the
 // first packet carries when it enters the router, before any translation.

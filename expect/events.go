@@ -25,7 +25,7 @@ const (
 	New     EventType = iota + 1 // the entry was confirmed, or created by a claim
 	Update                       // its mark, status or TCP state changed
 	Destroy                      // it is gone
-	Lost                         // events were lost: Dump to find out which; Entry is zero
+	Lost                         // events were lost, and come again from now on: Dump finds what changed; Entry is zero
 )
 
 // String returns "new", "update", "destroy" or "lost".
@@ -62,7 +62,9 @@ type Events struct {
 	in    []byte
 	n     int
 	errno error
-	lost  atomic.Uint64
+
+	overruns atomic.Uint64
+	lost     bool // events were lost and the queue is not drained yet
 }
 
 // Listen subscribes to the events of entries whose mark, under mask, equals
@@ -70,8 +72,9 @@ type Events struct {
 // process. A mark given to an entry later counts from then on.
 //
 // With nf_conntrack_events = 2, the default, an entry has events only if it
-// was created while somebody listened in its namespace. Those of entries that
-// are older than the first listener never come; Dump finds those entries.
+// was created while somebody listened (on Linux 6.18 in whatever namespace).
+// Those of entries that are older than the first listener never come; Dump
+// finds those entries.
 func Listen(mark, mask uint32) (*Events, error) {
 	e, err := listen(mark, mask, eventBuffer)
 	return e, opError("listen", Tuple{}, err)
@@ -120,7 +123,7 @@ func (e *Events) Close() error { return e.nfct.Close() }
 
 // Overruns returns how often the kernel had to drop events because the buffer
 // was full. It may be called at any time.
-func (e *Events) Overruns() uint64 { return e.lost.Load() }
+func (e *Events) Overruns() uint64 { return e.overruns.Load() }
 
 // Run calls f for each event until ctx ends, and then returns nil. The event
 // is valid until f returns.
@@ -135,7 +138,7 @@ func (e *Events) Run(ctx context.Context, f func(*Event)) error {
 	defer stop()
 	read := func(fd uintptr) bool {
 		e.n, e.errno = ignoringEINTR(unix.Read, int(fd), e.in)
-		return e.errno != unix.EAGAIN
+		return e.errno != unix.EAGAIN || e.lost
 	}
 	var ev Event
 	for ctx.Err() == nil {
@@ -145,15 +148,21 @@ func (e *Events) Run(ctx context.Context, f func(*Event)) error {
 			}
 			return opError("listen", Tuple{}, err)
 		}
-		switch {
-		case e.errno == unix.ENOBUFS:
-			e.lost.Add(1)
+		switch e.errno {
+		case nil:
+			deliver(e.in[:e.n], &ev, f)
+		case unix.ENOBUFS:
+			// From here the kernel drops every event, without another ENOBUFS,
+			// until the queue is empty (NETLINK_S_CONGESTED in
+			// net/netlink/af_netlink.c): a Dump is of use only after that.
+			e.overruns.Add(1)
+			e.lost = true
+		case unix.EAGAIN:
+			e.lost = false
 			ev = Event{Type: Lost}
 			f(&ev)
-		case e.errno != nil:
-			return opError("listen", Tuple{}, e.errno)
 		default:
-			deliver(e.in[:e.n], &ev, f)
+			return opError("listen", Tuple{}, e.errno)
 		}
 	}
 	return nil

@@ -85,8 +85,8 @@ func (x Expectation) valid() bool {
 
 // CreateExpectation adds the expectation. Errors of the kernel are
 //
-//	EEXIST      the same tuple is expected already, by whatever master
-//	EBUSY       a tuple that overlaps is expected by another master
+//	EEXIST      the tuple is expected already, by whatever master
+//	EBUSY       a part of the tuple is, as with one certain source port
 //	ENOENT      the master has no entry, or lost it meanwhile
 //	EOPNOTSUPP  the master has no helper
 //	EMFILE      too many expectations

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package expect
+
+import (
+	"context"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// listenEvents subscribes in the router.
+func (n *network) listenEvents(mark, mask uint32, buffer int) *Events {
+	n.t.Helper()
+	var e *Events
+	var err error
+	n.in("r", func() { e, err = listen(mark, mask, buffer) })
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(func() { e.Close() })
+	return e
+}
+
+// collect runs e until an event satisfies last, and returns all.
+func collect(t *testing.T, e *Events, last func(Event) bool) []Event {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	var got []Event
+	found := false
+	must(t, e.Run(ctx, func(ev *Event) {
+		got = append(got, *ev)
+		if last(*ev) {
+			found = true
+			cancel()
+		}
+	}))
+	if !found {
+		t.Errorf("the last event did not come; got %+v", got)
+	}
+	return got
+}
+
+// Only events of marked entries pass the filter in the kernel, whatever their
+// other bits; a data connection's has its master and inherited mark.
+func TestKernelEventsByMark(t *testing.T) {
+	n := newNetwork(t, carrierSane, true, false)
+	e := n.listenEvents(controlMark, controlMark, eventBuffer)
+	c := n.dial()
+
+	ctl, control := n.control(ipv4, false)
+	must(t, c.UpdateMark(control, 0x080000f3, 0x080000f3))
+	l := n.listen("s", netip.AddrPortFrom(ipv4.server, 0))
+	unmarked := n.connect("c", netip.AddrPortFrom(ipv4.client, 0), unmap(l.Addr()), l)
+	stranger := Tuple{Src: localAddr(unmarked.near), Dst: unmap(l.Addr())}
+	must(t, c.UpdateMark(stranger, 0x08000000, 0xffffffff))
+	must(t, c.Delete(stranger))
+
+	l = n.listen("c", netip.AddrPortFrom(ipv4.client, 0))
+	x := active(ipv4, control, true, remoteAddr(ctl.far).Addr(), unmap(l.Addr()).Port())
+	must(t, c.CreateExpectation(x))
+	data := n.connect("s", netip.AddrPortFrom(ipv4.server, 0), x.Dest, l)
+	child := Tuple{Src: localAddr(data.near), Dst: x.Dest}
+	data.talk(t)
+	must(t, c.Delete(child))
+	must(t, c.Delete(control))
+
+	got := collect(t, e, func(ev Event) bool { return ev.Type == Destroy && ev.Entry.Original == control })
+	seen := make(map[EventType]map[Tuple]Entry)
+	for _, ev := range got {
+		if ev.Entry.Mark&controlMark == 0 {
+			t.Errorf("event %v of mark %#x: %v", ev.Type, ev.Entry.Mark, ev.Entry.Original)
+		}
+		if seen[ev.Type] == nil {
+			seen[ev.Type] = make(map[Tuple]Entry)
+		}
+		seen[ev.Type][ev.Entry.Original] = ev.Entry
+	}
+	if m := seen[Update][control].Mark; m != 0x0c0000f3 {
+		t.Errorf("last update of the control connection has mark %#x, want 0xc0000f3", m)
+	}
+	begun, ok := seen[New][child]
+	if !ok || begun.Master != control || begun.Mark != 0x0c0000f3 || begun.Status&StatusExpected == 0 {
+		t.Errorf("new data connection %+v, want master %v and mark 0xc0000f3", begun, control)
+	}
+	if _, ok := seen[Destroy][child]; !ok {
+		t.Error("no destroy event of the data connection")
+	}
+}
+
+// A claim has its New event when it is made, with master and mark.
+func TestKernelEventOfClaim(t *testing.T) {
+	n := newNetwork(t, carrierNone, false, false)
+	c := n.dial()
+	_, control := n.control(ipv4, false)
+	e := n.listenEvents(controlMark, controlMark, eventBuffer)
+	x := Claim{Original: control.shift(), Master: control, Mark: controlMark, Timeout: time.Minute}
+	must(t, c.Claim(x))
+	got := collect(t, e, func(ev Event) bool { return ev.Type == New })
+	if got[0].Entry.Original != x.Original || got[0].Entry.Master != control {
+		t.Errorf("event %+v, want the claim of %v", got[0], control)
+	}
+}
+
+// Whether an entry has events is settled when it is created.
+func TestKernelEventsSettledAtCreation(t *testing.T) {
+	n := newNetwork(t, carrierSane, false, false)
+	n.sysctl("net.netfilter.nf_conntrack_events=0")
+	older, younger := olderAndYounger(t, n, func() { n.sysctl("net.netfilter.nf_conntrack_events=1") })
+	if older != 0 || younger == 0 {
+		t.Errorf("%d events of the entry without, %d of the entry with; want none and some", older, younger)
+	}
+}
+
+// With nf_conntrack_events = 2 an entry that is older than the first listener
+// has no events, not even its end. (On Linux 6.18 a listener in any namespace
+// counts.)
+func TestKernelEventsNeedEarlierListener(t *testing.T) {
+	n := newNetwork(t, carrierSane, false, false)
+	n.sysctl("net.netfilter.nf_conntrack_events=2")
+	older, younger := olderAndYounger(t, n, func() {})
+	if younger == 0 {
+		t.Error("no events of the younger connection")
+	}
+	if older != 0 {
+		t.Skip("needs a machine without any other listener to conntrack events")
+	}
+}
+
+func (n *network) sysctl(set string) {
+	n.t.Helper()
+	n.run("ip", "netns", "exec", n.ns("r"), "sysctl", "-qw", set)
+}
+
+// olderAndYounger makes a connection before and one after the subscription,
+// ends both, and counts their events.
+func olderAndYounger(t *testing.T, n *network, between func()) (older, younger int) {
+	t.Helper()
+	c := n.dial()
+	_, before := n.control(ipv4, false)
+	between()
+	e := n.listenEvents(controlMark, controlMark, eventBuffer)
+	_, after := n.control(ipv4, false)
+	must(t, c.UpdateMark(before, 1, 1))
+	must(t, c.Delete(before))
+	must(t, c.Delete(after))
+	last := func(ev Event) bool { return ev.Type == Destroy && ev.Entry.Original == after }
+	for _, ev := range collect(t, e, last) {
+		switch ev.Entry.Original {
+		case before:
+			older++
+		case after:
+			younger++
+		}
+	}
+	return older, younger
+}
+
+// A full buffer is counted, and told when events come again: what happens
+// after Lost is not lost. It does not end the subscription.
+func TestKernelEventsOverrun(t *testing.T) {
+	n := newNetwork(t, carrierNone, false, false)
+	c := n.dial()
+	_, control := n.control(ipv4, false)
+	e := n.listenEvents(controlMark, controlMark, 4096)
+	claim := func(port uint16) {
+		t.Helper()
+		must(t, c.Claim(Claim{Master: control, Mark: controlMark, Timeout: time.Minute, Original: Tuple{
+			Src: netip.AddrPortFrom(ipv4.client, dataPort), Dst: netip.AddrPortFrom(ipv4.server, port)}}))
+	}
+	const flood = 100
+	for port := uint16(30000); port < 30000+flood; port++ {
+		claim(port)
+	}
+	got := collect(t, e, func(ev Event) bool {
+		if ev.Type == Lost {
+			claim(40000)
+		}
+		return ev.Entry.Original.Dst.Port() == 40000
+	})
+	if len(got) >= flood {
+		t.Errorf("%d events out of a buffer of 4 KB: none was lost", len(got))
+	}
+	if lost := got[len(got)-2]; lost.Type != Lost || e.Overruns() != 1 {
+		t.Errorf("%d overruns, and %v before the last event; want 1 and lost", e.Overruns(), lost.Type)
+	}
+}
+
+func TestKernelEventsEndWithContext(t *testing.T) {
+	n := newNetwork(t, carrierNone, false, false)
+	e := n.listenEvents(controlMark, controlMark, eventBuffer)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- e.Run(ctx, func(*Event) {}) }()
+	cancel()
+	select {
+	case err := <-done:
+		must(t, err)
+	case <-time.After(5 * time.Second):
+		t.Fatal("Run did not return")
+	}
+}
