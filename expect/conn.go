@@ -47,6 +47,11 @@ func Dial() (*Conn, error) {
 	if err != nil {
 		return nil, opError("dial", Tuple{}, err)
 	}
+	return newConn(nfct, raw), nil
+}
+
+// newConn makes the functions for raw once, so that no request allocates them.
+func newConn(nfct *conntrack.Nfct, raw syscall.RawConn) *Conn {
 	c := &Conn{nfct: nfct, raw: raw, out: make([]byte, 0, 1024), in: make([]byte, 1<<16)}
 	c.write = func(fd uintptr) bool {
 		_, c.errno = ignoringEINTR(unix.Write, int(fd), c.out)
@@ -60,7 +65,7 @@ func Dial() (*Conn, error) {
 		c.n, c.errno = ignoringEINTR(unix.Read, int(fd), c.in)
 		return c.errno != unix.EAGAIN
 	}
-	return c, nil
+	return c
 }
 
 func open() (*conntrack.Nfct, syscall.RawConn, error) {
