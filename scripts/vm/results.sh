@@ -1,0 +1,54 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# results.sh: what a boot's tests said. Part of vm-test; uses $logs, $json.
+
+# results KERNEL ROUND: reads results.txt, in which the output of each test binary is between
+#
+#	@@ begin PACKAGE
+#	@@ end PACKAGE STATUS SECONDS
+#
+# appends it to $json as go test -json would have written it (the package being
+# named vm/KERNEL/ROUND/PACKAGE), and prints one line for each package and what
+# the failed tests said. Status 0 if all passed.
+results() {
+	local kernel=$1 round=$2 out=$logs/$1/$2 name bad=0
+	mkdir -p "$out/packages"
+	[ -e "$out/results.txt" ] || return 1
+	awk -v dir="$out/packages" '
+		/^@@ begin / { file = dir "/" $3 ".txt"; printf "" > file; next }
+		/^@@ end /   { print $4, $5 > (dir "/" $3 ".status"); close(file); file = ""; next }
+		file != ""   { print > file }' "$out/results.txt"
+	for name in "$out"/packages/*.txt; do
+		[ -e "$name" ] || { echo "FAIL  $kernel/$round: no test was run"; return 1; }
+		results_package "$kernel/$round" "${name%.txt}" || bad=1
+	done
+	return $bad
+}
+
+# results_package WHERE FILE: one package of results.
+results_package() {
+	local package=${2##*/} status='' seconds='' passed failed skipped
+	[ -e "$2.status" ] && read -r status seconds <"$2.status"
+	go tool test2json -p "vm/$1/$package" <"$2.txt" >"$2.json"
+	[ -z "$json" ] || cat "$2.json" >>"$json"
+	passed=$(results_count "$2.json" pass)
+	failed=$(results_count "$2.json" fail)
+	skipped=$(results_count "$2.json" skip)
+	if [ "$status" = 0 ] && [ "$failed" -eq 0 ]; then
+		printf 'ok    %s/%s  %s s: %s passed, %s skipped\n' "$1" "$package" "$seconds" "$passed" "$skipped"
+		return 0
+	fi
+	printf 'FAIL  %s/%s  %s: %s passed, %s failed, %s skipped\n' "$1" "$package" \
+		"${status:+exit status $status after $seconds s}${status:-did not end}" "$passed" "$failed" "$skipped"
+	results_failed "$2.json"
+	return 1
+}
+
+# results_count FILE ACTION: how many tests ended so; a package's own end has no test.
+results_count() { grep "\"Action\":\"$2\"" "$1" | grep -c '"Test":'; }
+
+# results_failed FILE: the names of failed tests, for a start.
+results_failed() {
+	grep '"Action":"fail"' "$1" | sed -n 's/.*"Test":"\([^"]*\)".*/      --- FAIL: \1/p' | head -40
+}
