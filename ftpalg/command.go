@@ -84,20 +84,6 @@ func equalFold(b []byte, s string) bool {
 	return true
 }
 
-// skipTelnet returns the length of the Telnet commands (RFC 854) before a
-// line: a client sends IAC IP IAC DM before ABOR (RFC 959 section 3.4).
-func skipTelnet(b []byte) int {
-	const iac, will, dont = 255, 251, 254
-	i := 0
-	for i+1 < len(b) && b[i] == iac && b[i+1] != iac {
-		if b[i+1] >= will && b[i+1] <= dont {
-			i++
-		}
-		i += 2
-	}
-	return min(i, len(b))
-}
-
 func trimRight(b []byte) []byte {
 	for len(b) > 0 && (b[len(b)-1] == ' ' || b[len(b)-1] == '\t') {
 		b = b[:len(b)-1]
@@ -106,42 +92,3 @@ func trimRight(b []byte) []byte {
 }
 
 func isLetter(c byte) bool { return (c|0x20)-'a' < 26 }
-
-// pending is the queue of commands that the server has not answered yet.
-type pending struct {
-	cmd [64]command
-	n   int
-}
-
-// push adds a command. When the queue is full its oldest command is given up.
-func (p *pending) push(c command) {
-	if p.n == len(p.cmd) {
-		p.drop(1)
-	}
-	p.cmd[p.n] = c
-	p.n++
-}
-
-// drop removes the n oldest commands.
-func (p *pending) drop(n int) {
-	copy(p.cmd[:], p.cmd[n:p.n])
-	p.n -= n
-}
-
-// head returns the oldest command.
-func (p *pending) head() (command, bool) {
-	return p.cmd[0], p.n > 0
-}
-
-// index returns the place of the first command that f accepts, or -1.
-func (p *pending) index(f func(command) bool) int {
-	for i, c := range p.cmd[:p.n] {
-		if f(c) {
-			return i
-		}
-	}
-	return -1
-}
-
-func isPassive(c command) bool  { return c == cmdPASV || c == cmdEPSV }
-func isTransfer(c command) bool { return c == cmdTransfer }

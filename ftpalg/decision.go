@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ftpalg
+
+// Direction is a direction of the control connection.
+type Direction uint8
+
+const (
+	// Original is the direction of the connection's first packet: client to
+	// server.
+	Original Direction = iota
+	// Reply is server to client.
+	Reply
+)
+
+// String returns "original" or "reply".
+func (d Direction) String() string {
+	if d == Reply {
+		return "reply"
+	}
+	return "original"
+}
+
+// Action is what is to be done with a segment.
+type Action uint8
+
+const (
+	// Forward lets the segment go on, with the bytes that [Conn.Rewrite]
+	// gives once all events are handled.
+	Forward Action = iota
+	// Hold keeps the segment until a later one of the same direction is
+	// forwarded with Release set, or until it has waited long enough and
+	// [Conn.Abandon] is called.
+	Hold
+	// Drop discards the segment; its sender repeats it.
+	Drop
+)
+
+// EventKind is the kind of an Event.
+type EventKind uint8
+
+const (
+	// EventOffer: a data connection was announced and may be opened.
+	EventOffer EventKind = iota
+	// EventRefused: a data connection was announced and must not be opened;
+	// see Reason.
+	EventRefused
+	// EventCancelled: the server rejected the last active offer.
+	EventCancelled
+	// EventOpaque: the connection is encrypted from here on.
+	EventOpaque
+	// EventDenied: the client asked for encryption and the policy denies it.
+	EventDenied
+)
+
+// Event is something that happened in a segment. Offer is set for
+// EventOffer, and for EventRefused, where it holds what could be read of the
+// offer.
+type Event struct {
+	Kind   EventKind
+	Reason Reason
+	Offer  *Offer
+}
+
+// Decision is the answer to a segment.
+type Decision struct {
+	Action Action
+	// Release tells, with Forward, that the segments held in this direction
+	// go first, each through Rewrite, in the order in which they came.
+	Release bool
+	// Reason is that of the segment as a whole.
+	Reason Reason
+	// Events are valid until the next call of Segment.
+	Events []Event
+}
