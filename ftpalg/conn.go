@@ -18,6 +18,7 @@ type Conn struct {
 	ep         Endpoints
 	policy     *Policy
 	adjustable bool
+	here       bool // the caller adjusts, see AdjustHere
 
 	stream  [2]stream
 	pending pending

@@ -36,6 +36,7 @@ type kernel struct{ adj Adjustment }
 type gateway struct {
 	c      *Conn
 	kernel [2]kernel
+	here   bool // sequence numbers are adjusted by the gateway itself
 	held   [2][]segment
 	shift  uint16
 	log    []string
@@ -102,10 +103,22 @@ func (g *gateway) send(d Direction, seq uint32, p []byte) segment {
 		k.adj = r.Adjust
 	}
 	out := segment{k.adj.apply(seq), append([]byte(nil), r.Data...)}
+	if g.here {
+		out.seq = g.c.Sequence(d, seq)
+	}
 	if r.Temporary {
 		k.adj = r.Restore
 	}
 	return out
+}
+
+// ack returns what an acknowledgement by the receiver of direction d means to
+// the sender.
+func (g *gateway) ack(d Direction, ack uint32) uint32 {
+	if g.here {
+		return g.c.Acknowledgement(d, ack)
+	}
+	return g.kernel[d].adj.unapply(ack)
 }
 
 // timeout drops what is held.

@@ -95,7 +95,7 @@ func (w *wire) line(d Direction, p []byte) {
 			}
 		}
 		ack := w.base[d] + uint32(w.rcv[d].next())
-		w.una[d] = max(w.una[d], int(int32(w.g.kernel[d].adj.unapply(ack)-w.base[d])))
+		w.una[d] = max(w.una[d], int(int32(w.g.ack(d, ack)-w.base[d])))
 		if len(w.g.held[d]) > 0 && to < len(w.sent[d]) { // the rest follows at once, as a rule
 			w.more(d, to, &timeouts)
 		}
@@ -142,6 +142,10 @@ func TestAnyCut(t *testing.T) {
 
 		g := newGateway(ep, Policy{})
 		g.shift = shift
+		if i%3 == 0 {
+			g.here = true
+			g.c.AdjustHere()
+		}
 		w := &wire{t: t, r: r, g: g, base: [2]uint32{r.Uint32(), r.Uint32()}}
 		for d := range w.rcv {
 			w.rcv[d] = &receiver{t: t, base: w.base[d]}

@@ -93,6 +93,10 @@ func (c *Conn) Rewrite(dst []byte, d Direction, seq uint32, p []byte) Rewritten 
 	if s.touches(seq, len(p)) {
 		r.Data, r.Changed = s.rewrite(dst, seq, p), true
 	}
+	if c.here {
+		s.adjNew = false
+		return r
+	}
 	if at := s.position(seq); at != s.adj.apply(seq) {
 		shift := int32(at - seq)
 		r.Adjust, r.Set = Adjustment{Pos: s.adj.Pos, Before: shift, After: shift}, true

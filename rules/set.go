@@ -15,7 +15,7 @@ import (
 )
 
 // A set is one of our sets, in our table or in an administrator's: the control
-// ports, or pinholes of one family of addresses.
+// ports, pinholes of one family of addresses, or conntrack ids.
 type set struct {
 	family      Family
 	table, name string
@@ -23,6 +23,7 @@ type set struct {
 	comment     string
 
 	ports []PortRange // control ports
+	ids   bool        // conntrack ids, see renumber.go
 
 	ip      Family // pinholes of this family; 0 for ports
 	timeout time.Duration
@@ -51,6 +52,9 @@ func (s set) keyType() nftables.SetDatatype {
 
 // properties are the lines of s within braces.
 func (s set) properties() []string {
+	if s.ids {
+		return []string{"typeof ct id"}
+	}
 	p := []string{"type " + s.keyType().Name}
 	if s.ip == 0 {
 		ranges := make([]string, len(s.ports))
@@ -85,6 +89,9 @@ const (
 // appendSet appends the attributes of NFT_MSG_NEWSET. id names the set within
 // its transaction.
 func appendSet(b []byte, s set, id uint32) []byte {
+	if s.ids {
+		return appendIDSet(b, s, id)
+	}
 	key := s.keyType()
 	flags := uint32(unix.NFT_SET_INTERVAL)
 	if s.ip != 0 {

@@ -54,7 +54,7 @@ type chain struct {
 func describe(c Config) table {
 	t := table{name: c.Table, sets: []set{{
 		family: FamilyINet, table: c.Table, name: setControlPorts, ports: c.Ports,
-	}}}
+	}, renumberedSet(c.Table)}}
 	if c.Claim {
 		t.sets = append(t.sets,
 			pinholeSet(FamilyINet, c.Table, setPinholes4, FamilyIPv4, c.PinholeTimeout, ""),
@@ -118,6 +118,9 @@ func sessionChain(c Config) chain {
 				explained("the one request that the carrier's parser would act on; it is not FTP"))
 	}
 	ch.rules = append(ch.rules,
+		// ct id @renumbered goto divert
+		newRule(ctRenumbered(), goTo("divert")).
+			explained("its sequence numbers are adjusted by the daemon, in each packet"),
 		// ct mark & 0x08000000 == 0x08000000 return
 		newRule(ctMark(c.Opaque, c.Opaque), leave()).
 			explained("opaque: TLS, or left alone"),

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nfq
+
+import (
+	"encoding/binary"
+	"testing"
+)
+
+// renumberable is an IPv4 segment with the given TCP options.
+func renumberable(flags uint8, options, payload []byte) []byte {
+	h := make([]byte, ipv4HeaderLen+tcpHeaderLen, 128)
+	h[0], h[8], h[9] = 0x45, 64, 6
+	copy(h[12:], []byte{192, 0, 2, 1, 192, 0, 2, 2})
+	tcp := h[ipv4HeaderLen:]
+	binary.BigEndian.PutUint16(tcp, 40000)
+	binary.BigEndian.PutUint16(tcp[2:], 21)
+	binary.BigEndian.PutUint32(tcp[4:], 1000)
+	binary.BigEndian.PutUint32(tcp[8:], 5000)
+	tcp[12], tcp[13] = uint8((tcpHeaderLen+len(options))/4<<4), flags
+	h = append(append(h, options...), payload...)
+	binary.BigEndian.PutUint16(h[2:], uint16(len(h)))
+	return h
+}
+
+func TestRenumber(t *testing.T) {
+	sack := []byte{1, 1, 5, 18,
+		0, 0, 0x20, 0, 0, 0, 0x20, 10,
+		0, 0, 0x30, 0, 0, 0, 0x30, 10}
+	tests := []struct {
+		name    string
+		flags   uint8
+		options []byte
+		ack     uint32
+		edges   []uint32
+	}{
+		{"plain", FlagACK, nil, 4997, nil},
+		{"SACK", FlagACK, sack, 4997, []uint32{0x2000 - 3, 0x200a - 3, 0x3000 - 3, 0x300a - 3}},
+		{"no acknowledgement", FlagRST, nil, 5000, nil},
+		{"timestamps before SACK", FlagACK, append([]byte{1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2}, sack...), 4997,
+			[]uint32{0x2000 - 3, 0x200a - 3, 0x3000 - 3, 0x300a - 3}},
+		{"broken option length", FlagACK, []byte{5, 1, 0, 0}, 4997, nil},
+		{"option longer than the header", FlagACK, []byte{5, 40, 0, 0}, 4997, nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var p, q Packet
+			if err := ParsePacket(&p, renumberable(tt.flags, tt.options, []byte("NOOP\r\n"))); err != nil {
+				t.Fatal(err)
+			}
+			Renumber(&p, 1007, func(a uint32) uint32 { return a - 3 })
+			b, err := AppendSpliced(nil, &p, p.Payload)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := ParsePacket(&q, b); err != nil {
+				t.Fatal(err)
+			}
+			if q.Seq != 1007 || q.Ack != tt.ack {
+				t.Errorf("seq %d ack %d, want 1007 and %d", q.Seq, q.Ack, tt.ack)
+			}
+			edges := sackEdges(b[q.tcp+tcpHeaderLen : q.payload])
+			for i, want := range tt.edges {
+				if got := binary.BigEndian.Uint32(edges[4*i:]); got != want {
+					t.Errorf("edge %d is %d, want %d", i, got, want)
+				}
+			}
+			seg := b[q.tcp:]
+			if s := sum(6+uint64(len(seg)), b[12:20]); fold(sum(s, seg)) != 0xffff {
+				t.Error("the checksum is wrong")
+			}
+		})
+	}
+}

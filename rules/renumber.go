@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// setRenumbered holds the conntrack ids of control connections whose sequence
+// numbers are adjusted in userspace: all of their packets are queued.
+const setRenumbered = "renumbered"
+
+// renumberedSet is: set renumbered { typeof ct id; }
+func renumberedSet(table string) set {
+	s := set{family: FamilyINet, table: table, name: setRenumbered, ids: true}
+	s.fullName = s.words()
+	return s
+}
+
+// ctRenumbered is: ct id @renumbered
+func ctRenumbered() clause {
+	return plain("ct id @"+setRenumbered,
+		&expr.Ct{Key: unix.NFT_CT_ID, Register: reg},
+		&expr.Lookup{SourceRegister: reg, SetName: setRenumbered})
+}
+
+// typeofCtID is the user data by which nft knows "typeof ct id": the key's
+// byte order, and the expression with its key and direction.
+var typeofCtID = []byte{
+	udataSetKeyOrder, 4, 2, 0, 0, 0,
+	3, 20, 0, 4, 12, 0, 0, 0, 1, 12, 0, 4, unix.NFT_CT_ID, 0, 0, 0, 1, 4, 0xff, 0xff, 0xff, 0xff,
+}
+
+// appendIDSet appends the attributes of NFT_MSG_NEWSET for a set of conntrack
+// ids.
+func appendIDSet(b []byte, s set, id uint32) []byte {
+	b = appendString(b, unix.NFTA_SET_TABLE, s.table)
+	b = appendString(b, unix.NFTA_SET_NAME, s.name)
+	b = appendUint32(b, unix.NFTA_SET_FLAGS, 0)
+	b = appendUint32(b, unix.NFTA_SET_KEY_TYPE, 0)
+	b = appendUint32(b, unix.NFTA_SET_KEY_LEN, 4)
+	b = appendUint32(b, unix.NFTA_SET_ID, id)
+	return appendAttr(b, unix.NFTA_SET_USERDATA, typeofCtID)
+}
+
+// Renumber has all packets of an established control connection queued, also
+// those without payload. id is that of its conntrack entry.
+func (f *Firewall) Renumber(id uint32) error {
+	return f.renumber(id, unix.NFT_MSG_NEWSETELEM)
+}
+
+// Forget ends what Renumber began. An id that is not there is not missed.
+func (f *Firewall) Forget(id uint32) error {
+	err := f.renumber(id, unix.NFT_MSG_DELSETELEM)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return err
+}
+
+func (f *Firewall) renumber(id uint32, msg uint16) error {
+	s := renumberedSet(f.cfg.Table)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.key = binary.BigEndian.AppendUint32(f.key[:0], id)
+	f.conn.begin(&f.b, 0)
+	f.element(msg, &s, 0)
+	return f.conn.commit(&f.b)
+}
+
+// Renumbered lists the ids that an earlier daemon left: connections that it
+// adjusted and that nobody adjusts now.
+func (f *Firewall) Renumbered() ([]uint32, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	query := appendString(nil, unix.NFTA_SET_ELEM_LIST_TABLE, f.cfg.Table)
+	query = appendString(query, unix.NFTA_SET_ELEM_LIST_SET, setRenumbered)
+	var ids []uint32
+	err := f.conn.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, FamilyINet, query, func(_ Family, body []byte) {
+		ids = appendIDs(ids, body)
+	})
+	if errors.Is(err, unix.ENOENT) {
+		return nil, nil
+	}
+	return ids, err
+}
+
+// appendIDs reads the keys of one message of a dump.
+func appendIDs(ids []uint32, body []byte) []uint32 {
+	for typ, list := range attrs(body) {
+		if typ != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
+			continue
+		}
+		for _, elem := range attrs(list) {
+			for typ, v := range attrs(elem) {
+				if typ != unix.NFTA_SET_ELEM_KEY {
+					continue
+				}
+				for _, key := range attrs(v) {
+					if len(key) == 4 {
+						ids = append(ids, binary.BigEndian.Uint32(key))
+					}
+				}
+			}
+		}
+	}
+	return ids
+}
