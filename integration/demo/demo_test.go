@@ -100,6 +100,46 @@ func TestParseHappening(t *testing.T) {
 	}
 }
 
+func TestTransaction(t *testing.T) {
+	const element = " element inet firewall pasvport4 { 203.0.113.2 . 192.168.77.2 . 36977 timeout 1m expires 1m }"
+	var tr transaction
+	for _, line := range []string{"add" + element, "delete" + element, "add" + element} {
+		if got := tr.read(line); got != nil {
+			t.Fatalf("%q within a transaction told %v", line, got)
+		}
+	}
+	const end = "# new generation 4 by process 28530 (pasvport)"
+	if got := tr.read(end); len(got) != 1 || !got[0].opened {
+		t.Errorf("the transaction told %v, want one opened", got)
+	}
+	if got := tr.read(end); got != nil {
+		t.Errorf("an empty transaction told %v", got)
+	}
+}
+
+func TestHoles(t *testing.T) {
+	at := func(ms int) time.Time { return time.UnixMilli(int64(ms)) }
+	got := holes([]happening{
+		{at: at(1), what: happenExpectation, where: "a", opened: true},
+		{at: at(2), what: happenRule, where: "a", opened: true},
+		{at: at(3), what: happenConnection, where: "a", opened: true},
+		{at: at(4), what: happenExpectation, where: "a"},
+		{at: at(5), what: happenExpectation, where: "a", opened: true},
+		{at: at(6), what: happenExpectation, where: "never opened"},
+	})
+	want := []hole{
+		{what: happenExpectation, where: "a", opened: at(1), closed: at(4)},
+		{what: happenRule, where: "a", opened: at(2)},
+		{what: happenExpectation, where: "a", opened: at(5)},
+	}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(hole{})); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if n := stillOpen(got); n != 2 {
+		t.Errorf("stillOpen = %d, want 2", n)
+	}
+}
+
 func TestCountListeners(t *testing.T) {
 	table := `sk               Eth Pid        Groups   Drops    Inode
 00000000d7fd5a3d 12  1549       00000007 0        23011
@@ -145,12 +185,7 @@ func testSession(t *testing.T, server *page, o order) {
 	if err := run(); err != nil {
 		t.Fatal(err)
 	}
-	if o.upload > 0 && !server.notes.await(t.Context(), 5*time.Second, tr.mark, func(ns []note) bool {
-		_, ok := findFile(ns, uploadName)
-		return ok
-	}) {
-		t.Fatal("the server did not note the upload")
-	}
+	tr.awaitServer(t.Context())
 	if c, s, ok := tr.file(); !ok {
 		t.Errorf("client has %+v, server %+v", c, s)
 	}

@@ -31,19 +31,22 @@ const (
 func watchKernel(ctx context.Context, n *network) (*journal[happening], error) {
 	j := newJournal[happening]()
 	tools := []struct {
-		parse func(string) (happening, bool)
-		args  []string
+		read func(line string) []happening
+		args []string
 	}{
-		{parseExpectation, []string{"conntrack", "-E", "expect"}},
-		{parseConnection, []string{"conntrack", "-E", "-e", "NEW", "-p", "tcp"}},
-		{parseElement, []string{"nft", "monitor", "elements"}},
+		{each(parseExpectation), []string{"conntrack", "-E", "expect"}},
+		{each(parseConnection), []string{"conntrack", "-E", "-e", "NEW", "-p", "tcp"}},
+		// nft keeps the line that ends a transaction back when it writes to a pipe.
+		{new(transaction).read, []string{"stdbuf", "-oL", "nft", "monitor"}},
 	}
 	for _, tool := range tools {
 		_, err := start(ctx, func(line string) {
-			// What does not concern the server is the daemon trying out the kernel.
-			if h, ok := tool.parse(line); ok && strings.Contains(h.where, serverAddr) {
-				h.at = time.Now()
-				j.add(h)
+			for _, h := range tool.read(line) {
+				// What does not concern the server is the daemon trying out the kernel.
+				if strings.Contains(h.where, serverAddr) {
+					h.at = time.Now()
+					j.add(h)
+				}
 			}
 		}, n.inside(n.firewall, tool.args...)...)
 		if err != nil {
@@ -143,6 +146,35 @@ func parseElement(line string) (happening, bool) {
 	}, true
 }
 
+// each reads a tool whose every line tells a happening or nothing.
+func each(parse func(string) (happening, bool)) func(string) []happening {
+	return func(line string) []happening {
+		if h, ok := parse(line); ok {
+			return []happening{h}
+		}
+		return nil
+	}
+}
+
+// A transaction collects what nft monitor reports, up to the line that ends a
+// transaction ("# new generation 5 by process 17 (pasvport)"). What it deletes
+// and adds again, to set a timeout, was never closed: only its last word counts.
+type transaction struct{ elements []happening }
+
+func (t *transaction) read(line string) []happening {
+	if h, ok := parseElement(line); ok {
+		t.elements = slices.DeleteFunc(t.elements, func(o happening) bool { return o.where == h.where })
+		t.elements = append(t.elements, h)
+		return nil
+	}
+	if !strings.HasPrefix(line, "# new generation") {
+		return nil
+	}
+	done := t.elements
+	t.elements = nil
+	return done
+}
+
 // A hole is what was open for one data connection: an expectation, or an element
 // of a set.
 type hole struct {
@@ -150,8 +182,7 @@ type hole struct {
 	opened, closed time.Time // closed is zero while it is open
 }
 
-// holes reads holes from the reports, in the order of their opening. An element is
-// reported as added again each time its timeout is set; that is the same hole.
+// holes reads holes from the reports, in the order of their opening.
 func holes(hs []happening) []hole {
 	var all []hole
 	for _, h := range hs {

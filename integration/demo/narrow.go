@@ -23,7 +23,8 @@ func (s *show) narrow(ctx context.Context) error {
 		return err
 	}
 	if !knocked {
-		s.check("One announced port, and who gets through", outcome(t, false, false), false)
+		saw, _ := outcome(t, "it stopped half way")
+		s.check("One announced port, and who gets through", saw, false)
 		t.process.stdin.Close() // ends a pause that goes on
 	}
 	return t.end(ctx)
@@ -55,9 +56,8 @@ func (s *show) knockAround(ctx context.Context, t *transfer, happened int) (bool
 	if t.awaitPause(ctx, "transferred") != nil {
 		return false, nil
 	}
-	closed := s.awaitClosed(ctx, happened)
-	_, _, same := t.file()
-	s.check("The server at the announced port, once", outcome(t, same, closed), same && closed)
+	saw, ok := outcome(t, s.awaitClosed(ctx, happened))
+	s.check("The server at the announced port, once", saw, ok)
 	if err := s.knock(ctx, "The server at the announced port, again", serverAddr, heard.addr); err != nil {
 		return false, err
 	}

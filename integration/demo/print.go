@@ -46,6 +46,9 @@ func (p *printer) paint(attribute, s string) string {
 	return "\x1b[" + attribute + "m" + s + "\x1b[0m"
 }
 
+// logWidth is where log lines are broken.
+const logWidth = 105
+
 // step begins a numbered part of the report.
 func (p *printer) step(title string) {
 	p.steps++
@@ -68,6 +71,22 @@ func (p *printer) text(s string) {
 func (p *printer) quote(s string) {
 	for line := range strings.SplitSeq(strings.TrimRight(s, "\n"), "\n") {
 		fmt.Fprintln(p.w, "     "+p.paint(dim, line))
+	}
+}
+
+// log writes log lines, the long ones broken between words.
+func (p *printer) log(lines []string) {
+	for _, line := range lines {
+		indent := ""
+		for len(indent)+len(line) > logWidth {
+			cut := strings.LastIndexByte(line[:logWidth-len(indent)], ' ')
+			if cut <= 0 {
+				break
+			}
+			p.quote(indent + line[:cut])
+			line, indent = line[cut+1:], "    "
+		}
+		p.quote(indent + line)
 	}
 }
 

@@ -169,16 +169,33 @@ func (s *show) startDaemon(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.text("\nThe command; the ruleset above stays as it is:\n")
+	s.text("\nThe command:\n\n")
 	s.quote("pasvport " + strings.Join(s.daemon.args, " "))
-	s.text("\nIts log:\n")
-	s.quote(strings.Join(s.daemon.process.stderr.since(0), "\n"))
+	s.text("\nIts log:\n\n")
+	s.log(s.daemon.process.stderr.since(0))
+	chain, err := output(ctx, s.network.inside(s.network.firewall, "nft", "list", "chain", "inet", "firewall", "forward")...)
+	if err != nil {
+		return err
+	}
+	s.text("\nThe firewall's chain now begins with a rule that lets in what is in a set. The set\nis empty:\n\n")
+	s.quote(chain)
 	return nil
 }
+
+const holesExplained = `
+For each data connection pasvport opens a hole, which has two parts:
+  - an expectation (or a claim): the kernel's connection tracking will know the
+    connection as belonging to this FTP session, and translate its addresses;
+  - an entry in the set of the firewall's rule above: source, destination, port.
+Both are closed when the connection has come. What follows is what the two ends
+said and heard, and what "conntrack -E" and "nft monitor" reported on the firewall;
+times count from the start of the session.
+`
 
 // with shows transfers in both modes and both directions.
 func (s *show) with(ctx context.Context) error {
 	s.step("With pasvport: the same transfers, and more")
+	s.text(holesExplained)
 	for _, o := range []order{
 		{verb: "PASV"}, {verb: "PORT"}, {verb: "EPSV", upload: uploadSize}, {verb: "EPRT", upload: uploadSize},
 	} {
@@ -199,7 +216,7 @@ func (s *show) withOne(ctx context.Context, o order) error {
 	if err := t.end(ctx); err != nil {
 		return err
 	}
-	tidy := s.awaitClosed(ctx, happened)
+	hole := s.awaitClosed(ctx, happened)
 
 	s.heading(title(o))
 	s.printAnnouncement(t)
@@ -212,31 +229,44 @@ func (s *show) withOne(ctx context.Context, o order) error {
 	}
 	if log := s.daemon.process.stderr.since(logged); len(log) > 0 {
 		s.row("pasvport's log", "")
-		s.quote(strings.Join(log, "\n"))
+		s.log(log)
 	}
-	s.check(title(o)+", with pasvport", outcome(t, same, tidy), t.failure() == nil && same && tidy)
+	saw, ok := outcome(t, hole)
+	s.check(title(o)+", with pasvport", saw, ok)
 	return nil
 }
 
-// outcome says in one line how a transfer through pasvport went.
-func outcome(t *transfer, same, tidy bool) string {
+// outcome says in one line how a transfer through pasvport went. hole is the
+// complaint about its hole, "" if that was opened and closed.
+func outcome(t *transfer, hole string) (string, bool) {
+	_, _, same := t.file()
 	switch failure := t.failure(); {
 	case failure != nil:
-		return "fails: " + failure.Error()
+		return "fails: " + failure.Error(), false
 	case !same:
-		return "the two ends have different files"
-	case !tidy:
-		return "the file arrived, but the kernel did not report a hole opened and closed again"
+		return "the two ends have different files", false
+	case hole != "":
+		return "the file arrived, but " + hole, false
 	}
-	return "works, same checksum at both ends, hole closed again"
+	return "works, same checksum at both ends, hole closed again", true
 }
 
-// awaitClosed waits until everything that was opened since a mark is closed again.
-func (s *show) awaitClosed(ctx context.Context, mark int) bool {
-	return s.kernel.await(ctx, 3*time.Second, mark, func(hs []happening) bool {
-		all := holes(hs)
-		return len(all) > 0 && stillOpen(all) == 0
+// awaitClosed waits until something was opened since a mark and all of it is
+// closed again; otherwise it says what is wrong.
+func (s *show) awaitClosed(ctx context.Context, mark int) string {
+	var open, all int
+	tidy := s.kernel.await(ctx, 3*time.Second, mark, func(hs []happening) bool {
+		found := holes(hs)
+		all, open = len(found), stillOpen(found)
+		return all > 0 && open == 0
 	})
+	switch {
+	case tidy:
+		return ""
+	case all == 0:
+		return "the kernel reported no hole"
+	}
+	return "a part of its hole is still open"
 }
 
 func title(o order) string {

@@ -53,21 +53,31 @@ func (t *transfer) awaitPause(ctx context.Context, where string) error {
 	if !t.client.await(ctx, 10*time.Second, 0, reached) {
 		return fmt.Errorf("the client never got to the point %q", where)
 	}
+	t.awaitServer(ctx)
 	return t.failure()
 }
 
-// end waits for the end of the session, and for the server's note of the file it
-// was given.
-func (t *transfer) end(ctx context.Context) error {
-	if err := t.process.wait(); err != nil {
-		return err
-	}
-	if t.upload > 0 && t.failure() == nil {
+// awaitServer waits for the server's notes on what the client has noted already:
+// the two arrive on pipes of their own.
+func (t *transfer) awaitServer(ctx context.Context) {
+	t.server.await(ctx, clientTimeout, t.mark, func([]note) bool {
+		sent, heard := t.announcements()
+		return (sent.line == "") == (heard.line == "")
+	})
+	if _, uploaded := findFile(t.client.since(0), uploadName); uploaded {
 		t.server.await(ctx, clientTimeout, t.mark, func(ns []note) bool {
 			_, ok := findFile(ns, uploadName)
 			return ok
 		})
 	}
+}
+
+// end waits for the end of the session.
+func (t *transfer) end(ctx context.Context) error {
+	if err := t.process.wait(); err != nil {
+		return err
+	}
+	t.awaitServer(ctx)
 	return nil
 }
 
