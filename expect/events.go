@@ -43,9 +43,9 @@ func (t EventType) String() string {
 	return "unknown"
 }
 
-// Event is a change of a conntrack entry. The entry is as of the event and has
-// what the kernel tells in it: both tuples, mark and ID always, the TCP state
-// when it changed, counters and no timeout when it is destroyed.
+// Event is a change of a conntrack entry. The entry has what the kernel tells
+// in the event: tuples, status, mark and ID always; the TCP state when it
+// changed, and at the end; counters only at the end; the master only when new.
 type Event struct {
 	Type  EventType
 	Entry Entry

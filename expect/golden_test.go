@@ -51,7 +51,8 @@ func hexLines(b []byte) string {
 // fakeKernel is a Conn whose requests are kept and answered by acknowledgements.
 type fakeKernel struct {
 	*Conn
-	sent [][]byte
+	kernel syscall.RawConn // the other end of its socket
+	sent   [][]byte        // its requests, one for each write
 }
 
 // rawPipe is one end of a socket pair as a syscall.RawConn.
@@ -71,15 +72,14 @@ func newFakeKernel(t *testing.T) *fakeKernel {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	must(t, err)
-	k := &fakeKernel{Conn: newConn(nil, rawPipe(t, fds[0]))}
+	k := &fakeKernel{Conn: newConn(nil, rawPipe(t, fds[0])), kernel: rawPipe(t, fds[1])}
 	k.Conn.seq = 6 // the first request has 7, as in testdata
-	kernel := rawPipe(t, fds[1])
 	write := k.Conn.write
 	k.Conn.write = func(fd uintptr) bool {
 		k.sent = append(k.sent, bytes.Clone(k.Conn.out))
 		ok := write(fd)
 		// Answers before the request's system call returns, as the kernel does.
-		if err := kernel.Control(func(fd uintptr) { answerAll(int(fd), k.Conn.out) }); err != nil {
+		if err := k.kernel.Control(func(fd uintptr) { answerAll(int(fd), k.Conn.out) }); err != nil {
 			t.Error(err)
 		}
 		return ok
