@@ -74,7 +74,7 @@ func TestKernelUpdateMark(t *testing.T) {
 	if e, err = c.Get(original); err != nil || e.Mark != controlMark|0x08000002 {
 		t.Errorf("mark %#x, error %v, want bit 0 cleared", e.Mark, err)
 	}
-	wantErr(t, "update of no connection", c.UpdateMark(original.Reverse().Reverse().shift(), 1, 1), unix.ENOENT)
+	wantErr(t, "update of no connection", c.UpdateMark(original.shift(), 1, 1), unix.ENOENT)
 }
 
 // shift returns a tuple that no test connection has.
@@ -86,13 +86,19 @@ func (t Tuple) shift() Tuple {
 func TestKernelUpdateTimeout(t *testing.T) {
 	n := newNetwork(t, carrierSane, false, false)
 	c := n.dial()
-	_, original := n.control(ipv4, false)
+	p, original := n.control(ipv4, false)
 	must(t, c.UpdateTimeout(original, 7777*time.Second-time.Millisecond))
 	e, err := c.Get(original)
 	must(t, err)
 	if e.Timeout > 7777*time.Second || e.Timeout < 7767*time.Second {
 		t.Errorf("timeout %v, want 7777s", e.Timeout)
 	}
+	p.talk(t)
+	// At first it is that of unacknowledged data, 300 s.
+	waitFor(t, "the timeout of an established connection", func() bool {
+		e, err := c.Get(original)
+		return err == nil && e.Timeout > 400000*time.Second
+	})
 	wantErr(t, "update of no connection", c.UpdateTimeout(original.shift(), time.Second), unix.ENOENT)
 }
 

@@ -330,3 +330,57 @@ func checkUsedUp(t *testing.T, n *network, x Expectation, host string, from neti
 		t.Error("the second connection's SYN was not seen as NEW")
 	}
 }
+
+// The master may be named by its reply tuple; the kernel tells the original.
+func TestKernelMasterByReplyTuple(t *testing.T) {
+	n := newNetwork(t, carrierSane, true, true)
+	c := n.dial()
+	ctl, control := n.control(ipv4, true)
+	reply := Tuple{Src: localAddr(ctl.far), Dst: remoteAddr(ctl.far)}
+	x := passive(ipv4, reply, true, 40000)
+	x.Dest = netip.AddrPortFrom(ipv4.vip, 40000)
+	must(t, c.CreateExpectation(x))
+	info, err := c.getExpectation(x.Tuple())
+	must(t, err)
+	must(t, c.Claim(Claim{Original: control.shift(), Master: reply, Timeout: time.Minute}))
+	e, err := c.Get(control.shift())
+	must(t, err)
+	if info.Master != control || e.Master != control {
+		t.Errorf("masters %v (expectation), %v (claim); want %v", info.Master, e.Master, control)
+	}
+	must(t, c.DeleteExpectation(control, x.Tuple()))
+}
+
+// An expectation leads to the master's own hosts, whatever address it names:
+// there is no way to a third one.
+func TestKernelExpectationAddressIsTheMasters(t *testing.T) {
+	n := newNetwork(t, carrierSane, true, false)
+	c := n.dial()
+	ctl, control := n.control(ipv4, false)
+	l := n.listen("c", netip.AddrPortFrom(ipv4.client, 0))
+	const announced = 40000 // another port than the client's
+	x := active(ipv4, control, true, remoteAddr(ctl.far).Addr(), announced)
+	x.ToAddr, x.ToPort = netip.MustParseAddr("192.168.77.99"), unmap(l.Addr()).Port()
+	must(t, c.CreateExpectation(x))
+	n.connect("s", netip.AddrPortFrom(ipv4.server, 0), x.Dest, l).talk(t)
+}
+
+// A source port may be insisted on: others are not expected.
+func TestKernelExpectationSourcePort(t *testing.T) {
+	n := newNetwork(t, carrierSane, false, false)
+	c := n.dial()
+	_, control := n.control(ipv4, false)
+	l := n.listen("c", netip.AddrPortFrom(ipv4.client, 0))
+	x := active(ipv4, control, false, ipv4.client, unmap(l.Addr()).Port())
+	x.SourcePort = controlPort - 1
+	must(t, c.CreateExpectation(x))
+	before := n.counter("related")
+	n.connect("s", netip.AddrPortFrom(ipv4.server, 0), x.Dest, l)
+	if got := n.counter("related") - before; got != 0 {
+		t.Errorf("a connection from another port is RELATED (%d packets)", got)
+	}
+	n.connect("s", netip.AddrPortFrom(ipv4.server, controlPort-1), x.Dest, l)
+	if got := n.counter("related") - before; got != 1 {
+		t.Errorf("%d packets were RELATED, want 1", got)
+	}
+}

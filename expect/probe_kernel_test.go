@@ -40,3 +40,50 @@ func TestKernelProbeInEmptyNamespace(t *testing.T) {
 		t.Errorf("claim %v, sane %v: want both to work before any rule is there", f.Claim4.Err, f.Sane4.Err)
 	}
 }
+
+// CAP_NET_ADMIN is enough for everything, and nothing works without it.
+func TestKernelRights(t *testing.T) {
+	n := newNetwork(t, carrierSane, false, false)
+	for _, tc := range []struct {
+		name string
+		caps uint32
+		want error
+	}{
+		{"only CAP_NET_ADMIN", 1 << unix.CAP_NET_ADMIN, nil},
+		{"all but CAP_NET_ADMIN", ^uint32(1 << unix.CAP_NET_ADMIN), unix.EPERM},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var f Features
+			var probe, listening error
+			n.in("r", func() { // a thread that is not given back
+				if probe = limitRights(tc.caps); probe != nil {
+					return
+				}
+				f, probe = Probe()
+				var e *Events
+				if e, listening = Listen(controlMark, controlMark); listening == nil {
+					e.Close()
+				}
+			})
+			wantErr(t, "probe", probe, tc.want)
+			wantErr(t, "listen", listening, tc.want)
+			if ok := f.Sane4.OK && f.Sane6.OK && f.Claim4.OK && f.Claim6.OK; ok != (tc.want == nil) {
+				t.Errorf("features %+v", f)
+			}
+		})
+	}
+}
+
+// limitRights takes from the calling thread all capabilities but some of the
+// first 32.
+func limitRights(keep uint32) error {
+	h := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var d [2]unix.CapUserData
+	if err := unix.Capget(&h, &d[0]); err != nil {
+		return err
+	}
+	d[0].Effective &= keep
+	d[0].Permitted &= keep
+	d[1] = unix.CapUserData{}
+	return unix.Capset(&h, &d[0])
+}
