@@ -184,6 +184,7 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 		start(func(ctx context.Context) error { return w.queue.Run(ctx, w) })
 	}
 	start(g.watch)
+	g.warnRenumbered()
 	err := g.firewall.Install()
 	if err == nil {
 		g.logReady()

@@ -91,7 +91,7 @@ func (w *worker) offer(s *session, o *ftpalg.Offer) {
 	w.g.closePinhole(w.ct, w.g.takePinhole(s), ftpalg.ReasonPlain)
 	p, reason, err := w.open(s, o)
 	if reason == ftpalg.ReasonPlain {
-		if reason = s.alg.Announce(o, p.key.public.Port()); reason != ftpalg.ReasonPlain {
+		if reason = w.announce(s, o, p.key.public.Port()); reason != ftpalg.ReasonPlain {
 			w.g.pinholes.take(p)
 			w.g.undoPinhole(w.ct, p)
 		}
@@ -101,6 +101,16 @@ func (w *worker) offer(s *session, o *ftpalg.Offer) {
 		return
 	}
 	w.g.opened(s, p, o)
+}
+
+// announce has the engine change the text, if need be with the session's
+// sequence numbers adjusted here.
+func (w *worker) announce(s *session, o *ftpalg.Offer, port uint16) ftpalg.Reason {
+	r := s.alg.Announce(o, port)
+	if r == ftpalg.ReasonNoAdjust && w.adjustHere(s) {
+		r = s.alg.Announce(o, port)
+	}
+	return r
 }
 
 // open makes the pinhole of an offer, at the announced port or, where the

@@ -98,7 +98,7 @@ func (g *Gateway) refused(s *session, o *control.Offer, m ftpalg.Mode, r ftpalg.
 
 // withdraw closes the pinhole of an offer that could not be announced after
 // all.
-func (g *Gateway) withdraw(ct *expect.Conn, s *session, r ftpalg.Reason, err error) {
+func (g *Gateway) withdraw(ct *expect.Conn, s *session, r ftpalg.Reason) {
 	p := g.takePinhole(s)
 	if p == nil {
 		return
@@ -108,7 +108,7 @@ func (g *Gateway) withdraw(ct *expect.Conn, s *session, r ftpalg.Reason, err err
 	o := *s.offer
 	s.mu.Unlock()
 	o.Reason, o.Pinhole, o.Translated = r.String(), control.PinholeRefused, o.Announced
-	g.refused(s, &o, p.mode, r, err)
+	g.refused(s, &o, p.mode, r, nil)
 }
 
 func (g *Gateway) logPinhole(msg string, p *pinhole, r ftpalg.Reason) {

@@ -27,6 +27,7 @@ type session struct {
 
 	alg  *ftpalg.Conn
 	held [2]held
+	here bool // its sequence numbers are adjusted here, see renumber.go
 
 	mu          sync.Mutex
 	state       uint8 // of the TCP connection, expect.TCPState...
@@ -38,6 +39,7 @@ type session struct {
 	accounting  bool
 	opaque      bool
 	note        string
+	renumbered  bool // as here
 }
 
 // held are packets of one direction that wait for the rest of a line.

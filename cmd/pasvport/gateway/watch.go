@@ -142,6 +142,7 @@ func (g *Gateway) ending(ct *expect.Conn, s *session, state uint8) {
 func (g *Gateway) end(ct *expect.Conn, w *worker, s *session) {
 	g.ending(ct, s, expect.TCPStateClose)
 	if w.table.remove(s) {
+		g.forgetHere(s)
 		g.metrics.Sessions.Add(-1)
 	}
 }

@@ -57,6 +57,10 @@ func (w *worker) control(p *nfq.Packet) {
 		return
 	}
 	d := s.direction(p)
+	if len(p.Payload) == 0 {
+		w.forward(s, d, p)
+		return
+	}
 	dec := s.alg.Segment(d, p.Seq, p.Payload)
 	w.g.count(dec.Reason)
 	for i := range dec.Events {
@@ -183,11 +187,22 @@ func (w *worker) unhold(s *session, d ftpalg.Direction) {
 // forward sends a packet on with the bytes that the engine wants, once the
 // kernel adjusts its sequence number.
 func (w *worker) forward(s *session, d ftpalg.Direction, p *nfq.Packet) {
+	if s.here {
+		w.forwardHere(s, d, p)
+		return
+	}
 	r := s.alg.Rewrite(w.payload[:0], d, p.Seq, p.Payload)
-	if r.Set && !w.adjust(s, d, r.Adjust) {
+	switch {
+	case !r.Set || w.adjust(s, d, r.Adjust):
+	case w.adjustHere(s):
+		w.forwardHere(s, d, p)
+		return
+	default:
+		w.undo(s, d)
 		r = ftpalg.Rewritten{Data: p.Payload}
 	}
 	if r.Changed {
+		w.payload = r.Data // grown, perhaps
 		w.splice(p, r.Data)
 	} else {
 		w.verdict(w.queue.Accept(p.ID))
@@ -199,7 +214,6 @@ func (w *worker) forward(s *session, d ftpalg.Direction, p *nfq.Packet) {
 
 // splice sends a packet on with another payload.
 func (w *worker) splice(p *nfq.Packet, payload []byte) {
-	w.payload = payload
 	packet, err := nfq.AppendSpliced(w.packet[:0], p, payload)
 	if err != nil { // longer than a packet can be; its sender will send less
 		w.verdict(w.queue.Drop(p.ID))
@@ -209,20 +223,21 @@ func (w *worker) splice(p *nfq.Packet, payload []byte) {
 	w.verdict(w.queue.AcceptData(p.ID, packet))
 }
 
-// adjust sets the kernel's sequence adjustment. If the kernel does not take
-// it, the edit is undone and the offer that asked for it withdrawn.
+// adjust sets the kernel's sequence adjustment and reports whether the kernel
+// kept it.
 func (w *worker) adjust(s *session, d ftpalg.Direction, a ftpalg.Adjustment) bool {
-	err := w.ct.SetSeqAdj(s.original, expect.Direction(d), expect.SeqAdj(a))
-	if err == nil {
-		return true
-	}
+	return w.ct.SetSeqAdj(s.original, expect.Direction(d), expect.SeqAdj(a)) == nil
+}
+
+// undo takes back an edit whose length nobody can adjust, and withdraws the
+// offer that asked for it.
+func (w *worker) undo(s *session, d ftpalg.Direction) {
 	var kernel ftpalg.Adjustment
-	if e, getErr := w.ct.Get(s.original); getErr == nil {
+	if e, err := w.ct.Get(s.original); err == nil {
 		kernel = ftpalg.Adjustment(e.Adj[d])
 	}
 	s.alg.Undo(d, kernel)
-	w.g.withdraw(w.ct, s, ftpalg.ReasonNoAdjust, err)
-	return false
+	w.g.withdraw(w.ct, s, ftpalg.ReasonNoAdjust)
 }
 
 // Deadline implements nfq.Handler.
