@@ -27,7 +27,7 @@ var hints = map[ftpalg.Reason]string{
 	ftpalg.ReasonUnasked:        "the server announced a port that the client did not ask for",
 	ftpalg.ReasonEPSVAll:        "the client said EPSV ALL before, so nothing but EPSV may follow",
 	ftpalg.ReasonSplit:          "the announcement came in pieces and a part had been sent on; a retry will work as a rule",
-	ftpalg.ReasonNoAdjust:       "the text would change its length and the kernel adjusts no sequence numbers for this connection: it is older than the daemon, or not translated here; a new control connection helps if it is older",
+	ftpalg.ReasonNoAdjust:       "the text would change its length and neither the kernel nor pasvport can adjust the sequence numbers of this connection; see the line before",
 	ftpalg.ReasonNoCarrier:      "the control connection is older than the daemon; reconnect, or use --strategy auto or claim",
 	ftpalg.ReasonPortsExhausted: "the port is taken by another session between the same two hosts",
 	ftpalg.ReasonKernel:         "the kernel refused; see err, and nf_conntrack_expect_max and nf_conntrack_max if it says table full",
