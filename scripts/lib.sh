@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 #
+# shellcheck shell=bash
+#
 # lib.sh: what the scripts in this folder share. Source it, do not run it.
 
 export LC_ALL=C
 # The go command wants a home for its caches; a CI job may have none.
 export HOME="${HOME:-/root}"
+# git refuses to tell root about a checkout of another user, and go then to build.
+export GOFLAGS="${GOFLAGS:-} -buildvcs=false"
 
 # die MESSAGE...: says why on standard error and ends the script with status 1.
 die() {

@@ -62,7 +62,7 @@ func (p *printer) heading(title string) {
 
 // text writes plain sentences, each line indented.
 func (p *printer) text(s string) {
-	for line := range strings.SplitSeq(strings.TrimRight(s, "\n"), "\n") {
+	for line := range strings.SplitSeq(strings.TrimSuffix(s, "\n"), "\n") {
 		fmt.Fprintln(p.w, strings.TrimRight("   "+line, " "))
 	}
 }

@@ -177,7 +177,7 @@ func (s *show) startDaemon(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.text("\nThe firewall's chain now begins with a rule that lets in what is in a set. The set\nis empty:\n\n")
+	s.text("\nThe firewall's chain now begins with two rules, for IPv6 and IPv4, that let in what is\nin a set. The sets are empty:\n\n")
 	s.quote(chain)
 	return nil
 }
