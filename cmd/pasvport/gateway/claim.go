@@ -12,7 +12,6 @@ import (
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
 	"github.com/pasvport/pasvport/nfq"
-	"github.com/pasvport/pasvport/rules"
 )
 
 // claimTimeout is what a claimed entry starts with; the tracker sets its own
@@ -35,19 +34,18 @@ func (w *worker) claim(p *nfq.Packet) {
 // take makes the conntrack entry for the SYN of a pinhole that was taken.
 func (w *worker) take(h *pinhole, p *nfq.Packet) {
 	c := h.entry(expect.Tuple{Src: p.Src, Dst: p.Dst}, w.g.cfg.Control())
+	w.g.data.add(c.Original, h.session, h) // before the event tells of it
 	err := w.ct.Claim(c)
 	if errors.Is(err, unix.EEXIST) {
 		err = w.claimAgain(c)
 	}
 	if err != nil {
 		w.g.log.Warn("cannot claim a data connection", "tuple", c.Original, "master", c.Master, "err", err)
+		w.g.data.take(c.Original)
 		w.g.closePinhole(w.ct, h, ftpalg.ReasonKernel)
 		return
 	}
 	w.g.used(h)
-	if err := w.g.firewall.ClosePinhole(rules.Pinhole{Source: h.key.source, Dest: h.key.public}); err != nil {
-		w.g.log.Warn("cannot delete a set element", "tuple", c.Original, "err", err)
-	}
 }
 
 // claimAgain replaces the entry of an older connection between the same two

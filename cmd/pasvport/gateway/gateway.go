@@ -67,7 +67,7 @@ func New(cfg config.Config, log *slog.Logger, m *metrics.Metrics) *Gateway {
 		},
 		pinholes: pinholes{open: map[pinholeKey]*pinhole{}},
 		lost:     make(chan struct{}, 1),
-		data:     dataConnections{sessions: map[expect.Tuple]*session{}},
+		data:     dataConnections{open: map[expect.Tuple]dataConnection{}},
 	}
 }
 

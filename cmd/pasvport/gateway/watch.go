@@ -25,26 +25,6 @@ const (
 	reconcileEvery = 30 * time.Second
 )
 
-// dataConnections are the data connections that are open now.
-type dataConnections struct {
-	mu       sync.Mutex
-	sessions map[expect.Tuple]*session // by original tuple
-}
-
-func (d *dataConnections) add(t expect.Tuple, s *session) {
-	d.mu.Lock()
-	d.sessions[t] = s
-	d.mu.Unlock()
-}
-
-func (d *dataConnections) take(t expect.Tuple) *session {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	s := d.sessions[t]
-	delete(d.sessions, t)
-	return s
-}
-
 // watch follows the connection tracker until ctx ends.
 func (g *Gateway) watch(ctx context.Context) error {
 	var wg sync.WaitGroup
@@ -66,8 +46,9 @@ func (g *Gateway) event(ct *expect.Conn, e *expect.Event) {
 		g.dataBegins(&e.Entry)
 	case e.Type == expect.New:
 	case e.Type == expect.Destroy:
-		if s := g.data.take(e.Entry.Original); s != nil {
-			s.addBytes(&e.Entry)
+		if d := g.data.take(e.Entry.Original); d.session != nil {
+			d.session.addBytes(&e.Entry)
+			g.closeRule(d.rule)
 		} else if w, s := g.session(e.Entry.Original); s != nil && s.id == e.Entry.ID {
 			g.end(ct, w, s)
 		}
@@ -76,8 +57,9 @@ func (g *Gateway) event(ct *expect.Conn, e *expect.Event) {
 		case g.lost <- struct{}{}:
 		default:
 		}
-	case e.Type == expect.Update && e.Entry.TCPState >= expect.TCPStateFinWait:
-		if _, s := g.session(e.Entry.Original); s != nil {
+	case e.Entry.TCPState >= expect.TCPStateSynRecv:
+		g.closeRule(g.data.takeRule(e.Entry.Original))
+		if _, s := g.session(e.Entry.Original); s != nil && e.Entry.TCPState >= expect.TCPStateFinWait {
 			g.ending(ct, s, e.Entry.TCPState)
 		}
 	}
@@ -102,11 +84,13 @@ func (g *Gateway) dataBegins(e *expect.Entry) {
 	s.mu.Lock()
 	s.connections++
 	s.mu.Unlock()
-	g.data.add(e.Original, s)
 	p := g.pinholes.find(pinholeKey{e.Original.Src.Addr(), e.Original.Dst})
-	if p != nil && !p.claim && p.session == s && g.takeOpen(p) != nil {
+	if p == nil || p.claim || p.session != s || g.takeOpen(p) == nil {
+		p = nil
+	} else {
 		g.used(p)
 	}
+	g.data.add(e.Original, s, p)
 }
 
 // used notes that the data connection of a pinhole came. The kernel has

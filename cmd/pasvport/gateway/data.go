@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"sync"
+
+	"github.com/pasvport/pasvport/expect"
+)
+
+// dataConnection is a data connection that is open now.
+type dataConnection struct {
+	session *session
+	rule    *pinhole // whose set elements are still there; nil when they are gone
+}
+
+// dataConnections are found by their original tuple.
+type dataConnections struct {
+	mu   sync.Mutex
+	open map[expect.Tuple]dataConnection
+}
+
+// add enters a data connection. p is the pinhole that it came through, nil if
+// that is not known; what is known already stays.
+func (d *dataConnections) add(t expect.Tuple, s *session, p *pinhole) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if p == nil {
+		p = d.open[t].rule
+	}
+	d.open[t] = dataConnection{s, p}
+}
+
+// take takes a data connection out.
+func (d *dataConnections) take(t expect.Tuple) dataConnection {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := d.open[t]
+	delete(d.open, t)
+	return c
+}
+
+// takeRule takes the pinhole of a data connection whose rule is not needed any
+// more, nil if there is none.
+func (d *dataConnections) takeRule(t expect.Tuple) *pinhole {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c, ok := d.open[t]
+	if !ok || c.rule == nil {
+		return nil
+	}
+	d.open[t] = dataConnection{session: c.session}
+	return c.rule
+}
+
+// closeRule takes a used pinhole out of the sets of nftables. The rule must
+// stand until the other end has answered: the SYN may have to be repeated.
+func (g *Gateway) closeRule(p *pinhole) {
+	if p == nil {
+		return
+	}
+	if err := g.firewall.ClosePinhole(p.element); err != nil {
+		g.log.Warn("cannot delete a set element", "tuple", p.expected(), "err", err)
+	}
+}
