@@ -18,6 +18,7 @@ type dataConnection struct {
 type dataConnections struct {
 	mu   sync.Mutex
 	open map[expect.Tuple]dataConnection
+	live liveData
 }
 
 // add enters a data connection. p is the pinhole that it came through, nil if
@@ -29,6 +30,7 @@ func (d *dataConnections) add(t expect.Tuple, s *session, p *pinhole) {
 		p = d.open[t].rule
 	}
 	d.open[t] = dataConnection{s, p}
+	d.live.add(t, s)
 }
 
 // take takes a data connection out.
@@ -37,6 +39,7 @@ func (d *dataConnections) take(t expect.Tuple) dataConnection {
 	defer d.mu.Unlock()
 	c := d.open[t]
 	delete(d.open, t)
+	d.live.remove(t, c.session)
 	return c
 }
 

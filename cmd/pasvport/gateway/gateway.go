@@ -67,7 +67,7 @@ func New(cfg config.Config, log *slog.Logger, m *metrics.Metrics) *Gateway {
 		},
 		pinholes: pinholes{open: map[pinholeKey]*pinhole{}},
 		lost:     make(chan struct{}, 1),
-		data:     dataConnections{open: map[expect.Tuple]dataConnection{}},
+		data:     dataConnections{open: map[expect.Tuple]dataConnection{}, live: newLiveData()},
 	}
 }
 
@@ -171,7 +171,7 @@ func (g *Gateway) close() {
 func (g *Gateway) serve(ctx context.Context, ready func()) error {
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	failed := make(chan error, len(g.workers)+1)
+	failed := make(chan error, len(g.workers)+2)
 	var wg sync.WaitGroup
 	start := func(f func(context.Context) error) {
 		wg.Go(func() {
@@ -184,6 +184,7 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 		start(func(ctx context.Context) error { return w.queue.Run(ctx, w) })
 	}
 	start(g.watch)
+	start(g.keepEntries)
 	g.warnRenumbered()
 	err := g.firewall.Install()
 	if err == nil {

@@ -5,6 +5,7 @@ package gateway
 import (
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
@@ -28,6 +29,8 @@ type session struct {
 	alg  *ftpalg.Conn
 	held [2]held
 	here bool // its sequence numbers are adjusted here, see renumber.go
+
+	transferring atomic.Bool // it has live data connections
 
 	mu          sync.Mutex
 	state       uint8 // of the TCP connection, expect.TCPState...

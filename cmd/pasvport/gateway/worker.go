@@ -56,6 +56,9 @@ func (w *worker) control(p *nfq.Packet) {
 		w.verdict(w.queue.Accept(p.ID))
 		return
 	}
+	if s.transferring.Load() {
+		w.g.data.spoke(s)
+	}
 	d := s.direction(p)
 	if len(p.Payload) == 0 {
 		w.forward(s, d, p)
