@@ -93,6 +93,7 @@ const (
 	udataTableComment = 0 // NFTNL_UDATA_TABLE_COMMENT
 	udataSetKeyOrder  = 0 // NFTNL_UDATA_SET_KEYBYTEORDER
 	udataSetComment   = 7 // NFTNL_UDATA_SET_COMMENT
+	udataElemComment  = 0 // NFTNL_UDATA_SET_ELEM_COMMENT
 )
 
 // appendUdataString appends a NUL-terminated string of at most 254 bytes.

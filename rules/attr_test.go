@@ -70,7 +70,7 @@ func TestElementEncoding(t *testing.T) {
 		0x0c, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0x4e, 0x20, // timeout
 		0x14, 0, 1, 0x80, 0x10, 0, 1, 0, 192, 0, 2, 1, 198, 51, 100, 1, 0xc3, 0x50, 0, 0, // key
 	}
-	if got := appendElement(nil, key, 0, 20*time.Second); !bytes.Equal(got, want) {
+	if got := appendElement(nil, key, 0, 20*time.Second, ""); !bytes.Equal(got, want) {
 		t.Errorf("element\n% x, want\n% x", got, want)
 	}
 }

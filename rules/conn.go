@@ -33,7 +33,21 @@ func dial(netns int) (*conn, error) {
 	}
 	// The kernel's own dumps come in datagrams of at most 32 KiB
 	// (netlink_dump in net/netlink/af_netlink.c).
-	return &conn{nl: nl, raw: raw, in: make([]byte, 64<<10), seq: 1}, nil
+	c := &conn{nl: nl, raw: raw, in: make([]byte, 64<<10), seq: 1}
+	c.enlarge()
+	return c, nil
+}
+
+// sendBuffer is what a transaction with all pinholes that are open must fit
+// into, in bytes: it goes out in one piece.
+const sendBuffer = 8 << 20
+
+// enlarge makes room for large transactions. Without the right to, the usual
+// room (net.core.wmem_max) has to do.
+func (c *conn) enlarge() {
+	_ = c.raw.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer)
+	})
 }
 
 func (c *conn) close() error { return c.nl.Close() }

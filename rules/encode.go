@@ -92,16 +92,20 @@ func (b *batch) addObject(table string, o object) {
 	b.open(unix.NFT_MSG_NEWOBJ, unix.NLM_F_CREATE, FamilyINet, "add", words)
 	b.buf = appendString(b.buf, nftaObjTable, table)
 	b.buf = appendString(b.buf, nftaObjName, o.name)
-	typ := uint32(unix.NFT_OBJECT_CT_HELPER)
-	if o.carrier == CarrierBare {
-		typ = unix.NFT_OBJECT_CT_EXPECT
-	}
-	b.buf = appendUint32(b.buf, nftaObjType, typ)
+	b.buf = appendUint32(b.buf, nftaObjType, o.number())
 	var data int
 	b.buf, data = openNest(b.buf, nftaObjData)
 	b.buf = appendObjectData(b.buf, o)
 	b.buf = closeAttr(b.buf, data)
 	b.done()
+}
+
+// number is the kernel's type of o.
+func (o object) number() uint32 {
+	if o.carrier == CarrierBare {
+		return unix.NFT_OBJECT_CT_EXPECT
+	}
+	return unix.NFT_OBJECT_CT_HELPER
 }
 
 // kind is nft's word for the type of o.

@@ -13,13 +13,18 @@ import (
 // and what a Config puts there. Its methods may be called by several
 // goroutines. It owns its socket until Close.
 type Firewall struct {
-	cfg  Config
-	sets []set // that hold pinholes
-
 	mu   sync.Mutex // guards what follows, over system calls
+	cfg  Config
+	sets []set // that hold pinholes and have a place now
 	conn *conn
 	b    batch
 	key  []byte
+
+	installed  bool
+	want       map[string]part // what the kernel shows of an intact installation
+	memory     memory
+	generation uint32 // before the last transaction of replace
+	report     func(Healing, error)
 }
 
 // Open checks c and connects. It changes nothing in the kernel.
@@ -32,14 +37,18 @@ func Open(c Config) (*Firewall, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Firewall{cfg: c, conn: conn}
+	return &Firewall{cfg: c, conn: conn, sets: c.pinholeSets(), memory: newMemory()}, nil
+}
+
+// pinholeSets are the sets of c that hold pinholes.
+func (c Config) pinholeSets() []set {
+	var sets []set
 	for _, s := range describe(c).sets {
 		if s.ip != 0 {
-			f.sets = append(f.sets, s)
+			sets = append(sets, s)
 		}
 	}
-	f.sets = append(f.sets, c.adminSets()...)
-	return f, nil
+	return append(sets, c.adminSets()...)
 }
 
 // Close closes the connection. What Install did stays.
@@ -50,45 +59,54 @@ func (f *Firewall) Close() error {
 }
 
 // Install puts our table and the rules in the administrator's chains into the
-// kernel, in place of what an earlier run left, in one transaction.
+// kernel, in place of what an earlier run left, in one transaction. Pinholes
+// that the earlier run left open stay open for the time that is left to them.
 //
 // An error that wraps ErrNoChain names the chain that does not exist, one that
 // wraps ErrForeign the table or set that is somebody else's. unix.EPERM means
 // that CAP_NET_ADMIN is missing, or that another process owns a table (flag
 // "owner").
 func (f *Firewall) Install() error {
-	return f.replace(func(b *batch, inv inventory) error {
-		if inv.foreign {
-			return &OpError{Op: "replace table", Object: "inet " + f.cfg.Table, Err: ErrForeign}
-		}
-		for _, s := range inv.taken {
-			return &OpError{Op: "add set", Object: s.words(), Err: ErrForeign}
-		}
-		for _, r := range f.cfg.Chains {
-			if err := f.conn.checkChain(r); err != nil {
-				return err
-			}
-		}
-		inv.clear(b, f.cfg)
-		if err := b.addAll(describe(f.cfg)); err != nil {
-			return err
-		}
-		for _, s := range f.cfg.adminSets() {
-			b.addSet(s)
-		}
-		for _, r := range f.cfg.adminRules() {
-			if err := b.addRule(r.at, r.rule, 0); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	left, err := f.elements()
+	if err != nil {
+		return err
+	}
+	f.memory.recall(left)
+	if _, err := f.put(f.cfg, false); err != nil {
+		return err
+	}
+	f.installed = true
+	return f.learn()
+}
+
+// Reconfigure changes ports, chains and pinhole timeout to those of c, in one
+// transaction; all else in c must be as it was. If it fails, as with
+// ErrNoChain, nothing has changed.
+func (f *Firewall) Reconfigure(c Config) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	next := f.cfg
+	next.Ports, next.Chains, next.PinholeTimeout = c.Ports, c.Chains, c.PinholeTimeout
+	next = next.withDefaults()
+	if err := next.validate(); err != nil {
+		return err
+	}
+	if _, err := f.put(next, true); err != nil {
+		return err
+	}
+	f.cfg, f.sets = next, next.pinholeSets()
+	return f.learn()
 }
 
 // Remove takes everything of ours out of the kernel in one transaction. What
 // the administrator has flushed before is not missed.
 func (f *Firewall) Remove() error {
-	return f.replace(func(b *batch, inv inventory) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.installed, f.memory = false, newMemory()
+	return f.replace(f.cfg, func(b *batch, inv inventory) error {
 		inv.clear(b, f.cfg)
 		return nil
 	})
@@ -100,15 +118,14 @@ const maxTries = 50
 
 // replace runs a transaction that fill makes from an inventory, and repeats
 // both when the ruleset has changed in between.
-func (f *Firewall) replace(fill func(*batch, inventory) error) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+func (f *Firewall) replace(c Config, fill func(*batch, inventory) error) error {
 	var err error
 	for range maxTries {
 		var inv inventory
-		if inv, err = f.conn.takeInventory(f.cfg); err != nil {
+		if inv, err = f.conn.takeInventory(c); err != nil {
 			return err
 		}
+		f.generation = inv.generation
 		f.conn.begin(&f.b, inv.generation)
 		if err = fill(&f.b, inv); err != nil {
 			return err
@@ -119,6 +136,30 @@ func (f *Firewall) replace(fill func(*batch, inventory) error) error {
 		if err = f.conn.commit(&f.b); !errors.Is(err, unix.ERESTART) {
 			return err
 		}
+	}
+	return err
+}
+
+// change runs a small transaction that fill makes. If a part of ours is not
+// there, everything is put back first; what fill adds must be remembered by
+// then, as it comes back with it.
+func (f *Firewall) change(fill func()) error {
+	f.mu.Lock()
+	f.conn.begin(&f.b, 0)
+	fill()
+	var err error
+	if !f.b.empty() {
+		err = f.conn.commit(&f.b)
+	}
+	if !f.installed || !errors.Is(err, unix.ENOENT) {
+		f.mu.Unlock()
+		return err
+	}
+	h, err := f.heal()
+	report := f.report
+	f.mu.Unlock()
+	if report != nil && (err != nil || len(h.Missing) > 0) {
+		report(h, err)
 	}
 	return err
 }

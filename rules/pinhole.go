@@ -3,6 +3,7 @@
 package rules
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"net/netip"
@@ -29,34 +30,36 @@ type Pinhole struct {
 
 	// Timeout closes the pinhole in any case; 0 is Config.PinholeTimeout.
 	Timeout time.Duration
+
+	// Note is kept with the elements as their comment, at most 120 bytes.
+	// Elements gives it back, also to the next run.
+	Note string
 }
 
 // OpenPinhole adds p to the sets that are there for it, in one transaction. A
 // pinhole that is open already is open for its timeout again. It does nothing
-// where the configuration has no set for p.
+// where the configuration has no set for p. Where somebody has taken our table
+// away, it is put back with p.
 func (f *Firewall) OpenPinhole(p Pinhole) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.conn.begin(&f.b, 0)
-	for i := range f.sets {
-		if f.setKey(&f.sets[i], &p) {
-			// A kernel before 6.12 does not renew the timeout of an element,
-			// and none deletes one that is not there. So: add, delete, add.
-			f.element(unix.NFT_MSG_NEWSETELEM, &f.sets[i], 0)
-			f.element(unix.NFT_MSG_DELSETELEM, &f.sets[i], 0)
-			f.element(unix.NFT_MSG_NEWSETELEM, &f.sets[i], p.Timeout)
+	return f.change(func() {
+		f.memory.add(&p, cmp.Or(p.Timeout, f.cfg.PinholeTimeout))
+		for i := range f.sets {
+			if f.setKey(&f.sets[i], &p) {
+				// A kernel before 6.12 does not renew the timeout of an element,
+				// and none deletes one that is not there. So: add, delete, add.
+				f.element(unix.NFT_MSG_NEWSETELEM, &f.sets[i], 0, "")
+				f.element(unix.NFT_MSG_DELSETELEM, &f.sets[i], 0, "")
+				f.element(unix.NFT_MSG_NEWSETELEM, &f.sets[i], p.Timeout, p.Note)
+			}
 		}
-	}
-	if f.b.empty() {
-		return nil
-	}
-	return f.conn.commit(&f.b)
+	})
 }
 
 // ClosePinhole takes p out of all sets. What is not there is not missed.
 func (f *Firewall) ClosePinhole(p Pinhole) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.memory.remove(&p)
 	err := f.closeIn(f.sets, &p)
 	if !errors.Is(err, unix.ENOENT) {
 		return err
@@ -77,8 +80,8 @@ func (f *Firewall) closeIn(sets []set, p *Pinhole) error {
 	f.conn.begin(&f.b, 0)
 	for i := range sets {
 		if f.setKey(&sets[i], p) {
-			f.element(unix.NFT_MSG_NEWSETELEM, &sets[i], 0)
-			f.element(unix.NFT_MSG_DELSETELEM, &sets[i], 0)
+			f.element(unix.NFT_MSG_NEWSETELEM, &sets[i], 0, "")
+			f.element(unix.NFT_MSG_DELSETELEM, &sets[i], 0, "")
 		}
 	}
 	if f.b.empty() {
@@ -105,7 +108,7 @@ func (f *Firewall) setKey(s *set, p *Pinhole) bool {
 }
 
 // element adds or deletes the element f.key of s.
-func (f *Firewall) element(msg uint16, s *set, timeout time.Duration) {
+func (f *Firewall) element(msg uint16, s *set, timeout time.Duration, note string) {
 	b, op, flags := &f.b, "open pinhole in", uint16(unix.NLM_F_CREATE)
 	if msg == unix.NFT_MSG_DELSETELEM {
 		op, flags = "close pinhole in", 0
@@ -115,7 +118,7 @@ func (f *Firewall) element(msg uint16, s *set, timeout time.Duration) {
 	b.buf = appendString(b.buf, unix.NFTA_SET_ELEM_LIST_SET, s.name)
 	var list int
 	b.buf, list = openNest(b.buf, unix.NFTA_SET_ELEM_LIST_ELEMENTS)
-	b.buf = appendElement(b.buf, f.key, 0, timeout)
+	b.buf = appendElement(b.buf, f.key, 0, timeout, note)
 	b.buf = closeAttr(b.buf, list)
 	b.done()
 }
@@ -128,6 +131,8 @@ type Element struct {
 	Dest       netip.AddrPort
 	Timeout    time.Duration // 0: the set's
 	Expires    time.Duration // how long from now
+	Forward    bool          // in an administrator's table: Source and Dest are those of Pinhole.Forward
+	Note       string
 }
 
 // Elements lists the open pinholes of all our sets. Sets that somebody has
@@ -135,6 +140,10 @@ type Element struct {
 func (f *Firewall) Elements() ([]Element, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	return f.elements()
+}
+
+func (f *Firewall) elements() ([]Element, error) {
 	var all []Element
 	for _, s := range f.sets {
 		query := appendString(nil, unix.NFTA_SET_ELEM_LIST_TABLE, s.table)
@@ -160,7 +169,7 @@ func appendElements(all []Element, s set, body []byte) []Element {
 			if !ok {
 				continue
 			}
-			e.Family, e.Table, e.Set = s.family, s.table, s.name
+			e.Family, e.Table, e.Set, e.Forward = s.family, s.table, s.name, s.comment != ""
 			all = append(all, e)
 		}
 	}
@@ -178,6 +187,8 @@ func parseElement(b []byte) (e Element, ok bool) {
 			e.Timeout = time.Duration(binary.BigEndian.Uint64(v)) * time.Millisecond
 		case typ == unix.NFTA_SET_ELEM_EXPIRATION && len(v) == 8:
 			e.Expires = time.Duration(binary.BigEndian.Uint64(v)) * time.Millisecond
+		case typ == unix.NFTA_SET_ELEM_USERDATA:
+			e.Note, _ = udataString(v, udataElemComment)
 		}
 	}
 	return e, ok

@@ -140,24 +140,32 @@ func TestPinholeTimeouts(t *testing.T) {
 	}
 }
 
-// A set that the administrator has deleted does not keep others from closing.
-func TestClosePinholeWithoutSet(t *testing.T) {
+// A set that the administrator has deleted does not keep others from closing,
+// and opening a pinhole puts it back.
+func TestPinholeWithoutSet(t *testing.T) {
 	n := newNS(t)
 	n.load(t, adminRuleset)
 	f := installed(t, n, Config{Claim: true, Queue: testQueue(t, n), Chains: []ChainRef{forward}})
-	p := testPinhole(0)
-	if err := f.OpenPinhole(p); err != nil {
-		t.Fatal(err)
+	for _, p := range []Pinhole{testPinhole(0), testPinhole(2)} {
+		if err := f.OpenPinhole(p); err != nil {
+			t.Fatal(err)
+		}
 	}
 	n.run(t, "nft", "flush chain inet filter forward; delete set inet filter pasvport4")
-	if err := f.OpenPinhole(p); err == nil {
-		t.Error("OpenPinhole without its set: no error")
-	}
-	if err := f.ClosePinhole(p); err != nil {
+	if err := f.ClosePinhole(testPinhole(0)); err != nil {
 		t.Errorf("ClosePinhole: %v", err)
 	}
-	if got := elements(t, f); got != nil {
-		t.Errorf("still open: %q", got)
+	if err := f.OpenPinhole(testPinhole(4)); err != nil {
+		t.Errorf("OpenPinhole: %v", err)
+	}
+	if got := elements(t, f); len(got) != 4 {
+		t.Errorf("open: %q", got)
+	}
+	if err := f.Remove(); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.OpenPinhole(testPinhole(0)); err == nil {
+		t.Error("OpenPinhole after Remove: no error")
 	}
 }
 

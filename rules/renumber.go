@@ -50,33 +50,43 @@ func appendIDSet(b []byte, s set, id uint32) []byte {
 // Renumber has all packets of an established control connection queued, also
 // those without payload. id is that of its conntrack entry.
 func (f *Firewall) Renumber(id uint32) error {
-	return f.renumber(id, unix.NFT_MSG_NEWSETELEM)
+	return f.change(func() {
+		f.memory.renumbered[id] = struct{}{}
+		f.renumber(id, unix.NFT_MSG_NEWSETELEM)
+	})
 }
 
 // Forget ends what Renumber began. An id that is not there is not missed.
 func (f *Firewall) Forget(id uint32) error {
-	err := f.renumber(id, unix.NFT_MSG_DELSETELEM)
-	if errors.Is(err, unix.ENOENT) {
-		return nil
-	}
-	return err
-}
-
-func (f *Firewall) renumber(id uint32, msg uint16) error {
-	s := renumberedSet(f.cfg.Table)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.key = binary.BigEndian.AppendUint32(f.key[:0], id)
+	delete(f.memory.renumbered, id)
 	f.conn.begin(&f.b, 0)
-	f.element(msg, &s, 0)
-	return f.conn.commit(&f.b)
+	f.renumber(id, unix.NFT_MSG_DELSETELEM)
+	if err := f.conn.commit(&f.b); !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	return nil
 }
+
+func (f *Firewall) renumber(id uint32, msg uint16) {
+	s := renumberedSet(f.cfg.Table)
+	f.key = idKey(f.key[:0], id)
+	f.element(msg, &s, 0, "")
+}
+
+// idKey appends the key of an element.
+func idKey(b []byte, id uint32) []byte { return binary.BigEndian.AppendUint32(b, id) }
 
 // Renumbered lists the ids that an earlier daemon left: connections that it
 // adjusted and that nobody adjusts now.
 func (f *Firewall) Renumbered() ([]uint32, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	return f.renumberedIDs()
+}
+
+func (f *Firewall) renumberedIDs() ([]uint32, error) {
 	query := appendString(nil, unix.NFTA_SET_ELEM_LIST_TABLE, f.cfg.Table)
 	query = appendString(query, unix.NFTA_SET_ELEM_LIST_SET, setRenumbered)
 	var ids []uint32

@@ -144,17 +144,20 @@ func appendPorts(b []byte, s set) []byte {
 	var key [2]byte
 	for _, r := range s.ports {
 		binary.BigEndian.PutUint16(key[:], r.Low)
-		b = appendElement(b, key[:], 0, 0)
+		b = appendElement(b, key[:], 0, 0, "")
 		if r.High < math.MaxUint16 {
 			binary.BigEndian.PutUint16(key[:], r.High+1)
-			b = appendElement(b, key[:], unix.NFT_SET_ELEM_INTERVAL_END, 0)
+			b = appendElement(b, key[:], unix.NFT_SET_ELEM_INTERVAL_END, 0, "")
 		}
 	}
 	return closeAttr(b, list)
 }
 
+// maxNote keeps a comment within what nft reads (NFTNL_UDATA_COMMENT_MAXLEN).
+const maxNote = 120
+
 // appendElement appends one element; timeout 0 is the set's.
-func appendElement(b, key []byte, flags uint32, timeout time.Duration) []byte {
+func appendElement(b, key []byte, flags uint32, timeout time.Duration, note string) []byte {
 	b, elem := openNest(b, unix.NFTA_LIST_ELEM)
 	if flags != 0 {
 		b = appendUint32(b, unix.NFTA_SET_ELEM_FLAGS, flags)
@@ -165,6 +168,11 @@ func appendElement(b, key []byte, flags uint32, timeout time.Duration) []byte {
 	b, data := openNest(b, unix.NFTA_SET_ELEM_KEY)
 	b = appendAttr(b, unix.NFTA_DATA_VALUE, key)
 	b = closeAttr(b, data)
+	if note != "" {
+		var udata int
+		b, udata = openAttr(b, unix.NFTA_SET_ELEM_USERDATA)
+		b = closeAttr(appendUdataString(b, udataElemComment, note[:min(len(note), maxNote)]), udata)
+	}
 	return closeAttr(b, elem)
 }
 

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash"
+	"hash/fnv"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// A survey is what the kernel holds of ours, part by part, in nft's words: our
+// table, its sets, objects and chains, and what is in the administrator's. A
+// part is known by a hash of all that the kernel tells of it and that stays
+// when it is made again: no handles, no counters, no elements of pinholes.
+type survey struct {
+	parts  map[string]part
+	chains []ChainRef // of the administrator, those that exist
+}
+
+type part struct {
+	sum uint64
+	own bool // in our table
+}
+
+// Attributes that make a part what it is, as bits by attribute type, from
+// <linux/netfilter/nf_tables.h>.
+const (
+	tableAttrs  = 1<<unix.NFTA_TABLE_NAME | 1<<unix.NFTA_TABLE_FLAGS | 1<<nftaTableUserdata
+	chainAttrs  = 1<<unix.NFTA_CHAIN_NAME | 1<<unix.NFTA_CHAIN_HOOK | 1<<unix.NFTA_CHAIN_POLICY | 1<<unix.NFTA_CHAIN_TYPE | 1<<10 // NFTA_CHAIN_FLAGS
+	setAttrs    = 1<<unix.NFTA_SET_NAME | 1<<unix.NFTA_SET_FLAGS | 1<<unix.NFTA_SET_KEY_TYPE | 1<<unix.NFTA_SET_KEY_LEN | 1<<unix.NFTA_SET_TIMEOUT | 1<<unix.NFTA_SET_USERDATA
+	objectAttrs = 1<<nftaObjName | 1<<nftaObjType | 1<<nftaObjData
+	ruleAttrs   = 1<<unix.NFTA_RULE_CHAIN | 1<<unix.NFTA_RULE_EXPRESSIONS | 1<<unix.NFTA_RULE_USERDATA
+)
+
+// survey looks at everything that cfg puts into the kernel.
+func (c *conn) survey(cfg Config) (survey, error) {
+	s := survey{parts: map[string]part{}}
+	for _, r := range cfg.Chains {
+		err := c.checkChain(r)
+		if err == nil {
+			s.chains = append(s.chains, r)
+		} else if !errors.Is(err, ErrNoChain) {
+			return s, err
+		}
+	}
+	for _, look := range []func(Config, survey) error{c.surveyOwn, c.surveyAdmin} {
+		if err := look(cfg, s); err != nil && !errors.Is(err, unix.ENOENT) {
+			return s, &OpError{Op: "look at", Object: "table inet " + cfg.Table, Err: err}
+		}
+	}
+	return s, nil
+}
+
+// surveyOwn looks at our table.
+func (c *conn) surveyOwn(cfg Config, s survey) error {
+	d := describe(cfg)
+	own := " inet " + cfg.Table + " "
+	table := appendString(nil, 1, cfg.Table) // NFTA_TABLE_NAME, and the table's name in each other object
+	err := c.look(s, "table inet "+cfg.Table, true, tableAttrs, unix.NFT_MSG_GETTABLE, FamilyINet, table)
+	if err != nil {
+		return err
+	}
+	for _, ch := range d.chains {
+		query := appendString(slices.Clone(table), unix.NFTA_CHAIN_NAME, ch.name)
+		if err := c.look(s, "chain"+own+ch.name, true, chainAttrs, unix.NFT_MSG_GETCHAIN, FamilyINet, query); err != nil && err != unix.ENOENT {
+			return err
+		}
+	}
+	for _, st := range d.sets {
+		query := appendString(slices.Clone(table), unix.NFTA_SET_NAME, st.name)
+		if err := c.look(s, "set"+own+st.name, true, setAttrs, unix.NFT_MSG_GETSET, FamilyINet, query); err != nil && err != unix.ENOENT {
+			return err
+		}
+	}
+	for _, o := range d.objects {
+		query := appendString(slices.Clone(table), nftaObjName, o.name)
+		query = appendUint32(query, nftaObjType, o.number())
+		if err := c.look(s, "ct "+o.kind()+own+o.name, true, objectAttrs, unix.NFT_MSG_GETOBJ, FamilyINet, query); err != nil && err != unix.ENOENT {
+			return err
+		}
+	}
+	if err := c.surveyPorts(cfg, s); err != nil {
+		return err
+	}
+	return c.surveyRules(s, "chain"+own, true, FamilyINet, table, "")
+}
+
+// surveyAdmin looks at what is ours in the administrator's tables.
+func (c *conn) surveyAdmin(cfg Config, s survey) error {
+	for _, st := range cfg.adminSets() {
+		query := appendString(appendString(nil, unix.NFTA_SET_TABLE, st.table), unix.NFTA_SET_NAME, st.name)
+		if err := c.look(s, "set "+st.fullName, false, setAttrs, unix.NFT_MSG_GETSET, st.family, query); err != nil && err != unix.ENOENT {
+			return err
+		}
+	}
+	for _, r := range s.chains {
+		query := appendString(appendString(nil, unix.NFTA_RULE_TABLE, r.Table), unix.NFTA_RULE_CHAIN, r.Chain)
+		prefix := "rule of ours in chain " + r.Family.String() + " " + r.Table + " "
+		if err := c.surveyRules(s, prefix, false, r.Family, query, cfg.comment()); err != nil && err != unix.ENOENT {
+			return err
+		}
+	}
+	return nil
+}
+
+// look asks for one object and adds it to s.
+func (c *conn) look(s survey, name string, own bool, which uint64, msg uint16, f Family, query []byte) error {
+	return c.request(msg, 0, f, query, func(_ Family, body []byte) {
+		h := fnv.New64a()
+		hashAttrs(h, body, which)
+		s.parts[name] = part{h.Sum64(), own}
+	})
+}
+
+// surveyPorts adds the elements of the set of control ports to that set.
+func (c *conn) surveyPorts(cfg Config, s survey) error {
+	query := appendString(nil, unix.NFTA_SET_ELEM_LIST_TABLE, cfg.Table)
+	query = appendString(query, unix.NFTA_SET_ELEM_LIST_SET, setControlPorts)
+	h := fnv.New64a()
+	err := c.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, FamilyINet, query, func(_ Family, body []byte) {
+		hashAttrs(h, body, 1<<unix.NFTA_SET_ELEM_LIST_ELEMENTS)
+	})
+	if err == unix.ENOENT {
+		return nil
+	}
+	s.mix("set inet "+cfg.Table+" "+setControlPorts, true, h.Sum64())
+	return err
+}
+
+// surveyRules adds rules to the parts named by prefix and their chain.
+// comment, unless empty, is that of the rules that count.
+func (c *conn) surveyRules(s survey, prefix string, own bool, f Family, query []byte, comment string) error {
+	return c.request(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, f, query, func(_ Family, body []byte) {
+		chain, have := "", ""
+		for typ, v := range attrs(body) {
+			switch typ {
+			case unix.NFTA_RULE_CHAIN:
+				chain = attrString(v)
+			case unix.NFTA_RULE_USERDATA:
+				have, _ = udataString(v, udataRuleComment)
+			}
+		}
+		if comment != "" && have != comment {
+			return
+		}
+		h := fnv.New64a()
+		hashAttrs(h, body, ruleAttrs)
+		s.mix(prefix+chain, own, h.Sum64())
+	})
+}
+
+// mix makes sum a part of what is known of name; the order counts.
+func (s survey) mix(name string, own bool, sum uint64) {
+	h := fnv.New64a()
+	_, _ = h.Write(binary.NativeEndian.AppendUint64(nil, s.parts[name].sum))
+	_, _ = h.Write(binary.NativeEndian.AppendUint64(nil, sum))
+	s.parts[name] = part{h.Sum64(), own}
+}
+
+// hashAttrs writes the attributes of a message whose types are in which. Of a
+// rule it leaves out what its counters have counted.
+func hashAttrs(h hash.Hash64, body []byte, which uint64) {
+	for typ, v := range attrs(body) {
+		if typ >= 64 || which>>typ&1 == 0 {
+			continue
+		}
+		_, _ = h.Write([]byte{byte(typ)})
+		if which == ruleAttrs && typ == unix.NFTA_RULE_EXPRESSIONS {
+			hashExprs(h, v)
+		} else {
+			_, _ = h.Write(v)
+		}
+	}
+}
+
+func hashExprs(h hash.Hash64, list []byte) {
+	for _, elem := range attrs(list) {
+		counts := false
+		for typ, v := range attrs(elem) {
+			counts = counts || typ == unix.NFTA_EXPR_NAME && attrString(v) == "counter"
+			if typ == unix.NFTA_EXPR_NAME || !counts {
+				_, _ = h.Write(v)
+			}
+		}
+	}
+}
+
+// damage names what want has and the kernel lacks, or has otherwise. What
+// belongs into chains that do not exist cannot be missed.
+func (s survey) damage(cfg Config, want map[string]part) []string {
+	table := "table inet " + cfg.Table
+	_, there := s.parts[table]
+	possible := map[string]bool{}
+	here := cfg
+	here.Chains = s.chains
+	for _, st := range here.adminSets() {
+		possible["set "+st.fullName] = true
+	}
+	for _, r := range s.chains {
+		possible["rule of ours in chain "+r.words()] = true
+	}
+	var list []string
+	for name, w := range want {
+		if w.own && !there && name != table || !w.own && !possible[name] {
+			continue
+		}
+		switch have, ok := s.parts[name]; {
+		case !ok:
+			list = append(list, name)
+		case have.sum != w.sum:
+			list = append(list, name+" (changed)")
+		}
+	}
+	for name := range s.parts {
+		if _, ok := want[name]; !ok {
+			list = append(list, name+" (added)")
+		}
+	}
+	slices.Sort(list)
+	return list
+}
