@@ -67,10 +67,12 @@ func (s *stream) addEdit(e edit, first bool, between []byte) {
 		s.setAdjustment(last.adj)
 		return
 	}
-	e.adj = s.adj
-	if e.delta() != 0 {
+	switch {
+	case s.repeated(&e):
+		e.adj = s.adj
+	case e.delta() != 0:
 		e.adj = e.newAdjustment(s.adj.After)
-	} else {
+	default:
 		e.adj = Adjustment{Pos: e.end - 1, Before: s.adj.After, After: s.adj.After}
 	}
 	if len(s.edits) == maxEdits {
