@@ -28,6 +28,11 @@ func TestMain(m *testing.M) {
 func run(m *testing.M) int {
 	if os.Geteuid() == 0 {
 		sweep()
+		// Built before the clock of any test runs.
+		if _, err := binary.file(); err != nil {
+			fmt.Fprintf(os.Stderr, "integration: %v\n", err)
+			return 1
+		}
 	}
 	defer binary.remove()
 	defer removeAll()

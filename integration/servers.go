@@ -223,7 +223,6 @@ User nobody
 Group nogroup
 WtmpLog off
 UseReverseDNS off
-AuthOrder mod_auth_file.c
 DefaultRoot ~
 PidFile %[1]s/proftpd.pid
 ScoreboardFile %[1]s/proftpd.score
@@ -233,6 +232,7 @@ ControlsEngine off
 </IfModule>
 <Global>
 DelayEngine off
+AuthOrder mod_auth_file.c
 RequireValidShell off
 AllowOverwrite on
 AllowStoreRestart on

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// Dialogue is a control connection through the firewall, both of whose ends
+// the test speaks for. It tells what each end says and what the other hears.
+type Dialogue struct {
+	t              testing.TB
+	site           *Site
+	from           *Host
+	family         Family
+	Client, Server *net.TCPConn
+	heardByServer  *bufio.Reader
+	heardByClient  *bufio.Reader
+}
+
+// lineTimeout is how long a line may take to the other end.
+const lineTimeout = 10 * time.Second
+
+// Talk connects a client to a listener on the position's server host and logs
+// in. No other server may have the port.
+func (s *Site) Talk(t testing.TB, ln *net.TCPListener, from *Host, f Family) *Dialogue {
+	t.Helper()
+	client, err := from.Dial(netip.AddrPort{}, s.Dial(from, f, 0), lineTimeout)
+	if err != nil {
+		t.Fatalf("control connection: %v", err)
+	}
+	ln.SetDeadline(time.Now().Add(lineTimeout))
+	server, err := ln.AcceptTCP()
+	if err != nil {
+		t.Fatalf("control connection: %v", err)
+	}
+	d := &Dialogue{t: t, site: s, from: from, family: f, Client: client, Server: server,
+		heardByServer: bufio.NewReader(server), heardByClient: bufio.NewReader(client)}
+	t.Cleanup(func() { client.Close(); server.Close() })
+	d.Reply("220 ready")
+	for _, ask := range [][2]string{{"USER pvp", "331 password"}, {"PASS secret", "230 welcome"}} {
+		d.Command(ask[0])
+		d.Reply(ask[1])
+	}
+	return d
+}
+
+// ListenControl opens the listener that Talk needs.
+func (s *Site) ListenControl(t testing.TB, f Family) *net.TCPListener {
+	t.Helper()
+	ln, err := s.ServerHost().Listen(netip.AddrPortFrom(s.ServerAddr(f), s.Position.listening()[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	return ln
+}
+
+// Command has the client say a line, and returns what the server hears.
+func (d *Dialogue) Command(line string) string {
+	d.t.Helper()
+	return d.say(d.Client, d.Server, d.heardByServer, line)
+}
+
+// Reply has the server say a line, and returns what the client hears.
+func (d *Dialogue) Reply(line string) string {
+	d.t.Helper()
+	return d.say(d.Server, d.Client, d.heardByClient, line)
+}
+
+func (d *Dialogue) say(from, to net.Conn, heard *bufio.Reader, line string) string {
+	d.t.Helper()
+	if _, err := io.WriteString(from, line+"\r\n"); err != nil {
+		d.t.Fatalf("saying %q: %v", line, err)
+	}
+	to.SetReadDeadline(time.Now().Add(lineTimeout))
+	got, err := heard.ReadString('\n')
+	if err != nil {
+		d.t.Fatalf("said %q, the other end heard %q: %v", line, got, err)
+	}
+	return strings.TrimRight(got, "\r\n")
+}
+
+// Offer is an announced data port, and the two ends of the connection to come.
+type Offer struct {
+	// To is where the opener was told to connect to.
+	To       netip.AddrPort
+	Opener   *Host
+	listener *net.TCPListener
+	accepted atomic.Int32
+}
+
+// Announce has one end listen and announce its port in this mode.
+func (d *Dialogue) Announce(m Mode) *Offer {
+	d.t.Helper()
+	host, addr, opener := d.listensAt(m)
+	ln, err := host.Listen(netip.AddrPortFrom(addr, 0))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return d.AnnounceListener(m, ln, opener)
+}
+
+// listensAt is where the listener of a mode is, and who connects to it.
+func (d *Dialogue) listensAt(m Mode) (host *Host, addr netip.Addr, opener *Host) {
+	if m.Active() {
+		return d.from, d.clientAddr(), d.site.ServerHost()
+	}
+	return d.site.ServerHost(), d.site.ServerAddr(d.family), d.from
+}
+
+func (d *Dialogue) clientAddr() netip.Addr {
+	return addrOf(d.Client.LocalAddr()).Addr()
+}
+
+// AnnounceListener announces a listener that is there already.
+func (d *Dialogue) AnnounceListener(m Mode, ln *net.TCPListener, opener *Host) *Offer {
+	d.t.Helper()
+	o := &Offer{Opener: opener, listener: ln}
+	d.t.Cleanup(func() { ln.Close() })
+	go o.serve()
+	var err error
+	if o.To, err = d.announce(m, addrOf(ln.Addr())); err != nil {
+		d.t.Fatal(err)
+	}
+	return o
+}
+
+// AnnounceText announces an address without a listener there, and returns the
+// address that the other end hears.
+func (d *Dialogue) AnnounceText(m Mode, a netip.AddrPort) netip.AddrPort {
+	d.t.Helper()
+	to, err := d.announce(m, a)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return to
+}
+
+func (d *Dialogue) announce(m Mode, a netip.AddrPort) (netip.AddrPort, error) {
+	d.t.Helper()
+	peer := addrOf(d.Client.RemoteAddr()).Addr()
+	switch m {
+	case PORT, EPRT:
+		to, err := parseCommand(d.Command(string(m) + " " + argument(m, a)))
+		d.Reply("200 " + string(m) + " command successful")
+		return to, err
+	case PASV:
+		d.Command("PASV")
+		return parseCommand("PORT " + numbers(d.Reply("227 Entering Passive Mode ("+argument(PORT, a)+").")))
+	default:
+		d.Command("EPSV")
+		return parseExtended(d.Reply(fmt.Sprintf("229 Entering Extended Passive Mode (|||%d|)", a.Port())), peer)
+	}
+}
+
+// argument writes an address as PORT and EPRT do.
+func argument(m Mode, a netip.AddrPort) string {
+	if m == EPRT {
+		family := 1
+		if a.Addr().Is6() {
+			family = 2
+		}
+		return fmt.Sprintf("|%d|%s|%d|", family, a.Addr(), a.Port())
+	}
+	return fmt.Sprintf("%s,%d,%d", strings.ReplaceAll(a.Addr().String(), ".", ","), a.Port()>>8, a.Port()&255)
+}
+
+var sixNumbers = regexp.MustCompile(`(?:\d+,){5}\d+`)
+
+func numbers(reply string) string { return sixNumbers.FindString(reply) }
+
+// parseCommand reads PORT and EPRT.
+func parseCommand(line string) (netip.AddrPort, error) {
+	if arg, ok := strings.CutPrefix(line, "EPRT "); ok {
+		f := strings.Split(arg, arg[:1])
+		if len(f) != 5 {
+			return netip.AddrPort{}, fmt.Errorf("cannot read %q", line)
+		}
+		return netip.ParseAddrPort(net.JoinHostPort(f[2], f[3]))
+	}
+	f := strings.Split(strings.TrimPrefix(line, "PORT "), ",")
+	if len(f) != 6 {
+		return netip.AddrPort{}, fmt.Errorf("cannot read %q", line)
+	}
+	high, err1 := strconv.ParseUint(f[4], 10, 8)
+	low, err2 := strconv.ParseUint(f[5], 10, 8)
+	addr, err3 := netip.ParseAddr(strings.Join(f[:4], "."))
+	return netip.AddrPortFrom(addr, uint16(high<<8|low)), errors.Join(err1, err2, err3)
+}
+
+var extended = regexp.MustCompile(`\(\|\|\|(\d+)\|\)`)
+
+// parseExtended reads a 229, whose address is the control connection's.
+func parseExtended(line string, peer netip.Addr) (netip.AddrPort, error) {
+	f := extended.FindStringSubmatch(line)
+	if f == nil {
+		return netip.AddrPort{}, fmt.Errorf("cannot read %q", line)
+	}
+	port, err := strconv.ParseUint(f[1], 10, 16)
+	return netip.AddrPortFrom(peer, uint16(port)), err
+}
+
+// token is what the announcing end says on each data connection.
+func (o *Offer) token() string { return o.listener.Addr().String() + "\n" }
+
+// serve answers data connections for as long as the listener is open.
+func (o *Offer) serve() {
+	for {
+		c, err := o.listener.Accept()
+		if err != nil {
+			return
+		}
+		o.accepted.Add(1)
+		go func() {
+			defer c.Close()
+			io.WriteString(c, o.token())
+			io.Copy(io.Discard, c)
+		}()
+	}
+}
+
+// Connect opens a data connection from a host and proves by the token that it
+// ends at the announcing end.
+func (o *Offer) Connect(h *Host, timeout time.Duration) (*net.TCPConn, error) {
+	c, err := h.Dial(netip.AddrPort{}, o.To, timeout)
+	if err != nil {
+		return nil, err
+	}
+	got := make([]byte, len(o.token()))
+	c.SetReadDeadline(time.Now().Add(timeout))
+	if _, err := io.ReadFull(c, got); err != nil {
+		c.Close()
+		return nil, err
+	}
+	if string(got) != o.token() {
+		c.Close()
+		return nil, fmt.Errorf("data connection to %s ended at %q, not %q", o.To, got, o.token())
+	}
+	return c, nil
+}
+
+// openTimeout is for connections that must succeed, refusedTimeout for those
+// that must not: an administrator's drop answers nothing.
+const (
+	openTimeout    = 10 * time.Second
+	refusedTimeout = 700 * time.Millisecond
+)
+
+// MustOpen opens the data connection from the end that was told of it; it is
+// closed at the end of the test.
+func (o *Offer) MustOpen(t testing.TB) *net.TCPConn {
+	t.Helper()
+	c, err := o.Connect(o.Opener, openTimeout)
+	if err != nil {
+		t.Fatalf("data connection %s to %s: %v", o.Opener.Role, o.To, err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// MustRefuse tries to open a data connection from a host. It must not come to
+// be, and the listener must not have seen it.
+func (o *Offer) MustRefuse(t testing.TB, h *Host, why string) {
+	t.Helper()
+	before := o.accepted.Load()
+	c, err := o.Connect(h, refusedTimeout)
+	if err == nil {
+		c.Close()
+		t.Errorf("%s: data connection %s to %s was let through", why, h.Role, o.To)
+	} else if n := o.accepted.Load() - before; n > 0 {
+		t.Errorf("%s: data connection %s to %s reached the listener, then: %v", why, h.Role, o.To, err)
+	}
+}
+
+func addrOf(a net.Addr) netip.AddrPort {
+	ap := a.(*net.TCPAddr).AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
