@@ -177,10 +177,15 @@ func (t *transaction) read(line string) []happening {
 
 // A hole is what was open for one data connection: an expectation, or an element
 // of a set.
+//
+// Each data connection has holeParts of them: an expectation, or, where pasvport
+// claims, an element of its own set; and an element of the firewall's set.
 type hole struct {
 	what, where    string
 	opened, closed time.Time // closed is zero while it is open
 }
+
+const holeParts = 2
 
 // holes reads holes from the reports, in the order of their opening.
 func holes(hs []happening) []hole {
@@ -190,7 +195,7 @@ func holes(hs []happening) []hole {
 			return o.what == h.what && o.where == h.where && o.closed.IsZero()
 		})
 		switch {
-		case h.what == happenConnection:
+		case isConnection(h):
 		case !h.opened && i >= 0:
 			all[i].closed = h.at
 		case h.opened && i < 0:
@@ -199,6 +204,8 @@ func holes(hs []happening) []hole {
 	}
 	return all
 }
+
+func isConnection(h happening) bool { return h.what == happenConnection }
 
 // stillOpen counts the holes that are not closed.
 func stillOpen(hs []hole) int {

@@ -71,10 +71,10 @@ func (s *show) knockAround(ctx context.Context, t *transfer, happened int) (bool
 // openHole waits for the kernel's report of a hole that was opened and not closed.
 func (s *show) openHole(ctx context.Context, mark int) (string, bool) {
 	ok := s.kernel.await(ctx, 2*time.Second, mark, func(hs []happening) bool {
-		return stillOpen(holes(hs)) > 0
+		return stillOpen(holes(hs)) == holeParts
 	})
 	if !ok {
-		return "the kernel reported none", false
+		return "the kernel does not report it whole", false
 	}
 	return "open", true
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -251,22 +252,22 @@ func outcome(t *transfer, hole string) (string, bool) {
 	return "works, same checksum at both ends, hole closed again", true
 }
 
-// awaitClosed waits until something was opened since a mark and all of it is
-// closed again; otherwise it says what is wrong.
+// awaitClosed waits until a hole was opened since a mark and all of it is closed
+// again; otherwise it says what is wrong.
 func (s *show) awaitClosed(ctx context.Context, mark int) string {
 	var open, all int
 	tidy := s.kernel.await(ctx, 3*time.Second, mark, func(hs []happening) bool {
 		found := holes(hs)
 		all, open = len(found), stillOpen(found)
-		return all > 0 && open == 0
+		return all >= holeParts && open == 0 && slices.ContainsFunc(hs, isConnection)
 	})
 	switch {
 	case tidy:
 		return ""
-	case all == 0:
-		return "the kernel reported no hole"
+	case open > 0:
+		return "a part of its hole is still open"
 	}
-	return "a part of its hole is still open"
+	return fmt.Sprintf("the kernel reported %d of the %d parts of its hole, or no data connection", all, holeParts)
 }
 
 func title(o order) string {
@@ -305,7 +306,7 @@ func (s *show) printHappenings(begun time.Time, mark int) {
 		s.row(h.what, fmt.Sprintf("%s: opened %d ms, %s", h.where, since(h.opened), until))
 	}
 	for _, h := range happened {
-		if h.what == happenConnection {
+		if isConnection(h) {
 			s.row(h.what, h.where)
 		}
 	}
