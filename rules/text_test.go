@@ -77,8 +77,9 @@ table ip6 six { chain pass { type filter hook forward priority 1; counter; }; }
 var (
 	nftError  = regexp.MustCompile(`Error: .*`)
 	queueText = regexp.MustCompile(` queue (flags bypass )?to [0-9]+`)
-	// The target as nft prints it: with the extension at hand, and without.
-	queueTarget = regexp.MustCompile(` (xt target "NFQUEUE"|(libxtables: .*\n)?XT target NFQUEUE not found\n\t*)`)
+	// The target as nft prints it: with the extension at hand or without, and
+	// with what libxtables says on standard error in between.
+	queueTarget = regexp.MustCompile(` (libxtables: .*\n)?(xt target "NFQUEUE"|XT target NFQUEUE not found\n\t*|queue num [0-9]+( bypass)?)`)
 	warning     = regexp.MustCompile(`(?m)^# Warning: table .*\n`)
 	notYetRead  = regexp.MustCompile(`(?s)\n\tct expectation \S+ \{.*?\n\t\}\n`)
 	setBare     = regexp.MustCompile(`(?m)^.* ct expectation set .*\n`)
