@@ -193,7 +193,7 @@ func (q *Queue) dispatch(body []byte) {
 	q.packets.Add(1)
 	id, hook, data, seen, err := parsePacketMessage(body)
 	if err == nil {
-		q.packet.ID, q.packet.Hook = id, hook
+		q.packet.ID, q.packet.Hook, q.packet.Mark = id, hook, parseMark(body)
 		err = ParsePacket(&q.packet, data)
 	}
 	if err == nil {

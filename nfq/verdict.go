@@ -33,6 +33,15 @@ func (q *Queue) AcceptData(id uint32, data []byte) error {
 	return q.sendVerdict(id, nfqueue.NfAccept, data)
 }
 
+// AcceptMark lets packet id go on as it is, with another mark (fwmark).
+func (q *Queue) AcceptMark(id, mark uint32) error {
+	if q.down.Load() {
+		return &OpError{"verdict", q.num, net.ErrClosed}
+	}
+	q.verdict = appendMarkVerdict(q.verdict[:0], q.num, id, nfqueue.NfAccept, mark)
+	return q.writeVerdict()
+}
+
 // sendVerdict writes one verdict. The kernel handles the message within the
 // call: the packet has moved on, as far as its next queue or device, when
 // write returns.
@@ -41,6 +50,10 @@ func (q *Queue) sendVerdict(id, verdict uint32, data []byte) error {
 		return &OpError{"verdict", q.num, net.ErrClosed}
 	}
 	q.verdict = appendVerdict(q.verdict[:0], q.num, id, verdict, data)
+	return q.writeVerdict()
+}
+
+func (q *Queue) writeVerdict() error {
 	for {
 		_, err := unix.Write(q.fd, q.verdict)
 		if err == nil {
