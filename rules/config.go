@@ -64,6 +64,10 @@ type Config struct {
 	Control uint32 // ct mark bit of control connections; 0x04000000
 	Opaque  uint32 // ct mark bit of sessions not to be queued any more; 0x08000000
 
+	// Stale has packets in the middle of a control connection that conntrack
+	// has no entry for come to the first queue; see MarkReset.
+	Stale bool
+
 	Carrier Carrier
 	Claim   bool // pinhole sets and raw chains that queue the SYNs of data connections
 	Queue   QueueKind

@@ -61,8 +61,14 @@ func describe(c Config) table {
 			pinholeSet(FamilyINet, c.Table, setPinholes6, FamilyIPv6, c.PinholeTimeout, ""))
 	}
 	t.objects = carriers(c.Carrier)
-	t.chains = []chain{divertChain(c), sessionChain(c), controlChain(c)}
-	t.chains = append(t.chains, hookChains()...)
+	t.chains = []chain{divertChain(c), sessionChain(c)}
+	if c.Stale {
+		t.chains = append(t.chains, staleChain(c))
+	}
+	t.chains = append(append(t.chains, controlChain(c)), hookChains(c)...)
+	if c.Stale {
+		t.chains = append(t.chains, resetChains()...)
+	}
 	if c.Claim {
 		t.chains = append(t.chains, claimChains(c)...)
 	}
@@ -149,21 +155,32 @@ func controlChain(c Config) chain {
 	//	ct status & expected == 0 jump session
 	ch.rules = append(ch.rules, newRule(l4proto(), ctState("established", expr.CtStateBitESTABLISHED),
 		ctOriginalDport(setControlPorts), ctUnexpected(), jump("session")))
+	if c.Stale {
+		ch.rules = append(ch.rules, staleRules()...)
+	}
 	return ch
 }
 
 // hookChains are the base chains for control connections. Loopback packets
 // were seen in output.
-func hookChains() []chain {
+func hookChains(c Config) []chain {
 	// meta iiftype loopback return
 	skip := newRule(iifLoopback(), leave()).explained("seen in output")
 	// meta l4proto tcp jump control
 	control := newRule(l4proto(), jump("control"))
 	pre := preroutingHook("prerouting", -150, "mangle", skip, control)
 	out := outputHook("output", -150, "mangle", control)
+	guard, local := []rule{skip}, []rule(nil)
+	if c.Stale {
+		guard = append(guard, invalidRules(c, midStreamText, midStream)...)
+		// A local end that closes is let go: its FIN is invalid where an ACK
+		// would begin an entry, and the other end may still be reached.
+		local = invalidRules(c, "(fin | syn | rst) == 0x0", midStream|tcpFIN)
+	}
+	guard = append(append(guard, dropInvalid()...), clamp()...)
 	return []chain{pre, out,
-		preroutingHook("guard_prerouting", -149, "mangle + 1", append([]rule{skip}, append(dropInvalid(), clamp()...)...)...),
-		outputHook("guard_output", -149, "mangle + 1", clamp()...),
+		preroutingHook("guard_prerouting", -149, "mangle + 1", guard...),
+		outputHook("guard_output", -149, "mangle + 1", append(local, clamp()...)...),
 	}
 }
 

@@ -41,6 +41,7 @@ var textConfigs = []struct {
 			{FamilyINet, "filter", "forward"},
 		},
 		PinholeTimeout: 90500 * time.Millisecond,
+		Stale:          true,
 	}},
 }
 
