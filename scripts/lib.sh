@@ -69,3 +69,32 @@ apt_quiet() {
 	DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 \
 		--no-install-recommends "$@" </dev/null
 }
+
+# source_facts sets commit (with " (modified)" for a tree that is not it) and
+# SOURCE_DATE_EPOCH, in seconds, from git; both have values without git, too.
+source_facts() {
+	local git=(git -c safe.directory='*')
+	commit=$("${git[@]}" rev-parse --verify -q HEAD 2>/dev/null) || commit=unknown
+	if [ "$commit" != unknown ] && [ -n "$("${git[@]}" status --porcelain --untracked-files=no)" ]; then
+		commit="$commit (modified)"
+	fi
+	: "${SOURCE_DATE_EPOCH:=$("${git[@]}" log -1 --format=%ct 2>/dev/null || echo 0)}"
+}
+
+# package_version prints the version of the tag that is checked out, or one that
+# sorts before any release; source_facts comes first.
+package_version() {
+	local tag
+	if tag=$(git -c safe.directory='*' describe --exact-match --match 'v[0-9]*' HEAD 2>/dev/null); then
+		echo "${tag#v}"
+	else
+		echo "0.1.0~$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y%m%d%H%M%S).${commit:0:7}"
+	fi
+}
+
+# build_static ARCH RELEASE FILE: the binary of a release, the same bytes on any
+# machine; source_facts comes first.
+build_static() {
+	CGO_ENABLED=0 GOOS=linux GOARCH=$1 go build -trimpath -o "$3" \
+		-ldflags "-s -w -X main.release=$2 -X 'main.commit=$commit'" ./cmd/pasvport
+}

@@ -70,6 +70,9 @@ addresses in them, and opens exactly the data connection that was announced:
 for the announced port, for the control connection's peer, once, and for a
 short time. Data connections never leave the kernel.`
 
+// buildCommands make the commands that only a build with a tag has.
+var buildCommands []func() *cobra.Command
+
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "pasvport",
@@ -85,6 +88,9 @@ func newRoot() *cobra.Command {
 		DisableSuggestions: true,
 	}
 	root.AddCommand(newRun(), newStatus(), newSessions(), newRules(), newVersion())
+	for _, command := range buildCommands {
+		root.AddCommand(command())
+	}
 	root.SetHelpCommand(newHelp(root))
 	return root
 }
