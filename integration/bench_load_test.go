@@ -5,13 +5,9 @@
 package integration
 
 import (
-	"bufio"
-	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -22,16 +18,9 @@ import (
 // in this process, so that no FTP program is measured.
 type bench struct {
 	site *Site
-	ln   *net.TCPListener
 	mu   sync.Mutex
-	idle []*benchSession
+	idle []*miniSession
 }
-
-// The files that the server knows.
-const (
-	benchSmall = 1 << 10
-	benchBig   = 1 << 30
-)
 
 func newBench(t *testing.T, position string, s Subject) *bench {
 	i := slices.IndexFunc(Positions, func(p Position) bool { return p.Name == position })
@@ -39,120 +28,18 @@ func newBench(t *testing.T, position string, s Subject) *bench {
 	if s.Name == Open.Name {
 		site.Firewalls[0].LoadRules(t, "insert rule inet filter forward accept")
 	}
-	b := &bench{site: site, ln: site.ListenControl(t, IPv4)}
-	go func() {
-		for {
-			c, err := b.ln.AcceptTCP()
-			if err != nil {
-				return
-			}
-			go (&benchServer{b, c}).serve()
-		}
-	}()
-	return b
+	startMini(t, site.ServerHost(), netip.AddrPortFrom(site.ServerAddr(IPv4), 21))
+	return &bench{site: site}
 }
 
-// benchServer is the server's side of a control connection.
-type benchServer struct {
-	b *bench
-	c *net.TCPConn
-}
-
-func (s *benchServer) serve() {
-	defer s.c.Close()
-	in := bufio.NewReader(s.c)
-	var open func() (net.Conn, error)
-	fmt.Fprint(s.c, "220 ready\r\n")
-	for {
-		line, err := in.ReadString('\n')
-		if err != nil {
-			return
-		}
-		verb, arg, _ := strings.Cut(strings.TrimRight(line, "\r\n"), " ")
-		switch verb {
-		case "PASV":
-			open = s.passive()
-		case "PORT":
-			open = s.active(arg)
-		case "RETR":
-			s.send(open, arg)
-		default:
-			fmt.Fprint(s.c, "200 ok\r\n")
-		}
-	}
-}
-
-func (s *benchServer) passive() func() (net.Conn, error) {
-	ln, err := s.b.site.ServerHost().Listen(netip.AddrPortFrom(s.b.site.ServerAddr(IPv4), 0))
-	if err != nil {
-		return func() (net.Conn, error) { return nil, err }
-	}
-	fmt.Fprintf(s.c, "227 Entering Passive Mode (%s).\r\n", argument(PORT, addrOf(ln.Addr())))
-	return func() (net.Conn, error) {
-		defer ln.Close()
-		ln.SetDeadline(time.Now().Add(lineTimeout))
-		return ln.Accept()
-	}
-}
-
-func (s *benchServer) active(arg string) func() (net.Conn, error) {
-	to, err := parseCommand("PORT " + arg)
-	fmt.Fprint(s.c, "200 ok\r\n")
-	return func() (net.Conn, error) {
-		if err != nil {
-			return nil, err
-		}
-		return s.b.site.ServerHost().Dial(netip.AddrPort{}, to, lineTimeout)
-	}
-}
-
-var benchData [1 << 20]byte
-
-func (s *benchServer) send(open func() (net.Conn, error), file string) {
-	fmt.Fprint(s.c, "150 here it comes\r\n")
-	c, err := open()
-	if err != nil {
-		fmt.Fprint(s.c, "425 cannot open\r\n")
-		return
-	}
-	if file == "small" {
-		c.Write(benchData[:benchSmall])
-	} else {
-		for range benchBig / len(benchData) {
-			c.Write(benchData[:])
-		}
-	}
-	c.Close()
-	fmt.Fprint(s.c, "226 done\r\n")
-}
-
-// benchSession is the client's side.
-type benchSession struct {
-	b  *bench
-	c  *net.TCPConn
-	in *bufio.Reader
-}
-
-func (b *bench) login() (*benchSession, error) {
-	c, err := b.site.ClientHost().Dial(netip.AddrPort{}, b.site.Dial(b.site.ClientHost(), IPv4, 0), lineTimeout)
-	if err != nil {
-		return nil, err
-	}
-	s := &benchSession{b, c, bufio.NewReader(c)}
-	if _, err := s.reply(); err != nil {
-		return nil, err
-	}
-	for _, line := range []string{"USER bench", "PASS bench"} {
-		if _, err := s.command(line); err != nil {
-			return nil, err
-		}
-	}
-	return s, nil
+func (b *bench) login() (*miniSession, error) {
+	h := b.site.ClientHost()
+	return miniLogin(h, b.site.Dial(h, IPv4, 0))
 }
 
 // sessions returns n sessions that are logged in; those of earlier rounds are
 // used again.
-func (b *bench) sessions(t *testing.T, n int) []*benchSession {
+func (b *bench) sessions(t *testing.T, n int) []*miniSession {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for len(b.idle) < n {
@@ -166,64 +53,6 @@ func (b *bench) sessions(t *testing.T, n int) []*benchSession {
 	return b.idle[:n]
 }
 
-func (s *benchSession) reply() (string, error) {
-	s.c.SetReadDeadline(time.Now().Add(lineTimeout))
-	return s.in.ReadString('\n')
-}
-
-func (s *benchSession) command(line string) (string, error) {
-	if _, err := io.WriteString(s.c, line+"\r\n"); err != nil {
-		return "", err
-	}
-	return s.reply()
-}
-
-// transfer fetches a file.
-func (s *benchSession) transfer(m Mode, file string) (n int64, err error) {
-	var c net.Conn
-	host := s.b.site.ClientHost()
-	if m == PASV {
-		line, err := s.command("PASV")
-		if err != nil {
-			return 0, err
-		}
-		to, err := parseCommand("PORT " + numbers(line))
-		if err != nil {
-			return 0, err
-		}
-		if _, err := io.WriteString(s.c, "RETR "+file+"\r\n"); err != nil {
-			return 0, err
-		}
-		if c, err = host.Dial(netip.AddrPort{}, to, lineTimeout); err != nil {
-			return 0, err
-		}
-	} else {
-		ln, err := host.Listen(netip.AddrPortFrom(addrOf(s.c.LocalAddr()).Addr(), 0))
-		if err != nil {
-			return 0, err
-		}
-		defer ln.Close()
-		if _, err = s.command("PORT " + argument(PORT, addrOf(ln.Addr()))); err != nil {
-			return 0, err
-		}
-		if _, err := io.WriteString(s.c, "RETR "+file+"\r\n"); err != nil {
-			return 0, err
-		}
-		ln.SetDeadline(time.Now().Add(lineTimeout))
-		if c, err = ln.Accept(); err != nil {
-			return 0, err
-		}
-	}
-	n, err = io.Copy(io.Discard, c)
-	c.Close()
-	for range 2 { // 150, 226
-		if err == nil {
-			_, err = s.reply()
-		}
-	}
-	return n, err
-}
-
 // transfers are fetched by so many sessions at once, per second.
 func (b *bench) transfers(t *testing.T, m Mode, sessions int) float64 {
 	var done atomic.Int64
@@ -232,7 +61,7 @@ func (b *bench) transfers(t *testing.T, m Mode, sessions int) float64 {
 	for _, s := range b.sessions(t, sessions) {
 		wg.Go(func() {
 			for time.Since(start) < *benchTime {
-				if n, err := s.transfer(m, "small"); err != nil || n != benchSmall {
+				if n, err := s.transfer(m, "small", io.Discard); err != nil || n != miniSmall {
 					t.Errorf("%s: transfer of %d bytes: %v", b.site.Subject.Name, n, err)
 					return
 				}
@@ -277,8 +106,8 @@ func (b *bench) logins(t *testing.T) float64 {
 func (b *bench) bulk(t *testing.T) float64 {
 	s := b.sessions(t, 1)[0]
 	start := time.Now()
-	n, err := s.transfer(PASV, "big")
-	if err != nil || n != benchBig {
+	n, err := s.transfer(PASV, "big", io.Discard)
+	if err != nil || n != miniBig {
 		t.Fatalf("transfer of %d bytes: %v", n, err)
 	}
 	return float64(n) / 1e6 / time.Since(start).Seconds()

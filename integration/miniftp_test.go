@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+// miniServer is an FTP server in this process, with its sockets on a host. It
+// is for tests that need many sessions, or to know which address answered, and
+// measures no FTP program.
+type miniServer struct {
+	host  *Host
+	files map[string]func(net.Conn) // what RETR sends
+}
+
+// startMini has a miniServer listen.
+func startMini(t testing.TB, h *Host, listen ...netip.AddrPort) *miniServer {
+	t.Helper()
+	s := &miniServer{host: h, files: map[string]func(net.Conn){
+		// whoami is the server's own address of the control connection.
+		"whoami": nil,
+		"small":  func(c net.Conn) { c.Write(miniData[:miniSmall]) },
+		"big": func(c net.Conn) {
+			for range miniBig / len(miniData) {
+				c.Write(miniData[:])
+			}
+		},
+	}}
+	for _, a := range listen {
+		ln, err := h.Listen(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { ln.Close() })
+		go s.accept(ln)
+	}
+	return s
+}
+
+// The sizes of files.
+const (
+	miniSmall = 1 << 10
+	miniBig   = 1 << 30
+)
+
+var miniData [1 << 20]byte
+
+func (s *miniServer) accept(ln *net.TCPListener) {
+	for {
+		c, err := ln.AcceptTCP()
+		if err != nil {
+			return
+		}
+		go s.serve(c)
+	}
+}
+
+func (s *miniServer) serve(c *net.TCPConn) {
+	defer c.Close()
+	in := bufio.NewReader(c)
+	open := func() (net.Conn, error) { return nil, net.ErrClosed }
+	fmt.Fprint(c, "220 ready\r\n")
+	for {
+		line, err := in.ReadString('\n')
+		if err != nil {
+			return
+		}
+		verb, arg, _ := strings.Cut(strings.TrimRight(line, "\r\n"), " ")
+		switch verb {
+		case "PASV", "EPSV":
+			open = s.passive(c, Mode(verb))
+		case "PORT", "EPRT":
+			open = s.active(c, verb+" "+arg)
+		case "RETR":
+			s.send(c, open, arg)
+		case "QUIT":
+			fmt.Fprint(c, "221 bye\r\n")
+			return
+		default:
+			fmt.Fprint(c, "200 ok\r\n")
+		}
+	}
+}
+
+func (s *miniServer) passive(c *net.TCPConn, m Mode) func() (net.Conn, error) {
+	ln, err := s.host.Listen(netip.AddrPortFrom(addrOf(c.LocalAddr()).Addr(), 0))
+	if err != nil {
+		fmt.Fprint(c, "425 cannot listen\r\n")
+		return func() (net.Conn, error) { return nil, err }
+	}
+	if a := addrOf(ln.Addr()); m == PASV {
+		fmt.Fprintf(c, "227 Entering Passive Mode (%s).\r\n", argument(PORT, a))
+	} else {
+		fmt.Fprintf(c, "229 Entering Extended Passive Mode (|||%d|)\r\n", a.Port())
+	}
+	return func() (net.Conn, error) {
+		defer ln.Close()
+		ln.SetDeadline(time.Now().Add(lineTimeout))
+		return ln.Accept()
+	}
+}
+
+func (s *miniServer) active(c *net.TCPConn, command string) func() (net.Conn, error) {
+	to, err := parseCommand(command)
+	fmt.Fprint(c, "200 ok\r\n")
+	return func() (net.Conn, error) {
+		if err != nil {
+			return nil, err
+		}
+		return s.host.Dial(netip.AddrPortFrom(addrOf(c.LocalAddr()).Addr(), 0), to, lineTimeout)
+	}
+}
+
+func (s *miniServer) send(c *net.TCPConn, open func() (net.Conn, error), file string) {
+	write, ok := s.files[file]
+	if !ok {
+		fmt.Fprint(c, "550 no such file\r\n")
+		return
+	}
+	fmt.Fprint(c, "150 here it comes\r\n")
+	data, err := open()
+	if err != nil {
+		fmt.Fprintf(c, "425 cannot open: %v\r\n", err)
+		return
+	}
+	if write == nil {
+		fmt.Fprint(data, addrOf(c.LocalAddr()))
+	} else {
+		write(data)
+	}
+	data.Close()
+	fmt.Fprint(c, "226 done\r\n")
+}
+
+// miniSession is a client's control connection.
+type miniSession struct {
+	host *Host
+	c    *net.TCPConn
+	in   *bufio.Reader
+	// shown is the address of the last passive data connection, and peer that
+	// of the other end of the last one, in either mode.
+	shown, peer netip.AddrPort
+}
+
+// miniLogin connects from a host and logs in.
+func miniLogin(h *Host, to netip.AddrPort) (*miniSession, error) {
+	c, err := h.Dial(netip.AddrPort{}, to, lineTimeout)
+	if err != nil {
+		return nil, err
+	}
+	s := &miniSession{host: h, c: c, in: bufio.NewReader(c)}
+	if _, err = s.reply(); err != nil {
+		return nil, err
+	}
+	for _, line := range []string{"USER mini", "PASS mini"} {
+		if _, err := s.command(line); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func (s *miniSession) reply() (string, error) {
+	s.c.SetReadDeadline(time.Now().Add(lineTimeout))
+	return s.in.ReadString('\n')
+}
+
+func (s *miniSession) command(line string) (string, error) {
+	if _, err := io.WriteString(s.c, line+"\r\n"); err != nil {
+		return "", err
+	}
+	return s.reply()
+}
+
+// transfer fetches a file into w.
+func (s *miniSession) transfer(m Mode, file string, w io.Writer) (int64, error) {
+	open, err := s.announce(m)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := io.WriteString(s.c, "RETR "+file+"\r\n"); err != nil {
+		return 0, err
+	}
+	c, err := open()
+	if err != nil {
+		line, _ := s.reply()
+		return 0, fmt.Errorf("%s: %w (server: %q)", m, err, line)
+	}
+	s.peer = addrOf(c.RemoteAddr())
+	n, err := io.Copy(w, c)
+	c.Close()
+	for range 2 { // 150, 226
+		if err == nil {
+			_, err = s.reply()
+		}
+	}
+	return n, err
+}
+
+// announce negotiates a data connection, and returns what opens it.
+func (s *miniSession) announce(m Mode) (func() (net.Conn, error), error) {
+	if m.Active() {
+		ln, err := s.host.Listen(netip.AddrPortFrom(addrOf(s.c.LocalAddr()).Addr(), 0))
+		if err != nil {
+			return nil, err
+		}
+		_, err = s.command(string(m) + " " + argument(m, addrOf(ln.Addr())))
+		return func() (net.Conn, error) {
+			defer ln.Close()
+			ln.SetDeadline(time.Now().Add(lineTimeout))
+			return ln.Accept()
+		}, err
+	}
+	line, err := s.command(string(m))
+	if err != nil {
+		return nil, err
+	}
+	if m == PASV {
+		s.shown, err = parseCommand("PORT " + numbers(line))
+	} else {
+		s.shown, err = parseExtended(line, addrOf(s.c.RemoteAddr()).Addr())
+	}
+	return func() (net.Conn, error) { return s.host.Dial(netip.AddrPort{}, s.shown, lineTimeout) }, err
+}
