@@ -93,6 +93,10 @@ func (f *Firewall) Reconfigure(c Config) error {
 	if err := next.validate(); err != nil {
 		return err
 	}
+	if !f.installed {
+		f.cfg, f.sets = next, next.pinholeSets()
+		return nil
+	}
 	if _, err := f.put(next, true); err != nil {
 		return err
 	}

@@ -35,13 +35,16 @@ var typeofCtID = []byte{
 	3, 20, 0, 4, 12, 0, 0, 0, 1, 12, 0, 4, unix.NFT_CT_ID, 0, 0, 0, 1, 4, 0xff, 0xff, 0xff, 0xff,
 }
 
+// typeInteger is nft's number for the type of a conntrack id (datatype.h).
+const typeInteger = 4
+
 // appendIDSet appends the attributes of NFT_MSG_NEWSET for a set of conntrack
 // ids.
 func appendIDSet(b []byte, s set, id uint32) []byte {
 	b = appendString(b, unix.NFTA_SET_TABLE, s.table)
 	b = appendString(b, unix.NFTA_SET_NAME, s.name)
 	b = appendUint32(b, unix.NFTA_SET_FLAGS, 0)
-	b = appendUint32(b, unix.NFTA_SET_KEY_TYPE, 0)
+	b = appendUint32(b, unix.NFTA_SET_KEY_TYPE, typeInteger)
 	b = appendUint32(b, unix.NFTA_SET_KEY_LEN, 4)
 	b = appendUint32(b, unix.NFTA_SET_ID, id)
 	return appendAttr(b, unix.NFTA_SET_USERDATA, typeofCtID)

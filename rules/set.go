@@ -79,13 +79,6 @@ func duration(d time.Duration) string {
 	return fmt.Sprintf("%dms", d.Milliseconds())
 }
 
-// Attributes of <linux/netfilter/nf_tables.h> that x/sys/unix lacks.
-const (
-	nftaSetDescConcat = 2
-	nftaSetFieldLen   = 1
-	nftSetConcat      = 0x80
-)
-
 // appendSet appends the attributes of NFT_MSG_NEWSET. id names the set within
 // its transaction.
 func appendSet(b []byte, s set, id uint32) []byte {
@@ -95,7 +88,10 @@ func appendSet(b []byte, s set, id uint32) []byte {
 	key := s.keyType()
 	flags := uint32(unix.NFT_SET_INTERVAL)
 	if s.ip != 0 {
-		flags = unix.NFT_SET_TIMEOUT | nftSetConcat
+		// No NFT_SET_CONCAT and no field lengths, which nft sends for intervals
+		// only: a kernel from 6.2 on refuses to add a set that is there and
+		// differs, and with it a saved ruleset that is loaded again.
+		flags = unix.NFT_SET_TIMEOUT
 	}
 	b = appendString(b, unix.NFTA_SET_TABLE, s.table)
 	b = appendString(b, unix.NFTA_SET_NAME, s.name)
@@ -109,7 +105,6 @@ func appendSet(b []byte, s set, id uint32) []byte {
 		udata = append(udata, udataSetKeyOrder, 4, 2, 0, 0, 0) // big endian
 	} else {
 		b = appendUint64(b, unix.NFTA_SET_TIMEOUT, uint64(s.timeout.Milliseconds()))
-		b = appendFields(b, nftables.ConcatSetTypeElements(key))
 	}
 	if s.comment != "" {
 		udata = appendUdataString(udata, udataSetComment, s.comment)
@@ -118,20 +113,6 @@ func appendSet(b []byte, s set, id uint32) []byte {
 		b = appendAttr(b, unix.NFTA_SET_USERDATA, udata)
 	}
 	return b
-}
-
-// appendFields appends the lengths of a concatenation's parts, without which
-// nft cannot list the set.
-func appendFields(b []byte, parts []nftables.SetDatatype) []byte {
-	b, desc := openNest(b, unix.NFTA_SET_DESC)
-	b, concat := openNest(b, nftaSetDescConcat)
-	for _, p := range parts {
-		var field int
-		b, field = openNest(b, unix.NFTA_LIST_ELEM)
-		b = appendUint32(b, nftaSetFieldLen, p.Bytes)
-		b = closeAttr(b, field)
-	}
-	return closeAttr(closeAttr(b, concat), desc)
 }
 
 // appendPorts appends the attributes of NFT_MSG_NEWSETELEM for an interval
