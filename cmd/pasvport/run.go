@@ -24,8 +24,9 @@ const runHelp = `run starts the daemon in the foreground. It needs CAP_NET_ADMIN
 
 When its queues are bound and its rules are installed it logs a line with msg=ready
 to standard error and notifies systemd. SIGTERM and SIGINT stop it: its rules are
-taken away, established transfers go on. Exit status: 0 stopped on request, 1
-failed, 2 wrong usage.
+taken away, established transfers go on. SIGHUP has it read the file again; what
+is wrong with it is logged, and the old configuration stays. Exit status: 0
+stopped on request, 1 failed, 2 wrong usage.
 
 Every flag is also a key of the configuration file; flags win.`
 
@@ -46,7 +47,8 @@ func newRun() *cobra.Command {
 		if err := requireNetAdmin(); err != nil {
 			return failed(err)
 		}
-		err = run(cfg, newLogger(cmd.ErrOrStderr(), cfg))
+		log, level := newLogger(cmd.ErrOrStderr(), cfg)
+		err = run(cfg, log, &reloader{flags.Load, level, log})
 		if errors.Is(err, rules.ErrNoChain) {
 			return fmt.Errorf("--allow %q: %w, want chains that exist", cfg.AllowText(), err)
 		}
@@ -58,21 +60,21 @@ func newRun() *cobra.Command {
 // run is the daemon from start to stop. The listeners come first, because a
 // daemon that cannot have them must not have touched the ruleset; they are taken
 // down last, because the stop is a thing to be seen.
-func run(cfg config.Config, log *slog.Logger) error {
+func run(cfg config.Config, log *slog.Logger, reloads *reloader) error {
 	ctx, stop := untilStopped()
 	defer stop()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	serving, done := context.WithCancel(context.WithoutCancel(ctx))
 	defer done()
-	wg.Go(func() { surviveHangups(serving, log) })
-
 	m := metrics.New(gateway.Reasons())
 	scrapes, err := listenMetrics(cfg.Metrics, log)
 	if err != nil {
 		return err
 	}
 	g := gateway.New(cfg, log, m)
+	ready := make(chan struct{})
+	wg.Go(func() { reloads.run(serving, g, ready) })
 	questions, err := listenControl(cfg.ControlSocket, g, log)
 	if err != nil {
 		return errors.Join(err, closeListener(scrapes))
@@ -87,6 +89,7 @@ func run(cfg config.Config, log *slog.Logger) error {
 			wg.Go(func() { logEnd(log, "control socket", questions.Run(serving)) })
 		}
 		notify(log, daemon.SdNotifyReady)
+		close(ready)
 		context.AfterFunc(ctx, func() { notify(log, daemon.SdNotifyStopping) })
 	})
 	if questions != nil && !answering {

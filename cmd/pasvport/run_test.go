@@ -175,7 +175,13 @@ func TestLife(t *testing.T) {
 	}
 
 	signalTo(t, p, syscall.SIGHUP)
-	p.until(t, "SIGHUP ignored")
+	p.until(t, "configuration reloaded")
+	if got := told(t, manager); !strings.HasPrefix(got, "RELOADING=1\nMONOTONIC_USEC=") {
+		t.Errorf("systemd was told %q, want RELOADING=1 and the time", got)
+	}
+	if got := told(t, manager); got != "READY=1" {
+		t.Errorf("systemd was told %q, want READY=1 after the reload", got)
+	}
 	if exit, _, _ := call("status", "--control-socket", p.socket); exit != 0 {
 		t.Error("no answer after SIGHUP")
 	}

@@ -4,8 +4,6 @@ package main
 
 import (
 	"context"
-	"log/slog"
-	"os"
 	"os/signal"
 
 	"golang.org/x/sys/unix"
@@ -20,19 +18,4 @@ func untilStopped() (context.Context, context.CancelFunc) {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	context.AfterFunc(ctx, stop)
 	return ctx, stop
-}
-
-// surviveHangups logs SIGHUP instead of dying of it, until ctx ends.
-func surviveHangups(ctx context.Context, log *slog.Logger) {
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, unix.SIGHUP)
-	defer signal.Stop(hangups)
-	for {
-		select {
-		case <-hangups:
-			log.Warn("SIGHUP ignored", "hint", "the configuration is read at start only; restart to change it, transfers go on")
-		case <-ctx.Done():
-			return
-		}
-	}
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -30,13 +31,15 @@ type Gateway struct {
 	cfg     config.Config
 	log     *slog.Logger
 	metrics *metrics.Metrics
-	policy  ftpalg.Policy
 	started time.Time
+	current atomic.Pointer[settings] // of those in cfg that may change
 
 	plan     plan
 	claims   bool // sessions without a carrier are served by claims
 	firewall *rules.Firewall
 	workers  []*worker
+	orphans  *worker // has no queue, and the sessions of an earlier daemon, see takeback.go
+	healer   healer
 	pinholes pinholes
 	data     dataConnections
 	ct       *expect.Conn // of the watcher
@@ -55,20 +58,14 @@ func Reasons() []string {
 
 // New returns a gateway for a configuration. It does not touch the kernel.
 func New(cfg config.Config, log *slog.Logger, m *metrics.Metrics) *Gateway {
-	repair := map[config.Repair]ftpalg.Repair{
-		config.RepairNone: ftpalg.RepairNone, config.RepairUnusable: ftpalg.RepairUnusable,
-		config.RepairPrivate: ftpalg.RepairPrivate, config.RepairAll: ftpalg.RepairAll,
-	}
-	return &Gateway{
+	g := &Gateway{
 		cfg: cfg, log: log, metrics: m, started: time.Now(),
-		policy: ftpalg.Policy{
-			ThirdParty: cfg.ThirdParty, Repair: repair[cfg.Repair], Advertise: cfg.Advertise,
-			MinDataPort: cfg.MinDataPort, DenyTLS: cfg.TLS == config.TLSDeny,
-		},
 		pinholes: pinholes{open: map[pinholeKey]*pinhole{}},
 		lost:     make(chan struct{}, 1),
 		data:     dataConnections{open: map[expect.Tuple]dataConnection{}, live: newLiveData()},
 	}
+	g.current.Store(newSettings(cfg))
+	return g
 }
 
 // Run serves until ctx ends, and then takes everything of ours out of the
@@ -120,6 +117,7 @@ func (g *Gateway) open() error {
 	if g.firewall, err = rules.Open(g.plan.rules); err != nil {
 		return fmt.Errorf("nftables: %w", err)
 	}
+	g.orphans = &worker{g: g, ct: g.ct, table: table{sessions: map[expect.Tuple]*session{}}}
 	return nil
 }
 
@@ -180,6 +178,9 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 			}
 		})
 	}
+	if err := g.takeBack(); err != nil {
+		g.log.Warn("cannot take back all of an earlier daemon's sessions", "err", err)
+	}
 	for _, w := range g.workers {
 		start(func(ctx context.Context) error { return w.queue.Run(ctx, w) })
 	}
@@ -188,6 +189,7 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 	g.warnRenumbered()
 	err := g.firewall.Install()
 	if err == nil {
+		start(g.heal)
 		g.logReady()
 		ready()
 		select {

@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
@@ -37,6 +36,7 @@ type pinhole struct {
 	nat     bool
 	claim   bool   // by claim, not by expectation
 	port    uint16 // the source port that the data connection must have; 0 for any
+	timeout time.Duration
 	element rules.Pinhole
 	expires time.Time
 }
@@ -116,15 +116,16 @@ func (w *worker) announce(s *session, o *ftpalg.Offer, port uint16) ftpalg.Reaso
 // open makes the pinhole of an offer, at the announced port or, where the
 // connection is translated and that port is taken, at another.
 func (w *worker) open(s *session, o *ftpalg.Offer) (*pinhole, ftpalg.Reason, error) {
+	set := w.g.settings()
 	p := &pinhole{
 		session: s, target: o.Target, mode: o.Mode, nat: o.NAT, claim: !s.carrier,
 		key:     pinholeKey{o.Source, o.Public},
-		expires: w.now.Add(w.g.cfg.PinholeTimeout),
+		timeout: set.PinholeTimeout, expires: w.now.Add(set.PinholeTimeout),
 	}
 	if p.claim && !w.g.claims {
 		return nil, ftpalg.ReasonNoCarrier, nil
 	}
-	if o.Mode == ftpalg.Active && w.g.cfg.StrictActivePort {
+	if o.Mode == ftpalg.Active && set.StrictActivePort {
 		p.port = s.ep.Server.Port() - 1
 	}
 	for range maxPortTries {
@@ -174,11 +175,11 @@ func (w *worker) tryOpen(p *pinhole) error {
 
 // program puts the pinhole into the kernel.
 func (g *Gateway) program(ct *expect.Conn, p *pinhole) error {
-	p.element = p.elements(g.cfg.PinholeTimeout)
+	p.element = p.elements()
 	if !p.claim {
-		err := ct.CreateExpectation(p.expectation(g.cfg))
+		err := ct.CreateExpectation(p.expectation())
 		if taken(err) && !p.nat && g.deleteStale(ct, p.expected()) {
-			err = ct.CreateExpectation(p.expectation(g.cfg))
+			err = ct.CreateExpectation(p.expectation())
 		}
 		if err != nil {
 			return err
@@ -207,10 +208,10 @@ func (g *Gateway) deleteStale(ct *expect.Conn, expected expect.Tuple) bool {
 }
 
 // elements are the entries of the pinhole in the sets of nftables.
-func (p *pinhole) elements(timeout time.Duration) rules.Pinhole {
-	e := rules.Pinhole{Timeout: timeout}
+func (p *pinhole) elements() rules.Pinhole {
+	e := rules.Pinhole{Timeout: p.timeout}
 	if p.claim {
-		e.Source, e.Dest = p.key.source, p.key.public
+		e.Source, e.Dest, e.Note = p.key.source, p.key.public, p.note()
 	}
 	// The filter sees the destination translated, the source not yet.
 	e.Forward.Src, e.Forward.Dst = p.key.source, p.target
@@ -222,10 +223,10 @@ func (p *pinhole) expected() expect.Tuple {
 	return expect.Tuple{Src: netip.AddrPortFrom(p.key.source, p.port), Dst: p.key.public}
 }
 
-func (p *pinhole) expectation(cfg config.Config) expect.Expectation {
+func (p *pinhole) expectation() expect.Expectation {
 	e := expect.Expectation{
 		Master: p.session.original, Source: p.key.source, SourcePort: p.port,
-		Dest: p.key.public, Timeout: cfg.PinholeTimeout,
+		Dest: p.key.public, Timeout: p.timeout,
 	}
 	if p.nat {
 		e.NAT, e.ToAddr, e.ToPort = true, p.target.Addr(), p.target.Port()

@@ -40,7 +40,7 @@ var hints = map[ftpalg.Reason]string{
 func (g *Gateway) logReady() {
 	g.log.Info("ready", "table", g.cfg.Table, "strategy", string(g.plan.strategy), "carrier", carrierWords[g.plan.rules.Carrier],
 		"queue", queueWords[g.plan.rules.Queue], "queue_num", g.cfg.QueueNum, "queues", g.cfg.Queues,
-		"ports", strings.Join(g.cfg.PortList(), ","), "allow", g.cfg.AllowText())
+		"ports", strings.Join(g.settings().PortList(), ","), "allow", g.settings().AllowText())
 }
 
 // opened notes a pinhole that is open.
@@ -54,13 +54,13 @@ func (g *Gateway) opened(s *session, p *pinhole, o *ftpalg.Offer) {
 	s.lastVerb = s.alg.LastVerb()
 	s.offer = &control.Offer{
 		Verb: o.Verb.String(), Announced: o.Announced, Translated: told, Target: o.Target,
-		Time: p.expires.Add(-g.cfg.PinholeTimeout), Reason: o.Reason.String(), Pinhole: control.PinholeOpen,
+		Time: p.expires.Add(-p.timeout), Reason: o.Reason.String(), Pinhole: control.PinholeOpen,
 	}
 	s.mu.Unlock()
 	level := slog.LevelInfo
 	args := []any{"client", s.ep.Client, "server", s.ep.Server, "mode", o.Mode, "verb", o.Verb,
 		"announced", o.Announced, "translated", told, "from", p.key.source, "to", p.key.public,
-		"target", o.Target, "strategy", p.strategy(), "timeout", g.cfg.PinholeTimeout, "reason", o.Reason}
+		"target", o.Target, "strategy", p.strategy(), "timeout", p.timeout, "reason", o.Reason}
 	if hint := hints[o.Reason]; hint != "" {
 		level, args = slog.LevelWarn, append(args, "hint", hint)
 	}
@@ -105,7 +105,10 @@ func (g *Gateway) withdraw(ct *expect.Conn, s *session, r ftpalg.Reason) {
 	}
 	g.closePinhole(ct, p, r)
 	s.mu.Lock()
-	o := *s.offer
+	var o control.Offer
+	if s.offer != nil { // not if an earlier daemon opened it
+		o = *s.offer
+	}
 	s.mu.Unlock()
 	o.Reason, o.Pinhole, o.Translated = r.String(), control.PinholeRefused, o.Announced
 	g.refused(s, &o, p.mode, r, nil)

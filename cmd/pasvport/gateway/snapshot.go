@@ -16,9 +16,10 @@ import (
 
 // Status returns the state of the daemon, for `pasvport status`.
 func (g *Gateway) Status() control.Status {
+	set := g.settings()
 	st := control.Status{
-		PID: os.Getpid(), Started: g.started, Table: g.cfg.Table, Ports: g.cfg.PortList(),
-		Allow: g.cfg.AllowText(), Fail: failText(g.cfg), Strategy: string(g.plan.strategy),
+		PID: os.Getpid(), Started: g.started, Table: g.cfg.Table, Ports: set.PortList(),
+		Allow: set.AllowText(), Fail: failText(g.cfg), Strategy: string(g.plan.strategy),
 		Carrier: carrierWords[g.plan.rules.Carrier], QueueKind: queueWords[g.plan.rules.Queue],
 		Features: g.plan.features, Sessions: int(g.metrics.Sessions.Load()),
 		PinholesOpen: int(g.metrics.Pinholes.Open.Load()), Decisions: g.metrics.Decisions(),
@@ -30,9 +31,13 @@ func (g *Gateway) Status() control.Status {
 // Sessions returns the control connections, for `pasvport sessions`.
 func (g *Gateway) Sessions() []control.Session {
 	list := []control.Session{}
-	for _, w := range g.workers {
+	seen := map[*session]bool{} // one that is being taken over may be found twice
+	for _, w := range g.holders() {
 		for _, s := range w.table.all() {
-			list = append(list, s.snapshot())
+			if !seen[s] {
+				seen[s] = true
+				list = append(list, s.snapshot())
+			}
 		}
 	}
 	slices.SortFunc(list, func(a, b control.Session) int { return a.Started.Compare(b.Started) })

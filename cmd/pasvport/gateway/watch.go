@@ -67,7 +67,7 @@ func (g *Gateway) event(ct *expect.Conn, e *expect.Event) {
 
 // session finds a session by its original tuple.
 func (g *Gateway) session(t expect.Tuple) (*worker, *session) {
-	for _, w := range g.workers {
+	for _, w := range g.holders() {
 		if s := w.table.find(t.Src, t.Dst); s != nil {
 			return w, s
 		}
@@ -186,7 +186,7 @@ func (g *Gateway) expire(p *pinhole) {
 func (g *Gateway) reconcile() {
 	live := map[expect.Tuple]bool{}
 	sessions := map[*worker][]*session{}
-	for _, w := range g.workers {
+	for _, w := range g.holders() {
 		sessions[w] = w.table.all() // before the dump: what begins later stays
 	}
 	mark := g.cfg.Control()

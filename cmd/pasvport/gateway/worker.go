@@ -88,6 +88,9 @@ func (w *worker) find(p *nfq.Packet) *session {
 	if s := w.table.find(p.Src, p.Dst); s != nil {
 		return s
 	}
+	if s := w.takeOver(p); s != nil {
+		return s
+	}
 	t := expect.Tuple{Src: p.Src, Dst: p.Dst}
 	e, err := w.ct.Get(t)
 	if err != nil {
@@ -102,7 +105,7 @@ func (w *worker) find(p *nfq.Packet) *session {
 
 // adopt makes a session of a conntrack entry.
 func (w *worker) adopt(e *expect.Entry) *session {
-	s := newSession(e, &w.g.policy, w.now)
+	s := newSession(e, &w.g.settings().policy, w.now)
 	if e.Helper != "" && e.Helper != carrierName {
 		w.standAside(s, e.Helper)
 	}

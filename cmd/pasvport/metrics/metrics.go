@@ -35,6 +35,9 @@ type Metrics struct {
 	// SessionsTotal is the number of control connections since the start.
 	SessionsTotal atomic.Uint64
 
+	// Heals is how often rules were put back that somebody had taken away.
+	Heals atomic.Uint64
+
 	// Pinholes are the permissions for data connections.
 	Pinholes Pinholes
 
@@ -74,6 +77,7 @@ func New(reasons []string) *Metrics {
 	}
 	m.gauge("pasvport_sessions", "Control connections now.", &m.Sessions)
 	m.counter("pasvport_sessions_total", "Control connections since the start.", nil, &m.SessionsTotal)
+	m.counter("pasvport_heals_total", "Times our rules were put back after somebody had taken them away.", nil, &m.Heals)
 	m.gauge("pasvport_pinholes", "Open pinholes now.", &m.Pinholes.Open)
 	for event, n := range map[string]*atomic.Uint64{
 		"opened": &m.Pinholes.Opened, "used": &m.Pinholes.Used, "expired": &m.Pinholes.Expired,

@@ -52,6 +52,7 @@ func TestScrape(t *testing.T) {
 	m.Decision(1)
 	m.Sessions.Add(3)
 	m.SessionsTotal.Add(4)
+	m.Heals.Add(6)
 	m.Pinholes.Open.Add(1)
 	m.Pinholes.Opened.Add(5)
 	m.Pinholes.Used.Add(2)
@@ -61,6 +62,7 @@ func TestScrape(t *testing.T) {
 	m.AddQueue(2122, func() Queue { return Queue{Packets: 20} })
 	want := `pasvport_decisions_total{reason="ok"} 0
 pasvport_decisions_total{reason="port-below-minimum"} 2
+pasvport_heals_total 6
 pasvport_packet_seconds_sum 0.25
 pasvport_packet_seconds_count 1
 pasvport_packets_total{queue="2121"} 10

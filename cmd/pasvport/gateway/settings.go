@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"slices"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/ftpalg"
+)
+
+// settings are those that can change while the daemon runs. A value never
+// changes; a reload puts another in its place.
+type settings struct {
+	config.Config
+	policy ftpalg.Policy
+}
+
+func newSettings(cfg config.Config) *settings {
+	return &settings{cfg, policyOf(cfg)}
+}
+
+// policyOf is what the engine is to know of a configuration.
+func policyOf(cfg config.Config) ftpalg.Policy {
+	repair := map[config.Repair]ftpalg.Repair{
+		config.RepairNone: ftpalg.RepairNone, config.RepairUnusable: ftpalg.RepairUnusable,
+		config.RepairPrivate: ftpalg.RepairPrivate, config.RepairAll: ftpalg.RepairAll,
+	}
+	return ftpalg.Policy{
+		ThirdParty: cfg.ThirdParty, Repair: repair[cfg.Repair], Advertise: cfg.Advertise,
+		MinDataPort: cfg.MinDataPort, DenyTLS: cfg.TLS == config.TLSDeny,
+	}
+}
+
+// adjustable are the settings that Reload changes; the others need a restart.
+var adjustable = []string{
+	"port", "allow", "third-party", "advertise", "repair", "min-data-port", "strict-active-port",
+	"pinhole-timeout", "tls", "log-level",
+}
+
+// adjusted is old with the adjustable settings of next.
+func adjusted(old, next config.Config) config.Config {
+	c := old
+	c.Ports = next.Ports
+	c.Allow, c.Chains = next.Allow, next.Chains
+	c.ThirdParty, c.Advertise, c.Repair = next.ThirdParty, next.Advertise, next.Repair
+	c.MinDataPort, c.StrictActivePort = next.MinDataPort, next.StrictActivePort
+	c.PinholeTimeout = next.PinholeTimeout
+	c.TLS, c.TLSRange = next.TLS, next.TLSRange
+	c.LogLevel = next.LogLevel
+	return c
+}
+
+// Reload takes over another configuration as far as that is possible while
+// running, and returns what it is now. Of the rules everything or nothing
+// changes; on an error all is as before. Sessions that have begun keep the
+// policy that they began with: what is checked of them must not depend on when
+// they are looked at. Their next pinholes have the new timeout.
+func (g *Gateway) Reload(next config.Config) (config.Config, error) {
+	old := g.settings().Config
+	cfg := adjusted(old, next)
+	changed := config.Changed(old, cfg)
+	if slices.ContainsFunc(changed, func(name string) bool {
+		return name == "port" || name == "allow" || name == "pinhole-timeout"
+	}) {
+		r := g.plan.rules
+		r.Ports, r.Chains, r.PinholeTimeout = cfg.Ports, cfg.Chains, cfg.PinholeTimeout
+		if err := g.firewall.Reconfigure(r); err != nil {
+			return old, err
+		}
+	}
+	g.current.Store(newSettings(cfg))
+	g.log.Info("configuration reloaded", "changed", changed)
+	if rest := config.Changed(cfg, next); len(rest) > 0 {
+		g.log.Warn("some settings need a restart", "settings", rest)
+	}
+	return cfg, nil
+}
+
+// settings are the present ones.
+func (g *Gateway) settings() *settings { return g.current.Load() }

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/ftpalg"
+	"github.com/pasvport/pasvport/nfq"
+	"github.com/pasvport/pasvport/rules"
+)
+
+// takeBack makes the state of a daemon that ended, however it ended, of what
+// the kernel holds: control connections and their data connections by our
+// mark, pinholes by expectations and by the elements of our sets. It runs
+// before the workers do.
+func (g *Gateway) takeBack() error {
+	sessions, err := g.takeBackSessions()
+	if err != nil {
+		return err
+	}
+	err = errors.Join(g.takeBackExpectations(), g.takeBackElements())
+	if n := len(g.pinholes.all()); sessions > 0 {
+		g.log.Info("taken back", "sessions", sessions, "pinholes", n)
+	}
+	return err
+}
+
+// takeBackSessions adopts the control connections that the kernel knows, and
+// gives them their data connections. Which queue a session has is known when
+// its first packet comes; until then the orphans have it.
+func (g *Gateway) takeBackSessions() (n int, err error) {
+	var control, data []expect.Entry
+	mark := g.cfg.Control()
+	err = g.ct.Dump(mark, mark, func(e *expect.Entry) {
+		switch {
+		case e.TCPState >= expect.TCPStateTimeWait:
+		case e.Status&expect.StatusExpected != 0:
+			data = append(data, *e)
+		case g.isControl(e.Original.Dst.Port()):
+			control = append(control, *e)
+		}
+	})
+	g.orphans.now = time.Now()
+	for i := range control {
+		s := g.orphans.adopt(&control[i])
+		s.alg.Resume()
+		if control[i].Mark&g.cfg.Opaque() != 0 {
+			s.opaque, s.note = true, "encrypted, or left alone, since before the restart"
+		}
+	}
+	for i := range data {
+		if _, s := g.session(data[i].Master); s != nil {
+			s.connections++
+			g.data.add(data[i].Original, s, nil)
+		}
+	}
+	return len(control), err
+}
+
+// isControl reports whether a port is a control port.
+func (g *Gateway) isControl(port uint16) bool {
+	for _, r := range g.settings().Ports {
+		if r.Low <= port && port <= r.High {
+			return true
+		}
+	}
+	return false
+}
+
+// takeBackExpectations makes pinholes of the expectations of our sessions.
+func (g *Gateway) takeBackExpectations() error {
+	var list []expect.ExpectationInfo
+	err := g.ct.DumpExpectations(func(x *expect.ExpectationInfo) { list = append(list, *x) })
+	for i := range list {
+		x := &list[i]
+		_, s := g.session(x.Master)
+		if s == nil || !s.carrier {
+			continue
+		}
+		p := &pinhole{session: s, key: pinholeKey{x.Expected.Src.Addr(), x.Expected.Dst}, target: x.Expected.Dst,
+			mode: ftpalg.Passive, nat: x.NAT, timeout: x.Timeout}
+		if x.NAT {
+			p.target = x.To
+		}
+		if x.NAT && x.Direction == expect.Reply || !x.NAT && x.Expected.Dst.Addr() == s.ep.Client.Addr() {
+			p.mode = ftpalg.Active
+		}
+		if x.Mask.Src.Port() != 0 {
+			p.port = x.Expected.Src.Port()
+		}
+		g.reopened(p)
+	}
+	return err
+}
+
+// takeBackElements makes pinholes of the elements that an earlier daemon has
+// left in our sets for claims, by what it noted with them. What belongs to no
+// session any more is closed.
+func (g *Gateway) takeBackElements() error {
+	list, err := g.firewall.Elements()
+	byID := map[uint32]*session{}
+	for _, s := range g.orphans.table.all() {
+		byID[s.id] = s
+	}
+	for _, e := range list {
+		if e.Forward {
+			continue
+		}
+		p, id, ok := parseNote(e.Note)
+		if p.session = byID[id]; !ok || p.session == nil {
+			err = errors.Join(err, g.firewall.ClosePinhole(rules.Pinhole{Source: e.Source, Dest: e.Dest}))
+			continue
+		}
+		p.key, p.claim, p.timeout = pinholeKey{e.Source, e.Dest}, true, e.Expires
+		g.reopened(&p)
+	}
+	return err
+}
+
+// reopened enters a pinhole that is open in the kernel.
+func (g *Gateway) reopened(p *pinhole) {
+	p.expires = time.Now().Add(p.timeout)
+	p.element = p.elements()
+	if g.pinholes.reserve(p) != nil {
+		return
+	}
+	p.session.pinhole = p
+	g.metrics.Pinholes.Open.Add(1)
+	g.logPinhole("pinhole taken back", p, ftpalg.ReasonPlain)
+}
+
+// note is what the elements of a claim say of it, for the next daemon.
+func (p *pinhole) note() string {
+	return fmt.Sprintf("%s to %s for %d nat %t port %d", p.mode, p.target, p.session.id, p.nat, p.port)
+}
+
+// parseNote reads what note wrote: a pinhole, and the id of its session.
+func parseNote(text string) (p pinhole, id uint32, ok bool) {
+	var mode, target string
+	if _, err := fmt.Sscanf(text, "%s to %s for %d nat %t port %d", &mode, &target, &id, &p.nat, &p.port); err != nil {
+		return p, 0, false
+	}
+	switch mode {
+	case ftpalg.Passive.String():
+		p.mode = ftpalg.Passive
+	case ftpalg.Active.String():
+		p.mode = ftpalg.Active
+	default:
+		return p, 0, false
+	}
+	to, err := netip.ParseAddrPort(target)
+	p.target = to
+	return p, id, err == nil
+}
+
+// takeOver gives a session of the orphans to the worker whose queue its
+// packets come to; nil if there is none.
+func (w *worker) takeOver(p *nfq.Packet) *session {
+	s := w.g.orphans.table.find(p.Src, p.Dst)
+	if s == nil {
+		return nil
+	}
+	// In this order, so that the watcher finds it at any time.
+	w.table.add(s)
+	if !w.g.orphans.table.remove(s) { // it ended meanwhile
+		w.table.remove(s)
+		return nil
+	}
+	return s
+}
+
+// holders are all that have sessions.
+func (g *Gateway) holders() []*worker {
+	return append(g.workers[:len(g.workers):len(g.workers)], g.orphans)
+}
