@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"encoding/binary"
+	"slices"
+)
+
+// A ConflictKind is a way in which somebody else's rule gets in ours' way.
+type ConflictKind uint8
+
+// The kinds of conflicts.
+const (
+	ConflictHelper  ConflictKind = iota // gives control connections a helper
+	ConflictNotrack                     // takes packets out of the tracker
+	ConflictFlow                        // moves control connections past the hooks
+	ConflictMark                        // overwrites our bits of the ct mark
+	ConflictQueue                       // sends packets to one of our queues
+	ConflictHook                        // drops, queues or changes packets between the tracker and destination NAT
+)
+
+// A Conflict is a rule of somebody else.
+type Conflict struct {
+	Kind    ConflictKind
+	At      RuleRef
+	Sure    bool     // or else it depends on what is not known
+	Depends []string // on what
+	Name    string   // of the helper or flowtable
+	Queue   uint16   // the first queue number that is ours
+}
+
+// A Neighbour is a base chain of somebody else between the tracker (-200) and
+// destination NAT (-100), where ours are.
+type Neighbour struct {
+	Chain    ChainRef
+	Hook     Hook
+	Priority int32
+	Rules    int
+}
+
+// Priorities between which a neighbour sees the packets that we see.
+const (
+	priorityTracker = -200
+	priorityDNAT    = -100
+)
+
+// Conflicts looks for rules that get in the way of a daemon with the
+// configuration c. A rule counts if it may match a packet of FTP, whatever
+// rules come before it.
+func (r *Ruleset) Conflicts(c Config) []Conflict {
+	c = c.withDefaults()
+	var found []Conflict
+	for _, ref := range r.Chains() {
+		chain := r.chains[ref]
+		if r.Ours(ref.Family, ref.Table) || ref.Family != FamilyINet && ref.Family != FamilyIPv4 && ref.Family != FamilyIPv6 {
+			continue
+		}
+		for i := range chain.rules {
+			rule := &chain.rules[i]
+			if rule.comment == c.comment() {
+				continue
+			}
+			found = append(found, r.conflictsOf(chain, rule, c)...)
+		}
+	}
+	return found
+}
+
+// conflictsOf tries a rule on each kind of packet, and keeps the surest finding
+// of each kind.
+func (r *Ruleset) conflictsOf(chain *walkChain, rule *walkRule, c Config) []Conflict {
+	var found []Conflict
+	add := func(n Conflict) {
+		for i := range found {
+			if found[i].Kind == n.Kind {
+				if n.Sure && !found[i].Sure {
+					found[i] = n
+				}
+				return
+			}
+		}
+		found = append(found, n)
+	}
+	for _, f := range []Family{FamilyIPv4, FamilyIPv6} {
+		if !chain.ref.Family.has(f) {
+			continue
+		}
+		for _, t := range trials(f, c) {
+			hook := HookForward
+			if chain.base {
+				hook = chain.hook
+			}
+			p := t.packet
+			mark := unknown("meta mark", 4) // not followed from rule to rule here
+			p.mark = &mark
+			j := r.judge(chain, rule, &p, hook)
+			if j.match == no {
+				continue
+			}
+			for _, n := range t.conflicts(chain, j, c) {
+				n.At, n.Sure, n.Depends = RuleRef{chain.ref, rule.handle}, j.match == yes, j.depends
+				add(n)
+			}
+		}
+	}
+	return found
+}
+
+// A trial is a packet that a rule is tried on.
+type trial struct {
+	packet Packet
+	data   bool
+}
+
+func trials(f Family, c Config) []trial {
+	var list []trial
+	for _, ports := range c.Ports {
+		list = append(list,
+			trial{packet: ControlSYN(f, ports)}, trial{packet: ControlEstablished(f, ports, c.Control)},
+			trial{packet: ControlReply(f, ports, c.Control)})
+	}
+	return append(list, trial{DataSYN(f, 1024, c.Control), true}, trial{DataReply(f, 1024, c.Control), true})
+}
+
+// conflicts are what the effects of a rule do to us.
+func (t trial) conflicts(chain *walkChain, j judgement, c Config) []Conflict {
+	var found []Conflict
+	for _, e := range j.effects {
+		switch {
+		case e.kind == effectHelper && !t.data && t.packet.SYN:
+			found = append(found, Conflict{Kind: ConflictHelper, Name: e.name})
+		case e.kind == effectNotrack:
+			found = append(found, Conflict{Kind: ConflictNotrack})
+		case e.kind == effectFlow && !t.data:
+			found = append(found, Conflict{Kind: ConflictFlow, Name: e.name})
+		case e.kind == effectCtMark && t.packet.Mark != 0 && !keeps(e.value, t.packet.Mark, c.Control|c.Opaque):
+			found = append(found, Conflict{Kind: ConflictMark})
+		case e.kind == effectQueue && int(e.high) >= int(c.QueueNum) && int(e.low) < int(c.QueueNum)+c.Queues:
+			found = append(found, Conflict{Kind: ConflictQueue, Queue: max(e.low, c.QueueNum)})
+		}
+	}
+	if r := neighbourHook(chain); r && !t.data && disturbs(j) {
+		found = append(found, Conflict{Kind: ConflictHook})
+	}
+	return found
+}
+
+// keeps reports whether a ct mark still has our bits as they were.
+func keeps(v value, mark, ours uint32) bool {
+	if len(v.bits) != 4 {
+		return false
+	}
+	have, sure := binary.NativeEndian.Uint32(v.bits), binary.NativeEndian.Uint32(v.known)
+	return sure&ours == ours && (have^mark)&ours == 0
+}
+
+// disturbs reports whether a rule does more to a packet than to let it pass.
+func disturbs(j judgement) bool {
+	return slices.ContainsFunc(j.branches, func(b branch) bool {
+		return b.verdict.code == verdictDrop || b.verdict.code == verdictQueue
+	}) || slices.ContainsFunc(j.effects, func(e effect) bool { return e.kind == effectPayload })
+}
+
+// neighbourHook reports whether a chain is between the tracker and destination
+// NAT, in a hook where ours are.
+func neighbourHook(c *walkChain) bool {
+	return c.base && c.kind != "nat" && (c.hook == HookPrerouting || c.hook == HookOutput) &&
+		c.priority > priorityTracker && c.priority < priorityDNAT
+}
+
+// Neighbours are the base chains of others beside ours.
+func (r *Ruleset) Neighbours() []Neighbour {
+	var list []Neighbour
+	for _, ref := range r.Chains() {
+		c := r.chains[ref]
+		if neighbourHook(c) && len(c.rules) > 0 && !r.Ours(ref.Family, ref.Table) && (ref.Family.has(FamilyIPv4) || ref.Family.has(FamilyIPv6)) {
+			list = append(list, Neighbour{ref, c.hook, c.priority, len(c.rules)})
+		}
+	}
+	return list
+}

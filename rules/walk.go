@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"slices"
+)
+
+// A Verdict is what becomes of a simulated packet.
+type Verdict uint8
+
+const (
+	// Accept: every rule that may end the packet's way lets it through.
+	Accept Verdict = iota
+
+	// Drop: it cannot get through.
+	Drop
+
+	// Unsure: it depends on what is not known of the packet, or on an
+	// expression that we do not know.
+	Unsure
+)
+
+// String returns "accept", "drop" or "unsure".
+func (v Verdict) String() string { return [...]string{"accept", "drop", "unsure"}[v] }
+
+// A RuleRef names a rule, as "nft -a" numbers it.
+type RuleRef struct {
+	Chain  ChainRef
+	Handle uint64
+}
+
+// An Outcome is one end that a packet's way through a base chain may have.
+type Outcome struct {
+	Verdict Verdict  // Unsure for a rule that hands the packet to somebody else
+	At      RuleRef  // Handle 0: the policy of the base chain, or a rule of ours that is not there yet
+	Policy  bool     // by policy
+	Ours    bool     // by a rule of pasvport
+	Depends []string // what the rule looks at that is not known
+}
+
+// A ChainWalk is a packet's way through one base chain.
+type ChainWalk struct {
+	Base     ChainRef
+	Outcomes []Outcome // at least one, in the order of the rules
+}
+
+// Verdict is what all outcomes agree on.
+func (w ChainWalk) Verdict() Verdict {
+	v := w.Outcomes[0].Verdict
+	for _, o := range w.Outcomes {
+		if o.Verdict != v {
+			return Unsure
+		}
+	}
+	return v
+}
+
+// Verdicts is the verdict of several base chains that a packet passes one
+// after the other. Without any it is accepted.
+func Verdicts(walks []ChainWalk) Verdict {
+	v := Accept
+	for _, w := range walks {
+		switch w.Verdict() {
+		case Drop:
+			return Drop
+		case Unsure:
+			v = Unsure
+		}
+	}
+	return v
+}
+
+// Walk sends p through the base chains of a hook, with the rules that a daemon
+// with the configuration c puts into the administrator's chains in place,
+// whether they are there or not. Our own table is left out: it drops nothing
+// that is FTP. A base chain is walked also if one before it drops the packet,
+// so that all that has to be changed is seen at once.
+func (r *Ruleset) Walk(h Hook, p Packet, c Config) []ChainWalk {
+	c = c.withDefaults()
+	var walks []ChainWalk
+	for _, base := range r.bases(h, p.Family) {
+		if r.Ours(base.ref.Family, base.ref.Table) {
+			continue
+		}
+		w := walk{set: r, packet: &p, hook: h, cfg: c}
+		if w.through(base, yes, nil, 0) != no {
+			w.end(Outcome{Verdict: policy(base.drop), At: RuleRef{Chain: base.ref}, Policy: true})
+		}
+		walks = append(walks, ChainWalk{base.ref, w.outcomes})
+	}
+	return walks
+}
+
+func policy(drop bool) Verdict {
+	if drop {
+		return Drop
+	}
+	return Accept
+}
+
+// A walk is a packet on its way through a base chain.
+type walk struct {
+	set      *Ruleset
+	packet   *Packet
+	hook     Hook
+	cfg      Config
+	steps    int
+	outcomes []Outcome
+}
+
+// What a walk is given up at: the kernel's own limit of nested jumps
+// (NFT_JUMP_STACK_SIZE), and a number of rules that takes seconds.
+const (
+	maxJumps = 16
+	maxSteps = 500_000
+)
+
+// end notes an outcome once.
+func (w *walk) end(o Outcome) {
+	for i := range w.outcomes {
+		old := &w.outcomes[i]
+		if old.At == o.At && old.Verdict == o.Verdict && old.Policy == o.Policy {
+			return
+		}
+	}
+	w.outcomes = append(w.outcomes, o)
+}
+
+// through walks a chain that the packet reaches for sure or perhaps, under
+// what is in depends. It returns whether the packet leaves the chain at its end.
+func (w *walk) through(c *walkChain, reached truth, depends []string, depth int) (falls truth) {
+	if w.assumed(c) {
+		w.end(Outcome{Verdict: Accept, At: RuleRef{Chain: c.ref}, Ours: true, Depends: depends})
+		return no
+	}
+	live := reached
+	for i := range c.rules {
+		rule := &c.rules[i]
+		at := RuleRef{c.ref, rule.handle}
+		if w.ours(rule) {
+			if w.packet.Expected && w.packet.SYN {
+				w.end(Outcome{Verdict: Accept, At: at, Ours: true, Depends: depends})
+				return falls
+			}
+			continue
+		}
+		if w.steps++; w.steps > maxSteps || depth > maxJumps {
+			w.end(Outcome{Verdict: Unsure, At: at, Depends: []string{"more rules than can be followed"}})
+			return falls
+		}
+		j := w.set.judge(c, rule, w.packet, w.hook)
+		if j.match == no {
+			continue
+		}
+		w.change(j, min(live, j.match))
+		if len(j.branches) == 0 {
+			continue
+		}
+		goesOn, leaves := w.branch(c, at, j, live, depends, depth)
+		falls = max(falls, leaves)
+		if live = min(live, goesOn); live == no {
+			return falls
+		}
+	}
+	return max(falls, live)
+}
+
+// branch follows the verdicts of a rule. goesOn tells whether the packet comes
+// to the next rule, leaves whether it leaves the chain.
+func (w *walk) branch(c *walkChain, at RuleRef, j judgement, live truth, depends []string, depth int) (goesOn, leaves truth) {
+	depends = slices.Clone(depends)
+	for _, d := range j.depends {
+		if !slices.Contains(depends, d) {
+			depends = append(depends, d)
+		}
+	}
+	sure := no
+	for _, b := range j.branches {
+		sure = max(sure, b.truth)
+		t := min(live, j.match, b.truth)
+		switch b.verdict.code {
+		case verdictAccept:
+			w.end(Outcome{Verdict: Accept, At: at, Depends: depends})
+		case verdictDrop:
+			w.end(Outcome{Verdict: Drop, At: at, Depends: depends})
+		case verdictReturn:
+			leaves = max(leaves, t)
+		case verdictJump, verdictGoto:
+			falls := t
+			if to := w.set.chains[ChainRef{c.ref.Family, c.ref.Table, b.verdict.chain}]; to != nil {
+				falls = w.through(to, t, depends, depth+1)
+			}
+			if b.verdict.code == verdictJump {
+				goesOn = max(goesOn, falls)
+			} else {
+				leaves = max(leaves, falls)
+			}
+		default:
+			w.end(Outcome{Verdict: Unsure, At: at, Depends: depends})
+		}
+	}
+	if min(j.match, sure) == maybe {
+		goesOn = max(goesOn, maybe)
+	}
+	return goesOn, leaves
+}
+
+// ours reports whether a rule is one that a daemon of this configuration has
+// put into an administrator's chain.
+func (w *walk) ours(r *walkRule) bool { return r.comment == w.cfg.comment() }
+
+// assumed reports whether c is to get a rule of ours at its head that is not
+// there yet, which accepts the packet.
+func (w *walk) assumed(c *walkChain) bool {
+	if !w.packet.Expected || !w.packet.SYN || !slices.Contains(w.cfg.Chains, c.ref) {
+		return false
+	}
+	return !slices.ContainsFunc(c.rules, func(r walkRule) bool { return w.ours(&r) })
+}
+
+// change does to the packet what a rule does to it for sure; what it may do
+// makes the marks unknown.
+func (w *walk) change(j judgement, t truth) {
+	for _, e := range j.effects {
+		v := e.value
+		if t != yes {
+			v = unknown(v.name, 4)
+		}
+		switch e.kind {
+		case effectMark:
+			v.name = "meta mark"
+			w.packet.mark = &v
+		case effectCtMark:
+			v.name = "ct mark"
+			w.packet.ctMark = &v
+		}
+	}
+}

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// A Hook is where in the kernel a packet is looked at (NF_INET_*).
+type Hook uint32
+
+// The hooks that packets of a connection pass.
+const (
+	HookPrerouting  Hook = unix.NF_INET_PRE_ROUTING
+	HookInput       Hook = unix.NF_INET_LOCAL_IN
+	HookForward     Hook = unix.NF_INET_FORWARD
+	HookOutput      Hook = unix.NF_INET_LOCAL_OUT
+	HookPostrouting Hook = unix.NF_INET_POST_ROUTING
+)
+
+// String returns nft's word for h.
+func (h Hook) String() string {
+	if h > HookPostrouting {
+		return "hook"
+	}
+	return [...]string{"prerouting", "input", "forward", "output", "postrouting"}[h]
+}
+
+// A State is the connection's state as "ct state" has it.
+type State uint32
+
+// The states of a connection.
+const (
+	StateInvalid     = State(expr.CtStateBitINVALID)
+	StateEstablished = State(expr.CtStateBitESTABLISHED)
+	StateRelated     = State(expr.CtStateBitRELATED)
+	StateNew         = State(expr.CtStateBitNEW)
+	StateUntracked   = State(expr.CtStateBitUNTRACKED)
+)
+
+// A Packet is a TCP packet to be simulated. What its zero value leaves open is
+// unknown: rules that depend on it cannot be judged.
+type Packet struct {
+	Family   Family // FamilyIPv4 or FamilyIPv6
+	Src, Dst netip.Addr
+	In, Out  string // interfaces; never the loopback
+
+	SrcPort, DstPort PortRange // 0-0: any
+	SYN              bool      // it opens the connection
+	Reply            bool      // it goes in the reply direction
+
+	State    State
+	Expected bool   // ct status expected
+	Mark     uint32 // ct mark
+	MarkMask uint32 // which bits of the ct mark are known
+
+	// Ports of the connection's original direction, for a packet in reply.
+	// They are SrcPort and DstPort otherwise.
+	OrigSrcPort, OrigDstPort PortRange
+
+	mark   *value // meta mark, once a rule has set it
+	ctMark *value
+}
+
+func (p *Packet) address(a netip.Addr, name string) value {
+	n := 4
+	if p.Family == FamilyIPv6 {
+		n = 16
+	}
+	if !a.IsValid() {
+		return unknown(name, n)
+	}
+	return known(name, a.AsSlice())
+}
+
+func port2(name string, r PortRange) value {
+	if r.High == 0 {
+		r.High = 65535
+	}
+	return inRange(name, r)
+}
+
+// word is nft's name of the packet's network protocol.
+func (p *Packet) word() string {
+	if p.Family == FamilyIPv6 {
+		return "ip6"
+	}
+	return "ip"
+}
+
+// network is the IP header, without options.
+func (p *Packet) network() value {
+	src, dst := p.address(p.Src, p.word()+" saddr"), p.address(p.Dst, p.word()+" daddr")
+	v := unknown(p.word()+" header", 20)
+	set := func(at int, b, mask byte) { v.bits[at], v.known[at] = b, mask }
+	at := 12
+	if p.Family == FamilyIPv6 {
+		v = unknown("ip6 header", 40)
+		set(0, 0x60, 0xf0)
+		set(6, unix.IPPROTO_TCP, 0xff)
+		at = 8
+	} else {
+		set(0, 0x45, 0xff)
+		set(6, 0, 0xbf) // no fragment: conntrack puts them together
+		set(7, 0, 0xff)
+		set(9, unix.IPPROTO_TCP, 0xff)
+	}
+	n := len(src.bits)
+	copy(v.bits[at:], src.bits)
+	copy(v.known[at:], src.known)
+	copy(v.bits[at+n:], dst.bits)
+	copy(v.known[at+n:], dst.known)
+	return v
+}
+
+// transport is the TCP header, without options.
+func (p *Packet) transport() value {
+	v := unknown("tcp header", 20)
+	for at, port := range map[int]value{0: port2("", p.SrcPort), 2: port2("", p.DstPort)} {
+		copy(v.bits[at:], port.bits)
+		copy(v.known[at:], port.known)
+	}
+	v.bits[tcpFlagsOffset], v.known[tcpFlagsOffset] = tcpACK, tcpFIN|tcpSYN|tcpRST|tcpACK
+	if p.SYN {
+		v.bits[tcpFlagsOffset], v.known[tcpFlagsOffset] = tcpSYN, 0x3f
+	}
+	return v
+}
+
+// payload loads n bytes behind a base of <linux/netfilter/nf_tables.h>. ok is
+// false when there are no such bytes, and the rule does not match.
+func (p *Packet) payload(base, offset, n uint32) (v value, ok bool) {
+	var header value
+	switch expr.PayloadBase(base) {
+	case expr.PayloadBaseNetworkHeader:
+		header = p.network()
+	case expr.PayloadBaseTransportHeader:
+		if n == 2 && offset == 0 {
+			return port2("tcp sport", p.SrcPort), true
+		}
+		if n == 2 && offset == 2 {
+			return port2("tcp dport", p.DstPort), true
+		}
+		header = p.transport()
+	case payloadBaseInner:
+		return unknown("payload", int(n)), !p.SYN
+	default:
+		return unknown("link layer header", int(n)), true
+	}
+	if int(offset)+int(n) > len(header.bits) {
+		return unknown(header.name, int(n)), true
+	}
+	v = value{name: p.field(header.name, offset, n), bits: header.bits[offset : offset+n], known: header.known[offset : offset+n]}
+	return v, true
+}
+
+// field names a piece of a header, where the piece is an address.
+func (p *Packet) field(header string, offset, n uint32) string {
+	src, size := uint32(12), uint32(4)
+	if p.Family == FamilyIPv6 {
+		src, size = 8, 16
+	}
+	switch {
+	case header == "tcp header":
+	case offset >= src && offset+n <= src+size:
+		return p.word() + " saddr"
+	case offset >= src+size && offset+n <= src+2*size:
+		return p.word() + " daddr"
+	}
+	return header
+}
+
+// ports of the connection's original direction.
+func (p *Packet) origPorts() (src, dst PortRange) {
+	if p.Reply {
+		return p.OrigSrcPort, p.OrigDstPort
+	}
+	return p.SrcPort, p.DstPort
+}
+
+// ifname is an interface's name in a register.
+func ifname(name string) []byte {
+	b := make([]byte, unix.IFNAMSIZ)
+	copy(b, name)
+	return b
+}
+
+// host16 is a number of two bytes in a register.
+func host16(v uint16) []byte { return binary.NativeEndian.AppendUint16(nil, v) }

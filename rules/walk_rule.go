@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// Verdicts as the kernel numbers them (<linux/netfilter.h>, nf_tables.h).
+const (
+	verdictDrop     = 0
+	verdictAccept   = 1
+	verdictQueue    = 3
+	verdictContinue = -1
+	verdictJump     = -3
+	verdictGoto     = -4
+	verdictReturn   = -5
+)
+
+// A walkVerdict is the end of a rule.
+type walkVerdict struct {
+	code  int32
+	chain string
+}
+
+// parseVerdict reads NFTA_DATA_VERDICT.
+func parseVerdict(b []byte) walkVerdict {
+	a := collect(b)
+	return walkVerdict{int32(be32(a[unix.NFTA_VERDICT_CODE])), attrString(a[unix.NFTA_VERDICT_CHAIN])}
+}
+
+// A branch is one verdict that a rule may give. Only a verdict map has more
+// than one.
+type branch struct {
+	truth   truth
+	verdict walkVerdict
+}
+
+// An effect is something other than a verdict that a rule does to a packet or
+// its connection.
+type effect struct {
+	kind  effectKind
+	name  string // of the helper, the flowtable
+	value value  // that is set
+	low   uint16 // queue numbers
+	high  uint16
+}
+
+type effectKind uint8
+
+const (
+	effectNotrack effectKind = iota
+	effectHelper
+	effectFlow
+	effectCtMark
+	effectMark
+	effectQueue
+	effectPayload
+)
+
+// A judgement is what a rule does to a packet.
+type judgement struct {
+	match    truth
+	depends  []string // why match is maybe, or a branch is
+	branches []branch
+	effects  []effect
+}
+
+// judge runs a rule on a packet.
+func (r *Ruleset) judge(c *walkChain, rule *walkRule, p *Packet, at Hook) judgement {
+	m := machine{set: r, chain: c, packet: p, hook: at, out: judgement{match: yes}}
+	for _, e := range rule.exprs {
+		m.step(e)
+		if m.out.match == no {
+			return judgement{match: no}
+		}
+		if m.done {
+			break
+		}
+	}
+	return m.out
+}
+
+// A machine is nft's virtual machine for one rule.
+type machine struct {
+	set    *Ruleset
+	chain  *walkChain
+	packet *Packet
+	hook   Hook
+	regs   registers
+	out    judgement
+	done   bool // a verdict ends the rule
+}
+
+// must adds a condition of the rule.
+func (m *machine) must(t truth, on string) {
+	if t == maybe && !slices.Contains(m.out.depends, on) {
+		m.out.depends = append(m.out.depends, on)
+	}
+	m.out.match = min(m.out.match, t)
+}
+
+// end ends the rule with a verdict.
+func (m *machine) end(v walkVerdict) {
+	if v.code == verdictContinue {
+		return
+	}
+	m.out.branches = append(m.out.branches, branch{yes, v})
+	m.done = true
+}
+
+func (m *machine) do(e effect) { m.out.effects = append(m.out.effects, e) }
+
+// step runs one expression. What it does not know may match or not.
+func (m *machine) step(e walkExpr) {
+	a := collect(e.data)
+	switch e.name {
+	case "counter", "log", "last", "dup":
+	case "meta":
+		m.meta(a)
+	case "ct":
+		m.ct(a)
+	case "payload":
+		m.payload(a)
+	case "fib":
+		m.regs.set(be32(a[unix.NFTA_FIB_DREG]), m.packet.fib(be32(a[unix.NFTA_FIB_RESULT]), be32(a[unix.NFTA_FIB_FLAGS]), m.hook))
+	case "cmp", "range", "lookup":
+		m.compare(e.name, a)
+	case "bitwise", "byteorder", "immediate":
+		m.compute(e.name, a)
+	case "reject":
+		m.end(walkVerdict{code: verdictDrop})
+	case "queue":
+		low := be16(a[unix.NFTA_QUEUE_NUM])
+		m.do(effect{kind: effectQueue, low: low, high: low + max(be16(a[unix.NFTA_QUEUE_TOTAL]), 1) - 1})
+		m.end(walkVerdict{code: verdictQueue})
+	case "notrack":
+		m.do(effect{kind: effectNotrack})
+	case "flow_offload":
+		m.do(effect{kind: effectFlow, name: attrString(a[1])}) // NFTA_FLOW_TABLE_NAME
+	case "objref":
+		m.object(a)
+	case "dynset":
+		m.dynset(a)
+	case "match":
+		m.xtMatch(attrString(a[unix.NFTA_MATCH_NAME]), be32(a[unix.NFTA_MATCH_REV]), a[unix.NFTA_MATCH_INFO])
+	case "target":
+		m.xtTarget(attrString(a[unix.NFTA_TARGET_NAME]), a[unix.NFTA_TARGET_INFO])
+	default:
+		m.unknown(e.name)
+	}
+}
+
+// unknown is an expression that we cannot run: it may match, and may load
+// anything.
+func (m *machine) unknown(name string) {
+	words := map[string]string{
+		"limit": "limit rate", "quota": "quota", "connlimit": "ct count", "exthdr": "a header option", "osf": "osf",
+		"socket": "socket", "rt": "rt", "numgen": "numgen", "hash": "jhash", "xfrm": "ipsec", "inner": "an inner header",
+	}
+	if w := words[name]; w != "" {
+		name = w
+	}
+	m.regs.forget(name)
+	m.must(maybe, name)
+}
+
+func (m *machine) meta(a map[uint16][]byte) {
+	key := be32(a[unix.NFTA_META_KEY])
+	if sreg, ok := a[unix.NFTA_META_SREG]; ok {
+		if key == unix.NFT_META_MARK {
+			m.do(effect{kind: effectMark, value: m.regs.get(be32(sreg), 4)})
+		}
+		return
+	}
+	m.regs.set(be32(a[unix.NFTA_META_DREG]), m.packet.meta(key, m.hook))
+}
+
+func (m *machine) ct(a map[uint16][]byte) {
+	key := be32(a[unix.NFTA_CT_KEY])
+	if sreg, ok := a[unix.NFTA_CT_SREG]; ok {
+		if key == unix.NFT_CT_MARK {
+			m.do(effect{kind: effectCtMark, value: m.regs.get(be32(sreg), 4)})
+		}
+		return
+	}
+	dir := uint8(0)
+	if d := a[unix.NFTA_CT_DIRECTION]; len(d) == 1 {
+		dir = d[0]
+	}
+	m.regs.set(be32(a[unix.NFTA_CT_DREG]), m.packet.ct(key, dir))
+}
+
+func (m *machine) payload(a map[uint16][]byte) {
+	if _, ok := a[unix.NFTA_PAYLOAD_SREG]; ok {
+		m.do(effect{kind: effectPayload})
+		return
+	}
+	n := be32(a[unix.NFTA_PAYLOAD_LEN])
+	v, ok := m.packet.payload(be32(a[unix.NFTA_PAYLOAD_BASE]), be32(a[unix.NFTA_PAYLOAD_OFFSET]), min(n, 64))
+	m.must(certain(ok), v.name)
+	m.regs.set(be32(a[unix.NFTA_PAYLOAD_DREG]), v)
+}
+
+// object is a reference to a stateful object: only helpers and limits matter.
+func (m *machine) object(a map[uint16][]byte) {
+	const quota, limit, connlimit = 2, 4, 5 // NFT_OBJECT_*
+	name := attrString(a[unix.NFTA_OBJREF_IMM_NAME])
+	switch be32(a[unix.NFTA_OBJREF_IMM_TYPE]) {
+	case unix.NFT_OBJECT_CT_HELPER:
+		ref := setRef{m.chain.ref.Family, m.chain.ref.Table, name}
+		m.do(effect{kind: effectHelper, name: m.set.helpers[ref]})
+	case quota, limit, connlimit:
+		m.must(maybe, fmt.Sprintf("object %q", name))
+	}
+}
+
+// dynset is a statement: add @set { ... }. With a limit within it matches or not.
+func (m *machine) dynset(a map[uint16][]byte) {
+	const nftaDynsetExpressions = 10
+	_, one := a[unix.NFTA_DYNSET_EXPR]
+	_, many := a[nftaDynsetExpressions]
+	if one || many {
+		m.must(maybe, "set "+attrString(a[unix.NFTA_DYNSET_SET_NAME]))
+	}
+}
+
+func be16(b []byte) uint16 {
+	if len(b) < 2 {
+		return 0
+	}
+	return number(b[:2])
+}

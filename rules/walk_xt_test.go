@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+// TestWalkXtables: rules that iptables-nft made, whose matches the kernel runs
+// as those of xtables.
+func TestWalkXtables(t *testing.T) {
+	needPrograms(t, "iptables-nft")
+	n := newNS(t)
+	data, control := DataSYN(FamilyIPv4, 1024, ourBit), ControlSYN(FamilyIPv4, PortRange{21, 21})
+	byRule, byPolicy := "accept filter/FORWARD", "drop filter/FORWARD policy"
+	for _, tt := range []struct {
+		rule   string
+		packet Packet
+		want   []string
+	}{
+		{"-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", data, []string{byRule}},
+		{"-m conntrack --ctstate ESTABLISHED -j ACCEPT", data, []string{byPolicy}},
+		{"-m conntrack ! --ctstate NEW,INVALID -j ACCEPT", data, []string{byRule}},
+		{"-m conntrack --ctstate DNAT -j ACCEPT", data, []string{byRule + " if match conntrack", byPolicy}},
+		{"-m conntrack --ctstatus EXPECTED -j ACCEPT", data, []string{byRule}},
+		{"-m state --state RELATED -j ACCEPT", data, []string{byRule}},
+		{"-p tcp --dport 21 -m conntrack --ctstate NEW -j ACCEPT", control, []string{byRule}},
+		{"-p tcp --dport 21 -m conntrack --ctstate NEW -j ACCEPT", data, []string{byPolicy}},
+		{"-p tcp --dport 1024:65535 -j ACCEPT", data, []string{byRule}},
+		{"-p tcp --syn -j ACCEPT", data, []string{byRule}},
+		{"-p udp --dport 5000 -j ACCEPT", data, []string{byPolicy}},
+		{"-p tcp -m multiport --dports 20:21,80 -j ACCEPT", control, []string{byRule}},
+		{"-p tcp -m multiport --dports 22,80 -j ACCEPT", control, []string{byPolicy}},
+		{"-p tcp -m multiport --ports 50000:50010 -j ACCEPT", data, []string{byRule + " if match multiport", byPolicy}},
+		{"-m addrtype --dst-type LOCAL -j ACCEPT", data, []string{byPolicy}},
+		{"-m connmark --mark 0x4000000/0x4000000 -j ACCEPT", data, []string{byRule}},
+		{"-m mark --mark 0x1 -j ACCEPT", data, []string{byPolicy}},
+		{"-m comment --comment words -j ACCEPT", data, []string{byRule}},
+		{"-m recent --name seen --rcheck -j ACCEPT", data, []string{byRule + " if match recent", byPolicy}},
+		{"-m conntrack --ctstate RELATED -j REJECT", data, []string{"drop filter/FORWARD"}},
+		{"-i eth+ -m conntrack --ctstate RELATED -j ACCEPT", data, []string{byRule + " if iifname", byPolicy}},
+	} {
+		t.Run(tt.rule, func(t *testing.T) {
+			n.run(t, "iptables-nft", "-F", "FORWARD")
+			n.run(t, "iptables-nft", "-P", "FORWARD", "DROP")
+			args := append([]string{"iptables-nft", "-A", "FORWARD"}, strings.Fields(tt.rule)...)
+			if out, err := n.try(args...); err != nil {
+				t.Skipf("this kernel or iptables does not take the rule: %s", out)
+			}
+			r, err := ReadRuleset(n.fd)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(tt.want, told(r.Walk(HookForward, tt.packet, Config{}))); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+// TestConflicts: each rule is found for what it does to FTP, and only where it
+// can meet it.
+func TestConflicts(t *testing.T) {
+	n := newNS(t)
+	for _, tt := range []struct {
+		name, rules string
+		want        []Conflict
+	}{
+		{"helper", `chain pre { type filter hook prerouting priority 0; tcp dport 21 ct helper set "h"; }`, []Conflict{{Kind: ConflictHelper, Sure: true, Name: "ftp"}}},
+		{"helper of another port", `chain pre { type filter hook prerouting priority 0; tcp dport 2100 ct helper set "h"; }`, nil},
+		{"helper in a jumped chain", `chain pre { tcp dport { 20-22 } ct helper set "h"; }`, []Conflict{{Kind: ConflictHelper, Sure: true, Name: "ftp"}}},
+		{"notrack", `chain pre { type filter hook prerouting priority raw; tcp dport 21 notrack; }`, []Conflict{{Kind: ConflictNotrack, Sure: true}}},
+		{"notrack of high ports", `chain pre { type filter hook prerouting priority raw; tcp dport 5000-6000 notrack; }`,
+			[]Conflict{{Kind: ConflictNotrack, Depends: []string{"tcp dport"}}}},
+		{"notrack of replies", `chain out { type filter hook output priority raw; tcp sport 21 notrack; }`, []Conflict{{Kind: ConflictNotrack, Sure: true}}},
+		{"notrack of dns", `chain pre { type filter hook prerouting priority raw; udp dport 53 notrack; }`, nil},
+		{"mark overwritten", `chain f { type filter hook forward priority 0; tcp dport 21 ct mark set 0x1; }`, []Conflict{{Kind: ConflictMark, Sure: true}}},
+		{"mark kept", `chain f { type filter hook forward priority 0; ct mark set ct mark | 0x1; }`, nil},
+		{"our bit set", `chain f { type filter hook forward priority 0; ct mark set ct mark | 0x08000000; }`, []Conflict{{Kind: ConflictMark, Sure: true}}},
+		{"mark saved", `chain f { type filter hook forward priority 0; iifname "lan" ct mark set meta mark; }`,
+			[]Conflict{{Kind: ConflictMark, Depends: []string{"iifname"}}}},
+		{"neighbour that drops", `chain p { type filter hook prerouting priority mangle; ct state invalid drop; tcp flags & (fin|syn) == syn tcp option maxseg size 1-500 drop; }`,
+			[]Conflict{{Kind: ConflictHook, Depends: []string{"a header option"}}}},
+		{"neighbour that lets pass", `chain p { type filter hook prerouting priority mangle; meta mark set 1; ct state established accept; }`, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := read(t, n, "table inet t {\n"+`ct helper h { type "ftp" protocol tcp; }`+"\n"+tt.rules+"\n}")
+			got := r.Conflicts(Config{})
+			for i := range got {
+				if got[i].At.Handle == 0 || got[i].At.Chain.Table != "t" || r.Words(got[i].At) == "" {
+					t.Errorf("conflict at %+v: %q", got[i].At, r.Words(got[i].At))
+				}
+				got[i].At = RuleRef{}
+			}
+			if d := cmp.Diff(tt.want, got); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+// TestConflictsOurOwn: a second daemon's table, and our own, are no conflict;
+// its queues are, where they are ours.
+func TestConflictsOurOwn(t *testing.T) {
+	n := newNS(t)
+	installed(t, n, Config{Queue: testQueue(t, n), Chains: nil})
+	r, err := ReadRuleset(n.fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := r.Conflicts(Config{}); len(got) != 0 {
+		t.Errorf("conflicts with ourselves: %+v", got)
+	}
+	if got := r.Neighbours(); len(got) != 0 {
+		t.Errorf("we are our own neighbours: %+v", got)
+	}
+}
+
+// TestConflictExpressions: what this kernel does not offer, as its messages
+// would be.
+func TestConflictExpressions(t *testing.T) {
+	chain := &walkChain{ref: forward, base: true, hook: HookForward}
+	r := &Ruleset{chains: map[ChainRef]*walkChain{forward: chain}, tables: map[tableRef]string{}}
+	for _, tt := range []struct {
+		expr walkExpr
+		want Conflict
+	}{
+		{walkExpr{"flow_offload", appendString(nil, 1, "fast")}, Conflict{Kind: ConflictFlow, Sure: true, Name: "fast"}},
+		{walkExpr{"queue", appendUint16(appendUint16(nil, unix.NFTA_QUEUE_NUM, 2120), unix.NFTA_QUEUE_TOTAL, 4)},
+			Conflict{Kind: ConflictQueue, Sure: true, Queue: 2121}},
+	} {
+		chain.rules = []walkRule{{handle: 1, exprs: []walkExpr{tt.expr}}}
+		tt.want.At = RuleRef{forward, 1}
+		if d := cmp.Diff([]Conflict{tt.want}, r.Conflicts(Config{Queues: 2})); d != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.expr.name, d)
+		}
+	}
+}
