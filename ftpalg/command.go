@@ -6,47 +6,102 @@ package ftpalg
 type command uint8
 
 const (
-	cmdOther command = iota
+	cmdUnknown command = iota // not a command of FTP
+	cmdOther
 	cmdPORT
 	cmdEPRT
+	cmdLPRT
 	cmdPASV
 	cmdEPSV
+	cmdLPSV
 	cmdEPSVAll
 	cmdTransfer // answered by 1xx and a final reply
-	cmdAUTH
-	cmdABOR
+	cmdAUTH     // AUTH, and ADAT which continues it (RFC 2228 section 3)
+	cmdUSER
+	cmdPASS // PASS and ACCT, which end a login
+	cmdREIN
+	cmdQUIT
 )
 
+// commands are those of the registry of RFC 5797, their X forms of RFC 775,
+// and some that common programs use without a document.
 var commands = map[string]command{
-	"PORT": cmdPORT, "EPRT": cmdEPRT, "PASV": cmdPASV, "EPSV": cmdEPSV,
-	"AUTH": cmdAUTH, "ABOR": cmdABOR,
+	"PORT": cmdPORT, "EPRT": cmdEPRT, "LPRT": cmdLPRT,
+	"PASV": cmdPASV, "EPSV": cmdEPSV, "LPSV": cmdLPSV, "SPSV": cmdPASV,
+	"AUTH": cmdAUTH, "ADAT": cmdAUTH,
+	"USER": cmdUSER, "PASS": cmdPASS, "ACCT": cmdPASS, "REIN": cmdREIN, "QUIT": cmdQUIT,
 	"RETR": cmdTransfer, "STOR": cmdTransfer, "STOU": cmdTransfer, "APPE": cmdTransfer,
 	"LIST": cmdTransfer, "NLST": cmdTransfer, "MLSD": cmdTransfer,
+
+	"ABOR": cmdOther, "ALGS": cmdOther, "ALLO": cmdOther, "CCC": cmdOther, "CDUP": cmdOther,
+	"CLNT": cmdOther, "CONF": cmdOther, "CSID": cmdOther, "CWD": cmdOther, "DELE": cmdOther,
+	"ENC": cmdOther, "FEAT": cmdOther, "HASH": cmdOther, "HELP": cmdOther, "HOST": cmdOther,
+	"LANG": cmdOther, "MDTM": cmdOther, "MFCT": cmdOther, "MFF": cmdOther, "MFMT": cmdOther,
+	"MIC": cmdOther, "MKD": cmdOther, "MLST": cmdOther, "MODE": cmdOther, "NOOP": cmdOther,
+	"OPTS": cmdOther, "PBSZ": cmdOther, "PROT": cmdOther, "PWD": cmdOther, "REST": cmdOther,
+	"RMD": cmdOther, "RNFR": cmdOther, "RNTO": cmdOther, "SITE": cmdOther, "SIZE": cmdOther,
+	"SMNT": cmdOther, "STAT": cmdOther, "STRU": cmdOther, "SYST": cmdOther, "TYPE": cmdOther,
+	"XCRC": cmdOther, "XCUP": cmdOther, "XCWD": cmdOther, "XMKD": cmdOther, "XPWD": cmdOther,
+	"XRMD": cmdOther, "OPEN": cmdOther, "XAUT": cmdOther, "ESTA": cmdOther, "ESTP": cmdOther,
+	"COMB": cmdOther, "AVBL": cmdOther, "DSIZ": cmdOther, "THMB": cmdOther, "RANG": cmdOther,
+}
+
+func (c command) active() bool { return c == cmdPORT || c == cmdEPRT || c == cmdLPRT }
+
+func isPassive(c command) bool  { return c == cmdPASV || c == cmdEPSV || c == cmdLPSV }
+func isTransfer(c command) bool { return c == cmdTransfer }
+func isAUTH(c command) bool     { return c == cmdAUTH }
+
+// answeredBy reports whether a final reply with this code, other than 227 to
+// 229, can be the answer to the command (RFC 959 section 5.4). It is narrow
+// only where a reply that belongs to an earlier command would do harm.
+func (c command) answeredBy(code int) bool {
+	switch {
+	case isPassive(c):
+		return code >= 400 && code != 426
+	case c.active():
+		return code == 200 || code == 202 || code >= 400 && code != 426
+	}
+	return true
 }
 
 // verb is the name of a command in upper case, filled up with zero bytes. All
 // commands of FTP have three or four letters.
 type verb [4]byte
 
-// parseCommand splits a client's line, without its line end, into command and
-// argument. Verbs are matched in any case (RFC 959 section 5.3). arg is the
-// offset of the argument in the line.
-func parseCommand(line []byte) (cmd command, v verb, arg int) {
-	i := skipTelnet(line)
-	n := 0
-	for ; i < len(line) && isLetter(line[i]); i++ {
-		if n < len(v) {
-			v[n] = line[i] &^ 0x20
-		}
-		n++
+func (v *verb) bytes() []byte {
+	n := len(v)
+	for n > 0 && v[n-1] == 0 {
+		n--
 	}
-	if n > len(v) || i < len(line) && line[i] != ' ' {
-		return cmdOther, verb{}, i
+	return v[:n]
+}
+
+// parseVerb reads the letters at the start of a line. n is their number; more
+// than four are no command.
+func parseVerb(line []byte) (cmd command, v verb, n int) {
+	for ; n < len(line) && isLetter(line[n]); n++ {
+		if n < len(v) {
+			v[n] = line[n] &^ 0x20
+		}
+	}
+	if n > len(v) {
+		return cmdUnknown, verb{}, n
+	}
+	return commands[string(v[:n])], v, n // the compiler makes no string for a look-up
+}
+
+// parseCommand splits a client's line, without its line end and Telnet
+// commands, into command and argument. Verbs are matched in any case (RFC 959
+// section 5.3). arg is the offset of the argument in the line.
+func parseCommand(line []byte) (cmd command, v verb, arg int) {
+	cmd, v, i := parseVerb(line)
+	if i < len(line) && line[i] != ' ' {
+		return cmdUnknown, verb{}, i
 	}
 	for i < len(line) && line[i] == ' ' {
 		i++
 	}
-	cmd = commands[string(v[:n])] // the compiler makes no string for a look-up
 	if cmd == cmdEPSV && equalFold(trimRight(line[i:]), "ALL") {
 		cmd = cmdEPSVAll
 	}
@@ -54,13 +109,10 @@ func parseCommand(line []byte) (cmd command, v verb, arg int) {
 }
 
 // mayBeOffer reports whether a client's line that starts with b may turn out
-// to be PORT or EPRT.
+// to be PORT, EPRT or LPRT.
 func mayBeOffer(b []byte) bool {
-	b = b[skipTelnet(b):]
-	return hasPrefixFold("PORT ", b) || hasPrefixFold("EPRT ", b)
+	return hasPrefixFold("PORT ", b) || hasPrefixFold("EPRT ", b) || hasPrefixFold("LPRT ", b)
 }
-
-func mayBeAUTH(b []byte) bool { return hasPrefixFold("AUTH ", b[skipTelnet(b):]) }
 
 // hasPrefixFold reports whether one of verb and b is the start of the other,
 // in any case of letters.

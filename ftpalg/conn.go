@@ -2,10 +2,13 @@
 
 package ftpalg
 
-import "strings"
+import "bytes"
 
 // Options are what is known of a control connection beside its addresses.
 type Options struct {
+	// Started tells that the connection is seen from its first byte on. If it
+	// is not, what was said before is taken to have been in order.
+	Started bool
 	// Adjustable tells that the kernel can adjust sequence numbers.
 	Adjustable bool
 	// Adjusted are the adjustments that the kernel makes already, by
@@ -15,35 +18,41 @@ type Options struct {
 
 // Conn is the engine's state of one control connection.
 type Conn struct {
+	dialogue
 	ep         Endpoints
 	policy     *Policy
+	checks     Checks
 	adjustable bool
 	here       bool // the caller adjusts, see AdjustHere
+	opaque     bool
 
 	stream  [2]stream
 	pending pending
-	multi   int  // code of the multi-line reply in progress, 0 for none
-	ended   bool // a line inside it looked like the end of another reply
-	opaque  bool
-	epsvAll bool
 	verb    verb // the client's last command
+	rate    rate
 
 	events []Event
 	offers [4]Offer // storage of the events' offers
+	text   []byte   // a line without the Telnet commands in it
 	cur    struct { // the segment being handled
-		dir    Direction
-		seq    uint32
-		p      []byte
-		edited bool
+		dir      Direction
+		seq      uint32
+		p        []byte
+		parts    []edit // its edits so far, in order
+		shifting bool   // see stream.shifting
+		lines    int    // lines read so far
+		telnet   []byte // the line being read, if Telnet commands are in it
 	}
 }
 
 // NewConn returns the engine for a control connection. The policy is shared
 // and must not change.
 func NewConn(ep Endpoints, policy *Policy, o Options) *Conn {
-	c := &Conn{ep: ep, policy: policy, adjustable: o.Adjustable}
+	c := &Conn{ep: ep, policy: policy, checks: policy.checks(), adjustable: o.Adjustable}
+	c.started = o.Started
 	for d := range c.stream {
-		c.stream[d].adj = o.Adjusted[d]
+		s := &c.stream[d]
+		s.adj, s.max = o.Adjusted[d], policy.Limits.line()
 	}
 	return c
 }
@@ -56,26 +65,31 @@ func (c *Conn) Opaque() bool { return c.opaque }
 
 // LastVerb returns the client's last command in upper case, "" if there was
 // none or it was none of FTP.
-func (c *Conn) LastVerb() string { return strings.TrimRight(string(c.verb[:]), "\x00") }
+func (c *Conn) LastVerb() string { return string(c.verb.bytes()) }
 
 // Segment takes the payload of a TCP segment. seq is the sequence number of
 // its first byte, as sent. The payload must stay unchanged until Rewrite
 // was called or the next segment is taken.
 func (c *Conn) Segment(d Direction, seq uint32, p []byte) Decision {
 	c.events = c.events[:0]
-	c.cur.dir, c.cur.seq, c.cur.p, c.cur.edited = d, seq, p, false
+	c.cur.dir, c.cur.seq, c.cur.p, c.cur.parts, c.cur.lines = d, seq, p, c.cur.parts[:0], 0
 	s := &c.stream[d]
 	if c.opaque {
 		return Decision{Reason: ReasonOpaque}
 	}
 	if !s.known {
 		s.begin(d, seq, p)
+		// A client that does not wait for the greeting is judged by what it
+		// says first, whatever that is.
+		s.aligned = s.aligned || d == Original && c.started && !c.answered
 	}
 	reason := ReasonPlain
 	seen := int32(s.next - seq)
 	switch {
 	case s.floorSet && int32(seq-s.floor) < 0:
 		return Decision{Action: Drop, Reason: ReasonTooOld}
+	case seen > 0 && c.checks.has(CheckRepeats) && !s.history.same(seq, p[:min(int(seen), len(p))]):
+		return Decision{Action: Drop, Reason: ReasonChanged}
 	case seen >= int32(len(p)) && s.held && int32(seq+uint32(len(p))-s.sent) > 0:
 		return Decision{Action: Drop, Reason: ReasonHeldTwice}
 	case seen >= int32(len(p)):
@@ -87,55 +101,78 @@ func (c *Conn) Segment(d Direction, seq uint32, p []byte) Decision {
 		s.resync(seq)
 		reason, seen = ReasonResync, 0
 	}
+	if c.mustWait(s, p[seen:]) {
+		return Decision{Action: Drop, Reason: ReasonInFlight}
+	}
 	if !s.held {
 		s.sent = s.next
 	}
 	return c.fresh(s, p[seen:], reason)
 }
 
-// missed counts how often a segment behind unseen bytes has come, and
-// reports whether to go on without them.
-func (s *stream) missed(seq uint32) bool {
-	if s.gaps == 0 || s.gapAt != seq {
-		s.gapAt, s.gaps = seq, 0
-	}
-	s.gaps++
-	return s.gaps >= maxGaps
-}
-
 // fresh reads bytes that were not seen before.
 func (c *Conn) fresh(s *stream, p []byte, reason Reason) Decision {
-	s.gaps = 0
+	s.gaps, s.waits = 0, 0
+	s.forgetOld()
+	if c.checks.has(CheckRepeats) {
+		s.history.add(s.next, p)
+	}
 	for len(p) > 0 && !c.opaque {
+		c.denyEarly(s, p)
 		line, start, n, ok := s.cut(p)
 		p = p[n:]
 		if ok {
 			c.readLine(start, line)
-		} else if s.skip {
+		} else if s.long {
 			reason = ReasonLineTooLong
+			c.firstLine(cmdUnknown)
 		}
 	}
-	if s.mayHold() && !c.cur.edited && c.mayEdit(c.cur.dir, s.line) {
-		s.held = true
-		return Decision{Action: Hold, Reason: ReasonPartial, Events: c.events}
+	if c.mayEdit(s) {
+		if len(c.cur.parts) == 0 {
+			s.held = true
+			return Decision{Action: Hold, Reason: ReasonPartial, Events: c.events}
+		}
+		// The kernel knows one edit per segment, and this one has it. The
+		// start of the next line is cut off, and comes again.
+		s.unread()
 	}
 	release := s.held
 	s.held = false
 	return Decision{Release: release, Reason: reason, Events: c.events}
 }
 
-// mayEdit reports whether a line that starts with b may turn out to be one
-// whose text has to change.
-func (c *Conn) mayEdit(d Direction, b []byte) bool {
+// mayEdit reports whether the line in progress may turn out to be one whose
+// text has to change, so that it must not go on in parts.
+func (c *Conn) mayEdit(s *stream) bool {
 	p := c.policy
 	nat := c.ep.NAT() || len(p.Advertise) > 0
-	if d == Original {
-		return (nat || p.Repair >= RepairPrivate) && mayBeOffer(b) || p.DenyTLS && mayBeAUTH(b)
-	}
-	if !nat && p.Repair == RepairNone || c.pending.index(isPassive) < 0 {
+	if len(s.line) == 0 || !s.aligned || s.skip || s.isDenied() {
 		return false
 	}
-	return c.multi == 227 || c.multi == 0 && mayBePassiveReply(b)
+	b := c.plain(s.line)
+	switch {
+	case len(b) == 0:
+		return false
+	case c.cur.dir == Original && c.mayBeDenied(b):
+		return true // a command that is denied must not slip through in parts
+	case s.tired():
+		return false
+	case c.cur.dir == Original:
+		return (nat || p.Repair >= RepairPrivate) && mayBeOffer(b)
+	case !nat && p.Repair == RepairNone || c.checks.has(CheckAsked) && c.pending.index(isPassive) < 0:
+		return false
+	}
+	return isPassiveCode(c.multi) || c.multi == 0 && mayBePassiveReply(b)
+}
+
+// plain returns a line without Telnet commands, valid until the next call.
+func (c *Conn) plain(line []byte) []byte {
+	if bytes.IndexByte(line, telnetIAC) < 0 {
+		return line
+	}
+	c.text = appendText(c.text[:0], line)
+	return c.text
 }
 
 // Abandon tells that the segments held in direction d were dropped.
@@ -145,7 +182,16 @@ func (c *Conn) Abandon(d Direction) {
 	}
 }
 
+// readLine reads a line. Telnet commands in front of it are left out, so that
+// nothing is ever changed there; urgent data is.
 func (c *Conn) readLine(start uint32, line []byte) {
+	c.cur.lines++
+	n := skipTelnet(line)
+	start, line = start+uint32(n), line[n:]
+	c.cur.telnet = nil
+	if text := c.plain(line); len(text) != len(line) {
+		c.cur.telnet, line = line, text
+	}
 	if c.cur.dir == Original {
 		c.command(start, line)
 	} else {

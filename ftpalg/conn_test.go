@@ -17,17 +17,21 @@ const login = `S: 220 ready
 	S: 230 in
 	`
 
+// dialogueTest is a dialogue and what must come of it.
+type dialogueTest struct {
+	name   string
+	ep     Endpoints
+	policy Policy
+	shift  uint16
+	begun  bool // adopted in the middle of the dialogue
+	lines  string
+	want   []string // events
+	client string   // how the last reply reaches the client, if given
+	server string   // how the last command reaches the server, if given
+}
+
 func TestDialogues(t *testing.T) {
-	tests := []struct {
-		name   string
-		ep     Endpoints
-		policy Policy
-		shift  uint16
-		lines  string
-		want   []string // events
-		client string   // how the last reply reaches the client, if given
-		server string   // how the last command reaches the server, if given
-	}{
+	runDialogues(t, login, []dialogueTest{
 		{name: "PORT routed", ep: routed, lines: "C: PORT 192,168,1,5,200,10\nS: 200 ok",
 			want:   []string{"offered PORT 192.168.1.5:51210 203.0.113.9>192.168.1.5:51210=192.168.1.5:51210"},
 			server: "PORT 192,168,1,5,200,10"},
@@ -115,13 +119,13 @@ func TestDialogues(t *testing.T) {
 		{name: "server sends PORT", ep: routed, lines: "S: PORT 203,0,113,9,200,10"},
 		{name: "client sends 227", ep: routed, lines: "C: 227 (203,0,113,9,200,10)"},
 		{name: "rejected", ep: routed, lines: "C: PORT 192,168,1,5,200,10\nS: 500 Illegal PORT command.",
-			want: []string{"offered PORT 192.168.1.5:51210 203.0.113.9>192.168.1.5:51210=192.168.1.5:51210", "cancelled"}},
+			want: []string{"offered PORT 192.168.1.5:51210 203.0.113.9>192.168.1.5:51210=192.168.1.5:51210", "cancelled rejected-by-server"}},
 		{name: "EPSV ALL", ep: routed, lines: "C: EPSV ALL\nS: 200 ok\nC: PORT 192,168,1,5,200,10\nS: 200 ok", want: []string{"refused epsv-all PORT"}},
 		{name: "AUTH TLS", ep: routed, lines: "C: AUTH TLS\nS: 234 go\nC: PORT 192,168,1,5,200,10", want: []string{"opaque"}},
 		{name: "AUTH refused", ep: routed, lines: "C: AUTH TLS\nS: 500 no\nC: PORT 192,168,1,5,200,10",
 			want: []string{"offered PORT 192.168.1.5:51210 203.0.113.9>192.168.1.5:51210=192.168.1.5:51210"}},
 		{name: "AUTH denied", ep: routed, policy: Policy{DenyTLS: true}, lines: "C: auth TLS\nS: 500 what?\nC: PORT 192,168,1,5,200,10",
-			want:   []string{"denied", "offered PORT 192.168.1.5:51210 203.0.113.9>192.168.1.5:51210=192.168.1.5:51210"},
+			want:   []string{"denied tls-denied", "offered PORT 192.168.1.5:51210 203.0.113.9>192.168.1.5:51210=192.168.1.5:51210"},
 			server: "XXXX TLS\r\nPORT 192,168,1,5,200,10"},
 		{name: "several lines in a segment", ep: snat, lines: `C: NOOP\r\nPORT 192,168,1,5,200,10\r\nNOOP\r\nPORT 192,168,1,5,200,11`,
 			want: []string{"offered PORT 192.168.1.5:51210 203.0.113.9>198.51.100.77:51210=192.168.1.5:51210",
@@ -142,12 +146,19 @@ func TestDialogues(t *testing.T) {
 			want: []string{"offered 227 203.0.113.9:51210 192.168.1.5>203.0.113.9:51210=203.0.113.9:51210"}},
 		{name: "multi-line reply that never ends", ep: routed, lines: "C: LIST\nS: 230-hello\nS: 226 done\nC: PASV\nS: 227 (203,0,113,9,200,10)",
 			want: []string{"offered 227 203.0.113.9:51210 192.168.1.5>203.0.113.9:51210=203.0.113.9:51210"}},
-	}
+	})
+}
+
+// runDialogues holds each dialogue after the given beginning.
+func runDialogues(t *testing.T, before string, tests []dialogueTest) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			g := newGateway(tt.ep, tt.policy)
+			if tt.begun {
+				g.c.started = false
+			}
 			g.shift = tt.shift
-			client, server := talk(t, g, login+tt.lines)
+			client, server := talk(t, g, before+tt.lines)
 			if diff := cmp.Diff(tt.want, g.log); diff != "" {
 				t.Errorf("events (-want +got):\n%s", diff)
 			}

@@ -45,12 +45,18 @@ const (
 	// EventRefused: a data connection was announced and must not be opened;
 	// see Reason.
 	EventRefused
-	// EventCancelled: the server rejected the last active offer.
+	// EventCancelled: the last offer is void; see Reason. What was opened for
+	// it and not used yet is to be closed.
 	EventCancelled
 	// EventOpaque: the connection is encrypted from here on.
 	EventOpaque
-	// EventDenied: the client asked for encryption and the policy denies it.
+	// EventDenied: the client gave a command that the policy denies,
+	// encryption or another; see Reason.
 	EventDenied
+	// EventReleased: nothing can come on this connection any more that would
+	// have to be acted on. It need not be read any more; if it is, it is
+	// judged as before.
+	EventReleased
 )
 
 // Event is something that happened in a segment. Offer is set for

@@ -2,45 +2,78 @@
 
 package ftpalg
 
+// dialogue is what has been said so far, as far as it decides what an offer
+// is worth.
+type dialogue struct {
+	started  bool // seen from its first byte
+	greeted  bool // the server said 220 or 120, or asked for a password
+	answered bool // the server has said anything with a code
+	spoken   bool // the client's first line has come
+	foreign  bool // and it was not a command of FTP
+	login    bool // the server has accepted the user
+	epsvAll  bool // nothing but EPSV may follow (RFC 2428 section 4)
+	offered  bool // an offer stands
+	multi    int  // code of the multi-line reply in progress, 0 for none
+	ended    bool // a line inside it looked like the end of another reply
+}
+
+// command handles a client's line.
 func (c *Conn) command(start uint32, line []byte) {
 	if c.ended { // the server never closed its multi-line reply, and waits
 		c.multi, c.ended = 0, false
 	}
 	cmd, v, arg := parseCommand(line)
+	if len(line) > 0 {
+		c.firstLine(cmd)
+	}
 	c.verb = v
-	c.pending.push(cmd)
-	switch cmd {
-	case cmdPORT:
-		c.offer(c.parsePORT(start, line, arg))
-	case cmdEPRT:
-		c.offer(c.parseEPRT(start, line, arg))
-	case cmdAUTH:
-		if c.policy.DenyTLS {
-			c.denyTLS(start + uint32(skipTelnet(line)))
-		}
+	full := c.pending.full()
+	e := c.pending.push(cmd)
+	if !cmd.active() || c.policy.Deny[string(v.bytes())] {
+		return
+	}
+	o, r := c.parseActive(cmd, start, line, arg)
+	switch {
+	case r != ReasonPlain:
+	case full || c.cur.lines > c.policy.Limits.lines():
+		r = ReasonTooMany
+	case e.ahead && c.checks.has(CheckAnswered):
+		r = ReasonPipelined
+	}
+	e.offer = c.offer(o, r)
+}
+
+// firstLine judges the client's first line. A program that was made to speak
+// to a control port, a browser above all, starts with words of its own. If it
+// is not certain that the line is the first, because only the server's side
+// was seen from its start, nothing is concluded.
+func (c *Conn) firstLine(cmd command) {
+	if c.spoken {
+		return
+	}
+	c.spoken = true
+	c.foreign = c.started && cmd == cmdUnknown && (c.stream[Original].certain || !c.answered)
+	if c.foreign && c.checks.has(CheckFirstCommand) {
+		c.release(ReasonNotFTP)
 	}
 }
 
-// denied stands for AUTH in what the server is sent; no server knows it.
-const denied = "XXXX"
-
-// denyTLS replaces the verb AUTH at start.
-func (c *Conn) denyTLS(start uint32) {
-	r := c.replace(edit{start: start, end: start + uint32(len(denied)), text: []byte(denied)})
-	if r == ReasonPlain {
-		r = ReasonTLSDenied
+// release reports that nothing can come on this connection any more that
+// would have to be acted on, if that is so.
+func (c *Conn) release(r Reason) {
+	p := c.policy
+	if !p.DenyTLS && len(p.Deny) == 0 && len(c.stream[Original].edits)+len(c.stream[Reply].edits) == 0 {
+		c.events = append(c.events, Event{Kind: EventReleased, Reason: r})
 	}
-	c.events = append(c.events, Event{Kind: EventDenied, Reason: r})
 }
 
+// reply handles a server's line.
 func (c *Conn) reply(start uint32, line []byte) {
 	r := parseReply(line)
 	if c.multi != 0 {
 		if r.code != c.multi || r.more {
 			c.ended = c.ended || r.code != 0 && !r.more
-			if c.multi == 227 {
-				c.passive(start, line, 0, Verb227, false)
-			}
+			c.passive(c.multi, start, line, 0, false)
 			return
 		}
 		c.multi, c.ended = 0, false
@@ -48,11 +81,12 @@ func (c *Conn) reply(start uint32, line []byte) {
 	if r.code == 0 {
 		return
 	}
+	if !c.answered {
+		c.answered, c.greeted = true, r.code == 220 || r.code == 120
+	}
 	if r.more {
 		c.multi = r.code
-		if r.code == 227 {
-			c.passive(start, line, 4, Verb227, false)
-		}
+		c.passive(r.code, start, line, 4, false)
 		return
 	}
 	c.final(r.code, start, line)
@@ -61,30 +95,63 @@ func (c *Conn) reply(start uint32, line []byte) {
 // final handles the last line of a reply and finds the command it answers.
 func (c *Conn) final(code int, start uint32, line []byte) {
 	switch {
-	case code == 227:
-		c.passive(start, line, min(4, len(line)), Verb227, true)
+	case isPassiveCode(code):
+		c.passive(code, start, line, min(4, len(line)), true)
 		return
-	case code == 229:
-		c.passive(start, line, min(4, len(line)), Verb229, true)
+	case code < 200:
+		c.pending.begin()
 		return
-	case code < 200: // the transfer has begun: commands before it are answered
-		if i := c.pending.index(isTransfer); i > 0 {
-			c.pending.drop(i)
+	case code == 421: // it may answer anything (RFC 959 section 4.2.1)
+		c.cancel(ReasonClosing)
+	case code == 234 || code == 235:
+		if c.pending.index(isAUTH) >= 0 {
+			c.opaque = true
+			c.events = append(c.events, Event{Kind: EventOpaque, Reason: ReasonOpaque})
+			return
+		}
+	}
+	if e, ok := c.pending.answer(code); ok {
+		c.answer(&e, code)
+	}
+}
+
+// answer handles the final reply to a command.
+func (c *Conn) answer(e *entry, code int) {
+	if code >= 400 {
+		switch {
+		case e.offer:
+			c.cancel(ReasonRejected)
+		case e.cmd == cmdTransfer && code == 425: // no data connection (RFC 959 section 4.2.2)
+			c.cancel(ReasonNoConnection)
 		}
 		return
 	}
-	cmd, ok := c.pending.head()
-	if !ok {
-		return // a greeting, or a farewell
-	}
-	c.pending.drop(1)
-	switch {
-	case (cmd == cmdPORT || cmd == cmdEPRT) && code >= 400:
-		c.events = append(c.events, Event{Kind: EventCancelled, Reason: ReasonRejected})
-	case cmd == cmdEPSVAll && code < 300:
+	switch e.cmd {
+	case cmdEPSVAll:
 		c.epsvAll = true
-	case cmd == cmdAUTH && (code == 234 || code == 235):
-		c.opaque = true
-		c.events = append(c.events, Event{Kind: EventOpaque, Reason: ReasonOpaque})
+		if c.policy.PassiveOpen && !c.ep.NAT() {
+			c.release(ReasonEPSVAll)
+		}
+	case cmdUSER: // a second one starts anew (RFC 959 section 4.1.1)
+		c.greeted = c.greeted || code == 230 || code == 331
+		if c.login {
+			c.cancel(ReasonReset)
+		}
+		c.login = code == 230 || code == 232
+	case cmdPASS:
+		c.login = c.login || code < 300
+	case cmdREIN:
+		c.login, c.epsvAll = false, false
+		c.cancel(ReasonReset)
+	case cmdQUIT:
+		c.cancel(ReasonQuit)
+	}
+}
+
+// cancel reports that the offer that stands is void, if there is one.
+func (c *Conn) cancel(r Reason) {
+	if c.offered {
+		c.offered = false
+		c.events = append(c.events, Event{Kind: EventCancelled, Reason: r})
 	}
 }

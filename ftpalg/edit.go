@@ -56,24 +56,12 @@ func (e *edit) offset(seq uint32) int {
 // One is in flight as a rule, as the next command waits for a reply.
 const maxEdits = 16
 
-// addEdit records an edit. first tells that it is the first in this segment;
-// later ones are joined to it, as the kernel knows one position per segment.
-func (s *stream) addEdit(e edit, first bool, between []byte) {
-	if !first {
-		last := &s.edits[len(s.edits)-1]
-		last.text = append(append(last.text, between...), e.text...)
-		last.end = e.end
-		last.adj = last.newAdjustment(last.adj.Before)
-		s.setAdjustment(last.adj)
-		return
-	}
-	switch {
-	case s.repeated(&e):
+// addEdit records the first edit in a segment.
+func (s *stream) addEdit(e edit) {
+	if s.repeated(&e) {
 		e.adj = s.adj
-	case e.delta() != 0:
+	} else {
 		e.adj = e.newAdjustment(s.adj.After)
-	default:
-		e.adj = Adjustment{Pos: e.end - 1, Before: s.adj.After, After: s.adj.After}
 	}
 	if len(s.edits) == maxEdits {
 		s.floor, s.floorSet = s.edits[0].end, true
@@ -84,8 +72,20 @@ func (s *stream) addEdit(e edit, first bool, between []byte) {
 	s.setAdjustment(e.adj)
 }
 
+// joinEdits makes the last edit that of a segment with several, as the kernel
+// knows one position per segment. text is what replaces them all, without the
+// text of the last one.
+func (s *stream) joinEdits(text []byte, parts []edit) {
+	first, last := &parts[0], &parts[len(parts)-1]
+	e := &s.edits[len(s.edits)-1]
+	e.start, e.end = first.start, last.end
+	e.text = append(text, last.text...)
+	e.adj = e.newAdjustment(e.adj.Before)
+	s.setAdjustment(e.adj)
+}
+
 func (s *stream) setAdjustment(a Adjustment) {
-	if a.After != s.adj.After {
+	if a.After != s.adj.After || s.adjNew {
 		s.adj, s.adjNew = a, true
 	}
 }

@@ -39,9 +39,11 @@ type gateway struct {
 	here   bool // sequence numbers are adjusted by the gateway itself
 	held   [2][]segment
 	shift  uint16
+	reason Reason // of the last segment
 	log    []string
-	fails  []Reason // what Announce returned
-	deny   func(o *Offer) bool
+	logs   [2][]string              // the same, by direction of the segment
+	fails  []Reason                 // what Announce returned
+	acks   func(d Direction) uint32 // how far the receiver of d has got
 }
 
 type segment struct {
@@ -50,7 +52,7 @@ type segment struct {
 }
 
 func newGateway(ep Endpoints, pol Policy) *gateway {
-	return &gateway{c: NewConn(ep, &pol, Options{Adjustable: true})}
+	return &gateway{c: NewConn(ep, &pol, Options{Adjustable: true, Started: true})}
 }
 
 func describe(e Event) string {
@@ -61,9 +63,11 @@ func describe(e Event) string {
 	case EventRefused:
 		return fmt.Sprintf("refused %v %v", e.Reason, e.Offer.Verb)
 	case EventCancelled:
-		return "cancelled"
+		return "cancelled " + e.Reason.String()
 	case EventDenied:
-		return "denied"
+		return "denied " + e.Reason.String()
+	case EventReleased:
+		return "released " + e.Reason.String()
 	}
 	return "opaque"
 }
@@ -71,9 +75,14 @@ func describe(e Event) string {
 // segment passes one segment through and returns what comes out, as the
 // receiver sees it.
 func (g *gateway) segment(d Direction, seq uint32, p []byte) (out []segment) {
+	if g.acks != nil {
+		g.c.Received(1-d, g.acks(1-d))
+	}
 	dec := g.c.Segment(d, seq, p)
+	g.reason = dec.Reason
 	for _, e := range dec.Events {
 		g.log = append(g.log, describe(e))
+		g.logs[d] = append(g.logs[d], describe(e))
 		if e.Kind == EventOffer {
 			if r := g.c.Announce(e.Offer, g.port(e.Offer)); r != ReasonPlain {
 				g.fails = append(g.fails, r)
@@ -168,8 +177,10 @@ func (r *receiver) next() int {
 // or "S: ". It returns what each side received.
 func talk(t *testing.T, g *gateway, lines string) (client, server string) {
 	t.Helper()
-	seq := [2]uint32{1000, 4294967000} // the second wraps
+	seqBase := [2]uint32{1000, 4294967000} // the second wraps
+	seq := seqBase
 	rcv := [2]*receiver{{t: t, base: seq[0]}, {t: t, base: seq[1]}}
+	g.acks = func(d Direction) uint32 { return seqBase[d] + uint32(rcv[d].next()) }
 	for _, l := range strings.Split(strings.TrimSpace(lines), "\n") {
 		d, p := parseLine(t, l)
 		for _, s := range g.segment(d, seq[d], p) {
@@ -197,7 +208,7 @@ func parseLine(t *testing.T, l string) (Direction, []byte) {
 	return d, []byte(unescape(text) + "\r\n")
 }
 
-var unescaper = strings.NewReplacer(`\r`, "\r", `\n`, "\n", `\0`, "\x00", `\xff`, "\xff", `\xf4`, "\xf4", `\xf2`, "\xf2")
+var unescaper = strings.NewReplacer(`\r`, "\r", `\n`, "\n", `\0`, "\x00", `\xff`, "\xff", `\xf4`, "\xf4", `\xf2`, "\xf2", `\xf1`, "\xf1", `\xfd`, "\xfd", `\xfa`, "\xfa", `\xf0`, "\xf0")
 
 func unescape(s string) string { return unescaper.Replace(s) }
 

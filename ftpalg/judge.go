@@ -7,20 +7,56 @@ import "net/netip"
 // judge decides what an offer of the announced address is worth and fills in
 // who may connect to where. It returns ReasonPlain if the offer stands.
 func (c *Conn) judge(o *Offer) Reason {
-	switch port := o.Announced.Port(); {
-	case c.epsvAll && o.Verb != Verb229:
+	r := c.judgeDialogue(o)
+	if r == ReasonPlain {
+		r = c.judgePort(o)
+	}
+	switch {
+	case r != ReasonPlain:
+	case o.Announced.Addr().Is4() != c.ep.Client.Addr().Is4() && o.Announced.Addr().IsValid():
+		r = ReasonFamily
+	case o.Mode == Active:
+		r = c.judgeActive(o)
+	default:
+		r = c.judgePassive(o)
+	}
+	if r == ReasonPlain && !c.rate.allow(c.policy.Limits.offers()) {
+		r = ReasonRate
+	}
+	return r
+}
+
+// judgeDialogue decides whether the dialogue so far, and the line itself, are
+// such that an offer may be believed.
+func (c *Conn) judgeDialogue(o *Offer) Reason {
+	switch k := c.checks; {
+	case c.foreign && k.has(CheckFirstCommand):
+		return ReasonNotFTP
+	case c.started && !c.greeted && k.has(CheckGreeting):
+		return ReasonNoGreeting
+	case c.started && !c.login && k.has(CheckLogin):
+		return ReasonNotLoggedIn
+	case c.epsvAll && o.Mode == Active && k.has(CheckEPSVAll):
 		return ReasonEPSVAll
+	case c.stream[c.cur.dir].bare && k.has(CheckLineEnd):
+		return ReasonLineEnd
+	case c.cur.telnet != nil:
+		return ReasonTelnet
+	}
+	return ReasonPlain
+}
+
+func (c *Conn) judgePort(o *Offer) Reason {
+	switch port := o.Announced.Port(); {
 	case port == 0:
 		return ReasonPortZero
 	case port < c.policy.minPort():
 		return ReasonPortLow
-	case o.Announced.Addr().Is4() != c.ep.Client.Addr().Is4() && o.Announced.Addr().IsValid():
-		return ReasonFamily
+	case o.Mode == Passive && port == c.ep.Server.Port():
+		return ReasonControlPort
+	case knownService(port) && c.checks.has(CheckServices):
+		return ReasonService
 	}
-	if o.Mode == Active {
-		return c.judgeActive(o)
-	}
-	c.judgePassive(o)
 	return ReasonPlain
 }
 
@@ -45,7 +81,7 @@ func (c *Conn) judgeActive(o *Offer) Reason {
 	return ReasonPlain
 }
 
-func (c *Conn) judgePassive(o *Offer) {
+func (c *Conn) judgePassive(o *Offer) Reason {
 	e, p, a := &c.ep, c.policy, o.Announced.Addr()
 	own, seen := e.Server.Addr(), e.Dialled.Addr()
 	out := p.advertise(seen, own, seen)
@@ -63,9 +99,12 @@ func (c *Conn) judgePassive(o *Offer) {
 		o.Reason = ReasonRepaired
 	case p.ThirdParty:
 		c.openThirdParty(o)
+	case c.checks.has(CheckPassiveAddress):
+		return ReasonForeignAddress
 	default:
 		o.Reason, o.Text = ReasonForeignText, a
 	}
+	return ReasonPlain
 }
 
 // open fills in a data connection between the two ends of the control

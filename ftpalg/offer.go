@@ -25,18 +25,25 @@ func (m Mode) String() string {
 // Verb is the form of an offer.
 type Verb uint8
 
-// The forms of an offer: a command, or the reply to PASV or EPSV.
+// The forms of an offer: a command, or the reply to PASV, EPSV or LPSV.
 const (
 	VerbPORT Verb = iota
 	VerbEPRT
 	Verb227
 	Verb229
+	VerbLPRT
+	Verb228
 )
 
 // String returns the command, or the reply's code.
 func (v Verb) String() string {
-	return [...]string{"PORT", "EPRT", "227", "229"}[v&3]
+	if int(v) < len(verbNames) {
+		return verbNames[v]
+	}
+	return "unknown"
 }
+
+var verbNames = [...]string{"PORT", "EPRT", "227", "229", "LPRT", "228"}
 
 // Offer is the announcement of a data connection that may be opened.
 type Offer struct {
@@ -63,7 +70,7 @@ type Offer struct {
 
 	line  span   // the numbers in the line: all of them, or the port of a 229
 	start uint32 // sequence number of the line's first byte
-	text  []byte // the line up to and with the numbers; valid while the segment is handled
+	text  []byte // the part of the line that may change; valid while the segment is handled
 	words span   // free text of the line that may change
 	delim byte   // of RFC 2428 forms
 }
@@ -87,70 +94,87 @@ func (c *Conn) newOffer(v Verb, m Mode, start uint32, line []byte) *Offer {
 	return o
 }
 
-func (c *Conn) parsePORT(start uint32, line []byte, arg int) (*Offer, Reason) {
+// parseActive reads PORT, EPRT or LPRT. Nothing but spaces may follow the
+// numbers.
+func (c *Conn) parseActive(cmd command, start uint32, line []byte, arg int) (*Offer, Reason) {
 	o := c.newOffer(VerbPORT, Active, start, line)
-	ap, n, r := parseHostPort(line[arg:])
+	var n int
+	var r Reason
+	switch cmd {
+	case cmdPORT:
+		o.Announced, n, r = parseHostPort(line[arg:])
+		o.line = span{arg, arg + n}
+	case cmdLPRT:
+		o.Verb = VerbLPRT
+		o.Announced, n, r = parseLong(line[arg:])
+		o.line = span{arg, arg + n}
+	default:
+		o.Verb = VerbEPRT
+		n, r = o.parseEPRT(line, arg)
+	}
 	if r == ReasonPlain && len(trimRight(line[arg+n:])) > 0 {
 		r = ReasonSyntax
 	}
-	o.Announced, o.line = ap, span{arg, arg + n}
 	return o, r
 }
 
-func (c *Conn) parseEPRT(start uint32, line []byte, arg int) (*Offer, Reason) {
-	o := c.newOffer(VerbEPRT, Active, start, line)
+func (o *Offer) parseEPRT(line []byte, arg int) (int, Reason) {
 	e, n, r := parseExtended(line[arg:])
-	switch {
-	case r != ReasonPlain:
-	case len(trimRight(line[arg+n:])) > 0 || !e.AddrPort.Addr().IsValid():
+	o.Announced, o.line = e.AddrPort, span{arg + e.addr.from, arg + e.port.to}
+	if r == ReasonPlain && !e.AddrPort.Addr().IsValid() {
 		r = ReasonSyntax
-	default:
+	}
+	if r == ReasonPlain {
 		o.delim = line[arg]
 	}
-	o.Announced, o.line = e.AddrPort, span{arg + e.addr.from, arg + e.port.to}
-	return o, r
+	return n, r
 }
 
-// offer judges an offer that was read and reports it.
-func (c *Conn) offer(o *Offer, r Reason) {
-	if r == ReasonPlain {
-		r = c.judge(o)
-	}
-	if r != ReasonPlain {
-		c.events = append(c.events, Event{Kind: EventRefused, Reason: r, Offer: o})
+// passive handles a line of a reply that announces a port; its text starts at
+// from. The reply counts only if a command waits for one; either form may
+// answer either command, as some servers do.
+func (c *Conn) passive(code int, start uint32, line []byte, from int, last bool) {
+	if !isPassiveCode(code) {
 		return
 	}
-	if len(o.text) > 0 { // the stream's line buffer is used again
-		o.text = append([]byte(nil), o.text[:o.line.to]...)
+	o := c.newOffer([...]Verb{Verb227, Verb228, Verb229}[code-227], Passive, start, line)
+	r := o.parseReply(line, from)
+	i, asked := c.pending.index(isPassive), entry{}
+	if i >= 0 {
+		asked = c.pending.list[i]
 	}
-	c.events = append(c.events, Event{Kind: EventOffer, Reason: o.Reason, Offer: o})
-}
-
-// passive handles a line of a 227 or 229 reply, whose text starts at from.
-// The reply counts only if PASV or EPSV waits for one; either form may
-// answer either command, as some servers do.
-func (c *Conn) passive(start uint32, line []byte, from int, v Verb, last bool) {
-	i := c.pending.index(isPassive)
-	o := c.newOffer(v, Passive, start, line)
-	parse := o.parse227
-	if v == Verb229 {
-		parse = o.parse229
-	}
-	r := parse(line, from)
 	if last && i >= 0 {
 		c.pending.drop(i + 1)
 	}
 	switch {
 	case !last && r != ReasonPlain: // just a word in a long reply
 		return
-	case i < 0:
+	case i < 0 && c.checks.has(CheckAsked):
 		r = ReasonUnasked
+	case c.epsvAll && c.checks.has(CheckEPSVAll) && asked.cmd != cmdEPSV:
+		r = ReasonEPSVAll
+	case asked.ahead && c.checks.has(CheckAnswered):
+		r = ReasonPipelined
+	case r == ReasonPlain && len(line)-o.line.to > maxTrailing && c.checks.has(CheckTrailing):
+		r = ReasonTrailing
 	}
 	c.offer(o, r)
 }
 
-func (o *Offer) parse227(line []byte, from int) Reason {
-	ap, at, r := findHostPort(line[from:])
+// maxTrailing is how many characters may follow the numbers of a reply if the
+// policy checks it; the eight are those of other firewalls.
+const maxTrailing = 8
+
+// parseReply finds what a 227, 228 or 229 reply announces.
+func (o *Offer) parseReply(line []byte, from int) Reason {
+	if o.Verb == Verb229 {
+		return o.parse229(line, from)
+	}
+	find := findHostPort
+	if o.Verb == Verb228 {
+		find = findLong
+	}
+	ap, at, r := find(line[from:])
 	o.Announced, o.line = ap, span{from + at.from, from + at.to}
 	o.words = span{from, from + at.from}
 	if at.from > 0 && line[o.words.to-1] == '(' {
@@ -182,4 +206,33 @@ func (o *Offer) parse229(line []byte, from int) Reason {
 		}
 	}
 	return r
+}
+
+// offer judges an offer that was read, reports it, and returns whether it
+// stands.
+func (c *Conn) offer(o *Offer, r Reason) bool {
+	if r == ReasonPlain {
+		r = c.judge(o)
+	}
+	if r != ReasonPlain {
+		c.events = append(c.events, Event{Kind: EventRefused, Reason: r, Offer: o})
+		return false
+	}
+	o.text = c.keep(o)
+	c.pending.newOffer()
+	c.offered = true
+	c.events = append(c.events, Event{Kind: EventOffer, Reason: o.Reason, Offer: o})
+	return true
+}
+
+// keep copies the part of an offer's line that an edit replaces, as the
+// stream's buffer is used again: up to and with the numbers, and up to the
+// segment being handled, so that nothing of earlier segments is needed any
+// more.
+func (c *Conn) keep(o *Offer) []byte {
+	text := append([]byte(nil), o.text...)
+	if !c.stream[c.cur.dir].bare {
+		text = append(text, '\r')
+	}
+	return text[:max(o.line.to, int(int32(c.cur.seq-o.start)))]
 }

@@ -2,41 +2,114 @@
 
 package ftpalg
 
-// pending is the queue of commands that the server has not answered yet.
-type pending struct {
-	cmd [64]command
-	n   int
+const (
+	// maxPending is how many unanswered commands are remembered. A client
+	// that sends more ahead loses the oldest: its answer is then nobody's.
+	maxPending = 64
+	// maxSkipped is how many answers to other commands may pass a command
+	// before it is given up. Some servers send a reply too many, for example
+	// after ABOR, so that PASV seems to get "Type set to I".
+	maxSkipped = 3
+)
+
+// entry is a command that the server has not answered yet.
+type entry struct {
+	cmd     command
+	offer   bool  // it made the offer that stands
+	ahead   bool  // it was sent before an earlier command was answered
+	begun   bool  // a 1xx reply has come
+	skipped uint8 // answers that cannot have been to it
 }
 
-// push adds a command. When the queue is full its oldest command is given up.
-func (p *pending) push(c command) {
-	if p.n == len(p.cmd) {
+// pending is the queue of commands that the server has not answered yet.
+type pending struct {
+	list [maxPending]entry
+	n    int
+}
+
+// push adds a command and returns its entry, which is valid until the next
+// call. When the queue is full its oldest command is given up.
+func (p *pending) push(c command) *entry {
+	ahead := p.waiting()
+	if p.full() {
 		p.drop(1)
 	}
-	p.cmd[p.n] = c
+	e := &p.list[p.n]
+	*e = entry{cmd: c, ahead: ahead}
 	p.n++
+	return e
+}
+
+func (p *pending) full() bool { return p.n == len(p.list) }
+
+// waiting reports whether a command has got no answer at all. One that got a
+// 1xx reply does not count: ABOR and STAT may follow (RFC 959 section 4.1.3).
+func (p *pending) waiting() bool {
+	for i := range p.n {
+		if !p.list[i].begun {
+			return true
+		}
+	}
+	return false
 }
 
 // drop removes the n oldest commands.
 func (p *pending) drop(n int) {
-	copy(p.cmd[:], p.cmd[n:p.n])
+	copy(p.list[:], p.list[n:p.n])
 	p.n -= n
 }
 
-// head returns the oldest command.
-func (p *pending) head() (command, bool) {
-	return p.cmd[0], p.n > 0
+// remove removes the command at place i.
+func (p *pending) remove(i int) {
+	copy(p.list[i:], p.list[i+1:p.n])
+	p.n--
 }
 
 // index returns the place of the first command that f accepts, or -1.
 func (p *pending) index(f func(command) bool) int {
-	for i, c := range p.cmd[:p.n] {
-		if f(c) {
+	for i := range p.n {
+		if f(p.list[i].cmd) {
 			return i
 		}
 	}
 	return -1
 }
 
-func isPassive(c command) bool  { return c == cmdPASV || c == cmdEPSV }
-func isTransfer(c command) bool { return c == cmdTransfer }
+// begin notes a 1xx reply: the transfer has begun, so that the commands
+// before it are answered.
+func (p *pending) begin() {
+	if i := p.index(isTransfer); i >= 0 {
+		p.drop(i)
+		p.list[0].begun = true
+	}
+}
+
+// answer takes the command that a final reply with this code answers: the
+// oldest that can have got it.
+func (p *pending) answer(code int) (entry, bool) {
+	for i := range p.n {
+		e := p.list[i]
+		if e.cmd.answeredBy(code) {
+			p.remove(i)
+			p.forget()
+			return e, true
+		}
+		p.list[i].skipped++
+	}
+	p.forget()
+	return entry{}, false
+}
+
+// forget gives up commands that were passed too often.
+func (p *pending) forget() {
+	for p.n > 0 && p.list[0].skipped > maxSkipped {
+		p.drop(1)
+	}
+}
+
+// newOffer notes that the offers of the commands so far stand no more.
+func (p *pending) newOffer() {
+	for i := range p.n {
+		p.list[i].offer = false
+	}
+}

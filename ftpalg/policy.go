@@ -40,6 +40,24 @@ type Policy struct {
 	// DenyTLS makes AUTH fail: the server is sent a command that it does not
 	// know in its place, and answers with an error itself.
 	DenyTLS bool
+	// Deny are commands, in upper case, that are made to fail in the same
+	// way.
+	Deny map[string]bool
+	// Checks are those that an offer has to pass; 0 stands for Normal.
+	Checks Checks
+	// Limits bound what a connection may ask for.
+	Limits Limits
+	// PassiveOpen tells that the firewall lets clients connect to any port of
+	// the server, so that passive data connections need no pinhole where no
+	// address is translated.
+	PassiveOpen bool
+}
+
+func (p *Policy) checks() Checks {
+	if p.Checks == 0 {
+		return Normal
+	}
+	return p.Checks
 }
 
 func (p *Policy) minPort() uint16 {

@@ -78,12 +78,52 @@ const (
 	ReasonHelper
 	// ReasonNotTracked: the connection tracker does not know the connection.
 	ReasonNotTracked
-	// ReasonNotFTP: a packet that is not part of an FTP dialogue.
+	// ReasonNotFTP: the client's first line was not a command of FTP.
 	ReasonNotFTP
 	// ReasonLineTooLong: a line over the limit; its rest was not read.
 	ReasonLineTooLong
 	// ReasonTLSDenied: AUTH was made to fail.
 	ReasonTLSDenied
+	// ReasonNoGreeting: an offer in a connection whose server did not begin as
+	// an FTP server does.
+	ReasonNoGreeting
+	// ReasonNotLoggedIn: an offer before the server accepted the user.
+	ReasonNotLoggedIn
+	// ReasonPipelined: an offer made or asked for while an earlier command
+	// was unanswered.
+	ReasonPipelined
+	// ReasonLineEnd: an offer whose line does not end with CR LF.
+	ReasonLineEnd
+	// ReasonTrailing: an offer with much text behind its numbers.
+	ReasonTrailing
+	// ReasonService: an offer of the port of a known service.
+	ReasonService
+	// ReasonControlPort: a passive offer of the port of the control connection
+	// itself.
+	ReasonControlPort
+	// ReasonChanged: bytes that were sent again are not the same.
+	ReasonChanged
+	// ReasonTooMany: an offer after too many lines in its segment, or too
+	// many unanswered commands.
+	ReasonTooMany
+	// ReasonRate: more offers in a minute than the policy permits.
+	ReasonRate
+	// ReasonTelnet: an offer with Telnet commands inside its text.
+	ReasonTelnet
+	// ReasonInFlight: an earlier edit has not arrived yet, and the kernel
+	// cannot adjust for both.
+	ReasonInFlight
+	// ReasonCommandDenied: a command was made to fail.
+	ReasonCommandDenied
+	// ReasonClosing: the server ended its service (421).
+	ReasonClosing
+	// ReasonNoConnection: the server could not open the data connection
+	// (425).
+	ReasonNoConnection
+	// ReasonReset: the client began another login, or REIN.
+	ReasonReset
+	// ReasonQuit: the client ended the session.
+	ReasonQuit
 	// NumReasons is the number of reasons, for tables of counters.
 	NumReasons
 )
@@ -121,6 +161,23 @@ var reasonNames = [NumReasons]string{
 	ReasonNotFTP:         "not-ftp",
 	ReasonLineTooLong:    "line-too-long",
 	ReasonTLSDenied:      "tls-denied",
+	ReasonNoGreeting:     "no-greeting",
+	ReasonNotLoggedIn:    "not-logged-in",
+	ReasonPipelined:      "not-answered",
+	ReasonLineEnd:        "line-end",
+	ReasonTrailing:       "text-behind",
+	ReasonService:        "known-service",
+	ReasonControlPort:    "control-port",
+	ReasonChanged:        "changed-repeat",
+	ReasonTooMany:        "too-many-lines",
+	ReasonRate:           "too-many-offers",
+	ReasonTelnet:         "telnet-inside",
+	ReasonInFlight:       "edit-in-flight",
+	ReasonCommandDenied:  "command-denied",
+	ReasonClosing:        "service-closing",
+	ReasonNoConnection:   "no-data-connection",
+	ReasonReset:          "login-reset",
+	ReasonQuit:           "quit",
 }
 
 // String returns the name of the reason as it stands in logs and metrics.

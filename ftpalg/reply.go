@@ -27,8 +27,12 @@ func parseReply(line []byte) replyLine {
 	return r
 }
 
+// isPassiveCode reports whether a reply with this code announces a port: the
+// answers to PASV, LPSV and EPSV.
+func isPassiveCode(code int) bool { return code >= 227 && code <= 229 }
+
 // mayBePassiveReply reports whether a server's line that starts with b may
-// turn out to be a 227 or 229 reply.
+// turn out to be such a reply.
 func mayBePassiveReply(b []byte) bool {
 	switch {
 	case len(b) == 0:
@@ -36,5 +40,5 @@ func mayBePassiveReply(b []byte) bool {
 	case len(b) < 3:
 		return string(b) == "22"[:len(b)]
 	}
-	return b[0] == '2' && b[1] == '2' && (b[2] == '7' || b[2] == '9')
+	return b[0] == '2' && b[1] == '2' && b[2] >= '7' && b[2] <= '9'
 }

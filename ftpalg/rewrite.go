@@ -2,7 +2,10 @@
 
 package ftpalg
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Announce tells which port the other side is to be told for an offer of the
 // segment being handled. The engine changes the text where it has to. If it
@@ -17,6 +20,9 @@ func (c *Conn) Announce(o *Offer, port uint16) Reason {
 	if len(text) != len(o.text) && !c.adjustable {
 		return ReasonNoAdjust
 	}
+	if n := len(c.cur.parts); n > 0 && max(int32(o.start-c.cur.parts[0].start), int32(c.cur.parts[n-1].end-o.start)) > maxJoined {
+		return ReasonTooMany
+	}
 	// What was forwarded already must not change, and need not be repeated.
 	cut := int(max(0, int32(s.sent-o.start)))
 	if cut > len(text) || cut > len(o.text) || string(text[:cut]) != string(o.text[:cut]) {
@@ -25,32 +31,64 @@ func (c *Conn) Announce(o *Offer, port uint16) Reason {
 	return c.replace(edit{start: o.start + uint32(cut), end: o.start + uint32(len(o.text)), text: text[cut:]})
 }
 
-// replace records an edit of the segment being handled.
+// maxJoined is how far apart the offers of one segment may lie to be changed,
+// in bytes; what is between them has to be kept.
+const maxJoined = 4096
+
+// replace records an edit of the segment being handled. Edits of one segment
+// may come in any order: commands are denied while the segment is read, offers
+// are announced when their pinhole is open.
 func (c *Conn) replace(e edit) Reason {
 	s := &c.stream[c.cur.dir]
 	if int32(s.sent-e.start) > 0 {
 		return ReasonSplit
 	}
-	var between []byte
-	if c.cur.edited {
-		from := int32(s.edits[len(s.edits)-1].end - c.cur.seq)
-		if from < 0 {
-			return ReasonSplit
-		}
-		between = c.cur.p[from : e.start-c.cur.seq]
+	parts := c.cur.parts
+	if e.delta() != 0 && c.cur.shifting {
+		return ReasonInFlight
 	}
-	s.addEdit(e, !c.cur.edited, between)
-	c.cur.edited = true
+	if len(parts) == 0 {
+		if s.full() {
+			return ReasonInFlight
+		}
+		c.cur.parts = append(parts, e)
+		s.addEdit(e)
+		return ReasonPlain
+	}
+	i := len(parts)
+	for i > 0 && int32(parts[i-1].start-e.start) > 0 {
+		i--
+	}
+	if i > 0 && int32(parts[i-1].end-e.start) > 0 || i < len(parts) && int32(e.end-parts[i].start) > 0 {
+		return ReasonSplit
+	}
+	c.cur.parts = slices.Insert(parts, i, e)
+	if i == len(parts) {
+		s.joinEdits(append(s.edits[len(s.edits)-1].text, c.between(i)...), c.cur.parts)
+		return ReasonPlain
+	}
+	var text []byte
+	for i := range c.cur.parts[:len(parts)] {
+		text = append(append(text, c.cur.parts[i].text...), c.between(i+1)...)
+	}
+	s.joinEdits(text, c.cur.parts)
 	return ReasonPlain
 }
 
-// newText returns the line up to the numbers with others in their place. The
-// length is kept where the words of a reply leave room.
+// between returns the bytes before edit i of the segment being handled, from
+// the end of the edit before it.
+func (c *Conn) between(i int) []byte {
+	return c.cur.p[c.cur.parts[i-1].end-c.cur.seq : c.cur.parts[i].start-c.cur.seq]
+}
+
+// newText returns the text with other numbers in it. The length is kept where the words of a reply leave room.
 func (o *Offer) newText(told netip.AddrPort) []byte {
 	var n []byte
 	switch o.Verb {
 	case VerbPORT, Verb227:
 		n = appendHostPort(nil, told)
+	case VerbLPRT, Verb228:
+		n = appendLong(nil, told)
 	case VerbEPRT:
 		n = appendPort(append(told.Addr().AppendTo(nil), o.delim), told.Port())
 	case Verb229:
@@ -60,14 +98,15 @@ func (o *Offer) newText(told netip.AddrPort) []byte {
 	grow := len(n) - (o.line.to - o.line.from)
 	if o.Mode == Active || grow > o.words.to-o.words.from {
 		text = append(text, o.text[:o.line.from]...)
-		return append(text, n...)
+	} else {
+		text = append(text, o.text[:o.words.to-max(grow, 0)]...)
+		for ; grow < 0; grow++ {
+			text = append(text, ' ')
+		}
+		text = append(text, o.text[o.words.to:o.line.from]...)
 	}
-	text = append(text, o.text[:o.words.to-max(grow, 0)]...)
-	for ; grow < 0; grow++ {
-		text = append(text, ' ')
-	}
-	text = append(text, o.text[o.words.to:o.line.from]...)
-	return append(text, n...)
+	text = append(text, n...)
+	return append(text, o.text[o.line.to:]...)
 }
 
 // Rewritten is what to send in place of a segment.
@@ -78,6 +117,9 @@ type Rewritten struct {
 	// Adjust is to be set in the kernel before the segment goes on, if Set.
 	Adjust Adjustment
 	Set    bool
+	// Trimmed tells that the end of the segment must not go on yet and is not
+	// in Data; its sender repeats it. A FIN of the segment is not to be sent.
+	Trimmed bool
 	// Restore is to be set afterwards, if Temporary: the segment is an old
 	// one, from before an edit that the kernel has moved on from.
 	Restore   Adjustment
@@ -90,6 +132,10 @@ type Rewritten struct {
 func (c *Conn) Rewrite(dst []byte, d Direction, seq uint32, p []byte) Rewritten {
 	s := &c.stream[d]
 	r := Rewritten{Data: p}
+	if over := int32(seq + uint32(len(p)) - s.next); over > 0 && int(over) <= len(p) && !c.opaque {
+		p = p[:len(p)-int(over)]
+		r.Data, r.Changed, r.Trimmed = p, true, true
+	}
 	if s.touches(seq, len(p)) {
 		r.Data, r.Changed = s.rewrite(dst, seq, p), true
 	}

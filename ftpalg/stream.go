@@ -5,8 +5,8 @@ package ftpalg
 import "bytes"
 
 const (
-	// MaxLine is the longest line that is read, in bytes. Of a longer one the
-	// rest is forwarded unread.
+	// MaxLine is the longest line that is read by default, in bytes; see
+	// Limits.
 	MaxLine = 4096
 	// maxAbandons is how often the same half line is dropped in the hope that
 	// its sender repeats it in one piece.
@@ -23,6 +23,9 @@ type stream struct {
 	known   bool   // next is set
 	aligned bool   // a line starts at lineStart
 	skip    bool   // the line in progress is too long and not read
+	long    bool   // the line in progress, or the last one, was too long
+	bare    bool   // the last line ended with LF alone
+	max     int    // longest line that is read
 	next    uint32 // first byte not seen yet
 	sent    uint32 // first byte not forwarded yet; differs from next while segments are held
 	line    []byte // what has been seen of the line in progress
@@ -33,6 +36,15 @@ type stream struct {
 
 	gapAt uint32
 	gaps  int
+
+	denied   bool // a line that was denied began at deniedAt
+	deniedAt uint32
+
+	acked    uint32 // what the receiver has, in its own numbers
+	ackKnown bool
+	certain  bool // the first byte's number is known, not guessed
+	waits    int  // how often the segment at next was dropped because of edits in flight
+	history  history
 
 	edits    []edit
 	adj      Adjustment // as it is or has to be set in the kernel
@@ -68,7 +80,8 @@ func (s *stream) cut(p []byte) (line []byte, start uint32, n int, ok bool) {
 	}
 	n = i + 1
 	start = s.lineStart()
-	readable := s.aligned && !s.skip && len(s.line)+i <= MaxLine
+	s.long = s.aligned && (s.skip || len(s.line)+i > s.max)
+	readable := s.aligned && !s.long
 	if len(s.line) > 0 {
 		if readable {
 			s.line = append(s.line, p[:i]...)
@@ -79,7 +92,9 @@ func (s *stream) cut(p []byte) (line []byte, start uint32, n int, ok bool) {
 	}
 	s.next += uint32(n)
 	s.aligned, s.skip, s.line = true, false, s.line[:0]
-	return bytes.TrimSuffix(line, []byte{'\r'}), start, n, readable
+	line, cr := bytes.CutSuffix(line, []byte{'\r'})
+	s.bare = !cr
+	return line, start, n, readable
 }
 
 // keep stores the start of a line.
@@ -87,8 +102,8 @@ func (s *stream) keep(p []byte) {
 	s.next += uint32(len(p))
 	switch {
 	case !s.aligned || s.skip:
-	case len(s.line)+len(p) > MaxLine:
-		s.skip, s.line = true, s.line[:0]
+	case len(s.line)+len(p) > s.max:
+		s.skip, s.long, s.line = true, true, s.line[:0]
 	default:
 		s.line = append(s.line, p...)
 	}
@@ -109,11 +124,32 @@ func (s *stream) abandon() {
 		s.giveUp, s.abandoned = at, 0
 	}
 	s.abandoned++
-	s.next, s.sent, s.held = at, at, false
-	s.line = s.line[:0]
+	s.unread()
+	s.sent, s.held = s.next, false
 }
 
-// mayHold reports whether the line in progress may still be held.
-func (s *stream) mayHold() bool {
-	return s.aligned && !s.skip && len(s.line) > 0 && !(s.giveUp == s.lineStart() && s.abandoned >= maxAbandons)
+// unread gives back what of the line in progress was not forwarded: it will
+// come again.
+func (s *stream) unread() {
+	at := s.lineStart()
+	keep := max(0, int32(s.sent-at))
+	s.next, s.line = at+uint32(keep), s.line[:keep]
+}
+
+// tired reports whether the line in progress was dropped half often enough.
+func (s *stream) tired() bool {
+	return s.giveUp == s.lineStart() && s.abandoned >= maxAbandons
+}
+
+// isDenied reports whether the line in progress has been denied already.
+func (s *stream) isDenied() bool { return s.denied && s.deniedAt == s.lineStart() }
+
+// missed counts how often a segment behind unseen bytes has come, and
+// reports whether to go on without them.
+func (s *stream) missed(seq uint32) bool {
+	if s.gaps == 0 || s.gapAt != seq {
+		s.gapAt, s.gaps = seq, 0
+	}
+	s.gaps++
+	return s.gaps >= maxGaps
 }

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ftpalg
+
+import "bytes"
+
+// maxWaits is how often a segment with an offer is dropped because an earlier
+// edit has not arrived. After that it goes on, and the offer is refused.
+const maxWaits = 8
+
+// Received tells how far the receiver of direction d has got: ack is the
+// acknowledgement number of a segment of the other direction, as its sender
+// wrote it. It is called before Segment with that segment. The first one of a
+// connection that is seen from its start also tells where direction d begins.
+func (c *Conn) Received(d Direction, ack uint32) {
+	s := &c.stream[d]
+	if !s.known && c.started {
+		s.known, s.aligned, s.certain = true, true, true
+		s.next, s.sent = ack, ack
+	}
+	if !s.ackKnown || int32(ack-s.acked) > 0 {
+		s.acked, s.ackKnown = ack, true
+	}
+}
+
+// arrived reports whether the receiver has all of an edit. Without any
+// acknowledgement to go by it is taken for granted: as a rule the next edit
+// follows the reply to the one before.
+func (s *stream) arrived(e *edit) bool {
+	return !s.ackKnown || int32(s.acked-e.end-uint32(e.adj.After)) >= 0
+}
+
+// full reports whether no edit can be made, because none may be forgotten: each
+// may have to be sent again.
+func (s *stream) full() bool { return len(s.edits) == maxEdits && !s.arrived(&s.edits[0]) }
+
+// shifting reports whether another change of length would do harm while
+// earlier ones are on their way. The kernel knows the shift before the last
+// edit and after it; an acknowledgement from before two edits would be moved
+// by the first one's. If that moves it forward, bytes seem to have arrived
+// that have not.
+func (s *stream) shifting() bool {
+	for i := range s.edits {
+		if e := &s.edits[i]; e.adj.Before > s.adj.After && !s.arrived(e) {
+			return true
+		}
+	}
+	return false
+}
+
+// mustWait reports whether fresh bytes have to come again later, because they
+// may need an edit that cannot be made yet.
+func (c *Conn) mustWait(s *stream, p []byte) bool {
+	full := s.full()
+	c.cur.shifting = !c.here && s.shifting()
+	if !full && !c.cur.shifting {
+		return false
+	}
+	offer, denied := c.scan(s, p)
+	if denied && full {
+		return true // replies will come, and acknowledge
+	}
+	if !offer {
+		return false
+	}
+	s.waits++
+	return s.waits <= maxWaits
+}
+
+// scan reports whether a line of fresh bytes may be an offer, and whether one
+// may be a command that is denied.
+func (c *Conn) scan(s *stream, p []byte) (offer, denied bool) {
+	b := append(append([]byte(nil), s.line...), p...)
+	for first := true; len(b) > 0; first = false {
+		line, rest, _ := bytes.Cut(b, []byte{'\n'})
+		if b = rest; c.cur.dir == Reply {
+			offer = offer || isPassiveCode(c.multi) || mayBePassiveReply(line)
+			continue
+		}
+		line = appendText(nil, line)
+		offer = offer || mayBeOffer(line)
+		denied = denied || c.mayBeDenied(line) && !(first && s.isDenied())
+	}
+	return offer, denied
+}
+
+// old is how far behind an edit must be to be forgotten: sequence numbers can
+// be compared over half their range only. The kernel never forgets its
+// position, and shifts by the wrong amount once 2 GiB have passed it.
+const old = 1 << 30
+
+// forgetOld drops edits that are far behind, and moves the position of the
+// adjustment along.
+func (s *stream) forgetOld() {
+	for len(s.edits) > 0 && s.next-s.edits[0].end > old {
+		s.edits = append(s.edits[:0], s.edits[1:]...)
+	}
+	if s.floorSet && s.next-s.floor > old {
+		s.floorSet = false
+	}
+	if len(s.edits) == 0 && s.adj.Before != s.adj.After && s.next-s.adj.Pos > old && s.next-s.adj.Pos < 3*old {
+		s.adj, s.adjNew = Adjustment{Pos: s.next - 1, Before: s.adj.After, After: s.adj.After}, true
+	}
+}
