@@ -129,12 +129,14 @@ func (c *Conn) fresh(s *stream, p []byte, reason Reason) Decision {
 		}
 	}
 	if c.mayEdit(s) {
-		if len(c.cur.parts) == 0 {
+		if len(c.cur.parts) == 0 && len(c.events) == 0 {
 			s.held = true
 			return Decision{Action: Hold, Reason: ReasonPartial, Events: c.events}
 		}
-		// The kernel knows one edit per segment, and this one has it. The
-		// start of the next line is cut off, and comes again.
+		// The segment has an edit, or will have one when its offer is
+		// announced. Another one behind it in the same flight is more than the
+		// kernel can adjust for: the start of the line is cut off, and comes
+		// again.
 		s.unread()
 	}
 	release := s.held
