@@ -72,6 +72,10 @@ type Config struct {
 	Claim   bool // pinhole sets and raw chains that queue the SYNs of data connections
 	Queue   QueueKind
 
+	// PeerPorts are the ports that the peers of AllowPeer may open; none if
+	// zero. Only with Claim.
+	PeerPorts PortRange
+
 	Chains         []ChainRef    // the administrator's chains that are to accept data connections
 	PinholeTimeout time.Duration // of a pinhole that names none; 60 s
 
@@ -128,6 +132,9 @@ func (c Config) validate() error {
 	}
 	if c.PinholeTimeout < time.Millisecond {
 		return errors.New("pinhole timeout: less than a millisecond")
+	}
+	if p := c.PeerPorts; p.Low > p.High || p.Low == 0 && p.High != 0 {
+		return fmt.Errorf("peer ports %s: not a range of ports", p)
 	}
 	for _, r := range c.Chains {
 		if r.Family == FamilyINet && r.Table == c.Table {

@@ -22,6 +22,7 @@ type half struct {
 type memory struct {
 	open       map[half]remembered
 	renumbered map[uint32]struct{}
+	peers      map[peers]struct{}
 	pruned     time.Time
 }
 
@@ -31,7 +32,7 @@ type remembered struct {
 }
 
 func newMemory() memory {
-	return memory{open: map[half]remembered{}, renumbered: map[uint32]struct{}{}}
+	return memory{open: map[half]remembered{}, renumbered: map[uint32]struct{}{}, peers: map[peers]struct{}{}}
 }
 
 // halves are the halves of p that are to be opened.
@@ -131,7 +132,23 @@ func (b *batch) addRemembered(m *memory, table string, sets []set) (n int) {
 	for id := range m.renumbered {
 		l.add(idKey(nil, id), 0, "")
 	}
-	return n + l.end()
+	n += l.end()
+	b.addPeers(m, table)
+	return n
+}
+
+// addPeers adds to b the pairs of addresses in m.
+func (b *batch) addPeers(m *memory, table string) {
+	for _, ip := range []Family{FamilyIPv4, FamilyIPv6} {
+		s := peerSet(table, ip)
+		l := listing{b: b, s: &s}
+		for p := range m.peers {
+			if p.client.Is4() == (ip == FamilyIPv4) {
+				l.add(p.key(nil), 0, "")
+			}
+		}
+		l.end()
+	}
 }
 
 // A listing adds elements to a set, many in one message.

@@ -24,6 +24,7 @@ type set struct {
 
 	ports []PortRange // control ports
 	ids   bool        // conntrack ids, see renumber.go
+	pairs Family      // pairs of addresses of this family, see peers.go
 
 	ip      Family // pinholes of this family; 0 for ports
 	timeout time.Duration
@@ -55,6 +56,9 @@ func (s set) properties() []string {
 	if s.ids {
 		return []string{"typeof ct id"}
 	}
+	if s.pairs != 0 {
+		return []string{"type " + pairType(s.pairs).Name}
+	}
 	p := []string{"type " + s.keyType().Name}
 	if s.ip == 0 {
 		ranges := make([]string, len(s.ports))
@@ -84,6 +88,9 @@ func duration(d time.Duration) string {
 func appendSet(b []byte, s set, id uint32) []byte {
 	if s.ids {
 		return appendIDSet(b, s, id)
+	}
+	if s.pairs != 0 {
+		return appendPeerSet(b, s, id)
 	}
 	key := s.keyType()
 	flags := uint32(unix.NFT_SET_INTERVAL)

@@ -60,6 +60,9 @@ func describe(c Config) table {
 			pinholeSet(FamilyINet, c.Table, setPinholes4, FamilyIPv4, c.PinholeTimeout, ""),
 			pinholeSet(FamilyINet, c.Table, setPinholes6, FamilyIPv6, c.PinholeTimeout, ""))
 	}
+	if c.Claim && c.PeerPorts != (PortRange{}) {
+		t.sets = append(t.sets, peerSet(c.Table, FamilyIPv4), peerSet(c.Table, FamilyIPv6))
+	}
 	t.objects = carriers(c.Carrier)
 	t.chains = []chain{divertChain(c), sessionChain(c)}
 	if c.Stale {
@@ -220,6 +223,7 @@ func claimChains(c Config) []chain {
 		newRule(firstSYN(), pinhole(FamilyIPv4, setPinholes4), counter(), to),
 		newRule(firstSYN(), pinhole(FamilyIPv6, setPinholes6), counter(), to),
 	}
+	claims = append(claims, peerClaims(c, to)...)
 	// meta iiftype loopback return
 	skip := newRule(iifLoopback(), leave()).explained("seen in output")
 	return []chain{
