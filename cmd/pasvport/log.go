@@ -18,5 +18,5 @@ func newLogger(w io.Writer, cfg config.Config) (*slog.Logger, *slog.LevelVar) {
 	if cfg.LogFormat == config.LogJSON {
 		return slog.New(slog.NewJSONHandler(w, opts)), level
 	}
-	return slog.New(slog.NewTextHandler(w, opts)), level
+	return slog.New(newTextHandler(w, opts)), level
 }

@@ -73,6 +73,8 @@ func run(cfg config.Config, log *slog.Logger, reloads *reloader) error {
 		return err
 	}
 	g := gateway.New(cfg, log, m)
+	patience := watchdogInterval(log)
+	g.Beat(patience / 4)
 	ready := make(chan struct{})
 	wg.Go(func() { reloads.run(serving, g, ready) })
 	questions, err := listenControl(cfg.ControlSocket, g, log)
@@ -89,6 +91,9 @@ func run(cfg config.Config, log *slog.Logger, reloads *reloader) error {
 			wg.Go(func() { logEnd(log, "control socket", questions.Run(serving)) })
 		}
 		notify(log, daemon.SdNotifyReady)
+		if patience > 0 {
+			wg.Go(func() { watchdog(serving, patience, g.Alive, log) })
+		}
 		close(ready)
 		context.AfterFunc(ctx, func() { notify(log, daemon.SdNotifyStopping) })
 	})

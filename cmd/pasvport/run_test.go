@@ -34,18 +34,27 @@ type process struct {
 // startDaemon starts a daemon; beside is one whose namespace it shares, or nil.
 func startDaemon(t *testing.T, beside *process, env []string, args ...string) *process {
 	t.Helper()
+	return startDaemonAs(t, func(p *process) {
+		p.Env = append(p.Env, env...)
+		if beside != nil {
+			p.SysProcAttr = nil
+			p.enter(t, beside.Process.Pid)
+		}
+	}, args...)
+}
+
+// startDaemonAs starts a daemon in a namespace of its own, unless change says
+// otherwise.
+func startDaemonAs(t *testing.T, change func(*process), args ...string) *process {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: network namespace")
 	}
 	socket := filepath.Join(t.TempDir(), "run", "control.sock")
 	args = append([]string{"run", "--config", empty(t), "--control-socket", socket, "--queues", "1"}, args...)
 	p := &process{Cmd: program(t, "main", args...), socket: socket, lines: make(chan string, 100), ended: make(chan struct{})}
-	if beside == nil {
-		p.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	} else {
-		p.enter(t, beside.Process.Pid)
-	}
-	p.Env = append(p.Env, env...)
+	p.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	change(p)
 	pipe, err := p.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

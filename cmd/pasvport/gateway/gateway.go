@@ -34,17 +34,18 @@ type Gateway struct {
 	started time.Time
 	current atomic.Pointer[settings] // of those in cfg that may change
 
-	plan     plan
-	claims   bool // sessions without a carrier are served by claims
-	firewall *rules.Firewall
-	workers  []*worker
-	orphans  *worker // has no queue, and the sessions of an earlier daemon, see takeback.go
-	healer   healer
-	pinholes pinholes
-	data     dataConnections
-	ct       *expect.Conn // of the watcher
-	events   *expect.Events
-	lost     chan struct{} // events were lost
+	plan      plan
+	claims    bool // sessions without a carrier are served by claims
+	firewall  *rules.Firewall
+	workers   []*worker
+	beatEvery time.Duration // see alive.go
+	orphans   *worker       // has no queue, and the sessions of an earlier daemon, see takeback.go
+	healer    healer
+	pinholes  pinholes
+	data      dataConnections
+	ct        *expect.Conn // of the watcher
+	events    *expect.Events
+	lost      chan struct{} // events were lost
 }
 
 // Reasons are the names of the reasons by their index, for metrics.New.
@@ -122,7 +123,7 @@ func (g *Gateway) open() error {
 }
 
 func (g *Gateway) addWorker(num uint16) error {
-	w := &worker{g: g, table: table{sessions: map[expect.Tuple]*session{}}}
+	w := &worker{g: g, table: table{sessions: map[expect.Tuple]*session{}}, heart: heartbeat{every: g.beatEvery}}
 	g.workers = append(g.workers, w)
 	var err error
 	if w.ct, err = expect.Dial(); err != nil {

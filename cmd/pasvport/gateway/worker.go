@@ -29,6 +29,7 @@ type worker struct {
 	queue *nfq.Queue
 	ct    *expect.Conn
 	table table
+	heart heartbeat
 
 	holding []*session // sessions with held packets
 	now     time.Time  // when the packet being handled came
@@ -256,14 +257,15 @@ func (w *worker) Deadline() time.Time {
 			}
 		}
 	}
-	if first.IsZero() {
-		return first
+	if !first.IsZero() {
+		first = first.Add(holdTime)
 	}
-	return first.Add(holdTime)
+	return earlier(first, w.heart.deadline())
 }
 
 // Wake implements nfq.Handler: it drops what was held for too long.
 func (w *worker) Wake(now time.Time) {
+	w.heart.beat(now)
 	for _, s := range slices.Clone(w.holding) {
 		for d := range s.held {
 			if h := &s.held[d]; len(h.packets) > 0 && now.Sub(h.since) >= holdTime {

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// heartbeat shows that a worker's goroutine comes round: it handles packets, or
+// sleeps until there are some. The zero value never beats.
+type heartbeat struct {
+	every time.Duration
+	next  time.Time    // of the worker's goroutine
+	last  atomic.Int64 // UnixNano
+}
+
+// overdue is the deadline of a worker that has not beaten yet.
+var overdue = time.Unix(1, 0)
+
+// deadline is when to beat; zero: never.
+func (h *heartbeat) deadline() time.Time {
+	if h.every > 0 && h.next.IsZero() {
+		return overdue
+	}
+	return h.next
+}
+
+// beat notes that the worker is here, if it is time to.
+func (h *heartbeat) beat(now time.Time) {
+	if h.every > 0 && !now.Before(h.next) {
+		h.last.Store(now.UnixNano())
+		h.next = now.Add(h.every)
+	}
+}
+
+// alive reports whether there was a beat within a time before now.
+func (h *heartbeat) alive(now time.Time, within time.Duration) bool {
+	return h.every > 0 && now.UnixNano()-h.last.Load() <= int64(within)
+}
+
+// Beat makes every worker give a sign of life that often, for Alive. It must be
+// called before Run.
+func (g *Gateway) Beat(every time.Duration) { g.beatEvery = every }
+
+// Alive reports whether each worker has given a sign of life within that time.
+// It is for after ready was called, and false without Beat.
+func (g *Gateway) Alive(within time.Duration) bool {
+	now := time.Now()
+	for _, w := range g.workers {
+		if !w.heart.alive(now, within) {
+			return false
+		}
+	}
+	return true
+}
+
+// earlier is the first of two deadlines, of which zero is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
