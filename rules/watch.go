@@ -17,8 +17,8 @@ import (
 const (
 	firstPause = 5 * time.Millisecond
 	lastPause  = 80 * time.Millisecond
-	quietTime  = time.Second // after which the pause is short again
-	retryAfter = time.Second // after a failure
+	quietTime  = 20 * time.Millisecond // without a change after a pause, so that the next one is short again
+	retryAfter = time.Second           // after a failure
 )
 
 // Watch heals (see Heal) whenever somebody else has changed the ruleset, until
@@ -44,12 +44,12 @@ func (f *Firewall) Watch(ctx context.Context, report func(Healing, error)) error
 		}
 		noChain = len(h.NoChain)
 		sleep(ctx, pause)
-		changed := time.Now()
+		waiting := time.Now()
 		if err := w.wait(ctx, err != nil); err != nil {
 			return err
 		}
 		pause = min(2*pause, lastPause)
-		if time.Since(changed) > quietTime {
+		if time.Since(waiting) > quietTime {
 			pause = firstPause
 		}
 	}
