@@ -2,14 +2,19 @@
 # Short names for the scripts; each is one line, and the scripts explain themselves (--help).
 
 PREFIX  := /usr/local
+# What `pasvport version` says; without git, what the Go tool knows.
+RELEASE := $(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null)
+COMMIT  := $(shell git describe --always --abbrev=40 --exclude '*' --dirty=' (modified)' 2>/dev/null)
+LDFLAGS := -X main.release=$(RELEASE) -X 'main.commit=$(COMMIT)'
 
-.PHONY: build test check demo fuzz bench install clean
+.PHONY: build test check demo fuzz bench package install clean
 
-build:   ; go build -trimpath -o bin/pasvport ./cmd/pasvport
+build:   ; CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "$(LDFLAGS)" -o bin/pasvport ./cmd/pasvport
 test:    ; scripts/test
 check:   ; scripts/check
 demo:    ; scripts/demo
 fuzz:    ; scripts/fuzz
 bench:   ; go test -run '^$$' -bench . -benchmem ./ftpalg ./nfq ./expect ./rules
+package: ; scripts/package
 install: build ; install -D -m 0755 bin/pasvport $(DESTDIR)$(PREFIX)/sbin/pasvport
 clean:   ; rm -rf bin

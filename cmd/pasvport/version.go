@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -20,7 +22,12 @@ type build struct {
 	version  string
 	commit   string
 	modified bool
+	settings []string // how it was built, as NAME=VALUE
 }
+
+// told are the build settings that tell binaries apart; -ldflags and its like
+// are left out with -trimpath.
+var told = []string{"-race", "-tags", "-trimpath", "CGO_ENABLED", "GOAMD64", "GOARM64"}
 
 func readBuild() build {
 	b := build{version: "devel", commit: "unknown"}
@@ -46,6 +53,9 @@ func (b build) from(info *debug.BuildInfo) build {
 		case "vcs.modified":
 			b.modified = s.Value == "true"
 		}
+		if slices.Contains(told, s.Key) && s.Value != "" {
+			b.settings = append(b.settings, s.Key+"="+s.Value)
+		}
 	}
 	return b
 }
@@ -59,13 +69,17 @@ func (b build) text() string {
 	if b.modified {
 		commit += " (modified)"
 	}
-	return fmt.Sprintf("pasvport %s\ncommit %s\n%s %s/%s\n", b.version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	text := fmt.Sprintf("pasvport %s\ncommit %s\n%s %s/%s\n", b.version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	if len(b.settings) > 0 {
+		text += "built with " + strings.Join(b.settings, " ") + "\n"
+	}
+	return text
 }
 
 func newVersion() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
-		Short: "Print version, commit and Go version",
+		Short: "Print version, commit, Go version and build settings",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprint(cmd.OutOrStdout(), readBuild().text())
