@@ -26,7 +26,7 @@ func TestPeers(t *testing.T) {
 	}
 }
 
-// TestPeersEverywhere has each server and each client once in every position.
+// TestPeersEverywhere has each server and each client in every position.
 func TestPeersEverywhere(t *testing.T) {
 	for _, p := range Positions {
 		for _, s := range subjects(t) {
@@ -42,7 +42,8 @@ func TestPeersEverywhere(t *testing.T) {
 	}
 }
 
-// TestBigFiles moves 50 MB both ways, with each server and each client.
+// TestBigFiles moves 50 MB both ways, with each server and each client, in
+// active and in passive mode.
 func TestBigFiles(t *testing.T) {
 	for i, name := range []string{"masquerade", "dnat", "routed"} {
 		for _, s := range subjects(t) {
@@ -51,35 +52,66 @@ func TestBigFiles(t *testing.T) {
 				site := NewSite(t, position(name), AllowRelated, s)
 				for j, k := range ServerKinds {
 					c := ClientKinds[(2*i+j)%len(ClientKinds)]
-					site.testServer(t, k, []*ClientKind{c}, bigFile)
+					f := IPv4
+					if j%2 == 1 && len(c.modes[IPv6]) > 0 {
+						f = IPv6
+					}
+					site.testServer(t, k, []*ClientKind{c}, bigFile, oneOfEach[f]...)
 				}
 			})
 		}
 	}
 }
 
-// testServer has clients use one server, one after the other, in every family
-// and mode that they and the server know.
-func (s *Site) testServer(t *testing.T, k *ServerKind, clients []*ClientKind, size int64) {
+// oneOfEach are an active and a passive mode of each family.
+var oneOfEach = map[Family][]FamilyMode{
+	IPv4: {{IPv4, PORT}, {IPv4, PASV}},
+	IPv6: {{IPv6, EPRT}, {IPv6, EPSV}},
+}
+
+// FamilyMode is a mode in a family.
+type FamilyMode struct {
+	Family Family
+	Mode   Mode
+}
+
+// familyModes are all modes of the position.
+func (p Position) familyModes() []FamilyMode {
+	var all []FamilyMode
+	for _, f := range p.families() {
+		for _, m := range f.Modes() {
+			all = append(all, FamilyMode{f, m})
+		}
+	}
+	return all
+}
+
+// testServer has clients use one server, one after the other, in those modes
+// that they know, or in all.
+func (s *Site) testServer(t *testing.T, k *ServerKind, clients []*ClientKind, size int64, modes ...FamilyMode) {
+	if modes == nil {
+		modes = s.Position.familyModes()
+	}
 	t.Run(k.Name, func(t *testing.T) {
 		server := s.StartServer(t, k)
 		defer server.Stop()
 		for _, c := range clients {
-			for _, f := range s.Position.families() {
-				for _, m := range f.Modes() {
-					if !c.Knows(f, m) || k.refuses(f, m) {
-						continue
-					}
-					t.Run(fmt.Sprintf("%s/%s/%s", c.Name, f, m), func(t *testing.T) {
-						c.Need(t)
-						s.skipTextual(t, k, f, m)
-						s.Case(Case{Mode: m, Family: f, Server: k.Name, Client: c.Name}).Count(t)
-						Job{Client: c, From: s.ClientHost(), Dial: s.Dial(s.ClientHost(), f, 0), Server: server,
-							Mode: m, Size: size}.Verify(t)
-					})
+			for _, m := range modes {
+				if c.Knows(m.Family, m.Mode) {
+					s.testPair(t, server, c, m, size)
 				}
 			}
 		}
+	})
+}
+
+func (s *Site) testPair(t *testing.T, server *Server, c *ClientKind, m FamilyMode, size int64) {
+	t.Run(fmt.Sprintf("%s/%s/%s", c.Name, m.Family, m.Mode), func(t *testing.T) {
+		c.Need(t)
+		s.skipTextual(t, server.Kind, m.Family, m.Mode)
+		s.Case(Case{Mode: m.Mode, Family: m.Family, Server: server.Kind.Name, Client: c.Name}).Count(t)
+		Job{Client: c, From: s.ClientHost(), Dial: s.Dial(s.ClientHost(), m.Family, 0), Server: server,
+			Mode: m.Mode, Size: size}.Verify(t)
 	})
 }
 

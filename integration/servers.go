@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -41,8 +40,6 @@ type ServerKind struct {
 	program func() (string, error)
 	// anonymous servers are used as such and let write only below upload/.
 	anonymous bool
-	// unknown are the modes that it refuses.
-	unknown map[Family][]Mode
 	// commands writes the configuration and returns what to start.
 	commands func(h *Host, s *Server, program string, listen []netip.AddrPort) ([]Command, error)
 }
@@ -113,11 +110,6 @@ func (s *Server) Stop() {
 	for _, p := range s.procs {
 		p.Kill()
 	}
-}
-
-// refuses tells whether the server does not know a mode.
-func (k *ServerKind) refuses(f Family, m Mode) bool {
-	return slices.Contains(k.unknown[f], m)
 }
 
 func (s *Server) output() string {
