@@ -25,9 +25,9 @@ type build struct {
 	settings []string // how it was built, as NAME=VALUE
 }
 
-// told are the build settings that tell binaries apart; -ldflags and its like
+// settingsTold are the build settings that tell binaries apart; -ldflags and its like
 // are left out with -trimpath.
-var told = []string{"-race", "-tags", "-trimpath", "CGO_ENABLED", "GOAMD64", "GOARM64"}
+var settingsTold = []string{"-race", "-tags", "-trimpath", "CGO_ENABLED", "GOAMD64", "GOARM64"}
 
 func readBuild() build {
 	b := build{version: "devel", commit: "unknown"}
@@ -53,7 +53,7 @@ func (b build) from(info *debug.BuildInfo) build {
 		case "vcs.modified":
 			b.modified = s.Value == "true"
 		}
-		if slices.Contains(told, s.Key) && s.Value != "" {
+		if slices.Contains(settingsTold, s.Key) && s.Value != "" {
 			b.settings = append(b.settings, s.Key+"="+s.Value)
 		}
 	}
