@@ -40,6 +40,8 @@ func (c *Config) check() error {
 		return fmt.Errorf("port: the list is empty, want at least one control port")
 	case c.Allow == "":
 		return fmt.Errorf("allow: the list is empty, want related, mark or chain=FAMILY/TABLE/CHAIN")
+	case c.TLS == TLSRange && c.Strategy == StrategyExpectation:
+		return fmt.Errorf("tls %q with strategy %q: want strategy auto or claim, as a range cannot be expected", c.TLSText(), c.Strategy)
 	case int(c.QueueNum)+c.Queues > 65535:
 		return fmt.Errorf("queue-num %d with queues %d: want a sum of at most 65535", c.QueueNum, c.Queues)
 	}

@@ -7,6 +7,7 @@ import (
 	"math/bits"
 	"net/netip"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/pasvport/pasvport/rules"
@@ -75,6 +76,14 @@ type Config struct {
 	// TLSRange are the data ports of TLS sessions; only with TLSRange as kind.
 	TLSRange rules.PortRange
 
+	// TLSParallel is how many data connections an encrypted session may have
+	// at once in TLSRange. Default: 8.
+	TLSParallel int
+
+	// TLSPorts are control ports of implicit TLS, sorted, without overlap.
+	// Default: none.
+	TLSPorts []rules.PortRange
+
 	// FailClosed drops control packets while no daemon takes them. Default: false.
 	FailClosed bool
 
@@ -110,6 +119,7 @@ func Default() Config {
 		MinDataPort:    1024,
 		PinholeTimeout: time.Minute,
 		TLS:            TLSPass,
+		TLSParallel:    8,
 		QueueNum:       2121,
 		Queues:         min(runtime.NumCPU(), MaxQueues),
 		Table:          "pasvport",
@@ -130,4 +140,9 @@ func (c Config) Opaque() uint32 {
 		return 0
 	}
 	return 1 << (bits.Len32(c.CTMark) - 1)
+}
+
+// EncryptedPort reports whether a control port is one of implicit TLS.
+func (c Config) EncryptedPort(port uint16) bool {
+	return slices.ContainsFunc(c.TLSPorts, func(r rules.PortRange) bool { return r.Low <= port && port <= r.High })
 }

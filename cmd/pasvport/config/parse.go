@@ -57,25 +57,34 @@ func parsePortRange(v string) (rules.PortRange, error) {
 }
 
 // addPorts reads a list of ports and ranges.
-func addPorts(c *Config, v string) error {
+func addPorts(c *Config, v string) (err error) {
+	c.Ports, err = appendPorts(c.Ports, v)
+	return err
+}
+
+func addTLSPorts(c *Config, v string) (err error) {
+	c.TLSPorts, err = appendPorts(c.TLSPorts, v)
+	return err
+}
+
+func appendPorts(list []rules.PortRange, v string) ([]rules.PortRange, error) {
 	for item := range strings.SplitSeq(v, ",") {
 		item = strings.TrimSpace(item)
 		if strings.Contains(item, "-") {
 			r, err := parsePortRange(item)
 			if err != nil {
-				return err
+				return list, err
 			}
-			c.Ports = append(c.Ports, r)
+			list = append(list, r)
 			continue
 		}
 		p, err := parsePort(item)
 		if err != nil {
-			return err
+			return list, err
 		}
-		c.Ports = append(c.Ports, rules.PortRange{Low: p, High: p})
+		list = append(list, rules.PortRange{Low: p, High: p})
 	}
-	c.Ports = mergePorts(c.Ports)
-	return nil
+	return mergePorts(list), nil
 }
 
 // mergePorts sorts ranges and joins those that overlap or touch: an nft interval

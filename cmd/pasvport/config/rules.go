@@ -2,7 +2,11 @@
 
 package config
 
-import "github.com/pasvport/pasvport/rules"
+import (
+	"slices"
+
+	"github.com/pasvport/pasvport/rules"
+)
 
 // Rules returns what the settings alone say about our table. The carrier, the
 // claim chain and the queue expression are those of a kernel that has everything,
@@ -13,7 +17,7 @@ import "github.com/pasvport/pasvport/rules"
 func (c Config) Rules() rules.Config {
 	r := rules.Config{
 		Table:          c.Table,
-		Ports:          c.Ports,
+		Ports:          slices.Concat(c.Ports, c.TLSPorts),
 		QueueNum:       c.QueueNum,
 		Queues:         c.Queues,
 		FailClosed:     c.FailClosed,
@@ -24,6 +28,9 @@ func (c Config) Rules() rules.Config {
 		Queue:          rules.QueueNative,
 		Chains:         c.Chains,
 		PinholeTimeout: c.PinholeTimeout,
+	}
+	if c.TLS == TLSRange {
+		r.PeerPorts = c.TLSRange
 	}
 	if c.Strategy == StrategyClaim {
 		r.Carrier = rules.CarrierBare

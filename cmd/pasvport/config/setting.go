@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+
+	"github.com/pasvport/pasvport/rules"
 )
 
 // setting is one flag and one key of the file.
@@ -117,6 +119,21 @@ var settings = []setting{
 		add:   setTLS,
 		text:  func(c Config) []string { return []string{c.TLSText()} },
 	},
+	number("tls-parallel", "N", "data connections that an FTPS session may have at once with --tls range", 1, 1000,
+		func(c *Config) *int { return &c.TLSParallel }),
+	{
+		name: "tls-port", value: "N[,N][,N-M]", many: true,
+		usage: "control ports of implicit TLS, such as 990; repeatable",
+		want:  "a port from 1 to 65535, a range such as 990-992, or a list of them",
+		reset: func(c *Config) { c.TLSPorts = nil },
+		add:   addTLSPorts,
+		text: func(c Config) []string {
+			if len(c.TLSPorts) == 0 {
+				return nil
+			}
+			return []string{strings.Join(portNames(c.TLSPorts), ",")}
+		},
+	},
 	{
 		name: "fail", value: "open|closed",
 		usage: "what happens to control packets without a daemon",
@@ -210,9 +227,11 @@ func levelText(l slog.Level) string {
 
 // PortList returns the control ports as they would be written, such as "21" and
 // "8021-8025".
-func (c Config) PortList() []string {
-	list := make([]string, len(c.Ports))
-	for i, p := range c.Ports {
+func (c Config) PortList() []string { return portNames(c.Ports) }
+
+func portNames(ports []rules.PortRange) []string {
+	list := make([]string, len(ports))
+	for i, p := range ports {
 		list[i] = p.String()
 	}
 	return list

@@ -25,7 +25,10 @@ const claimTimeout = 2 * time.Minute
 func (w *worker) claim(p *nfq.Packet) {
 	key := pinholeKey{p.Src.Addr(), p.Dst}
 	h := w.g.pinholes.find(key)
-	if h != nil && h.claim && (h.port == 0 || h.port == p.Src.Port()) && w.g.takeOpen(h) != nil {
+	switch {
+	case h == nil || !h.claim:
+		w.claimInRange(p)
+	case (h.port == 0 || h.port == p.Src.Port()) && w.g.takeOpen(h) != nil:
 		w.take(h, p)
 	}
 	w.verdict(w.queue.Accept(p.ID))

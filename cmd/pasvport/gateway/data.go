@@ -33,6 +33,14 @@ func (d *dataConnections) add(t expect.Tuple, s *session, p *pinhole) {
 	d.live.add(t, s)
 }
 
+// isLive reports whether a data connection is open and carries bytes still.
+func (d *dataConnections) isLive(t expect.Tuple) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, live := d.live.of[d.open[t].session][t]
+	return live
+}
+
 // take takes a data connection out.
 func (d *dataConnections) take(t expect.Tuple) dataConnection {
 	d.mu.Lock()

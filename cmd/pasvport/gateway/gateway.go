@@ -43,6 +43,7 @@ type Gateway struct {
 	healer    healer
 	pinholes  pinholes
 	data      dataConnections
+	sealed    encryptedSessions
 	ct        *expect.Conn // of the watcher
 	events    *expect.Events
 	lost      chan struct{} // events were lost
@@ -62,6 +63,7 @@ func New(cfg config.Config, log *slog.Logger, m *metrics.Metrics) *Gateway {
 	g := &Gateway{
 		cfg: cfg, log: log, metrics: m, started: time.Now(),
 		pinholes: pinholes{open: map[pinholeKey]*pinhole{}},
+		sealed:   encryptedSessions{of: map[hostPair][]*session{}},
 		lost:     make(chan struct{}, 1),
 		data:     dataConnections{open: map[expect.Tuple]dataConnection{}, live: newLiveData()},
 	}

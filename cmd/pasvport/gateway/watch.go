@@ -120,6 +120,7 @@ func (g *Gateway) ending(ct *expect.Conn, s *session, state uint8) {
 	s.state = state
 	s.mu.Unlock()
 	g.closePinhole(ct, g.takePinhole(s), ftpalg.ReasonPlain)
+	g.forgetEncrypted(s)
 }
 
 // end forgets a session that the tracker has forgotten.

@@ -109,6 +109,9 @@ func (w *worker) adopt(e *expect.Entry) *session {
 	s := newSession(e, &w.g.settings().policy, w.now)
 	if e.Helper != "" && e.Helper != carrierName {
 		w.standAside(s, e.Helper)
+	} else if w.g.cfg.EncryptedPort(e.Original.Dst.Port()) {
+		s.aside = true
+		w.g.encrypted(w.ct, s)
 	}
 	w.table.add(s)
 	w.g.metrics.Sessions.Add(1)
@@ -125,17 +128,17 @@ func (w *worker) standAside(s *session, helper string) {
 	w.g.count(ftpalg.ReasonHelper)
 	w.g.log.Warn("standing aside", "client", s.ep.Client, "server", s.ep.Server, "helper", helper,
 		"reason", ftpalg.ReasonHelper, "hint", hints[ftpalg.ReasonHelper])
-	w.leaveQueue(s)
+	w.g.leaveQueue(w.ct, s)
 }
 
 // leaveQueue marks a session so that its packets are not queued any more.
-func (w *worker) leaveQueue(s *session) {
+func (g *Gateway) leaveQueue(ct *expect.Conn, s *session) {
 	s.mu.Lock()
 	s.opaque = true
 	s.mu.Unlock()
-	opaque := w.g.cfg.Opaque()
-	if err := w.ct.UpdateMark(s.original, opaque, opaque); err != nil && !errors.Is(err, unix.ENOENT) {
-		w.g.log.Warn("cannot mark a session as opaque", "client", s.ep.Client, "server", s.ep.Server, "err", err)
+	opaque := g.cfg.Opaque()
+	if err := ct.UpdateMark(s.original, opaque, opaque); err != nil && !errors.Is(err, unix.ENOENT) {
+		g.log.Warn("cannot mark a session as opaque", "client", s.ep.Client, "server", s.ep.Server, "err", err)
 	}
 }
 
@@ -153,10 +156,7 @@ func (w *worker) event(s *session, e *ftpalg.Event) {
 		w.g.count(e.Reason)
 		w.g.log.Warn("encryption denied", "client", s.ep.Client, "server", s.ep.Server, "reason", e.Reason, "hint", hints[e.Reason])
 	case ftpalg.EventOpaque:
-		w.g.log.Info("session is encrypted now; its data ports cannot be seen", "client", s.ep.Client,
-			"server", s.ep.Server, "reason", ftpalg.ReasonOpaque, "hint", hints[ftpalg.ReasonOpaque])
-		s.setNote("encrypted: its data ports cannot be seen")
-		w.leaveQueue(s)
+		w.g.encrypted(w.ct, s)
 	}
 }
 

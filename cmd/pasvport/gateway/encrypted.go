@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/ftpalg"
+	"github.com/pasvport/pasvport/nfq"
+	"github.com/pasvport/pasvport/rules"
+)
+
+// hostPair are a client and the server address that it dialled.
+type hostPair struct{ client, dialled netip.Addr }
+
+// encryptedSessions are the sessions whose announcements cannot be read and
+// whose clients may open ports of the range, by what the SYN of a data
+// connection shows.
+type encryptedSessions struct {
+	mu sync.Mutex
+	of map[hostPair][]*session
+}
+
+func pairOf(s *session) hostPair { return hostPair{s.ep.Client.Addr(), s.ep.Dialled.Addr()} }
+
+// add enters a session and reports whether it is the first of its pair.
+func (e *encryptedSessions) add(s *session) (first bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	list := e.of[pairOf(s)]
+	if slices.Contains(list, s) {
+		return false
+	}
+	e.of[pairOf(s)] = append(list, s)
+	return len(list) == 0
+}
+
+// remove takes a session out and reports whether it was the last of its pair.
+func (e *encryptedSessions) remove(s *session) (last bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	list := e.of[pairOf(s)]
+	i := slices.Index(list, s)
+	if i < 0 {
+		return false
+	}
+	if list = slices.Delete(list, i, i+1); len(list) > 0 {
+		e.of[pairOf(s)] = list
+		return false
+	}
+	delete(e.of, pairOf(s))
+	return true
+}
+
+// all returns the sessions of a pair, the newest first.
+func (e *encryptedSessions) all(p hostPair) []*session {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	list := slices.Clone(e.of[p])
+	slices.Reverse(list)
+	return list
+}
+
+// opensRange reports whether encrypted sessions get a range of ports.
+func (g *Gateway) opensRange() bool { return g.cfg.TLS == config.TLSRange && g.claims }
+
+// encrypted notes that a session's announcements cannot be read any more, or
+// never could.
+func (g *Gateway) encrypted(ct *expect.Conn, s *session) {
+	s.setNote("encrypted: its data ports cannot be seen")
+	g.leaveQueue(ct, s)
+	args := []any{"client", s.ep.Client, "server", s.ep.Server, "reason", ftpalg.ReasonOpaque}
+	if !g.opensRange() {
+		g.log.Info("session is encrypted", append(args, "hint", hints[ftpalg.ReasonOpaque])...)
+		return
+	}
+	g.log.Info("session is encrypted", append(args, "client_may_open", g.cfg.TLSRange, "at_once", g.cfg.TLSParallel)...)
+	if pair := pairOf(s); g.sealed.add(s) {
+		if err := g.firewall.AllowPeer(pair.client, pair.dialled); err != nil {
+			g.log.Warn("cannot open the range of an encrypted session", "client", s.ep.Client, "server", s.ep.Server, "err", err)
+		}
+	}
+}
+
+// forgetEncrypted closes the range of a session that has ended.
+func (g *Gateway) forgetEncrypted(s *session) {
+	if !g.sealed.remove(s) {
+		return
+	}
+	pair := pairOf(s)
+	if err := g.firewall.ForgetPeer(pair.client, pair.dialled); err != nil {
+		g.log.Warn("cannot close the range of an encrypted session", "client", s.ep.Client, "server", s.ep.Server, "err", err)
+	}
+}
+
+// claimInRange makes the conntrack entry for a data connection that an
+// encrypted session's client opens to its server.
+func (w *worker) claimInRange(p *nfq.Packet) {
+	port := p.Dst.Port()
+	if !w.g.opensRange() || port < w.g.cfg.TLSRange.Low || port > w.g.cfg.TLSRange.High {
+		return
+	}
+	t := expect.Tuple{Src: p.Src, Dst: p.Dst}
+	if w.g.data.isLive(t) { // its SYN again
+		return
+	}
+	sessions := w.g.sealed.all(hostPair{p.Src.Addr(), p.Dst.Addr()})
+	for _, s := range sessions {
+		if len(w.g.data.liveOf(s)) < w.g.cfg.TLSParallel {
+			w.openInRange(s, p)
+			return
+		}
+	}
+	if len(sessions) > 0 {
+		s := sessions[0]
+		w.g.metrics.Pinholes.Refused.Add(1)
+		w.g.log.Warn("data connection of an encrypted session refused", "client", s.ep.Client, "server", s.ep.Server,
+			"from", p.Src, "to", p.Dst, "hint", "it has as many as --tls-parallel allows")
+	}
+}
+
+// openInRange opens and uses a pinhole for the SYN p of a session.
+func (w *worker) openInRange(s *session, p *nfq.Packet) {
+	target := netip.AddrPortFrom(s.ep.Server.Addr(), p.Dst.Port())
+	h := &pinhole{
+		session: s, key: pinholeKey{p.Src.Addr(), p.Dst}, target: target, mode: ftpalg.Passive,
+		nat: s.ep.NAT(), claim: true, expires: w.now.Add(w.g.cfg.PinholeTimeout),
+	}
+	h.element = rules.Pinhole{Timeout: w.g.cfg.PinholeTimeout}
+	h.element.Forward.Src, h.element.Forward.Dst = p.Src.Addr(), target
+	if err := w.g.firewall.OpenPinhole(h.element); err != nil {
+		w.g.log.Warn("cannot open a pinhole", "from", p.Src, "to", p.Dst, "err", err)
+		return
+	}
+	w.g.metrics.Pinholes.Open.Add(1)
+	w.g.metrics.Pinholes.Opened.Add(1)
+	w.take(h, p)
+}
