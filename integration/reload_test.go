@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func mustAddrPort(addr string) netip.AddrPort {
+	return netip.AddrPortFrom(netip.MustParseAddr(addr), 0)
+}
+
+// reloading is a daemon that was started with a file.
+type reloading struct {
+	*Daemon
+	file    string
+	reloads int
+}
+
+// startWithFile starts the daemon with nothing but a file.
+func (s *Site) startWithFile(t *testing.T, text string) *reloading {
+	t.Helper()
+	fw := s.Firewalls[0]
+	file, err := fw.File("pasvport.yaml", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, socket := s.DaemonCommand(t, fw)
+	p, err := fw.Start(Cmd(c.Args[0], "run", "--config", file, "--control-socket", socket))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &Daemon{Process: p, Host: fw, Socket: socket, bin: c.Args[0]}
+	s.Before(func() { d.end(s.t) })
+	if err := p.WaitLog(startTimeout, "msg=ready"); err != nil {
+		d.stopped = true
+		t.Fatal(err)
+	}
+	return &reloading{Daemon: d, file: file}
+}
+
+// reload changes the file, and returns the lines that the daemon logs of it.
+func (r *reloading) reload(t *testing.T, text, says string) string {
+	t.Helper()
+	before := len(r.Output())
+	if err := os.WriteFile(r.file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	said := func() bool { return strings.Contains(r.Output()[before:], says) }
+	if err := waitFor(5*time.Second, says, said); err != nil {
+		t.Fatalf("%v:\n%s", err, r.Output()[before:])
+	}
+	return r.Output()[before:]
+}
+
+const reloaded = `msg="configuration reloaded"`
+
+// TestReloadBad: the old configuration stays, and the log says which line is
+// wrong, or which chain is not there.
+func TestReloadBad(t *testing.T) {
+	site := lifecycleSite(t, Auto, AllowChain, "reload")
+	const good = "port: [21]\nallow: chain=inet/filter/forward\n"
+	d := site.startWithFile(t, good)
+	server := site.StartServer(t, Pyftpdlib)
+	before := site.own(t)
+	for _, c := range []struct{ text, says string }{
+		{"port: [21]\nprot: [22]\n", `pasvport.yaml:2:1: unknown key`},
+		{"port: [21]\nallow: related\nmin-data-port: 0\n", `pasvport.yaml:3:16: min-data-port`},
+		{"port: [21, 99]\nallow: chain=inet/filter/nowhere\n", `inet filter nowhere: no such chain`},
+	} {
+		if log := d.reload(t, c.text, `msg="configuration not reloaded"`); !strings.Contains(log, c.says) || strings.Contains(log, reloaded) {
+			t.Errorf("%q: the log does not say %s:\n%s", c.text, c.says, log)
+		}
+		if after := site.own(t); after != before {
+			t.Errorf("a bad file changed the ruleset to\n%s\nfrom\n%s", after, before)
+		}
+	}
+	site.mustTransfer(t, server)
+}
+
+// TestReload: ports, chains, policy and log level change while a session runs
+// and an offer stands; what cannot change is named.
+func TestReload(t *testing.T) {
+	for _, s := range []Subject{Expectation, Claim} {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			site := lifecycleSite(t, s, AllowChain, "reload")
+			strategy := "strategy: " + s.Strategy + "\n"
+			d := site.startWithFile(t, strategy+"port: [2121]\n")
+			const chains = "allow: chain=inet/filter/forward\n"
+			ln := site.ListenControl(t, IPv4)
+
+			// Port 21 is a control port from now on.
+			d.reload(t, strategy+chains+"port: [21, 2121]\nlog-level: debug\n", reloaded)
+			talk := site.Talk(t, ln, site.Client, IPv4)
+			talk.Announce(PASV).MustOpen(t)
+			if !strings.Contains(d.Output(), "level=DEBUG") {
+				t.Error("log-level debug has no effect")
+			}
+			// An offer that stands lives through it.
+			offer := talk.Announce(PORT)
+			log := d.reload(t, strategy+chains+"port: [21]\nmin-data-port: 65000\nqueue-num: 99\n", "need a restart")
+			if !strings.Contains(log, "queue-num") || strings.Contains(log, "settings=\"[min") {
+				t.Errorf("the log does not name what needs a restart:\n%s", log)
+			}
+			offer.MustOpen(t)
+			// The session keeps its policy, the next has the new one.
+			talk.Announce(PASV).MustOpen(t)
+			next := site.Talk(t, ln, site.Client, IPv4)
+			next.Announce(PASV).MustRefuse(t, site.Client, "a port below the new min-data-port")
+		})
+	}
+}
