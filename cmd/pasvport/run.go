@@ -47,6 +47,9 @@ func newRun() *cobra.Command {
 		if err := requireNetAdmin(); err != nil {
 			return failed(err)
 		}
+		if err := becomeUser(cfg); err != nil {
+			return err
+		}
 		log, level := newLogger(cmd.ErrOrStderr(), cfg)
 		err = run(cfg, log, &reloader{flags.Load, level, log})
 		if errors.Is(err, rules.ErrNoChain) {

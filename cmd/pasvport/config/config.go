@@ -101,6 +101,9 @@ type Config struct {
 	// Control and Opaque. Default: 0x0c000000.
 	CTMark uint32
 
+	// User is whom the daemon becomes when root starts it. Default: empty, nobody else.
+	User string
+
 	// LogFormat is the form of a log line. Default: LogText.
 	LogFormat LogFormat
 

@@ -148,6 +148,8 @@ func TestValues(t *testing.T) {
 		{"ct-mark", "0x80000001", func(c *Config) { c.CTMark = 0x80000001 }},
 		{"user", "nobody", func(c *Config) { c.User = "nobody" }},
 		{"user", "", func(c *Config) { c.User = "" }},
+		{"user", "nobody", func(c *Config) { c.User = "nobody" }},
+		{"user", "", func(c *Config) { c.User = "" }},
 		{"log-format", "json", func(c *Config) { c.LogFormat = LogJSON }},
 		{"log-level", "debug", func(c *Config) { c.LogLevel = slog.LevelDebug }},
 		{"log-level", "warn", func(c *Config) { c.LogLevel = slog.LevelWarn }},

@@ -158,6 +158,13 @@ var settings = []setting{
 		add:   setCTMark,
 		text:  func(c Config) []string { return []string{fmt.Sprintf("0x%08x", c.CTMark)} },
 	},
+	{
+		name: "user", value: "NAME",
+		usage: "user to become when root starts it, keeping CAP_NET_ADMIN alone; empty: none",
+		want:  "the name of a user, or nothing",
+		add:   setUser,
+		text:  func(c Config) []string { return []string{c.User} },
+	},
 	word("log-format", "form of a log line", func(c *Config) *LogFormat { return &c.LogFormat }, LogText, LogJSON),
 	{
 		name: "log-level", value: "LEVEL",

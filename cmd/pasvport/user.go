@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/config"
+)
+
+// becomeUser makes this process the user of --user, with CAP_NET_ADMIN as its
+// only right, if it is not that user already. It does so by executing the
+// program once more: all threads of the new image begin with the rights that
+// this thread has, whichever way the binary was linked, and nothing that root
+// opened or read is left. It returns only with an error, or if there is nothing
+// to do.
+func becomeUser(cfg config.Config) error {
+	if cfg.User == "" {
+		return nil
+	}
+	who, err := lookUpUser(cfg.User)
+	if err != nil {
+		return fmt.Errorf("--user %q: %w", cfg.User, err)
+	}
+	if os.Geteuid() == who.uid {
+		return nil
+	}
+	if os.Geteuid() != 0 {
+		return failed(fmt.Errorf("--user %q: only root can become another user", cfg.User))
+	}
+	if err := giveSocketDir(cfg.ControlSocket, who); err != nil {
+		return failed(fmt.Errorf("--user %q: %w", cfg.User, err))
+	}
+	runtime.LockOSThread() // the thread whose rights the new image gets
+	if err := who.drop(); err != nil {
+		return failed(fmt.Errorf("--user %q: %w", cfg.User, err))
+	}
+	return failed(fmt.Errorf("--user %q: %w", cfg.User, executeAgain()))
+}
+
+// identity is a user as the kernel knows it.
+type identity struct {
+	uid, gid int
+	groups   []int
+}
+
+// errUserIsRoot is for a user that cannot be meant.
+var errUserIsRoot = errors.New("want a user that is not root")
+
+func lookUpUser(name string) (identity, error) {
+	u, err := user.Lookup(name)
+	if err != nil {
+		return identity{}, errors.New("no such user, want one of this machine's")
+	}
+	ids, err := u.GroupIds()
+	if err != nil {
+		return identity{}, err
+	}
+	var who identity
+	if who.uid, err = strconv.Atoi(u.Uid); err != nil {
+		return identity{}, err
+	}
+	if who.gid, err = strconv.Atoi(u.Gid); err != nil {
+		return identity{}, err
+	}
+	for _, id := range ids {
+		gid, err := strconv.Atoi(id)
+		if err != nil {
+			return identity{}, err
+		}
+		who.groups = append(who.groups, gid)
+	}
+	if who.uid == 0 {
+		return identity{}, errUserIsRoot
+	}
+	return who, nil
+}
+
+// giveSocketDir lets the user make, and remove, the control socket: a missing
+// directory is made for it, and that of the default socket is ours to give.
+// Others are left as they are.
+func giveSocketDir(socket string, who identity) error {
+	if socket == "" {
+		return nil
+	}
+	dir := filepath.Dir(socket)
+	info, err := os.Lstat(dir)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	case err != nil:
+		return err
+	case dir != filepath.Dir(config.DefaultControlSocket) || !info.IsDir():
+		return nil
+	}
+	return os.Lchown(dir, who.uid, who.gid)
+}
+
+// drop gives up everything but CAP_NET_ADMIN, for this thread and what it
+// executes; see capabilities(7). The order matters: each step needs rights that
+// a later one takes.
+func (who identity) drop() error {
+	for c := range uintptr(unix.CAP_LAST_CAP + 1) {
+		if c == unix.CAP_NET_ADMIN {
+			continue
+		}
+		// EINVAL: the running kernel has fewer than we know.
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil && !errors.Is(err, unix.EINVAL) {
+			return fmt.Errorf("bounding set: %w", err)
+		}
+	}
+	if err := unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("keep capabilities: %w", err)
+	}
+	if err := syscall.Setgroups(who.groups); err != nil {
+		return fmt.Errorf("groups: %w", err)
+	}
+	if err := syscall.Setresgid(who.gid, who.gid, who.gid); err != nil {
+		return fmt.Errorf("group: %w", err)
+	}
+	if err := syscall.Setresuid(who.uid, who.uid, who.uid); err != nil {
+		return fmt.Errorf("user: %w", err)
+	}
+	const netAdmin = 1 << (unix.CAP_NET_ADMIN % 32)
+	var only [2]unix.CapUserData // the lower half has CAP_NET_ADMIN
+	only[0] = unix.CapUserData{Effective: netAdmin, Permitted: netAdmin, Inheritable: netAdmin}
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	if err := unix.Capset(&hdr, &only[0]); err != nil {
+		return fmt.Errorf("capabilities: %w", err)
+	}
+	// Ambient, so that they outlive the execution of a file that has none.
+	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, unix.CAP_NET_ADMIN, 0, 0); err != nil {
+		return fmt.Errorf("ambient capabilities: %w", err)
+	}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("no new privileges: %w", err)
+	}
+	return nil
+}
+
+// executeAgain starts our program in this process. The link in /proc works where
+// the user has no way to the file; with it the process would be named "exe".
+func executeAgain() error {
+	path, err := os.Executable()
+	if err == nil {
+		err = syscall.Exec(path, os.Args, os.Environ())
+	}
+	if errors.Is(err, unix.EACCES) {
+		err = syscall.Exec("/proc/self/exe", os.Args, os.Environ())
+	}
+	return fmt.Errorf("execute again: %w", err)
+}
