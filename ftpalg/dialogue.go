@@ -15,6 +15,7 @@ type dialogue struct {
 	offered  bool // an offer stands
 	multi    int  // code of the multi-line reply in progress, 0 for none
 	ended    bool // a line inside it looked like the end of another reply
+	inside   bool // a line inside it made an offer
 }
 
 // command handles a client's line.
@@ -85,7 +86,7 @@ func (c *Conn) reply(start uint32, line []byte) {
 		c.answered, c.greeted = true, r.code == 220 || r.code == 120
 	}
 	if r.more {
-		c.multi = r.code
+		c.multi, c.inside = r.code, false
 		c.passive(r.code, start, line, 4, false)
 		return
 	}

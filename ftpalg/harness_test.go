@@ -208,7 +208,7 @@ func parseLine(t *testing.T, l string) (Direction, []byte) {
 	return d, []byte(unescape(text) + "\r\n")
 }
 
-var unescaper = strings.NewReplacer(`\r`, "\r", `\n`, "\n", `\0`, "\x00", `\xff`, "\xff", `\xf4`, "\xf4", `\xf2`, "\xf2", `\xf1`, "\xf1", `\xfd`, "\xfd", `\xfa`, "\xfa", `\xf0`, "\xf0")
+var unescaper = strings.NewReplacer(`\r`, "\r", `\n`, "\n", `\0`, "\x00", `\xff`, "\xff", `\xf4`, "\xf4", `\xf2`, "\xf2", `\xf1`, "\xf1", `\xfd`, "\xfd", `\xfa`, "\xfa", `\xf0`, "\xf0", `\x16`, "\x16", `\x03`, "\x03", `\x01`, "\x01")
 
 func unescape(s string) string { return unescaper.Replace(s) }
 

@@ -146,8 +146,10 @@ func (c *Conn) passive(code int, start uint32, line []byte, from int, last bool)
 	if last && i >= 0 {
 		c.pending.drop(i + 1)
 	}
+	inside := c.inside
+	c.inside = !last && (inside || r == ReasonPlain)
 	switch {
-	case !last && r != ReasonPlain: // just a word in a long reply
+	case r != ReasonPlain && (!last || inside): // just words, the address is elsewhere in the reply
 		return
 	case i < 0 && c.checks.has(CheckAsked):
 		r = ReasonUnasked

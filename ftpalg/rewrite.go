@@ -154,6 +154,15 @@ func (c *Conn) Rewrite(dst []byte, d Direction, seq uint32, p []byte) Rewritten 
 	return r
 }
 
+// Urgent returns the urgent pointer that a segment must have after Rewrite: it
+// counts from the segment's first byte (RFC 9293 section 3.8.5), and an edit
+// may have moved what it points at. Telnet commands in front of a line are
+// never edited, so that the byte before it stays the same.
+func (c *Conn) Urgent(d Direction, seq uint32, urgent uint16) uint16 {
+	s := &c.stream[d]
+	return uint16(s.position(seq+uint32(urgent)) - s.position(seq))
+}
+
 // Undo takes back the last edit of direction d, whose adjustment the kernel
 // did not take. The segment goes on as it came, and no later edit of this
 // connection may change a length.
