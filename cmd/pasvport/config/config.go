@@ -70,6 +70,18 @@ type Config struct {
 	// PinholeTimeout is how long an unused pinhole stays. Default: 60 s.
 	PinholeTimeout time.Duration
 
+	// ResetStale ends with a TCP reset what still sends on a control connection
+	// that the tracker has lost and that cannot go on. Default: true.
+	ResetStale bool
+
+	// Keepalive is the idle time after which both ends of a control connection
+	// are probed; 0: never. Default: 0.
+	Keepalive time.Duration
+
+	// SessionIdle is the idle time after which both ends of a control connection
+	// are reset; 0: never. Default: 0.
+	SessionIdle time.Duration
+
 	// TLS is what happens to a session that turns to TLS. Default: TLSPass.
 	TLS TLSKind
 
@@ -121,6 +133,7 @@ func Default() Config {
 		Repair:         RepairUnusable,
 		MinDataPort:    1024,
 		PinholeTimeout: time.Minute,
+		ResetStale:     true,
 		TLS:            TLSPass,
 		TLSParallel:    8,
 		QueueNum:       2121,

@@ -28,6 +28,7 @@ func (c Config) Rules() rules.Config {
 		Queue:          rules.QueueNative,
 		Chains:         c.Chains,
 		PinholeTimeout: c.PinholeTimeout,
+		Stale:          c.ResetStale,
 	}
 	if c.TLS == TLSRange {
 		r.PeerPorts = c.TLSRange

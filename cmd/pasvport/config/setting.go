@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/pasvport/pasvport/rules"
 )
@@ -112,6 +113,17 @@ var settings = []setting{
 		add:   setPinholeTimeout,
 		text:  func(c Config) []string { return []string{durationText(c.PinholeTimeout)} },
 	},
+	{
+		name: "reset-stale", value: "on|off",
+		usage: "end with a TCP reset what still sends on a control connection that the tracker has lost and that cannot go on",
+		want:  "on or off",
+		add:   func(c *Config, v string) error { return setToggle(&c.ResetStale, v) },
+		text:  func(c Config) []string { return []string{either(c.ResetStale, "off", "on")} },
+	},
+	idle("keepalive", "probe both ends of a control connection that is idle for that long (needs CAP_NET_RAW)",
+		func(c *Config) *time.Duration { return &c.Keepalive }),
+	idle("session-idle", "reset both ends of a control connection that is idle for that long (needs CAP_NET_RAW)",
+		func(c *Config) *time.Duration { return &c.SessionIdle }),
 	{
 		name: "tls", value: "WAY",
 		usage: "FTPS sessions: pass (leave them alone), deny, or range=LOW-HIGH (data ports for them)",

@@ -44,6 +44,7 @@ type Gateway struct {
 	pinholes  pinholes
 	data      dataConnections
 	sealed    encryptedSessions
+	forgotten forgottenSessions
 	ct        *expect.Conn // of the watcher
 	events    *expect.Events
 	lost      chan struct{} // events were lost
@@ -125,7 +126,7 @@ func (g *Gateway) open() error {
 }
 
 func (g *Gateway) addWorker(num uint16) error {
-	w := &worker{g: g, table: table{sessions: map[expect.Tuple]*session{}}, heart: heartbeat{every: g.beatEvery}}
+	w := &worker{g: g, table: table{sessions: map[expect.Tuple]*session{}}, sightings: map[expect.Tuple]*sighting{}, heart: heartbeat{every: g.beatEvery}}
 	g.workers = append(g.workers, w)
 	var err error
 	if w.ct, err = expect.Dial(); err != nil {

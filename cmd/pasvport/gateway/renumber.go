@@ -25,6 +25,7 @@ func (w *worker) adjustHere(s *session) bool {
 		return false
 	}
 	s.here = true
+	s.adjusted.Store(true)
 	s.mu.Lock()
 	s.renumbered = true
 	s.mu.Unlock()

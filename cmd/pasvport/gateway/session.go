@@ -31,6 +31,7 @@ type session struct {
 	here bool // its sequence numbers are adjusted here, see renumber.go
 
 	transferring atomic.Bool // it has live data connections
+	adjusted     atomic.Bool // its sequence numbers are, by the kernel or here
 
 	mu          sync.Mutex
 	state       uint8 // of the TCP connection, expect.TCPState...
@@ -68,6 +69,7 @@ func newSession(e *expect.Entry, policy *ftpalg.Policy, now time.Time) *session 
 		ep: ftpalg.Endpoints{Client: e.Original.Src, Dialled: e.Original.Dst,
 			Server: e.Reply.Src, SeenAs: e.Reply.Dst},
 	}
+	s.adjusted.Store(e.Status&expect.StatusSeqAdjust != 0)
 	s.alg = ftpalg.NewConn(s.ep, policy, ftpalg.Options{
 		// Whether the kernel can adjust is known for certain only after it
 		// was told to; see worker.forward.

@@ -125,6 +125,7 @@ func (g *Gateway) ending(ct *expect.Conn, s *session, state uint8) {
 
 // end forgets a session that the tracker has forgotten.
 func (g *Gateway) end(ct *expect.Conn, w *worker, s *session) {
+	g.forget(s)
 	g.ending(ct, s, expect.TCPStateClose)
 	if w.table.remove(s) {
 		g.forgetHere(s)

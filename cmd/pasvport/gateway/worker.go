@@ -12,6 +12,7 @@ import (
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
 	"github.com/pasvport/pasvport/nfq"
+	"github.com/pasvport/pasvport/rules"
 )
 
 // holdTime is how long a half line may wait for its rest before it is
@@ -36,15 +37,21 @@ type worker struct {
 	payload []byte     // reused
 	packet  []byte     // reused
 	scratch nfq.Packet
+
+	sightings   map[expect.Tuple]*sighting // see stale.go
+	staleLogged time.Time
 }
 
 // Packet implements nfq.Handler. Each path through it ends in one verdict, or
 // in the list of held packets.
 func (w *worker) Packet(p *nfq.Packet) {
 	w.now = time.Now()
-	if p.Flags&(nfq.FlagSYN|nfq.FlagACK) == nfq.FlagSYN {
+	switch {
+	case p.Mark == rules.MarkInvalid:
+		w.invalid(p)
+	case p.Flags&(nfq.FlagSYN|nfq.FlagACK) == nfq.FlagSYN:
 		w.claim(p)
-	} else {
+	default:
 		w.control(p)
 	}
 	w.g.metrics.Packet(time.Since(w.now))
@@ -52,8 +59,12 @@ func (w *worker) Packet(p *nfq.Packet) {
 
 // control handles a packet of a control connection.
 func (w *worker) control(p *nfq.Packet) {
-	s := w.find(p)
-	if s == nil || s.aside {
+	s, tracked := w.find(p)
+	if s == nil {
+		w.stale(p, tracked)
+		return
+	}
+	if s.aside {
 		w.verdict(w.queue.Accept(p.ID))
 		return
 	}
@@ -84,13 +95,15 @@ func (w *worker) control(p *nfq.Packet) {
 	w.forward(s, d, p)
 }
 
-// find returns the session of a packet, nil if there is none to serve.
-func (w *worker) find(p *nfq.Packet) *session {
+// find returns the session of a packet. If there is none, tracked tells
+// whether the tracker has an entry all the same: one that began in the middle
+// of the connection and is not established yet.
+func (w *worker) find(p *nfq.Packet) (s *session, tracked bool) {
 	if s := w.table.find(p.Src, p.Dst); s != nil {
-		return s
+		return s, true
 	}
 	if s := w.takeOver(p); s != nil {
-		return s
+		return s, true
 	}
 	t := expect.Tuple{Src: p.Src, Dst: p.Dst}
 	e, err := w.ct.Get(t)
@@ -99,9 +112,12 @@ func (w *worker) find(p *nfq.Packet) *session {
 			w.g.log.Warn("conntrack look-up failed", "tuple", t, "err", err)
 		}
 		w.g.count(ftpalg.ReasonNotTracked)
-		return nil
+		return nil, false
 	}
-	return w.adopt(&e)
+	if e.Mark&w.g.cfg.CTMark == 0 {
+		return nil, true
+	}
+	return w.adopt(&e), true
 }
 
 // adopt makes a session of a conntrack entry.
@@ -114,6 +130,7 @@ func (w *worker) adopt(e *expect.Entry) *session {
 		w.g.encrypted(w.ct, s)
 	}
 	w.table.add(s)
+	w.g.forgotten.remove(s)
 	w.g.metrics.Sessions.Add(1)
 	w.g.metrics.SessionsTotal.Add(1)
 	w.g.log.Debug("session", "client", s.ep.Client, "server", s.ep.Server, "dialled", s.ep.Dialled,
@@ -233,7 +250,11 @@ func (w *worker) splice(p *nfq.Packet, payload []byte) {
 // adjust sets the kernel's sequence adjustment and reports whether the kernel
 // kept it.
 func (w *worker) adjust(s *session, d ftpalg.Direction, a ftpalg.Adjustment) bool {
-	return w.ct.SetSeqAdj(s.original, expect.Direction(d), expect.SeqAdj(a)) == nil
+	if w.ct.SetSeqAdj(s.original, expect.Direction(d), expect.SeqAdj(a)) != nil {
+		return false
+	}
+	s.adjusted.Store(true)
+	return true
 }
 
 // undo takes back an edit whose length nobody can adjust, and withdraws the

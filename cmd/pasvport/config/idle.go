@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"strings"
+	"time"
+)
+
+// minIdle is the shortest time of silence that means something: what is under
+// it is a pause between two commands.
+const minIdle = time.Second
+
+const wantIdle = "a duration of at least 1s such as 5m or 2h, or off"
+
+// idle is a setting with a time of silence, 0 for off.
+func idle(name, usage string, field func(*Config) *time.Duration) setting {
+	return setting{
+		name: name, value: "DURATION", usage: usage, want: wantIdle,
+		add: func(c *Config, v string) (err error) {
+			*field(c), err = parseIdle(v)
+			return err
+		},
+		text: func(c Config) []string { return []string{idleText(*field(&c))} },
+	}
+}
+
+// parseIdle accepts YAML's words for off, which it reads as a boolean.
+func parseIdle(v string) (time.Duration, error) {
+	switch strings.ToLower(v) {
+	case "off", "false", "no", "0":
+		return 0, nil
+	}
+	d, err := time.ParseDuration(v)
+	if err != nil || d != 0 && d < minIdle {
+		return 0, errValue
+	}
+	return d, nil
+}
+
+func idleText(d time.Duration) string {
+	if d == 0 {
+		return "off"
+	}
+	return durationText(d)
+}
