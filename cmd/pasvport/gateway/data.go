@@ -41,6 +41,15 @@ func (d *dataConnections) isLive(t expect.Tuple) bool {
 	return live
 }
 
+// closed notes that both ends of a data connection have closed it.
+func (d *dataConnections) closed(t expect.Tuple) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if s := d.open[t].session; s != nil {
+		d.live.remove(t, s)
+	}
+}
+
 // take takes a data connection out.
 func (d *dataConnections) take(t expect.Tuple) dataConnection {
 	d.mu.Lock()

@@ -59,6 +59,9 @@ func (g *Gateway) event(ct *expect.Conn, e *expect.Event) {
 		}
 	case e.Entry.TCPState >= expect.TCPStateSynRecv:
 		g.closeRule(g.data.takeRule(e.Entry.Original))
+		if e.Entry.TCPState >= expect.TCPStateTimeWait {
+			g.data.closed(e.Entry.Original)
+		}
 		if _, s := g.session(e.Entry.Original); s != nil && e.Entry.TCPState >= expect.TCPStateFinWait {
 			g.ending(ct, s, e.Entry.TCPState)
 		}
