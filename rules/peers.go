@@ -98,12 +98,15 @@ func peerClaims(c Config, to clause) []rule {
 }
 
 // AllowPeer has what client opens to dialled, in Config.PeerPorts, come to the
-// first queue.
+// first queue, from Install on.
 func (f *Firewall) AllowPeer(client, dialled netip.Addr) error {
 	p := peers{client, dialled}.unmap()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.memory.peers[p] = struct{}{}
+	if !f.installed {
+		return nil // Install puts it in
+	}
 	return f.peer(p, unix.NFT_MSG_NEWSETELEM)
 }
 

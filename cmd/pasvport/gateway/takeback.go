@@ -51,6 +51,9 @@ func (g *Gateway) takeBackSessions() (n int, err error) {
 		s.alg.Resume()
 		if control[i].Mark&g.cfg.Opaque() != 0 {
 			s.opaque, s.note = true, "encrypted, or left alone, since before the restart"
+			if !s.aside {
+				g.encrypted(g.ct, s)
+			}
 		}
 	}
 	for i := range data {
@@ -69,7 +72,7 @@ func (g *Gateway) isControl(port uint16) bool {
 			return true
 		}
 	}
-	return false
+	return g.cfg.EncryptedPort(port)
 }
 
 // takeBackExpectations makes pinholes of the expectations of our sessions.
