@@ -73,7 +73,7 @@ func empty(t *testing.T) string {
 }
 
 func TestWrongUsage(t *testing.T) {
-	const commands = "want one of completion, rules, run, sessions, status, version"
+	const commands = "want one of check, completion, doctor, rules, run, sessions, status, version"
 	for _, tt := range []struct{ args, want string }{
 		{"", "no command given: " + commands + "; see pasvport --help"},
 		{"walk", `unknown command "walk": ` + commands},

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/cmd/pasvport/doctor"
+	"github.com/pasvport/pasvport/cmd/pasvport/doctor/selftest"
+)
+
+const doctorHelp = `doctor says what a daemon with the same flags and the same file would find here:
+what the kernel can do, which rules of others are in its way, and for each position
+(sessions that pass through, servers on this host, clients on this host) which rule
+would accept or drop an announced data connection, with the line to add.
+
+It reads only. Kernel features are tried in a network namespace of its own if it
+may make one. It needs CAP_NET_ADMIN.
+
+--self-test runs this program as a daemon between a client and a server in network
+namespaces of its own, transfers files in every mode, and says which step failed.
+It needs root. Exit status: 0 fine, 1 problems, 2 wrong usage.`
+
+// errProblems is the exit status alone: the report has said everything.
+var errProblems = errors.New("there are problems")
+
+func newDoctor() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "doctor", Short: "Explain what the kernel and the ruleset do to FTP", Long: doctorHelp, Args: noArgs,
+		Example: "  pasvport doctor\n  pasvport doctor --port 21,2121 --allow mark --json\n  pasvport doctor --self-test",
+	}
+	flags := config.Bind(cmd.Flags())
+	asJSON := cmd.Flags().Bool("json", false, "print JSON")
+	selfTest := cmd.Flags().Bool("self-test", false, "run transfers in network namespaces of its own")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := flags.Load()
+		if err != nil {
+			return err
+		}
+		if err := requireNetAdmin(); err != nil {
+			return failed(err)
+		}
+		var r doctor.Answer
+		if *selfTest {
+			r, err = selftest.Run(cmd.Context(), cfg)
+		} else {
+			r, err = doctor.Run(cmd.Context(), cfg)
+		}
+		if err != nil {
+			return failed(err)
+		}
+		write := r.WriteText
+		if *asJSON {
+			write = r.WriteJSON
+		}
+		if err := write(cmd.OutOrStdout()); err != nil {
+			return failed(err)
+		}
+		if !r.Fine() {
+			return failed(errProblems)
+		}
+		return nil
+	}
+	return cmd
+}
+
+func newCheck() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check FILE",
+		Short: "Check a configuration file",
+		Long: `check reads a configuration file as "pasvport run --config FILE" does, and says what is
+wrong with it, with line and column. It needs no rights and touches nothing. Exit
+status: 0 the file is good, 2 it is not.`,
+		Example: "  pasvport check " + config.DefaultFile,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return fmt.Errorf("check: %d arguments, want one, the name of a file", len(args))
+			}
+			return nil
+		},
+		RunE: func(_ *cobra.Command, args []string) error {
+			_, err := config.LoadFile(args[0])
+			return err
+		},
+	}
+}

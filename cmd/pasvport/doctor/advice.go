@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package doctor
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/rules"
+)
+
+// firewalldTable is the table in which firewalld keeps everything.
+const firewalldTable = "firewalld"
+
+// firewalls are the programs whose chains were found.
+type firewalls struct{ ufw, docker map[rules.Family]bool }
+
+func findFirewalls(set *rules.Ruleset) firewalls {
+	f := firewalls{ufw: map[rules.Family]bool{}, docker: map[rules.Family]bool{}}
+	for _, c := range set.Chains() {
+		if strings.HasPrefix(c.Chain, "ufw-") || strings.HasPrefix(c.Chain, "ufw6-") {
+			f.ufw[c.Family] = true
+		}
+		if c.Chain == "DOCKER-USER" && c.Table == "filter" {
+			f.docker[c.Family] = true
+		}
+	}
+	return f
+}
+
+// blocking are the base chains where a packet is, or may be, dropped.
+func blocking(walks []rules.ChainWalk) []rules.ChainRef {
+	var list []rules.ChainRef
+	for _, w := range walks {
+		if w.Verdict() != rules.Accept && !slices.Contains(list, w.Base) {
+			list = append(list, w.Base)
+		}
+	}
+	return list
+}
+
+// A line is something to accept, in the languages of the programs that may own
+// the chain: nft and iptables.
+type line struct{ nft, iptables string }
+
+// acceptData says how to let data connections through, in the way of --allow.
+func (e *examination) acceptData(walks []rules.ChainWalk) []string {
+	l := line{"ct state established,related accept", "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"}
+	switch e.cfg.Allow {
+	case config.AllowMark:
+		bit := e.cfg.Control()
+		l = line{fmt.Sprintf("ct mark & 0x%08x == 0x%08[1]x accept", bit), fmt.Sprintf("-m connmark --mark 0x%x/0x%[1]x -j ACCEPT", bit)}
+	case config.AllowChain:
+		return e.allowChains(walks)
+	}
+	return e.lines(walks, l, func(c rules.ChainRef) string {
+		return "firewalld accepts related connections in its own chains: look for a rich rule, direct rule or policy that comes before (firewall-cmd --list-all-policies, --direct --get-all-rules)"
+	})
+}
+
+// allowChains extends --allow to the chains that drop.
+func (e *examination) allowChains(walks []rules.ChainWalk) []string {
+	refs := slices.Clone(e.cfg.Chains)
+	for _, c := range blocking(walks) {
+		if !slices.Contains(refs, c) {
+			refs = append(refs, c)
+		}
+	}
+	texts := make([]string, len(refs))
+	for i, r := range refs {
+		texts[i] = r.String()
+	}
+	return []string{"pasvport run --allow chain=" + strings.Join(texts, ",")}
+}
+
+// acceptState says how to let packets of a state through.
+func (e *examination) acceptState(walks []rules.ChainWalk, state string) []string {
+	l := line{"ct state " + state + " accept", "-m conntrack --ctstate " + strings.ToUpper(state) + " -j ACCEPT"}
+	return e.lines(walks, l, func(rules.ChainRef) string {
+		return "firewalld accepts these in its own chains: look for a direct rule or policy that comes before"
+	})
+}
+
+// acceptControl says how to let new control connections through.
+func (e *examination) acceptControl(walks []rules.ChainWalk, ports rules.PortRange) []string {
+	l := line{
+		fmt.Sprintf("tcp dport %s accept", ports),
+		fmt.Sprintf("-p tcp --dport %s -j ACCEPT", strings.ReplaceAll(ports.String(), "-", ":")),
+	}
+	hints := e.lines(walks, l, func(rules.ChainRef) string {
+		return fmt.Sprintf("firewall-cmd --permanent --add-port=%s/tcp (not --add-service=ftp, which brings the kernel's helper)", ports)
+	})
+	for i := range hints {
+		hints[i] = "if FTP is wanted here: " + hints[i]
+	}
+	return hints
+}
+
+// lines is what to add to each chain that drops.
+func (e *examination) lines(walks []rules.ChainWalk, l line, firewalld func(rules.ChainRef) string) []string {
+	var hints []string
+	for _, c := range blocking(walks) {
+		hint := fmt.Sprintf("nft insert rule %s %s", words(c), l.nft)
+		switch {
+		case c.Table == firewalldTable:
+			hint = firewalld(c)
+		case e.firewalls.ufw[c.Family] && xtables(c):
+			hint = e.ufw(c, l)
+		case e.firewalls.docker[c.Family] && xtables(c) && c.Chain == "FORWARD":
+			hint = iptables(c.Family) + " -I DOCKER-USER " + l.iptables + " (Docker keeps this chain for you)"
+		case xtables(c):
+			hint = iptables(c.Family) + " -I " + c.Chain + " " + l.iptables
+		}
+		if !slices.Contains(hints, hint) {
+			hints = append(hints, hint)
+		}
+	}
+	return hints
+}
+
+// xtables reports whether a chain has the name of one that iptables makes.
+func xtables(c rules.ChainRef) bool {
+	return c.Table == "filter" && c.Family != rules.FamilyINet && slices.Contains([]string{"INPUT", "FORWARD", "OUTPUT"}, c.Chain)
+}
+
+func iptables(f rules.Family) string {
+	if f == rules.FamilyIPv6 {
+		return "ip6tables"
+	}
+	return "iptables"
+}
+
+// ufw names the file and the chain of ufw for a built-in chain.
+func (e *examination) ufw(c rules.ChainRef, l line) string {
+	file, prefix := "/etc/ufw/before.rules", "ufw-before-"
+	if c.Family == rules.FamilyIPv6 {
+		file, prefix = "/etc/ufw/before6.rules", "ufw6-before-"
+	}
+	return fmt.Sprintf("in %s, before COMMIT: -A %s%s %s; then ufw reload", file, prefix, strings.ToLower(c.Chain), l.iptables)
+}
+
+func list(words []string) string { return strings.Join(words, ", ") }

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package doctor
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/pasvport/pasvport/rules"
+)
+
+// conflicts says which rules of others are in our way.
+func (e *examination) conflicts() {
+	disturbing := map[rules.ChainRef]bool{}
+	for _, c := range e.set.Conflicts(e.rules) {
+		if c.Kind == rules.ConflictHook {
+			disturbing[c.At.Chain] = true
+		}
+		f := Finding{Level: Problem, Topic: topicConflict, Detail: []string{e.rule(c.At)}}
+		if !c.Sure {
+			f.Level = Warn
+			if len(c.Depends) > 0 {
+				f.Detail = append(f.Detail, "cannot tell whether it matches: it depends on "+strings.Join(c.Depends, ", "))
+			}
+		}
+		f.Text, f.Hint = e.conflict(c)
+		if c.Kind == rules.ConflictHook {
+			f.Level = Warn
+		}
+		e.report.add(f)
+	}
+	for _, n := range e.set.Neighbours() {
+		if !disturbing[n.Chain] {
+			e.found(OK, topicConflict, fmt.Sprintf("%s is beside ours (%s, priority %d) and only lets pass", chain(n.Chain), n.Hook, n.Priority))
+		}
+	}
+	for _, r := range e.rules.Chains {
+		if !e.hasChain(r) {
+			e.found(Problem, topicConflict, fmt.Sprintf("--allow names %s, which does not exist: the daemon could not start", chain(r)), "nft list chains shows those that do")
+		}
+	}
+}
+
+func (e *examination) hasChain(want rules.ChainRef) bool {
+	for _, have := range e.set.Chains() {
+		if have == want {
+			return true
+		}
+	}
+	return false
+}
+
+// conflict puts a conflict into words, with what to do.
+func (e *examination) conflict(c rules.Conflict) (text string, hints []string) {
+	remove := fmt.Sprintf("nft delete rule %s handle %d, and the same in your file", words(c.At.Chain), c.At.Handle)
+	except := fmt.Sprintf("except the control ports in this rule: tcp dport != { %s } tcp sport != { %[1]s }", strings.Join(e.cfg.PortList(), ", "))
+	switch c.Kind {
+	case rules.ConflictHelper:
+		hints = []string{remove}
+		if c.At.Chain.Table == firewalldTable {
+			hints = []string{"firewall-cmd --permanent --remove-service=ftp --add-port=21/tcp, then --reload: the service brings the helper with it"}
+		}
+		return fmt.Sprintf("the helper %q of the kernel is given to control connections, which pasvport then leaves alone", c.Name), hints
+	case rules.ConflictNotrack:
+		return "packets of FTP are not tracked: such connections have no state, and pasvport does not see them", []string{except}
+	case rules.ConflictFlow:
+		return fmt.Sprintf("the flowtable %q takes control connections past every hook: pasvport does not see them", c.Name), []string{except}
+	case rules.ConflictMark:
+		return fmt.Sprintf("pasvport's bits of the ct mark (0x%08x) are overwritten", e.cfg.CTMark),
+			[]string{fmt.Sprintf("keep them: ct mark set ct mark & 0x%08x | ..., or give the daemon two other bits with --ct-mark", e.cfg.CTMark)}
+	case rules.ConflictQueue:
+		return fmt.Sprintf("packets are sent to queue %d, which is to be pasvport's", c.Queue), []string{"give the daemon another --queue-num, or change this rule"}
+	default:
+		return "a rule drops, queues or changes packets just where pasvport reads them", []string{"move its chain to a priority above -100, such as filter (0)"}
+	}
+}
+
+// words is a chain as nft's commands want it.
+func words(c rules.ChainRef) string { return fmt.Sprintf("%s %s %s", c.Family, c.Table, c.Chain) }

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package doctor
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/rules"
+)
+
+// Run examines this host for a daemon with the configuration cfg. The error
+// says that it cannot: unix.EPERM without CAP_NET_ADMIN.
+func Run(ctx context.Context, cfg config.Config) (*Report, error) {
+	r := &Report{Table: cfg.Table, Ports: cfg.PortList(), Allow: cfg.AllowText()}
+	k := probe()
+	r.Probed = k.where
+	k.report(r, cfg)
+	set, err := rules.ReadRuleset(0)
+	if err != nil {
+		if k.err != nil {
+			r.finish()
+			return r, nil // there is no nftables, and that has been said
+		}
+		return nil, fmt.Errorf("reading the ruleset: %w", err)
+	}
+	e := examination{report: r, cfg: cfg, rules: cfg.Rules(), set: set, nft: newLister(ctx), firewalls: findFirewalls(set)}
+	e.daemon(ctx)
+	e.queues()
+	e.tracker()
+	e.conflicts()
+	e.legacy()
+	e.verdicts()
+	r.finish()
+	return r, nil
+}
+
+// An examination is one run of the doctor.
+type examination struct {
+	report    *Report
+	cfg       config.Config
+	rules     rules.Config
+	set       *rules.Ruleset
+	nft       *lister
+	firewalls firewalls
+	running   bool // a daemon has our table
+}
+
+// found adds a finding.
+func (e *examination) found(level Level, topic, text string, hints ...string) {
+	e.report.add(Finding{Level: level, Topic: topic, Text: text, Hint: hints})
+}

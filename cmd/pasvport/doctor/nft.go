@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/pasvport/pasvport/rules"
+)
+
+// A lister knows rules as the program nft prints them.
+type lister struct {
+	ctx    context.Context
+	path   string // empty: there is no nft
+	chains map[rules.ChainRef]map[string]string
+}
+
+func newLister(ctx context.Context) *lister {
+	path, err := exec.LookPath("nft")
+	if err != nil {
+		path = ""
+	}
+	return &lister{ctx: ctx, path: path, chains: map[rules.ChainRef]map[string]string{}}
+}
+
+// listTimeout bounds one run of nft.
+const listTimeout = 10 * time.Second
+
+// counters are what changes in a rule while it is looked at.
+var counters = regexp.MustCompile(` packets \d+ bytes \d+`)
+
+// text is a rule as nft prints it; ok is false if it does not.
+func (l *lister) text(at rules.RuleRef) (string, bool) {
+	if l.path == "" {
+		return "", false
+	}
+	lines, ok := l.chains[at.Chain]
+	if !ok {
+		lines = l.list(at.Chain)
+		l.chains[at.Chain] = lines
+	}
+	text, ok := lines[fmt.Sprint(at.Handle)]
+	return text, ok
+}
+
+// list prints a chain and keeps its rules by their handles.
+func (l *lister) list(c rules.ChainRef) map[string]string {
+	ctx, cancel := context.WithTimeout(l.ctx, listTimeout)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, l.path, "-a", "list", "chain", c.Family.String(), c.Table, c.Chain).Output()
+	if err != nil {
+		return nil
+	}
+	lines := map[string]string{}
+	for line := range strings.Lines(string(out)) {
+		text, handle, ok := strings.Cut(strings.TrimSpace(line), " # handle ")
+		if ok && !strings.HasSuffix(text, "{") {
+			lines[handle] = counters.ReplaceAllString(text, "")
+		}
+	}
+	return lines
+}
+
+// rule names a rule with its text.
+func (e *examination) rule(at rules.RuleRef) string {
+	text, ok := e.nft.text(at)
+	if !ok {
+		text = e.set.Words(at)
+	}
+	return fmt.Sprintf("%s: %s", place(at), text)
+}
+
+func place(at rules.RuleRef) string { return fmt.Sprintf("%s, rule %d", chain(at.Chain), at.Handle) }
+
+// chain names a chain as nft does.
+func chain(c rules.ChainRef) string {
+	return fmt.Sprintf("chain %s %s %s", c.Family, c.Table, c.Chain)
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package doctor
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// Level is how bad a finding is.
+type Level string
+
+// The levels, worst first.
+const (
+	Problem Level = "problem" // FTP does not work, or not always
+	Warn    Level = "warn"    // it may not work, or it cannot be told
+	OK      Level = "ok"
+)
+
+// levels in the order of the text.
+var levels = []Level{Problem, Warn, OK}
+
+// Topics of findings.
+const (
+	topicKernel   = "kernel"
+	topicTracker  = "tracker"
+	topicConflict = "conflict"
+	topicDaemon   = "daemon"
+	topicControl  = "control"
+	topicData     = "data"
+)
+
+// A Finding is one thing that the doctor has to say.
+type Finding struct {
+	Level    Level    `json:"level"`
+	Topic    string   `json:"topic"` // kernel, tracker, conflict, daemon, control, data
+	Position string   `json:"position,omitempty"`
+	Families []string `json:"families,omitempty"` // "IPv4", "IPv6"
+	Ports    []string `json:"ports,omitempty"`    // control ports, "21", "8021-8025"
+	Text     string   `json:"text"`
+	Detail   []string `json:"detail,omitempty"` // what was seen
+	Hint     []string `json:"hint,omitempty"`   // what to do
+}
+
+// A Report is all of them.
+type Report struct {
+	Table    string    `json:"table"`
+	Ports    []string  `json:"ports"`
+	Allow    string    `json:"allow"`
+	Probed   string    `json:"probed"` // where kernel features were tried
+	Problems int       `json:"problems"`
+	Warnings int       `json:"warnings"`
+	Findings []Finding `json:"findings"`
+}
+
+// add adds a finding, or the family of one that is there already.
+func (r *Report) add(f Finding) {
+	for i := range r.Findings {
+		if old := &r.Findings[i]; old.same(f) {
+			for _, family := range f.Families {
+				if !slices.Contains(old.Families, family) {
+					old.Families = append(old.Families, family)
+				}
+			}
+			for _, port := range f.Ports {
+				if !slices.Contains(old.Ports, port) {
+					old.Ports = append(old.Ports, port)
+				}
+			}
+			return
+		}
+	}
+	r.Findings = append(r.Findings, f)
+}
+
+// same reports whether two findings say the same of different families or ports.
+// Those of one family with different ports are one; so are those of one port.
+func (f Finding) same(g Finding) bool {
+	return f.Level == g.Level && f.Topic == g.Topic && f.Position == g.Position && f.Text == g.Text &&
+		slices.Equal(f.Detail, g.Detail) && slices.Equal(f.Hint, g.Hint) &&
+		(slices.Equal(f.Ports, g.Ports) || slices.Equal(f.Families, g.Families))
+}
+
+// finish sorts the findings, worst first, and counts them.
+func (r *Report) finish() {
+	slices.SortStableFunc(r.Findings, func(a, b Finding) int {
+		return cmp.Compare(slices.Index(levels, a.Level), slices.Index(levels, b.Level))
+	})
+	for _, f := range r.Findings {
+		switch f.Level {
+		case Problem:
+			r.Problems++
+		case Warn:
+			r.Warnings++
+		}
+	}
+}
+
+// Fine reports whether there is no problem.
+func (r *Report) Fine() bool { return r.Problems == 0 }
+
+// WriteJSON writes r as data.
+func (r *Report) WriteJSON(w io.Writer) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(r)
+}
+
+// WriteText writes r for people: "!" begins what to do.
+func (r *Report) WriteText(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "control %s %s, table %s, allow %s\nkernel features tried in %s\n",
+		plural(len(r.Ports), "port"), strings.Join(r.Ports, ", "), r.Table, r.Allow, r.Probed)
+	level := Level("")
+	for _, f := range r.Findings {
+		if f.Level != level {
+			level = f.Level
+			fmt.Fprintf(&b, "\n%s\n", strings.ToUpper(string(level)))
+		}
+		fmt.Fprintf(&b, "  %s%s\n", f.where(), f.Text)
+		for _, d := range f.Detail {
+			fmt.Fprintf(&b, "      %s\n", d)
+		}
+		for _, h := range f.Hint {
+			fmt.Fprintf(&b, "    ! %s\n", h)
+		}
+	}
+	fmt.Fprintf(&b, "\n%d %s, %d %s\n", r.Problems, plural(r.Problems, "problem"), r.Warnings, plural(r.Warnings, "warning"))
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// where is what a finding is about, with a colon.
+func (f Finding) where() string {
+	var words []string
+	if f.Position != "" {
+		words = append(words, f.Position)
+	}
+	if len(f.Ports) > 0 {
+		words = append(words, plural(len(f.Ports), "port")+" "+strings.Join(f.Ports, ", "))
+	}
+	if len(f.Families) == 1 {
+		words = append(words, f.Families[0])
+	}
+	if len(words) == 0 {
+		return ""
+	}
+	return strings.Join(words, ", ") + ": "
+}
+
+func plural(n int, word string) string {
+	if n == 1 {
+		return word
+	}
+	return word + "s"
+}
+
+// An Answer is what the doctor has to say, by its report or by its self-test.
+type Answer interface {
+	Fine() bool // exit status 0
+	WriteText(io.Writer) error
+	WriteJSON(io.Writer) error
+}

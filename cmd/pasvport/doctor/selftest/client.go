@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package selftest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"net/textproto"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// errRefused is a data connection that did not come about.
+var errRefused = errors.New("the data connection was not opened")
+
+// A client is a logged-in control connection.
+type client struct {
+	ns      *namespace
+	conn    net.Conn
+	text    *textproto.Conn
+	timeout time.Duration // for a data connection to be opened
+}
+
+// login connects and logs in.
+func login(ns *namespace, addr string, timeout time.Duration) (*client, error) {
+	conn, err := ns.dial(addr, transferTimeout)
+	if err != nil {
+		return nil, fmt.Errorf("control connection: %w", err)
+	}
+	c := &client{ns: ns, conn: conn, text: textproto.NewConn(conn), timeout: timeout}
+	_ = conn.SetDeadline(time.Now().Add(4 * transferTimeout))
+	if _, _, err = c.text.ReadResponse(2); err == nil {
+		_, err = c.say(3, "USER anonymous")
+	}
+	if err == nil {
+		_, err = c.say(2, "PASS self@test")
+	}
+	if err == nil {
+		_, err = c.say(2, "TYPE I")
+	}
+	if err != nil {
+		c.close()
+		return nil, fmt.Errorf("login: %w", err)
+	}
+	return c, nil
+}
+
+func (c *client) close() { _ = c.text.Close() }
+
+// say sends a command and wants a reply that begins with a digit.
+func (c *client) say(want int, command string) (string, error) {
+	verb, _, _ := strings.Cut(command, " ")
+	if err := c.text.PrintfLine("%s", command); err != nil {
+		return "", fmt.Errorf("%s: %w", verb, err)
+	}
+	_, text, err := c.text.ReadResponse(want)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", verb, err)
+	}
+	return text, nil
+}
+
+// An opener opens the data connection once the transfer has been asked for.
+type opener func() (net.Conn, error)
+
+// announce agrees on a data port with a verb.
+func (c *client) announce(verb string) (opener, error) {
+	if verb == "PASV" || verb == "EPSV" {
+		return c.passive(verb)
+	}
+	host, _, _ := net.SplitHostPort(c.conn.LocalAddr().String())
+	ln, err := c.ns.listen(net.JoinHostPort(host, "0"))
+	if err != nil {
+		return nil, err
+	}
+	at := ln.Addr().(*net.TCPAddr).AddrPort()
+	if _, err := c.say(2, announcement(verb, at)); err != nil {
+		_ = ln.Close()
+		return nil, err
+	}
+	return func() (net.Conn, error) {
+		defer func() { _ = ln.Close() }()
+		_ = ln.(*net.TCPListener).SetDeadline(time.Now().Add(c.timeout))
+		return ln.Accept()
+	}, nil
+}
+
+// announcement is the command for active mode.
+func announcement(verb string, at netip.AddrPort) string {
+	if verb == "PORT" {
+		return "PORT " + sixNumbers(at)
+	}
+	kind := 1
+	if at.Addr().Unmap().Is6() {
+		kind = 2
+	}
+	return fmt.Sprintf("EPRT |%d|%s|%d|", kind, at.Addr().Unmap(), at.Port())
+}
+
+func (c *client) passive(verb string) (opener, error) {
+	text, err := c.say(2, verb)
+	if err != nil {
+		return nil, err
+	}
+	_, inner, _ := strings.Cut(text, "(")
+	inner, _, _ = strings.Cut(inner, ")")
+	remote, _ := netip.ParseAddrPort(c.conn.RemoteAddr().String())
+	var to netip.AddrPort
+	if verb == "EPSV" {
+		port, perr := strconv.ParseUint(strings.Trim(inner, "|"), 10, 16)
+		to, err = netip.AddrPortFrom(remote.Addr(), uint16(port)), perr
+	} else {
+		to, err = parseSix(inner)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: answer %q: %w", verb, text, err)
+	}
+	return func() (net.Conn, error) { return c.ns.dial(to.String(), c.timeout) }, nil
+}
+
+// open agrees on a data port, asks for the transfer and opens the connection.
+func (c *client) open(verb, command string) (net.Conn, error) {
+	open, err := c.announce(verb)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.text.PrintfLine("%s", command); err != nil {
+		return nil, err
+	}
+	data, err := open()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errRefused, err)
+	}
+	_ = data.SetDeadline(time.Now().Add(transferTimeout))
+	if _, _, err := c.text.ReadResponse(1); err != nil {
+		_ = data.Close()
+		return nil, err
+	}
+	return data, nil
+}
+
+// fetch gets the file.
+func (c *client) fetch(verb string, want []byte) error {
+	data, err := c.open(verb, "RETR file")
+	if err != nil {
+		return err
+	}
+	got, err := io.ReadAll(data)
+	_ = data.Close()
+	if err != nil {
+		return err
+	}
+	if _, _, err := c.text.ReadResponse(2); err != nil {
+		return err
+	}
+	if !bytes.Equal(got, want) {
+		return fmt.Errorf("fetched %d bytes, %d were sent, or others", len(got), len(want))
+	}
+	return nil
+}
+
+// store puts a file, which the server has afterwards.
+func (c *client) store(verb string, s *server, file []byte) error {
+	data, err := c.open(verb, "STOR file")
+	if err != nil {
+		return err
+	}
+	_, err = data.Write(file)
+	if e := data.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return err
+	}
+	if _, _, err := c.text.ReadResponse(2); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !bytes.Equal(s.stored, file) {
+		return fmt.Errorf("stored %d bytes, %d were sent, or others", len(s.stored), len(file))
+	}
+	return nil
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package selftest
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// transferTimeout bounds each wait of client and server.
+const transferTimeout = 8 * time.Second
+
+// A server is an FTP server with one file that can be fetched, and room for
+// one that is stored.
+type server struct {
+	ns   *namespace
+	file []byte
+	ctx  context.Context // of all sessions
+	wg   sync.WaitGroup
+
+	mu     sync.Mutex
+	stored []byte
+}
+
+// startServer listens on a port of both families. close ends it.
+func startServer(ns *namespace, port uint16, file []byte) (s *server, closeAll func(), err error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	s = &server{ns: ns, file: file, ctx: ctx}
+	ln, err := ns.listen(fmt.Sprintf("[::]:%d", port))
+	if err != nil {
+		cancel()
+		return nil, nil, err
+	}
+	s.wg.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			s.wg.Go(func() { s.session(c) })
+		}
+	})
+	return s, func() { cancel(); _ = ln.Close(); s.wg.Wait() }, nil
+}
+
+// A session is one control connection.
+type session struct {
+	*server
+	conn    net.Conn
+	passive net.Listener   // after PASV or EPSV
+	active  netip.AddrPort // after PORT or EPRT
+}
+
+func (s *server) session(conn net.Conn) {
+	x := &session{server: s, conn: conn}
+	defer context.AfterFunc(s.ctx, func() { _ = conn.Close() })()
+	defer func() { _ = conn.Close(); x.forget() }()
+	x.say("220 self-test")
+	lines := bufio.NewScanner(conn)
+	for {
+		_ = conn.SetReadDeadline(time.Now().Add(2 * transferTimeout))
+		if !lines.Scan() {
+			return
+		}
+		verb, arg, _ := strings.Cut(strings.TrimSpace(lines.Text()), " ")
+		if verb == "QUIT" {
+			x.say("221 Bye")
+			return
+		}
+		x.command(verb, arg)
+	}
+}
+
+func (x *session) say(format string, args ...any) { _, _ = fmt.Fprintf(x.conn, format+"\r\n", args...) }
+
+func (x *session) command(verb, arg string) {
+	switch verb {
+	case "USER":
+		x.say("331 Password, please")
+	case "PASS":
+		x.say("230 Logged in")
+	case "TYPE":
+		x.say("200 Type set")
+	case "PASV", "EPSV":
+		x.listen(verb)
+	case "PORT", "EPRT":
+		a, err := parseAnnounced(verb, arg)
+		if err != nil {
+			x.say("501 %v", err)
+			return
+		}
+		x.forget()
+		x.active = a
+		x.say("200 %s successful", verb)
+	case "RETR", "STOR":
+		x.transfer(verb)
+	default:
+		x.say("502 Not here")
+	}
+}
+
+// forget ends an earlier announcement.
+func (x *session) forget() {
+	if x.passive != nil {
+		_ = x.passive.Close()
+	}
+	x.passive, x.active = nil, netip.AddrPort{}
+}
+
+func (x *session) listen(verb string) {
+	x.forget()
+	host, _, _ := net.SplitHostPort(x.conn.LocalAddr().String())
+	ln, err := x.ns.listen(net.JoinHostPort(host, "0"))
+	if err != nil {
+		x.say("425 %v", err)
+		return
+	}
+	x.passive = ln
+	at := ln.Addr().(*net.TCPAddr).AddrPort()
+	if verb == "EPSV" {
+		x.say("229 Entering Extended Passive Mode (|||%d|)", at.Port())
+		return
+	}
+	x.say("227 Entering Passive Mode (%s)", sixNumbers(at))
+}
+
+// open is the data connection of the last announcement.
+func (x *session) open() (net.Conn, error) {
+	if x.active.IsValid() {
+		return x.ns.dial(x.active.String(), transferTimeout)
+	}
+	if x.passive == nil {
+		return nil, fmt.Errorf("no data port was announced")
+	}
+	ln := x.passive
+	defer context.AfterFunc(x.ctx, func() { _ = ln.Close() })()
+	_ = ln.(*net.TCPListener).SetDeadline(time.Now().Add(transferTimeout))
+	return ln.Accept()
+}
+
+func (x *session) transfer(verb string) {
+	x.say("150 Here it comes")
+	data, err := x.open()
+	if err != nil {
+		x.say("425 %v", err)
+		return
+	}
+	_ = data.SetDeadline(time.Now().Add(transferTimeout))
+	if verb == "RETR" {
+		_, err = data.Write(x.file)
+	} else {
+		var b []byte
+		b, err = io.ReadAll(data)
+		x.mu.Lock()
+		x.stored = b
+		x.mu.Unlock()
+	}
+	if e := data.Close(); err == nil {
+		err = e
+	}
+	x.forget()
+	if err != nil {
+		x.say("426 %v", err)
+		return
+	}
+	x.say("226 Done")
+}
+
+// sixNumbers writes h1,h2,h3,h4,p1,p2 (RFC 959).
+func sixNumbers(a netip.AddrPort) string {
+	b := a.Addr().Unmap().As4()
+	return fmt.Sprintf("%d,%d,%d,%d,%d,%d", b[0], b[1], b[2], b[3], a.Port()>>8, a.Port()&0xff)
+}
+
+// parseAnnounced reads the argument of PORT, or that of EPRT (RFC 2428).
+func parseAnnounced(verb, arg string) (netip.AddrPort, error) {
+	if verb == "EPRT" {
+		parts := strings.Split(arg, "|")
+		if len(parts) != 5 {
+			return netip.AddrPort{}, fmt.Errorf("EPRT %q cannot be read", arg)
+		}
+		return netip.ParseAddrPort(net.JoinHostPort(parts[2], parts[3]))
+	}
+	return parseSix(arg)
+}
+
+func parseSix(text string) (netip.AddrPort, error) {
+	var b [6]byte
+	parts := strings.Split(text, ",")
+	if len(parts) != len(b) {
+		return netip.AddrPort{}, fmt.Errorf("%q is not six numbers", text)
+	}
+	for i, p := range parts {
+		n, err := strconv.ParseUint(p, 10, 8)
+		if err != nil {
+			return netip.AddrPort{}, fmt.Errorf("%q is not six numbers", text)
+		}
+		b[i] = byte(n)
+	}
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[:4])), uint16(b[4])<<8|uint16(b[5])), nil
+}
