@@ -4,6 +4,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -32,7 +33,7 @@ type Host struct {
 	nl     *netlink.Handle
 	tid    int
 	jobs   chan func()
-	ended  chan struct{}
+	gone   chan struct{} // closed when the host is removed
 	serial uint32
 
 	mu    sync.Mutex
@@ -44,7 +45,7 @@ type Host struct {
 // at the death of the parent thread, means the death of the test.
 func newHost(net, role, dir string) (*Host, error) {
 	h := &Host{Role: role, Dir: dir, name: net + "-" + role,
-		jobs: make(chan func()), ended: make(chan struct{})}
+		jobs: make(chan func()), gone: make(chan struct{})}
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -59,14 +60,18 @@ func newHost(net, role, dir string) (*Host, error) {
 // serve is the host's thread. It never unlocks: the thread dies with it.
 func (h *Host) serve(made chan<- error) {
 	runtime.LockOSThread()
-	defer close(h.ended)
 	err := h.create()
 	made <- err
 	if err != nil {
 		return
 	}
-	for job := range h.jobs {
-		job()
+	for {
+		select {
+		case job := <-h.jobs:
+			job()
+		case <-h.gone:
+			return
+		}
 	}
 }
 
@@ -93,11 +98,18 @@ func (h *Host) create() (err error) {
 	return h.nl.LinkSetUp(lo)
 }
 
+// errGone is what a host answers that was removed under its test.
+var errGone = errors.New("the host was removed")
+
 // do runs f on the host's own thread; f must be short.
-func (h *Host) do(f func()) {
-	done := make(chan struct{})
-	h.jobs <- func() { f(); close(done) }
-	<-done
+func (h *Host) do(f func() error) error {
+	done := make(chan error, 1)
+	select {
+	case h.jobs <- func() { done <- f() }:
+		return <-done
+	case <-h.gone:
+		return errGone
+	}
 }
 
 // enter runs f on a thread of its own inside the namespace; f may block.
@@ -116,9 +128,7 @@ func (h *Host) enter(f func() error) error {
 
 // Sysctl sets a variable of this namespace, named with slashes.
 func (h *Host) Sysctl(name, value string) error {
-	var err error
-	h.do(func() { err = os.WriteFile("/proc/sys/"+name, []byte(value), 0) })
-	return err
+	return h.do(func() error { return os.WriteFile("/proc/sys/"+name, []byte(value), 0) })
 }
 
 // Proc reads a file below /proc/net as this namespace sees it.
@@ -178,10 +188,9 @@ func (h *Host) remove() {
 		p.Kill()
 	}
 	removeNamespace(h.name)
-	close(h.jobs)
-	<-h.ended
 	h.nl.Close()
 	h.ns.Close()
+	close(h.gone)
 }
 
 // sweep removes what test processes left that died without cleaning up.

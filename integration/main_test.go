@@ -13,7 +13,7 @@ import (
 
 // parallel is how many tests run at once when -parallel does not say: they
 // mostly wait, for a dropped packet's timeout or for a process.
-const parallel = "6"
+const parallel = "8"
 
 func TestMain(m *testing.M) {
 	flag.Parse()

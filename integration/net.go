@@ -37,12 +37,18 @@ var live struct {
 	nets map[*Net]bool
 }
 
+// making is held for reading while something is made that removeAll has to
+// find, and for writing, for good, by removeAll.
+var making sync.RWMutex
+
 // NewNet makes a Net without hosts. It skips the test without the rights to.
 func NewNet(t testing.TB) *Net {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("network namespaces need root")
 	}
+	making.RLock()
+	defer making.RUnlock()
 	name := fmt.Sprintf("%s%d-%d", namePrefix, os.Getpid(), serial.Add(1))
 	n := &Net{t: t, name: name, dir: filepath.Join(os.TempDir(), name)}
 	// Servers drop root and must still reach their files: 0755, not t.TempDir.
@@ -86,8 +92,10 @@ func (n *Net) remove() {
 	})
 }
 
-// removeAll removes every Net of this process; used on interrupt.
+// removeAll removes every Net of this process, which must exit then: nothing
+// new can be made any more.
 func removeAll() {
+	making.Lock()
 	live.Lock()
 	nets := make([]*Net, 0, len(live.nets))
 	for n := range live.nets {
@@ -102,6 +110,8 @@ func removeAll() {
 // Host adds a namespace. Its name is unique on the machine: role is for people.
 func (n *Net) Host(role string) *Host {
 	n.t.Helper()
+	making.RLock()
+	defer making.RUnlock()
 	h, err := newHost(n.name, role, filepath.Join(n.dir, role))
 	if err != nil {
 		n.t.Skipf("no network namespace: %v", err)

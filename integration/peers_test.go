@@ -28,6 +28,9 @@ func TestPeers(t *testing.T) {
 
 // TestPeersEverywhere has each server and each client in every position.
 func TestPeersEverywhere(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long")
+	}
 	for _, p := range Positions {
 		for _, s := range subjects(t) {
 			t.Run(p.Name+"/"+s.Name, func(t *testing.T) {
@@ -45,6 +48,9 @@ func TestPeersEverywhere(t *testing.T) {
 // TestBigFiles moves 50 MB both ways, with each server and each client, in
 // active and in passive mode.
 func TestBigFiles(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long")
+	}
 	for i, name := range []string{"masquerade", "dnat", "routed"} {
 		for _, s := range subjects(t) {
 			t.Run(name+"/"+s.Name, func(t *testing.T) {

@@ -68,8 +68,7 @@ func (h *Host) Start(c Command) (*Process, error) {
 	cmd := h.prepare(c)
 	cmd.Stdout, cmd.Stderr = log, log
 	p := &Process{Log: log.Name(), cmd: cmd, done: make(chan struct{})}
-	h.do(func() { err = cmd.Start() })
-	if err != nil {
+	if err := h.do(cmd.Start); err != nil {
 		return nil, err
 	}
 	p.Pid = cmd.Process.Pid
@@ -89,9 +88,7 @@ func (h *Host) Run(timeout time.Duration, c Command) (string, error) {
 	var out bytes.Buffer
 	cmd := h.prepare(c)
 	cmd.Stdout, cmd.Stderr = &out, &out
-	var err error
-	h.do(func() { err = cmd.Start() })
-	if err != nil {
+	if err := h.do(cmd.Start); err != nil {
 		return "", err
 	}
 	var late atomic.Bool
@@ -99,7 +96,7 @@ func (h *Host) Run(timeout time.Duration, c Command) (string, error) {
 		late.Store(true)
 		unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
 	})
-	err = cmd.Wait()
+	err := cmd.Wait()
 	timer.Stop()
 	if late.Load() {
 		err = fmt.Errorf("%s: killed after %v: %w", c.Args[0], timeout, context.DeadlineExceeded)
