@@ -12,6 +12,7 @@ import (
 type dataConnection struct {
 	session *session
 	rule    *pinhole // whose set elements are still there; nil when they are gone
+	bytes   [2]uint64
 }
 
 // dataConnections are found by their original tuple.
@@ -29,7 +30,7 @@ func (d *dataConnections) add(t expect.Tuple, s *session, p *pinhole) {
 	if p == nil {
 		p = d.open[t].rule
 	}
-	d.open[t] = dataConnection{s, p}
+	d.open[t] = dataConnection{session: s, rule: p, bytes: d.open[t].bytes}
 	d.live.add(t, s)
 }
 
@@ -69,8 +70,10 @@ func (d *dataConnections) takeRule(t expect.Tuple) *pinhole {
 	if !ok || c.rule == nil {
 		return nil
 	}
-	d.open[t] = dataConnection{session: c.session}
-	return c.rule
+	p := c.rule
+	c.rule = nil
+	d.open[t] = c
+	return p
 }
 
 // closeRule takes a used pinhole out of the sets of nftables. The rule must

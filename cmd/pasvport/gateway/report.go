@@ -43,6 +43,19 @@ func (g *Gateway) logReady() {
 		"ports", strings.Join(g.settings().PortList(), ","), "allow", g.settings().AllowText())
 }
 
+// verbWord names an offer by the command that it is or answers.
+func verbWord(v ftpalg.Verb) string {
+	switch v {
+	case ftpalg.Verb227:
+		return "PASV"
+	case ftpalg.Verb229:
+		return "EPSV"
+	case ftpalg.Verb228:
+		return "LPSV"
+	}
+	return v.String()
+}
+
 // opened notes a pinhole that is open.
 func (g *Gateway) opened(s *session, p *pinhole, o *ftpalg.Offer) {
 	g.count(o.Reason)
@@ -53,12 +66,12 @@ func (g *Gateway) opened(s *session, p *pinhole, o *ftpalg.Offer) {
 	s.pinhole = p
 	s.lastVerb = s.alg.LastVerb()
 	s.offer = &control.Offer{
-		Verb: o.Verb.String(), Announced: o.Announced, Translated: told, Target: o.Target,
+		Verb: verbWord(o.Verb), Announced: o.Announced, Translated: told, Target: o.Target,
 		Time: p.expires.Add(-p.timeout), Reason: o.Reason.String(), Pinhole: control.PinholeOpen,
 	}
 	s.mu.Unlock()
 	level := slog.LevelInfo
-	args := []any{"client", s.ep.Client, "server", s.ep.Server, "mode", o.Mode, "verb", o.Verb,
+	args := []any{"client", s.ep.Client, "server", s.ep.Server, "mode", o.Mode, "verb", verbWord(o.Verb),
 		"announced", o.Announced, "translated", told, "from", p.key.source, "to", p.key.public,
 		"target", o.Target, "strategy", p.strategy(), "timeout", p.timeout, "reason", o.Reason}
 	if hint := hints[o.Reason]; hint != "" {
@@ -77,7 +90,7 @@ func (p *pinhole) strategy() string {
 // refuse notes an offer for which nothing is open.
 func (w *worker) refuse(s *session, o *ftpalg.Offer, r ftpalg.Reason, err error) {
 	w.g.refused(s, &control.Offer{
-		Verb: o.Verb.String(), Announced: o.Announced, Translated: o.Announced, Target: o.Target,
+		Verb: verbWord(o.Verb), Announced: o.Announced, Translated: o.Announced, Target: o.Target,
 		Time: w.now, Reason: r.String(), Pinhole: control.PinholeRefused,
 	}, o.Mode, r, err)
 }

@@ -30,6 +30,7 @@ func (g *Gateway) Status() control.Status {
 
 // Sessions returns the control connections, for `pasvport sessions`.
 func (g *Gateway) Sessions() []control.Session {
+	g.countBytes()
 	list := []control.Session{}
 	seen := map[*session]bool{} // one that is being taken over may be found twice
 	for _, w := range g.holders() {
@@ -59,7 +60,7 @@ func (s *session) snapshot() control.Session {
 	if s.offer != nil {
 		o := *s.offer
 		c.Offer, c.Mode = &o, control.ModeActive
-		if strings.HasPrefix(o.Verb, "2") {
+		if strings.HasSuffix(o.Verb, "SV") {
 			c.Mode = control.ModePassive
 		}
 	}

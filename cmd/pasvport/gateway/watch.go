@@ -46,8 +46,8 @@ func (g *Gateway) event(ct *expect.Conn, e *expect.Event) {
 		g.dataBegins(&e.Entry)
 	case e.Type == expect.New:
 	case e.Type == expect.Destroy:
+		g.data.counted(&e.Entry)
 		if d := g.data.take(e.Entry.Original); d.session != nil {
-			d.session.addBytes(&e.Entry)
 			g.closeRule(d.rule)
 		} else if w, s := g.session(e.Entry.Original); s != nil && s.id == e.Entry.ID {
 			g.end(ct, w, s)
@@ -103,18 +103,6 @@ func (g *Gateway) used(p *pinhole) {
 	g.metrics.Pinholes.Used.Add(1)
 	g.logPinhole("pinhole used", p, ftpalg.ReasonPlain)
 	p.setState(control.PinholeUsed)
-}
-
-// addBytes adds what a data connection carried.
-func (s *session) addBytes(e *expect.Entry) {
-	if !e.HasCounters {
-		return
-	}
-	s.mu.Lock()
-	s.accounting = true
-	s.bytes[0] += e.Bytes[0]
-	s.bytes[1] += e.Bytes[1]
-	s.mu.Unlock()
 }
 
 // ending closes the pinhole of a session whose connection is being closed.
