@@ -62,7 +62,7 @@ func appendHostPort(dst []byte, ap netip.AddrPort) []byte {
 func findHostPort(b []byte) (ap netip.AddrPort, at span, r Reason) {
 	r = ReasonSyntax
 	for i := 0; i < len(b); i++ {
-		if !isDigit(b[i]) || i > 0 && isDigit(b[i-1]) {
+		if !startsList(b, i) {
 			continue
 		}
 		v, n, why := parseHostPort(b[i:])
@@ -74,6 +74,12 @@ func findHostPort(b []byte) (ap netip.AddrPort, at span, r Reason) {
 		}
 	}
 	return ap, at, r
+}
+
+// startsList reports whether a list of numbers starts at b[i], rather than the
+// rest of one.
+func startsList(b []byte, i int) bool {
+	return isDigit(b[i]) && !(i > 0 && isDigit(b[i-1])) && !(i > 1 && b[i-1] == ',' && isDigit(b[i-2]))
 }
 
 // extended is an address in the form of RFC 2428: <d>af<d>addr<d>port<d>.

@@ -109,3 +109,31 @@ func TestFirstSegmentOutOfOrder(t *testing.T) {
 		t.Errorf("events %q", g.log)
 	}
 }
+
+// Where nobody tells what the other side has acknowledged, the first bytes
+// seen need not be the first: nothing is concluded from them.
+func TestFirstLineUncertain(t *testing.T) {
+	g := newGateway(routed, Policy{})
+	g.segment(Reply, 900, []byte("220 hello\r\n"))
+	g.segment(Original, 503, []byte("R me\r\n"))
+	g.segment(Original, 509, []byte("PORT 192,168,1,5,200,10\r\n"))
+	if len(g.log) != 1 || g.log[0] != "offered PORT "+activeOffer {
+		t.Errorf("events %q", g.log)
+	}
+}
+
+// A Telnet command behind a verb, cut in two, and an offer after it: the edits
+// of both are one.
+func TestDeniedBeforeOffer(t *testing.T) {
+	g := newGateway(snat, Policy{DenyTLS: true})
+	g.c.started = false
+	var got string
+	for _, s := range []segment{{0, []byte("AUTH\xff")}, {5, []byte("\xf1 TLS\r\nPORT 192,168,1,5,200,10\r\n")}} {
+		for _, out := range g.segment(Original, s.seq, s.p) {
+			got += string(out.p)
+		}
+	}
+	if want := "XXXX\xff\xf1 TLS\r\nPORT 198,51,100,77,200,10\r\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

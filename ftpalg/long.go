@@ -71,7 +71,7 @@ func appendLong(dst []byte, ap netip.AddrPort) []byte {
 func findLong(b []byte) (ap netip.AddrPort, at span, r Reason) {
 	r = ReasonSyntax
 	for i := 0; i < len(b); i++ {
-		if !isDigit(b[i]) || i > 0 && (isDigit(b[i-1]) || b[i-1] == ',') {
+		if !startsList(b, i) {
 			continue
 		}
 		v, n, why := parseLong(b[i:])

@@ -100,6 +100,9 @@ func (o *Offer) newText(told netip.AddrPort) []byte {
 		text = append(text, o.text[:o.line.from]...)
 	} else {
 		text = append(text, o.text[:o.words.to-max(grow, 0)]...)
+		for i := len(text) - 1; i >= o.words.from && (isDigit(text[i]) || text[i] == ','); i-- {
+			text[i] = ' ' // or the numbers would be read as part of these
+		}
 		for ; grow < 0; grow++ {
 			text = append(text, ' ')
 		}
