@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"github.com/spf13/cobra"
 
@@ -31,13 +32,18 @@ var errProblems = errors.New("there are problems")
 func newDoctor() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Explain what the kernel and the ruleset do to FTP", Long: doctorHelp, Args: noArgs,
-		Example: "  pasvport doctor\n  pasvport doctor --port 21,2121 --allow mark --json\n  pasvport doctor --self-test",
+		Example: "  pasvport doctor\n  pasvport doctor --port 21,2121 --allow mark --json\n  pasvport doctor --client-interface lan --server-interface wan\n  pasvport doctor --self-test",
 	}
 	flags := config.Bind(cmd.Flags())
+	ends := bindEnds(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	selfTest := cmd.Flags().Bool("self-test", false, "run transfers in network namespaces of its own")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, err := flags.Load()
+		if err != nil {
+			return err
+		}
+		known, err := ends.parse()
 		if err != nil {
 			return err
 		}
@@ -48,7 +54,7 @@ func newDoctor() *cobra.Command {
 		if *selfTest {
 			r, err = selftest.Run(cmd.Context(), cfg)
 		} else {
-			r, err = doctor.Run(cmd.Context(), cfg)
+			r, err = doctor.Run(cmd.Context(), cfg, known)
 		}
 		if err != nil {
 			return failed(err)
@@ -66,6 +72,39 @@ func newDoctor() *cobra.Command {
 		return nil
 	}
 	return cmd
+}
+
+// endFlags are the flags about the two hosts.
+type endFlags struct{ client, server, clientLink, serverLink string }
+
+func bindEnds(cmd *cobra.Command) *endFlags {
+	var f endFlags
+	cmd.Flags().StringVar(&f.client, "client", "", "`ADDRESS` of a client, to tell more of its sessions")
+	cmd.Flags().StringVar(&f.server, "server", "", "`ADDRESS` of a server")
+	cmd.Flags().StringVar(&f.clientLink, "client-interface", "", "`NAME` of the interface towards clients")
+	cmd.Flags().StringVar(&f.serverLink, "server-interface", "", "`NAME` of the interface towards servers")
+	return &f
+}
+
+func (f *endFlags) parse() (doctor.Ends, error) {
+	n := doctor.Ends{ClientLink: f.clientLink, ServerLink: f.serverLink}
+	for _, a := range []struct {
+		flag, text string
+		to         *netip.Addr
+	}{{"client", f.client, &n.Client}, {"server", f.server, &n.Server}} {
+		if a.text == "" {
+			continue
+		}
+		addr, err := netip.ParseAddr(a.text)
+		if err != nil || addr.Zone() != "" {
+			return n, fmt.Errorf("--%s %q: want an IPv4 or IPv6 address", a.flag, a.text)
+		}
+		*a.to = addr.Unmap()
+	}
+	if n.Client.IsValid() && n.Server.IsValid() && n.Client.Is4() != n.Server.Is4() {
+		return n, fmt.Errorf("--client %q with --server %q: want addresses of one family", f.client, f.server)
+	}
+	return n, nil
 }
 
 func newCheck() *cobra.Command {

@@ -12,7 +12,8 @@ import (
 
 // Run examines this host for a daemon with the configuration cfg. The error
 // says that it cannot: unix.EPERM without CAP_NET_ADMIN.
-func Run(ctx context.Context, cfg config.Config) (*Report, error) {
+// What ends says of the two hosts makes verdicts surer.
+func Run(ctx context.Context, cfg config.Config, ends Ends) (*Report, error) {
 	r := &Report{Table: cfg.Table, Ports: cfg.PortList(), Allow: cfg.AllowText()}
 	k := probe()
 	r.Probed = k.where
@@ -25,7 +26,7 @@ func Run(ctx context.Context, cfg config.Config) (*Report, error) {
 		}
 		return nil, fmt.Errorf("reading the ruleset: %w", err)
 	}
-	e := examination{report: r, cfg: cfg, rules: cfg.Rules(), set: set, nft: newLister(ctx), firewalls: findFirewalls(set)}
+	e := examination{report: r, cfg: cfg, ends: ends, rules: cfg.Rules(), set: set, nft: newLister(ctx), firewalls: findFirewalls(set)}
 	e.daemon(ctx)
 	e.queues()
 	e.tracker()
@@ -40,6 +41,7 @@ func Run(ctx context.Context, cfg config.Config) (*Report, error) {
 type examination struct {
 	report    *Report
 	cfg       config.Config
+	ends      Ends
 	rules     rules.Config
 	set       *rules.Ruleset
 	nft       *lister

@@ -131,6 +131,9 @@ func (r *Report) WriteText(w io.Writer) error {
 		}
 	}
 	fmt.Fprintf(&b, "\n%d %s, %d %s\n", r.Problems, plural(r.Problems, "problem"), r.Warnings, plural(r.Warnings, "warning"))
+	if r.Problems+r.Warnings > 0 {
+		b.WriteString("Lines with ! say what to do. Commands change the running ruleset: put the same into your file.\n")
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }

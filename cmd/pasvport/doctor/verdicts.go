@@ -30,12 +30,25 @@ type position struct {
 type mode struct {
 	name      string
 	syn, back path
+	toServer  bool // the client opens it
 }
 
 var positions = []position{
-	{"forward", "sessions that pass through this host", through, through, []mode{{"", through, through}}},
-	{"input", "servers on this host", in, out, []mode{{"passive", in, out}, {"active", out, in}}},
-	{"output", "clients on this host", out, in, []mode{{"passive", out, in}, {"active", in, out}}},
+	{"forward", "sessions that pass through this host", through, through, nil},
+	{"input", "servers on this host", in, out, []mode{{"passive", in, out, true}, {"active", out, in, false}}},
+	{"output", "clients on this host", out, in, []mode{{"passive", out, in, true}, {"active", in, out, false}}},
+}
+
+// modesOf are the modes that have to be told apart. For packets that are
+// forwarded the two differ only if something is known of the ends.
+func (e *examination) modesOf(p position) []mode {
+	switch {
+	case p.modes != nil:
+		return p.modes
+	case e.ends == Ends{}:
+		return []mode{{"", through, through, true}}
+	}
+	return []mode{{"passive", through, through, true}, {"active", through, through, false}}
 }
 
 var familyNames = map[rules.Family]string{rules.FamilyIPv4: "IPv4", rules.FamilyIPv6: "IPv6"}
@@ -44,7 +57,7 @@ var familyNames = map[rules.Family]string{rules.FamilyIPv4: "IPv4", rules.Family
 func (e *examination) verdicts() {
 	served := false
 	for _, p := range positions {
-		for _, f := range []rules.Family{rules.FamilyIPv4, rules.FamilyIPv6} {
+		for _, f := range e.ends.families() {
 			if p.name == "forward" && !forwards(f) {
 				e.report.add(Finding{Level: OK, Topic: topicControl, Position: p.name, Families: []string{familyNames[f]}, Text: "this host does not forward"})
 				continue
@@ -65,7 +78,7 @@ func (e *examination) verdicts() {
 func (e *examination) position(p position, f rules.Family) bool {
 	var ports []string // whose control connections may be there
 	for _, r := range e.cfg.Ports {
-		walks := e.walk(p.control, rules.ControlSYN(f, r))
+		walks := e.walk(p.control, rules.ControlSYN(f, r), true)
 		finding := Finding{Topic: topicControl, Position: p.name, Families: []string{familyNames[f]}, Ports: []string{r.String()}}
 		if rules.Verdicts(walks) == rules.Drop {
 			finding.Level, finding.Text, finding.Detail = OK, "new control connections are dropped, so there is nothing to do for "+p.words, e.seen(walks)
@@ -75,7 +88,7 @@ func (e *examination) position(p position, f rules.Family) bool {
 		}
 		ports = append(ports, r.String())
 		mark := e.cfg.Control()
-		later := slices.Concat(e.walk(p.control, rules.ControlEstablished(f, r, mark)), e.walk(p.back, rules.ControlReply(f, r, mark)))
+		later := slices.Concat(e.walk(p.control, rules.ControlEstablished(f, r, mark), true), e.walk(p.back, rules.ControlReply(f, r, mark), false))
 		if v := rules.Verdicts(later); v != rules.Accept {
 			finding.Level, finding.Text, finding.Detail = level(v), "packets of established control connections are "+verdictWords(v), e.seen(later)
 			finding.Hint = e.acceptState(later, "established")
@@ -85,7 +98,7 @@ func (e *examination) position(p position, f rules.Family) bool {
 	if len(ports) == 0 {
 		return false
 	}
-	for _, m := range p.modes {
+	for _, m := range e.modesOf(p) {
 		e.data(p, m, f, ports)
 	}
 	return true
@@ -94,7 +107,7 @@ func (e *examination) position(p position, f rules.Family) bool {
 // data judges the data connections of one mode.
 func (e *examination) data(p position, m mode, f rules.Family, ports []string) {
 	mark, lowest := e.cfg.Control(), e.cfg.MinDataPort
-	walks := e.walk(m.syn, rules.DataSYN(f, lowest, mark))
+	walks := e.walk(m.syn, rules.DataSYN(f, lowest, mark), m.toServer)
 	v := rules.Verdicts(walks)
 	what := "announced data connections"
 	if m.name != "" {
@@ -107,8 +120,12 @@ func (e *examination) data(p position, m mode, f rules.Family, ports []string) {
 	if v != rules.Accept {
 		finding.Hint = e.acceptData(walks)
 	}
+	if v == rules.Unsure && (e.ends == Ends{}) {
+		finding.Hint = append(finding.Hint, "or say more of the two ends: --client-interface, --server-interface, --client, --server")
+	}
 	e.report.add(finding)
-	later := slices.Concat(e.walk(m.syn, rules.DataEstablished(f, lowest, mark)), e.walk(m.back, rules.DataReply(f, lowest, mark)))
+	later := slices.Concat(e.walk(m.syn, rules.DataEstablished(f, lowest, mark), m.toServer),
+		e.walk(m.back, rules.DataReply(f, lowest, mark), !m.toServer))
 	if w := rules.Verdicts(later); w != rules.Accept && v != rules.Drop {
 		finding.Level, finding.Text, finding.Detail = level(w), what+": packets after the first are "+verdictWords(w), e.seen(later)
 		finding.Hint = e.acceptState(later, "established")
@@ -116,8 +133,9 @@ func (e *examination) data(p position, m mode, f rules.Family, ports []string) {
 	}
 }
 
-// walk sends a packet along a path.
-func (e *examination) walk(p path, packet rules.Packet) []rules.ChainWalk {
+// walk sends a packet along a path, to the server or to the client.
+func (e *examination) walk(p path, packet rules.Packet, toServer bool) []rules.ChainWalk {
+	e.ends.dress(&packet, toServer)
 	var walks []rules.ChainWalk
 	for _, h := range p {
 		walks = append(walks, e.set.Walk(h, packet, e.rules)...)

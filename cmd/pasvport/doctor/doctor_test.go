@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package doctor
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/rules"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// inNamespace runs f on a thread that is in a network namespace of its own, with
+// a ruleset and settings, and is not given back. The namespace goes with it.
+func inNamespace(t *testing.T, ruleset string, sysctls map[string]string, f func() error) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: network namespace")
+	}
+	if _, err := exec.LookPath("nft"); err != nil {
+		t.Skip("needs the program nft")
+	}
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		done <- func() error {
+			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+				return err
+			}
+			nft := exec.Command("nft", "-f", "-")
+			nft.Stdin = strings.NewReader(ruleset)
+			if out, err := nft.CombinedOutput(); err != nil {
+				t.Logf("nft: %s", out)
+				return err
+			}
+			for name, value := range sysctls {
+				if err := os.WriteFile("/proc/sys/"+name, []byte(value), 0); err != nil {
+					return err
+				}
+			}
+			return f()
+		}()
+	}()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// examine is the report on a ruleset.
+func examine(t *testing.T, ruleset string, sysctls map[string]string, cfg config.Config, ends Ends) *Report {
+	t.Helper()
+	var r *Report
+	inNamespace(t, ruleset, sysctls, func() (err error) {
+		r, err = Run(t.Context(), cfg, ends)
+		return err
+	})
+	return r
+}
+
+func settings() config.Config {
+	c := config.Default()
+	c.Queues, c.ControlSocket = 1, ""
+	return c
+}
+
+// router forwards both families.
+var router = map[string]string{"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"}
+
+func file(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// machine are what differs between machines: how many connections may be tracked.
+var machine = regexp.MustCompile(`\d+ of at most \d+`)
+
+// portable takes away what differs between kernels and machines.
+func portable(r *Report) {
+	r.Findings = slices.DeleteFunc(r.Findings, func(f Finding) bool { return f.Topic == topicKernel })
+	for i := range r.Findings {
+		r.Findings[i].Text = machine.ReplaceAllString(r.Findings[i].Text, "N of at most M")
+	}
+}
+
+// TestBrokenRulesets holds the whole report on three rulesets against what is
+// written down.
+func TestBrokenRulesets(t *testing.T) {
+	short := map[string]string{"net/netfilter/nf_conntrack_tcp_timeout_established": "3600", "net/netfilter/nf_conntrack_tcp_be_liberal": "1"}
+	for k, v := range router {
+		short[k] = v
+	}
+	marked := settings()
+	marked.Allow = config.AllowMark
+	for _, tt := range []struct {
+		name, ruleset string
+		sysctls       map[string]string
+		cfg           config.Config
+		ends          Ends
+	}{
+		{"established-only", "established-only", router, settings(), Ends{}},
+		{"established-only-mark", "established-only", router, marked, Ends{}},
+		{"conflicts", "conflicts", short, settings(), Ends{}},
+		{"docker", "docker", router, settings(), Ends{ClientLink: "wlan0", ServerLink: "eth0"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := examine(t, file(t, tt.ruleset+".nft"), tt.sysctls, tt.cfg, tt.ends)
+			if r.Fine() {
+				t.Error("no problem was found")
+			}
+			portable(r)
+			var b bytes.Buffer
+			if err := r.WriteText(&b); err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join("testdata", tt.name+".txt")
+			if *update {
+				if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if d := cmp.Diff(file(t, tt.name+".txt"), b.String()); d != "" {
+				t.Errorf("(-want +got; -update writes it):\n%s", d)
+			}
+		})
+	}
+}
+
+// TestFineRulesets: what works is not called broken, in each way of --allow.
+func TestFineRulesets(t *testing.T) {
+	head := "table inet filter {\n\tchain forward {\n\t\ttype filter hook forward priority 0; policy drop;\n\t\tct state established accept\n\t\ttcp dport 21 accept\n"
+	chains := settings()
+	chains.Allow = config.AllowChain
+	chains.Chains = []rules.ChainRef{{Family: rules.FamilyINet, Table: "filter", Chain: "forward"}}
+	marked := settings()
+	marked.Allow = config.AllowMark
+	for _, tt := range []struct {
+		name, ruleset string
+		cfg           config.Config
+	}{
+		{"nothing", "", settings()},
+		{"related", head + "\t\tct state related accept\n\t}\n}", settings()},
+		{"mark", head + "\t\tct mark & 0x04000000 == 0x04000000 accept\n\t}\n}", marked},
+		{"chain", head + "\t}\n}", chains},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if r := examine(t, tt.ruleset, router, tt.cfg, Ends{}); !r.Fine() || r.Warnings > 0 {
+				var b strings.Builder
+				_ = r.WriteText(&b)
+				t.Errorf("%s", b.String())
+			}
+		})
+	}
+}
+
+// TestHintsThatWork: what the doctor says to add makes the problem go away.
+func TestHintsThatWork(t *testing.T) {
+	cfg := settings()
+	for _, allow := range []config.AllowKind{config.AllowRelated, config.AllowMark} {
+		cfg.Allow = allow
+		inNamespace(t, file(t, "established-only.nft"), router, func() error {
+			r, err := Run(t.Context(), cfg, Ends{})
+			if err != nil {
+				return err
+			}
+			for _, f := range r.Findings {
+				for _, h := range f.Hint {
+					if !strings.HasPrefix(h, "nft ") || f.Level == OK {
+						continue
+					}
+					if out, err := exec.Command("nft", strings.TrimPrefix(h, "nft ")).CombinedOutput(); err != nil {
+						t.Errorf("%s: %v\n%s", h, err, out)
+					}
+				}
+			}
+			if r, err = Run(t.Context(), cfg, Ends{}); err == nil && (r.Problems > 0 || r.Warnings > 0) {
+				var b strings.Builder
+				_ = r.WriteText(&b)
+				t.Errorf("after the hints for --allow %s:\n%s", allow, b.String())
+			}
+			return err
+		})
+	}
+}
+
+// TestWordsForPrograms: the owner of a chain decides how to change it.
+func TestWordsForPrograms(t *testing.T) {
+	walk := func(f rules.Family, table, chain string) []rules.ChainWalk {
+		ref := rules.ChainRef{Family: f, Table: table, Chain: chain}
+		return []rules.ChainWalk{{Base: ref, Outcomes: []rules.Outcome{{Verdict: rules.Drop, Policy: true}}}}
+	}
+	ufw := firewalls{ufw: map[rules.Family]bool{rules.FamilyIPv4: true, rules.FamilyIPv6: true}}
+	docker := firewalls{docker: map[rules.Family]bool{rules.FamilyIPv4: true}}
+	for _, tt := range []struct {
+		name      string
+		firewalls firewalls
+		allow     config.AllowKind
+		walks     []rules.ChainWalk
+		want      string
+	}{
+		{"nft", firewalls{}, config.AllowRelated, walk(rules.FamilyINet, "filter", "forward"), "nft insert rule inet filter forward ct state established,related accept"},
+		{"iptables", firewalls{}, config.AllowRelated, walk(rules.FamilyIPv4, "filter", "FORWARD"), "iptables -I FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"},
+		{"ufw", ufw, config.AllowRelated, walk(rules.FamilyIPv4, "filter", "INPUT"), "in /etc/ufw/before.rules, before COMMIT: -A ufw-before-input -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT; then ufw reload"},
+		{"ufw, IPv6, mark", ufw, config.AllowMark, walk(rules.FamilyIPv6, "filter", "FORWARD"), "in /etc/ufw/before6.rules, before COMMIT: -A ufw6-before-forward -m connmark --mark 0x4000000/0x4000000 -j ACCEPT; then ufw reload"},
+		{"docker", docker, config.AllowRelated, walk(rules.FamilyIPv4, "filter", "FORWARD"), "iptables -I DOCKER-USER -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT (Docker keeps this chain for you)"},
+		{"docker, another chain", docker, config.AllowRelated, walk(rules.FamilyIPv6, "filter", "FORWARD"), "ip6tables -I FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"},
+		{"chain", firewalls{}, config.AllowChain, walk(rules.FamilyINet, "filter", "input"), "pasvport run --allow chain=inet/filter/input"},
+	} {
+		e := examination{cfg: settings(), firewalls: tt.firewalls}
+		e.cfg.Allow = tt.allow
+		if d := cmp.Diff([]string{tt.want}, e.acceptData(tt.walks)); d != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, d)
+		}
+	}
+	e := examination{cfg: settings()}
+	got := e.acceptControl(walk(rules.FamilyINet, firewalldTable, "filter_INPUT"), rules.PortRange{Low: 21, High: 21})
+	if len(got) != 1 || !strings.Contains(got[0], "firewall-cmd --permanent --add-port=21/tcp") {
+		t.Errorf("firewalld: %q", got)
+	}
+}
+
+// TestLeftTable: a table of ours without a daemon, and a queue of somebody else.
+func TestLeftTable(t *testing.T) {
+	left := "table inet pasvport {\n\tcomment \"pasvport: made and removed by the daemon, do not edit, do not save\"\n}\n"
+	r := examine(t, left, nil, settings(), Ends{})
+	if !slices.ContainsFunc(r.Findings, func(f Finding) bool {
+		return f.Topic == topicDaemon && f.Level == Warn && strings.Contains(f.Text, "no daemon has it")
+	}) {
+		t.Errorf("findings %+v", r.Findings)
+	}
+	absent := settings()
+	absent.Allow = config.AllowChain
+	absent.Chains = []rules.ChainRef{{Family: rules.FamilyINet, Table: "no", Chain: "such"}}
+	r = examine(t, "", nil, absent, Ends{})
+	if !slices.ContainsFunc(r.Findings, func(f Finding) bool {
+		return f.Level == Problem && strings.Contains(f.Text, "chain inet no such, which does not exist")
+	}) {
+		t.Errorf("findings %+v", r.Findings)
+	}
+}
+
+// TestJSON: the data say what the text says.
+func TestJSON(t *testing.T) {
+	r := examine(t, file(t, "established-only.nft"), router, settings(), Ends{})
+	var b bytes.Buffer
+	if err := r.WriteJSON(&b); err != nil {
+		t.Fatal(err)
+	}
+	var back Report
+	d := json.NewDecoder(&b)
+	d.DisallowUnknownFields()
+	if err := d.Decode(&back); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(*r, back); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	levels := map[Level]int{}
+	for _, f := range back.Findings {
+		levels[f.Level]++
+		if f.Topic == "" || f.Text == "" {
+			t.Errorf("finding %+v", f)
+		}
+	}
+	if levels[Problem] != back.Problems || levels[Warn] != back.Warnings || back.Problems == 0 {
+		t.Errorf("%d problems, %d warnings, findings by level %v", back.Problems, back.Warnings, levels)
+	}
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package doctor
+
+import (
+	"net/netip"
+
+	"github.com/pasvport/pasvport/rules"
+)
+
+// Ends is what is known of the two hosts of an FTP session, as this host sees
+// them behind any NAT of its own. The zero value of a field is: nothing.
+type Ends struct {
+	Client, Server netip.Addr
+
+	// ClientLink and ServerLink are the interfaces of this host towards them.
+	ClientLink, ServerLink string
+}
+
+// families are those in which the session can be.
+func (n Ends) families() []rules.Family {
+	for _, a := range []netip.Addr{n.Client, n.Server} {
+		switch {
+		case !a.IsValid():
+		case a.Is4():
+			return []rules.Family{rules.FamilyIPv4}
+		default:
+			return []rules.Family{rules.FamilyIPv6}
+		}
+	}
+	return []rules.Family{rules.FamilyIPv4, rules.FamilyIPv6}
+}
+
+// dress puts what is known into a packet that goes to the server, or to the
+// client. Hooks without an incoming or outgoing interface do not look at it.
+func (n Ends) dress(p *rules.Packet, toServer bool) {
+	p.Src, p.Dst, p.In, p.Out = n.Client, n.Server, n.ClientLink, n.ServerLink
+	if !toServer {
+		p.Src, p.Dst, p.In, p.Out = p.Dst, p.Src, p.Out, p.In
+	}
+}
