@@ -95,7 +95,7 @@ func (n *network) lockDown(cfg config.Config) error {
 	name := make([]byte, unix.IFNAMSIZ)
 	copy(name, linkOutside)
 	c.AddRule(&nftables.Rule{Table: nat, Chain: post, Exprs: []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1}, cmp(name), &expr.Masq{},
+		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1}, equal(name), &expr.Masq{},
 	}})
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("nftables: %w", err)
@@ -103,7 +103,7 @@ func (n *network) lockDown(cfg config.Config) error {
 	return nil
 }
 
-func cmp(v []byte) *expr.Cmp { return &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: v} }
+func equal(v []byte) *expr.Cmp { return &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: v} }
 
 // acceptRules are the rules of chain forward.
 func acceptRules(cfg config.Config) [][]expr.Any {
@@ -130,10 +130,10 @@ func acceptRules(cfg config.Config) [][]expr.Any {
 	name := make([]byte, unix.IFNAMSIZ)
 	copy(name, linkInside)
 	return append(rules, []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}, cmp(name),
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, cmp([]byte{unix.IPPROTO_TCP}),
+		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}, equal(name),
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, equal([]byte{unix.IPPROTO_TCP}),
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
-		cmp(binaryutil.BigEndian.PutUint16(controlPort(cfg))), accept,
+		equal(binaryutil.BigEndian.PutUint16(controlPort(cfg))), accept,
 	})
 }
 

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/doctor"
+)
+
+// outcome runs a command to its end.
+func outcome(cmd *exec.Cmd) (status int, stdout, stderr string) {
+	out, err := cmd.Output()
+	var e *exec.ExitError
+	if errors.As(err, &e) {
+		stderr = string(e.Stderr)
+	}
+	return exitStatus(err), string(out), stderr
+}
+
+// examine runs doctor in a network namespace of its own with a ruleset, or in
+// that of a daemon.
+func examine(t *testing.T, beside *process, ruleset string, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: network namespace")
+	}
+	p := &process{Cmd: program(t, "main", append([]string{"doctor", "--config", empty(t), "--queues", "1"}, args...)...)}
+	switch {
+	case beside != nil:
+		p.enter(t, beside.Process.Pid)
+	case ruleset != "":
+		p.Args = append([]string{"sh", "-c", `nft -f - && exec "$0" "$@"`, p.Path}, p.Args[1:]...)
+		p.Path = "/bin/sh"
+		p.Stdin = strings.NewReader(ruleset)
+		fallthrough
+	default:
+		p.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	}
+	return outcome(p.Cmd)
+}
+
+// TestDoctorExitStatus: 0 fine, 1 problems or no rights, 2 wrong usage.
+func TestDoctorExitStatus(t *testing.T) {
+	if _, err := exec.LookPath("nft"); err != nil {
+		t.Skip("needs the program nft")
+	}
+	broken := "table inet f { chain i { type filter hook input priority 0; policy drop; ct state established accept; tcp dport 21 accept; }; }"
+	for _, tt := range []struct {
+		name, ruleset string
+		args          []string
+		status        int
+		stdout        string
+		stderr        string
+	}{
+		{"fine", "", nil, 0, "\n0 problems, 0 warnings\n", ""},
+		{"problems", broken, nil, 1, "dropped by the policy of chain inet f i", "pasvport: there are problems\n"},
+		{"problems as data", broken, []string{"--json"}, 1, `"level": "problem"`, "pasvport: there are problems\n"},
+		{"address", "", []string{"--client", "a"}, 2, "", "pasvport: --client \"a\": want an IPv4 or IPv6 address\n"},
+		{"families", "", []string{"--client", "192.0.2.1", "--server", "2001:db8::1"}, 2, "",
+			"pasvport: --client \"192.0.2.1\" with --server \"2001:db8::1\": want addresses of one family\n"},
+		{"flag", "", []string{"--fail=ajar"}, 2, "", "pasvport: --fail \"ajar\": want open or closed\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			status, stdout, stderr := examine(t, nil, tt.ruleset, tt.args...)
+			if status != tt.status || !strings.Contains(stdout, tt.stdout) || tt.stdout == "" && stdout != "" || stderr != tt.stderr {
+				t.Errorf("status %d, errors %q, output:\n%s\nwant %d, %q and %q", status, stderr, stdout, tt.status, tt.stderr, tt.stdout)
+			}
+		})
+	}
+	status, stdout, stderr := outcome(program(t, "norights", "doctor", "--config", empty(t)))
+	if status != 1 || stdout != "" || stderr != "pasvport: "+errNoRights.Error()+"\n" {
+		t.Errorf("without rights: status %d, output %q, errors %q", status, stdout, stderr)
+	}
+}
+
+// findings are those of a report in JSON about a topic.
+func findings(t *testing.T, stdout, topic string) []doctor.Finding {
+	t.Helper()
+	var r doctor.Report
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil {
+		t.Fatalf("%v: output %q", err, stdout)
+	}
+	var list []doctor.Finding
+	for _, f := range r.Findings {
+		if f.Topic == topic {
+			list = append(list, f)
+		}
+	}
+	return list
+}
+
+// TestDoctorBesideDaemon: the daemon that runs is found, with its rules; other
+// flags than its own are noticed; so is a queue that is its.
+func TestDoctorBesideDaemon(t *testing.T) {
+	p := startDaemon(t, nil, nil)
+	p.until(t, "msg=ready")
+	for _, tt := range []struct {
+		args   []string
+		topic  string
+		level  doctor.Level
+		want   string
+		status int
+	}{
+		{nil, "daemon", doctor.OK, "its rules are complete", 0},
+		{[]string{"--port", "2121"}, "daemon", doctor.Warn, "the running daemon has ports 21", 0},
+		{[]string{"--control-socket", ""}, "daemon", doctor.OK, "cannot be asked", 0},
+		{[]string{"--table", "other"}, "conflict", doctor.Problem, "queue 2121 belongs to another process", 1},
+	} {
+		args := append([]string{"--json", "--control-socket", p.socket}, tt.args...)
+		status, stdout, stderr := examine(t, p, "", args...)
+		list := findings(t, stdout, tt.topic)
+		if status != tt.status || len(list) == 0 || list[0].Level != tt.level || !strings.Contains(list[0].Text, tt.want) {
+			t.Errorf("%q: status %d, errors %q, findings %+v, want %d and %s: %s", tt.args, status, stderr, list, tt.status, tt.level, tt.want)
+		}
+	}
+}
+
+// TestSelfTest: real transfers, in each way of --allow and --strategy.
+func TestSelfTest(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: network namespaces")
+	}
+	for _, args := range [][]string{
+		nil, {"--allow", "mark", "--port", "2121"}, {"--allow", "chain=inet/any/thing", "--strategy", "claim"},
+	} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			t.Parallel()
+			status, stdout, stderr := outcome(program(t, "main", append([]string{"doctor", "--self-test", "--config", empty(t)}, args...)...))
+			if status != 0 || strings.Count(stdout, "ok    ") != 11 || !strings.HasSuffix(stdout, "\n11 steps, 0 failed\n") {
+				t.Errorf("status %d, errors %q, output:\n%s", status, stderr, stdout)
+			}
+		})
+	}
+}
+
+// TestCheck: a file is judged as run would judge it.
+func TestCheck(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	good, unknown := write("good", "port: [21, 2121]\nallow: mark\n"), write("unknown", "port: 21\n\nports: 22\n")
+	value, missing := write("value", "fail: ajar\n"), filepath.Join(dir, "missing")
+	for _, tt := range []struct {
+		path   string
+		status int
+		want   string
+	}{
+		{good, 0, ""},
+		{empty(t), 0, ""},
+		{"../../docs/pasvport.yaml", 0, ""},
+		{unknown, 2, "pasvport: " + unknown + ":3:1: unknown key \"ports\", want the name of a flag of \"pasvport run\"\n"},
+		{value, 2, "pasvport: " + value + ":1:7: fail \"ajar\": want open or closed\n"},
+		{missing, 2, "pasvport: --config \"" + missing + "\": no such file or directory, want a readable file\n"},
+	} {
+		status, stdout, stderr := call("check", tt.path)
+		if status != tt.status || stdout != "" || stderr != tt.want {
+			t.Errorf("%s: status %d, output %q, errors:\n%swant %d and\n%s", tt.path, status, stdout, stderr, tt.status, tt.want)
+		}
+		if tt.status == 2 {
+			if status, _, run := call("run", "--config", tt.path); status != 2 || run != stderr {
+				t.Errorf("%s: run says status %d, %q", tt.path, status, run)
+			}
+		}
+	}
+	if status, _, stderr := call("check"); status != 2 || stderr != "pasvport: check: 0 arguments, want one, the name of a file\n" {
+		t.Errorf("without a file: status %d, errors %q", status, stderr)
+	}
+}
