@@ -40,6 +40,7 @@ type gateway struct {
 	held   [2][]segment
 	shift  uint16
 	reason Reason // of the last segment
+	offers []Offer
 	log    []string
 	logs   [2][]string              // the same, by direction of the segment
 	fails  []Reason                 // what Announce returned
@@ -84,6 +85,7 @@ func (g *gateway) segment(d Direction, seq uint32, p []byte) (out []segment) {
 		g.log = append(g.log, describe(e))
 		g.logs[d] = append(g.logs[d], describe(e))
 		if e.Kind == EventOffer {
+			g.offers = append(g.offers, *e.Offer)
 			if r := g.c.Announce(e.Offer, g.port(e.Offer)); r != ReasonPlain {
 				g.fails = append(g.fails, r)
 			}
