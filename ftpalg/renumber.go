@@ -32,5 +32,5 @@ func (c *Conn) Acknowledgement(d Direction, ack uint32) uint32 {
 	if len(s.edits) > 0 {
 		return ack - uint32(s.edits[0].adj.Before)
 	}
-	return ack - uint32(s.adj.After)
+	return s.adj.undo(ack)
 }

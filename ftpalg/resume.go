@@ -15,3 +15,18 @@ func (s *stream) repeated(e *edit) bool {
 	return len(s.edits) == 0 && e.delta() != 0 && s.adj.After-s.adj.Before == e.delta() &&
 		s.adj.Pos == e.newAdjustment(s.adj.Before).Pos
 }
+
+// Adjustment returns how the sequence numbers of direction d are adjusted. It
+// is what another engine needs to go on (Options.Adjusted) where the kernel
+// does not keep it.
+func (c *Conn) Adjustment(d Direction) Adjustment { return c.stream[d].adj }
+
+// undo returns what an acknowledgement of adjusted bytes means to their
+// sender. As the kernel does (nf_ct_ack_adjust in nf_conntrack_seqadj.c), an
+// acknowledgement of the edit's last byte counts as behind it.
+func (a Adjustment) undo(ack uint32) uint32 {
+	if int32(ack-uint32(a.Before)-a.Pos) > 0 {
+		return ack - uint32(a.After)
+	}
+	return ack - uint32(a.Before)
+}

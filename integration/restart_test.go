@@ -205,6 +205,52 @@ func TestRestartAdjusted(t *testing.T) {
 	}
 }
 
+// TestRestartAdjustedHere: the control connection is older than the first
+// daemon, so the kernel does not adjust it. Without a daemon it waits.
+func TestRestartAdjustedHere(t *testing.T) {
+	for _, from := range []string{"client", "client2"} {
+		t.Run(from, func(t *testing.T) {
+			t.Parallel()
+			needDaemon(t)
+			s := NewSiteOnly(t, position("both-nat"), AllowRelated, Claim)
+			s.Case(Case{Kind: "restart"}).Count(t)
+			h := map[string]*Host{"client": s.Client, "client2": s.Client2}[from]
+			talk := s.Talk(t, s.ListenControl(t, IPv4), h, IPv4)
+			s.StartSubject(t)
+			for i := range 3 {
+				for range 3 {
+					talk.Announce(PORT).MustOpen(t).Close()
+					talk.Announce(EPRT)
+				}
+				if i == 0 && !strings.Contains(s.Daemons[0].Output(), "adjusting sequence numbers here") {
+					t.Skip("the kernel adjusts a connection that is older than the daemon")
+				}
+				s.crash(t)
+				s.waits(t, talk, func() { s.Daemons[0] = s.StartDaemon(t, s.Firewalls[0]) })
+				s.echo(t, talk, "after the restart")
+				talk.Announce(PASV).MustOpen(t)
+			}
+		})
+	}
+}
+
+// waits has the client say something that must arrive after f and not before.
+func (s *Site) waits(t *testing.T, talk *Dialogue, f func()) {
+	t.Helper()
+	if _, err := io.WriteString(talk.Client, "NOOP held\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	talk.Server.SetReadDeadline(time.Now().Add(refusedTimeout))
+	if got, err := talk.heardByServer.ReadString('\n'); err == nil {
+		t.Errorf("without a daemon the server heard %q", got)
+	}
+	f()
+	talk.Server.SetReadDeadline(time.Now().Add(2 * lineTimeout))
+	if got, err := talk.heardByServer.ReadString('\n'); err != nil || got != "NOOP held\r\n" {
+		t.Errorf("with a daemon again the server heard %q, %v", got, err)
+	}
+}
+
 // echo has both ends say something that must arrive as it was said.
 func (s *Site) echo(t *testing.T, talk *Dialogue, when string) {
 	t.Helper()
@@ -292,18 +338,7 @@ func (s *Site) testFail(t *testing.T, fail string) {
 		s.echo(t, talk, "without a daemon")
 		s.Daemons[0] = s.StartDaemon(t, s.Firewalls[0], "--fail", fail)
 	} else {
-		if _, err := io.WriteString(talk.Client, "NOOP held\r\n"); err != nil {
-			t.Fatal(err)
-		}
-		talk.Server.SetReadDeadline(time.Now().Add(refusedTimeout))
-		if got, err := talk.heardByServer.ReadString('\n'); err == nil {
-			t.Errorf("without a daemon the server heard %q", got)
-		}
-		s.Daemons[0] = s.StartDaemon(t, s.Firewalls[0], "--fail", fail)
-		talk.Server.SetReadDeadline(time.Now().Add(2 * lineTimeout))
-		if got, err := talk.heardByServer.ReadString('\n'); err != nil || got != "NOOP held\r\n" {
-			t.Errorf("with a daemon again the server heard %q, %v", got, err)
-		}
+		s.waits(t, talk, func() { s.Daemons[0] = s.StartDaemon(t, s.Firewalls[0], "--fail", fail) })
 	}
 	s.echo(t, talk, "with a daemon again")
 	talk.Announce(PORT).MustOpen(t)

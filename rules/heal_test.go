@@ -34,7 +34,8 @@ func TestHeal(t *testing.T) {
 		{"all rules", "flush table inet pasvport", []string{
 			"chain " + own + "claim_output (changed)", "chain " + own + "claim_prerouting (changed)", "chain " + own + "control (changed)",
 			"chain " + own + "divert (changed)", "chain " + own + "guard_output (changed)", "chain " + own + "guard_prerouting (changed)",
-			"chain " + own + "output (changed)", "chain " + own + "prerouting (changed)", "chain " + own + "session (changed)"}},
+			"chain " + own + "output (changed)", "chain " + own + "prerouting (changed)",
+			"chain " + own + "renumber (changed)", "chain " + own + "session (changed)"}},
 		{"control ports", "add element inet pasvport control_ports { 99 }", []string{"set " + own + "control_ports (changed)"}},
 		{"rule added", "add rule inet pasvport session accept", []string{"chain " + own + "session (changed)"}},
 		{"chain added", "add chain inet pasvport more; add rule inet pasvport more drop", []string{"chain " + own + "more (added)"}},
@@ -214,7 +215,7 @@ func TestOpenPinholeHeals(t *testing.T) {
 		if err := f.OpenPinhole(testPinhole(2 * i)); err != nil {
 			t.Fatalf("after %s: %v", command, err)
 		}
-		if err := f.Renumber(uint32(i)); err != nil {
+		if err := f.Renumber(uint32(i), "zero"); err != nil {
 			t.Fatalf("after %s: %v", command, err)
 		}
 	}
@@ -222,11 +223,14 @@ func TestOpenPinholeHeals(t *testing.T) {
 		t.Errorf("open: %q", got)
 	}
 	n.run(t, "nft", "delete table inet pasvport")
-	if err := f.Renumber(7); err != nil {
-		t.Fatal(err)
+	for _, note := range []string{"first", "second"} {
+		if err := f.Renumber(7, note); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if got, err := f.Renumbered(); err != nil || len(got) != 3 {
-		t.Errorf("renumbered: %v, %v", got, err)
+	got, err := f.Renumbered()
+	if d := cmp.Diff(map[uint32]string{0: "zero", 1: "zero", 7: "second"}, got); d != "" || err != nil {
+		t.Errorf("renumbered: %v (-want +got):\n%s", err, d)
 	}
 }
 

@@ -21,7 +21,7 @@ type half struct {
 // back with the sets when somebody has taken them away.
 type memory struct {
 	open       map[half]remembered
-	renumbered map[uint32]struct{}
+	renumbered map[uint32]string
 	peers      map[peers]struct{}
 	pruned     time.Time
 }
@@ -32,7 +32,7 @@ type remembered struct {
 }
 
 func newMemory() memory {
-	return memory{open: map[half]remembered{}, renumbered: map[uint32]struct{}{}, peers: map[peers]struct{}{}}
+	return memory{open: map[half]remembered{}, renumbered: map[uint32]string{}, peers: map[peers]struct{}{}}
 }
 
 // halves are the halves of p that are to be opened.
@@ -129,8 +129,8 @@ func (b *batch) addRemembered(m *memory, table string, sets []set) (n int) {
 	}
 	s := renumberedSet(table)
 	l := listing{b: b, s: &s}
-	for id := range m.renumbered {
-		l.add(idKey(nil, id), 0, "")
+	for id, note := range m.renumbered {
+		l.add(idKey(nil, id), 0, note)
 	}
 	n += l.end()
 	b.addPeers(m, table)

@@ -51,11 +51,16 @@ func appendIDSet(b []byte, s set, id uint32) []byte {
 }
 
 // Renumber has all packets of an established control connection queued, also
-// those without payload. id is that of its conntrack entry.
-func (f *Firewall) Renumber(id uint32) error {
+// those without payload, and dropped while nobody takes them: unadjusted they
+// would put their bytes in the wrong place. id is that of its conntrack entry.
+// The note, at most 120 bytes, is kept for the next run; it can be changed.
+func (f *Firewall) Renumber(id uint32, note string) error {
 	return f.change(func() {
-		f.memory.renumbered[id] = struct{}{}
-		f.renumber(id, unix.NFT_MSG_NEWSETELEM)
+		if _, again := f.memory.renumbered[id]; again {
+			f.renumber(id, unix.NFT_MSG_DELSETELEM, "")
+		}
+		f.memory.renumbered[id] = note
+		f.renumber(id, unix.NFT_MSG_NEWSETELEM, note)
 	})
 }
 
@@ -65,36 +70,36 @@ func (f *Firewall) Forget(id uint32) error {
 	defer f.mu.Unlock()
 	delete(f.memory.renumbered, id)
 	f.conn.begin(&f.b, 0)
-	f.renumber(id, unix.NFT_MSG_DELSETELEM)
+	f.renumber(id, unix.NFT_MSG_DELSETELEM, "")
 	if err := f.conn.commit(&f.b); !errors.Is(err, unix.ENOENT) {
 		return err
 	}
 	return nil
 }
 
-func (f *Firewall) renumber(id uint32, msg uint16) {
+func (f *Firewall) renumber(id uint32, msg uint16, note string) {
 	s := renumberedSet(f.cfg.Table)
 	f.key = idKey(f.key[:0], id)
-	f.element(msg, &s, 0, "")
+	f.element(msg, &s, 0, note)
 }
 
 // idKey appends the key of an element.
 func idKey(b []byte, id uint32) []byte { return binary.BigEndian.AppendUint32(b, id) }
 
-// Renumbered lists the ids that an earlier daemon left: connections that it
-// adjusted and that nobody adjusts now.
-func (f *Firewall) Renumbered() ([]uint32, error) {
+// Renumbered lists the connections of Renumber with their notes, also those
+// that an earlier run left.
+func (f *Firewall) Renumbered() (map[uint32]string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.renumberedIDs()
 }
 
-func (f *Firewall) renumberedIDs() ([]uint32, error) {
+func (f *Firewall) renumberedIDs() (map[uint32]string, error) {
 	query := appendString(nil, unix.NFTA_SET_ELEM_LIST_TABLE, f.cfg.Table)
 	query = appendString(query, unix.NFTA_SET_ELEM_LIST_SET, setRenumbered)
-	var ids []uint32
+	ids := map[uint32]string{}
 	err := f.conn.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, FamilyINet, query, func(_ Family, body []byte) {
-		ids = appendIDs(ids, body)
+		readIDs(ids, body)
 	})
 	if errors.Is(err, unix.ENOENT) {
 		return nil, nil
@@ -102,24 +107,32 @@ func (f *Firewall) renumberedIDs() ([]uint32, error) {
 	return ids, err
 }
 
-// appendIDs reads the keys of one message of a dump.
-func appendIDs(ids []uint32, body []byte) []uint32 {
+// readIDs reads the elements of one message of a dump.
+func readIDs(ids map[uint32]string, body []byte) {
 	for typ, list := range attrs(body) {
 		if typ != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
 			continue
 		}
 		for _, elem := range attrs(list) {
-			for typ, v := range attrs(elem) {
-				if typ != unix.NFTA_SET_ELEM_KEY {
-					continue
-				}
-				for _, key := range attrs(v) {
-					if len(key) == 4 {
-						ids = append(ids, binary.BigEndian.Uint32(key))
-					}
-				}
+			if id, note, ok := parseID(elem); ok {
+				ids[id] = note
 			}
 		}
 	}
-	return ids
+}
+
+func parseID(elem []byte) (id uint32, note string, ok bool) {
+	for typ, v := range attrs(elem) {
+		switch typ {
+		case unix.NFTA_SET_ELEM_KEY:
+			for _, key := range attrs(v) {
+				if ok = len(key) == 4; ok {
+					id = binary.BigEndian.Uint32(key)
+				}
+			}
+		case unix.NFTA_SET_ELEM_USERDATA:
+			note, _ = udataString(v, udataElemComment)
+		}
+	}
+	return id, note, ok
 }

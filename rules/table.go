@@ -64,7 +64,7 @@ func describe(c Config) table {
 		t.sets = append(t.sets, peerSet(c.Table, FamilyIPv4), peerSet(c.Table, FamilyIPv6))
 	}
 	t.objects = carriers(c.Carrier)
-	t.chains = []chain{divertChain(c), sessionChain(c)}
+	t.chains = []chain{divertChain(c), renumberChain(c), sessionChain(c)}
 	if c.Stale {
 		t.chains = append(t.chains, staleChain(c))
 	}
@@ -95,11 +95,17 @@ func carriers(c Carrier) []object {
 
 // divertChain sends packets to their connection's queue. Both directions of a
 // connection have one conntrack id, and so one queue, under any NAT.
-func divertChain(c Config) chain {
-	ch := chain{name: "divert"}
+func divertChain(c Config) chain { return queueChain(c, "divert", !c.FailClosed) }
+
+// renumberChain does so for connections whose sequence numbers the daemon
+// adjusts. Without a daemon they have to wait.
+func renumberChain(c Config) chain { return queueChain(c, "renumber", false) }
+
+func queueChain(c Config, name string, bypass bool) chain {
+	ch := chain{name: name}
 	for i := range c.Queues {
 		num := c.QueueNum + uint16(i)
-		to := queue(c.Queue, num, !c.FailClosed)
+		to := queue(c.Queue, num, bypass)
 		if c.Queues == 1 {
 			// counter queue flags bypass to 2121
 			ch.rules = append(ch.rules, newRule(counter(), to))
@@ -127,8 +133,8 @@ func sessionChain(c Config) chain {
 				explained("the one request that the carrier's parser would act on; it is not FTP"))
 	}
 	ch.rules = append(ch.rules,
-		// ct id @renumbered goto divert
-		newRule(ctRenumbered(), goTo("divert")).
+		// ct id @renumbered goto renumber
+		newRule(ctRenumbered(), goTo("renumber")).
 			explained("its sequence numbers are adjusted by the daemon, in each packet"),
 		// ct mark & 0x08000000 == 0x08000000 return
 		newRule(ctMark(c.Opaque, c.Opaque), leave()).

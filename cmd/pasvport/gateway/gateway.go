@@ -190,7 +190,6 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 	}
 	start(g.watch)
 	start(g.keepEntries)
-	g.warnRenumbered()
 	err := g.firewall.Install()
 	if err == nil {
 		start(g.heal)

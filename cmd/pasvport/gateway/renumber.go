@@ -3,6 +3,9 @@
 package gateway
 
 import (
+	"fmt"
+
+	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
 	"github.com/pasvport/pasvport/nfq"
 )
@@ -20,19 +23,24 @@ func (w *worker) adjustHere(s *session) bool {
 		w.g.log.Warn("cannot adjust sequence numbers", "client", s.ep.Client, "server", s.ep.Server, "err", err)
 		return false
 	}
-	if err := w.g.firewall.Renumber(s.id); err != nil {
+	if err := w.g.firewall.Renumber(s.id, s.adjustments().note()); err != nil {
 		w.g.log.Warn("cannot queue all packets of a session", "client", s.ep.Client, "server", s.ep.Server, "err", err)
 		return false
 	}
-	s.here = true
+	s.isAdjustedHere()
+	w.g.log.Info("adjusting sequence numbers here", "client", s.ep.Client, "server", s.ep.Server,
+		"hint", "without the daemon this control connection waits; a stop ends it")
+	return true
+}
+
+// isAdjustedHere notes that the session's sequence numbers are adjusted here.
+func (s *session) isAdjustedHere() {
+	s.here, s.noted = true, s.adjustments()
 	s.adjusted.Store(true)
 	s.mu.Lock()
 	s.renumbered = true
 	s.mu.Unlock()
 	s.alg.AdjustHere()
-	w.g.log.Info("adjusting sequence numbers here", "client", s.ep.Client, "server", s.ep.Server,
-		"hint", "this control connection does not outlive the daemon")
-	return true
 }
 
 // forwardHere sends on a packet of a session that is adjusted here.
@@ -41,6 +49,7 @@ func (w *worker) forwardHere(s *session, d ftpalg.Direction, p *nfq.Packet) {
 	if r.Changed {
 		w.payload = r.Data // grown, perhaps
 	}
+	w.noteAdjustments(s) // before anything leaves that depends on them
 	back := ftpalg.Original + ftpalg.Reply - d
 	nfq.Renumber(p, s.alg.Sequence(d, p.Seq), func(ack uint32) uint32 { return s.alg.Acknowledgement(back, ack) })
 	w.splice(p, r.Data)
@@ -59,13 +68,55 @@ func (g *Gateway) forgetHere(s *session) {
 	}
 }
 
-// warnRenumbered tells of connections that an earlier daemon adjusted and
-// that nobody can adjust any more.
-func (g *Gateway) warnRenumbered() {
-	ids, err := g.firewall.Renumbered()
-	if err != nil || len(ids) == 0 {
+// adjustments are those of both directions.
+type adjustments [2]ftpalg.Adjustment
+
+func (s *session) adjustments() adjustments {
+	return adjustments{s.alg.Adjustment(ftpalg.Original), s.alg.Adjustment(ftpalg.Reply)}
+}
+
+// noteAdjustments keeps the adjustments of a session in the kernel, for the
+// next daemon.
+func (w *worker) noteAdjustments(s *session) {
+	now := s.adjustments()
+	if now == s.noted {
 		return
 	}
-	g.log.Warn("control connections are lost", "connections", len(ids),
-		"hint", "an earlier daemon adjusted their sequence numbers and died; they hang until their ends give up, and have to be opened again")
+	s.noted = now
+	if err := w.g.firewall.Renumber(s.id, now.note()); err != nil {
+		w.g.log.Warn("cannot note a session's sequence numbers", "client", s.ep.Client, "server", s.ep.Server, "err", err,
+			"hint", "if the daemon is restarted, this control connection hangs")
+	}
+}
+
+// note is what an element of the set says of a connection.
+func (a adjustments) note() string {
+	return fmt.Sprintf("original %d %d %d reply %d %d %d",
+		a[0].Pos, a[0].Before, a[0].After, a[1].Pos, a[1].Before, a[1].After)
+}
+
+func parseAdjustments(note string) (a adjustments, err error) {
+	_, err = fmt.Sscanf(note, "original %d %d %d reply %d %d %d",
+		&a[0].Pos, &a[0].Before, &a[0].After, &a[1].Pos, &a[1].Before, &a[1].After)
+	return a, err
+}
+
+// resumeHere gives an entry the adjustments that an earlier daemon made, and
+// reports whether it made them itself, not the kernel.
+func (g *Gateway) resumeHere(e *expect.Entry, notes map[uint32]string) bool {
+	note, ok := notes[e.ID]
+	if !ok {
+		return false
+	}
+	a, err := parseAdjustments(note)
+	if err == nil {
+		err = g.firewall.Renumber(e.ID, note) // remember it
+	}
+	if err != nil {
+		g.log.Warn("a control connection is lost", "tuple", e.Original, "err", err,
+			"hint", "an earlier daemon adjusted its sequence numbers; it hangs until its ends give up")
+		return false
+	}
+	e.Adj = [2]expect.SeqAdj{expect.SeqAdj(a[0]), expect.SeqAdj(a[1])}
+	return true
 }

@@ -30,6 +30,8 @@ type session struct {
 	held [2]held
 	here bool // its sequence numbers are adjusted here, see renumber.go
 
+	noted adjustments // of here, what the next daemon would find
+
 	transferring atomic.Bool // it has live data connections
 	adjusted     atomic.Bool // its sequence numbers are, by the kernel or here
 

@@ -45,10 +45,15 @@ func (g *Gateway) takeBackSessions() (n int, err error) {
 			control = append(control, *e)
 		}
 	})
+	notes, noteErr := g.firewall.Renumbered()
 	g.orphans.now = time.Now()
 	for i := range control {
+		here := g.resumeHere(&control[i], notes)
 		s := g.orphans.adopt(&control[i])
 		s.alg.Resume()
+		if here {
+			s.isAdjustedHere()
+		}
 		if control[i].Mark&g.cfg.Opaque() != 0 {
 			s.opaque, s.note = true, "encrypted, or left alone, since before the restart"
 			if !s.aside {
@@ -62,7 +67,7 @@ func (g *Gateway) takeBackSessions() (n int, err error) {
 			g.data.add(data[i].Original, s, nil)
 		}
 	}
-	return len(control), err
+	return len(control), errors.Join(err, noteErr)
 }
 
 // isControl reports whether a port is a control port.
