@@ -17,6 +17,7 @@ const (
 	ConflictFlow                        // moves control connections past the hooks
 	ConflictMark                        // overwrites our bits of the ct mark
 	ConflictQueue                       // sends packets to one of our queues
+	ConflictRead                        // matches otherwise because of our bits of the ct mark
 	ConflictHook                        // drops, queues or changes packets between the tracker and destination NAT
 )
 
@@ -86,11 +87,14 @@ func (r *Ruleset) conflictsOf(chain *walkChain, rule *walkRule, c Config) []Conf
 		if !chain.ref.Family.has(f) {
 			continue
 		}
+		hook := HookForward
+		if chain.base {
+			hook = chain.hook
+		}
+		if r.readsMark(chain, rule, f, hook, c) {
+			add(Conflict{Kind: ConflictRead, At: RuleRef{chain.ref, rule.handle}})
+		}
 		for _, t := range trials(f, c) {
-			hook := HookForward
-			if chain.base {
-				hook = chain.hook
-			}
 			p := t.packet
 			mark := unknown("meta mark", 4) // not followed from rule to rule here
 			p.mark = &mark
@@ -105,6 +109,18 @@ func (r *Ruleset) conflictsOf(chain *walkChain, rule *walkRule, c Config) []Conf
 		}
 	}
 	return found
+}
+
+// readsMark reports whether a rule treats a control connection differently
+// because it has our bit, as one does that compares the ct mark as a whole. A
+// rule that waits for our bit is meant so.
+func (r *Ruleset) readsMark(chain *walkChain, rule *walkRule, f Family, hook Hook, c Config) bool {
+	without := ControlEstablished(f, c.Ports[0], 0)
+	without.MarkMask = c.Control | c.Opaque
+	with := without
+	with.Mark = c.Control
+	before := r.judge(chain, rule, &without, hook)
+	return before.match != no && before.match != r.judge(chain, rule, &with, hook).match
 }
 
 // A trial is a packet that a rule is tried on.

@@ -68,6 +68,9 @@ func (e *examination) conflict(c rules.Conflict) (text string, hints []string) {
 	case rules.ConflictMark:
 		return fmt.Sprintf("pasvport's bits of the ct mark (0x%08x) are overwritten", e.cfg.CTMark),
 			[]string{fmt.Sprintf("keep them: ct mark set ct mark & 0x%08x | ..., or give the daemon two other bits with --ct-mark", e.cfg.CTMark)}
+	case rules.ConflictRead:
+		return fmt.Sprintf("the ct mark is compared as a whole, and pasvport's bits (0x%08x) are part of it", e.cfg.CTMark),
+			[]string{fmt.Sprintf("compare the bits that are meant: ct mark & 0x%08x == ..., or give the daemon two other bits with --ct-mark", ^e.cfg.CTMark)}
 	case rules.ConflictQueue:
 		return fmt.Sprintf("packets are sent to queue %d, which is to be pasvport's", c.Queue), []string{"give the daemon another --queue-num, or change this rule"}
 	default:
