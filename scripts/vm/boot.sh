@@ -42,7 +42,7 @@ boot() {
 # which the kernel unpacks over the first.
 boot_overlay() {
 	local dir
-	dir=$(mktemp -d "$work/overlay.XXXXXX") && mkdir "$dir/vm" || return 1
+	dir=$(mktemp -d "$work/overlay.XXXXXX") && mkdir "$dir/vm" && chmod 755 "$dir" "$dir/vm" || return 1
 	{
 		printf 'round=%q\nfull=%q\nrun=%q\nseconds=%q\n' "$1" "$full" "$run" "$2"
 		printf 'packages=(%s)\n' "${packages[*]}"

@@ -104,8 +104,7 @@ build_python() {
 	"$python" -I -c "$python_imports" | while read -r path; do
 		cp -a "$path" "$root/usr/lib/python3/dist-packages/"
 	done
-	# shellcheck disable=SC2046 # one word per file
-	build_copy "$root" "$python" $(find "$root$stdlib" "$root/usr/lib/python3" -name '*.so' -printf '/usr/lib/%P\n' 2>/dev/null | true) || return 1
+	build_copy "$root" "$python" || return 1
 	find "$root$stdlib" "$root/usr/lib/python3" -name '*.so' | while read -r path; do
 		build_copy "$root" "${path#"$root"}"
 	done
@@ -156,7 +155,8 @@ build_etc() {
 		/etc/iproute2 /usr/share/iproute2; do
 		[ -e "$file" ] && mkdir -p "$root${file%/*}" && cp -rL "$file" "$root${file%/*}/"
 	done
-	for file in /lib/x86_64-linux-gnu/libnss_files* /lib/x86_64-linux-gnu/libpam*; do
+	for file in /lib/x86_64-linux-gnu/libnss_files* /lib/x86_64-linux-gnu/libpam* \
+		/usr/lib/x86_64-linux-gnu/ossl-modules/*; do
 		[ -e "$file" ] && build_put "$root" "$file"
 	done
 	true
@@ -175,9 +175,11 @@ build_tests() {
 	for p in "${packages[@]}"; do
 		[ "$p" = vm ] && continue
 		CGO_ENABLED=0 go test -c -o "$dir/$p.test" "./$p" || return 1
-		[ -d "$p/testdata" ] && mkdir -p "$dir/$p" && cp -r "$p/testdata" "$dir/$p/"
 		mkdir -p "$dir/$p"
+		[ ! -d "$p/testdata" ] || cp -r "$p/testdata" "$dir/$p/"
 	done
+	mkdir -p "$dir/vm" "$dir/integration"
+	cp -r integration/testdata "$dir/integration/"
 }
 
 # build_image KERNEL FILE: the initramfs for a kernel: the userland and its
