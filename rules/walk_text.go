@@ -3,6 +3,8 @@
 package rules
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -23,7 +25,7 @@ func (r *Ruleset) Words(at RuleRef) string {
 	if i < 0 {
 		return ""
 	}
-	p := printer{loaded: map[uint32]string{}}
+	p := printer{loaded: map[uint32]string{}, constants: map[uint32][]byte{}}
 	for _, e := range c.rules[i].exprs {
 		p.expr(e)
 	}
@@ -35,8 +37,9 @@ func (r *Ruleset) Words(at RuleRef) string {
 
 // A printer turns expressions into words.
 type printer struct {
-	loaded map[uint32]string // what each register holds
-	words  []string
+	loaded    map[uint32]string // what each register holds
+	constants map[uint32][]byte // of those that hold nothing of the packet
+	words     []string
 }
 
 func (p *printer) say(format string, args ...any) {
@@ -59,7 +62,11 @@ func (p *printer) expr(e walkExpr) {
 		p.loaded[be32(a[unix.NFTA_FIB_DREG])] = "fib"
 	case "bitwise":
 		from := p.loaded[be32(a[unix.NFTA_BITWISE_SREG])]
-		p.loaded[be32(a[unix.NFTA_BITWISE_DREG])] = fmt.Sprintf("%s & 0x%x", from, data(a[unix.NFTA_BITWISE_MASK]))
+		text := fmt.Sprintf("%s & %s", from, literal(from, data(a[unix.NFTA_BITWISE_MASK])))
+		if xor := data(a[unix.NFTA_BITWISE_XOR]); len(bytes.Trim(xor, "\x00")) > 0 {
+			text = fmt.Sprintf("(%s) ^ %s", text, literal(from, xor))
+		}
+		p.loaded[be32(a[unix.NFTA_BITWISE_DREG])] = text
 	case "cmp":
 		from := p.loaded[be32(a[unix.NFTA_CMP_SREG])]
 		ops := [...]string{"==", "!=", "<", "<=", ">", ">="}
@@ -87,7 +94,11 @@ func (p *printer) expr(e walkExpr) {
 // transfer is a load into a register, or a store from one.
 func (p *printer) transfer(sreg, dreg []byte, name string) {
 	if sreg != nil {
-		p.say("%s set %s", name, p.loaded[be32(sreg)])
+		text := p.loaded[be32(sreg)]
+		if b, ok := p.constants[be32(sreg)]; ok && text == "" {
+			text = literal(name, b)
+		}
+		p.say("%s set %s", name, text)
 		return
 	}
 	p.loaded[be32(dreg)] = name
@@ -97,7 +108,8 @@ func (p *printer) immediate(a map[uint16][]byte) {
 	d := collect(a[unix.NFTA_IMMEDIATE_DATA])
 	v, ok := d[unix.NFTA_DATA_VERDICT]
 	if !ok {
-		p.loaded[be32(a[unix.NFTA_IMMEDIATE_DREG])] = fmt.Sprintf("0x%x", d[unix.NFTA_DATA_VALUE])
+		p.constants[be32(a[unix.NFTA_IMMEDIATE_DREG])] = d[unix.NFTA_DATA_VALUE]
+		delete(p.loaded, be32(a[unix.NFTA_IMMEDIATE_DREG]))
 		return
 	}
 	verdict := parseVerdict(v)
@@ -108,11 +120,18 @@ func (p *printer) immediate(a map[uint16][]byte) {
 	p.say("%s", strings.TrimSpace(names[verdict.code]+" "+verdict.chain))
 }
 
+// hostOrder reports whether a value is a word in the order of the machine.
+func hostOrder(name string) bool {
+	return strings.Contains(name, "mark") || strings.HasPrefix(name, "ct stat") || strings.HasPrefix(name, "(ct")
+}
+
 // literal writes a constant as nft would for a value of that name.
 func literal(name string, b []byte) string {
 	switch {
 	case strings.HasSuffix(name, "ifname"):
 		return fmt.Sprintf("%q", attrString(b))
+	case hostOrder(name) && len(b) == 4:
+		return fmt.Sprintf("0x%08x", binary.NativeEndian.Uint32(b))
 	case strings.HasSuffix(name, "port"), strings.Contains(name, "proto"):
 		return fmt.Sprint(number(b))
 	case strings.HasSuffix(name, "addr"):
