@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"syscall"
 	"testing"
@@ -268,39 +269,55 @@ func (s *Site) echo(t *testing.T, talk *Dialogue, when string) {
 // TestRestartRepeatedEdit: the edited segment is lost behind the firewall, the
 // daemon dies, and the next one sees the segment again.
 func TestRestartRepeatedEdit(t *testing.T) {
-	eachRestart(t, AllowRelated, func(t *testing.T, s *Site) {
-		fw := s.Firewalls[0]
-		talk := s.Talk(t, s.ListenControl(t, IPv4), s.Client, IPv4)
-		talk.Announce(PORT) // so that this is not the first adjustment
-		port := s.listen(t, s.Client, clientAddr[IPv4])
-		line := "PORT " + argument(PORT, addrOf(port.Addr()))
-		fw.LoadRules(t, "table inet lossy { chain post { type filter hook postrouting priority 200; policy accept; "+
-			"oifname \"out0\" tcp dport 21 @ih,0,32 0x504f5254 counter drop; }; }") // PORT
-		if _, err := io.WriteString(talk.Client, line+"\r\n"); err != nil {
-			t.Fatal(err)
-		}
-		lost := func() bool { return strings.Count(s.Daemons[0].Output(), `msg="pinhole opened"`) == 2 }
-		if err := waitFor(5*time.Second, "second offer", lost); err != nil {
-			t.Fatal(err)
-		}
-		s.restart(t)
-		fw.LoadRules(t, "delete table inet lossy")
-		talk.Server.SetReadDeadline(time.Now().Add(2 * lineTimeout))
-		got, err := talk.heardByServer.ReadString('\n')
-		if err != nil {
-			t.Fatalf("the repeated command: heard %q, %v", got, err)
-		}
-		to, err := parseCommand(strings.TrimRight(got, "\r\n"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		offer := &Offer{To: to, Opener: s.Server, listener: port}
-		go offer.serve()
-		talk.Reply("200 PORT command successful")
-		offer.MustOpen(t)
-		s.echo(t, talk, "after the repetition")
-		talk.Announce(PORT).MustOpen(t)
+	t.Run("port free", func(t *testing.T) {
+		eachRestart(t, AllowRelated, func(t *testing.T, s *Site) { s.testRepeatedEdit(t, false) })
 	})
+	t.Run("port taken", func(t *testing.T) {
+		eachRestart(t, AllowRelated, func(t *testing.T, s *Site) { s.testRepeatedEdit(t, true) })
+	})
+}
+
+// testRepeatedEdit: where another client has announced the same port, the one
+// announced in its place must be the same both times.
+func (s *Site) testRepeatedEdit(t *testing.T, taken bool) {
+	fw := s.Firewalls[0]
+	ln := s.ListenControl(t, IPv4)
+	talk := s.Talk(t, ln, s.Client, IPv4)
+	talk.Announce(PORT) // so that this is not the first adjustment
+	port := s.listen(t, s.Client, clientAddr[IPv4])
+	offers := 2
+	if taken {
+		offers++
+		other := netip.AddrPortFrom(client2Addr[IPv4], addrOf(port.Addr()).Port())
+		s.Talk(t, ln, s.Client2, IPv4).AnnounceText(PORT, other)
+	}
+	line := "PORT " + argument(PORT, addrOf(port.Addr()))
+	fw.LoadRules(t, "table inet lossy { chain post { type filter hook postrouting priority 200; policy accept; "+
+		"oifname \"out0\" tcp dport 21 @ih,0,32 0x504f5254 counter drop; }; }") // PORT
+	if _, err := io.WriteString(talk.Client, line+"\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	lost := func() bool { return strings.Count(s.Daemons[0].Output(), `msg="pinhole opened"`) == offers }
+	if err := waitFor(5*time.Second, "offer", lost); err != nil {
+		t.Fatal(err)
+	}
+	s.restart(t)
+	fw.LoadRules(t, "delete table inet lossy")
+	talk.Server.SetReadDeadline(time.Now().Add(2 * lineTimeout))
+	got, err := talk.heardByServer.ReadString('\n')
+	if err != nil {
+		t.Fatalf("the repeated command: heard %q, %v", got, err)
+	}
+	to, err := parseCommand(strings.TrimRight(got, "\r\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	offer := &Offer{To: to, Opener: s.Server, listener: port}
+	go offer.serve()
+	talk.Reply("200 PORT command successful")
+	offer.MustOpen(t)
+	s.echo(t, talk, "after the repetition")
+	talk.Announce(PORT).MustOpen(t)
 }
 
 func (s *Site) listen(t *testing.T, h *Host, a interface{ String() string }) *net.TCPListener {

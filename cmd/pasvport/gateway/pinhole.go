@@ -88,8 +88,9 @@ func (ps *pinholes) all() []*pinhole {
 
 // offer opens the way for an offer and has the engine announce it.
 func (w *worker) offer(s *session, o *ftpalg.Offer) {
-	w.g.closePinhole(w.ct, w.g.takePinhole(s), ftpalg.ReasonPlain)
-	p, reason, err := w.open(s, o)
+	before := w.g.takePinhole(s)
+	w.g.closePinhole(w.ct, before, ftpalg.ReasonPlain)
+	p, reason, err := w.open(s, o, before)
 	if reason == ftpalg.ReasonPlain {
 		if reason = w.announce(s, o, p.key.public.Port()); reason != ftpalg.ReasonPlain {
 			w.g.pinholes.take(p)
@@ -114,8 +115,9 @@ func (w *worker) announce(s *session, o *ftpalg.Offer, port uint16) ftpalg.Reaso
 }
 
 // open makes the pinhole of an offer, at the announced port or, where the
-// connection is translated and that port is taken, at another.
-func (w *worker) open(s *session, o *ftpalg.Offer) (*pinhole, ftpalg.Reason, error) {
+// connection is translated and that port is taken, at another. before is the
+// session's pinhole that the offer replaces, if there is one.
+func (w *worker) open(s *session, o *ftpalg.Offer, before *pinhole) (*pinhole, ftpalg.Reason, error) {
 	set := w.g.settings()
 	p := &pinhole{
 		session: s, target: o.Target, mode: o.Mode, nat: o.NAT, claim: !s.carrier,
@@ -127,6 +129,11 @@ func (w *worker) open(s *session, o *ftpalg.Offer) (*pinhole, ftpalg.Reason, err
 	}
 	if o.Mode == ftpalg.Active && set.StrictActivePort {
 		p.port = s.ep.Server.Port() - 1
+	}
+	if before != nil && before.nat && before.target == p.target && before.key.source == p.key.source {
+		// A segment that an earlier daemon has edited comes again: it must
+		// look as before, whatever port was free then.
+		p.key.public = before.key.public
 	}
 	for range maxPortTries {
 		err := w.tryOpen(p)
