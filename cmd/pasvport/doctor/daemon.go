@@ -28,7 +28,7 @@ func (e *examination) daemon(ctx context.Context) {
 	}
 	if !there {
 		e.found(Problem, topicDaemon, fmt.Sprintf("a daemon is running and its table %s is gone: somebody flushed the ruleset", e.cfg.Table),
-			"restart the daemon; transfers go on")
+			"a daemon puts it back by itself at once; if it stays away, its log says why")
 		return
 	}
 	if e.cfg.ControlSocket == "" {
@@ -61,7 +61,8 @@ func (e *examination) compare(s control.Status) {
 	case err != nil:
 		e.found(Warn, topicDaemon, fmt.Sprintf("its table cannot be read: %v", err))
 	case !complete:
-		e.found(Problem, topicDaemon, fmt.Sprintf("a daemon is running (pid %d) and rules of it are missing", s.PID), "restart the daemon; transfers go on")
+		e.found(Problem, topicDaemon, fmt.Sprintf("a daemon is running (pid %d) and rules of it are missing", s.PID),
+			"a daemon puts them back by itself at once; if they stay away, its log says why")
 	default:
 		e.found(OK, topicDaemon, fmt.Sprintf("a daemon is running (pid %d), its rules are complete; strategy %s, carrier %s", s.PID, s.Strategy, s.Carrier))
 	}

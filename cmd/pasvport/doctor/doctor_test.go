@@ -143,6 +143,19 @@ func TestBrokenRulesets(t *testing.T) {
 	}
 }
 
+// TestGuide: the example in the guide is the ruleset and the report of the tests.
+func TestGuide(t *testing.T) {
+	guide, err := os.ReadFile("../../../docs/doctor.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"established-only.nft", "established-only.txt"} {
+		if !strings.Contains(string(guide), "\n"+file(t, name)+"```") {
+			t.Errorf("docs/doctor.md does not have %s as it is", name)
+		}
+	}
+}
+
 // TestFineRulesets: what works is not called broken, in each way of --allow.
 func TestFineRulesets(t *testing.T) {
 	head := "table inet filter {\n\tchain forward {\n\t\ttype filter hook forward priority 0; policy drop;\n\t\tct state established accept\n\t\ttcp dport 21 accept\n"
