@@ -137,3 +137,21 @@ func TestDeniedBeforeOffer(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
+
+// A half line that was dropped often enough goes on as it comes. Its offer
+// cannot be changed any more.
+func TestHalfLineIsGivenUp(t *testing.T) {
+	g := newGateway(snat, Policy{})
+	g.c.started = false
+	tries := 0
+	for len(g.segment(Original, 0, []byte("PORT 192,168,"))) == 0 {
+		g.timeout(Original)
+		if tries++; tries > 10 {
+			t.Fatal("half a line never goes on")
+		}
+	}
+	out := g.segment(Original, 13, []byte("1,5,200,10\r\n"))
+	if tries != maxAbandons || len(g.fails) != 1 || g.fails[0] != ReasonSplit || len(out) != 1 || string(out[0].p) != "1,5,200,10\r\n" {
+		t.Errorf("after %d tries: %v, %+v", tries, g.fails, out)
+	}
+}
