@@ -120,10 +120,13 @@ func (s *Site) testLongTransfer(t *testing.T, middle func()) {
 		ln := s.ListenControl(t, f)
 		for _, m := range modes {
 			d := s.Talk(t, ln, s.Client, f)
+			d.silence(t)
 			s.Case(Case{Mode: m, Family: f, Kind: "long transfer"}).Count(t)
 			sessions = append(sessions, longSession{d, m, d.Announce(m).MustOpen(t)})
 		}
-		idle = append(idle, s.Talk(t, ln, s.Client, f))
+		d := s.Talk(t, ln, s.Client, f)
+		d.silence(t)
+		idle = append(idle, d)
 	}
 	began := time.Now()
 	s.trickle(t, sessions, longTransfer*2/5)

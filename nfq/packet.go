@@ -78,6 +78,9 @@ type Packet struct {
 	payload int // offset of the payload in Data
 }
 
+// Options are the TCP options, a slice of Data.
+func (p *Packet) Options() []byte { return p.Data[p.tcp+tcpHeaderLen : p.payload] }
+
 // ParsePacket decodes data, an IP packet with a TCP segment in it, into p and
 // keeps p.ID, p.Hook and p.Mark. p holds slices of data afterwards. IPv4 options, IPv6
 // extension headers and TCP options are skipped; fragments are refused

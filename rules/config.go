@@ -68,6 +68,10 @@ type Config struct {
 	// has no entry for come to the first queue; see MarkReset.
 	Stale bool
 
+	// Bare has bare acknowledgements of control connections queued too, also
+	// those of opaque sessions.
+	Bare bool
+
 	Carrier Carrier
 	Claim   bool // pinhole sets and raw chains that queue the SYNs of data connections
 	Queue   QueueKind

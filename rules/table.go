@@ -132,10 +132,13 @@ func sessionChain(c Config) chain {
 			newRule(ctOriginal(), payloadStarts(saneRequest), counter(), drop()).
 				explained("the one request that the carrier's parser would act on; it is not FTP"))
 	}
+	// ct id @renumbered goto renumber
+	ch.rules = append(ch.rules, newRule(ctRenumbered(), goTo("renumber")).
+		explained("its sequence numbers are adjusted by the daemon, in each packet"))
+	if c.Bare {
+		ch.rules = append(ch.rules, bareRules(c)...)
+	}
 	ch.rules = append(ch.rules,
-		// ct id @renumbered goto renumber
-		newRule(ctRenumbered(), goTo("renumber")).
-			explained("its sequence numbers are adjusted by the daemon, in each packet"),
 		// ct mark & 0x08000000 == 0x08000000 return
 		newRule(ctMark(c.Opaque, c.Opaque), leave()).
 			explained("opaque: TLS, or left alone"),
@@ -143,6 +146,18 @@ func sessionChain(c Config) chain {
 		newRule(hasPayload(), goTo("divert")).
 			explained("only packets that carry data"))
 	return ch
+}
+
+// bareRules queue bare acknowledgements: they show which end still answers,
+// and the sequence numbers of a connection whose data is not read.
+func bareRules(c Config) []rule {
+	return []rule{
+		// ct mark & 0x08000000 == 0x08000000 @ih,0,8 >= 0 return
+		newRule(ctMark(c.Opaque, c.Opaque), hasPayload(), leave()).
+			explained("the data of an opaque session is not read, its acknowledgements are"),
+		// tcp flags & (fin | syn | rst) == 0x0 goto divert
+		newRule(tcpFlags("(fin | syn | rst) == 0x0", tcpFIN|tcpSYN|tcpRST, 0), goTo("divert")),
+	}
 }
 
 // controlChain finds control connections among TCP packets.

@@ -9,6 +9,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -18,7 +19,8 @@ import (
 )
 
 // becomeUser makes this process the user of --user, with CAP_NET_ADMIN as its
-// only right, if it is not that user already. It does so by executing the
+// only right (and CAP_NET_RAW where probes are sent), if it is not that user
+// already. It does so by executing the
 // program once more: all threads of the new image begin with the rights that
 // this thread has, whichever way the binary was linked, and nothing that root
 // opened or read is left. It returns only with an error, or if there is nothing
@@ -41,7 +43,11 @@ func becomeUser(cfg config.Config) error {
 		return failed(fmt.Errorf("--user %q: %w", cfg.User, err))
 	}
 	runtime.LockOSThread() // the thread whose rights the new image gets
-	if err := who.drop(); err != nil {
+	keep := []uintptr{unix.CAP_NET_ADMIN}
+	if cfg.Keepalive > 0 || cfg.SessionIdle > 0 {
+		keep = append(keep, unix.CAP_NET_RAW)
+	}
+	if err := who.drop(keep...); err != nil {
 		return failed(fmt.Errorf("--user %q: %w", cfg.User, err))
 	}
 	return failed(fmt.Errorf("--user %q: %w", cfg.User, executeAgain()))
@@ -107,12 +113,12 @@ func giveSocketDir(socket string, who identity) error {
 	return os.Lchown(dir, who.uid, who.gid)
 }
 
-// drop gives up everything but CAP_NET_ADMIN, for this thread and what it
-// executes; see capabilities(7). The order matters: each step needs rights that
-// a later one takes.
-func (who identity) drop() error {
+// drop gives up everything but the capabilities in keep, for this thread and
+// what it executes; see capabilities(7). The order matters: each step needs
+// rights that a later one takes.
+func (who identity) drop(keep ...uintptr) error {
 	for c := range uintptr(unix.CAP_LAST_CAP + 1) {
-		if c == unix.CAP_NET_ADMIN {
+		if slices.Contains(keep, c) {
 			continue
 		}
 		// EINVAL: the running kernel has fewer than we know.
@@ -132,16 +138,20 @@ func (who identity) drop() error {
 	if err := syscall.Setresuid(who.uid, who.uid, who.uid); err != nil {
 		return fmt.Errorf("user: %w", err)
 	}
-	const netAdmin = 1 << (unix.CAP_NET_ADMIN % 32)
-	var only [2]unix.CapUserData // the lower half has CAP_NET_ADMIN
-	only[0] = unix.CapUserData{Effective: netAdmin, Permitted: netAdmin, Inheritable: netAdmin}
+	var only [2]unix.CapUserData // the lower half has those that we keep
+	for _, c := range keep {
+		only[0].Effective |= 1 << c
+	}
+	only[0].Permitted, only[0].Inheritable = only[0].Effective, only[0].Effective
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	if err := unix.Capset(&hdr, &only[0]); err != nil {
 		return fmt.Errorf("capabilities: %w", err)
 	}
 	// Ambient, so that they outlive the execution of a file that has none.
-	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, unix.CAP_NET_ADMIN, 0, 0); err != nil {
-		return fmt.Errorf("ambient capabilities: %w", err)
+	for _, c := range keep {
+		if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, c, 0, 0); err != nil {
+			return fmt.Errorf("ambient capabilities: %w", err)
+		}
 	}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("no new privileges: %w", err)

@@ -29,6 +29,7 @@ func (c Config) Rules() rules.Config {
 		Chains:         c.Chains,
 		PinholeTimeout: c.PinholeTimeout,
 		Stale:          c.ResetStale,
+		Bare:           c.Keepalive > 0 || c.SessionIdle > 0,
 	}
 	if c.TLS == TLSRange {
 		r.PeerPorts = c.TLSRange

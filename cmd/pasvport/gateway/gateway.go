@@ -45,6 +45,7 @@ type Gateway struct {
 	data      dataConnections
 	sealed    encryptedSessions
 	forgotten forgottenSessions
+	injector  *injector    // nil: nothing is sent to silent sessions
 	ct        *expect.Conn // of the watcher
 	events    *expect.Events
 	lost      chan struct{} // events were lost
@@ -105,6 +106,7 @@ func (g *Gateway) open() error {
 		return err
 	}
 	g.claims = g.plan.rules.Claim
+	g.openIdle()
 	for i := range g.cfg.Queues {
 		if err := g.addWorker(g.cfg.QueueNum + uint16(i)); err != nil {
 			return err
@@ -165,6 +167,9 @@ func (g *Gateway) close() {
 	if g.firewall != nil {
 		g.firewall.Close()
 	}
+	if g.injector != nil {
+		g.injector.close()
+	}
 }
 
 // serve runs the workers and the watcher, puts the rules in place, and takes
@@ -173,7 +178,7 @@ func (g *Gateway) close() {
 func (g *Gateway) serve(ctx context.Context, ready func()) error {
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	failed := make(chan error, len(g.workers)+2)
+	failed := make(chan error, len(g.workers)+4)
 	var wg sync.WaitGroup
 	start := func(f func(context.Context) error) {
 		wg.Go(func() {
@@ -190,6 +195,7 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 	}
 	start(g.watch)
 	start(g.keepEntries)
+	start(g.watchIdle)
 	err := g.firewall.Install()
 	if err == nil {
 		start(g.heal)

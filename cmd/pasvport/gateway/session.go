@@ -46,6 +46,7 @@ type session struct {
 	opaque      bool
 	note        string
 	renumbered  bool // as here
+	wire        wire
 }
 
 // held are packets of one direction that wait for the rest of a line.

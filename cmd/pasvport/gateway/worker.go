@@ -64,6 +64,9 @@ func (w *worker) control(p *nfq.Packet) {
 		w.stale(p, tracked)
 		return
 	}
+	if w.g.injector != nil {
+		s.heed(s.direction(p), p, w.now)
+	}
 	if s.aside {
 		w.verdict(w.queue.Accept(p.ID))
 		return
@@ -73,7 +76,11 @@ func (w *worker) control(p *nfq.Packet) {
 	}
 	d := s.direction(p)
 	if len(p.Payload) == 0 {
-		w.forward(s, d, p)
+		if s.here {
+			w.forward(s, d, p)
+		} else {
+			w.verdict(w.queue.Accept(p.ID))
+		}
 		return
 	}
 	dec := s.alg.Segment(d, p.Seq, p.Payload)
