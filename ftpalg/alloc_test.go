@@ -2,7 +2,12 @@
 
 package ftpalg
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
+
+var clock = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 var noop, noopDone = []byte("NOOP\r\n"), []byte("200 NOOP ok.\r\n")
 
@@ -10,6 +15,8 @@ var noop, noopDone = []byte("NOOP\r\n"), []byte("200 NOOP ok.\r\n")
 // nearly all are.
 func passed(c *Conn, seq *[2]uint32) {
 	for d, p := range [][]byte{noop, noopDone} {
+		c.SetTime(clock)
+		c.Received(Direction(1-d), seq[1-d])
 		c.Segment(Direction(d), seq[d], p)
 		c.Rewrite(nil, Direction(d), seq[d], p)
 		seq[d] += uint32(len(p))
@@ -17,10 +24,15 @@ func passed(c *Conn, seq *[2]uint32) {
 }
 
 func TestPassedSegmentAllocatesNothing(t *testing.T) {
-	c := NewConn(both, &Policy{}, Options{Adjustable: true})
-	var seq [2]uint32
-	if n := testing.AllocsPerRun(100, func() { passed(c, &seq) }); n != 0 {
-		t.Errorf("%v allocations for a segment that is forwarded unchanged, want 0", n)
+	for name, p := range map[string]Policy{
+		"normal": {}, "strict": {Checks: Strict},
+		"denies": {DenyTLS: true, Deny: map[string]bool{"SITE": true}},
+	} {
+		c := NewConn(both, &p, Options{Adjustable: true, Started: true})
+		var seq [2]uint32
+		if n := testing.AllocsPerRun(100, func() { passed(c, &seq) }); n != 0 {
+			t.Errorf("%s: %v allocations for a segment that is forwarded unchanged, want 0", name, n)
+		}
 	}
 }
 

@@ -34,6 +34,7 @@ type Conn struct {
 	events []Event
 	offers [4]Offer // storage of the events' offers
 	text   []byte   // a line without the Telnet commands in it
+	head   []byte   // the start of a line that may be denied
 	cur    struct { // the segment being handled
 		dir      Direction
 		seq      uint32

@@ -25,9 +25,10 @@ func (c *Conn) denyEarly(s *stream, p []byte) {
 	if c.cur.dir != Original || !c.denies() || !s.aligned || s.skip || s.isDenied() {
 		return
 	}
-	line := append(append([]byte(nil), s.line...), p[:min(len(p), maxVerbBytes)]...)
+	c.head = append(append(c.head[:0], s.line...), p[:min(len(p), maxVerbBytes)]...)
+	line := c.head
 	front := skipFront(line)
-	text := appendText(nil, line[front:])
+	text := c.plain(line[front:])
 	cmd, v, n := parseVerb(text)
 	r := c.denied(cmd, &v)
 	switch {

@@ -16,6 +16,13 @@
 // that were sent the first time, and the sequence number adjustment that the
 // kernel has to make is part of the answer (see [Adjustment]).
 //
+// What the caller knows beside the bytes makes the engine safer: Options.Started
+// that a connection is seen from its start, [Conn.Received] how far the other
+// side has got, [Conn.SetTime] what time it is. Where a segment with urgent data
+// is changed, [Conn.Urgent] gives its urgent pointer.
+//
+// What is understood, and each check and reason, is in docs/protocol.md.
+//
 // Nothing here does I/O, starts a goroutine, reads a clock or logs. Input from
 // the network is never an error; it is a decision with a [Reason]. A Conn is
 // for one goroutine at a time.
