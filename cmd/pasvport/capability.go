@@ -15,13 +15,19 @@ var errNoRights = errors.New("missing CAP_NET_ADMIN: run as root, or with Ambien
 // requireNetAdmin looks at our own rights only, so that a daemon without them
 // has not touched anything.
 func requireNetAdmin() error {
+	ok, err := hasCapability(unix.CAP_NET_ADMIN)
+	if err == nil && !ok {
+		err = errNoRights
+	}
+	return err
+}
+
+// hasCapability reports whether a capability is in effect.
+func hasCapability(c uint) (bool, error) {
 	var data [2]unix.CapUserData // version 3 has 64 bits in two halves
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	if err := unix.Capget(&hdr, &data[0]); err != nil {
-		return fmt.Errorf("capget: %w", err)
+		return false, fmt.Errorf("capget: %w", err)
 	}
-	if data[unix.CAP_NET_ADMIN/32].Effective&(1<<(unix.CAP_NET_ADMIN%32)) == 0 {
-		return errNoRights
-	}
-	return nil
+	return data[c/32].Effective&(1<<(c%32)) != 0, nil
 }

@@ -44,7 +44,7 @@ func becomeUser(cfg config.Config) error {
 	}
 	runtime.LockOSThread() // the thread whose rights the new image gets
 	keep := []uintptr{unix.CAP_NET_ADMIN}
-	if cfg.Keepalive > 0 || cfg.SessionIdle > 0 {
+	if raw, err := hasCapability(unix.CAP_NET_RAW); err == nil && raw && (cfg.Keepalive > 0 || cfg.SessionIdle > 0) {
 		keep = append(keep, unix.CAP_NET_RAW)
 	}
 	if err := who.drop(keep...); err != nil {
