@@ -49,6 +49,9 @@ func randomScript(r *rand.Rand) script {
 	if r.IntN(3) == 0 {
 		s.policy = Policy{DenyTLS: true, Deny: map[string]bool{"SITE": true}}
 	}
+	if r.IntN(3) == 0 {
+		s.policy.Checks = Normal | CheckRepeats
+	}
 	s.batches = [][]exchange{{{"USER me\r\n", "331 password\r\n"}}, {{"PASS x\r\n", "230 in\r\n"}}}
 	for range 2 + r.IntN(5) {
 		if r.IntN(5) == 0 {
