@@ -118,6 +118,7 @@ func TestRepeatedBytes(t *testing.T) {
 	}{
 		{"same", with(Strict), []send{{100, "NOOP\r\n"}, {100, "NOOP\r\n"}}, ReasonRetransmission},
 		{"changed", with(Strict), []send{{100, "NOOP\r\n"}, {100, "QUIT\r\n"}}, ReasonChanged},
+		{"changed, two segments ago", with(Strict), []send{{100, "NOOP\r\n"}, {106, "STAT\r\n"}, {100, "QUIT\r\n"}}, ReasonChanged},
 		{"changed in the overlap", with(Strict), []send{{100, "NOOP\r\n"}, {104, "\rXPORT"}}, ReasonChanged},
 		{"changed around the wrap", with(Strict), []send{{0xfffffffd, "NOOP\r\n"}, {0xffffffff, "XP\r\n"}}, ReasonChanged},
 		{"keep-alive", with(Strict), []send{{100, "NOOP\r\n"}, {105, "\x00"}}, ReasonRetransmission},
