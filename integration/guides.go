@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// Scenario is one machine of a guide: the blocks of docs/guides/*.md that have
+// the same name in the comment in front of them,
+//
+//	<!-- test NAME: POSITION [ipv4] [kernel] -->
+//
+// where POSITION is said with the first of them. ipv4 leaves IPv6 out, kernel
+// means that it is for the in-kernel helper and not for pasvport.
+type Scenario struct {
+	Guide, Name string
+	Position    Position
+	Kernel      bool
+	// NFT, IPTables and YAML are the texts of its blocks, with names of
+	// interfaces and addresses of the test's network.
+	NFT, IPTables, YAML string
+}
+
+// machine is a place that a guide's ruleset can be for.
+type machine struct {
+	position Position
+	// names are those in the guides and in the test's network, in pairs.
+	names []string
+}
+
+// machines have the positions that the guides speak of. in0 is where the clients
+// are in all of them, and out0 where the server is.
+var machines = map[string]machine{
+	"masquerade":         {position("masquerade"), []string{`lan0`, `in0`, `wan0`, `out0`, `br-lan`, `in0`, `"wan"`, `"out0"`}},
+	"dnat":               {position("dnat"), []string{`"wan0"`, `"in0"`, `"eth0"`, `"in0"`, `docker0`, `out0`, `172.17.0.`, `203.0.113.`, `192.168.1.10`, `203.0.113.2`}},
+	"server-on-firewall": {position("server-on-firewall"), nil},
+	"cloud":              {cloud, []string{`203.0.113.5`, `10.7.0.1`, `10.0.0.5`, `172.16.5.2`}},
+}
+
+// cloud is a server of which somebody else's translation is in front: the first
+// firewall is the cloud's, and the second the server's own.
+var cloud = Position{Name: "cloud", Firewalls: 2, Target: clientGate}
+
+var (
+	// guideBlock is a fenced block with its language and text.
+	guideBlock = regexp.MustCompile("(?ms)^(<!-- [^\n]* -->\n)?```([a-z]+)\n(.*?)^```$")
+	guideMark  = regexp.MustCompile(`^<!-- test ([a-z-]+)(?:: ([a-z-]+)( ipv4)?( kernel)?)? -->\n$`)
+)
+
+// Scenarios reads all guides. A ruleset that belongs to no scenario is an error:
+// it would not be run.
+func Scenarios(t testing.TB) []*Scenario {
+	t.Helper()
+	var all []*Scenario
+	for guide, text := range guides(t) {
+		list, err := scenarios(guide, text)
+		if err != nil {
+			t.Errorf("%s: %v", guide, err)
+		}
+		all = append(all, list...)
+	}
+	return all
+}
+
+// guides are the texts of all guides by their names.
+func guides(t testing.TB) map[string]string {
+	t.Helper()
+	files, err := filepath.Glob("../docs/guides/*.md")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no guides: %v", err)
+	}
+	texts := map[string]string{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts[strings.TrimSuffix(filepath.Base(file), ".md")] = string(text)
+	}
+	return texts
+}
+
+// guideConfigs are the configurations that belong to no scenario.
+func guideConfigs(t testing.TB) (texts []string) {
+	t.Helper()
+	for _, text := range guides(t) {
+		for _, block := range guideBlock.FindAllStringSubmatch(text, -1) {
+			if block[1] == "" && block[2] == "yaml" {
+				texts = append(texts, block[3])
+			}
+		}
+	}
+	return texts
+}
+
+// scenarios reads one guide.
+func scenarios(guide, text string) (list []*Scenario, err error) {
+	named := map[string]*Scenario{}
+	for _, block := range guideBlock.FindAllStringSubmatch(text, -1) {
+		mark, language, body := guideMark.FindStringSubmatch(block[1]), block[2], block[3]
+		if mark == nil {
+			if language == "nft" || language == "iptables" || block[1] != "" {
+				return list, fmt.Errorf("%q: no test runs this block of %s:\n%s", block[1], language, body)
+			}
+			continue
+		}
+		s := named[mark[1]]
+		if s == nil {
+			if s, err = newScenario(guide, mark); err != nil {
+				return list, err
+			}
+			named[s.Name] = s
+			list = append(list, s)
+		}
+		if err := s.add(language, body, mark[2]); err != nil {
+			return list, err
+		}
+	}
+	return list, nil
+}
+
+func newScenario(guide string, mark []string) (*Scenario, error) {
+	m, ok := machines[mark[2]]
+	if !ok {
+		return nil, fmt.Errorf("test %s: no machine %q", mark[1], mark[2])
+	}
+	s := &Scenario{Guide: guide, Name: mark[1], Position: m.position, Kernel: mark[4] != ""}
+	if mark[3] != "" {
+		s.Position.Families = []Family{IPv4}
+	}
+	return s, nil
+}
+
+// add takes a block; the name of the machine may be missing after the first.
+func (s *Scenario) add(language, body, machineName string) error {
+	if machineName == "" {
+		machineName = s.Position.Name
+	}
+	body = strings.NewReplacer(machines[machineName].names...).Replace(body)
+	switch language {
+	case "nft":
+		s.NFT += body
+	case "iptables":
+		s.IPTables += body
+	case "yaml":
+		s.YAML += body
+	default:
+		return fmt.Errorf("test %s: no such blocks: %s", s.Name, language)
+	}
+	return nil
+}
+
+// load puts the ruleset of the guide on the machine that it is for.
+func (s *Scenario) load(t testing.TB, h *Host) {
+	t.Helper()
+	if s.NFT != "" {
+		h.LoadRules(t, s.NFT)
+	}
+	if s.IPTables == "" {
+		return
+	}
+	needPrograms(t, "iptables-nft-restore")
+	if out, err := h.Run(startTimeout, Command{Args: []string{"iptables-nft-restore"}, Stdin: s.IPTables}); err != nil {
+		t.Fatalf("iptables-restore: %v\n%s\n%s", err, out, s.IPTables)
+	}
+}
