@@ -103,14 +103,30 @@ func TestHealingTime(t *testing.T) {
 			slices.Sort(times)
 			p50, p99, worst := times[len(times)/2], times[len(times)*99/100-1], times[len(times)-1]
 			fmt.Printf("healing time %-12s p50 %v, p99 %v, longest %v of %d flushes\n", s.Name, p50, p99, worst, len(times))
-			if p99 > 100*time.Millisecond {
-				t.Errorf("p99 is %v, want at most 100ms", p99)
+			if limit := site.healLimit(t); p99 > limit {
+				t.Errorf("p99 is %v, want at most %v", p99, limit)
 			}
 			if n := site.Daemons[0].heals(); n != len(times) {
 				t.Errorf("%d healings in the log, want %d", n, len(times))
 			}
 		})
 	}
+}
+
+// healLimit is how long healing may take. To add a rule with the target of
+// xtables the kernel waits until all that was deleted is destroyed
+// (nft_compat_wait_for_destructors): one RCU grace period, two at times, whose
+// length depends on what else the machine does.
+func (s *Site) healLimit(t *testing.T) time.Duration {
+	t.Helper()
+	status, err := s.Daemons[0].Status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status["queue_kind"] == "xt" {
+		return 300 * time.Millisecond
+	}
+	return 100 * time.Millisecond
 }
 
 func (s *Site) healingTimes(t *testing.T, n int) []time.Duration {

@@ -82,13 +82,13 @@ func (f *Firewall) Install() error {
 }
 
 // Reconfigure changes ports, chains and pinhole timeout to those of c, in one
-// transaction; all else in c must be as it was. If it fails, as with
+// transaction, and the range of peers; all else in c must be as it was. If it fails, as with
 // ErrNoChain, nothing has changed.
 func (f *Firewall) Reconfigure(c Config) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	next := f.cfg
-	next.Ports, next.Chains, next.PinholeTimeout = c.Ports, c.Chains, c.PinholeTimeout
+	next.Ports, next.Chains, next.PinholeTimeout, next.PeerPorts = c.Ports, c.Chains, c.PinholeTimeout, c.PeerPorts
 	next = next.withDefaults()
 	if err := next.validate(); err != nil {
 		return err

@@ -116,7 +116,7 @@ func (f *Firewall) put(c Config, again bool) (elements int, err error) {
 		if err := b.addEverything(c); err != nil {
 			return err
 		}
-		elements = b.addRemembered(&f.memory, c.Table, c.pinholeSets())
+		elements = b.addRemembered(&f.memory, c)
 		return nil
 	})
 	return elements, err

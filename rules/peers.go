@@ -101,13 +101,12 @@ func peerClaims(c Config, to clause) []rule {
 // first queue, from Install on.
 func (f *Firewall) AllowPeer(client, dialled netip.Addr) error {
 	p := peers{client, dialled}.unmap()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.memory.peers[p] = struct{}{}
-	if !f.installed {
-		return nil // Install puts it in
-	}
-	return f.peer(p, unix.NFT_MSG_NEWSETELEM)
+	return f.change(func() {
+		f.memory.peers[p] = struct{}{}
+		if f.installed && f.cfg.hasPeers() {
+			f.peer(p, unix.NFT_MSG_NEWSETELEM)
+		}
+	})
 }
 
 // ForgetPeer ends what AllowPeer began. A pair that is not there is not
@@ -117,19 +116,22 @@ func (f *Firewall) ForgetPeer(client, dialled netip.Addr) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.memory.peers, p)
-	if err := f.peer(p, unix.NFT_MSG_DELSETELEM); !errors.Is(err, unix.ENOENT) {
+	f.conn.begin(&f.b, 0)
+	f.peer(p, unix.NFT_MSG_DELSETELEM)
+	if err := f.conn.commit(&f.b); !errors.Is(err, unix.ENOENT) {
 		return err
 	}
 	return nil
 }
 
-func (f *Firewall) peer(p peers, msg uint16) error {
+func (f *Firewall) peer(p peers, msg uint16) {
 	s := peerSet(f.cfg.Table, FamilyIPv4)
 	if p.client.Is6() {
 		s = peerSet(f.cfg.Table, FamilyIPv6)
 	}
 	f.key = p.key(f.key[:0])
-	f.conn.begin(&f.b, 0)
 	f.element(msg, &s, 0, "")
-	return f.conn.commit(&f.b)
 }
+
+// hasPeers reports whether c has sets of peers.
+func (c Config) hasPeers() bool { return c.Claim && c.PeerPorts != (PortRange{}) }

@@ -114,9 +114,10 @@ func (s *set) holds(h half) bool {
 // attribute.
 const maxElements = 150
 
-// addRemembered adds to b everything in m that has a place in sets, and
+// addRemembered adds to b everything in m that has a place in c, and
 // returns how many elements these are.
-func (b *batch) addRemembered(m *memory, table string, sets []set) (n int) {
+func (b *batch) addRemembered(m *memory, c Config) (n int) {
+	sets := c.pinholeSets()
 	now := time.Now()
 	for i := range sets {
 		l := listing{b: b, s: &sets[i]}
@@ -127,13 +128,15 @@ func (b *batch) addRemembered(m *memory, table string, sets []set) (n int) {
 		}
 		n += l.end()
 	}
-	s := renumberedSet(table)
+	s := renumberedSet(c.Table)
 	l := listing{b: b, s: &s}
 	for id, note := range m.renumbered {
 		l.add(idKey(nil, id), 0, note)
 	}
 	n += l.end()
-	b.addPeers(m, table)
+	if c.hasPeers() {
+		b.addPeers(m, c.Table)
+	}
 	return n
 }
 

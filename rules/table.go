@@ -60,7 +60,7 @@ func describe(c Config) table {
 			pinholeSet(FamilyINet, c.Table, setPinholes4, FamilyIPv4, c.PinholeTimeout, ""),
 			pinholeSet(FamilyINet, c.Table, setPinholes6, FamilyIPv6, c.PinholeTimeout, ""))
 	}
-	if c.Claim && c.PeerPorts != (PortRange{}) {
+	if c.hasPeers() {
 		t.sets = append(t.sets, peerSet(c.Table, FamilyIPv4), peerSet(c.Table, FamilyIPv6))
 	}
 	t.objects = carriers(c.Carrier)

@@ -66,7 +66,7 @@ func (e *encryptedSessions) all(p hostPair) []*session {
 }
 
 // opensRange reports whether encrypted sessions get a range of ports.
-func (g *Gateway) opensRange() bool { return g.cfg.TLS == config.TLSRange && g.claims }
+func (g *Gateway) opensRange() bool { return g.settings().TLS == config.TLSRange && g.claims }
 
 // encrypted notes that a session's announcements cannot be read any more, or
 // never could.
@@ -78,7 +78,7 @@ func (g *Gateway) encrypted(ct *expect.Conn, s *session) {
 		g.log.Info("session is encrypted", append(args, "hint", hints[ftpalg.ReasonOpaque])...)
 		return
 	}
-	g.log.Info("session is encrypted", append(args, "client_may_open", g.cfg.TLSRange, "at_once", g.cfg.TLSParallel)...)
+	g.log.Info("session is encrypted", append(args, "client_may_open", g.settings().TLSRange, "at_once", g.settings().TLSParallel)...)
 	if pair := pairOf(s); g.sealed.add(s) {
 		if err := g.firewall.AllowPeer(pair.client, pair.dialled); err != nil {
 			g.log.Warn("cannot open the range of an encrypted session", "client", s.ep.Client, "server", s.ep.Server, "err", err)
@@ -101,7 +101,7 @@ func (g *Gateway) forgetEncrypted(s *session) {
 // encrypted session's client opens to its server.
 func (w *worker) claimInRange(p *nfq.Packet) {
 	port := p.Dst.Port()
-	if !w.g.opensRange() || port < w.g.cfg.TLSRange.Low || port > w.g.cfg.TLSRange.High {
+	if !w.g.opensRange() || port < w.g.settings().TLSRange.Low || port > w.g.settings().TLSRange.High {
 		return
 	}
 	t := expect.Tuple{Src: p.Src, Dst: p.Dst}
@@ -110,7 +110,7 @@ func (w *worker) claimInRange(p *nfq.Packet) {
 	}
 	sessions := w.g.sealed.all(hostPair{p.Src.Addr(), p.Dst.Addr()})
 	for _, s := range sessions {
-		if len(w.g.data.liveOf(s)) < w.g.cfg.TLSParallel {
+		if len(w.g.data.liveOf(s)) < w.g.settings().TLSParallel {
 			w.openInRange(s, p)
 			return
 		}
@@ -126,11 +126,12 @@ func (w *worker) claimInRange(p *nfq.Packet) {
 // openInRange opens and uses a pinhole for the SYN p of a session.
 func (w *worker) openInRange(s *session, p *nfq.Packet) {
 	target := netip.AddrPortFrom(s.ep.Server.Addr(), p.Dst.Port())
+	timeout := w.g.settings().PinholeTimeout
 	h := &pinhole{
 		session: s, key: pinholeKey{p.Src.Addr(), p.Dst}, target: target, mode: ftpalg.Passive,
-		nat: s.ep.NAT(), claim: true, expires: w.now.Add(w.g.cfg.PinholeTimeout),
+		nat: s.ep.NAT(), claim: true, timeout: timeout, expires: w.now.Add(timeout),
 	}
-	h.element = rules.Pinhole{Timeout: w.g.cfg.PinholeTimeout}
+	h.element = rules.Pinhole{Timeout: timeout}
 	h.element.Forward.Src, h.element.Forward.Dst = p.Src.Addr(), target
 	if err := w.g.firewall.OpenPinhole(h.element); err != nil {
 		w.g.log.Warn("cannot open a pinhole", "from", p.Src, "to", p.Dst, "err", err)

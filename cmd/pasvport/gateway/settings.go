@@ -35,7 +35,7 @@ func policyOf(cfg config.Config) ftpalg.Policy {
 // adjustable are the settings that Reload changes; the others need a restart.
 var adjustable = []string{
 	"port", "allow", "third-party", "advertise", "repair", "min-data-port", "strict-active-port",
-	"pinhole-timeout", "tls", "log-level",
+	"pinhole-timeout", "tls", "tls-parallel", "tls-port", "log-level",
 }
 
 // adjusted is old with the adjustable settings of next.
@@ -46,7 +46,7 @@ func adjusted(old, next config.Config) config.Config {
 	c.ThirdParty, c.Advertise, c.Repair = next.ThirdParty, next.Advertise, next.Repair
 	c.MinDataPort, c.StrictActivePort = next.MinDataPort, next.StrictActivePort
 	c.PinholeTimeout = next.PinholeTimeout
-	c.TLS, c.TLSRange = next.TLS, next.TLSRange
+	c.TLS, c.TLSRange, c.TLSParallel, c.TLSPorts = next.TLS, next.TLSRange, next.TLSParallel, next.TLSPorts
 	c.LogLevel = next.LogLevel
 	return c
 }
@@ -60,11 +60,9 @@ func (g *Gateway) Reload(next config.Config) (config.Config, error) {
 	old := g.settings().Config
 	cfg := adjusted(old, next)
 	changed := config.Changed(old, cfg)
-	if slices.ContainsFunc(changed, func(name string) bool {
-		return name == "port" || name == "allow" || name == "pinhole-timeout"
-	}) {
-		r := g.plan.rules
-		r.Ports, r.Chains, r.PinholeTimeout = cfg.Ports, cfg.Chains, cfg.PinholeTimeout
+	if slices.ContainsFunc(changed, inRules) {
+		r, want := g.plan.rules, cfg.Rules()
+		r.Ports, r.Chains, r.PinholeTimeout, r.PeerPorts = want.Ports, want.Chains, want.PinholeTimeout, want.PeerPorts
 		if err := g.firewall.Reconfigure(r); err != nil {
 			return old, err
 		}
@@ -75,6 +73,11 @@ func (g *Gateway) Reload(next config.Config) (config.Config, error) {
 		g.log.Warn("some settings need a restart", "settings", rest)
 	}
 	return cfg, nil
+}
+
+// inRules reports whether our rules depend on a setting.
+func inRules(name string) bool {
+	return slices.Contains([]string{"port", "allow", "pinhole-timeout", "tls", "tls-port"}, name)
 }
 
 // settings are the present ones.

@@ -77,7 +77,7 @@ func (g *Gateway) isControl(port uint16) bool {
 			return true
 		}
 	}
-	return g.cfg.EncryptedPort(port)
+	return g.settings().EncryptedPort(port)
 }
 
 // takeBackExpectations makes pinholes of the expectations of our sessions.

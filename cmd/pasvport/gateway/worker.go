@@ -132,7 +132,7 @@ func (w *worker) adopt(e *expect.Entry) *session {
 	s := newSession(e, &w.g.settings().policy, w.now)
 	if e.Helper != "" && e.Helper != carrierName {
 		w.standAside(s, e.Helper)
-	} else if w.g.cfg.EncryptedPort(e.Original.Dst.Port()) {
+	} else if w.g.settings().EncryptedPort(e.Original.Dst.Port()) {
 		s.aside = true
 		w.g.encrypted(w.ct, s)
 	}
