@@ -116,11 +116,14 @@ const (
 	maxSteps = 500_000
 )
 
-// end notes an outcome once.
+// end notes an outcome once, and as the surest that it is.
 func (w *walk) end(o Outcome) {
 	for i := range w.outcomes {
 		old := &w.outcomes[i]
 		if old.At == o.At && old.Verdict == o.Verdict && old.Policy == o.Policy {
+			if len(o.Depends) == 0 {
+				old.Depends = nil
+			}
 			return
 		}
 	}

@@ -56,38 +56,47 @@ type walkExpr struct {
 	data []byte
 }
 
-// readTries bounds how often the ruleset may change while it is read.
+// readTries bounds how often the ruleset may change while it is read: a busy
+// daemon of ours opens pinholes all the time.
 const readTries = 20
 
-// errChanging says that somebody changes the ruleset all the time.
-var errChanging = errors.New("the ruleset changed each time it was read")
-
 // ReadRuleset reads the ruleset of the network namespace that netns refers to
-// (0: the calling thread's). The parts belong to one moment. unix.EPERM says
-// that CAP_NET_ADMIN is missing.
+// (0: the calling thread's). The parts belong to one moment, unless somebody
+// changes the ruleset each time it is read. unix.EPERM says that CAP_NET_ADMIN
+// is missing.
 func ReadRuleset(netns int) (*Ruleset, error) {
 	c, err := dial(netns)
 	if err != nil {
 		return nil, err
 	}
 	defer c.close()
+	var r *Ruleset
 	for range readTries {
 		before, err := c.generation()
 		if err != nil {
 			return nil, err
 		}
-		r, err := c.readRuleset()
-		// A set that went while we read changes the generation, too.
-		after, genErr := c.generation()
-		if genErr != nil {
-			return nil, genErr
+		// A set that went while we read it is an error, and a change.
+		part, readErr := c.readRuleset()
+		if readErr == nil {
+			r = part
+		}
+		after, err := c.generation()
+		if err != nil {
+			return nil, err
 		}
 		if before == after {
-			return r, err
+			return part, readErr
 		}
 	}
-	return nil, &OpError{Op: "read", Object: "ruleset", Err: errChanging}
+	if r == nil {
+		return nil, &OpError{Op: "read", Object: "ruleset", Err: errChanging}
+	}
+	return r, nil
 }
+
+// errChanging says that somebody changes the ruleset all the time.
+var errChanging = errors.New("the ruleset changed each time it was read")
 
 func (c *conn) readRuleset() (*Ruleset, error) {
 	r := &Ruleset{

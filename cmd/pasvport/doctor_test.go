@@ -81,6 +81,33 @@ func TestDoctorExitStatus(t *testing.T) {
 	}
 }
 
+// TestDoctorWithoutOwnNamespace: with CAP_NET_ADMIN alone features are tried
+// where we are, and nothing of it stays.
+func TestDoctorWithoutOwnNamespace(t *testing.T) {
+	for _, name := range []string{"nft", "conntrack", "setpriv"} {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Skipf("needs the program %s", name)
+		}
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: network namespace")
+	}
+	p := program(t, "main", "doctor", "--config", empty(t), "--queues", "1", "--json")
+	p.Args = append([]string{"sh", "-c", `setpriv --bounding-set=-all,+net_admin "$0" "$@" && nft list ruleset >&2 && conntrack -L -o xml 2>/dev/null | grep "<flow" >&2; true`, p.Path}, p.Args[1:]...)
+	p.Path = "/bin/sh"
+	p.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	var left strings.Builder
+	p.Stderr = &left
+	stdout, err := p.Output()
+	if err != nil || left.String() != "" {
+		t.Errorf("%v, left behind:\n%s", err, left.String())
+	}
+	var r doctor.Report
+	if err := json.Unmarshal(stdout, &r); err != nil || !strings.Contains(r.Probed, "this network namespace") {
+		t.Errorf("%v, tried in %q", err, r.Probed)
+	}
+}
+
 // findings are those of a report in JSON about a topic.
 func findings(t *testing.T, stdout, topic string) []doctor.Finding {
 	t.Helper()

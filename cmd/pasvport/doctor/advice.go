@@ -31,10 +31,10 @@ func findFirewalls(set *rules.Ruleset) firewalls {
 }
 
 // blocking are the base chains where a packet is, or may be, dropped.
-func blocking(walks []rules.ChainWalk) []rules.ChainRef {
+func blocking(walks []passage) []rules.ChainRef {
 	var list []rules.ChainRef
 	for _, w := range walks {
-		if w.Verdict() != rules.Accept && !slices.Contains(list, w.Base) {
+		if verdict([]passage{w}) != rules.Accept && !slices.Contains(list, w.Base) {
 			list = append(list, w.Base)
 		}
 	}
@@ -46,7 +46,7 @@ func blocking(walks []rules.ChainWalk) []rules.ChainRef {
 type line struct{ nft, iptables string }
 
 // acceptData says how to let data connections through, in the way of --allow.
-func (e *examination) acceptData(walks []rules.ChainWalk) []string {
+func (e *examination) acceptData(walks []passage) []string {
 	l := line{"ct state established,related accept", "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"}
 	switch e.cfg.Allow {
 	case config.AllowMark:
@@ -61,7 +61,7 @@ func (e *examination) acceptData(walks []rules.ChainWalk) []string {
 }
 
 // allowChains extends --allow to the chains that drop.
-func (e *examination) allowChains(walks []rules.ChainWalk) []string {
+func (e *examination) allowChains(walks []passage) []string {
 	refs := slices.Clone(e.cfg.Chains)
 	for _, c := range blocking(walks) {
 		if !slices.Contains(refs, c) {
@@ -76,7 +76,7 @@ func (e *examination) allowChains(walks []rules.ChainWalk) []string {
 }
 
 // acceptState says how to let packets of a state through.
-func (e *examination) acceptState(walks []rules.ChainWalk, state string) []string {
+func (e *examination) acceptState(walks []passage, state string) []string {
 	l := line{"ct state " + state + " accept", "-m conntrack --ctstate " + strings.ToUpper(state) + " -j ACCEPT"}
 	return e.lines(walks, l, func(rules.ChainRef) string {
 		return "firewalld accepts these in its own chains: look for a direct rule or policy that comes before"
@@ -84,7 +84,7 @@ func (e *examination) acceptState(walks []rules.ChainWalk, state string) []strin
 }
 
 // acceptControl says how to let new control connections through.
-func (e *examination) acceptControl(walks []rules.ChainWalk, ports rules.PortRange) []string {
+func (e *examination) acceptControl(walks []passage, ports rules.PortRange) []string {
 	l := line{
 		fmt.Sprintf("tcp dport %s accept", ports),
 		fmt.Sprintf("-p tcp --dport %s -j ACCEPT", strings.ReplaceAll(ports.String(), "-", ":")),
@@ -99,7 +99,7 @@ func (e *examination) acceptControl(walks []rules.ChainWalk, ports rules.PortRan
 }
 
 // lines is what to add to each chain that drops.
-func (e *examination) lines(walks []rules.ChainWalk, l line, firewalld func(rules.ChainRef) string) []string {
+func (e *examination) lines(walks []passage, l line, firewalld func(rules.ChainRef) string) []string {
 	var hints []string
 	for _, c := range blocking(walks) {
 		hint := fmt.Sprintf("nft insert rule %s %s", words(c), l.nft)

@@ -47,6 +47,10 @@ type examination struct {
 	nft       *lister
 	firewalls firewalls
 	running   bool // a daemon has our table
+
+	// general are the rules that may drop control connections, too, in the
+	// position and family that are looked at.
+	general [3]map[rules.RuleRef]bool // by way
 }
 
 // found adds a finding.

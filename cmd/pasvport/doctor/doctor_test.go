@@ -183,6 +183,35 @@ func TestFineRulesets(t *testing.T) {
 	}
 }
 
+// TestBlockLists: a rule that may drop the control connection as well is no
+// problem of FTP; one that it has passed is.
+func TestBlockLists(t *testing.T) {
+	head := "table inet f {\n\tset bad { type ipv4_addr; elements = { 192.0.2.66 }; }\n" +
+		"\tchain forward {\n\t\ttype filter hook forward priority 0; policy drop;\n"
+	accept := "\t\tct state established,related accept\n"
+	for _, tt := range []struct {
+		name, rules string
+		problems    int
+		warnings    int
+		want        string
+	}{
+		{"before everything", "ip saddr @bad drop\n" + accept + "tcp dport 21 accept\n", 0, 0, "unless dropped by chain inet f forward, rule 3: ip saddr @bad drop, as control connections are"},
+		{"after the control port", "tcp dport 21 accept\nip saddr @bad drop\n" + accept, 0, 1, "cannot tell whether it gets there: depends on ip saddr"},
+		{"in many rules", "tcp dport 21 accept\n" + strings.Repeat("ip saddr 192.0.2.7 drop\n", 9) + accept, 0, 1, "perhaps dropped by 6 more rules"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := examine(t, head+tt.rules+"\t}\n}\n", router, settings(), Ends{})
+			var b strings.Builder
+			if err := r.WriteText(&b); err != nil {
+				t.Fatal(err)
+			}
+			if r.Problems != tt.problems || r.Warnings != tt.warnings || !strings.Contains(b.String(), tt.want) {
+				t.Errorf("want %d problems, %d warnings and %q:\n%s", tt.problems, tt.warnings, tt.want, b.String())
+			}
+		})
+	}
+}
+
 // TestHintsThatWork: what the doctor says to add makes the problem go away.
 func TestHintsThatWork(t *testing.T) {
 	cfg := settings()
@@ -215,9 +244,9 @@ func TestHintsThatWork(t *testing.T) {
 
 // TestWordsForPrograms: the owner of a chain decides how to change it.
 func TestWordsForPrograms(t *testing.T) {
-	walk := func(f rules.Family, table, chain string) []rules.ChainWalk {
+	walk := func(f rules.Family, table, chain string) []passage {
 		ref := rules.ChainRef{Family: f, Table: table, Chain: chain}
-		return []rules.ChainWalk{{Base: ref, Outcomes: []rules.Outcome{{Verdict: rules.Drop, Policy: true}}}}
+		return []passage{{ChainWalk: rules.ChainWalk{Base: ref, Outcomes: []rules.Outcome{{Verdict: rules.Drop, Policy: true}}}}}
 	}
 	ufw := firewalls{ufw: map[rules.Family]bool{rules.FamilyIPv4: true, rules.FamilyIPv6: true}}
 	docker := firewalls{docker: map[rules.Family]bool{rules.FamilyIPv4: true}}
@@ -225,7 +254,7 @@ func TestWordsForPrograms(t *testing.T) {
 		name      string
 		firewalls firewalls
 		allow     config.AllowKind
-		walks     []rules.ChainWalk
+		walks     []passage
 		want      string
 	}{
 		{"nft", firewalls{}, config.AllowRelated, walk(rules.FamilyINet, "filter", "forward"), "nft insert rule inet filter forward ct state established,related accept"},

@@ -3,7 +3,6 @@
 package doctor
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/pasvport/pasvport/rules"
@@ -30,13 +29,13 @@ type position struct {
 type mode struct {
 	name      string
 	syn, back path
-	toServer  bool // the client opens it
+	way       way // of its first packet
 }
 
 var positions = []position{
 	{"forward", "sessions that pass through this host", through, through, nil},
-	{"input", "servers on this host", in, out, []mode{{"passive", in, out, true}, {"active", out, in, false}}},
-	{"output", "clients on this host", out, in, []mode{{"passive", out, in, true}, {"active", in, out, false}}},
+	{"input", "servers on this host", in, out, []mode{{"passive", in, out, toServer}, {"active", out, in, toClient}}},
+	{"output", "clients on this host", out, in, []mode{{"passive", out, in, toServer}, {"active", in, out, toClient}}},
 }
 
 // modesOf are the modes that have to be told apart. For packets that are
@@ -46,9 +45,9 @@ func (e *examination) modesOf(p position) []mode {
 	case p.modes != nil:
 		return p.modes
 	case e.ends == Ends{}:
-		return []mode{{"", through, through, true}}
+		return []mode{{"", through, through, either}}
 	}
-	return []mode{{"passive", through, through, true}, {"active", through, through, false}}
+	return []mode{{"passive", through, through, toServer}, {"active", through, through, toClient}}
 }
 
 var familyNames = map[rules.Family]string{rules.FamilyIPv4: "IPv4", rules.FamilyIPv6: "IPv6"}
@@ -76,11 +75,12 @@ func (e *examination) verdicts() {
 // position judges one position for a family, and reports whether control
 // connections may be there.
 func (e *examination) position(p position, f rules.Family) bool {
+	e.exceptions(p, f)
 	var ports []string // whose control connections may be there
 	for _, r := range e.cfg.Ports {
-		walks := e.walk(p.control, rules.ControlSYN(f, r), true)
+		walks := e.walk(p.control, rules.ControlSYN(f, r), toServer)
 		finding := Finding{Topic: topicControl, Position: p.name, Families: []string{familyNames[f]}, Ports: []string{r.String()}}
-		if rules.Verdicts(walks) == rules.Drop {
+		if verdict(walks) == rules.Drop {
 			finding.Level, finding.Text, finding.Detail = OK, "new control connections are dropped, so there is nothing to do for "+p.words, e.seen(walks)
 			finding.Hint = e.acceptControl(walks, r)
 			e.report.add(finding)
@@ -88,8 +88,8 @@ func (e *examination) position(p position, f rules.Family) bool {
 		}
 		ports = append(ports, r.String())
 		mark := e.cfg.Control()
-		later := slices.Concat(e.walk(p.control, rules.ControlEstablished(f, r, mark), true), e.walk(p.back, rules.ControlReply(f, r, mark), false))
-		if v := rules.Verdicts(later); v != rules.Accept {
+		later := slices.Concat(e.walk(p.control, rules.ControlEstablished(f, r, mark), toServer), e.walk(p.back, rules.ControlReply(f, r, mark), toClient))
+		if v := verdict(later); v != rules.Accept {
 			finding.Level, finding.Text, finding.Detail = level(v), "packets of established control connections are "+verdictWords(v), e.seen(later)
 			finding.Hint = e.acceptState(later, "established")
 			e.report.add(finding)
@@ -107,8 +107,8 @@ func (e *examination) position(p position, f rules.Family) bool {
 // data judges the data connections of one mode.
 func (e *examination) data(p position, m mode, f rules.Family, ports []string) {
 	mark, lowest := e.cfg.Control(), e.cfg.MinDataPort
-	walks := e.walk(m.syn, rules.DataSYN(f, lowest, mark), m.toServer)
-	v := rules.Verdicts(walks)
+	walks := e.walk(m.syn, rules.DataSYN(f, lowest, mark), m.way)
+	v := verdict(walks)
 	what := "announced data connections"
 	if m.name != "" {
 		what += " of " + m.name + " mode"
@@ -124,23 +124,13 @@ func (e *examination) data(p position, m mode, f rules.Family, ports []string) {
 		finding.Hint = append(finding.Hint, "or say more of the two ends: --client-interface, --server-interface, --client, --server")
 	}
 	e.report.add(finding)
-	later := slices.Concat(e.walk(m.syn, rules.DataEstablished(f, lowest, mark), m.toServer),
-		e.walk(m.back, rules.DataReply(f, lowest, mark), !m.toServer))
-	if w := rules.Verdicts(later); w != rules.Accept && v != rules.Drop {
+	later := slices.Concat(e.walk(m.syn, rules.DataEstablished(f, lowest, mark), m.way),
+		e.walk(m.back, rules.DataReply(f, lowest, mark), m.way.back()))
+	if w := verdict(later); v == rules.Accept && w != rules.Accept || v == rules.Unsure && w == rules.Drop {
 		finding.Level, finding.Text, finding.Detail = level(w), what+": packets after the first are "+verdictWords(w), e.seen(later)
 		finding.Hint = e.acceptState(later, "established")
 		e.report.add(finding)
 	}
-}
-
-// walk sends a packet along a path, to the server or to the client.
-func (e *examination) walk(p path, packet rules.Packet, toServer bool) []rules.ChainWalk {
-	e.ends.dress(&packet, toServer)
-	var walks []rules.ChainWalk
-	for _, h := range p {
-		walks = append(walks, e.set.Walk(h, packet, e.rules)...)
-	}
-	return walks
 }
 
 func level(v rules.Verdict) Level {
@@ -151,46 +141,4 @@ func verdictWords(v rules.Verdict) string {
 	return map[rules.Verdict]string{
 		rules.Accept: "accepted", rules.Drop: "dropped", rules.Unsure: "accepted or dropped: cannot tell",
 	}[v]
-}
-
-// seen says which rules decide. Chains that only let pass by their policy are
-// not worth a line, unless there is no other.
-func (e *examination) seen(walks []rules.ChainWalk) []string {
-	var lines []string
-	drops := rules.Verdicts(walks) == rules.Drop
-	for _, w := range walks {
-		v := w.Verdict()
-		if v == rules.Accept && (w.Outcomes[0].Policy && len(w.Outcomes) == 1 || drops) {
-			continue
-		}
-		for _, o := range w.Outcomes {
-			if line := e.outcome(o); !slices.Contains(lines, line) {
-				lines = append(lines, line)
-			}
-		}
-	}
-	if len(lines) == 0 {
-		lines = []string{"no rule is in the way"}
-	}
-	return lines
-}
-
-// outcome puts one possible end into words.
-func (e *examination) outcome(o rules.Outcome) string {
-	verb := map[rules.Verdict]string{rules.Accept: "accepted", rules.Drop: "dropped", rules.Unsure: "handed to somebody else"}[o.Verdict]
-	by := "by " + e.byWhat(o)
-	if len(o.Depends) > 0 {
-		return fmt.Sprintf("%s %s (cannot tell whether it gets there: depends on %s)", verb, by, list(o.Depends))
-	}
-	return verb + " " + by
-}
-
-func (e *examination) byWhat(o rules.Outcome) string {
-	switch {
-	case o.Policy:
-		return "the policy of " + chain(o.At.Chain)
-	case o.Ours && o.At.Handle == 0:
-		return "the rule that the daemon puts at the head of " + chain(o.At.Chain)
-	}
-	return e.rule(o.At)
 }

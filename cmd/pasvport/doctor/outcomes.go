@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package doctor
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/pasvport/pasvport/rules"
+)
+
+// A way is the direction of a packet.
+type way uint8
+
+const (
+	toServer way = iota
+	toClient
+	either // it is not known which
+)
+
+// back is the way of the answer.
+func (w way) back() way { return [...]way{toClient, toServer, either}[w] }
+
+// A passage is a packet's way through a base chain.
+type passage struct {
+	rules.ChainWalk
+	general map[rules.RuleRef]bool // rules that may drop control connections as well
+}
+
+// walk sends a packet along a path.
+func (e *examination) walk(p path, packet rules.Packet, w way) []passage {
+	e.ends.dress(&packet, w != toClient)
+	var list []passage
+	for _, h := range p {
+		for _, walk := range e.set.Walk(h, packet, e.rules) {
+			list = append(list, passage{walk, e.general[w]})
+		}
+	}
+	return list
+}
+
+// exceptions finds the rules that may drop control connections in a position
+// before anything accepts them, such as block lists, for each way of packets.
+// What they drop is not a matter of FTP.
+func (e *examination) exceptions(p position, f rules.Family) {
+	e.general = [3]map[rules.RuleRef]bool{{}, {}, {}}
+	note := func(w way, passages []passage) {
+		for _, x := range passages {
+			for _, o := range x.Outcomes {
+				if o.Verdict != rules.Drop || len(o.Depends) == 0 {
+					break
+				}
+				e.general[w][o.At] = true
+			}
+		}
+	}
+	for _, r := range e.cfg.Ports {
+		note(toServer, e.walk(p.control, rules.ControlSYN(f, r), toServer))
+		note(toClient, e.walk(p.back, rules.ControlReply(f, r, e.cfg.Control()), toClient))
+	}
+	for at := range e.general[toServer] {
+		e.general[either][at] = e.general[toClient][at]
+	}
+}
+
+// excepted reports whether an outcome is one that control connections may have
+// as well.
+func (x passage) excepted(o rules.Outcome) bool {
+	return o.Verdict == rules.Drop && len(o.Depends) > 0 && x.general[o.At]
+}
+
+// verdict is that of the outcomes that are not excepted.
+func verdict(passages []passage) rules.Verdict {
+	walks := make([]rules.ChainWalk, len(passages))
+	for i, x := range passages {
+		walks[i] = x.ChainWalk
+		if rest := slices.DeleteFunc(slices.Clone(x.Outcomes), x.excepted); len(rest) > 0 {
+			walks[i].Outcomes = rest
+		}
+	}
+	return rules.Verdicts(walks)
+}
+
+// fewOutcomes is how many uncertain outcomes with the same verdict are shown.
+const fewOutcomes = 3
+
+// seen says which rules decide. Chains that only let pass by their policy are
+// not worth a line, unless there is no other.
+func (e *examination) seen(passages []passage) []string {
+	var lines []string
+	drops := verdict(passages) == rules.Drop
+	shown, more := map[rules.Verdict]int{}, map[rules.Verdict]int{}
+	for _, x := range passages {
+		if x.Verdict() == rules.Accept && (x.Outcomes[0].Policy && len(x.Outcomes) == 1 || drops) {
+			continue
+		}
+		for _, o := range x.Outcomes {
+			if len(o.Depends) > 0 {
+				if shown[o.Verdict]++; shown[o.Verdict] > fewOutcomes {
+					more[o.Verdict]++
+					continue
+				}
+			}
+			if line := e.outcome(x, o); !slices.Contains(lines, line) {
+				lines = append(lines, line)
+			}
+		}
+	}
+	for _, v := range []rules.Verdict{rules.Accept, rules.Drop, rules.Unsure} {
+		if more[v] > 0 {
+			lines = append(lines, fmt.Sprintf("perhaps %s by %d more %s", verb(v), more[v], plural(more[v], "rule")))
+		}
+	}
+	if len(lines) == 0 {
+		lines = []string{"no rule is in the way"}
+	}
+	return lines
+}
+
+func verb(v rules.Verdict) string {
+	return map[rules.Verdict]string{rules.Accept: "accepted", rules.Drop: "dropped", rules.Unsure: "handed to somebody else"}[v]
+}
+
+// outcome puts one possible end into words.
+func (e *examination) outcome(x passage, o rules.Outcome) string {
+	by := verb(o.Verdict) + " by " + e.byWhat(o)
+	switch {
+	case x.excepted(o):
+		return fmt.Sprintf("unless %s, as control connections are (depends on %s)", by, list(o.Depends))
+	case len(o.Depends) > 0:
+		return fmt.Sprintf("%s (cannot tell whether it gets there: depends on %s)", by, list(o.Depends))
+	}
+	return by
+}
+
+func (e *examination) byWhat(o rules.Outcome) string {
+	switch {
+	case o.Policy:
+		return "the policy of " + chain(o.At.Chain)
+	case o.Ours && o.At.Handle == 0:
+		return "the rule that the daemon puts at the head of " + chain(o.At.Chain)
+	}
+	return e.rule(o.At)
+}
