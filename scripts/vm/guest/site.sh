@@ -68,14 +68,21 @@ site_routes() {
 }
 
 # filter [NFT]: the administrator's ruleset, which drops all but control
-# connections and what belongs to them; more nft text behind it.
+# connections and what belongs to them; more nft text behind it. Input is closed
+# too: a segment that the tracker cannot place is not translated back, reaches the
+# firewall's own stack, and would be answered by a reset.
 filter() {
 	on vm-fw nft -f - <<-EOT
 		table inet filter {
+			chain input {
+				type filter hook input priority filter; policy accept;
+				iifname { "in0", "out0", "br0", "red" } ct state { new, invalid } meta l4proto tcp counter drop
+			}
 			chain forward {
 				type filter hook forward priority filter; policy drop;
 				icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, nd-router-advert } accept
 				ct state established,related accept
+				icmp type echo-request accept
 				tcp dport 21 ct state new accept
 			}
 		}
@@ -86,13 +93,6 @@ filter() {
 # snat [CONDITION]: translates clients' addresses to the firewall's.
 snat() {
 	echo "table inet nat { chain post { type nat hook postrouting priority srcnat; ${1:-oifname \"out0\"} masquerade; }; }"
-}
-
-# guard: drops what the tracker could not place, as rulesets do. Without it a segment
-# out of order is not translated back, reaches the firewall's own stack, and is
-# answered by a reset.
-guard() {
-	echo "table inet guard { chain in { type filter hook input priority filter; ct state invalid counter drop; }; }"
 }
 
 # daemon [FLAGS]: starts pasvport, unprivileged, and waits until it is ready.
