@@ -3,7 +3,6 @@
 package integration
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -53,7 +52,6 @@ func (h *Host) prepare(c Command) *exec.Cmd {
 		cmd.Stdin = strings.NewReader(c.Stdin)
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	cmd.WaitDelay = time.Second
 	return cmd
 }
 
@@ -83,11 +81,17 @@ func (h *Host) Start(c Command) (*Process, error) {
 }
 
 // Run runs a program to its end and returns what it printed; a program that
-// takes longer than timeout is killed with its children.
+// takes longer than timeout is killed with its children. The output goes to a
+// file: of a pipe other children may hold copies for as long as they start.
 func (h *Host) Run(timeout time.Duration, c Command) (string, error) {
-	var out bytes.Buffer
+	out, err := os.CreateTemp(h.Dir, filepath.Base(c.Args[0])+".*.out")
+	if err != nil {
+		return "", err
+	}
+	defer os.Remove(out.Name())
+	defer out.Close()
 	cmd := h.prepare(c)
-	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.Stdout, cmd.Stderr = out, out
 	if err := h.do(cmd.Start); err != nil {
 		return "", err
 	}
@@ -96,12 +100,13 @@ func (h *Host) Run(timeout time.Duration, c Command) (string, error) {
 		late.Store(true)
 		unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
 	})
-	err := cmd.Wait()
+	err = cmd.Wait()
 	timer.Stop()
 	if late.Load() {
 		err = fmt.Errorf("%s: killed after %v: %w", c.Args[0], timeout, context.DeadlineExceeded)
 	}
-	return out.String(), err
+	printed, _ := os.ReadFile(out.Name())
+	return string(printed), err
 }
 
 // Output is what the process printed so far.
