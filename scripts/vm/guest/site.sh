@@ -26,6 +26,7 @@ site() {
 	"site_$1" || return 1
 	for h in client server; do ip -n vm-$h link set eth0 up; done
 	for h in in0 out0; do ip -n vm-fw link set $h up; done
+	on vm-fw tcpdump -i any -n -U -s 200 -c 50000 -w $dir/fw/pcap >/dev/null 2>&1 &
 	site_routes "$1"
 }
 
@@ -167,6 +168,9 @@ demolish() {
 	done
 	rm -rf $dir
 }
+
+# keep_capture TEST: the firewall's packets, for the host.
+keep_capture() { mkdir -p /out/captures && cp $dir/fw/pcap "/out/captures/$1.pcap" 2>/dev/null; }
 
 # describe_site prints what a person wants to see after a failure.
 describe_site() {
