@@ -4,19 +4,25 @@ package integration
 
 import (
 	bin "encoding/binary"
+	"errors"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
 )
 
-// sendOutOfWindow sends the server a segment of the client's connection whose
-// numbers fit nothing that was said on it.
+// sendOutOfWindow sends the server two segments of the client's connection that
+// were not said on it. Seen from the true numbers one is half of all numbers
+// ahead or behind; only what is ahead is invalid to every kernel.
 func (d *Dialogue) sendOutOfWindow() error {
+	return errors.Join(d.sendSegment(0x12345678), d.sendSegment(0x92345678))
+}
+
+func (d *Dialogue) sendSegment(seq uint32) error {
 	from, to := addrOf(d.Client.LocalAddr()), addrOf(d.Client.RemoteAddr())
 	segment := make([]byte, 20, 26)
 	bin.BigEndian.PutUint16(segment, from.Port())
 	bin.BigEndian.PutUint16(segment[2:], to.Port())
-	bin.BigEndian.PutUint32(segment[4:], 0x12345678)
+	bin.BigEndian.PutUint32(segment[4:], seq)
 	bin.BigEndian.PutUint32(segment[8:], 0x87654321)
 	segment[12], segment[13], segment[14] = 5<<4, 0x18, 0xff // PSH and ACK
 	segment = append(segment, "NOOP\r\n"...)

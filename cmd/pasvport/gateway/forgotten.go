@@ -76,12 +76,24 @@ func (fs *forgottenSessions) add(f *forgotten) {
 	fs.by[f.original], fs.by[f.reply] = f, f
 }
 
-// remove forgets a session for good: its ports are used by another one.
-func (fs *forgottenSessions) remove(s *session) {
+// take forgets a session for good, and returns what was remembered: it goes on,
+// or another one uses its ports.
+func (fs *forgottenSessions) take(s *session) *forgotten {
+	f := fs.find(s.original)
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	delete(fs.by, s.original)
 	delete(fs.by, s.reply)
+	return f
+}
+
+// recall gives a session that goes on with another entry what it had before: an
+// encrypted one is not read.
+func (w *worker) recall(s *session) {
+	f := w.g.forgotten.take(s)
+	if f != nil && f.mark&w.g.cfg.Opaque() != 0 && !s.aside {
+		w.g.encrypted(w.ct, s)
+	}
 }
 
 // purge removes what is too old, and everything if that does not help.

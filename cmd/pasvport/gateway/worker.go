@@ -137,7 +137,7 @@ func (w *worker) adopt(e *expect.Entry) *session {
 		w.g.encrypted(w.ct, s)
 	}
 	w.table.add(s)
-	w.g.forgotten.remove(s)
+	w.recall(s)
 	w.g.metrics.Sessions.Add(1)
 	w.g.metrics.SessionsTotal.Add(1)
 	w.g.log.Debug("session", "client", s.ep.Client, "server", s.ep.Server, "dialled", s.ep.Dialled,
