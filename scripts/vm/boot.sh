@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 # SPDX-License-Identifier: Apache-2.0
 #
 # boot.sh: one boot of a virtual machine. Part of vm-test; uses $work, $cache,

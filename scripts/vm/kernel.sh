@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 # SPDX-License-Identifier: Apache-2.0
 #
 # kernel.sh: which kernel packages there are, and one of them unpacked.
@@ -62,5 +62,5 @@ kernel_trim() {
 	PATH=$PATH:/sbin:/usr/sbin depmod -b "$1/trim" "$version" || return 1
 	cp "$1"/boot/vmlinuz-* "$1/vmlinuz"
 	cp "$1"/boot/config-* "$1/config"
-	rm -rf "$1/lib" "$1/usr" "$1/boot"
+	rm -rf "${1:?}"/{lib,usr,boot}
 }

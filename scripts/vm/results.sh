@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 # SPDX-License-Identifier: Apache-2.0
 #
 # results.sh: what a boot's tests said. Part of vm-test; uses $logs, $json.
@@ -28,7 +28,7 @@ results() {
 
 # results_package WHERE FILE: one package of results.
 results_package() {
-	local package=${2##*/} status='' seconds='' passed failed skipped
+	local package=${2##*/} status='' seconds='' outcome='did not end' passed failed skipped
 	[ -e "$2.status" ] && read -r status seconds <"$2.status"
 	go tool test2json -p "vm/$1/$package" <"$2.txt" >"$2.json"
 	[ -z "$json" ] || cat "$2.json" >>"$json"
@@ -39,8 +39,9 @@ results_package() {
 		printf 'ok    %s/%s  %s s: %s passed, %s skipped\n' "$1" "$package" "$seconds" "$passed" "$skipped"
 		return 0
 	fi
+	[ -z "$status" ] || outcome="exit status $status after $seconds s"
 	printf 'FAIL  %s/%s  %s: %s passed, %s failed, %s skipped\n' "$1" "$package" \
-		"${status:+exit status $status after $seconds s}${status:-did not end}" "$passed" "$failed" "$skipped"
+		"$outcome" "$passed" "$failed" "$skipped"
 	results_failed "$2.json"
 	return 1
 }

@@ -4,7 +4,7 @@
 # site.sh: a firewall between a client and a server, for the tests of features.
 # The firewall's kinds are routed (its default), bridge and vrf; NAT is nft text.
 
-client4=10.7.0.2 client6=fd07::2 inside4=10.7.0.1 inside6=fd07::1
+inside4=10.7.0.1 inside6=fd07::1
 server4=203.0.113.200 server6=2001:db8:113::200 outside4=203.0.113.171 outside6=2001:db8:113::171
 dir=/tmp/site
 python=/usr/bin/python3
