@@ -51,3 +51,17 @@ func sackEdges(options []byte) []byte {
 	}
 	return nil
 }
+
+// ClearFIN takes the FIN off p, because the end of its payload does not go
+// on. As Renumber, it leaves the checksum to AppendSpliced.
+func ClearFIN(p *Packet) {
+	p.Flags &^= FlagFIN
+	p.Data[p.tcp+13] &^= FlagFIN
+}
+
+// SetUrgent replaces the urgent pointer of p. As Renumber, it leaves the
+// checksum to AppendSpliced.
+func SetUrgent(p *Packet, urgent uint16) {
+	p.Urgent = urgent
+	binary.BigEndian.PutUint16(p.Data[p.tcp+18:], urgent)
+}

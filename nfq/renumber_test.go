@@ -72,3 +72,25 @@ func TestRenumber(t *testing.T) {
 		})
 	}
 }
+
+func TestClearFINAndSetUrgent(t *testing.T) {
+	var p, q Packet
+	if err := ParsePacket(&p, renumberable(FlagACK|FlagFIN|FlagURG, nil, []byte("QUIT\r\n"))); err != nil {
+		t.Fatal(err)
+	}
+	ClearFIN(&p)
+	SetUrgent(&p, 3)
+	b, err := AppendSpliced(nil, &p, []byte("QU"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ParsePacket(&q, b); err != nil {
+		t.Fatal(err)
+	}
+	if q.Flags != FlagACK|FlagURG || q.Urgent != 3 || p.Flags != q.Flags || p.Urgent != q.Urgent {
+		t.Errorf("flags %#x urgent %d, want %#x and 3", q.Flags, q.Urgent, FlagACK|FlagURG)
+	}
+	if seg := b[q.tcp:]; fold(sum(sum(6+uint64(len(seg)), b[12:20]), seg)) != 0xffff {
+		t.Error("the checksum is wrong")
+	}
+}

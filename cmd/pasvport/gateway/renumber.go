@@ -46,11 +46,9 @@ func (s *session) isAdjustedHere() {
 // forwardHere sends on a packet of a session that is adjusted here.
 func (w *worker) forwardHere(s *session, d ftpalg.Direction, p *nfq.Packet) {
 	r := s.alg.Rewrite(w.payload[:0], d, p.Seq, p.Payload)
-	if r.Changed {
-		w.payload = r.Data // grown, perhaps
-	}
+	w.prepare(s, d, p, &r)
 	w.noteAdjustments(s) // before anything leaves that depends on them
-	back := ftpalg.Original + ftpalg.Reply - d
+	back := opposite(d)
 	nfq.Renumber(p, s.alg.Sequence(d, p.Seq), func(ack uint32) uint32 { return s.alg.Acknowledgement(back, ack) })
 	w.splice(p, r.Data)
 }

@@ -61,7 +61,9 @@ type heldPacket struct {
 	data []byte
 }
 
-func newSession(e *expect.Entry, policy *ftpalg.Policy, now time.Time) *session {
+// newSession returns the session of a conntrack entry. started tells that it is
+// seen from its first byte on.
+func newSession(e *expect.Entry, policy *ftpalg.Policy, now time.Time, started bool) *session {
 	s := &session{
 		id:       e.ID,
 		original: e.Original,
@@ -77,6 +79,7 @@ func newSession(e *expect.Entry, policy *ftpalg.Policy, now time.Time) *session 
 		// Whether the kernel can adjust is known for certain only after it
 		// was told to; see worker.forward.
 		Adjustable: s.ep.Client != s.ep.SeenAs || s.ep.Dialled != s.ep.Server,
+		Started:    started,
 		Adjusted:   [2]ftpalg.Adjustment{ftpalg.Adjustment(e.Adj[0]), ftpalg.Adjustment(e.Adj[1])},
 	})
 	return s

@@ -83,6 +83,8 @@ func (w *worker) control(p *nfq.Packet) {
 		}
 		return
 	}
+	s.alg.SetTime(w.now)
+	s.alg.Received(opposite(d), p.Ack)
 	dec := s.alg.Segment(d, p.Seq, p.Payload)
 	w.g.count(dec.Reason)
 	for i := range dec.Events {
@@ -129,7 +131,7 @@ func (w *worker) find(p *nfq.Packet) (s *session, tracked bool) {
 
 // adopt makes a session of a conntrack entry.
 func (w *worker) adopt(e *expect.Entry) *session {
-	s := newSession(e, &w.g.settings().policy, w.now)
+	s := newSession(e, &w.g.settings().policy, w.now, w.started(e))
 	if e.Helper != "" && e.Helper != carrierName {
 		w.standAside(s, e.Helper)
 	} else if w.g.settings().EncryptedPort(e.Original.Dst.Port()) {
@@ -143,6 +145,13 @@ func (w *worker) adopt(e *expect.Entry) *session {
 	w.g.log.Debug("session", "client", s.ep.Client, "server", s.ep.Server, "dialled", s.ep.Dialled,
 		"seen_as", s.ep.SeenAs, "helper", e.Helper)
 	return s
+}
+
+// started reports whether a connection that is met now is seen from its first
+// byte on: the carrier was given to it by a rule of this daemon's table, and
+// what earlier daemons have seen is taken back before.
+func (w *worker) started(e *expect.Entry) bool {
+	return e.Helper == carrierName && w != w.g.orphans
 }
 
 // standAside leaves a session to an in-kernel helper, which edits too.
@@ -175,12 +184,14 @@ func (w *worker) event(s *session, e *ftpalg.Event) {
 		w.refuse(s, e.Offer, e.Reason, nil)
 	case ftpalg.EventCancelled:
 		w.g.count(e.Reason)
-		w.g.closePinhole(w.ct, w.g.takePinhole(s), ftpalg.ReasonRejected)
+		w.g.closePinhole(w.ct, w.g.takePinhole(s), e.Reason)
 	case ftpalg.EventDenied:
 		w.g.count(e.Reason)
-		w.g.log.Warn("encryption denied", "client", s.ep.Client, "server", s.ep.Server, "reason", e.Reason, "hint", hints[e.Reason])
+		w.g.log.Warn("command denied", "client", s.ep.Client, "server", s.ep.Server, "reason", e.Reason, "hint", hints[e.Reason])
 	case ftpalg.EventOpaque:
 		w.g.encrypted(w.ct, s)
+	case ftpalg.EventReleased:
+		w.g.leaveQueue(w.ct, s)
 	}
 }
 
@@ -213,66 +224,6 @@ func (w *worker) unhold(s *session, d ftpalg.Direction) {
 	if len(s.held[ftpalg.Original].packets) == 0 && len(s.held[ftpalg.Reply].packets) == 0 {
 		w.holding = slices.DeleteFunc(w.holding, func(o *session) bool { return o == s })
 	}
-}
-
-// forward sends a packet on with the bytes that the engine wants, once the
-// kernel adjusts its sequence number.
-func (w *worker) forward(s *session, d ftpalg.Direction, p *nfq.Packet) {
-	if s.here {
-		w.forwardHere(s, d, p)
-		return
-	}
-	r := s.alg.Rewrite(w.payload[:0], d, p.Seq, p.Payload)
-	switch {
-	case !r.Set || w.adjust(s, d, r.Adjust):
-	case w.adjustHere(s):
-		w.forwardHere(s, d, p)
-		return
-	default:
-		w.undo(s, d)
-		r = ftpalg.Rewritten{Data: p.Payload}
-	}
-	if r.Changed {
-		w.payload = r.Data // grown, perhaps
-		w.splice(p, r.Data)
-	} else {
-		w.verdict(w.queue.Accept(p.ID))
-	}
-	if r.Temporary {
-		w.adjust(s, d, r.Restore)
-	}
-}
-
-// splice sends a packet on with another payload.
-func (w *worker) splice(p *nfq.Packet, payload []byte) {
-	packet, err := nfq.AppendSpliced(w.packet[:0], p, payload)
-	if err != nil { // longer than a packet can be; its sender will send less
-		w.verdict(w.queue.Drop(p.ID))
-		return
-	}
-	w.packet = packet
-	w.verdict(w.queue.AcceptData(p.ID, packet))
-}
-
-// adjust sets the kernel's sequence adjustment and reports whether the kernel
-// kept it.
-func (w *worker) adjust(s *session, d ftpalg.Direction, a ftpalg.Adjustment) bool {
-	if w.ct.SetSeqAdj(s.original, expect.Direction(d), expect.SeqAdj(a)) != nil {
-		return false
-	}
-	s.adjusted.Store(true)
-	return true
-}
-
-// undo takes back an edit whose length nobody can adjust, and withdraws the
-// offer that asked for it.
-func (w *worker) undo(s *session, d ftpalg.Direction) {
-	var kernel ftpalg.Adjustment
-	if e, err := w.ct.Get(s.original); err == nil {
-		kernel = ftpalg.Adjustment(e.Adj[d])
-	}
-	s.alg.Undo(d, kernel)
-	w.g.withdraw(w.ct, s, ftpalg.ReasonNoAdjust)
 }
 
 // Deadline implements nfq.Handler.

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import "github.com/pasvport/pasvport/ftpalg"
+
+// hints say what an administrator can do about a reason.
+var hints = map[ftpalg.Reason]string{
+	ftpalg.ReasonForeignAddress: "the client asked the server to connect to a third host; --third-party allow permits it, " +
+		"--repair private or all sends the data to the client instead if it just does not know its address",
+	ftpalg.ReasonForeignText: "the server announces an address that is not its own here; if clients cannot reach it, " +
+		"use --repair private or all, or set the server's passive address",
+	ftpalg.ReasonPortZero:       "the sender announced no port; it is a fault of the client or server",
+	ftpalg.ReasonPortLow:        "the port is one of well-known services; --min-data-port permits lower ones",
+	ftpalg.ReasonSyntax:         "the announcement cannot be read; it is a fault of the client or server, or another gateway broke it",
+	ftpalg.ReasonOctet:          "a number of the announcement is over 255; it is a fault of the client or server",
+	ftpalg.ReasonFamily:         "the announcement is for another address family than the control connection's",
+	ftpalg.ReasonUnasked:        "the server announced a port that the client did not ask for",
+	ftpalg.ReasonEPSVAll:        "the client said EPSV ALL before, so nothing but EPSV may follow",
+	ftpalg.ReasonSplit:          "the announcement came in pieces and a part had been sent on; a retry will work as a rule",
+	ftpalg.ReasonNoAdjust:       "the text would change its length and neither the kernel nor pasvport can adjust the sequence numbers of this connection; see the line before",
+	ftpalg.ReasonNoCarrier:      "the control connection is older than the daemon; reconnect, or use --strategy auto or claim",
+	ftpalg.ReasonPortsExhausted: "the port is taken by another session between the same two hosts",
+	ftpalg.ReasonKernel:         "the kernel refused; see err, and nf_conntrack_expect_max and nf_conntrack_max if it says table full",
+	ftpalg.ReasonNotTracked:     "the connection tracker does not know the control connection; is there a notrack rule?",
+	ftpalg.ReasonHelper:         "a rule attaches a kernel helper to this connection (ct helper); remove that rule to have pasvport serve it",
+	ftpalg.ReasonOpaque:         "use passive mode with a fixed port range on the server and --tls range, or --tls deny",
+	ftpalg.ReasonTLSDenied:      "--tls deny is set; the client was told that the server knows no AUTH",
+	ftpalg.ReasonCommandDenied:  "the command is on the deny list; the client was told that the server does not know it",
+	ftpalg.ReasonNotFTP:         "the client's first line was no command of FTP; is another service on this port?",
+	ftpalg.ReasonNoGreeting:     "the server did not begin as FTP servers do; is another service on this port? if the queue was full, reconnect",
+	ftpalg.ReasonNotLoggedIn:    "the server has not accepted the user yet",
+	ftpalg.ReasonPipelined:      "it was sent before an earlier command was answered; let the client wait for replies (lftp: ftp:sync-mode on)",
+	ftpalg.ReasonLineEnd:        "the line does not end with CR LF; it is a fault of the sender",
+	ftpalg.ReasonTrailing:       "there is much text behind the numbers; it is a fault of the sender, or an attempt to confuse gateways",
+	ftpalg.ReasonService:        "it is the port of a known service; keep it out of the server's passive range",
+	ftpalg.ReasonControlPort:    "it is the control port itself; it is a fault of the server",
+	ftpalg.ReasonTooMany:        "too many lines came at once; see the limits",
+	ftpalg.ReasonRate:           "the session announces more in a minute than its limit",
+	ftpalg.ReasonTelnet:         "there are Telnet commands inside the announcement",
+	ftpalg.ReasonInFlight:       "an earlier change of the stream never arrived; reconnect",
+}
