@@ -103,6 +103,11 @@ func (c *Conn) Segment(d Direction, seq uint32, p []byte) Decision {
 		reason, seen = ReasonResync, 0
 	}
 	if c.mustWait(s, p[seen:]) {
+		if seen > 0 && !s.held {
+			// What was seen goes on, by itself: it may be the very edit that
+			// the rest waits for.
+			return Decision{Reason: ReasonInFlight}
+		}
 		return Decision{Action: Drop, Reason: ReasonInFlight}
 	}
 	if !s.held {

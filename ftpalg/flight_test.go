@@ -32,6 +32,25 @@ func TestEditInFlight(t *testing.T) {
 	}
 }
 
+// A sender that repeats puts both lines into one segment. The first one must go
+// on, or the second waits for ever.
+func TestEditInFlightJoined(t *testing.T) {
+	line := []byte("PORT 192,168,100,200,200,10\r\n")
+	c := NewConn(shrinkActive, &Policy{}, Options{Adjustable: true})
+	c.Received(Original, 0)
+	d := c.Segment(Original, 0, line)
+	c.Announce(d.Events[0].Offer, 51210)
+	first := string(c.Rewrite(nil, Original, 0, line).Data)
+	c.Segment(Original, uint32(len(line)), line)
+	both := append(line[:len(line):len(line)], line...)
+	if d := c.Segment(Original, 0, both); d.Action != Forward || len(d.Events) != 0 {
+		t.Fatalf("both lines: %+v", d)
+	}
+	if r := c.Rewrite(nil, Original, 0, both); string(r.Data) != first || !r.Trimmed {
+		t.Errorf("both lines went on as %q, trimmed %t, want %q", r.Data, r.Trimmed, first)
+	}
+}
+
 // If the first edit never seems to arrive, the offer is refused and the line
 // goes on.
 func TestEditInFlightForever(t *testing.T) {
