@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/pasvport/pasvport/ftpalg"
 	"github.com/pasvport/pasvport/rules"
 )
 
@@ -63,6 +64,14 @@ type Config struct {
 
 	// MinDataPort is the lowest port an offer may name. Default: 1024.
 	MinDataPort uint16
+
+	// Checks are the checks of the protocol that an offer has to pass.
+	// Default: ftpalg.Normal.
+	Checks ftpalg.Checks
+
+	// DenyCommands are commands, in upper case, that are made to fail.
+	// Default: empty.
+	DenyCommands map[string]bool
 
 	// StrictActivePort wants active data to come from control port - 1. Default: false.
 	StrictActivePort bool
@@ -132,6 +141,7 @@ func Default() Config {
 		Strategy:       StrategyAuto,
 		Repair:         RepairUnusable,
 		MinDataPort:    1024,
+		Checks:         ftpalg.Normal,
 		PinholeTimeout: time.Minute,
 		ResetStale:     true,
 		TLS:            TLSPass,

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/spf13/pflag"
 
+	"github.com/pasvport/pasvport/ftpalg"
 	"github.com/pasvport/pasvport/rules"
 )
 
@@ -76,6 +77,7 @@ func TestDefault(t *testing.T) {
 		Strategy:       "auto",
 		Repair:         "unusable",
 		MinDataPort:    1024,
+		Checks:         ftpalg.Normal,
 		PinholeTimeout: 60 * time.Second,
 		ResetStale:     true,
 		TLS:            "pass",
@@ -156,8 +158,12 @@ func TestValues(t *testing.T) {
 		{"ct-mark", "0x80000001", func(c *Config) { c.CTMark = 0x80000001 }},
 		{"user", "nobody", func(c *Config) { c.User = "nobody" }},
 		{"user", "", func(c *Config) { c.User = "" }},
-		{"user", "nobody", func(c *Config) { c.User = "nobody" }},
-		{"user", "", func(c *Config) { c.User = "" }},
+		{"checks", "strict", func(c *Config) { c.Checks = ftpalg.Strict }},
+		{"checks", "normal,-greeting, services", func(c *Config) { c.Checks = ftpalg.Normal&^ftpalg.CheckGreeting | ftpalg.CheckServices }},
+		{"checks", "lenient", func(c *Config) { c.Checks = ftpalg.NoChecks }},
+		{"checks", "lenient,login", func(c *Config) { c.Checks = ftpalg.CheckLogin }},
+		{"checks", "-greeting,-first-command,-asked,-epsv-all", func(c *Config) { c.Checks = ftpalg.NoChecks }},
+		{"deny-command", "site,DELE", func(c *Config) { c.DenyCommands = map[string]bool{"SITE": true, "DELE": true} }},
 		{"log-format", "json", func(c *Config) { c.LogFormat = LogJSON }},
 		{"log-level", "debug", func(c *Config) { c.LogLevel = slog.LevelDebug }},
 		{"log-level", "warn", func(c *Config) { c.LogLevel = slog.LevelWarn }},
@@ -224,10 +230,17 @@ func TestFlagErrors(t *testing.T) {
 		duration  = "want a duration such as 60s or 2m, above 0 and at most 1h"
 		tls       = "want pass, deny, or range=LOW-HIGH with ports from 1 to 65535"
 		mark      = "want a 32 bit number with exactly two bits set, such as 0x0c000000"
+		checks    = "want lenient, normal, strict, or the name of a check of docs/protocol.md with or without '-' in front, or a list of them"
+		deny      = "want commands of three or four letters, such as SITE,DELE"
 		table     = "want a letter or '_', then letters, digits, '_', '-' or '.', at most 64 in all"
 		metrics   = "want HOST:PORT such as 127.0.0.1:9121, [::1]:9121 or :9121, or nothing for no listener"
 	)
 	for _, tt := range []struct{ arg, want string }{
+		{"--checks=paranoid", checks},
+		{"--checks=", checks},
+		{"--checks=-strict", checks},
+		{"--deny-command=TOOLONG", deny},
+		{"--deny-command=X1TE", deny},
 		{"--port=0", port},
 		{"--port=65536", port},
 		{"--port=ftp", port},

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pasvport/pasvport/ftpalg"
 	"github.com/pasvport/pasvport/rules"
 )
 
@@ -99,6 +100,22 @@ var settings = []setting{
 		RepairNone, RepairUnusable, RepairPrivate, RepairAll),
 	number("min-data-port", "PORT", "lowest port that an offer may name", 1, 65535,
 		func(c *Config) *uint16 { return &c.MinDataPort }),
+	{
+		name: "checks", value: "LIST", many: true,
+		usage: "checks of the protocol: lenient, normal or strict, then names to add, or to leave out with a '-' in front; repeatable",
+		want:  "lenient, normal, strict, or the name of a check of docs/protocol.md with or without '-' in front, or a list of them",
+		reset: func(c *Config) { c.Checks = ftpalg.Normal },
+		add:   addChecks,
+		text:  func(c Config) []string { return []string{c.Checks.String()} },
+	},
+	{
+		name: "deny-command", value: "VERB[,VERB]", many: true,
+		usage: "commands that are made to fail, such as SITE; repeatable",
+		want:  "commands of three or four letters, such as SITE,DELE",
+		reset: func(c *Config) { c.DenyCommands = nil },
+		add:   addDenied,
+		text:  deniedText,
+	},
 	{
 		name: "strict-active-port", value: "on|off", toggle: true,
 		usage: "active data must come from control port - 1",

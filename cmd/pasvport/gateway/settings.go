@@ -29,12 +29,13 @@ func policyOf(cfg config.Config) ftpalg.Policy {
 	return ftpalg.Policy{
 		ThirdParty: cfg.ThirdParty, Repair: repair[cfg.Repair], Advertise: cfg.Advertise,
 		MinDataPort: cfg.MinDataPort, DenyTLS: cfg.TLS == config.TLSDeny,
+		Checks: cfg.Checks, Deny: cfg.DenyCommands,
 	}
 }
 
 // adjustable are the settings that Reload changes; the others need a restart.
 var adjustable = []string{
-	"port", "allow", "third-party", "advertise", "repair", "min-data-port", "strict-active-port",
+	"port", "allow", "third-party", "advertise", "repair", "min-data-port", "checks", "deny-command", "strict-active-port",
 	"pinhole-timeout", "tls", "tls-parallel", "tls-port", "log-level",
 }
 
@@ -44,6 +45,7 @@ func adjusted(old, next config.Config) config.Config {
 	c.Ports = next.Ports
 	c.Allow, c.Chains = next.Allow, next.Chains
 	c.ThirdParty, c.Advertise, c.Repair = next.ThirdParty, next.Advertise, next.Repair
+	c.Checks, c.DenyCommands = next.Checks, next.DenyCommands
 	c.MinDataPort, c.StrictActivePort = next.MinDataPort, next.StrictActivePort
 	c.PinholeTimeout = next.PinholeTimeout
 	c.TLS, c.TLSRange, c.TLSParallel, c.TLSPorts = next.TLS, next.TLSRange, next.TLSParallel, next.TLSPorts

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/pasvport/pasvport/ftpalg"
+)
+
+// addChecks reads a list of presets and checks. A preset stands for itself and
+// forgets what was said before it; a name adds a check, with a hyphen in front
+// it takes one away.
+func addChecks(c *Config, v string) error {
+	for item := range strings.SplitSeq(v, ",") {
+		name, without := strings.CutPrefix(strings.TrimSpace(item), "-")
+		check, ok := ftpalg.ParseCheck(name)
+		preset := name == "lenient" || name == "normal" || name == "strict"
+		switch {
+		case !ok || preset && without:
+			return errValue
+		case preset:
+			c.Checks = check
+		case without:
+			c.Checks &^= check
+		default:
+			c.Checks = c.Checks&^ftpalg.NoChecks | check
+		}
+	}
+	if c.Checks == 0 {
+		c.Checks = ftpalg.NoChecks
+	}
+	return nil
+}
+
+func addDenied(c *Config, v string) error {
+	for item := range strings.SplitSeq(v, ",") {
+		verb := strings.ToUpper(strings.TrimSpace(item))
+		if len(verb) < 3 || len(verb) > 4 || strings.Trim(verb, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+			return errValue
+		}
+		if c.DenyCommands == nil {
+			c.DenyCommands = map[string]bool{}
+		}
+		c.DenyCommands[verb] = true
+	}
+	return nil
+}
+
+func deniedText(c Config) []string {
+	if len(c.DenyCommands) == 0 {
+		return nil
+	}
+	return []string{strings.Join(slices.Sorted(maps.Keys(c.DenyCommands)), ",")}
+}
