@@ -6,7 +6,7 @@
 
 # vm_programs are taken from this machine, with the libraries they need. Those
 # behind the dash may be missing: the tests that want them skip.
-vm_programs=(bash ip tc nft conntrack sysctl setpriv kmod tcpdump
+vm_programs=(bash sed ip tc nft conntrack sysctl setpriv kmod tcpdump
 	- curl vsftpd lftp ncftpget ncftpput tnftp wget openssl ss ethtool)
 
 # vm_needs installs what this machine lacks, the FTP peers included.

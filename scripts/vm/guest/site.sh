@@ -128,11 +128,28 @@ serve() {
 	done
 }
 
+# serve_anonymous: the same with vsftpd. Under loss pyftpdlib fails in active mode, also
+# without a firewall.
+serve_anonymous() {
+	user=anonymous
+	chmod 755 $dir/server
+	head -c 100000 /dev/urandom >$dir/server/file
+	chmod 644 $dir/server/file
+	printf '%s\n' listen=YES background=NO anonymous_enable=YES anon_root=$dir/server secure_chroot_dir=/var/empty \
+		seccomp_sandbox=NO connect_from_port_20=NO ftp_username=ftp nopriv_user=nobody xferlog_enable=NO >$dir/vsftpd.conf
+	on vm-server vsftpd $dir/vsftpd.conf >$dir/server.log 2>&1 &
+	server=$!
+	until on vm-server grep -q ':0015 00000000:0000 0A' /proc/net/tcp; do
+		kill -0 "$server" 2>/dev/null || { cat $dir/server.log; return 1; }
+		sleep 0.1
+	done
+}
+
 # fetch SERVER MODE [SESSIONS] [STEPS] [TIMEOUT]: control connections at once, each
 # fetching the file STEPS times. Succeeds if all bytes arrive; prints what went wrong.
 fetch() {
 	local sessions=${3:-1} steps=${4:-2}
-	$python -I -c "$fetch_job" "$1" "$2" "$sessions" "$steps" "${5:-10}" >$dir/client/job
+	$python -I -c "$fetch_job" "$1" "$2" "$sessions" "$steps" "${5:-10}" "${user:-pvp}" >$dir/client/job
 	on vm-client $python -I -c "$(cat /vm/integration/testdata/ftp_client.py)" \
 		<$dir/client/job >$dir/client/result 2>&1 || return 1
 	$python -I -c "$fetch_verdict" $dir/client/result $dir/server/file "$sessions" "$steps"
@@ -140,8 +157,8 @@ fetch() {
 
 fetch_job='
 import json, sys
-host, mode, sessions, steps, timeout = sys.argv[1:]
-print(json.dumps({"host": host, "port": 21, "user": "pvp", "password": "secret", "timeout": float(timeout), "source": None,
+host, mode, sessions, steps, timeout, user = sys.argv[1:]
+print(json.dumps({"host": host, "port": 21, "user": user, "password": "secret", "timeout": float(timeout), "source": None,
     "sessions": [[{"mode": mode, "op": "get", "remote": "file", "local": "/tmp/site/client/%d.%d" % (s, i)}
         for i in range(int(steps))] for s in range(int(sessions))]}))'
 
