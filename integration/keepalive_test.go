@@ -137,7 +137,7 @@ func TestSessionIdle(t *testing.T) {
 	for _, p := range []string{"routed", "masquerade", "dnat", "server-on-firewall"} {
 		t.Run(p, func(t *testing.T) {
 			t.Parallel()
-			site := NewSite(t, position(p), AllowRelated, Auto, "--session-idle", "3s", "--keepalive", "1s")
+			site := NewSite(t, position(p), AllowRelated, Auto, "--session-idle", "3s", "--keepalive", "2s")
 			for _, f := range []Family{IPv4, IPv6} {
 				ln := site.ListenControl(t, f)
 				idle, used, busy := site.Talk(t, ln, site.Client, f), site.Talk(t, ln, site.Client, f), site.Talk(t, ln, site.Client, f)
