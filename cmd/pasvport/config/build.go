@@ -13,24 +13,41 @@ import (
 func build(entries []entry) (Config, error) {
 	c := Default()
 	for _, e := range entries {
-		if e.setting.reset != nil {
-			e.setting.reset(&c)
+		if err := e.apply(&c); err != nil {
+			return Config{}, err
 		}
-		for _, v := range e.values {
-			if err := e.setting.add(&c, v.text); err != nil {
-				want := e.setting.want
-				var special *wantError
-				if errors.As(err, &special) {
-					want = special.want
-				}
-				return Config{}, v.explain(e.setting, want)
+	}
+	for _, e := range entries {
+		for _, own := range e.policies {
+			p, err := c.buildPolicy(own)
+			if err != nil {
+				return Config{}, err
 			}
+			c.Policies = append(c.Policies, p)
 		}
 	}
 	if err := c.check(); err != nil {
 		return Config{}, err
 	}
 	return c, nil
+}
+
+// apply puts the values of an entry into c.
+func (e entry) apply(c *Config) error {
+	if e.setting.reset != nil {
+		e.setting.reset(c)
+	}
+	for _, v := range e.values {
+		if err := e.setting.add(c, v.text); err != nil {
+			want := e.setting.want
+			var special *wantError
+			if errors.As(err, &special) {
+				want = special.want
+			}
+			return v.explain(e.setting, want)
+		}
+	}
+	return nil
 }
 
 // check looks at what no single value shows.

@@ -2,7 +2,10 @@
 
 package config
 
-import "slices"
+import (
+	"reflect"
+	"slices"
+)
 
 // Changed names the settings in which two configurations differ, in the order
 // of the help text.
@@ -13,6 +16,9 @@ func Changed(a, b Config) []string {
 		if !slices.Equal(s.text(a), s.text(b)) {
 			names = append(names, s.name)
 		}
+	}
+	if !reflect.DeepEqual(a.Policies, b.Policies) {
+		names = append(names, policiesKey)
 	}
 	return names
 }

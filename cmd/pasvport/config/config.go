@@ -73,6 +73,10 @@ type Config struct {
 	// Default: empty.
 	DenyCommands map[string]bool
 
+	// Policies hold for some control connections; the first that matches.
+	// Only in the file. Default: empty.
+	Policies []Policy
+
 	// StrictActivePort wants active data to come from control port - 1. Default: false.
 	StrictActivePort bool
 

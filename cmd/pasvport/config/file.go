@@ -62,19 +62,34 @@ func parseRoot(name string, root *yaml.Node) ([]entry, error) {
 	if root.Kind != yaml.MappingNode {
 		return nil, fmt.Errorf("%s:%d:%d: want lines of the form \"key: value\"", name, root.Line, root.Column)
 	}
+	return parseMapping(name, root, func(key string) (*setting, bool) {
+		if key == policiesKey {
+			return &setting{name: policiesKey}, true
+		}
+		return lookup(key)
+	}, "the name of a flag of \"pasvport run\", or "+policiesKey)
+}
+
+// parseMapping reads the keys of a mapping, for which find knows the settings.
+func parseMapping(name string, root *yaml.Node, find func(string) (*setting, bool), want string) ([]entry, error) {
 	var entries []entry
 	lines := map[string]int{}
 	for i := 0; i < len(root.Content); i += 2 {
 		key, val := root.Content[i], root.Content[i+1]
-		s, ok := lookup(key.Value)
+		s, ok := find(key.Value)
 		if !ok || key.Kind != yaml.ScalarNode {
-			return nil, fmt.Errorf("%s:%d:%d: unknown key %q, want the name of a flag of \"pasvport run\"", name, key.Line, key.Column, key.Value)
+			return nil, fmt.Errorf("%s:%d:%d: unknown key %q, want %s", name, key.Line, key.Column, key.Value, want)
 		}
 		if line, twice := lines[s.name]; twice {
 			return nil, fmt.Errorf("%s:%d:%d: key %q again, it is in line %d already", name, key.Line, key.Column, s.name, line)
 		}
 		lines[s.name] = key.Line
-		e, err := parseEntry(name, s, val)
+		e, err := entry{setting: s}, error(nil)
+		if s.name == policiesKey {
+			e.policies, err = parsePolicies(name, val)
+		} else {
+			e, err = parseEntry(name, s, val)
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -111,8 +111,9 @@ func (v *flagValue) entry() entry {
 
 // entry is one setting as it was given, by flag or by key.
 type entry struct {
-	setting *setting
-	values  []value
+	setting  *setting
+	values   []value
+	policies [][]entry // of the key policies, and then no values
 }
 
 // value is one text and where it stands; file is empty for a flag.

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
 )
 
@@ -13,11 +14,26 @@ import (
 // changes; a reload puts another in its place.
 type settings struct {
 	config.Config
-	policy ftpalg.Policy
+	policy   ftpalg.Policy
+	policies []ftpalg.Policy // of Config.Policies
 }
 
 func newSettings(cfg config.Config) *settings {
-	return &settings{cfg, policyOf(cfg)}
+	s := &settings{Config: cfg, policy: policyOf(cfg)}
+	for _, p := range cfg.Policies {
+		s.policies = append(s.policies, policyOf(*p.Config))
+	}
+	return s
+}
+
+// policyFor returns the policy of a control connection.
+func (s *settings) policyFor(e *expect.Entry) *ftpalg.Policy {
+	for i := range s.Policies {
+		if s.Policies[i].Matches(e.Original.Dst.Port(), e.Original.Src.Addr(), e.Reply.Src.Addr()) {
+			return &s.policies[i]
+		}
+	}
+	return &s.policy
 }
 
 // policyOf is what the engine is to know of a configuration.
@@ -36,7 +52,7 @@ func policyOf(cfg config.Config) ftpalg.Policy {
 // adjustable are the settings that Reload changes; the others need a restart.
 var adjustable = []string{
 	"port", "allow", "third-party", "advertise", "repair", "min-data-port", "checks", "deny-command", "strict-active-port",
-	"pinhole-timeout", "tls", "tls-parallel", "tls-port", "log-level",
+	"pinhole-timeout", "policies", "tls", "tls-parallel", "tls-port", "log-level",
 }
 
 // adjusted is old with the adjustable settings of next.
@@ -48,6 +64,7 @@ func adjusted(old, next config.Config) config.Config {
 	c.Checks, c.DenyCommands = next.Checks, next.DenyCommands
 	c.MinDataPort, c.StrictActivePort = next.MinDataPort, next.StrictActivePort
 	c.PinholeTimeout = next.PinholeTimeout
+	c.Policies = next.Policies
 	c.TLS, c.TLSRange, c.TLSParallel, c.TLSPorts = next.TLS, next.TLSRange, next.TLSParallel, next.TLSPorts
 	c.LogLevel = next.LogLevel
 	return c
@@ -79,7 +96,7 @@ func (g *Gateway) Reload(next config.Config) (config.Config, error) {
 
 // inRules reports whether our rules depend on a setting.
 func inRules(name string) bool {
-	return slices.Contains([]string{"port", "allow", "pinhole-timeout", "tls", "tls-port"}, name)
+	return slices.Contains([]string{"port", "allow", "pinhole-timeout", "policies", "tls", "tls-port"}, name)
 }
 
 // settings are the present ones.

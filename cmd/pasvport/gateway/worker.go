@@ -131,7 +131,7 @@ func (w *worker) find(p *nfq.Packet) (s *session, tracked bool) {
 
 // adopt makes a session of a conntrack entry.
 func (w *worker) adopt(e *expect.Entry) *session {
-	s := newSession(e, &w.g.settings().policy, w.now, w.started(e))
+	s := newSession(e, w.g.settings().policyFor(e), w.now, w.started(e))
 	if e.Helper != "" && e.Helper != carrierName {
 		w.standAside(s, e.Helper)
 	} else if w.g.settings().EncryptedPort(e.Original.Dst.Port()) {

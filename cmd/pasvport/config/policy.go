@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/pasvport/pasvport/rules"
+)
+
+// policiesKey is the key of the file, and no flag, that has policies.
+const policiesKey = "policies"
+
+// Policy is what holds for some control connections in place of the settings
+// for all. An empty list of ports, clients or servers matches all.
+type Policy struct {
+	Ports   []rules.PortRange // control ports, as the client dials them
+	Clients []netip.Prefix    // the client's own address
+	Servers []netip.Prefix    // the server's own address
+
+	// Config has the settings that hold: those for all, changed by the
+	// policy. Only what the engine is to know may differ.
+	Config *Config
+}
+
+// Matches reports whether the policy is for a control connection.
+func (p *Policy) Matches(port uint16, client, server netip.Addr) bool {
+	has := func(list []netip.Prefix, a netip.Addr) bool {
+		return len(list) == 0 || slices.ContainsFunc(list, func(n netip.Prefix) bool { return n.Contains(a) })
+	}
+	ports := len(p.Ports) == 0 || slices.ContainsFunc(p.Ports, func(r rules.PortRange) bool { return r.Low <= port && port <= r.High })
+	return ports && has(p.Clients, client) && has(p.Servers, server)
+}
+
+// policySettings may be changed by a policy.
+var policySettings = []string{"third-party", "advertise", "repair", "min-data-port", "checks", "deny-command", "tls"}
+
+// selectors say which connections a policy is for.
+var selectors = map[string]*setting{
+	"port":   {name: "port", many: true, want: "a port from 1 to 65535, a range such as 8021-8025, or a list of them"},
+	"client": {name: "client", many: true, want: "an address or a network such as 192.0.2.0/24, or a list of them"},
+	"server": {name: "server", many: true, want: "an address or a network such as 192.0.2.0/24, or a list of them"},
+}
+
+// parsePolicies reads the list of policies.
+func parsePolicies(name string, list *yaml.Node) ([][]entry, error) {
+	list = follow(list)
+	if list.Kind == yaml.ScalarNode && list.Tag == "!!null" {
+		return nil, nil
+	}
+	if list.Kind != yaml.SequenceNode {
+		return nil, fmt.Errorf("%s:%d:%d: %s is a %s, want a list", name, list.Line, list.Column, policiesKey, kindText(list.Kind))
+	}
+	var all [][]entry
+	for _, n := range list.Content {
+		n = follow(n)
+		if n.Kind != yaml.MappingNode {
+			return nil, fmt.Errorf("%s:%d:%d: want a policy: lines of the form \"key: value\"", name, n.Line, n.Column)
+		}
+		entries, err := parseMapping(name, n, policySetting, "port, client, server, "+strings.Join(policySettings, ", "))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, entries)
+	}
+	return all, nil
+}
+
+// policySetting returns what a key of a policy means.
+func policySetting(key string) (*setting, bool) {
+	if s, ok := selectors[key]; ok {
+		return s, true
+	}
+	if !slices.Contains(policySettings, key) {
+		return nil, false
+	}
+	return lookup(key)
+}
+
+// buildPolicy applies the entries of a policy to the settings for all.
+func (c *Config) buildPolicy(entries []entry) (Policy, error) {
+	own := *c
+	own.Policies = nil
+	p := Policy{Config: &own}
+	for _, e := range entries {
+		if e.setting.add != nil {
+			if err := e.apply(&own); err != nil {
+				return p, err
+			}
+			if own.TLS == TLSRange && c.TLS != TLSRange {
+				return p, e.values[0].explain(e.setting, "pass or deny in a policy")
+			}
+			continue
+		}
+		for _, v := range e.values {
+			if err := p.sel(e.setting.name, v.text); err != nil {
+				return p, v.explain(e.setting, e.setting.want)
+			}
+		}
+	}
+	return p, nil
+}
+
+// sel adds a value of a selector.
+func (p *Policy) sel(name, v string) (err error) {
+	switch name {
+	case "port":
+		p.Ports, err = appendPorts(p.Ports, v)
+	case "client":
+		p.Clients, err = appendPrefixes(p.Clients, v)
+	default:
+		p.Servers, err = appendPrefixes(p.Servers, v)
+	}
+	return err
+}
+
+func appendPrefixes(list []netip.Prefix, v string) ([]netip.Prefix, error) {
+	for item := range strings.SplitSeq(v, ",") {
+		item = strings.TrimSpace(item)
+		if a, err := netip.ParseAddr(item); err == nil && a.Zone() == "" {
+			list = append(list, netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()))
+			continue
+		}
+		n, err := netip.ParsePrefix(item)
+		if err != nil || n.Addr().Is4In6() {
+			return nil, errValue
+		}
+		list = append(list, n.Masked())
+	}
+	return list, nil
+}
