@@ -18,8 +18,7 @@ func mustAddrPort(addr string) netip.AddrPort {
 // reloading is a daemon that was started with a file.
 type reloading struct {
 	*Daemon
-	file    string
-	reloads int
+	file string
 }
 
 // startWithFile starts the daemon with nothing but a file.
