@@ -26,7 +26,7 @@ busybox_static() { ! ldd "$(command -v busybox)" >/dev/null 2>&1; }
 # build_userland ROOT: everything but the kernel's modules.
 build_userland() {
 	local root=$1
-	mkdir -p "$root"/{proc,sys,dev,tmp,run,root,etc,home,out,var/empty,var/cache,var/log,var/tmp,srv,vm,usr/bin,usr/sbin,usr/lib}
+	mkdir -p "$root"/{proc,sys,dev,tmp,run,root,etc,home,out,var/empty,var/cache,var/log,var/tmp,srv/ftp,vm,usr/bin,usr/sbin,usr/lib}
 	chmod 1777 "$root/tmp" "$root/var/tmp"
 	ln -s usr/bin usr/sbin usr/lib "$root/"
 	ln -s usr/lib "$root/lib64"
