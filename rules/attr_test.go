@@ -4,7 +4,9 @@ package rules
 
 import (
 	"bytes"
+	"encoding/binary"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
@@ -65,11 +67,14 @@ func TestKeyRoundTrip(t *testing.T) {
 // Recorded from nft 1.0.6: add element inet t s { 192.0.2.1 . 198.51.100.1 . 50000 timeout 20s }
 func TestElementEncoding(t *testing.T) {
 	key := appendKey(nil, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddrPort("198.51.100.1:50000"))
-	want := []byte{
-		0x24, 0, 1, 0x80, // element
-		0x0c, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0x4e, 0x20, // timeout
-		0x14, 0, 1, 0x80, 0x10, 0, 1, 0, 192, 0, 2, 1, 198, 51, 100, 1, 0xc3, 0x50, 0, 0, // key
+	header := func(length, typ uint16) []byte { // of an attribute: host order
+		return binary.NativeEndian.AppendUint16(binary.NativeEndian.AppendUint16(nil, length), typ)
 	}
+	want := slices.Concat(
+		header(0x24, 0x8001),                                  // element
+		header(0x0c, 4), []byte{0, 0, 0, 0, 0, 0, 0x4e, 0x20}, // timeout
+		header(0x14, 0x8001), header(0x10, 1), // key
+		[]byte{192, 0, 2, 1, 198, 51, 100, 1, 0xc3, 0x50, 0, 0})
 	if got := appendElement(nil, key, 0, 20*time.Second, ""); !bytes.Equal(got, want) {
 		t.Errorf("element\n% x, want\n% x", got, want)
 	}

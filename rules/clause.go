@@ -131,6 +131,16 @@ func iifLoopback() clause {
 		equal(binary.NativeEndian.AppendUint16(nil, unix.ARPHRD_LOOPBACK)))
 }
 
+// metaIIFKind is NFT_META_IIFKIND of nf_tables.h, since Linux 5.6.
+const metaIIFKind = 26
+
+// iifVRF is: meta iifkind "vrf"
+func iifVRF() clause {
+	kind := make([]byte, unix.IFNAMSIZ)
+	copy(kind, "vrf")
+	return plain(`meta iifkind "vrf"`, &expr.Meta{Key: metaIIFKind, Register: reg}, equal(kind))
+}
+
 // ctState is: ct state new
 func ctState(name string, bit uint32) clause {
 	return plain("ct state "+name,

@@ -3,6 +3,8 @@
 package rules
 
 import (
+	"slices"
+
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
@@ -185,16 +187,25 @@ func controlChain(c Config) chain {
 	return ch
 }
 
+// seenBefore leaves out packets that pass prerouting a second time.
+func seenBefore() []rule {
+	return []rule{
+		// meta iiftype loopback return
+		newRule(iifLoopback(), leave()).explained("seen in output"),
+		// meta iifkind "vrf" return
+		newRule(iifVRF(), leave()).explained("seen with the interface that is in the VRF"),
+	}
+}
+
 // hookChains are the base chains for control connections. Loopback packets
 // were seen in output.
 func hookChains(c Config) []chain {
-	// meta iiftype loopback return
-	skip := newRule(iifLoopback(), leave()).explained("seen in output")
+	skip := seenBefore()
 	// meta l4proto tcp jump control
 	control := newRule(l4proto(), jump("control"))
-	pre := preroutingHook("prerouting", -150, "mangle", skip, control)
+	pre := preroutingHook("prerouting", -150, "mangle", append(skip, control)...)
 	out := outputHook("output", -150, "mangle", control)
-	guard, local := []rule{skip}, []rule(nil)
+	guard, local := skip, []rule(nil)
 	if c.Stale {
 		guard = append(guard, invalidRules(c, midStreamText, midStream)...)
 		// A local end that closes is let go: its FIN is invalid where an ACK
@@ -245,10 +256,9 @@ func claimChains(c Config) []chain {
 		newRule(firstSYN(), pinhole(FamilyIPv6, setPinholes6), counter(), to),
 	}
 	claims = append(claims, peerClaims(c, to)...)
-	// meta iiftype loopback return
-	skip := newRule(iifLoopback(), leave()).explained("seen in output")
+	skip := seenBefore()
 	return []chain{
-		preroutingHook("claim_prerouting", -350, "-350", append([]rule{skip}, claims...)...),
+		preroutingHook("claim_prerouting", -350, "-350", slices.Concat(skip, claims)...),
 		outputHook("claim_output", -350, "-350", claims...),
 	}
 }

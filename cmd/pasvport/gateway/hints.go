@@ -22,7 +22,7 @@ var hints = map[ftpalg.Reason]string{
 	ftpalg.ReasonNoCarrier:      "the control connection is older than the daemon; reconnect, or use --strategy auto or claim",
 	ftpalg.ReasonPortsExhausted: "the port is taken by another session between the same two hosts",
 	ftpalg.ReasonKernel:         "the kernel refused; see err, and nf_conntrack_expect_max and nf_conntrack_max if it says table full",
-	ftpalg.ReasonNotTracked:     "the connection tracker does not know the control connection; is there a notrack rule?",
+	ftpalg.ReasonNotTracked:     "the connection tracker does not know the control connection; is there a notrack rule, or a conntrack zone? zones are not supported",
 	ftpalg.ReasonHelper:         "a rule attaches a kernel helper to this connection (ct helper); remove that rule to have pasvport serve it",
 	ftpalg.ReasonOpaque:         "use passive mode with a fixed port range on the server and --tls range, or --tls deny",
 	ftpalg.ReasonTLSDenied:      "--tls deny is set; the client was told that the server knows no AUTH",
