@@ -96,10 +96,13 @@ func (c *Conn) Segment(d Direction, seq uint32, p []byte) Decision {
 	case seen >= int32(len(p)):
 		return Decision{Reason: ReasonRetransmission}
 	case seen < 0:
-		if !s.missed(seq) {
+		if !s.blind && !s.missed(seq) {
 			return Decision{Action: Drop, Reason: ReasonGap}
 		}
 		s.resync(seq)
+		if s.blind {
+			s.begin(d, seq, p)
+		}
 		reason, seen = ReasonResync, 0
 	}
 	if c.mustWait(s, p[seen:]) {
@@ -118,7 +121,7 @@ func (c *Conn) Segment(d Direction, seq uint32, p []byte) Decision {
 
 // fresh reads bytes that were not seen before.
 func (c *Conn) fresh(s *stream, p []byte, reason Reason) Decision {
-	s.gaps, s.waits = 0, 0
+	s.gaps, s.waits, s.blind = 0, 0, false
 	s.forgetOld()
 	if c.checks.has(CheckRepeats) {
 		s.history.add(s.next, p)

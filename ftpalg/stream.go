@@ -36,6 +36,7 @@ type stream struct {
 
 	gapAt uint32
 	gaps  int
+	blind bool // segments may have passed unseen, see Missed
 
 	denied   bool // a line that was denied began at deniedAt
 	deniedAt uint32

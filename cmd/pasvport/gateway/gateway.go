@@ -44,6 +44,7 @@ type Gateway struct {
 	pinholes  pinholes
 	data      dataConnections
 	sealed    encryptedSessions
+	older     olderConnections
 	forgotten forgottenSessions
 	injector  *injector    // nil: nothing is sent to silent sessions
 	ct        *expect.Conn // of the watcher
@@ -198,6 +199,7 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 	start(g.watchIdle)
 	err := g.firewall.Install()
 	if err == nil {
+		g.noteOlder()
 		start(g.heal)
 		g.logReady()
 		ready()

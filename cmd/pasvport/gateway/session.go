@@ -33,6 +33,7 @@ type session struct {
 	noted adjustments // of here, what the next daemon would find
 
 	transferring atomic.Bool // it has live data connections
+	missed       atomic.Bool // packets may have passed unread, see heal.go
 	adjusted     atomic.Bool // its sequence numbers are, by the kernel or here
 
 	mu          sync.Mutex

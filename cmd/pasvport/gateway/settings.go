@@ -87,6 +87,7 @@ func (g *Gateway) Reload(next config.Config) (config.Config, error) {
 		}
 	}
 	g.current.Store(newSettings(cfg))
+	g.noteOlder()
 	g.log.Info("configuration reloaded", "changed", changed)
 	if rest := config.Changed(cfg, next); len(rest) > 0 {
 		g.log.Warn("some settings need a restart", "settings", rest)

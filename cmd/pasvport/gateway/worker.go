@@ -83,6 +83,10 @@ func (w *worker) control(p *nfq.Packet) {
 		}
 		return
 	}
+	if s.missed.Load() {
+		s.missed.Store(false)
+		s.alg.Missed()
+	}
 	s.alg.SetTime(w.now)
 	s.alg.Received(opposite(d), p.Ack)
 	dec := s.alg.Segment(d, p.Seq, p.Payload)
@@ -145,13 +149,6 @@ func (w *worker) adopt(e *expect.Entry) *session {
 	w.g.log.Debug("session", "client", s.ep.Client, "server", s.ep.Server, "dialled", s.ep.Dialled,
 		"seen_as", s.ep.SeenAs, "helper", e.Helper)
 	return s
-}
-
-// started reports whether a connection that is met now is seen from its first
-// byte on: the carrier was given to it by a rule of this daemon's table, and
-// what earlier daemons have seen is taken back before.
-func (w *worker) started(e *expect.Entry) bool {
-	return e.Helper == carrierName && w != w.g.orphans
 }
 
 // standAside leaves a session to an in-kernel helper, which edits too.
