@@ -108,7 +108,9 @@ func (c *Conn) Segment(d Direction, seq uint32, p []byte) Decision {
 	if c.mustWait(s, p[seen:]) {
 		if seen > 0 && !s.held {
 			// What was seen goes on, by itself: it may be the very edit that
-			// the rest waits for.
+			// the rest waits for. Its acknowledgement will come, so this
+			// does not count as waiting in vain.
+			s.waits--
 			return Decision{Reason: ReasonInFlight}
 		}
 		return Decision{Action: Drop, Reason: ReasonInFlight}

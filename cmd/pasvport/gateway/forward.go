@@ -46,11 +46,7 @@ func (w *worker) prepare(s *session, d ftpalg.Direction, p *nfq.Packet, r *ftpal
 	if r.Trimmed {
 		nfq.ClearFIN(p)
 	}
-	if !r.Changed {
-		return
-	}
-	w.payload = r.Data // grown, perhaps
-	if p.Flags&nfq.FlagURG != 0 {
+	if r.Changed && p.Flags&nfq.FlagURG != 0 {
 		nfq.SetUrgent(p, s.alg.Urgent(d, p.Seq, p.Urgent))
 	}
 }

@@ -129,7 +129,7 @@ func (g *Gateway) open() error {
 }
 
 func (g *Gateway) addWorker(num uint16) error {
-	w := &worker{g: g, table: table{sessions: map[expect.Tuple]*session{}}, sightings: map[expect.Tuple]*sighting{}, heart: heartbeat{every: g.beatEvery}}
+	w := &worker{g: g, payload: make([]byte, 0, maxPayload), table: table{sessions: map[expect.Tuple]*session{}}, sightings: map[expect.Tuple]*sighting{}, heart: heartbeat{every: g.beatEvery}}
 	g.workers = append(g.workers, w)
 	var err error
 	if w.ct, err = expect.Dial(); err != nil {

@@ -20,6 +20,9 @@ import (
 // shortest retransmission time (200 ms on Linux).
 const holdTime = 40 * time.Millisecond
 
+// maxPayload is the room for a changed payload: no packet is longer.
+const maxPayload = 1 << 16
+
 // maxHeld is how many segments of one direction may be held.
 const maxHeld = 64
 
@@ -34,7 +37,7 @@ type worker struct {
 
 	holding []*session // sessions with held packets
 	now     time.Time  // when the packet being handled came
-	payload []byte     // reused
+	payload []byte     // reused; only its own memory, what Rewrite returns may be the packet's
 	packet  []byte     // reused
 	scratch nfq.Packet
 
