@@ -61,6 +61,7 @@ type Entry struct {
 	Zone            uint16
 	Helper          string // "sane", "ftp", ...; empty: none, or a bare help extension
 	TCPState        uint8  // TCPStateEstablished, ...
+	Liberal         bool   // windows are not judged, as of a connection picked up in the middle
 	Adj             [2]SeqAdj
 	Bytes, Packets  [2]uint64 // by Direction; only if HasCounters
 	HasCounters     bool      // net.netfilter.nf_conntrack_acct was on when the entry was created
@@ -117,7 +118,7 @@ func parseEntry(e *Entry, b []byte) (tcp bool, err error) {
 		case ctaStatus:
 			e.Status = Status(a.u32())
 		case ctaProtoinfo:
-			e.TCPState = a.tcpState()
+			e.TCPState, e.Liberal = a.tcpInfo()
 		case ctaHelp:
 			e.Helper = a.helper()
 		case ctaTimeout:
@@ -142,7 +143,9 @@ func parseEntry(e *Entry, b []byte) (tcp bool, err error) {
 	return tcp, nil
 }
 
-func (a *attrs) tcpState() (state uint8) {
+// tcpInfo returns the state, and whether both ends are taken liberally.
+func (a *attrs) tcpInfo() (state uint8, liberal bool) {
+	ends := 0
 	info := attrs{rest: a.val}
 	for info.next() {
 		if info.typ != ctaProtoinfoTCP {
@@ -150,14 +153,19 @@ func (a *attrs) tcpState() (state uint8) {
 		}
 		in := attrs{rest: info.val}
 		for in.next() {
-			if in.typ == ctaProtoinfoTCPState {
+			switch in.typ {
+			case ctaProtoinfoTCPState:
 				state = in.u8()
+			case ctaProtoinfoTCPFlagsOriginal, ctaProtoinfoTCPFlagsReply:
+				if len(in.val) > 0 && in.val[0]&tcpFlagBeLiberal != 0 { // struct nf_ct_tcp_flags
+					ends++
+				}
 			}
 		}
 		info.bad = info.bad || in.bad
 	}
 	a.bad = a.bad || info.bad
-	return state
+	return state, ends == 2
 }
 
 func (a *attrs) helper() (name string) {

@@ -22,8 +22,8 @@ func TestKernelSetLiberal(t *testing.T) {
 	}
 	e, err := c.Get(control)
 	must(t, err)
-	if e.TCPState != TCPStateEstablished {
-		t.Errorf("TCP state %d, want it unchanged", e.TCPState)
+	if e.TCPState != TCPStateEstablished || !e.Liberal {
+		t.Errorf("TCP state %d liberal %t, want it unchanged and liberal", e.TCPState, e.Liberal)
 	}
 	p.talk(t)
 	wantErr(t, "no connection", c.SetLiberal(control.shift()), unix.ENOENT)

@@ -52,10 +52,10 @@ func (g *Gateway) noteOlder() {
 }
 
 // started reports whether a connection that is met now is seen from its first
-// byte on. One with a carrier has it from a rule of ours since its first
-// packet; what earlier daemons have seen is taken back before.
+// byte on. What earlier daemons have seen is taken back before; a connection
+// that the tracker picked up in the middle, or that was restored, shows it.
 func (w *worker) started(e *expect.Entry) bool {
-	if w == w.g.orphans {
+	if w == w.g.orphans || e.Liberal {
 		return false
 	}
 	w.g.older.mu.Lock()
