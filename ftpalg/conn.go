@@ -84,33 +84,16 @@ func (c *Conn) Segment(d Direction, seq uint32, p []byte) Decision {
 		// says first, whatever that is.
 		s.aligned = s.aligned || d == Original && c.started && !c.answered
 	}
-	reason := ReasonPlain
-	seen := int32(s.next - seq)
-	switch {
-	case s.floorSet && int32(seq-s.floor) < 0:
-		return Decision{Action: Drop, Reason: ReasonTooOld}
-	case seen > 0 && c.checks.has(CheckRepeats) && !s.history.same(seq, p[:min(int(seen), len(p))]):
-		return Decision{Action: Drop, Reason: ReasonChanged}
-	case seen >= int32(len(p)) && s.held && int32(seq+uint32(len(p))-s.sent) > 0:
-		return Decision{Action: Drop, Reason: ReasonHeldTwice}
-	case seen >= int32(len(p)):
-		return Decision{Reason: ReasonRetransmission}
-	case seen < 0:
-		if !s.blind && !s.missed(seq) {
-			return Decision{Action: Drop, Reason: ReasonGap}
-		}
-		s.resync(seq)
-		if s.blind {
-			s.begin(d, seq, p)
-		}
-		reason, seen = ReasonResync, 0
+	seen, answer, known := c.place(s, seq, p)
+	if known {
+		return answer
 	}
 	if c.mustWait(s, p[seen:]) {
 		if seen > 0 && !s.held {
 			// What was seen goes on, by itself: it may be the very edit that
 			// the rest waits for. Its acknowledgement will come, so this
 			// does not count as waiting in vain.
-			s.waits--
+			s.waits = max(s.waits-1, 0)
 			return Decision{Reason: ReasonInFlight}
 		}
 		return Decision{Action: Drop, Reason: ReasonInFlight}
@@ -118,7 +101,32 @@ func (c *Conn) Segment(d Direction, seq uint32, p []byte) Decision {
 	if !s.held {
 		s.sent = s.next
 	}
-	return c.fresh(s, p[seen:], reason)
+	return c.fresh(s, p[seen:], answer.Reason)
+}
+
+// place finds out how many bytes of a segment were seen before. If there is
+// nothing to read in it, known is true and the answer is the decision on it.
+func (c *Conn) place(s *stream, seq uint32, p []byte) (seen int32, answer Decision, known bool) {
+	seen = int32(s.next - seq)
+	switch {
+	case s.floorSet && int32(seq-s.floor) < 0:
+		return seen, Decision{Action: Drop, Reason: ReasonTooOld}, true
+	case seen > 0 && c.checks.has(CheckRepeats) && !s.history.same(seq, p[:min(int(seen), len(p))]):
+		return seen, Decision{Action: Drop, Reason: ReasonChanged}, true
+	case seen >= int32(len(p)) && s.held && int32(seq+uint32(len(p))-s.sent) > 0:
+		return seen, Decision{Action: Drop, Reason: ReasonHeldTwice}, true
+	case seen >= int32(len(p)):
+		return seen, Decision{Reason: ReasonRetransmission}, true
+	case seen >= 0:
+		return seen, Decision{}, false
+	case !s.blind && !s.missed(seq):
+		return seen, Decision{Action: Drop, Reason: ReasonGap}, true
+	}
+	s.resync(seq)
+	if s.blind {
+		s.begin(c.cur.dir, seq, p)
+	}
+	return 0, Decision{Reason: ReasonResync}, false
 }
 
 // fresh reads bytes that were not seen before.

@@ -77,15 +77,18 @@ func (w *worker) control(p *nfq.Packet) {
 	if s.transferring.Load() {
 		w.g.data.spoke(s)
 	}
-	d := s.direction(p)
-	if len(p.Payload) == 0 {
-		if s.here {
-			w.forward(s, d, p)
-		} else {
-			w.verdict(w.queue.Accept(p.ID))
-		}
-		return
+	switch d := s.direction(p); {
+	case len(p.Payload) > 0:
+		w.read(s, d, p)
+	case s.here:
+		w.forward(s, d, p)
+	default:
+		w.verdict(w.queue.Accept(p.ID))
 	}
+}
+
+// read has the engine read a packet with payload, and does what it says.
+func (w *worker) read(s *session, d ftpalg.Direction, p *nfq.Packet) {
 	if s.missed.Load() {
 		s.missed.Store(false)
 		s.alg.Missed()
