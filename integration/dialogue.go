@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -59,8 +60,15 @@ func (s *Site) Talk(t testing.TB, ln *net.TCPListener, from *Host, f Family) *Di
 // ListenControl opens the listener that Talk needs.
 func (s *Site) ListenControl(t testing.TB, f Family) *net.TCPListener {
 	t.Helper()
-	ln, err := s.ServerHost().Listen(netip.AddrPortFrom(s.ServerAddr(f), s.Position.listening()[0]))
-	if err != nil {
+	// A listener that was closed may live a moment longer in a child that was
+	// being started then, between its fork and its exec.
+	var ln *net.TCPListener
+	var err error
+	free := func() bool {
+		ln, err = s.ServerHost().Listen(netip.AddrPortFrom(s.ServerAddr(f), s.Position.listening()[0]))
+		return !errors.Is(err, syscall.EADDRINUSE)
+	}
+	if err = errors.Join(waitFor(startTimeout, "control port free", free), err); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { ln.Close() })
