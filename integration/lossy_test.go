@@ -73,16 +73,7 @@ type numberedServer struct {
 func (s *Site) startNumbered(t testing.TB, translated bool) {
 	t.Helper()
 	n := &numberedServer{startMini(t, s.ServerHost()), translated}
-	ln := s.ListenControl(t, IPv4)
-	go func() {
-		for {
-			c, err := ln.AcceptTCP()
-			if err != nil {
-				return
-			}
-			go n.serve(c)
-		}
-	}()
+	go acceptAll(s.ListenControl(t, IPv4), n.serve)
 }
 
 func (n *numberedServer) serve(c *net.TCPConn) {

@@ -40,7 +40,7 @@ func startMini(t testing.TB, h *Host, listen ...netip.AddrPort) *miniServer {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { ln.Close() })
-		go s.accept(ln)
+		go acceptAll(ln, s.serve)
 	}
 	return s
 }
@@ -53,13 +53,14 @@ const (
 
 var miniData [1 << 20]byte
 
-func (s *miniServer) accept(ln *net.TCPListener) {
+// acceptAll serves the connections of a listener until it is closed.
+func acceptAll(ln *net.TCPListener, serve func(*net.TCPConn)) {
 	for {
 		c, err := ln.AcceptTCP()
 		if err != nil {
 			return
 		}
-		go s.serve(c)
+		go serve(c)
 	}
 }
 
