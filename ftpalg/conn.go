@@ -2,7 +2,11 @@
 
 package ftpalg
 
-import "bytes"
+import (
+	"bytes"
+	"math"
+	"time"
+)
 
 // Options are what is known of a control connection beside its addresses.
 type Options struct {
@@ -14,23 +18,17 @@ type Options struct {
 	// Adjusted are the adjustments that the kernel makes already, by
 	// Direction.
 	Adjusted [2]Adjustment
+	// Workspace may be shared with other connections; nil: one of its own.
+	Workspace *Workspace
 }
 
-// Conn is the engine's state of one control connection.
-type Conn struct {
-	dialogue
-	ep         Endpoints
-	policy     *Policy
-	checks     Checks
-	adjustable bool
-	here       bool // the caller adjusts, see AdjustHere
-	opaque     bool
+// Workspace is the memory that is needed only while a segment is handled. It
+// may be shared by connections whose segments are handled by one goroutine,
+// each to its end, Rewrite included, before the next. The zero value is ready.
+type Workspace struct{ workspace }
 
-	stream  [2]stream
-	pending pending
-	verb    verb // the client's last command
-	rate    rate
-
+type workspace struct {
+	now    time.Time // see SetTime
 	events []Event
 	offers [4]Offer // storage of the events' offers
 	text   []byte   // a line without the Telnet commands in it
@@ -46,20 +44,45 @@ type Conn struct {
 	}
 }
 
+// Conn is the engine's state of one control connection. Firewalls have many
+// that are idle: what only some need, or only at times, is elsewhere.
+type Conn struct {
+	*workspace
+	dialogue
+	ep         Endpoints
+	policy     *Policy
+	checks     Checks
+	adjustable bool
+	here       bool // the caller adjusts, see AdjustHere
+	opaque     bool
+
+	stream  [2]stream
+	pending pending
+	verb    verb // the client's last command
+	rate    rate
+}
+
 // NewConn returns the engine for a control connection. The policy is shared
 // and must not change.
 func NewConn(ep Endpoints, policy *Policy, o Options) *Conn {
 	c := &Conn{ep: ep, policy: policy, checks: policy.checks(), adjustable: o.Adjustable}
 	c.started = o.Started
+	if o.Workspace == nil {
+		o.Workspace = new(Workspace)
+	}
+	c.Share(o.Workspace)
 	for d := range c.stream {
 		s := &c.stream[d]
-		s.adj, s.max = o.Adjusted[d], policy.Limits.line()
+		s.adj, s.max = o.Adjusted[d], int32(min(policy.Limits.line(), math.MaxInt32))
 	}
 	return c
 }
 
-// Endpoints returns the addresses of the connection.
-func (c *Conn) Endpoints() Endpoints { return c.ep }
+// Share has the connection use another workspace from its next segment on.
+func (c *Conn) Share(w *Workspace) { c.workspace = &w.workspace }
+
+// Endpoints returns the addresses of the connection. They must not be changed.
+func (c *Conn) Endpoints() *Endpoints { return &c.ep }
 
 // Opaque reports whether the connection is encrypted.
 func (c *Conn) Opaque() bool { return c.opaque }
@@ -93,7 +116,7 @@ func (c *Conn) Segment(d Direction, seq uint32, p []byte) Decision {
 			// What was seen goes on, by itself: it may be the very edit that
 			// the rest waits for. Its acknowledgement will come, so this
 			// does not count as waiting in vain.
-			s.waits = max(s.waits-1, 0)
+			s.waits -= min(s.waits, 1)
 			return Decision{Reason: ReasonInFlight}
 		}
 		return Decision{Action: Drop, Reason: ReasonInFlight}
@@ -134,6 +157,9 @@ func (c *Conn) fresh(s *stream, p []byte, reason Reason) Decision {
 	s.gaps, s.waits, s.blind = 0, 0, false
 	s.forgetOld()
 	if c.checks.has(CheckRepeats) {
+		if s.history == nil {
+			s.history = new(history)
+		}
 		s.history.add(s.next, p)
 	}
 	for len(p) > 0 && !c.opaque {

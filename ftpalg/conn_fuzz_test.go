@@ -120,7 +120,7 @@ func (f *fuzzed) send(d Direction, from, to int) {
 	for i := range s.edits {
 		edits += len(s.edits[i].text)
 	}
-	if len(s.line) > s.max || len(s.edits) > maxEdits || edits > maxEdits*(len(p)+65536+2*s.max) || len(f.g.log)-seen > 2*len(p)+1 {
+	if len(s.line) > int(s.max) || len(s.edits) > maxEdits || edits > maxEdits*(len(p)+65536+2*int(s.max)) || len(f.g.log)-seen > 2*len(p)+1 {
 		f.t.Fatalf("a line of %d bytes, %d edits of %d bytes, %d events of %d bytes", len(s.line), len(s.edits), edits, len(f.g.log)-seen, len(p))
 	}
 }

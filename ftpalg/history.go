@@ -9,7 +9,7 @@ const historySize = 2048
 // history are the last bytes of a direction. The byte with sequence number n is
 // at n % historySize.
 type history struct {
-	buf []byte
+	buf [historySize]byte
 	end uint32 // sequence number after the last byte
 	n   uint32 // how many bytes before it are kept
 }
@@ -17,9 +17,6 @@ type history struct {
 // add notes bytes that go on from seq. What was noted from there on before is
 // forgotten: it was not forwarded, and has come again.
 func (h *history) add(seq uint32, p []byte) {
-	if h.buf == nil {
-		h.buf = make([]byte, historySize)
-	}
 	if back := h.end - seq; back <= h.n {
 		h.n -= back
 	} else {
@@ -33,10 +30,10 @@ func (h *history) add(seq uint32, p []byte) {
 }
 
 // same reports whether p, whose first byte has the number seq, is what came
-// there before, as far as that is known. A single last byte is that of a
+// there before, as far as that is known; h may be nil. A single last byte is that of a
 // keep-alive probe, which may be anything (RFC 9293 section 3.8.4).
 func (h *history) same(seq uint32, p []byte) bool {
-	if len(p) == 1 && seq+1 == h.end {
+	if h == nil || len(p) == 1 && seq+1 == h.end {
 		return true
 	}
 	for i, b := range p {

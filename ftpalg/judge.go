@@ -20,7 +20,7 @@ func (c *Conn) judge(o *Offer) Reason {
 	default:
 		r = c.judgePassive(o)
 	}
-	if r == ReasonPlain && !c.rate.allow(c.policy.Limits.offers()) {
+	if r == ReasonPlain && !c.rate.allow(c.now, c.policy.Limits.offers()) {
 		r = ReasonRate
 	}
 	return r

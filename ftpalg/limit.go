@@ -38,23 +38,22 @@ func orDefault(v, otherwise int) int {
 
 // rate counts the offers of a minute.
 type rate struct {
-	now   time.Time
-	begun time.Time // when the minute that is counted began
+	begun int64 // when the minute that is counted began, in Unix nanoseconds
 	count int
 }
 
 // SetTime tells the engine what time it is. It is called before Segment, as
 // often as the caller likes; time that stands still only makes the limit on
 // offers stricter.
-func (c *Conn) SetTime(now time.Time) { c.rate.now = now }
+func (c *Conn) SetTime(now time.Time) { c.now = now }
 
 // allow counts an offer and reports whether it is within the limit.
-func (r *rate) allow(limit int) bool {
-	if r.now.IsZero() {
+func (r *rate) allow(now time.Time, limit int) bool {
+	if now.IsZero() {
 		return true
 	}
-	if d := r.now.Sub(r.begun); d >= time.Minute || d < 0 {
-		r.begun, r.count = r.now, 0
+	if d := time.Duration(now.UnixNano() - r.begun); d >= time.Minute || d < 0 {
+		r.begun, r.count = now.UnixNano(), 0
 	}
 	r.count++
 	return r.count <= limit

@@ -23,8 +23,7 @@ type entry struct {
 
 // pending is the queue of commands that the server has not answered yet.
 type pending struct {
-	list [maxPending]entry
-	n    int
+	list []entry
 }
 
 // push adds a command and returns its entry, which is valid until the next
@@ -34,18 +33,16 @@ func (p *pending) push(c command) *entry {
 	if p.full() {
 		p.drop(1)
 	}
-	e := &p.list[p.n]
-	*e = entry{cmd: c, ahead: ahead}
-	p.n++
-	return e
+	p.list = append(p.list, entry{cmd: c, ahead: ahead})
+	return &p.list[len(p.list)-1]
 }
 
-func (p *pending) full() bool { return p.n == len(p.list) }
+func (p *pending) full() bool { return len(p.list) == maxPending }
 
 // waiting reports whether a command has got no answer at all. One that got a
 // 1xx reply does not count: ABOR and STAT may follow (RFC 959 section 4.1.3).
 func (p *pending) waiting() bool {
-	for i := range p.n {
+	for i := range p.list {
 		if !p.list[i].begun {
 			return true
 		}
@@ -55,19 +52,17 @@ func (p *pending) waiting() bool {
 
 // drop removes the n oldest commands.
 func (p *pending) drop(n int) {
-	copy(p.list[:], p.list[n:p.n])
-	p.n -= n
+	p.list = append(p.list[:0], p.list[n:]...)
 }
 
 // remove removes the command at place i.
 func (p *pending) remove(i int) {
-	copy(p.list[i:], p.list[i+1:p.n])
-	p.n--
+	p.list = append(p.list[:i], p.list[i+1:]...)
 }
 
 // index returns the place of the first command that f accepts, or -1.
 func (p *pending) index(f func(command) bool) int {
-	for i := range p.n {
+	for i := range p.list {
 		if f(p.list[i].cmd) {
 			return i
 		}
@@ -87,7 +82,7 @@ func (p *pending) begin() {
 // answer takes the command that a final reply with this code answers: the
 // oldest that can have got it.
 func (p *pending) answer(code int) (entry, bool) {
-	for i := range p.n {
+	for i := range p.list {
 		e := p.list[i]
 		if e.cmd.answeredBy(code) {
 			p.remove(i)
@@ -102,14 +97,14 @@ func (p *pending) answer(code int) (entry, bool) {
 
 // forget gives up commands that were passed too often.
 func (p *pending) forget() {
-	for p.n > 0 && p.list[0].skipped > maxSkipped {
+	for len(p.list) > 0 && p.list[0].skipped > maxSkipped {
 		p.drop(1)
 	}
 }
 
 // newOffer notes that the offers of the commands so far stand no more.
 func (p *pending) newOffer() {
-	for i := range p.n {
+	for i := range p.list {
 		p.list[i].offer = false
 	}
 }

@@ -20,38 +20,36 @@ const (
 // stream is one direction of a control connection. Sequence numbers are the
 // sender's.
 type stream struct {
-	known   bool   // next is set
-	aligned bool   // a line starts at lineStart
-	skip    bool   // the line in progress is too long and not read
-	long    bool   // the line in progress, or the last one, was too long
-	bare    bool   // the last line ended with LF alone
-	max     int    // longest line that is read
-	next    uint32 // first byte not seen yet
-	sent    uint32 // first byte not forwarded yet; differs from next while segments are held
-	line    []byte // what has been seen of the line in progress
-
-	held      bool // segments with the line in progress wait at the caller's
-	abandoned int  // how often the line at giveUp was dropped half
-	giveUp    uint32
-
-	gapAt uint32
-	gaps  int
-	blind bool // segments may have passed unseen, see Missed
-
+	known    bool // next is set
+	aligned  bool // a line starts at lineStart
+	skip     bool // the line in progress is too long and not read
+	long     bool // the line in progress, or the last one, was too long
+	bare     bool // the last line ended with LF alone
+	held     bool // segments with the line in progress wait at the caller's
+	blind    bool // segments may have passed unseen, see Missed
 	denied   bool // a line that was denied began at deniedAt
-	deniedAt uint32
-
-	acked    uint32 // what the receiver has, in its own numbers
-	ackKnown bool
+	ackKnown bool // acked is set
 	certain  bool // the first byte's number is known, not guessed
-	waits    int  // how often the segment at next was dropped because of edits in flight
-	history  history
-
-	edits    []edit
-	adj      Adjustment // as it is or has to be set in the kernel
-	adjNew   bool       // it is not set yet
-	floor    uint32     // no edits are known before this
+	adjNew   bool // adj is not set in the kernel yet
 	floorSet bool
+
+	abandoned uint8 // how often the line at giveUp was dropped half
+	gaps      uint8 // how often a segment at gapAt has come
+	waits     uint8 // how often the segment at next was dropped because of edits in flight
+
+	max      int32  // longest line that is read
+	next     uint32 // first byte not seen yet
+	sent     uint32 // first byte not forwarded yet; differs from next while segments are held
+	giveUp   uint32
+	gapAt    uint32
+	deniedAt uint32
+	acked    uint32     // what the receiver has, in its own numbers
+	floor    uint32     // no edits are known before this
+	adj      Adjustment // as it is or has to be set in the kernel
+
+	line    []byte // what has been seen of the line in progress
+	edits   []edit
+	history *history // nil until it is needed
 }
 
 // lineStart returns the sequence number at which the line in progress began.
@@ -81,7 +79,7 @@ func (s *stream) cut(p []byte) (line []byte, start uint32, n int, ok bool) {
 	}
 	n = i + 1
 	start = s.lineStart()
-	s.long = s.aligned && (s.skip || len(s.line)+i > s.max)
+	s.long = s.aligned && (s.skip || len(s.line)+i > int(s.max))
 	readable := s.aligned && !s.long
 	if len(s.line) > 0 {
 		if readable {
@@ -103,7 +101,7 @@ func (s *stream) keep(p []byte) {
 	s.next += uint32(len(p))
 	switch {
 	case !s.aligned || s.skip:
-	case len(s.line)+len(p) > s.max:
+	case len(s.line)+len(p) > int(s.max):
 		s.skip, s.long, s.line = true, true, s.line[:0]
 	default:
 		s.line = append(s.line, p...)
@@ -124,7 +122,7 @@ func (s *stream) abandon() {
 	if s.giveUp != at {
 		s.giveUp, s.abandoned = at, 0
 	}
-	s.abandoned++
+	s.abandoned = min(s.abandoned, 254) + 1
 	s.unread()
 	s.sent, s.held = s.next, false
 }

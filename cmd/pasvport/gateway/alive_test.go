@@ -55,8 +55,7 @@ func TestWorkerDeadline(t *testing.T) {
 	if d := w.Deadline(); !d.Equal(now.Add(time.Minute)) {
 		t.Errorf("deadline %v, want the heartbeat", d)
 	}
-	s := &session{}
-	s.held[0] = held{packets: []heldPacket{{}}, since: now}
+	s := &session{held: &[2]held{{packets: []heldPacket{{}}, since: now}}}
 	w.holding = []*session{s}
 	if d := w.Deadline(); !d.Equal(now.Add(holdTime)) {
 		t.Errorf("deadline %v, want that of the held packet", d)

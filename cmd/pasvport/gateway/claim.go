@@ -70,7 +70,7 @@ func (w *worker) claimAgain(c expect.Claim) error {
 // entry is the conntrack entry for a data connection that begins with SYN t.
 // It is translated as its master is.
 func (h *pinhole) entry(t expect.Tuple, mark uint32) expect.Claim {
-	c := expect.Claim{Original: t, Master: h.session.original, Mark: mark, Timeout: claimTimeout}
+	c := expect.Claim{Original: t, Master: h.session.original(), Mark: mark, Timeout: claimTimeout}
 	if !h.nat {
 		return c
 	}

@@ -50,7 +50,7 @@ func (fs *forgottenSessions) find(t expect.Tuple) *forgotten {
 // begun to close the connection.
 func (g *Gateway) forget(s *session) {
 	f := &forgotten{
-		original: s.original, reply: s.reply, translated: s.nat() != control.NATNone,
+		original: s.original(), reply: s.reply(), translated: s.nat() != control.NATNone,
 		adjusted: s.adjusted.Load(), carrier: s.carrier, mark: g.cfg.Control(), since: time.Now(),
 	}
 	s.mu.Lock()
@@ -79,11 +79,11 @@ func (fs *forgottenSessions) add(f *forgotten) {
 // take forgets a session for good, and returns what was remembered: it goes on,
 // or another one uses its ports.
 func (fs *forgottenSessions) take(s *session) *forgotten {
-	f := fs.find(s.original)
+	f := fs.find(s.original())
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	delete(fs.by, s.original)
-	delete(fs.by, s.reply)
+	delete(fs.by, s.original())
+	delete(fs.by, s.reply())
 	return f
 }
 

@@ -65,7 +65,7 @@ func (w *worker) splice(p *nfq.Packet, payload []byte) {
 // adjust sets the kernel's sequence adjustment and reports whether the kernel
 // kept it.
 func (w *worker) adjust(s *session, d ftpalg.Direction, a ftpalg.Adjustment) bool {
-	if w.ct.SetSeqAdj(s.original, expect.Direction(d), expect.SeqAdj(a)) != nil {
+	if w.ct.SetSeqAdj(s.original(), expect.Direction(d), expect.SeqAdj(a)) != nil {
 		return false
 	}
 	s.adjusted.Store(true)
@@ -76,7 +76,7 @@ func (w *worker) adjust(s *session, d ftpalg.Direction, a ftpalg.Adjustment) boo
 // offer that asked for it.
 func (w *worker) undo(s *session, d ftpalg.Direction) {
 	var kernel ftpalg.Adjustment
-	if e, err := w.ct.Get(s.original); err == nil {
+	if e, err := w.ct.Get(s.original()); err == nil {
 		kernel = ftpalg.Adjustment(e.Adj[d])
 	}
 	s.alg.Undo(d, kernel)

@@ -50,6 +50,7 @@ type Gateway struct {
 	ct        *expect.Conn // of the watcher
 	events    *expect.Events
 	lost      chan struct{} // events were lost
+	lists     uint8         // how often the sweeper has listed the tracker's connections
 }
 
 // Reasons are the names of the reasons by their index, for metrics.New.
@@ -124,12 +125,12 @@ func (g *Gateway) open() error {
 	if g.firewall, err = rules.Open(g.plan.rules); err != nil {
 		return fmt.Errorf("nftables: %w", err)
 	}
-	g.orphans = &worker{g: g, ct: g.ct, table: table{sessions: map[expect.Tuple]*session{}}}
+	g.orphans = &worker{g: g, ct: g.ct}
 	return nil
 }
 
 func (g *Gateway) addWorker(num uint16) error {
-	w := &worker{g: g, payload: make([]byte, 0, maxPayload), table: table{sessions: map[expect.Tuple]*session{}}, sightings: map[expect.Tuple]*sighting{}, heart: heartbeat{every: g.beatEvery}}
+	w := &worker{g: g, payload: make([]byte, 0, maxPayload), sightings: map[expect.Tuple]*sighting{}, heart: heartbeat{every: g.beatEvery}}
 	g.workers = append(g.workers, w)
 	var err error
 	if w.ct, err = expect.Dial(); err != nil {

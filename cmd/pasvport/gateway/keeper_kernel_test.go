@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/ftpalg"
 )
 
 const (
@@ -97,7 +98,7 @@ func makeEntries(g *Gateway, ct *expect.Conn) error {
 		if err := ct.Claim(expect.Claim{Original: data, Master: x.Original, Timeout: time.Hour}); err != nil {
 			return err
 		}
-		g.data.add(data, &session{id: e.ID, original: e.Original, reply: e.Reply}, nil)
+		g.data.add(data, newSession(&e, &ftpalg.Policy{}, time.Now(), true, nil), nil)
 	}
 	return nil
 }

@@ -232,7 +232,7 @@ func (p *pinhole) expected() expect.Tuple {
 
 func (p *pinhole) expectation() expect.Expectation {
 	e := expect.Expectation{
-		Master: p.session.original, Source: p.key.source, SourcePort: p.port,
+		Master: p.session.original(), Source: p.key.source, SourcePort: p.port,
 		Dest: p.key.public, Timeout: p.timeout,
 	}
 	if p.nat {
@@ -282,7 +282,7 @@ func (g *Gateway) closePinhole(ct *expect.Conn, p *pinhole, reason ftpalg.Reason
 // undoPinhole takes a pinhole out of the kernel.
 func (g *Gateway) undoPinhole(ct *expect.Conn, p *pinhole) {
 	if !p.claim {
-		if err := ct.DeleteExpectation(p.session.original, p.expected()); err != nil && !errors.Is(err, unix.ENOENT) {
+		if err := ct.DeleteExpectation(p.session.original(), p.expected()); err != nil && !errors.Is(err, unix.ENOENT) {
 			g.log.Warn("cannot delete an expectation", "tuple", p.expected(), "err", err)
 		}
 	}

@@ -19,7 +19,7 @@ func (w *worker) adjustHere(s *session) bool {
 	if s.here {
 		return true
 	}
-	if err := w.ct.SetLiberal(s.original); err != nil {
+	if err := w.ct.SetLiberal(s.original()); err != nil {
 		w.g.log.Warn("cannot adjust sequence numbers", "client", s.ep.Client, "server", s.ep.Server, "err", err)
 		return false
 	}

@@ -74,9 +74,9 @@ func (in *injector) reset(s *session, d ftpalg.Direction, e *wireEnd) error {
 }
 
 func (in *injector) send(s *session, d ftpalg.Direction, e *wireEnd, seq uint32, flags uint8) error {
-	t := s.original
+	t := s.original()
 	if d == ftpalg.Reply {
-		t = s.reply
+		t = s.reply()
 	}
 	in.buf = appendSegment(in.buf[:0], t, e, seq, flags)
 	dst := t.Dst.Addr()

@@ -3,6 +3,7 @@
 package gateway
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -16,19 +17,18 @@ import (
 
 // session is one control connection. Its engine and the held packets belong
 // to the goroutine of its queue; what is under mu is also read and changed by
-// those that watch the tracker and answer the administrator.
+// those that watch the tracker and answer the administrator. There may be very
+// many, most of them idle, so what few need is behind a pointer.
 type session struct {
-	id       uint32 // of the conntrack entry
-	original expect.Tuple
-	reply    expect.Tuple
-	ep       ftpalg.Endpoints
-	started  time.Time
-	carrier  bool // it takes expectations
-	aside    bool // somebody else's: not read
+	id      uint32            // of the conntrack entry
+	ep      *ftpalg.Endpoints // the engine's
+	started time.Time
+	carrier bool // it takes expectations
+	aside   bool // somebody else's: not read
 
 	alg  *ftpalg.Conn
-	held [2]held
-	here bool // its sequence numbers are adjusted here, see renumber.go
+	held *[2]held // nil until something is
+	here bool     // its sequence numbers are adjusted here, see renumber.go
 
 	noted adjustments // of here, what the next daemon would find
 
@@ -46,8 +46,9 @@ type session struct {
 	accounting  bool
 	opaque      bool
 	note        string
-	renumbered  bool // as here
-	wire        wire
+	renumbered  bool  // as here
+	wire        *wire // nil until something is known
+	seen        uint8 // by the tracker's list with this number, see reconcile
 }
 
 // held are packets of one direction that wait for the rest of a line.
@@ -63,32 +64,37 @@ type heldPacket struct {
 }
 
 // newSession returns the session of a conntrack entry. started tells that it is
-// seen from its first byte on.
-func newSession(e *expect.Entry, policy *ftpalg.Policy, now time.Time, started bool) *session {
+// seen from its first byte on; work is its worker's.
+func newSession(e *expect.Entry, policy *ftpalg.Policy, now time.Time, started bool, work *ftpalg.Workspace) *session {
 	s := &session{
-		id:       e.ID,
-		original: e.Original,
-		reply:    e.Reply,
-		started:  now,
-		state:    e.TCPState,
-		carrier:  e.Helper == carrierName,
-		ep: ftpalg.Endpoints{Client: e.Original.Src, Dialled: e.Original.Dst,
-			Server: e.Reply.Src, SeenAs: e.Reply.Dst},
+		id:      e.ID,
+		started: now,
+		state:   e.TCPState,
+		carrier: e.Helper == carrierName,
 	}
 	s.adjusted.Store(e.Status&expect.StatusSeqAdjust != 0)
-	s.alg = ftpalg.NewConn(s.ep, policy, ftpalg.Options{
+	ep := ftpalg.Endpoints{Client: e.Original.Src, Dialled: e.Original.Dst, Server: e.Reply.Src, SeenAs: e.Reply.Dst}
+	s.alg = ftpalg.NewConn(ep, policy, ftpalg.Options{
 		// Whether the kernel can adjust is known for certain only after it
 		// was told to; see worker.forward.
-		Adjustable: s.ep.Client != s.ep.SeenAs || s.ep.Dialled != s.ep.Server,
+		Adjustable: ep.Client != ep.SeenAs || ep.Dialled != ep.Server,
 		Started:    started,
 		Adjusted:   [2]ftpalg.Adjustment{ftpalg.Adjustment(e.Adj[0]), ftpalg.Adjustment(e.Adj[1])},
+		Workspace:  work,
 	})
+	s.ep = s.alg.Endpoints()
 	return s
 }
 
+// original returns the tuple of the connection's first packet.
+func (s *session) original() expect.Tuple { return expect.Tuple{Src: s.ep.Client, Dst: s.ep.Dialled} }
+
+// reply returns the tuple of the packets that answer.
+func (s *session) reply() expect.Tuple { return expect.Tuple{Src: s.ep.Server, Dst: s.ep.SeenAs} }
+
 // direction returns the direction of a packet of the session.
 func (s *session) direction(p *nfq.Packet) ftpalg.Direction {
-	if p.Src == s.original.Src && p.Dst == s.original.Dst {
+	if p.Src == s.ep.Client && p.Dst == s.ep.Dialled {
 		return ftpalg.Original
 	}
 	return ftpalg.Reply
@@ -102,34 +108,55 @@ func (s *session) setNote(text string) {
 }
 
 // table are the sessions of one queue. The lock is for those that watch; the
-// queue's goroutine meets nobody there as a rule.
+// queue's goroutine meets nobody there as a rule. The zero value is empty.
 type table struct {
 	mu       sync.Mutex
-	sessions map[expect.Tuple]*session // by both directions
+	sessions map[tableKey]*session // by both directions
+}
+
+// tableKey is a tuple in half its memory, and without a pointer.
+type tableKey [2*16 + 2*2]byte
+
+func keyOf(src, dst netip.AddrPort) (k tableKey) {
+	a, b := src.Addr().As16(), dst.Addr().As16()
+	copy(k[:], a[:])
+	copy(k[16:], b[:])
+	binary.NativeEndian.PutUint16(k[32:], src.Port())
+	binary.NativeEndian.PutUint16(k[34:], dst.Port())
+	return k
+}
+
+func (s *session) keys() (original, reply tableKey) {
+	return keyOf(s.ep.Client, s.ep.Dialled), keyOf(s.ep.Server, s.ep.SeenAs)
 }
 
 func (t *table) find(src, dst netip.AddrPort) *session {
+	k := keyOf(src, dst)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.sessions[expect.Tuple{Src: src, Dst: dst}]
+	return t.sessions[k]
 }
 
 func (t *table) add(s *session) {
+	original, reply := s.keys()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.sessions[s.original] = s
-	t.sessions[s.reply] = s
+	if t.sessions == nil {
+		t.sessions = map[tableKey]*session{}
+	}
+	t.sessions[original], t.sessions[reply] = s, s
 }
 
 // remove takes a session out and reports whether it was there.
 func (t *table) remove(s *session) bool {
+	original, reply := s.keys()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.sessions[s.original] != s {
+	if t.sessions[original] != s {
 		return false
 	}
-	delete(t.sessions, s.original)
-	delete(t.sessions, s.reply)
+	delete(t.sessions, original)
+	delete(t.sessions, reply)
 	return true
 }
 
@@ -139,7 +166,7 @@ func (t *table) all() []*session {
 	defer t.mu.Unlock()
 	list := make([]*session, 0, len(t.sessions)/2)
 	for k, s := range t.sessions {
-		if k == s.original {
+		if original, _ := s.keys(); k == original {
 			list = append(list, s)
 		}
 	}

@@ -173,6 +173,7 @@ func (w *worker) takeOver(p *nfq.Packet) *session {
 	if s == nil {
 		return nil
 	}
+	s.alg.Share(&w.work)
 	// In this order, so that the watcher finds it at any time.
 	w.table.add(s)
 	if !w.g.orphans.table.remove(s) { // it ended meanwhile

@@ -73,7 +73,7 @@ func (g *Gateway) keepEntries(ctx context.Context) error {
 // look refreshes the entry of a session if a third of its time is over, and
 // sets the time of the next look.
 func (k *keeper) look(s *session, now time.Time) {
-	e, err := k.ct.Get(s.original)
+	e, err := k.ct.Get(s.original())
 	if err != nil || e.ID != s.id || e.TCPState >= expect.TCPStateFinWait || !k.live(s) {
 		k.forget(s)
 		return
@@ -95,7 +95,7 @@ func (k *keeper) look(s *session, now time.Time) {
 }
 
 func (k *keeper) refresh(u *upkeep) {
-	err := k.ct.UpdateTimeout(u.session.original, u.span)
+	err := k.ct.UpdateTimeout(u.session.original(), u.span)
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		k.g.log.Warn("cannot refresh a control connection's timeout", "client", u.session.ep.Client,
 			"server", u.session.ep.Server, "err", err)

@@ -156,7 +156,7 @@ func (g *Gateway) sweep(p *pinhole, now time.Time) {
 		}
 		return
 	}
-	e, err := g.ct.Get(p.session.original)
+	e, err := g.ct.Get(p.session.original())
 	switch {
 	case errors.Is(err, unix.ENOENT):
 		g.closePinhole(g.ct, g.takeOpen(p), ftpalg.ReasonPlain)
@@ -177,19 +177,24 @@ func (g *Gateway) expire(p *pinhole) {
 // reconcile forgets the sessions and data connections that the tracker does
 // not know any more and of which no event told.
 func (g *Gateway) reconcile() {
-	live := map[expect.Tuple]bool{}
 	sessions := map[*worker][]*session{}
 	for _, w := range g.holders() {
 		sessions[w] = w.table.all() // before the dump: what begins later stays
 	}
+	g.lists++
 	mark := g.cfg.Control()
-	if err := g.ct.Dump(mark, mark, func(e *expect.Entry) { live[e.Original] = true }); err != nil {
+	err := g.ct.Dump(mark, mark, func(e *expect.Entry) {
+		if _, s := g.session(e.Original); s != nil {
+			s.seen = g.lists
+		}
+	})
+	if err != nil {
 		g.log.Warn("cannot list conntrack entries", "err", err)
 		return
 	}
 	for w, list := range sessions {
 		for _, s := range list {
-			if !live[s.original] && g.gone(s.original) {
+			if s.seen != g.lists && g.gone(s.original()) {
 				g.end(g.ct, w, s)
 			}
 		}

@@ -38,6 +38,9 @@ var timestampOption = [2]byte{8, 10}
 func (s *session) heed(d ftpalg.Direction, p *nfq.Packet, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.wire == nil {
+		s.wire = new(wire)
+	}
 	e := &s.wire.end[d]
 	next := p.Seq + uint32(len(p.Payload))
 	if e.known && p.Seq == e.next-1 && len(p.Payload) == 0 {
@@ -85,6 +88,9 @@ func findTimestamp(dst *[10]byte, options []byte) bool {
 func (s *session) ends() (ends [2]wireEnd, spoke time.Time, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.wire == nil {
+		return ends, spoke, false
+	}
 	ends = s.wire.end
 	if !s.adjusted.Load() {
 		for d := range ends {

@@ -40,6 +40,7 @@ type worker struct {
 	payload []byte     // reused; only its own memory, what Rewrite returns may be the packet's
 	packet  []byte     // reused
 	scratch nfq.Packet
+	work    ftpalg.Workspace // of the engines of its sessions
 
 	sightings   map[expect.Tuple]*sighting // see stale.go
 	staleLogged time.Time
@@ -101,7 +102,7 @@ func (w *worker) read(s *session, d ftpalg.Direction, p *nfq.Packet) {
 		w.event(s, &dec.Events[i])
 	}
 	switch {
-	case dec.Action == ftpalg.Hold && len(s.held[d].packets) < maxHeld:
+	case dec.Action == ftpalg.Hold && s.holds(d) < maxHeld:
 		w.hold(s, d, p)
 		return
 	case dec.Action != ftpalg.Forward:
@@ -141,7 +142,7 @@ func (w *worker) find(p *nfq.Packet) (s *session, tracked bool) {
 
 // adopt makes a session of a conntrack entry.
 func (w *worker) adopt(e *expect.Entry) *session {
-	s := newSession(e, w.g.settings().policyFor(e), w.now, w.started(e))
+	s := newSession(e, w.g.settings().policyFor(e), w.now, w.started(e), &w.work)
 	if e.Helper != "" && e.Helper != carrierName {
 		w.standAside(s, e.Helper)
 	} else if w.g.settings().EncryptedPort(e.Original.Dst.Port()) {
@@ -173,7 +174,7 @@ func (g *Gateway) leaveQueue(ct *expect.Conn, s *session) {
 	s.opaque = true
 	s.mu.Unlock()
 	opaque := g.cfg.Opaque()
-	if err := ct.UpdateMark(s.original, opaque, opaque); err != nil && !errors.Is(err, unix.ENOENT) {
+	if err := ct.UpdateMark(s.original(), opaque, opaque); err != nil && !errors.Is(err, unix.ENOENT) {
 		g.log.Warn("cannot mark a session as opaque", "client", s.ep.Client, "server", s.ep.Server, "err", err)
 	}
 }
@@ -200,6 +201,9 @@ func (w *worker) event(s *session, e *ftpalg.Event) {
 
 // hold keeps a packet until its line is complete.
 func (w *worker) hold(s *session, d ftpalg.Direction, p *nfq.Packet) {
+	if s.held == nil {
+		s.held = new([2]held)
+	}
 	h := &s.held[d]
 	if len(h.packets) == 0 {
 		h.since = w.now
@@ -208,8 +212,19 @@ func (w *worker) hold(s *session, d ftpalg.Direction, p *nfq.Packet) {
 	h.packets = append(h.packets, heldPacket{p.ID, slices.Clone(p.Data)})
 }
 
+// holds returns how many packets of a direction are held.
+func (s *session) holds(d ftpalg.Direction) int {
+	if s.held == nil {
+		return 0
+	}
+	return len(s.held[d].packets)
+}
+
 // release forwards what was held of a direction, in order.
 func (w *worker) release(s *session, d ftpalg.Direction) {
+	if s.holds(d) == 0 {
+		return
+	}
 	h := &s.held[d]
 	for _, hp := range h.packets {
 		if err := nfq.ParsePacket(&w.scratch, hp.data); err != nil { // it could be parsed before
@@ -224,7 +239,7 @@ func (w *worker) release(s *session, d ftpalg.Direction) {
 
 func (w *worker) unhold(s *session, d ftpalg.Direction) {
 	s.held[d].packets = nil
-	if len(s.held[ftpalg.Original].packets) == 0 && len(s.held[ftpalg.Reply].packets) == 0 {
+	if s.holds(ftpalg.Original) == 0 && s.holds(ftpalg.Reply) == 0 {
 		w.holding = slices.DeleteFunc(w.holding, func(o *session) bool { return o == s })
 	}
 }

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"fmt"
+	"net/netip"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/ftpalg"
+)
+
+// numbered is the i-th of many control connections, translated on its way.
+func numbered(i int) *expect.Entry {
+	addr := func(net byte) netip.Addr { return netip.AddrFrom4([4]byte{10, net, byte(i >> 8), byte(i)}) }
+	client, server := netip.AddrPortFrom(addr(byte(i>>16)), 40000), netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, 113, 2}), 21)
+	seenAs := netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, 113, 88}), uint16(i))
+	return &expect.Entry{
+		ID: uint32(i), Original: expect.Tuple{Src: client, Dst: server}, Reply: expect.Tuple{Src: server, Dst: seenAs},
+		TCPState: expect.TCPStateEstablished, Helper: carrierName,
+	}
+}
+
+// logIn has the engine of a session read what every session begins with.
+func logIn(s *session) {
+	var seq [2]uint32
+	for _, line := range []string{"<220 ready", ">USER anonymous", "<331 password", ">PASS guest@", "<230 welcome"} {
+		d, text := ftpalg.Original, []byte(line[1:]+"\r\n")
+		if line[0] == '<' {
+			d = ftpalg.Reply
+		}
+		s.alg.SetTime(time.Unix(1000, 0))
+		s.alg.Received(opposite(d), seq[opposite(d)])
+		s.alg.Segment(d, seq[d], text)
+		s.alg.Rewrite(nil, d, seq[d], text)
+		seq[d] += uint32(len(text))
+	}
+}
+
+// TestSessionMemory: an idle session takes less than a kilobyte, whatever the
+// number of sessions does to the table.
+func TestSessionMemory(t *testing.T) {
+	var work ftpalg.Workspace
+	policy := &ftpalg.Policy{}
+	for _, n := range []int{10_000, 29_000, 60_000} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			before := liveHeap()
+			var sessions table
+			for i := range n {
+				s := newSession(numbered(i), policy, time.Unix(1000, 0), true, &work)
+				logIn(s)
+				sessions.add(s)
+			}
+			each := float64(liveHeap()-before) / float64(n)
+			if got := len(sessions.all()); got != n {
+				t.Fatalf("%d sessions in the table, want %d", got, n)
+			}
+			t.Logf("%.0f bytes for a session", each)
+			if each > 1024 {
+				t.Errorf("%.0f bytes for a session, want at most 1024", each)
+			}
+		})
+	}
+}
+
+func liveHeap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // what the first one found may be freed by the second only
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// A session is found by both of its tuples, in a table with others, until it
+// is removed.
+func TestTable(t *testing.T) {
+	var sessions table
+	a, b := newSession(numbered(1), &ftpalg.Policy{}, time.Now(), true, nil), newSession(numbered(2), &ftpalg.Policy{}, time.Now(), true, nil)
+	if sessions.remove(a) || sessions.find(a.ep.Client, a.ep.Dialled) != nil {
+		t.Error("an empty table has a session")
+	}
+	sessions.add(a)
+	sessions.add(b)
+	for _, s := range []*session{a, b} {
+		for _, tuple := range []expect.Tuple{s.original(), s.reply()} {
+			if got := sessions.find(tuple.Src, tuple.Dst); got != s {
+				t.Errorf("%v is session %p, want %p", tuple, got, s)
+			}
+			if got := sessions.find(tuple.Dst, tuple.Src); got != nil {
+				t.Errorf("%v, turned around, is a session", tuple)
+			}
+		}
+	}
+	if !sessions.remove(a) || sessions.remove(a) || sessions.find(a.ep.Server, a.ep.SeenAs) != nil {
+		t.Error("a removed session is still there")
+	}
+	if all := sessions.all(); len(all) != 1 || all[0] != b {
+		t.Errorf("all are %v, want %p alone", all, b)
+	}
+}
