@@ -45,6 +45,10 @@ type gateway struct {
 	logs   [2][]string              // the same, by direction of the segment
 	fails  []Reason                 // what Announce returned
 	acks   func(d Direction) uint32 // how far the receiver of d has got
+
+	fast   bool    // lines that may pass unread do
+	unread *Unread // nil: the next segment is read
+	passed int     // unread
 }
 
 type segment struct {
@@ -76,6 +80,10 @@ func describe(e Event) string {
 // segment passes one segment through and returns what comes out, as the
 // receiver sees it.
 func (g *gateway) segment(d Direction, seq uint32, p []byte) (out []segment) {
+	if out, ok := g.passUnread(d, seq, p); ok {
+		return out
+	}
+	defer g.rest()
 	if g.acks != nil {
 		g.c.Received(1-d, g.acks(1-d))
 	}
@@ -105,6 +113,40 @@ func (g *gateway) segment(d Direction, seq uint32, p []byte) (out []segment) {
 		g.held[d] = nil
 	}
 	return append(out, g.send(d, seq, p))
+}
+
+// passUnread lets a segment pass if it may, and else has the engine told of
+// those that did before it.
+func (g *gateway) passUnread(d Direction, seq uint32, p []byte) ([]segment, bool) {
+	if g.unread == nil {
+		return nil, false
+	}
+	ack := uint32(0)
+	if g.acks != nil {
+		ack = g.acks(1 - d)
+	}
+	if g.unread.Pass(d, seq, ack, p) {
+		g.passed++
+		g.reason = ReasonPlain
+		return []segment{{g.kernel[d].adj.apply(seq), append([]byte(nil), p...)}}, true
+	}
+	g.c.Passed(g.unread)
+	g.unread = nil
+	return nil, false
+}
+
+func (g *gateway) rest() {
+	if u, ok := g.c.Rest(); ok && g.fast {
+		g.unread = &u
+	}
+}
+
+// next is the sequence number of the byte that was not seen yet.
+func (g *gateway) next(d Direction) uint32 {
+	if g.unread != nil {
+		return g.unread.Next[d]
+	}
+	return g.c.stream[d].next
 }
 
 func (g *gateway) send(d Direction, seq uint32, p []byte) segment {
