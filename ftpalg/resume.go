@@ -21,6 +21,14 @@ func (s *stream) repeated(e *edit) bool {
 // does not keep it.
 func (c *Conn) Adjustment(d Direction) Adjustment { return c.stream[d].adj }
 
+// Next returns the sequence number, as its sender counts, of the first byte of
+// direction d that was not seen yet. It is not known of a direction in which
+// nothing was.
+func (c *Conn) Next(d Direction) (seq uint32, known bool) {
+	s := &c.stream[d]
+	return s.next, s.known
+}
+
 // undo returns what an acknowledgement of adjusted bytes means to their
 // sender. As the kernel does (nf_ct_ack_adjust in nf_conntrack_seqadj.c), an
 // acknowledgement of the edit's last byte counts as behind it.

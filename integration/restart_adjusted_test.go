@@ -25,7 +25,7 @@ func TestRestartAdjusted(t *testing.T) {
 						talk.Announce(PORT)
 						talk.Announce(EPRT)
 					}
-					s.crash(t)
+					s.end(t)
 					s.echo(t, talk, "without a daemon")
 					s.Daemons[0] = s.StartDaemon(t, s.Firewalls[0])
 					s.echo(t, talk, "after the restart")

@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// restart kills the daemon of the first firewall and starts another.
+// restart ends the daemon of the first firewall and starts another.
 func (s *Site) restart(t *testing.T, flags ...string) *Daemon {
 	t.Helper()
-	s.crash(t)
+	s.end(t)
 	d := s.StartDaemon(t, s.Firewalls[0], flags...)
 	s.Daemons[0] = d
 	return d
@@ -26,25 +26,54 @@ func (s *Site) crash(t *testing.T) {
 	}
 }
 
-// eachRestart runs a test with both strategies where client and server are
-// translated, so that all texts change.
-func eachRestart(t *testing.T, a Allow, f func(*testing.T, *Site)) {
-	for _, s := range []Subject{Expectation, Claim} {
-		t.Run(s.Name, func(t *testing.T) {
-			t.Parallel()
-			needDaemon(t)
-			site := NewSite(t, position("both-nat"), a, s)
-			site.Case(Case{Kind: "restart"}).Count(t)
-			f(t, site)
-		})
+// end ends the daemon of the first firewall by the site's signal. One that is
+// asked to stop leaves nothing in the kernel.
+func (s *Site) end(t *testing.T) {
+	t.Helper()
+	if s.ending == 0 || s.ending == syscall.SIGKILL {
+		s.crash(t)
+		return
+	}
+	if status, err := s.Daemons[0].Stop(s.ending); status != 0 || err != nil {
+		t.Fatalf("exit status %d, %v", status, err)
+	}
+	s.mustBeEmpty(t)
+}
+
+// mustBeEmpty: nothing of ours is in the kernel.
+func (s *Site) mustBeEmpty(t *testing.T) {
+	t.Helper()
+	out, err := s.Firewalls[0].Run(10*time.Second, Cmd("conntrack", "-L", "expect"))
+	if err != nil || strings.Contains(out, "dport=") {
+		t.Errorf("expectations: %v\n%s", err, out)
+	}
+	if rules := s.Firewalls[0].Rules(t); strings.Contains(rules, "pasvport") {
+		t.Errorf("rules are left:\n%s", rules)
 	}
 }
 
-// TestRestartBetweenOfferAndConnection: announced before the crash, opened
-// before or after the return. A claim needs the daemon: its SYN is repeated
+// eachRestart runs a test with both strategies and both ways to end a daemon,
+// where client and server are translated, so that all texts change.
+func eachRestart(t *testing.T, a Allow, f func(*testing.T, *Site)) {
+	for _, s := range []Subject{Expectation, Claim} {
+		for _, ending := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+			t.Run(s.Name+"/"+ending.String(), func(t *testing.T) {
+				t.Parallel()
+				needDaemon(t)
+				site := NewSite(t, position("both-nat"), a, s)
+				site.ending = ending
+				site.Case(Case{Kind: "restart"}).Count(t)
+				f(t, site)
+			})
+		}
+	}
+}
+
+// TestRestartBetweenOfferAndConnection: announced before the end, opened after
+// the return. A claim needs the daemon: its SYN is repeated
 // until there is one.
 func TestRestartBetweenOfferAndConnection(t *testing.T) {
-	for _, a := range []Allow{AllowRelated, AllowChain} {
+	for _, a := range []Allow{AllowRelated, AllowMark, AllowChain} {
 		for _, m := range []Mode{PASV, PORT, EPSV, EPRT} {
 			t.Run(string(a)+"/"+string(m), func(t *testing.T) {
 				eachRestart(t, a, func(t *testing.T, s *Site) {
@@ -73,7 +102,7 @@ func TestRestartWhileConnecting(t *testing.T) {
 	eachRestart(t, AllowChain, func(t *testing.T, s *Site) {
 		talk := s.Talk(t, s.ListenControl(t, IPv4), s.Client, IPv4)
 		offer := talk.Announce(PASV)
-		s.crash(t)
+		s.end(t)
 		opened := make(chan error, 1)
 		go func() {
 			c, err := offer.Connect(offer.Opener, 2*openTimeout)
@@ -147,7 +176,7 @@ func TestRestartDuringTransfer(t *testing.T) {
 		}
 		for i := range 3 {
 			send("before")
-			s.crash(t)
+			s.end(t)
 			send("without a daemon")
 			if got := talk.Command("NOOP"); got != "NOOP" {
 				t.Errorf("without a daemon the server heard %q", got)
@@ -207,15 +236,13 @@ func (s *Site) testFail(t *testing.T, fail string) {
 	talk.Announce(PASV).MustOpen(t)
 }
 
-// TestStopAndStart: control connections live through a stop, during which
-// nobody reads them, and are taken back.
-func TestStopAndStart(t *testing.T) {
+// TestRestartWithoutDaemonBetween: control connections live through the time
+// in which nobody reads them, and are taken back.
+func TestRestartWithoutDaemonBetween(t *testing.T) {
 	eachRestart(t, AllowRelated, func(t *testing.T, s *Site) {
 		talk := s.Talk(t, s.ListenControl(t, IPv4), s.Client, IPv4)
 		data := talk.Announce(PORT).MustOpen(t)
-		if status, err := s.Daemons[0].Stop(syscall.SIGTERM); status != 0 || err != nil {
-			t.Fatalf("exit status %d, %v", status, err)
-		}
+		s.end(t)
 		s.echo(t, talk, "while stopped")
 		d := s.StartDaemon(t, s.Firewalls[0])
 		s.Daemons[0] = d

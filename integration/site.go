@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os/exec"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -18,6 +19,8 @@ type Site struct {
 	Subject  Subject
 	// Daemons has one pasvport for each firewall; empty with other subjects.
 	Daemons []*Daemon
+
+	ending syscall.Signal // by which end ends a daemon; 0 for SIGKILL
 }
 
 // NewSite builds the position, loads the administrator's rulesets and starts

@@ -21,6 +21,7 @@ type Firewall struct {
 	key  []byte
 
 	installed  bool
+	removed    bool
 	want       map[string]part // what the kernel shows of an intact installation
 	memory     memory
 	generation uint32 // before the last transaction of replace
@@ -77,7 +78,7 @@ func (f *Firewall) Install() error {
 	if _, err := f.put(f.cfg, false); err != nil {
 		return err
 	}
-	f.installed = true
+	f.installed, f.removed = true, false
 	return f.learn()
 }
 
@@ -109,7 +110,7 @@ func (f *Firewall) Reconfigure(c Config) error {
 func (f *Firewall) Remove() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.installed, f.memory = false, newMemory()
+	f.installed, f.removed, f.memory = false, true, newMemory()
 	return f.replace(f.cfg, func(b *batch, inv inventory) error {
 		inv.clear(b, f.cfg)
 		return nil
@@ -146,13 +147,14 @@ func (f *Firewall) replace(c Config, fill func(*batch, inventory) error) error {
 
 // change runs a small transaction that fill makes. If a part of ours is not
 // there, everything is put back first; what fill adds must be remembered by
-// then, as it comes back with it.
+// then, as it comes back with it. Before Install nothing is there, and what is
+// remembered comes with it.
 func (f *Firewall) change(fill func()) error {
 	f.mu.Lock()
 	f.conn.begin(&f.b, 0)
 	fill()
 	var err error
-	if !f.b.empty() {
+	if !f.b.empty() && (f.installed || f.removed) {
 		err = f.conn.commit(&f.b)
 	}
 	if !f.installed || !errors.Is(err, unix.ENOENT) {

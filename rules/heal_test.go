@@ -5,6 +5,7 @@ package rules
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 // healConfig has everything that can go missing.
@@ -231,6 +233,30 @@ func TestOpenPinholeHeals(t *testing.T) {
 	got, err := f.Renumbered()
 	if d := cmp.Diff(map[uint32]string{0: "zero", 1: "zero", 7: "second"}, got); d != "" || err != nil {
 		t.Errorf("renumbered: %v (-want +got):\n%s", err, d)
+	}
+}
+
+// What is opened before Install comes with it; after Remove there is no place
+// for it.
+func TestOpenBeforeInstall(t *testing.T) {
+	n := newNS(t)
+	n.load(t, adminRuleset)
+	f := open(t, n, healConfig(t, n))
+	if err := errors.Join(f.OpenPinhole(testPinhole(0)), f.Renumber(7, "seven"), f.Install()); err != nil {
+		t.Fatal(err)
+	}
+	if got := elements(t, f); len(got) != 2 {
+		t.Errorf("open: %q", got)
+	}
+	ids, err := f.Renumbered()
+	if d := cmp.Diff(map[uint32]string{7: "seven"}, ids); d != "" || err != nil {
+		t.Errorf("renumbered: %v (-want +got):\n%s", err, d)
+	}
+	if err := f.Remove(); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.OpenPinhole(testPinhole(0)); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("after Remove: %v, want ENOENT", err)
 	}
 }
 

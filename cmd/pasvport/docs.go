@@ -28,12 +28,16 @@ Settings; see \fBpasvport.yaml\fP(5).
 .TP
 .I /run/pasvport/control.sock
 Where the daemon answers \fBpasvport status\fP and \fBpasvport sessions\fP.
+.TP
+.I /run/pasvport/*.handover
+What was open when a daemon was stopped; the next start reads and removes it.
 .SH EXIT STATUS
 0: done, or the daemon was stopped on request. 1: failed. 2: wrong usage or settings.
 .SH SIGNALS
 .TP
 .B SIGTERM, SIGINT
-Stop: the rules are taken away, transfers go on. A second one ends the process at once.
+Stop: the rules are taken away, transfers go on. A daemon that is started again in time
+opens what was announced and not used yet. A second signal ends the process at once.
 .TP
 .B SIGHUP
 Read the settings again.

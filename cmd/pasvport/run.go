@@ -24,8 +24,9 @@ const runHelp = `run starts the daemon in the foreground. It needs CAP_NET_ADMIN
 
 When its queues are bound and its rules are installed it logs a line with msg=ready
 to standard error and notifies systemd. SIGTERM and SIGINT stop it: its rules are
-taken away, established transfers go on. SIGHUP has it read the file again; what
-is wrong with it is logged, and the old configuration stays. Exit status: 0
+taken away, established transfers go on, and what was open is open again if it is
+started in time. SIGHUP has it read the file again; what is wrong with it is
+logged, and the old configuration stays. Exit status: 0
 stopped on request, 1 failed, 2 wrong usage.
 
 Every flag is also a key of the configuration file; flags win.`

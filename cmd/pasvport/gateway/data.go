@@ -76,6 +76,17 @@ func (d *dataConnections) takeRule(t expect.Tuple) *pinhole {
 	return p
 }
 
+// eachRule calls f for each data connection whose rule is needed still.
+func (d *dataConnections) eachRule(f func(expect.Tuple, *pinhole)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for t, c := range d.open {
+		if c.rule != nil {
+			f(t, c.rule)
+		}
+	}
+}
+
 // closeRule takes a used pinhole out of the sets of nftables. The rule must
 // stand until the other end has answered: the SYN may have to be repeated.
 func (g *Gateway) closeRule(p *pinhole) {

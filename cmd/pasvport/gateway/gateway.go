@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -234,17 +235,27 @@ func (g *Gateway) drain() {
 	}
 }
 
-// finish closes what is open when the workers have ended.
+// finish closes what is open when the workers have ended, and leaves word of it
+// to the next daemon.
 func (g *Gateway) finish() {
-	for _, p := range g.pinholes.all() {
-		g.closePinhole(g.ct, g.takeOpen(p), ftpalg.ReasonPlain)
-	}
 	for _, w := range g.workers {
-		for _, s := range w.holding {
+		for _, s := range slices.Clone(w.holding) {
 			for d := range s.held {
 				w.release(s, ftpalg.Direction(d))
 			}
 		}
+	}
+	h := g.handOver()
+	for _, p := range g.pinholes.all() {
+		g.closePinhole(g.ct, g.takeOpen(p), ftpalg.ReasonPlain)
+	}
+	path, err := g.handoverPath()
+	if err == nil {
+		err = writeHandover(path, &h)
+	}
+	if err != nil {
+		g.log.Warn("the next daemon cannot be told what is open", "err", err,
+			"hint", "what was announced and not used yet does not work after a restart")
 	}
 }
 

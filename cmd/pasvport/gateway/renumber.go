@@ -43,6 +43,20 @@ func (s *session) isAdjustedHere() {
 	s.alg.AdjustHere()
 }
 
+// outOfStep reports whether an end of a session that was handed over has sent
+// something while there was no daemon. Without the adjustment it went to the
+// wrong place, and the two ends do not agree any more on what was said.
+func (s *session) outOfStep(d ftpalg.Direction, p *nfq.Packet) bool {
+	if s.unread == nil {
+		return s.broken
+	}
+	if next := s.unread[d]; next != nil {
+		s.broken = s.broken || int32(p.Seq-*next) > 0
+		s.unread[d] = nil
+	}
+	return s.broken
+}
+
 // forwardHere sends on a packet of a session that is adjusted here.
 func (w *worker) forwardHere(s *session, d ftpalg.Direction, p *nfq.Packet) {
 	r := s.alg.Rewrite(w.payload[:0], d, p.Seq, p.Payload)
@@ -100,9 +114,13 @@ func parseAdjustments(note string) (a adjustments, err error) {
 }
 
 // resumeHere gives an entry the adjustments that an earlier daemon made, and
-// reports whether it made them itself, not the kernel.
-func (g *Gateway) resumeHere(e *expect.Entry, notes map[uint32]string) bool {
+// reports whether it made them itself, not the kernel. It left notes in the
+// kernel, or handed them over.
+func (g *Gateway) resumeHere(e *expect.Entry, notes map[uint32]string, handed *handedAdjustments) bool {
 	note, ok := notes[e.ID]
+	if !ok && handed != nil {
+		note, ok = handed.Note, true
+	}
 	if !ok {
 		return false
 	}

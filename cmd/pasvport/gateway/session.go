@@ -30,7 +30,9 @@ type session struct {
 	held *[2]held // nil until something is
 	here bool     // its sequence numbers are adjusted here, see renumber.go
 
-	noted adjustments // of here, what the next daemon would find
+	noted  adjustments // of here, what the next daemon would find
+	unread *[2]*uint32 // of here, by direction: a byte from there on has passed unread, see renumber.go
+	broken bool        // it is not in step any more, and is reset
 
 	transferring atomic.Bool // it has live data connections
 	missed       atomic.Bool // packets may have passed unread, see heal.go

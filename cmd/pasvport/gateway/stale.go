@@ -35,6 +35,7 @@ const (
 	causeRefused    = "the ruleset does not let it begin again"
 	causeUnanswered = "nobody answers"
 	causeUnknown    = "the tracker does not take it up"
+	causeUnread     = "its sequence numbers were not adjusted while there was no daemon"
 )
 
 const (
@@ -154,8 +155,13 @@ func (w *worker) invalid(p *nfq.Packet) {
 	}
 }
 
-// resetStale has our rule answer a packet with a TCP reset.
+// resetStale has our rule answer a packet with a TCP reset. Without
+// --reset-stale there is no such rule, and the connection hangs.
 func (w *worker) resetStale(p *nfq.Packet, f *forgotten, cause string) {
+	if !w.g.cfg.ResetStale {
+		w.verdict(w.queue.Drop(p.ID))
+		return
+	}
 	w.verdict(w.queue.AcceptMark(p.ID, rules.MarkReset))
 	delete(w.sightings, expect.Tuple{Src: p.Src, Dst: p.Dst})
 	if f == nil && w.now.Sub(w.staleLogged) < time.Second { // anybody can have it written

@@ -16,14 +16,23 @@ import (
 
 // takeBack makes the state of a daemon that ended, however it ended, of what
 // the kernel holds: control connections and their data connections by our
-// mark, pinholes by expectations and by the elements of our sets. It runs
-// before the workers do.
+// mark, pinholes by expectations and by the elements of our sets; and of what
+// that daemon handed over, if it was stopped. It runs before the workers do,
+// and before our rules are there.
 func (g *Gateway) takeBack() error {
-	sessions, err := g.takeBackSessions()
+	var h handover
+	path, err := g.handoverPath()
+	if err == nil {
+		h, err = readHandover(path)
+	}
+	if err != nil {
+		g.log.Warn("not taken over from the daemon before", "err", err)
+	}
+	sessions, err := g.takeBackSessions(&h)
 	if err != nil {
 		return err
 	}
-	err = errors.Join(g.takeBackExpectations(), g.takeBackElements())
+	err = errors.Join(g.takeBackExpectations(), g.takeBackElements(), g.takeHandedOver(&h))
 	if n := len(g.pinholes.all()); sessions > 0 {
 		g.log.Info("taken back", "sessions", sessions, "pinholes", n)
 	}
@@ -33,7 +42,7 @@ func (g *Gateway) takeBack() error {
 // takeBackSessions adopts the control connections that the kernel knows, and
 // gives them their data connections. Which queue a session has is known when
 // its first packet comes; until then the orphans have it.
-func (g *Gateway) takeBackSessions() (n int, err error) {
+func (g *Gateway) takeBackSessions(h *handover) (n int, err error) {
 	var control, data []expect.Entry
 	mark := g.cfg.Control()
 	err = g.ct.Dump(mark, mark, func(e *expect.Entry) {
@@ -48,18 +57,7 @@ func (g *Gateway) takeBackSessions() (n int, err error) {
 	notes, noteErr := g.firewall.Renumbered()
 	g.orphans.now = time.Now()
 	for i := range control {
-		here := g.resumeHere(&control[i], notes)
-		s := g.orphans.adopt(&control[i])
-		s.alg.Resume()
-		if here {
-			s.isAdjustedHere()
-		}
-		if control[i].Mark&g.cfg.Opaque() != 0 {
-			s.opaque, s.note = true, "encrypted, or left alone, since before the restart"
-			if !s.aside {
-				g.encrypted(g.ct, s)
-			}
-		}
+		g.takeBackSession(&control[i], notes, h.adjustments(&control[i]))
 	}
 	for i := range data {
 		if _, s := g.session(data[i].Master); s != nil {
@@ -68,6 +66,27 @@ func (g *Gateway) takeBackSessions() (n int, err error) {
 		}
 	}
 	return len(control), errors.Join(err, noteErr)
+}
+
+// takeBackSession adopts the control connection of an entry. The daemon before
+// may have adjusted it by itself, and left notes of it or handed it over.
+func (g *Gateway) takeBackSession(e *expect.Entry, notes map[uint32]string, handed *handedAdjustments) {
+	here := g.resumeHere(e, notes, handed)
+	s := g.orphans.adopt(e)
+	s.alg.Resume()
+	if here {
+		s.isAdjustedHere()
+		if handed != nil {
+			s.unread = &handed.Next
+		}
+	}
+	if e.Mark&g.cfg.Opaque() == 0 {
+		return
+	}
+	s.opaque, s.note = true, "encrypted, or left alone, since before the restart"
+	if !s.aside {
+		g.encrypted(g.ct, s)
+	}
 }
 
 // isControl reports whether a port is a control port.

@@ -79,6 +79,8 @@ func (w *worker) control(p *nfq.Packet) {
 		w.g.data.spoke(s)
 	}
 	switch d := s.direction(p); {
+	case s.here && s.outOfStep(d, p):
+		w.resetStale(p, nil, causeUnread)
 	case len(p.Payload) > 0:
 		w.read(s, d, p)
 	case s.here:

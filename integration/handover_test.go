@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// handovers are the files that a stopped daemon of the first firewall left.
+func (s *Site) handovers(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(s.Firewalls[0].Dir, "*.handover*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// TestHandover: a stop with an open pinhole leaves a file that only its user
+// can read; it is good for one start and one data connection, and for no
+// longer than the pinhole was.
+func TestHandover(t *testing.T) {
+	for _, subject := range []Subject{Expectation, Claim} {
+		t.Run(subject.Name, func(t *testing.T) {
+			t.Parallel()
+			needDaemon(t)
+			s := NewSite(t, position("both-nat"), AllowChain, subject, "--pinhole-timeout", "8s")
+			s.Case(Case{Kind: "restart"}).Count(t)
+			s.ending = syscall.SIGTERM
+			talk := s.Talk(t, s.ListenControl(t, IPv4), s.Client, IPv4)
+			s.restart(t)
+			if files := s.handovers(t); len(files) > 0 {
+				t.Errorf("nothing was open, and %v is there", files)
+			}
+			offer := talk.Announce(PASV)
+			s.end(t)
+			files := s.handovers(t)
+			if len(files) != 1 {
+				t.Fatalf("files %v, want one", files)
+			}
+			if info, err := os.Stat(files[0]); err != nil || info.Mode() != 0o600 {
+				t.Errorf("%v, %v, want mode 0600", info.Mode(), err)
+			}
+			offer.MustRefuse(t, offer.Opener, "while stopped")
+			s.Daemons[0] = s.StartDaemon(t, s.Firewalls[0], "--pinhole-timeout", "8s")
+			if files := s.handovers(t); len(files) > 0 {
+				t.Errorf("after the start %v is there", files)
+			}
+			offer.MustOpen(t)
+			offer.MustRefuse(t, offer.Opener, "a second time")
+
+			offer = talk.Announce(PASV)
+			announced := time.Now()
+			s.restart(t)
+			if err := s.Daemons[0].WaitLog(time.Until(announced.Add(8*time.Second+startTimeout)), `msg="pinhole expired"`); err != nil {
+				t.Error(err)
+			}
+			if early := 7*time.Second - time.Since(announced); early > 0 {
+				t.Errorf("expired %v too early", early)
+			}
+			offer.MustRefuse(t, offer.Opener, "after its time")
+		})
+	}
+}
+
+var conntrackID = regexp.MustCompile(`"ID":\d+`)
+
+// TestHandoverRefused: what others may have written is not believed, nor is
+// what fits no control connection.
+func TestHandoverRefused(t *testing.T) {
+	for name, spoil := range map[string]func(path string) error{
+		"readable by all": func(p string) error { return os.Chmod(p, 0o644) },
+		"another's":       func(p string) error { return os.Chown(p, 65534, -1) },
+		"a symbolic link": func(p string) error { return errors.Join(os.Rename(p, p+".real"), os.Symlink(p+".real", p)) },
+		"two names":       func(p string) error { return os.Link(p, p+".real") },
+		"half":            func(p string) error { return os.Truncate(p, 100) },
+		"a FIFO":          func(p string) error { return errors.Join(os.Remove(p), syscall.Mkfifo(p, 0o600)) },
+		"another session": func(p string) error {
+			text, err := os.ReadFile(p)
+			return errors.Join(err, os.WriteFile(p, conntrackID.ReplaceAll(text, []byte(`"ID":7`)), 0o600))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			needDaemon(t)
+			s := NewSite(t, position("both-nat"), AllowChain, Expectation)
+			s.ending = syscall.SIGTERM
+			talk := s.Talk(t, s.ListenControl(t, IPv4), s.Client, IPv4)
+			offer := talk.Announce(PASV)
+			s.end(t)
+			files := s.handovers(t)
+			if len(files) != 1 {
+				t.Fatalf("files %v, want one", files)
+			}
+			if err := spoil(files[0]); err != nil {
+				t.Fatal(err)
+			}
+			d := s.StartDaemon(t, s.Firewalls[0])
+			s.Daemons[0] = d
+			offer.MustRefuse(t, offer.Opener, "from a file that is not to be believed")
+			if said := strings.Contains(d.Output(), "not taken over from the daemon before"); said != (name != "another session") {
+				t.Errorf("the log tells of the file: %t\n%s", said, d.Output())
+			}
+			talk.Announce(PASV).MustOpen(t)
+		})
+	}
+}
+
+// TestHandoverRepeatedSYN: the first SYN of the data connection came through
+// before the stop, and is lost behind the firewall; the repeated one comes
+// through after it.
+func TestHandoverRepeatedSYN(t *testing.T) {
+	for _, subject := range []Subject{Expectation, Claim} {
+		t.Run(subject.Name, func(t *testing.T) {
+			t.Parallel()
+			needDaemon(t)
+			s := NewSite(t, position("both-nat"), AllowChain, subject)
+			s.Case(Case{Kind: "restart"}).Count(t)
+			s.ending = syscall.SIGTERM
+			server := s.ServerHost()
+			offer := s.Talk(t, s.ListenControl(t, IPv4), s.Client, IPv4).Announce(PASV)
+			server.LoadRules(t, "table ip lossy { chain in { type filter hook input priority 0; policy accept; "+
+				"tcp dport != 21 tcp flags & (syn | ack) == syn counter drop; }; }")
+			opened := make(chan error, 1)
+			go func() {
+				c, err := offer.Connect(offer.Opener, 2*openTimeout)
+				if err == nil {
+					c.Close()
+				}
+				opened <- err
+			}()
+			if err := s.Daemons[0].WaitLog(openTimeout, `msg="pinhole used"`); err != nil {
+				t.Fatal(err)
+			}
+			s.restart(t)
+			server.LoadRules(t, "delete table ip lossy")
+			if err := <-opened; err != nil {
+				t.Errorf("data connection: %v", err)
+			}
+		})
+	}
+}
+
+// TestHandoverAdjustedHere: a control connection whose sequence numbers the
+// daemon adjusts goes on after a stop, if neither end said anything meanwhile.
+// If one did, it is reset: what it said was cut.
+func TestHandoverAdjustedHere(t *testing.T) {
+	for _, from := range []string{"client", "client2"} { // whose texts grow and shrink
+		for _, quiet := range []bool{true, false} {
+			t.Run(from+map[bool]string{true: "/quiet", false: "/not quiet"}[quiet], func(t *testing.T) {
+				t.Parallel()
+				needDaemon(t)
+				s := NewSiteOnly(t, position("both-nat"), AllowRelated, Claim)
+				s.Case(Case{Kind: "restart"}).Count(t)
+				s.ending = syscall.SIGTERM
+				h := map[string]*Host{"client": s.Client, "client2": s.Client2}[from]
+				talk := s.Talk(t, s.ListenControl(t, IPv4), h, IPv4)
+				s.StartSubject(t)
+				s.adjustHere(t, talk)
+				s.testHandoverAdjusted(t, talk, quiet)
+			})
+		}
+	}
+}
+
+// adjustHere has the daemon adjust a session that is older than it.
+func (s *Site) adjustHere(t *testing.T, talk *Dialogue) {
+	t.Helper()
+	for range 3 {
+		talk.Announce(PORT).MustOpen(t).Close()
+		talk.Announce(EPRT)
+	}
+	if !strings.Contains(s.Daemons[0].Output(), "adjusting sequence numbers here") {
+		t.Skip("the kernel adjusts a connection that is older than the daemon")
+	}
+}
+
+func (s *Site) testHandoverAdjusted(t *testing.T, talk *Dialogue, quiet bool) {
+	for range 2 {
+		offer := talk.Announce(PASV)
+		s.end(t)
+		if !quiet {
+			break
+		}
+		s.Daemons[0] = s.StartDaemon(t, s.Firewalls[0])
+		offer.MustOpen(t)
+		s.echo(t, talk, "after the restart")
+		talk.Announce(PORT).MustOpen(t)
+	}
+	if quiet {
+		return
+	}
+	if _, err := io.WriteString(talk.Client, "NOOP and many words, so that the server takes a part of it\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	s.Daemons[0] = s.StartDaemon(t, s.Firewalls[0])
+	for name, end := range map[string]struct {
+		net.Conn
+		heard io.Reader
+	}{"client": {talk.Client, talk.heardByClient}, "server": {talk.Server, talk.heardByServer}} {
+		_ = end.SetDeadline(time.Now().Add(startTimeout))
+		_, said := io.WriteString(end, "NOOP\r\n") // an error is told once
+		if _, err := io.Copy(io.Discard, end.heard); !errors.Is(errors.Join(said, err), syscall.ECONNRESET) {
+			t.Errorf("%s: %v, %v, want a reset", name, said, err)
+		}
+	}
+}
