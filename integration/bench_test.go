@@ -9,136 +9,184 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"slices"
+	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
-	"text/tabwriter"
 	"time"
 )
 
 var (
-	benchRounds = flag.Int("bench.rounds", 5, "rounds of each subject")
-	benchTime   = flag.Duration("bench.time", time.Second, "time of one round of transfers")
-	benchJSON   = flag.String("bench.json", "", "file for all figures")
+	benchRounds    = flag.Int("bench.rounds", 5, "rounds of each subject")
+	benchTime      = flag.Duration("bench.time", time.Second, "time of one round of transfers")
+	benchPositions = flag.String("bench.positions", "routed,masquerade", "where the firewall stands")
+	benchJSON      = flag.String("bench.json", "", "file for all figures")
 )
 
-// Open is a firewall that lets everything through, for comparison.
-var Open = Subject{Name: "open"}
-
-// workload is something to measure: it returns one figure per call.
-type workload struct {
-	Name     string
-	Unit     string
-	Position string
-	measure  func(*testing.T, *bench) float64
-	// rewritten is set where nothing works without rewriting, so Open cannot
-	// be measured.
-	rewritten bool
+// Results are all figures of a run.
+type Results struct {
+	Machine Machine
+	Rows    []Row
 }
 
-// row are the figures of one workload, by subject.
-type row struct {
-	Workload, Unit, Position string
-	Figures                  map[string][]float64
+// Machine is what was measured on.
+type Machine struct {
+	Kernel, Processor, Go, Commit string
+	Processors                    int
+	When                          time.Time
+}
+
+// Row are the figures of one workload by subject, a figure for each round.
+type Row struct {
+	Position, Workload, Figure, Unit string
+	Figures                          map[string][]float64
+}
+
+// Figure is something that a workload measures.
+type Figure struct {
+	Name, Unit string
+	Value      float64
+}
+
+// Workload is something to measure.
+type Workload struct {
+	Name    string
+	measure func(*testing.T, *bench) []Figure
+	// rewritten is set where nothing works without rewriting.
+	rewritten bool
+	// started is set where the subject has to be started, which only pasvport
+	// has to be.
+	started bool
 }
 
 // TestBench measures all subjects in turn, round by round, so that whatever
 // else happens on the machine happens to all of them.
 func TestBench(t *testing.T) {
-	subjects := []Subject{Open, KernelHelper, Expectation, Claim}
-	var rows []row
-	for _, position := range []string{"routed", "masquerade"} {
-		benches := map[string]*bench{}
-		for _, s := range subjects {
-			benches[s.Name] = newBench(t, position, s)
+	results := Results{Machine: thisMachine()}
+	for _, name := range strings.Split(*benchPositions, ",") {
+		p := position(name)
+		var benches []*bench
+		for _, s := range benchSubjects(p) {
+			benches = append(benches, newBench(t, p, s))
 		}
-		for _, w := range workloads(position) {
-			rows = append(rows, measure(t, w, subjects, benches))
+		for _, w := range workloads(p) {
+			results.Rows = append(results.Rows, measure(t, p, w, benches)...)
 		}
 	}
-	fmt.Print(table(rows))
-	if *benchJSON != "" {
-		b, err := json.MarshalIndent(rows, "", "\t")
-		if err == nil {
-			err = os.WriteFile(*benchJSON, append(b, '\n'), 0o644)
-		}
-		if err != nil {
-			t.Error(err)
-		}
+	fmt.Print(results.tables())
+	results.write(t)
+}
+
+func (r *Results) write(t *testing.T) {
+	if *benchJSON == "" {
+		return
+	}
+	b, err := json.MarshalIndent(r, "", "\t")
+	if err == nil {
+		err = os.WriteFile(*benchJSON, append(b, '\n'), 0o644)
+	}
+	if err != nil {
+		t.Error(err)
 	}
 }
 
-func measure(t *testing.T, w workload, subjects []Subject, benches map[string]*bench) row {
-	r := row{w.Name, w.Unit, w.Position, map[string][]float64{}}
+func measure(t *testing.T, p Position, w Workload, benches []*bench) []Row {
+	var rows []Row
 	for range *benchRounds {
-		for _, s := range subjects {
-			if w.rewritten && s.Name == Open.Name {
+		for _, b := range benches {
+			if w.rewritten && !b.subject.rewrites() || w.started && b.subject.Strategy == "" {
 				continue
 			}
-			r.Figures[s.Name] = append(r.Figures[s.Name], w.measure(t, benches[s.Name]))
+			for i, f := range w.measure(t, b) {
+				if i == len(rows) {
+					rows = append(rows, Row{p.Name, w.Name, f.Name, f.Unit, map[string][]float64{}})
+				}
+				rows[i].Figures[b.subject.Name] = append(rows[i].Figures[b.subject.Name], f.Value)
+			}
 		}
 	}
-	return r
+	return rows
 }
 
 // workloads are those of a position.
-func workloads(position string) []workload {
-	var list []workload
-	add := func(name, unit string, rewritten bool, f func(*testing.T, *bench) float64) {
-		list = append(list, workload{name, unit, position, f, rewritten})
-	}
-	add("NOOP p50", "us", false, func(t *testing.T, b *bench) float64 { return b.noop(t, 0.5) })
-	add("NOOP p99", "us", false, func(t *testing.T, b *bench) float64 { return b.noop(t, 0.99) })
+func workloads(p Position) []Workload {
+	list := []Workload{{Name: "NOOP round trip", measure: noop}}
 	for _, mode := range []Mode{PASV, PORT} {
 		for _, sessions := range []int{1, 16, 64} {
-			name := fmt.Sprintf("1 KB transfers %s, %d sessions", mode, sessions)
-			add(name, "/s", mode == PORT && position != "routed",
-				func(t *testing.T, b *bench) float64 { return b.transfers(t, mode, sessions) })
+			list = append(list, Workload{
+				Name: fmt.Sprintf("1 KB files, %s, %d sessions", mode, sessions), measure: transfers(mode, sessions),
+				rewritten: mode == PORT && p.Hidden,
+			})
 		}
 	}
-	add("new control connections", "/s", false, func(t *testing.T, b *bench) float64 { return b.logins(t) })
-	add("1 GB", "MB/s", false, func(t *testing.T, b *bench) float64 { return b.bulk(t) })
-	return list
+	return append(list,
+		Workload{Name: "new control connections", measure: logins},
+		Workload{Name: "1 GB file", measure: bulk},
+		Workload{Name: "start to first transfer", measure: firstTransfer, started: true})
 }
 
-// table prints medians with their range, and the ratio to the in-kernel helper
-// of the same rounds.
-func table(rows []row) string {
-	var out strings.Builder
-	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "position\tworkload\topen\tkernel\texpectation\tclaim\texpectation/kernel\tclaim/kernel")
-	for _, r := range rows {
-		fmt.Fprintf(w, "%s\t%s (%s)", r.Position, r.Workload, r.Unit)
-		for _, s := range []string{"open", "kernel", "expectation", "claim"} {
-			fmt.Fprintf(w, "\t%s", spread(r.Figures[s]))
+func noop(t *testing.T, b *bench) []Figure {
+	a := b.ask(t, request{Do: "noop", Count: 2000})
+	at := func(q float64) float64 { return float64(a.Times[int(q*float64(len(a.Times)))].Nanoseconds()) / 1000 }
+	return []Figure{{"p50", "us", at(0.5)}, {"p99", "us", at(0.99)}}
+}
+
+// transfers also says what they cost: the whole machine, of that the softirqs,
+// where the packets of all namespaces are handled, the subject's processes,
+// and the load generator's.
+func transfers(m Mode, sessions int) func(*testing.T, *bench) []Figure {
+	return func(t *testing.T, b *bench) []Figure {
+		before := b.cost(t)
+		a := b.ask(t, request{Do: "transfers", Mode: string(m), Sessions: sessions, Time: *benchTime})
+		used := b.cost(t).minus(before)
+		each := 10_000 / float64(a.Count)
+		return []Figure{
+			{"", "/s", float64(a.Count) / a.Elapsed.Seconds()},
+			{"CPU per 10000, machine", "s", used.machine * each},
+			{"CPU per 10000, softirq", "s", used.softirq * each},
+			{"CPU per 10000, subject", "s", used.subject * each},
+			{"CPU per 10000, load generator", "s", used.load * each},
 		}
-		for _, s := range []string{"expectation", "claim"} {
-			fmt.Fprintf(w, "\t%s", spread(ratios(r.Figures[s], r.Figures["kernel"])))
-		}
-		fmt.Fprintln(w)
 	}
-	w.Flush()
-	return out.String()
 }
 
-// ratios are round by round: the machine's speed drifts.
-func ratios(a, b []float64) []float64 {
-	var r []float64
-	for i := range min(len(a), len(b)) {
-		r = append(r, a[i]/b[i])
-	}
-	return r
+// logins are control connections, from the SYN to the last reply.
+func logins(t *testing.T, b *bench) []Figure {
+	a := b.ask(t, request{Do: "logins", Time: *benchTime})
+	return []Figure{{"", "/s", float64(a.Count) / a.Elapsed.Seconds()}}
 }
 
-// spread is median [lowest..highest].
-func spread(v []float64) string {
-	if len(v) == 0 {
-		return "-"
+func bulk(t *testing.T, b *bench) []Figure {
+	a := b.ask(t, request{Do: "bulk", Mode: string(PASV)})
+	return []Figure{{"", "MB/s", float64(a.Count) / 1e6 / a.Elapsed.Seconds()}}
+}
+
+// firstTransfer stops the daemon and takes the time from the start of the
+// process to the end of the first transfer of a new session.
+func firstTransfer(t *testing.T, b *bench) []Figure {
+	b.restart(t)
+	start := time.Now()
+	b.start(t)
+	ready := time.Since(start)
+	b.ask(t, request{Do: "first", Mode: string(PASV)})
+	return []Figure{
+		{"ready", "ms", float64(ready.Microseconds()) / 1000},
+		{"", "ms", float64(time.Since(start).Microseconds()) / 1000},
 	}
-	v = slices.Sorted(slices.Values(v))
-	format := "%.0f [%.0f..%.0f]"
-	if v[len(v)-1] < 10 {
-		format = "%.2f [%.2f..%.2f]"
+}
+
+func thisMachine() Machine {
+	m := Machine{Go: runtime.Version(), Processors: runtime.NumCPU(), When: time.Now().UTC().Truncate(time.Second)}
+	if b, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
+		m.Kernel = strings.TrimSpace(string(b))
 	}
-	return fmt.Sprintf(format, v[len(v)/2], v[0], v[len(v)-1])
+	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		_, rest, _ := strings.Cut(string(b), "model name")
+		line, _, _ := strings.Cut(rest, "\n")
+		_, m.Processor, _ = strings.Cut(line, ": ")
+	}
+	if out, err := exec.Command("git", "rev-parse", "--short", "HEAD").Output(); err == nil {
+		m.Commit = strings.TrimSpace(string(out))
+	}
+	return m
 }

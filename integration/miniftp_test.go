@@ -27,12 +27,7 @@ func startMini(t testing.TB, h *Host, listen ...netip.AddrPort) *miniServer {
 	s := &miniServer{host: h, files: map[string]func(net.Conn){
 		// whoami is the server's own address of the control connection.
 		"whoami": nil,
-		"small":  func(c net.Conn) { c.Write(miniData[:miniSmall]) },
-		"big": func(c net.Conn) {
-			for range miniBig / len(miniData) {
-				c.Write(miniData[:])
-			}
-		},
+		"small":  func(c net.Conn) { c.Write(miniData[:]) },
 	}}
 	for _, a := range listen {
 		ln, err := h.Listen(a)
@@ -45,13 +40,10 @@ func startMini(t testing.TB, h *Host, listen ...netip.AddrPort) *miniServer {
 	return s
 }
 
-// The sizes of files.
-const (
-	miniSmall = 1 << 10
-	miniBig   = 1 << 30
-)
+// miniSmall is the size of the file small.
+const miniSmall = 1 << 10
 
-var miniData [1 << 20]byte
+var miniData [miniSmall]byte
 
 // acceptAll serves the connections of a listener until it is closed.
 func acceptAll(ln *net.TCPListener, serve func(*net.TCPConn)) {

@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build bench
+
+package integration
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The subjects that only the benchmark has.
+var (
+	// Direct is no firewall at all: what the load generator can do.
+	Direct = Subject{Name: "direct"}
+	// Open is a firewall that lets everything through.
+	Open = Subject{Name: "open"}
+	// Proxy is Debian's userspace proxy, package ftp-proxy.
+	Proxy = Subject{Name: "ftp-proxy"}
+)
+
+func benchSubjects(p Position) []Subject {
+	list := []Subject{Open, KernelHelper, Expectation, Claim}
+	if _, err := unpacked("ftp-proxy")(); err == nil {
+		list = append(list, Proxy)
+	} else {
+		fmt.Fprintln(os.Stderr, "without ftp-proxy:", err)
+	}
+	if !p.Hidden {
+		list = append(list, Direct)
+	}
+	return list
+}
+
+// rewrites reports whether the subject changes what is said.
+func (s Subject) rewrites() bool { return s.Kernel || s.Strategy != "" || s.Name == Proxy.Name }
+
+// bench is a subject with a client and a server, each a process of the load
+// generator in a namespace of its own.
+type bench struct {
+	subject    Subject
+	site       *Site // nil: no firewall
+	client     *loadClient
+	clientHost *Host
+	processes  []int // of the load generator
+	daemon     *Daemon
+}
+
+func newBench(t *testing.T, p Position, s Subject) *bench {
+	b := &bench{subject: s}
+	var server *Host
+	to := netip.AddrPortFrom(serverAddr[IPv4], 21)
+	if s == Direct {
+		b.clientHost, server = directly(t)
+	} else {
+		b.site = NewSiteOnly(t, p, AllowRelated, s)
+		b.clientHost, server = b.site.Client, b.site.Server
+		to = b.site.Dial(b.clientHost, IPv4, 0)
+		b.widenPorts(t, b.site.Firewalls[0])
+		b.startSubject(t)
+	}
+	b.widenPorts(t, b.clientHost)
+	b.widenPorts(t, server)
+	listen := netip.AddrPortFrom(serverAddr[IPv4], 21)
+	p1, err := server.Start(Cmd(loadBinary(t), "serve", listen.String()))
+	if err == nil {
+		err = p1.WaitLog(startTimeout, "ready")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.client = startLoad(t, b.clientHost, to)
+	b.processes = []int{p1.Pid, b.client.pid}
+	return b
+}
+
+// widenPorts has a host use more ports than the usual half: those of the last
+// minute are in TIME-WAIT.
+func (b *bench) widenPorts(t *testing.T, h *Host) {
+	if err := h.Sysctl("net/ipv4/ip_local_port_range", "1024 65535"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// directly returns two hosts with nothing between them.
+func directly(t *testing.T) (client, server *Host) {
+	n := NewNet(t)
+	client, server = n.Host("client"), n.Host("server")
+	near := Pair{IPv4: netip.MustParseAddr("203.0.113.3")}
+	if err := (link{client, server, "eth0", "eth0", near, Pair{IPv4: serverAddr[IPv4]}}).up(); err != nil {
+		t.Fatal(err)
+	}
+	return client, server
+}
+
+func (b *bench) startSubject(t *testing.T) {
+	fw := b.site.Firewalls[0]
+	switch b.subject {
+	case Open:
+		fw.LoadRules(t, "insert rule inet filter forward accept")
+	case Proxy:
+		startProxy(t, b.site)
+	case KernelHelper:
+		b.site.StartSubject(t)
+	default:
+		b.start(t)
+	}
+}
+
+// start starts pasvport as people run it: it logs each pinhole.
+func (b *bench) start(t *testing.T) {
+	b.daemon = b.site.StartDaemon(t, b.site.Firewalls[0], "--log-level", "info")
+}
+
+// restart stops pasvport.
+func (b *bench) restart(t *testing.T) {
+	if _, err := b.daemon.Stop(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// startProxy has ftp-proxy take what is addressed to the server.
+func startProxy(t *testing.T, s *Site) {
+	fw := s.Firewalls[0]
+	program, err := unpacked("ftp-proxy")()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fw.LoadRules(t, `insert rule inet filter input accept
+		insert rule inet filter output accept
+		table inet proxy {
+			chain pre {
+				type nat hook prerouting priority dstnat - 1; policy accept;
+				iifname "in*" tcp dport 21 redirect to :2121
+			}
+		}`)
+	config, err := fw.File("ftp-proxy.conf", fmt.Sprintf(`ServerType standalone
+Port 2121
+DestinationAddress %s
+AllowTransProxy yes
+MaxClients 512
+ForkLimit 1000000
+LogDestination %s
+LogLevel ERR
+PidFile %s
+`, s.ServerAddr(IPv4), filepath.Join(fw.Dir, "ftp-proxy.log"), filepath.Join(fw.Dir, "ftp-proxy.pid")))
+	if err == nil {
+		_, err = fw.Start(Command{Args: []string{program, "-n", "-d", "-f", config}, Env: libraries()})
+	}
+	if err == nil {
+		err = fw.WaitListen(startTimeout, "tcp", 2121)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// load is the load generator: built once.
+var load struct{ path string }
+
+func loadBinary(t *testing.T) string {
+	t.Helper()
+	if load.path == "" {
+		path := filepath.Join(os.TempDir(), fmt.Sprintf("%sload-%d", namePrefix, os.Getpid()))
+		if out, err := exec.Command("go", "build", "-o", path, "../scripts/bench.d/load").CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		load.path = path
+		t.Cleanup(func() { os.Remove(path); load.path = "" })
+	}
+	return load.path
+}
+
+// request and result are Request and Answer of the load generator.
+type request struct {
+	Do, Mode        string
+	Sessions, Count int
+	Time            time.Duration
+}
+
+type result struct {
+	Count   int
+	Elapsed time.Duration
+	Times   []time.Duration
+	Error   string
+}
+
+// loadClient is the client process of the load generator.
+type loadClient struct {
+	pid int
+	in  *json.Encoder
+	out *json.Decoder
+}
+
+func startLoad(t *testing.T, h *Host, to netip.AddrPort) *loadClient {
+	t.Helper()
+	cmd := h.prepare(Cmd(loadBinary(t), "drive", to.String()))
+	in, err1 := cmd.StdinPipe()
+	out, err2 := cmd.StdoutPipe()
+	cmd.Stderr = os.Stderr
+	if err := errors.Join(err1, err2, h.do(cmd.Start)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { in.Close(); cmd.Wait() })
+	return &loadClient{cmd.Process.Pid, json.NewEncoder(in), json.NewDecoder(out)}
+}
+
+// ask has the load generator do something.
+func (b *bench) ask(t *testing.T, r request) result {
+	t.Helper()
+	var a result
+	if err := b.client.in.Encode(r); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.client.out.Decode(&a); err != nil {
+		t.Fatal(err)
+	}
+	if a.Error != "" {
+		if b.daemon != nil {
+			t.Log(lastLines(b.daemon.Output(), 20))
+		}
+		t.Fatalf("%s: %+v: %s", b.subject.Name, r, a.Error)
+	}
+	return a
+}
+
+// cost is processor time, in seconds.
+type cost struct{ machine, softirq, subject, load float64 }
+
+func (c cost) minus(d cost) cost {
+	return cost{c.machine - d.machine, c.softirq - d.softirq, c.subject - d.subject, c.load - d.load}
+}
+
+func (b *bench) cost(t *testing.T) cost {
+	c := cost{}
+	c.machine, c.softirq = machineTime(t)
+	for _, pid := range b.processes {
+		c.load += processTime(pid)
+	}
+	if b.site != nil {
+		for _, pid := range b.site.Firewalls[0].pids() {
+			c.subject += processTime(pid)
+		}
+	}
+	return c
+}
+
+// hundredths are the unit of proc_stat(5) and proc_pid_stat(5).
+func hundredths(fields ...string) (seconds float64) {
+	for _, f := range fields {
+		n, _ := strconv.Atoi(f)
+		seconds += float64(n) / 100
+	}
+	return seconds
+}
+
+// machineTime is what all processors were busy, and how much of that in softirqs.
+func machineTime(t *testing.T) (busy, softirq float64) {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := strings.Fields(string(b)) // cpu user nice system idle iowait irq softirq
+	return hundredths(f[1], f[2], f[3], f[6], f[7]), hundredths(f[7])
+}
+
+// processTime is what a process and its children that have ended have used.
+func processTime(pid int) float64 {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(b), ") ")
+	return hundredths(strings.Fields(rest)[11:15]...)
+}
+
+// pids are the processes in the host's namespace.
+func (h *Host) pids() []int {
+	var ns unix.Stat_t
+	if unix.Stat("/run/netns/"+h.name, &ns) != nil {
+		return nil
+	}
+	var pids []int
+	tasks, _ := filepath.Glob("/proc/[0-9]*")
+	for _, task := range tasks {
+		var st unix.Stat_t
+		if unix.Stat(task+"/ns/net", &st) == nil && st.Ino == ns.Ino && st.Dev == ns.Dev {
+			pid, _ := strconv.Atoi(filepath.Base(task))
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
