@@ -47,6 +47,7 @@ type fuzzed struct {
 	g      *gateway
 	stream [2][]byte
 	base   [2]uint32
+	first  [2]int // where reading began: whether a line starts there is guessed
 	rcv    [2]*receiver
 	lost   bool // bytes were given up: the receivers' view says nothing
 }
@@ -105,6 +106,9 @@ func (f *fuzzed) op(kind, n byte) {
 func (f *fuzzed) send(d Direction, from, to int) {
 	s, seen := &f.g.c.stream[d], len(f.g.log)
 	seq, p := f.base[d]+uint32(from), f.stream[d][from:to]
+	if !s.known {
+		f.first[d] = from
+	}
 	f.g.offers = f.g.offers[:0]
 	out := f.g.segment(d, seq, p)
 	f.lost = f.lost || f.g.reason == ReasonResync || f.g.reason == ReasonTooOld || !f.g.c.adjustable
@@ -131,7 +135,7 @@ func (f *fuzzed) checkOffer(d Direction, o *Offer) {
 	all := f.stream[d]
 	at := int(int32(o.start - f.base[d]))
 	end := bytes.IndexByte(all[at:], '\n')
-	front := bytes.LastIndexByte(all[:at], '\n') + 1
+	front := max(bytes.LastIndexByte(all[:at], '\n')+1, f.first[d])
 	next := int(int32(f.g.c.stream[d].next - f.base[d]))
 	switch {
 	case d != o.Direction():

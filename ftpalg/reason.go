@@ -124,6 +124,14 @@ const (
 	ReasonReset
 	// ReasonQuit: the client ended the session.
 	ReasonQuit
+	// ReasonSessions: a control connection beyond the number that is read.
+	ReasonSessions
+	// ReasonClientSessions: the same, of one client.
+	ReasonClientSessions
+	// ReasonPinholes: an offer beyond the number of pinholes.
+	ReasonPinholes
+	// ReasonClientPinholes: the same, of one client.
+	ReasonClientPinholes
 	// NumReasons is the number of reasons, for tables of counters.
 	NumReasons
 )
@@ -178,6 +186,10 @@ var reasonNames = [NumReasons]string{
 	ReasonNoConnection:   "no-data-connection",
 	ReasonReset:          "login-reset",
 	ReasonQuit:           "quit",
+	ReasonSessions:       "too-many-sessions",
+	ReasonClientSessions: "too-many-sessions-of-client",
+	ReasonPinholes:       "too-many-pinholes",
+	ReasonClientPinholes: "too-many-pinholes-of-client",
 }
 
 // String returns the name of the reason as it stands in logs and metrics.

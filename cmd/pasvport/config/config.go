@@ -77,6 +77,18 @@ type Config struct {
 	// Only in the file. Default: empty.
 	Policies []Policy
 
+	// MaxOffers is how many offers a control connection may make in a minute.
+	// Default: 60000.
+	MaxOffers int
+
+	// MaxSessions and MaxClientSessions are how many control connections are
+	// read at once, in all and of one client. Default: 16384 and 4096.
+	MaxSessions, MaxClientSessions int
+
+	// MaxPinholes and MaxClientPinholes are how many pinholes are open at once,
+	// in all and for the sessions of one client. Default: 4096 and 1024.
+	MaxPinholes, MaxClientPinholes int
+
 	// StrictActivePort wants active data to come from control port - 1. Default: false.
 	StrictActivePort bool
 
@@ -139,13 +151,16 @@ type Config struct {
 // Default returns the documented defaults.
 func Default() Config {
 	return Config{
-		Ports:          []rules.PortRange{{Low: 21, High: 21}},
-		ControlSocket:  DefaultControlSocket,
-		Allow:          AllowRelated,
-		Strategy:       StrategyAuto,
-		Repair:         RepairUnusable,
-		MinDataPort:    1024,
-		Checks:         ftpalg.Normal,
+		Ports:         []rules.PortRange{{Low: 21, High: 21}},
+		ControlSocket: DefaultControlSocket,
+		Allow:         AllowRelated,
+		Strategy:      StrategyAuto,
+		Repair:        RepairUnusable,
+		MinDataPort:   1024,
+		Checks:        ftpalg.Normal,
+		MaxOffers:     60000,
+		MaxSessions:   16384, MaxClientSessions: 4096,
+		MaxPinholes: 4096, MaxClientPinholes: 1024,
 		PinholeTimeout: time.Minute,
 		ResetStale:     true,
 		TLS:            TLSPass,

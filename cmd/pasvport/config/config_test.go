@@ -81,13 +81,16 @@ func TestDefault(t *testing.T) {
 		PinholeTimeout: 60 * time.Second,
 		ResetStale:     true,
 		TLS:            "pass",
-		TLSParallel:    8,
-		QueueNum:       2121,
-		Queues:         min(runtime.NumCPU(), 64),
-		Table:          "pasvport",
-		CTMark:         0x0c000000,
-		LogFormat:      "text",
-		LogLevel:       slog.LevelInfo,
+		MaxOffers:      60000,
+		MaxSessions:    16384, MaxClientSessions: 4096,
+		MaxPinholes: 4096, MaxClientPinholes: 1024,
+		TLSParallel: 8,
+		QueueNum:    2121,
+		Queues:      min(runtime.NumCPU(), 64),
+		Table:       "pasvport",
+		CTMark:      0x0c000000,
+		LogFormat:   "text",
+		LogLevel:    slog.LevelInfo,
 	}
 	equal(t, want, got)
 	if got.Control() != 0x04000000 || got.Opaque() != 0x08000000 {

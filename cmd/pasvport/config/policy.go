@@ -38,7 +38,7 @@ func (p *Policy) Matches(port uint16, client, server netip.Addr) bool {
 }
 
 // policySettings may be changed by a policy.
-var policySettings = []string{"third-party", "advertise", "repair", "min-data-port", "checks", "deny-command", "tls"}
+var policySettings = []string{"third-party", "advertise", "repair", "min-data-port", "checks", "deny-command", "max-offers", "tls"}
 
 // selectors say which connections a policy is for.
 var selectors = map[string]*setting{

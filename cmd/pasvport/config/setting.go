@@ -13,6 +13,10 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
+// maxLimit is the highest value of a limit: more control connections than a
+// tracker's table has entries for.
+const maxLimit = 1 << 20
+
 // setting is one flag and one key of the file.
 type setting struct {
 	name  string // of the flag and of the key
@@ -116,6 +120,16 @@ var settings = []setting{
 		add:   addDenied,
 		text:  deniedText,
 	},
+	number("max-offers", "N", "announcements that a control connection may make in a minute", 1, maxLimit,
+		func(c *Config) *int { return &c.MaxOffers }),
+	number("max-sessions", "N", "control connections that are read at once", 1, maxLimit,
+		func(c *Config) *int { return &c.MaxSessions }),
+	number("max-client-sessions", "N", "control connections of one client that are read at once", 1, maxLimit,
+		func(c *Config) *int { return &c.MaxClientSessions }),
+	number("max-pinholes", "N", "pinholes that are open at once", 1, maxLimit,
+		func(c *Config) *int { return &c.MaxPinholes }),
+	number("max-client-pinholes", "N", "pinholes that are open at once for one client's sessions", 1, maxLimit,
+		func(c *Config) *int { return &c.MaxClientPinholes }),
 	{
 		name: "strict-active-port", value: "on|off", toggle: true,
 		usage: "active data must come from control port - 1",

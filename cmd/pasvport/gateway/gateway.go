@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -43,6 +44,7 @@ type Gateway struct {
 	orphans   *worker       // has no queue, and the sessions of an earlier daemon, see takeback.go
 	healer    healer
 	pinholes  pinholes
+	census    census
 	data      dataConnections
 	sealed    encryptedSessions
 	older     olderConnections
@@ -67,7 +69,8 @@ func Reasons() []string {
 func New(cfg config.Config, log *slog.Logger, m *metrics.Metrics) *Gateway {
 	g := &Gateway{
 		cfg: cfg, log: log, metrics: m, started: time.Now(),
-		pinholes: pinholes{open: map[pinholeKey]*pinhole{}},
+		pinholes: pinholes{open: map[pinholeKey]*pinhole{}, of: map[netip.Addr]int{}},
+		census:   newCensus(),
 		sealed:   encryptedSessions{of: map[hostPair][]*session{}},
 		lost:     make(chan struct{}, 1),
 		data:     dataConnections{open: map[expect.Tuple]dataConnection{}, live: newLiveData()},

@@ -36,7 +36,11 @@ var hints = map[ftpalg.Reason]string{
 	ftpalg.ReasonService:        "it is the port of a known service; keep it out of the server's passive range",
 	ftpalg.ReasonControlPort:    "it is the control port itself; it is a fault of the server",
 	ftpalg.ReasonTooMany:        "too many lines came at once; see the limits",
-	ftpalg.ReasonRate:           "the session announces more in a minute than its limit",
+	ftpalg.ReasonRate:           "the session announces more in a minute than --max-offers permits",
+	ftpalg.ReasonSessions:       "there are as many control connections as --max-sessions permits; those beyond pass unread, or wait with --fail closed",
+	ftpalg.ReasonClientSessions: "this client has as many control connections as --max-client-sessions permits; those beyond pass unread, or wait with --fail closed",
+	ftpalg.ReasonPinholes:       "as many pinholes are open as --max-pinholes permits; who asks for ports and does not use them?",
+	ftpalg.ReasonClientPinholes: "this client has as many open pinholes as --max-client-pinholes permits",
 	ftpalg.ReasonTelnet:         "there are Telnet commands inside the announcement",
 	ftpalg.ReasonInFlight:       "an earlier change of the stream never arrived; reconnect",
 }

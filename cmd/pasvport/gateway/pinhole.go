@@ -46,6 +46,7 @@ type pinhole struct {
 type pinholes struct {
 	mu   sync.Mutex
 	open map[pinholeKey]*pinhole
+	of   map[netip.Addr]int // how many, by the client of the session
 }
 
 func (ps *pinholes) find(k pinholeKey) *pinhole {
@@ -54,16 +55,30 @@ func (ps *pinholes) find(k pinholeKey) *pinhole {
 	return ps.open[k]
 }
 
-// reserve enters p, unless its key is taken; then it returns who has it.
-func (ps *pinholes) reserve(p *pinhole) *pinhole {
+// reserve enters p, unless its key is taken: then it returns who has it. Beyond
+// most pinholes in all, or mostOf of one client, it enters nothing.
+func (ps *pinholes) reserve(p *pinhole, most, mostOf int) (other *pinhole, err error) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	if other := ps.open[p.key]; other != nil {
-		return other
+	client := p.session.ep.Client.Addr()
+	switch other := ps.open[p.key]; {
+	case other != nil:
+		return other, nil
+	case len(ps.open) >= most:
+		return nil, errPinholes
+	case ps.of[client] >= mostOf:
+		return nil, errClientPinholes
 	}
 	ps.open[p.key] = p
-	return nil
+	ps.of[client]++
+	return nil, nil
 }
+
+// What reserve says at a limit.
+var (
+	errPinholes       = errors.New("too many pinholes")
+	errClientPinholes = errors.New("too many pinholes of one client")
+)
 
 // take takes p out and reports whether it was there.
 func (ps *pinholes) take(p *pinhole) bool {
@@ -73,6 +88,10 @@ func (ps *pinholes) take(p *pinhole) bool {
 		return false
 	}
 	delete(ps.open, p.key)
+	client := p.session.ep.Client.Addr()
+	if ps.of[client]--; ps.of[client] == 0 {
+		delete(ps.of, client)
+	}
 	return true
 }
 
@@ -140,6 +159,10 @@ func (w *worker) open(s *session, o *ftpalg.Offer, before *pinhole) (*pinhole, f
 		switch {
 		case err == nil:
 			return p, ftpalg.ReasonPlain, nil
+		case errors.Is(err, errPinholes):
+			return nil, ftpalg.ReasonPinholes, nil
+		case errors.Is(err, errClientPinholes):
+			return nil, ftpalg.ReasonClientPinholes, nil
 		case errors.Is(err, unix.ENOENT):
 			return nil, ftpalg.ReasonNotTracked, err
 		case !taken(err):
@@ -165,7 +188,15 @@ func taken(err error) bool {
 
 // tryOpen makes the pinhole at the port that its key names.
 func (w *worker) tryOpen(p *pinhole) error {
-	for other := w.g.pinholes.reserve(p); other != nil; other = w.g.pinholes.reserve(p) {
+	set := w.g.settings()
+	for {
+		other, err := w.g.pinholes.reserve(p, set.MaxPinholes, set.MaxClientPinholes)
+		if err != nil {
+			return err
+		}
+		if other == nil {
+			break
+		}
 		// The same end has announced the same port before, on another
 		// connection: only the newer can be meant.
 		if other.target != p.target {

@@ -24,7 +24,8 @@ type session struct {
 	ep      *ftpalg.Endpoints // the engine's
 	started time.Time
 	carrier bool // it takes expectations
-	aside   bool // somebody else's: not read
+	aside   bool // somebody else's, or one too many: not read
+	waits   bool // its packets are dropped, see census.go
 
 	alg  *ftpalg.Conn
 	held *[2]held // nil until something is
@@ -50,6 +51,7 @@ type session struct {
 	note        string
 	renumbered  bool  // as here
 	wire        *wire // nil until something is known
+	standing    standing
 	seen        uint8 // by the tracker's list with this number, see reconcile
 }
 

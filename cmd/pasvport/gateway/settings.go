@@ -45,13 +45,14 @@ func policyOf(cfg config.Config) ftpalg.Policy {
 	return ftpalg.Policy{
 		ThirdParty: cfg.ThirdParty, Repair: repair[cfg.Repair], Advertise: cfg.Advertise,
 		MinDataPort: cfg.MinDataPort, DenyTLS: cfg.TLS == config.TLSDeny,
-		Checks: cfg.Checks, Deny: cfg.DenyCommands,
+		Checks: cfg.Checks, Deny: cfg.DenyCommands, Limits: ftpalg.Limits{Offers: cfg.MaxOffers},
 	}
 }
 
 // adjustable are the settings that Reload changes; the others need a restart.
 var adjustable = []string{
 	"port", "allow", "third-party", "advertise", "repair", "min-data-port", "checks", "deny-command", "strict-active-port",
+	"max-offers", "max-sessions", "max-client-sessions", "max-pinholes", "max-client-pinholes",
 	"pinhole-timeout", "policies", "tls", "tls-parallel", "tls-port", "log-level",
 }
 
@@ -63,6 +64,8 @@ func adjusted(old, next config.Config) config.Config {
 	c.ThirdParty, c.Advertise, c.Repair = next.ThirdParty, next.Advertise, next.Repair
 	c.Checks, c.DenyCommands = next.Checks, next.DenyCommands
 	c.MinDataPort, c.StrictActivePort = next.MinDataPort, next.StrictActivePort
+	c.MaxOffers, c.MaxSessions, c.MaxClientSessions = next.MaxOffers, next.MaxSessions, next.MaxClientSessions
+	c.MaxPinholes, c.MaxClientPinholes = next.MaxPinholes, next.MaxClientPinholes
 	c.PinholeTimeout = next.PinholeTimeout
 	c.Policies = next.Policies
 	c.TLS, c.TLSRange, c.TLSParallel, c.TLSPorts = next.TLS, next.TLSRange, next.TLSParallel, next.TLSPorts

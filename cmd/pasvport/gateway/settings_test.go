@@ -32,6 +32,7 @@ func TestAdjusted(t *testing.T) {
 	old := load(t)
 	next := load(t, "--port=2121", "--allow=chain=inet/filter/forward", "--third-party=allow", "--advertise=10.0.0.5=203.0.113.5",
 		"--repair=all", "--min-data-port=1", "--checks=strict", "--deny-command=SITE", "--strict-active-port=on", "--pinhole-timeout=5s", "--tls=range=50000-50100", "--tls-parallel=3", "--tls-port=990", "--log-level=debug",
+		"--max-offers=1", "--max-sessions=2", "--max-client-sessions=1", "--max-pinholes=2", "--max-client-pinholes=1",
 		"--queue-num=7", "--table=other", "--strategy=claim", "--fail=closed", "--ct-mark=0x3", "--metrics=127.0.0.1:1")
 	next.Policies = []config.Policy{{Config: &config.Config{}}}
 	cfg := adjusted(old, next)

@@ -3,9 +3,12 @@
 package gateway
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/pasvport/pasvport/expect"
@@ -56,6 +59,8 @@ func (g *Gateway) takeBackSessions(h *handover) (n int, err error) {
 	})
 	notes, noteErr := g.firewall.Renumbered()
 	g.orphans.now = time.Now()
+	// Those that are read come first, should there be more than there may be.
+	slices.SortStableFunc(control, func(a, b expect.Entry) int { return cmp.Compare(a.Mark&g.cfg.Opaque(), b.Mark&g.cfg.Opaque()) })
 	for i := range control {
 		g.takeBackSession(&control[i], notes, h.adjustments(&control[i]))
 	}
@@ -153,7 +158,7 @@ func (g *Gateway) takeBackElements() error {
 func (g *Gateway) reopened(p *pinhole) {
 	p.expires = time.Now().Add(p.timeout)
 	p.element = p.elements()
-	if g.pinholes.reserve(p) != nil {
+	if other, _ := g.pinholes.reserve(p, math.MaxInt, math.MaxInt); other != nil {
 		return
 	}
 	p.session.pinhole = p

@@ -112,12 +112,24 @@ func (g *Gateway) ending(ct *expect.Conn, s *session, state uint8) {
 	s.mu.Unlock()
 	g.closePinhole(ct, g.takePinhole(s), ftpalg.ReasonPlain)
 	g.forgetEncrypted(s)
+	if state < expect.TCPStateTimeWait {
+		return
+	}
+	if surplus := g.census.close(s, g.settings().MaxSessions); surplus != nil {
+		w, known := g.session(surplus.original())
+		if known != surplus {
+			g.census.forget(surplus)
+			return
+		}
+		g.end(ct, w, surplus)
+	}
 }
 
 // end forgets a session that the tracker has forgotten.
 func (g *Gateway) end(ct *expect.Conn, w *worker, s *session) {
 	g.forget(s)
 	g.ending(ct, s, expect.TCPStateClose)
+	g.census.forget(s)
 	if w.table.remove(s) {
 		g.forgetHere(s)
 		g.metrics.Sessions.Add(-1)

@@ -23,8 +23,13 @@ const holdTime = 40 * time.Millisecond
 // maxPayload is the room for a changed payload: no packet is longer.
 const maxPayload = 1 << 16
 
-// maxHeld is how many segments of one direction may be held.
-const maxHeld = 64
+// maxHeld is how many segments of one direction may be held, and maxWaiting how
+// many of all sessions of a queue: what is held takes the place of others in
+// the kernel's queue. Beyond it a half line is dropped at once.
+const (
+	maxHeld    = 64
+	maxWaiting = 1024
+)
 
 // worker serves one queue. It is the queue's nfq.Handler, and the only one to
 // touch the engines of its sessions.
@@ -36,6 +41,7 @@ type worker struct {
 	heart heartbeat
 
 	holding []*session // sessions with held packets
+	waiting int        // how many packets
 	now     time.Time  // when the packet being handled came
 	payload []byte     // reused; only its own memory, what Rewrite returns may be the packet's
 	packet  []byte     // reused
@@ -71,7 +77,11 @@ func (w *worker) control(p *nfq.Packet) {
 	if w.g.injector != nil {
 		s.heed(s.direction(p), p, w.now)
 	}
-	if s.aside {
+	switch {
+	case s.waits:
+		w.verdict(w.queue.Drop(p.ID))
+		return
+	case s.aside:
 		w.verdict(w.queue.Accept(p.ID))
 		return
 	}
@@ -104,8 +114,12 @@ func (w *worker) read(s *session, d ftpalg.Direction, p *nfq.Packet) {
 		w.event(s, &dec.Events[i])
 	}
 	switch {
-	case dec.Action == ftpalg.Hold && s.holds(d) < maxHeld:
+	case dec.Action == ftpalg.Hold && s.holds(d) < maxHeld && w.waiting < maxWaiting:
 		w.hold(s, d, p)
+		return
+	case dec.Action == ftpalg.Hold:
+		w.verdict(w.queue.Drop(p.ID))
+		w.abandon(s, d)
 		return
 	case dec.Action != ftpalg.Forward:
 		w.verdict(w.queue.Drop(p.ID))
@@ -144,6 +158,9 @@ func (w *worker) find(p *nfq.Packet) (s *session, tracked bool) {
 
 // adopt makes a session of a conntrack entry.
 func (w *worker) adopt(e *expect.Entry) *session {
+	if r := w.g.census.room(e.Original.Src.Addr(), w.g.settings()); r != ftpalg.ReasonPlain {
+		return w.turnAway(e, r)
+	}
 	s := newSession(e, w.g.settings().policyFor(e), w.now, w.started(e), &w.work)
 	if e.Helper != "" && e.Helper != carrierName {
 		w.standAside(s, e.Helper)
@@ -152,6 +169,7 @@ func (w *worker) adopt(e *expect.Entry) *session {
 		w.g.encrypted(w.ct, s)
 	}
 	w.table.add(s)
+	w.g.census.enter(s)
 	w.recall(s)
 	w.g.metrics.Sessions.Add(1)
 	w.g.metrics.SessionsTotal.Add(1)
@@ -212,6 +230,7 @@ func (w *worker) hold(s *session, d ftpalg.Direction, p *nfq.Packet) {
 		w.holding = append(w.holding, s)
 	}
 	h.packets = append(h.packets, heldPacket{p.ID, slices.Clone(p.Data)})
+	w.waiting++
 }
 
 // holds returns how many packets of a direction are held.
@@ -240,6 +259,7 @@ func (w *worker) release(s *session, d ftpalg.Direction) {
 }
 
 func (w *worker) unhold(s *session, d ftpalg.Direction) {
+	w.waiting -= len(s.held[d].packets)
 	s.held[d].packets = nil
 	if s.holds(ftpalg.Original) == 0 && s.holds(ftpalg.Reply) == 0 {
 		w.holding = slices.DeleteFunc(w.holding, func(o *session) bool { return o == s })
@@ -275,11 +295,14 @@ func (w *worker) Wake(now time.Time) {
 }
 
 func (w *worker) abandon(s *session, d ftpalg.Direction) {
+	s.alg.Abandon(d)
+	if s.holds(d) == 0 {
+		return
+	}
 	for _, hp := range s.held[d].packets {
 		w.verdict(w.queue.Drop(hp.id))
 	}
 	w.unhold(s, d)
-	s.alg.Abandon(d)
 }
 
 // verdict notes a verdict that could not be given. The kernel forgets a
