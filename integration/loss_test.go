@@ -91,7 +91,14 @@ func (s *Site) runLoss(t *testing.T, n, oneIn int) *lossRun {
 	s.lose(t, oneIn)
 	run := &lossRun{tried: n}
 	began := time.Now()
-	each(func(i int) error { return s.lossSession(sessions[i], i) })
+	each(func(i int) error {
+		err := s.lossSession(sessions[i], i)
+		if err != nil {
+			err = fmt.Errorf("%w\n%s", err, s.ends(sessions[i]))
+		}
+		sessions[i].c.Close()
+		return err
+	})
 	run.longest = time.Since(began)
 	for i, err := range errs {
 		if err != nil {
@@ -105,7 +112,6 @@ func (s *Site) runLoss(t *testing.T, n, oneIn int) *lossRun {
 // lossSession is one session of six rounds. Those of the first client make
 // texts longer, those of the second make them shorter.
 func (s *Site) lossSession(l *numberedSession, i int) error {
-	defer l.c.Close()
 	l.limit(lossLimit)
 	modes := IPv4.Modes()
 	for round := range 6 {
@@ -122,6 +128,19 @@ func (s *Site) lossSession(l *numberedSession, i int) error {
 		}
 	}
 	return nil
+}
+
+// ends describes a connection that stalls, as its two ends see it.
+func (s *Site) ends(l *numberedSession) string {
+	port := fmt.Sprint(addrOf(l.c.LocalAddr()).Port())
+	var b strings.Builder
+	for _, h := range []*Host{l.host, s.ServerHost()} {
+		out, err := h.Run(10*time.Second, Cmd("ss", "-tinmoe", "sport", "=", port, "or", "dport", "=", port))
+		fmt.Fprintf(&b, "%s: %s %v\n", h.name, out, err)
+	}
+	out, err := s.Firewalls[0].Run(10*time.Second, Cmd("conntrack", "-L", "-p", "tcp", "--orig-port-src", port))
+	fmt.Fprintf(&b, "%s %v\n", out, err)
+	return b.String()
 }
 
 // exchange says commands one after the other, each followed by its reply.
