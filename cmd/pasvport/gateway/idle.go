@@ -124,34 +124,44 @@ func (w *idleWatch) idle(s *session, ends *[2]wireEnd, spoke, now time.Time) boo
 	return true
 }
 
-// keep probes both ends of a silent session, and ends it if one of them is
-// gone. It reports whether it ended it.
+// keep probes a silent session, and ends it if one of its ends is gone. It
+// reports whether it ended it.
+//
+// It probes one end in a look. The answer carries a newer timestamp to the
+// other end, which from then on drops a probe with the one that we know now,
+// and does not answer it (tcp_disordered_ack_check in net/ipv4/tcp_input.c).
 func (w *idleWatch) keep(s *session, p *probing, ends *[2]wireEnd, now time.Time) bool {
 	after := w.g.cfg.Keepalive
 	if after == 0 {
 		return false
 	}
 	for d := range ends {
-		to := 1 - d // who has to answer a probe in direction d
-		if !p.sent[d].IsZero() && ends[to].heard.After(p.sent[d]) {
-			p.sent[d], p.missed[d] = time.Time{}, 0
-		}
+		to := ftpalg.Direction(1 - d) // who has to answer a probe in direction d
 		switch {
-		case w.isLocal(s, ftpalg.Direction(to)):
-		case !p.sent[d].IsZero():
-			if now.Sub(p.sent[d]) < min(after, longestProbe) {
-				continue
-			}
-			if p.missed[d]++; p.missed[d] >= probes {
-				w.gone(s, ftpalg.Direction(to), ends)
-				return true
-			}
-			w.probe(s, ftpalg.Direction(d), p, ends, now)
-		case now.Sub(ends[to].heard) >= after:
-			w.probe(s, ftpalg.Direction(d), p, ends, now)
+		case w.isLocal(s, to), !p.due(d, ends[to].heard, after, now):
+			continue
+		case p.missed[d] >= probes:
+			w.gone(s, to, ends)
+			return true
 		}
+		w.probe(s, ftpalg.Direction(d), p, ends, now)
+		return false
 	}
 	return false
+}
+
+// due reports whether the time has come for a probe in direction d, and counts
+// it if the last one was not answered.
+func (p *probing) due(d int, heard time.Time, after time.Duration, now time.Time) bool {
+	if heard.After(p.sent[d]) {
+		p.sent[d], p.missed[d] = time.Time{}, 0
+		return now.Sub(heard) >= after
+	}
+	if now.Sub(p.sent[d]) < min(after, longestProbe) {
+		return false
+	}
+	p.missed[d]++
+	return true
 }
 
 func (w *idleWatch) probe(s *session, d ftpalg.Direction, p *probing, ends *[2]wireEnd, now time.Time) {
