@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/netip"
 	"slices"
@@ -45,6 +46,7 @@ func TestLoss(t *testing.T) {
 				if s == openFirewall {
 					site.Firewalls[0].LoadRules(t, "insert rule inet filter forward accept")
 				}
+				site.patience(t)
 				site.startNumbered(t, site.translates() && s != openFirewall)
 				run := site.runLoss(t, envInt(t, "PASVPORT_LOSS_SESSIONS", lossSessions), envInt(t, "PASVPORT_LOSS_ONE_IN", lossOneIn))
 				if run.before == 0 || run.behind == 0 {
@@ -130,6 +132,18 @@ func (s *Site) lossSession(l *numberedSession, i int) error {
 	return nil
 }
 
+// patience has TCP not double its patience beyond a second, where the kernel
+// can be told (from 6.15 on): a session that gets nowhere in a minute is then
+// stuck, and not just out of luck. Sockets take it over when they are made.
+func (s *Site) patience(t *testing.T) {
+	t.Helper()
+	for _, h := range []*Host{s.Client, s.Client2, s.Server} {
+		if err := h.Sysctl("net/ipv4/tcp_rto_max_ms", "1000"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+}
+
 // ends describes a connection that stalls, as its two ends see it.
 func (s *Site) ends(l *numberedSession) string {
 	port := fmt.Sprint(addrOf(l.c.LocalAddr()).Port())
@@ -140,6 +154,11 @@ func (s *Site) ends(l *numberedSession) string {
 	}
 	out, err := s.Firewalls[0].Run(10*time.Second, Cmd("conntrack", "-L", "-p", "tcp", "--orig-port-src", port))
 	fmt.Fprintf(&b, "%s %v\n", out, err)
+	for _, line := range strings.Split(s.Daemons[0].Output(), "\n") {
+		if strings.Contains(line, addrOf(l.c.LocalAddr()).String()) {
+			b.WriteString(line + "\n")
+		}
+	}
 	return b.String()
 }
 

@@ -167,14 +167,15 @@ func (s *numberedSession) noop() (line, reply string) {
 }
 
 // announcement is the line of an active mode without anybody who listens, or
-// the passive command.
+// the passive command. The port is none that the kernel gives to a listener: a
+// session that announces the port of another's would close that one's pinhole.
 func (s *numberedSession) announcement(m Mode) string {
 	s.serial++
 	if !m.Active() {
 		return string(m)
 	}
 	own := addrOf(s.c.LocalAddr()).Addr()
-	return string(m) + " " + argument(m, netip.AddrPortFrom(own, uint16(20000+s.serial*997%40000)))
+	return string(m) + " " + argument(m, netip.AddrPortFrom(own, uint16(20000+s.serial*997%12000)))
 }
 
 // answered reads the reply to an announcement.
