@@ -55,6 +55,18 @@ type stream struct {
 // lineStart returns the sequence number at which the line in progress began.
 func (s *stream) lineStart() uint32 { return s.next - uint32(len(s.line)) }
 
+// farAway is more than the window of a control connection, and less than what
+// separates two connections of the same addresses and ports: initial sequence
+// numbers move on by 15.6 million in a second (net/core/secure_seq.c).
+const farAway = 1 << 20
+
+// Foreign reports whether a segment at seq is so far from what was sent last in
+// direction d that it may be one of another connection.
+func (c *Conn) Foreign(d Direction, seq uint32) bool {
+	s := &c.stream[d]
+	return s.known && seq-s.next+farAway > 2*farAway
+}
+
 // begin takes the first segment that is seen as the start of a line if it
 // looks like one.
 func (s *stream) begin(d Direction, seq uint32, p []byte) {

@@ -37,7 +37,21 @@ const lineTimeout = 10 * time.Second
 // in. No other server may have the port.
 func (s *Site) Talk(t testing.TB, ln *net.TCPListener, from *Host, f Family) *Dialogue {
 	t.Helper()
-	client, err := from.Dial(netip.AddrPort{}, s.Dial(from, f, 0), lineTimeout)
+	d := s.connect(t, ln, from, f, netip.AddrPort{})
+	d.Reply("220 ready")
+	d.login()
+	return d
+}
+
+// connect makes a control connection, from an address of the client's own if
+// local is valid. Nobody has spoken on it yet.
+func (s *Site) connect(t testing.TB, ln *net.TCPListener, from *Host, f Family, local netip.AddrPort) *Dialogue {
+	t.Helper()
+	var client *net.TCPConn
+	err := whileInUse("port of the client", func() (err error) {
+		client, err = from.Dial(local, s.Dial(from, f, 0), lineTimeout)
+		return err
+	})
 	if err != nil {
 		t.Fatalf("control connection: %v", err)
 	}
@@ -46,33 +60,44 @@ func (s *Site) Talk(t testing.TB, ln *net.TCPListener, from *Host, f Family) *Di
 	if err != nil {
 		t.Fatalf("control connection: %v", err)
 	}
-	d := &Dialogue{t: t, site: s, from: from, family: f, Client: client, Server: server,
-		heardByServer: bufio.NewReader(server), heardByClient: bufio.NewReader(client)}
 	t.Cleanup(func() { client.Close(); server.Close() })
-	d.Reply("220 ready")
+	return &Dialogue{t: t, site: s, from: from, family: f, Client: client, Server: server,
+		heardByServer: bufio.NewReader(server), heardByClient: bufio.NewReader(client)}
+}
+
+// login says who the client is.
+func (d *Dialogue) login() {
+	d.t.Helper()
 	for _, ask := range [][2]string{{"USER pvp", "331 password"}, {"PASS secret", "230 welcome"}} {
 		d.Command(ask[0])
 		d.Reply(ask[1])
 	}
-	return d
 }
 
 // ListenControl opens the listener that Talk needs.
 func (s *Site) ListenControl(t testing.TB, f Family) *net.TCPListener {
 	t.Helper()
-	// A listener that was closed may live a moment longer in a child that was
-	// being started then, between its fork and its exec.
 	var ln *net.TCPListener
-	var err error
-	free := func() bool {
+	err := whileInUse("control port", func() (err error) {
 		ln, err = s.ServerHost().Listen(netip.AddrPortFrom(s.ServerAddr(f), s.Position.listening()[0]))
-		return !errors.Is(err, syscall.EADDRINUSE)
-	}
-	if err = errors.Join(waitFor(startTimeout, "control port free", free), err); err != nil {
+		return err
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { ln.Close() })
 	return ln
+}
+
+// whileInUse tries again while a port is in use: a socket that was closed may
+// live a moment longer in a child that was being started then, between its fork
+// and its exec.
+func whileInUse(what string, open func() error) error {
+	var err error
+	return errors.Join(waitFor(startTimeout, what+" free", func() bool {
+		err = open()
+		return !errors.Is(err, syscall.EADDRINUSE)
+	}), err)
 }
 
 // Command has the client say a line, and returns what the server hears.
@@ -92,12 +117,18 @@ func (d *Dialogue) say(from, to net.Conn, heard *bufio.Reader, line string) stri
 	if _, err := io.WriteString(from, line+"\r\n"); err != nil {
 		d.t.Fatalf("saying %q: %v", line, err)
 	}
-	to.SetReadDeadline(time.Now().Add(lineTimeout))
-	got, err := heard.ReadString('\n')
+	got, err := hear(to, heard)
 	if err != nil {
 		d.t.Fatalf("said %q, the other end heard %q: %v", line, got, err)
 	}
-	return strings.TrimRight(got, "\r\n")
+	return got
+}
+
+// hear reads the next line that comes to an end.
+func hear(to net.Conn, heard *bufio.Reader) (string, error) {
+	to.SetReadDeadline(time.Now().Add(lineTimeout))
+	got, err := heard.ReadString('\n')
+	return strings.TrimRight(got, "\r\n"), err
 }
 
 // Offer is an announced data port, and the two ends of the connection to come.

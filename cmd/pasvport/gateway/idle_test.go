@@ -21,7 +21,7 @@ func TestOneProbeInALook(t *testing.T) {
 		in: &injector{fd4: -1, fd6: -1}} // sends nothing
 	control := tuple("192.0.2.1:4000", "192.0.2.2:21")
 	s := newSession(&expect.Entry{Original: control, Reply: expect.Tuple{Src: control.Dst, Dst: control.Src}},
-		&ftpalg.Policy{}, time.Unix(1000, 0), true)
+		&ftpalg.Policy{}, time.Unix(1000, 0), true, new(ftpalg.Workspace))
 	now := time.Unix(2000, 0)
 	ends := [2]wireEnd{{known: true, heard: now}, {known: true, heard: now}}
 	p := &probing{}

@@ -35,6 +35,7 @@ type session struct {
 	unread *[2]*uint32 // of here, by direction: a byte from there on has passed unread, see renumber.go
 	broken bool        // it is not in step any more, and is reset
 
+	closing      atomic.Bool // an end has begun to close it
 	transferring atomic.Bool // it has live data connections
 	missed       atomic.Bool // packets may have passed unread, see heal.go
 	adjusted     atomic.Bool // its sequence numbers are, by the kernel or here
@@ -104,6 +105,14 @@ func (s *session) direction(p *nfq.Packet) ftpalg.Direction {
 	return ftpalg.Reply
 }
 
+// doubtful reports whether a packet may be of another connection that has a
+// tuple of this one, whose end we have not heard of yet: the tracker gives the
+// tuple of one that is closed to the next, also under translation
+// (nf_nat_used_tuple_harder in net/netfilter/nf_nat_core.c).
+func (s *session) doubtful(p *nfq.Packet) bool {
+	return s.closing.Load() || s.alg.Foreign(s.direction(p), p.Seq)
+}
+
 // setNote leaves a sentence for the administrator.
 func (s *session) setNote(text string) {
 	s.mu.Lock()
@@ -160,7 +169,10 @@ func (t *table) remove(s *session) bool {
 		return false
 	}
 	delete(t.sessions, original)
-	delete(t.sessions, reply)
+	// A translated session may have the reply tuple of one that is over.
+	if t.sessions[reply] == s {
+		delete(t.sessions, reply)
+	}
 	return true
 }
 

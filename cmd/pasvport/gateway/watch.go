@@ -107,6 +107,7 @@ func (g *Gateway) used(p *pinhole) {
 
 // ending closes the pinhole of a session whose connection is being closed.
 func (g *Gateway) ending(ct *expect.Conn, s *session, state uint8) {
+	s.closing.Store(true)
 	s.mu.Lock()
 	s.state = state
 	s.mu.Unlock()

@@ -135,14 +135,21 @@ func (w *worker) read(s *session, d ftpalg.Direction, p *nfq.Packet) {
 // whether the tracker has an entry all the same: one that began in the middle
 // of the connection and is not established yet.
 func (w *worker) find(p *nfq.Packet) (s *session, tracked bool) {
-	if s := w.table.find(p.Src, p.Dst); s != nil {
-		return s, true
+	s = w.table.find(p.Src, p.Dst)
+	if s == nil {
+		s = w.takeOver(p)
 	}
-	if s := w.takeOver(p); s != nil {
+	if s != nil && !s.doubtful(p) {
 		return s, true
 	}
 	t := expect.Tuple{Src: p.Src, Dst: p.Dst}
 	e, err := w.ct.Get(t)
+	if s != nil && (err != nil || e.ID == s.id) {
+		return s, true
+	}
+	if s != nil {
+		w.g.end(w.ct, w, s)
+	}
 	if err != nil {
 		if !errors.Is(err, unix.ENOENT) {
 			w.g.log.Warn("conntrack look-up failed", "tuple", t, "err", err)
@@ -156,8 +163,12 @@ func (w *worker) find(p *nfq.Packet) (s *session, tracked bool) {
 	return w.adopt(&e), true
 }
 
-// adopt makes a session of a conntrack entry.
+// adopt makes a session of a conntrack entry. One that another worker still has
+// for the same addresses and ports is over.
 func (w *worker) adopt(e *expect.Entry) *session {
+	if o, old := w.g.session(e.Original); old != nil {
+		w.g.end(w.ct, o, old)
+	}
 	if r := w.g.census.room(e.Original.Src.Addr(), w.g.settings()); r != ftpalg.ReasonPlain {
 		return w.turnAway(e, r)
 	}
