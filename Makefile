@@ -14,7 +14,7 @@ test:    ; scripts/test
 check:   ; scripts/check
 demo:    ; scripts/demo
 fuzz:    ; scripts/fuzz
-bench:   ; go test -run '^$$' -bench . -benchmem ./ftpalg ./nfq ./expect ./rules
+bench:   ; scripts/bench operations --rounds 1
 package: ; scripts/package
 install: build ; install -D -m 0755 bin/pasvport $(DESTDIR)$(PREFIX)/sbin/pasvport
 clean:   ; rm -rf bin

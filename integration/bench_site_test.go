@@ -71,6 +71,15 @@ func newBench(t *testing.T, p Position, s Subject) *bench {
 		b.widenPorts(t, b.site.Firewalls[0])
 		b.startSubject(t)
 	}
+	b.startEnds(t, to, server)
+	return b
+}
+
+// startEnds starts the load generator.
+func (b *bench) startEnds(t *testing.T, to netip.AddrPort, server *Host) {
+	if b.clientHost == nil {
+		b.clientHost = b.site.Client
+	}
 	b.widenPorts(t, b.clientHost)
 	b.widenPorts(t, server)
 	listen := netip.AddrPortFrom(serverAddr[IPv4], 21)
@@ -83,7 +92,6 @@ func newBench(t *testing.T, p Position, s Subject) *bench {
 	}
 	b.client = startLoad(t, b.clientHost, to)
 	b.processes = []int{p1.Pid, b.client.pid}
-	return b
 }
 
 // widenPorts has a host use more ports than the usual half: those of the last

@@ -23,7 +23,7 @@ type netns struct {
 var nsCount atomic.Int32
 
 // needPrograms skips a test that the machine cannot run.
-func needPrograms(t *testing.T, names ...string) {
+func needPrograms(t testing.TB, names ...string) {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("needs root for network namespaces")
@@ -36,7 +36,7 @@ func needPrograms(t *testing.T, names ...string) {
 }
 
 // newNS makes a namespace that lives as long as the test.
-func newNS(t *testing.T) netns {
+func newNS(t testing.TB) netns {
 	t.Helper()
 	needPrograms(t, "ip", "nft")
 	n := netns{name: fmt.Sprintf("pvp-rules-%d-%d", os.Getpid(), nsCount.Add(1))}
@@ -73,7 +73,7 @@ func (n netns) try(args ...string) (string, error) {
 }
 
 // run is try for programs that must succeed.
-func (n netns) run(t *testing.T, args ...string) string {
+func (n netns) run(t testing.TB, args ...string) string {
 	t.Helper()
 	out, err := n.try(args...)
 	if err != nil {
@@ -83,7 +83,7 @@ func (n netns) run(t *testing.T, args ...string) string {
 }
 
 // load feeds text to nft in n.
-func (n netns) load(t *testing.T, text string) {
+func (n netns) load(t testing.TB, text string) {
 	t.Helper()
 	if out, err := n.nft(text); err != nil {
 		t.Fatalf("nft -f: %v\n%s\n%s", err, out, numbered(text))
@@ -106,7 +106,7 @@ func numbered(text string) string {
 }
 
 // do is enter for what must succeed.
-func (n netns) do(t *testing.T, f func() error) {
+func (n netns) do(t testing.TB, f func() error) {
 	t.Helper()
 	if err := n.enter(f); err != nil {
 		t.Fatalf("in %s: %v", n.name, err)
@@ -128,7 +128,7 @@ func (n netns) enter(f func() error) error {
 }
 
 // testQueue is the kind of queue this kernel has.
-func testQueue(t *testing.T, n netns) QueueKind {
+func testQueue(t testing.TB, n netns) QueueKind {
 	t.Helper()
 	f, err := probe(n.fd)
 	if err != nil {
@@ -145,7 +145,7 @@ func testQueue(t *testing.T, n netns) QueueKind {
 }
 
 // open opens a Firewall in n for the length of the test.
-func open(t *testing.T, n netns, c Config) *Firewall {
+func open(t testing.TB, n netns, c Config) *Firewall {
 	t.Helper()
 	c.NetNS = n.fd
 	f, err := Open(c)
@@ -157,7 +157,7 @@ func open(t *testing.T, n netns, c Config) *Firewall {
 }
 
 // installed is open and Install.
-func installed(t *testing.T, n netns, c Config) *Firewall {
+func installed(t testing.TB, n netns, c Config) *Firewall {
 	t.Helper()
 	f := open(t, n, c)
 	if err := f.Install(); err != nil {

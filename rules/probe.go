@@ -35,7 +35,10 @@ func probe(netns int) (Features, error) {
 	if err != nil {
 		return f, err
 	}
-	defer c.close()
+	// The kernel has close wait until what was deleted is gone, some ten
+	// milliseconds (nft_rcv_nl_event in net/netfilter/nf_tables_api.c). We
+	// need not.
+	defer func() { go c.close() }()
 	p := prober{conn: c}
 	if err := p.rule(FamilyINet); err != nil {
 		return f, err

@@ -22,14 +22,20 @@ type client struct {
 }
 
 func (c *client) do(r Request) (Answer, error) {
-	if err := c.logIn(max(r.Sessions, 1)); err != nil {
-		return Answer{}, err
+	if r.Do != "hold" {
+		if err := c.logIn(max(r.Sessions, 1)); err != nil {
+			return Answer{}, err
+		}
 	}
 	switch r.Do {
 	case "transfers":
 		return c.transfers(r)
 	case "noop":
 		return c.noop(r)
+	case "hold": // opens sessions that stay
+		start := time.Now()
+		err := c.logIn(r.Sessions)
+		return Answer{Count: len(c.idle), Elapsed: time.Since(start)}, err
 	case "logins":
 		return c.logins(r)
 	case "first": // of a new session

@@ -23,7 +23,7 @@ import (
 
 // Request is something to measure.
 type Request struct {
-	Do       string        // transfers, noop, logins, first, bulk
+	Do       string        // transfers, noop, logins, hold, first, bulk
 	Mode     string        // PASV or PORT
 	Sessions int           // how many at once
 	Time     time.Duration // how long

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"testing"
+	"time"
+)
+
+// BenchmarkKernelPinhole is one pinhole, opened and closed: two transactions,
+// three messages to add it (see OpenPinhole) and two to take it out.
+func BenchmarkKernelPinhole(b *testing.B) {
+	for _, bb := range []struct {
+		name string
+		c    Config
+	}{
+		{"related", Config{}}, // no set: nothing is sent
+		{"claim", Config{Claim: true}},
+		{"chain", Config{Chains: []ChainRef{forward}}},
+		{"claim+chain", Config{Claim: true, Chains: []ChainRef{forward}}},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			n := newNS(b)
+			n.load(b, adminRuleset)
+			bb.c.Queue = testQueue(b, n)
+			f := installed(b, n, bb.c)
+			p := testPinhole(0)
+			p.Timeout = time.Minute
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := f.OpenPinhole(p); err != nil {
+					b.Fatal(err)
+				}
+				if err := f.ClosePinhole(p); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
