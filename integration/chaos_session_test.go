@@ -11,6 +11,9 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -43,20 +46,28 @@ func (c *chaos) loop(i int) {
 	for time.Now().Before(c.end) {
 		f := []Family{IPv4, IPv6}[rng.IntN(2)]
 		began := time.Now()
-		n, announced, err := c.session(h, f, rng)
-		c.count(span{began, time.Now()}, announced, n, err)
+		o := c.session(h, f, rng)
+		o.life = span{began, time.Now()}
+		c.count(o)
 	}
 }
 
-// session logs in, transfers some times, and ends. It returns the number of
-// transfers, and the time of the last announcement.
-func (c *chaos) session(h *Host, f Family, rng *rand.Rand) (n int, announced span, err error) {
+// outcome is what became of a session.
+type outcome struct {
+	transfers       int
+	life, announced span             // the latter of the last announcement
+	used            []netip.AddrPort // see miniSession
+	err             error
+}
+
+// session logs in, transfers some times, and ends.
+func (c *chaos) session(h *Host, f Family, rng *rand.Rand) (o outcome) {
 	s, err := miniLogin(h, c.site.Dial(h, f, 0))
 	if s != nil {
-		defer s.c.Close()
+		defer func() { s.c.Close(); o.used = s.used }()
 	}
 	if err != nil {
-		return 0, announced, fmt.Errorf("login: %w", err)
+		return outcome{err: fmt.Errorf("login: %w", err)}
 	}
 	for range 1 + rng.IntN(5) {
 		m := f.Modes()[rng.IntN(len(f.Modes()))]
@@ -64,14 +75,15 @@ func (c *chaos) session(h *Host, f Family, rng *rand.Rand) (n int, announced spa
 		for i := range data {
 			data[i] = byte(rng.Uint32())
 		}
-		if announced, err = s.echo(m, data); err != nil {
-			return n, announced, fmt.Errorf("transfer %d, %s, %s: %w", n, f, m, err)
+		if o.announced, err = s.echo(m, data); err != nil {
+			o.err = fmt.Errorf("transfer %d, %s, %s: %w", o.transfers, f, m, err)
+			return o
 		}
-		n++
+		o.transfers++
 		time.Sleep(time.Duration(20+rng.IntN(200)) * time.Millisecond)
 	}
-	_, err = s.command("QUIT")
-	return n, announced, err
+	_, o.err = s.command("QUIT")
+	return o
 }
 
 // echo sends data and compares what comes back.
@@ -115,40 +127,59 @@ func (s *miniSession) echo(m Mode, data []byte) (announced span, err error) {
 var errChecksum = errors.New("checksum differs")
 
 // count files a session under completed, excused or failed.
-func (c *chaos) count(life, announced span, transfers int, err error) {
+func (c *chaos) count(o outcome) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	hit := func(list []span, s span) bool {
-		for _, h := range list {
-			if h.overlaps(s) {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(list, func(h span) bool { return h.overlaps(s) })
 	}
-	c.transfers += transfers
+	c.transfers += o.transfers
+	for _, a := range o.used {
+		// The last acknowledgements come after the session's end.
+		c.used[a] = span{o.life.from, o.life.to.Add(time.Second)}
+	}
 	switch {
-	case err == nil:
+	case o.err == nil:
 		c.completed++
-	case errors.Is(err, errChecksum):
-		c.failed = append(c.failed, err)
-	case hit(c.broken, life):
+	case errors.Is(o.err, errChecksum):
+		c.failed = append(c.failed, o.err)
+	case hit(c.broken, o.life):
 		c.excused["conntrack -F"]++
-	case hit(c.unread, announced):
+	case hit(c.unread, o.announced):
 		c.excused["announced before the ruleset was back"]++
-	case hit(c.unread, life):
+	case hit(c.unread, o.life):
 		// Of what passed meanwhile the daemon knows nothing: it finds its place
 		// in the dialogue again a few lines later.
 		c.excused["spoke before the ruleset was back"]++
 	default:
-		at := life.from.Format(time.StampMilli)
-		c.failed = append(c.failed, fmt.Errorf("%s, %v: %w", at, time.Since(life.from).Round(time.Millisecond), err))
+		at := o.life.from.Format(time.StampMilli)
+		c.failed = append(c.failed, fmt.Errorf("%s, %v: %w", at, time.Since(o.life.from).Round(time.Millisecond), o.err))
 	}
 }
 
-// excusedEnd tells whether the end of a connection may have been lost: the
-// tracker takes up in the middle what it forgot, and hears no end of it if one
-// side is gone.
-func (c *chaos) excusedEnd(entry string) bool {
-	return c.excused["conntrack -F"] > 0
+// marked are the established connections of a listing that carry a mark, but
+// those whose end may have been lost: the tracker takes up in the middle what
+// it was made to forget, and hears no end of it if one side is gone.
+func (c *chaos) marked(listing string) []string {
+	return slices.DeleteFunc(strings.Split(listing, "\n"), func(l string) bool {
+		return !strings.Contains(l, "ESTABLISHED") || strings.Contains(l, "mark=0 ") ||
+			slices.ContainsFunc(endsOf(l), func(a netip.AddrPort) bool {
+				life, ok := c.used[a]
+				return ok && slices.ContainsFunc(c.broken, life.overlaps)
+			})
+	})
+}
+
+var entryTuple = regexp.MustCompile(`src=(\S+) dst=(\S+) sport=(\d+) dport=(\d+)`)
+
+// endsOf are the addresses in both tuples of a line of conntrack -L.
+func endsOf(entry string) (list []netip.AddrPort) {
+	for _, m := range entryTuple.FindAllStringSubmatch(entry, -1) {
+		for i := range 2 {
+			if a, err := netip.ParseAddrPort(net.JoinHostPort(m[1+i], m[3+i])); err == nil {
+				list = append(list, a)
+			}
+		}
+	}
+	return list
 }

@@ -141,21 +141,24 @@ type miniSession struct {
 	// shown is the address of the last passive data connection, and peer that
 	// of the other end of the last one, in either mode.
 	shown, peer netip.AddrPort
+	// used are the client's addresses of all its connections.
+	used []netip.AddrPort
 }
 
-// miniLogin connects from a host and logs in.
+// miniLogin connects from a host and logs in. The session is to be closed also
+// if only the login failed.
 func miniLogin(h *Host, to netip.AddrPort) (*miniSession, error) {
 	c, err := h.Dial(netip.AddrPort{}, to, lineTimeout)
 	if err != nil {
 		return nil, err
 	}
-	s := &miniSession{host: h, c: c, in: bufio.NewReader(c)}
+	s := &miniSession{host: h, c: c, in: bufio.NewReader(c), used: []netip.AddrPort{addrOf(c.LocalAddr())}}
 	if _, err = s.reply(); err != nil {
-		return nil, err
+		return s, err
 	}
 	for _, line := range []string{"USER mini", "PASS mini"} {
 		if _, err := s.command(line); err != nil {
-			return nil, err
+			return s, err
 		}
 	}
 	return s, nil
@@ -205,6 +208,7 @@ func (s *miniSession) announce(m Mode) (func() (net.Conn, error), error) {
 		if err != nil {
 			return nil, err
 		}
+		s.used = append(s.used, addrOf(ln.Addr()))
 		_, err = s.command(string(m) + " " + argument(m, addrOf(ln.Addr())))
 		return func() (net.Conn, error) {
 			defer ln.Close()
@@ -221,5 +225,12 @@ func (s *miniSession) announce(m Mode) (func() (net.Conn, error), error) {
 	} else {
 		s.shown, err = parseExtended(line, addrOf(s.c.RemoteAddr()).Addr())
 	}
-	return func() (net.Conn, error) { return s.host.Dial(netip.AddrPort{}, s.shown, lineTimeout) }, err
+	return func() (net.Conn, error) {
+		c, err := s.host.Dial(netip.AddrPort{}, s.shown, lineTimeout)
+		if err != nil {
+			return nil, err
+		}
+		s.used = append(s.used, addrOf(c.LocalAddr()))
+		return c, nil
+	}, err
 }
