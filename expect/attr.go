@@ -20,6 +20,7 @@ const (
 const (
 	ctaTupleIP    = 1 // enum ctattr_tuple
 	ctaTupleProto = 2
+	ctaTupleZone  = 3
 
 	ctaIPV4Src = 1 // enum ctattr_ip
 	ctaIPV4Dst = 2
@@ -117,6 +118,15 @@ func appendTuple(dst []byte, typ uint16, t Tuple) []byte {
 	return endNested(dst, tuple)
 }
 
+// appendZone appends the zone of t as attribute typ. The default zone is not
+// named: a kernel without CONFIG_NF_CONNTRACK_ZONES refuses the attribute.
+func appendZone(dst []byte, typ uint16, t Tuple) []byte {
+	if t.Zone == 0 {
+		return dst
+	}
+	return appendAttr16(dst, typ, t.Zone)
+}
+
 // attrs walks the attributes in a buffer. Its zero value, and one whose
 // buffer is cut off, have no attributes left.
 type attrs struct {
@@ -205,8 +215,13 @@ func (a *attrs) name() string {
 // tuple decodes the current attribute as a tuple and returns its protocol.
 func (a *attrs) tuple(t *Tuple) (proto uint8) {
 	var src, dst netip.Addr
-	var sport, dport uint16
+	var sport, dport, zone uint16
 	for part := (attrs{rest: a.val}); part.next(); {
+		if part.typ == ctaTupleZone { // of an entry that has another one in the other direction
+			zone = part.u16()
+			a.bad = a.bad || part.bad
+			continue
+		}
 		in := attrs{rest: part.val}
 		for in.next() {
 			switch {
@@ -224,6 +239,6 @@ func (a *attrs) tuple(t *Tuple) (proto uint8) {
 		}
 		a.bad = a.bad || in.bad
 	}
-	*t = Tuple{Src: netip.AddrPortFrom(src, sport), Dst: netip.AddrPortFrom(dst, dport)}
+	*t = Tuple{Src: netip.AddrPortFrom(src, sport), Dst: netip.AddrPortFrom(dst, dport), Zone: zone}
 	return proto
 }

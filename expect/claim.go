@@ -27,7 +27,7 @@ const (
 // a helper on the master.
 type Claim struct {
 	Original Tuple // the SYN's own addresses
-	Master   Tuple // either tuple of the control connection
+	Master   Tuple // either tuple of the control connection, in the same zone
 
 	// DNAT and SNAT are where the connection's destination and source are
 	// translated to; the zero value: not at all. Port 0 keeps the port. All
@@ -44,7 +44,7 @@ func (x Claim) valid() bool {
 		return !a.Addr().IsValid() || sameFamily(x.Original.Src.Addr(), a.Addr())
 	}
 	return x.Original.valid() && x.Original.Src.Port() != 0 && x.Master.valid() &&
-		sameFamily(x.Original.Src.Addr(), x.Master.Src.Addr()) && ok(x.DNAT) && ok(x.SNAT)
+		sameFamily(x.Original.Src.Addr(), x.Master.Src.Addr()) && x.Original.Zone == x.Master.Zone && ok(x.DNAT) && ok(x.SNAT)
 }
 
 // Claim creates the entry. Errors of the kernel are
@@ -56,7 +56,7 @@ func (c *Conn) Claim(x Claim) error {
 	if !x.valid() {
 		return opError(op, x.Original, errTuple)
 	}
-	c.begin(ctNew, unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL, x.Original.family())
+	c.beginIn(ctNew, unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL, x.Original)
 	c.out = appendClaim(c.out, &x)
 	return opError(op, x.Original, c.execute())
 }

@@ -100,6 +100,16 @@ func (c *Conn) begin(typ, flags uint16, family uint8) {
 	c.out = appendRequest(c.out[:0], typ, flags, c.seq, family)
 }
 
+// beginIn starts a request about a connection of the family and zone of t.
+func (c *Conn) beginIn(typ, flags uint16, t Tuple) {
+	c.begin(typ, flags, t.family())
+	zone := uint16(ctaZone)
+	if typ>>8 == unix.NFNL_SUBSYS_CTNETLINK_EXP {
+		zone = ctaExpectZone
+	}
+	c.out = appendZone(c.out, zone, t)
+}
+
 // send writes the requests of the output buffer.
 func (c *Conn) send() error {
 	c.rest = nil

@@ -26,7 +26,7 @@ func (c *Conn) Get(t Tuple) (Entry, error) {
 	if !t.valid() {
 		return e, opError("get", t, errTuple)
 	}
-	c.begin(ctGet, 0, t.family())
+	c.beginIn(ctGet, 0, t)
 	c.appendGet(t)
 	err := c.send()
 	if err == nil {
@@ -66,7 +66,7 @@ func (c *Conn) UpdateMark(original Tuple, mark, mask uint32) error {
 	if !original.valid() {
 		return opError("update mark", original, errTuple)
 	}
-	c.begin(ctNew, unix.NLM_F_ACK, original.family())
+	c.beginIn(ctNew, unix.NLM_F_ACK, original)
 	c.out = appendTuple(c.out, ctaTupleOrig, original)
 	// ctnetlink_change_mark clears the bits of the mask and then uses XOR.
 	c.out = appendAttr32(c.out, ctaMark, mark&mask)
@@ -82,7 +82,7 @@ func (c *Conn) UpdateTimeout(original Tuple, d time.Duration) error {
 	if !original.valid() {
 		return opError("update timeout", original, errTuple)
 	}
-	c.begin(ctNew, unix.NLM_F_ACK, original.family())
+	c.beginIn(ctNew, unix.NLM_F_ACK, original)
 	c.out = appendTuple(c.out, ctaTupleOrig, original)
 	c.out = appendAttr32(c.out, ctaTimeout, seconds(d))
 	c.out = endRequest(c.out, 0)
@@ -105,7 +105,7 @@ func (c *Conn) Delete(original Tuple) error {
 	if !original.valid() {
 		return opError("delete", original, errTuple)
 	}
-	c.begin(ctDelete, unix.NLM_F_ACK, original.family())
+	c.beginIn(ctDelete, unix.NLM_F_ACK, original)
 	c.out = appendTuple(c.out, ctaTupleOrig, original)
 	c.out = endRequest(c.out, 0)
 	return opError("delete", original, c.execute())

@@ -50,7 +50,8 @@ type SeqAdj struct {
 	Before, After int32 // bytes
 }
 
-// Entry is a conntrack entry. Without NAT, Reply is the reverse of Original.
+// Entry is a conntrack entry. Without NAT, Reply is the reverse of Original. The
+// zones of both differ where a rule sets that of one direction only.
 type Entry struct {
 	Original, Reply Tuple
 	Master          Tuple  // original tuple of the control connection; zero unless StatusExpected
@@ -58,7 +59,6 @@ type Entry struct {
 	Mark            uint32
 	ID              uint32 // of the entry, for its lifetime
 	Timeout         time.Duration
-	Zone            uint16
 	Helper          string // "sane", "ftp", ...; empty: none, or a bare help extension
 	TCPState        uint8  // TCPStateEstablished, ...
 	Liberal         bool   // windows are not judged, as of a connection picked up in the middle
@@ -106,6 +106,7 @@ const (
 // apart, e keeps nothing of b.
 func parseEntry(e *Entry, b []byte) (tcp bool, err error) {
 	*e = Entry{}
+	var zone uint16 // of both directions
 	a := attrs{rest: b}
 	for a.next() {
 		switch a.typ {
@@ -128,7 +129,7 @@ func parseEntry(e *Entry, b []byte) (tcp bool, err error) {
 		case ctaID:
 			e.ID = a.u32()
 		case ctaZone:
-			e.Zone = a.u16()
+			zone = a.u16()
 		case ctaCountersOrig, ctaCountersReply:
 			d := Direction(a.typ - ctaCountersOrig)
 			e.Packets[d], e.Bytes[d] = a.counters()
@@ -140,7 +141,19 @@ func parseEntry(e *Entry, b []byte) (tcp bool, err error) {
 	if a.bad {
 		return false, errMalformed
 	}
+	e.setZone(zone)
 	return tcp, nil
+}
+
+// setZone gives the tuples the zone of the entry. The kernel names it once if it
+// is that of both directions, and else with the tuple that it is of.
+func (e *Entry) setZone(zone uint16) {
+	if zone != 0 {
+		e.Original.Zone, e.Reply.Zone = zone, zone
+	}
+	if e.Master != (Tuple{}) {
+		e.Master.Zone = e.Original.Zone
+	}
 }
 
 // tcpInfo returns the state, and whether both ends are taken liberally.

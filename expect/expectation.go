@@ -72,9 +72,9 @@ type Expectation struct {
 }
 
 // Tuple returns the tuple that the data connection's SYN has, with a source
-// port of zero where any will do.
+// port of zero where any will do. It is expected in the master's zone.
 func (x Expectation) Tuple() Tuple {
-	return Tuple{Src: netip.AddrPortFrom(x.Source, x.SourcePort), Dst: x.Dest}
+	return Tuple{Src: netip.AddrPortFrom(x.Source, x.SourcePort), Dst: x.Dest, Zone: x.Master.Zone}
 }
 
 func (x Expectation) valid() bool {
@@ -85,7 +85,7 @@ func (x Expectation) valid() bool {
 
 // CreateExpectation adds the expectation. Errors of the kernel are
 //
-//	EEXIST      the tuple is expected already, by whatever master
+//	EEXIST      the tuple is expected already in this zone, by whatever master
 //	EBUSY       a part of the tuple is, as with one certain source port
 //	ENOENT      the master has no entry, or lost it meanwhile
 //	EOPNOTSUPP  the master has no helper
@@ -99,7 +99,7 @@ func (c *Conn) CreateExpectation(x Expectation) error {
 	}
 	// Without NLM_F_EXCL an existing expectation, of another master even, is
 	// answered "ok", and its timeout changed.
-	c.begin(expNew, unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL, x.Master.family())
+	c.beginIn(expNew, unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL, x.Master)
 	c.out = appendExpectation(c.out, &x)
 	if err := c.execute(); err != nil {
 		return opError("create expectation", x.Tuple(), err)
@@ -195,7 +195,7 @@ func (c *Conn) DeleteExpectation(master, expected Tuple) error {
 
 // getExpectation looks an expectation up by its tuple.
 func (c *Conn) getExpectation(expected Tuple) (x ExpectationInfo, err error) {
-	c.begin(expGet, 0, expected.family())
+	c.beginIn(expGet, 0, expected)
 	c.out = appendTuple(c.out, ctaExpectTuple, expected)
 	c.out = endRequest(c.out, 0)
 	if err := c.send(); err != nil {
@@ -212,6 +212,8 @@ func (c *Conn) getExpectation(expected Tuple) (x ExpectationInfo, err error) {
 		return x, errMalformed
 	}
 	_, err = parseExpectation(&x, m.attrs())
+	// The kernel does not tell the zone in which it has looked.
+	x.Master.Zone, x.Expected.Zone = expected.Zone, expected.Zone
 	return x, err
 }
 
@@ -221,7 +223,7 @@ func (c *Conn) deleteExpectation(expected Tuple) error {
 	if !expected.valid() {
 		return errTuple
 	}
-	c.begin(expDelete, unix.NLM_F_ACK, expected.family())
+	c.beginIn(expDelete, unix.NLM_F_ACK, expected)
 	c.out = appendTuple(c.out, ctaExpectTuple, expected)
 	c.out = endRequest(c.out, 0)
 	return c.execute()

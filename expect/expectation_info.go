@@ -16,7 +16,6 @@ type ExpectationInfo struct {
 	Mask     Tuple // which bits of Expected matter
 	Timeout  time.Duration
 	ID       uint32
-	Zone     uint16
 	Helper   string // name of the master's helper
 
 	NAT       bool // translated like its master, or by some other function
@@ -25,8 +24,9 @@ type ExpectationInfo struct {
 	Function  string         // "nat-follow-master"; empty: none
 }
 
-// DumpExpectations calls f for each TCP expectation in the namespace. The
-// value is valid until f returns; f must not use c.
+// DumpExpectations calls f for each TCP expectation in the namespace, of any
+// zone: which one the kernel does not tell. The value is valid until f returns;
+// f must not use c.
 func (c *Conn) DumpExpectations(f func(*ExpectationInfo)) error {
 	c.begin(expGet, unix.NLM_F_DUMP, unix.AF_UNSPEC)
 	c.out = endRequest(c.out, 0)
@@ -59,8 +59,6 @@ func parseExpectation(x *ExpectationInfo, b []byte) (tcp bool, err error) {
 			x.Timeout = time.Duration(max(int32(a.u32()), 0)) * time.Second
 		case ctaExpectID:
 			x.ID = a.u32()
-		case ctaExpectZone:
-			x.Zone = a.u16()
 		case ctaExpectHelpName:
 			x.Helper = a.name()
 		case ctaExpectFn:

@@ -23,7 +23,7 @@ func (c *Conn) SetLiberal(original Tuple) error {
 	if !original.valid() {
 		return opError("set liberal", original, errTuple)
 	}
-	c.begin(ctNew, unix.NLM_F_ACK, original.family())
+	c.beginIn(ctNew, unix.NLM_F_ACK, original)
 	c.out = appendTuple(c.out, ctaTupleOrig, original)
 	var info, tcp int
 	c.out, info = beginNested(c.out, ctaProtoinfo)

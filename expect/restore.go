@@ -30,7 +30,7 @@ func (c *Conn) Restore(x Forgotten) error {
 	if !x.Original.valid() {
 		return opError(op, x.Original, errTuple)
 	}
-	c.begin(ctNew, unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL, x.Original.family())
+	c.beginIn(ctNew, unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL, x.Original)
 	c.out = appendForgotten(c.out, &x)
 	return opError(op, x.Original, c.execute())
 }

@@ -17,7 +17,7 @@ func (c *Conn) SetSeqAdj(original Tuple, d Direction, adj SeqAdj) error {
 	if !original.valid() {
 		return opError(op, original, errTuple)
 	}
-	c.begin(ctNew, 0, original.family())
+	c.beginIn(ctNew, 0, original)
 	set := c.seq
 	c.out = appendSeqAdj(c.out, original, d, adj)
 	c.seq++
@@ -51,6 +51,7 @@ func appendSeqAdj(dst []byte, original Tuple, d Direction, adj SeqAdj) []byte {
 func appendReadBack(dst []byte, seq uint32, original Tuple) []byte {
 	at := len(dst)
 	dst = appendRequest(dst, ctGet, 0, seq, original.family())
+	dst = appendZone(dst, ctaZone, original)
 	dst = appendTuple(dst, ctaTupleOrig, original)
 	return endRequest(dst, at)
 }

@@ -3,6 +3,7 @@
 package expect
 
 import (
+	"fmt"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -11,14 +12,25 @@ import (
 // Tuple is one direction of a tracked TCP connection.
 type Tuple struct {
 	Src, Dst netip.AddrPort
+
+	// Zone is the conntrack zone that the addresses count in: the same ones may
+	// be another connection's in another zone. Zero is the default zone, in
+	// which everything is that no rule puts elsewhere.
+	Zone uint16
 }
 
 // Reverse returns the tuple of the opposite direction, as it is without any
 // translation.
-func (t Tuple) Reverse() Tuple { return Tuple{Src: t.Dst, Dst: t.Src} }
+func (t Tuple) Reverse() Tuple { return Tuple{Src: t.Dst, Dst: t.Src, Zone: t.Zone} }
 
-// String returns "source > destination".
-func (t Tuple) String() string { return t.Src.String() + " > " + t.Dst.String() }
+// String returns "source > destination", and the zone if it is not the default.
+func (t Tuple) String() string {
+	s := t.Src.String() + " > " + t.Dst.String()
+	if t.Zone != 0 {
+		s += fmt.Sprintf(" in zone %d", t.Zone)
+	}
+	return s
+}
 
 // valid reports whether t can be sent to the kernel. A source port of zero is
 // allowed, as in an expectation for any source port.

@@ -82,7 +82,11 @@ func appendBind(dst []byte, c Config) []byte {
 	if c.FailOpen {
 		flags |= nfqueue.NfQaCfgFlagFailOpen
 	}
-	const mask = nfqueue.NfQaCfgFlagFailOpen
+	mask := uint32(nfqueue.NfQaCfgFlagFailOpen)
+	if c.Zones {
+		flags |= nfqueue.NfQaCfgFlagConntrack
+		mask |= nfqueue.NfQaCfgFlagConntrack
+	}
 	dst = appendGenmsg(dst, c.Num)
 	dst = appendAttr(dst, nfqaCfgCmd, nfqnlCfgCmdBind, 0, 0, unix.AF_UNSPEC)
 	dst = appendAttr(dst, nfqaCfgParams, append(be32(copyRange), nfqueue.NfQnlCopyPacket)...)

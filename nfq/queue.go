@@ -29,6 +29,8 @@ type Config struct {
 	// FailOpen lets packets pass that find the queue or the socket full.
 	// They are dropped otherwise.
 	FailOpen bool
+	// Zones has each packet come with its conntrack zone; see ProbeZones.
+	Zones bool
 	// RecvBuf is the size of the socket's receive buffer in bytes; 0 means 8 MiB.
 	// A queued packet of a few hundred bytes takes about 1 KiB of it.
 	RecvBuf int
@@ -45,6 +47,7 @@ type Queue struct {
 	down atomic.Bool // Close was called
 
 	maxLen uint32
+	zones  bool // packets come with their zone
 
 	// What follows belongs to the goroutine in Run.
 	running atomic.Bool
@@ -79,6 +82,7 @@ func Open(c Config) (*Queue, error) {
 	q := &Queue{
 		num:     c.Num,
 		maxLen:  c.MaxLen,
+		zones:   c.Zones,
 		con:     nf.Con,
 		receive: make([]byte, receiveLen),
 		verdict: make([]byte, 0, receiveLen),

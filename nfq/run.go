@@ -193,7 +193,10 @@ func (q *Queue) dispatch(body []byte) {
 	q.packets.Add(1)
 	id, hook, data, seen, err := parsePacketMessage(body)
 	if err == nil {
-		q.packet.ID, q.packet.Hook, q.packet.Mark = id, hook, parseMark(body)
+		q.packet.ID, q.packet.Hook, q.packet.Mark, q.packet.Zone = id, hook, parseMark(body), 0
+		if q.zones {
+			q.packet.Zone = parseZone(body)
+		}
 		err = ParsePacket(&q.packet, data)
 	}
 	if err == nil {

@@ -126,14 +126,17 @@ func TestKernelAllocations(t *testing.T) {
 }
 
 // BenchmarkKernelRoundTrip is a request and its reply on loopback, without a
-// queue and with both queued.
+// queue, with both queued, and queued with their conntrack zone.
 func BenchmarkKernelRoundTrip(b *testing.B) {
-	for _, queued := range []bool{false, true} {
-		b.Run(map[bool]string{false: "direct", true: "queued"}[queued], func(b *testing.B) {
+	for _, way := range []string{"direct", "queued", "zoned"} {
+		b.Run(way, func(b *testing.B) {
 			newNamespace(b)
-			if queued {
+			if way == "zoned" && ProbeZones() != nil {
+				b.Skip("this kernel lacks CONFIG_NETFILTER_NETLINK_GLUE_CT")
+			}
+			if way != "direct" {
 				queueRules(b)
-				q := openQueue(b, Config{})
+				q := openQueue(b, Config{Zones: way == "zoned"})
 				startRun(b, q, funcHandler{packet: func(p *Packet) { _ = q.Accept(p.ID) }})
 			}
 			client, server := connect(b, listen(b, "127.0.0.1"))

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nfq
+
+import (
+	"encoding/binary"
+	"errors"
+
+	nfqueue "github.com/florianl/go-nfqueue/v2"
+	"golang.org/x/sys/unix"
+)
+
+// A packet is queued without the conntrack zone that it is in, unless the queue
+// is told to add the packet's conntrack entry (NFQA_CFG_F_CONNTRACK). Not every
+// kernel can (CONFIG_NETFILTER_NETLINK_GLUE_CT).
+
+const (
+	nfqaCt  = 11
+	ctaZone = 18 // CTA_ZONE, linux/netfilter/nfnetlink_conntrack.h; big endian
+)
+
+// probeQueue is not bound by anybody while features are tried, as a rule.
+const probeQueue = 0xffff
+
+// ProbeZones tells whether queues can say the conntrack zone of a packet, in the
+// network namespace of the calling thread. It binds no queue: the kernel refuses
+// the flag before it looks for the queue (nfqnl_recv_config).
+func ProbeZones() error {
+	nf, err := nfqueue.Open(&nfqueue.Config{NfQueue: probeQueue})
+	if err != nil {
+		return &OpError{"open", probeQueue, err}
+	}
+	defer nf.Con.Close()
+	q := Queue{con: nf.Con}
+	err = q.configure(appendZones(nil, probeQueue))
+	if errors.Is(err, unix.ENODEV) {
+		return nil
+	}
+	return &OpError{"ask for zones", probeQueue, err}
+}
+
+func appendZones(dst []byte, num uint16) []byte {
+	const flag = nfqueue.NfQaCfgFlagConntrack
+	dst = appendGenmsg(dst, num)
+	dst = appendAttr(dst, nfqaCfgMask, be32(flag)...)
+	return appendAttr(dst, nfqaCfgFlags, be32(flag)...)
+}
+
+// parseZone reads the zone of the packet's conntrack entry from a packet
+// message's body. It is 0, the default zone, where the message tells none: the
+// packet has no entry, or one that is in a zone in one direction only.
+func parseZone(b []byte) uint16 {
+	if len(b) < nfgenmsgLen {
+		return 0
+	}
+	entry := attrValue(b[nfgenmsgLen:], nfqaCt)
+	if v := attrValue(entry, ctaZone); len(v) >= 2 {
+		return binary.BigEndian.Uint16(v)
+	}
+	return 0
+}
+
+// attrValue returns the value of the first attribute of a type, nil if there is
+// none.
+func attrValue(b []byte, typ uint16) []byte {
+	for len(b) >= nlattrLen {
+		n := int(binary.NativeEndian.Uint16(b))
+		if n < nlattrLen || n > len(b) {
+			return nil
+		}
+		if binary.NativeEndian.Uint16(b[2:])&nlaTypeMask == typ {
+			return b[nlattrLen:n]
+		}
+		b = b[min((n+3)&^3, len(b)):]
+	}
+	return nil
+}
