@@ -76,6 +76,8 @@ const (
 	// ReasonHelper: an in-kernel helper that speaks FTP has the connection;
 	// it is left to it.
 	ReasonHelper
+	// ReasonZone: the connection is in a conntrack zone that cannot be served.
+	ReasonZone
 	// ReasonNotTracked: the connection tracker does not know the connection.
 	ReasonNotTracked
 	// ReasonNotFTP: the client's first line was not a command of FTP.
@@ -165,6 +167,7 @@ var reasonNames = [NumReasons]string{
 	ReasonPortsExhausted: "ports-exhausted",
 	ReasonKernel:         "kernel-refused",
 	ReasonHelper:         "kernel-helper",
+	ReasonZone:           "zone",
 	ReasonNotTracked:     "not-tracked",
 	ReasonNotFTP:         "not-ftp",
 	ReasonLineTooLong:    "line-too-long",

@@ -27,7 +27,8 @@ func startMini(t testing.TB, h *Host, listen ...netip.AddrPort) *miniServer {
 	s := &miniServer{host: h, files: map[string]func(net.Conn){
 		// whoami is the server's own address of the control connection.
 		"whoami": nil,
-		"small":  func(c net.Conn) { c.Write(miniData[:]) },
+		"small":  func(c net.Conn) { c.Write(miniData[:miniSmall]) },
+		"medium": func(c net.Conn) { c.Write(miniData[:]) },
 	}}
 	for _, a := range listen {
 		ln, err := h.Listen(a)
@@ -40,10 +41,19 @@ func startMini(t testing.TB, h *Host, listen ...netip.AddrPort) *miniServer {
 	return s
 }
 
-// miniSmall is the size of the file small.
-const miniSmall = 1 << 10
+// The sizes of the files small and medium.
+const (
+	miniSmall  = 1 << 10
+	miniMedium = 50_000
+)
 
-var miniData [miniSmall]byte
+// miniData is what files are made of: no two of its beginnings are the same.
+var miniData = func() (b [miniMedium]byte) {
+	for i := range b {
+		b[i] = byte(i ^ i>>8)
+	}
+	return b
+}()
 
 // acceptAll serves the connections of a listener until it is closed.
 func acceptAll(ln *net.TCPListener, serve func(*net.TCPConn)) {

@@ -180,6 +180,13 @@ func ctOriginalDport(set string) clause {
 		&expr.Lookup{SourceRegister: reg, SetName: set})
 }
 
+// otherZone is: ct zone != 0
+func otherZone() clause {
+	return plain("ct zone != 0",
+		&expr.Ct{Key: expr.CtKeyZONE, Register: reg},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg, Data: []byte{0, 0}})
+}
+
 // ctMark is: ct mark & mask == value
 func ctMark(mask, value uint32) clause {
 	return plain(fmt.Sprintf("ct mark & 0x%08x == 0x%08x", mask, value),

@@ -68,6 +68,10 @@ type Config struct {
 	// has no entry for come to the first queue; see MarkReset.
 	Stale bool
 
+	// OneZone leaves out connections in another conntrack zone than the default
+	// one: the queue cannot tell which one a packet is in (nfq.ProbeZones).
+	OneZone bool
+
 	// Bare has bare acknowledgements of control connections queued too, also
 	// those of opaque sessions.
 	Bare bool

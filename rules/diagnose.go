@@ -18,6 +18,7 @@ const (
 	ConflictMark                        // overwrites our bits of the ct mark
 	ConflictQueue                       // sends packets to one of our queues
 	ConflictRead                        // matches otherwise because of our bits of the ct mark
+	ConflictZone                        // puts packets into a conntrack zone, with Config.OneZone
 	ConflictHook                        // drops, queues or changes packets between the tracker and destination NAT
 )
 
@@ -148,6 +149,8 @@ func (t trial) conflicts(chain *walkChain, j judgement, c Config) []Conflict {
 			found = append(found, Conflict{Kind: ConflictHelper, Name: e.name})
 		case e.kind == effectNotrack:
 			found = append(found, Conflict{Kind: ConflictNotrack})
+		case e.kind == effectZone && c.OneZone:
+			found = append(found, Conflict{Kind: ConflictZone})
 		case e.kind == effectFlow && !t.data:
 			found = append(found, Conflict{Kind: ConflictFlow, Name: e.name})
 		case e.kind == effectCtMark && t.packet.Mark != 0 && !keeps(e.value, t.packet.Mark, c.Control|c.Opaque):

@@ -10,7 +10,7 @@ import (
 // Features is what a kernel's nftables can do for us.
 type Features struct {
 	NativeQueue bool // nft's queue expression
-	XTQueue     bool // the NFQUEUE target of xtables in an inet table; not tried if NativeQueue
+	XTQueue     bool // the NFQUEUE target of xtables in an inet table; not tried if NativeQueue (ProbeXTQueue does)
 	SaneIPv4    bool // ct helper objects of type sane
 	SaneIPv6    bool
 	Bare        bool // ct expectation objects of size 0
@@ -60,6 +60,18 @@ func probe(netns int) (Features, error) {
 	f.Hash = note("Hash", p.rule(FamilyINet, ctHash(2, 0)))
 	f.MaxSegment = note("MaxSegment", p.rule(FamilyINet, clampMSS(controlMSS)))
 	return f, nil
+}
+
+// ProbeXTQueue tries the NFQUEUE target also where the queue expression is there,
+// which loads modules that nobody else may need.
+func ProbeXTQueue() error {
+	c, err := dial(0)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	p := prober{conn: c}
+	return p.xtQueue()
 }
 
 // A prober tries things in tables that never come to be.

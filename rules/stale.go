@@ -37,6 +37,10 @@ const (
 // can go on.
 func staleChain(c Config) chain {
 	ch := chain{name: "stale"}
+	if c.OneZone {
+		// ct zone != 0 return
+		ch.rules = append(ch.rules, newRule(otherZone(), leave()))
+	}
 	for _, o := range carriers(c.Carrier) {
 		set := setHelper(o.name)
 		if c.Carrier == CarrierBare {

@@ -128,6 +128,12 @@ func sessionChain(c Config) chain {
 		// ct mark & 0x0c000000 == 0x00000000 ct mark set ct mark | 0x04000000
 		newRule(ctMark(ours, 0), setCtMark(c.Control)).
 			explained("mark it, not before it is established: an accept by mark must not let a new one in"))
+	if c.OneZone {
+		ch.rules = append(ch.rules,
+			// ct zone != 0 return
+			newRule(otherZone(), leave()).
+				explained("the queue cannot tell the zone, and so not which connection it is"))
+	}
 	if c.Carrier == CarrierSane {
 		ch.rules = append(ch.rules,
 			// ct direction original @ih,0,32 0x00000007 counter drop

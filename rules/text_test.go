@@ -42,6 +42,7 @@ var textConfigs = []struct {
 		},
 		PinholeTimeout: 90500 * time.Millisecond,
 		Stale:          true,
+		OneZone:        true,
 		Bare:           true,
 		PeerPorts:      PortRange{50000, 50100},
 	}},

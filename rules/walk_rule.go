@@ -59,6 +59,7 @@ const (
 	effectMark
 	effectQueue
 	effectPayload
+	effectZone
 )
 
 // A judgement is what a rule does to a packet.
@@ -182,6 +183,9 @@ func (m *machine) meta(a map[uint16][]byte) {
 func (m *machine) ct(a map[uint16][]byte) {
 	key := be32(a[unix.NFTA_CT_KEY])
 	if sreg, ok := a[unix.NFTA_CT_SREG]; ok {
+		if key == unix.NFT_CT_ZONE {
+			m.do(effect{kind: effectZone})
+		}
 		if key == unix.NFT_CT_MARK {
 			m.do(effect{kind: effectCtMark, value: m.regs.get(be32(sreg), 4)})
 		}

@@ -202,11 +202,14 @@ func (m *machine) xtQueue(info []byte) {
 }
 
 // xtCT is struct xt_ct_target_info and its later revisions: flags, zone, two
-// event masks, the helper's name.
+// event masks, the helper's name. Flags tell of zones that come from marks.
 func (m *machine) xtCT(name string, info []byte) {
-	const flagNotrack = 1
+	const flagNotrack, flagZoneMark = 1, 1 << 4
 	if name == "NOTRACK" || len(info) >= 2 && binary.NativeEndian.Uint16(info)&flagNotrack != 0 {
 		m.do(effect{kind: effectNotrack})
+	}
+	if len(info) >= 4 && (binary.NativeEndian.Uint16(info)&flagZoneMark != 0 || binary.NativeEndian.Uint16(info[2:]) != 0) {
+		m.do(effect{kind: effectZone})
 	}
 	if len(info) >= 28 {
 		if helper := attrString(info[12:28]); helper != "" {

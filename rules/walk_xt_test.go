@@ -107,6 +107,35 @@ func TestConflicts(t *testing.T) {
 	}
 }
 
+// TestConflictZone: a rule that sets a zone is in the way only where the kernel
+// cannot tell the zone of a queued packet.
+func TestConflictZone(t *testing.T) {
+	n := newNS(t)
+	for _, tt := range []struct {
+		name, rules string
+		want        []Conflict
+	}{
+		{"all", `chain pre { type filter hook prerouting priority raw; ct zone set 7; }`, []Conflict{{Kind: ConflictZone, Sure: true}}},
+		{"one direction", `chain pre { type filter hook prerouting priority raw; tcp dport 21 ct original zone set 7; }`, []Conflict{{Kind: ConflictZone, Sure: true}}},
+		{"other packets", `chain pre { type filter hook prerouting priority raw; udp dport 53 ct zone set 7; }`, nil},
+		{"asked for, not set", `chain pass { type filter hook forward priority 0; ct zone 7 accept; }`, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := read(t, n, "table inet t {\n"+tt.rules+"\n}")
+			got := r.Conflicts(Config{OneZone: true})
+			for i := range got {
+				got[i].At = RuleRef{}
+			}
+			if d := cmp.Diff(tt.want, got); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
+			}
+			if got := r.Conflicts(Config{}); len(got) != 0 {
+				t.Errorf("conflicts where zones are served: %+v", got)
+			}
+		})
+	}
+}
+
 // TestConflictsOurOwn: a second daemon's table, and our own, are no conflict;
 // its queues are, where they are ours.
 func TestConflictsOurOwn(t *testing.T) {

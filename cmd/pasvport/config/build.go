@@ -57,6 +57,10 @@ func (c *Config) check() error {
 		return fmt.Errorf("port: the list is empty, want at least one control port")
 	case c.Allow == "":
 		return fmt.Errorf("allow: the list is empty, want related, mark or chain=FAMILY/TABLE/CHAIN")
+	case c.Strategy == StrategyExpectation && (c.Carrier == CarrierBare || c.Carrier == CarrierNone):
+		return fmt.Errorf("carrier %q with strategy %q: want carrier auto or sane, as without a helper nothing is expected", c.Carrier, c.Strategy)
+	case c.Strategy == StrategyClaim && c.Carrier == CarrierSane:
+		return fmt.Errorf("carrier %q with strategy %q: want carrier auto, bare or none", c.Carrier, c.Strategy)
 	case c.TLS == TLSRange && c.Strategy == StrategyExpectation:
 		return fmt.Errorf("tls %q with strategy %q: want strategy auto or claim, as a range cannot be expected", c.TLSText(), c.Strategy)
 	case int(c.QueueNum)+c.Queues > 65535:

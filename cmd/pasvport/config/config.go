@@ -50,6 +50,11 @@ type Config struct {
 	// Strategy is how the kernel learns of a data connection. Default: StrategyAuto.
 	Strategy Strategy
 
+	// Carrier and Queue force what is otherwise chosen by trying the kernel.
+	// Default: CarrierAuto and QueueAuto.
+	Carrier Carrier
+	Queue   Queue
+
 	// ThirdParty opens pinholes for addresses that are not the control peer's
 	// (FXP). Default: false.
 	ThirdParty bool
@@ -155,6 +160,8 @@ func Default() Config {
 		ControlSocket: DefaultControlSocket,
 		Allow:         AllowRelated,
 		Strategy:      StrategyAuto,
+		Carrier:       CarrierAuto,
+		Queue:         QueueAuto,
 		Repair:        RepairUnusable,
 		MinDataPort:   1024,
 		Checks:        ftpalg.Normal,

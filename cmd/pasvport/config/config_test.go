@@ -75,6 +75,8 @@ func TestDefault(t *testing.T) {
 		ControlSocket:  "/run/pasvport/control.sock",
 		Allow:          "related",
 		Strategy:       "auto",
+		Carrier:        "auto",
+		Queue:          "auto",
 		Repair:         "unusable",
 		MinDataPort:    1024,
 		Checks:         ftpalg.Normal,
@@ -122,6 +124,10 @@ func TestValues(t *testing.T) {
 		}},
 		{"strategy", "claim", func(c *Config) { c.Strategy = StrategyClaim }},
 		{"strategy", "expectation", func(c *Config) { c.Strategy = StrategyExpectation }},
+		{"carrier", "bare", func(c *Config) { c.Carrier = CarrierBare }},
+		{"carrier", "none", func(c *Config) { c.Carrier = CarrierNone }},
+		{"queue", "native", func(c *Config) { c.Queue = QueueNative }},
+		{"queue", "xt", func(c *Config) { c.Queue = QueueXT }},
 		{"third-party", "allow", func(c *Config) { c.ThirdParty = true }},
 		{"advertise", "10.0.0.5=203.0.113.5", func(c *Config) {
 			c.Advertise = map[netip.Addr]netip.Addr{netip.MustParseAddr("10.0.0.5"): netip.MustParseAddr("203.0.113.5")}
@@ -267,6 +273,8 @@ func TestFlagErrors(t *testing.T) {
 		{"--allow=chain=inet/filter/forward,", allow},
 		{"--allow=chain=bridge/filter/forward", allow},
 		{"--strategy=best", "want auto, expectation or claim"},
+		{"--carrier=ftp", "want auto, sane, bare or none"},
+		{"--queue=2121", "want auto, native or xt"},
 		{"--third-party=yes", "want deny or allow"},
 		{"--advertise=10.0.0.1", advertise},
 		{"--advertise=10.0.0.1=2001:db8::1", advertise},

@@ -231,15 +231,18 @@ func TestTextRoundTrip(t *testing.T) {
 func TestRules(t *testing.T) {
 	for _, tt := range []struct {
 		strategy Strategy
+		forced   Carrier
 		carrier  rules.Carrier
 		claim    bool
 	}{
-		{StrategyAuto, rules.CarrierSane, true},
-		{StrategyExpectation, rules.CarrierSane, false},
-		{StrategyClaim, rules.CarrierBare, true},
+		{StrategyAuto, CarrierAuto, rules.CarrierSane, true},
+		{StrategyAuto, CarrierBare, rules.CarrierBare, true},
+		{StrategyExpectation, CarrierSane, rules.CarrierSane, false},
+		{StrategyClaim, CarrierAuto, rules.CarrierBare, true},
+		{StrategyClaim, CarrierNone, rules.CarrierNone, true},
 	} {
 		c := Default()
-		c.Strategy = tt.strategy
+		c.Strategy, c.Carrier = tt.strategy, tt.forced
 		r := c.Rules()
 		if r.Carrier != tt.carrier || r.Claim != tt.claim {
 			t.Errorf("%s: carrier %v claim %v, want %v %v", tt.strategy, r.Carrier, r.Claim, tt.carrier, tt.claim)

@@ -34,8 +34,14 @@ func (c Config) Rules() rules.Config {
 	if c.TLS == TLSRange {
 		r.PeerPorts = c.TLSRange
 	}
-	if c.Strategy == StrategyClaim {
+	if c.Queue == QueueXT {
+		r.Queue = rules.QueueXT
+	}
+	if c.Strategy == StrategyClaim || c.Carrier == CarrierBare {
 		r.Carrier = rules.CarrierBare
+	}
+	if c.Carrier == CarrierNone {
+		r.Carrier = rules.CarrierNone
 	}
 	return r
 }

@@ -85,6 +85,10 @@ var settings = []setting{
 	},
 	word("strategy", "how the kernel learns of data connections", func(c *Config) *Strategy { return &c.Strategy },
 		StrategyAuto, StrategyExpectation, StrategyClaim),
+	word("carrier", "what control connections are given for it; auto tries the kernel", func(c *Config) *Carrier { return &c.Carrier },
+		CarrierAuto, CarrierSane, CarrierBare, CarrierNone),
+	word("queue", "how packets are queued: nft's queue expression or the NFQUEUE target of xtables; auto tries the kernel",
+		func(c *Config) *Queue { return &c.Queue }, QueueAuto, QueueNative, QueueXT),
 	{
 		name: "third-party", value: "deny|allow",
 		usage: "pinholes for addresses that are not the control peer's (FXP)",

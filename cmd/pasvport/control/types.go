@@ -89,6 +89,7 @@ type Session struct {
 	Server  netip.AddrPort `json:"server"`  // the server's own address
 	SeenAs  netip.AddrPort `json:"seen_as"` // the client, as the server sees it
 	NAT     NAT            `json:"nat"`
+	Zone    uint16         `json:"zone,omitempty"` // of conntrack; 0 is the default one
 
 	Mode     Mode      `json:"mode"`
 	State    string    `json:"state"`

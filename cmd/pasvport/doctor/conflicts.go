@@ -63,6 +63,9 @@ func (e *examination) conflict(c rules.Conflict) (text string, hints []string) {
 		return fmt.Sprintf("the helper %q of the kernel is given to control connections, which pasvport then leaves alone", c.Name), hints
 	case rules.ConflictNotrack:
 		return "packets of FTP are not tracked: such connections have no state, and pasvport does not see them", []string{except}
+	case rules.ConflictZone:
+		return "packets of FTP are put into a conntrack zone, and this kernel cannot say which one a queued packet is in: pasvport leaves such connections alone",
+			[]string{except, "a kernel with CONFIG_NETFILTER_NETLINK_GLUE_CT can"}
 	case rules.ConflictFlow:
 		return fmt.Sprintf("the flowtable %q takes control connections past every hook: pasvport does not see them", c.Name), []string{except}
 	case rules.ConflictMark:

@@ -15,7 +15,7 @@ import (
 // What ends says of the two hosts makes verdicts surer.
 func Run(ctx context.Context, cfg config.Config, ends Ends) (*Report, error) {
 	r := &Report{Table: cfg.Table, Ports: cfg.PortList(), Allow: cfg.AllowText()}
-	k := probe()
+	k := probe(cfg)
 	r.Probed = k.where
 	k.report(r, cfg)
 	set, err := rules.ReadRuleset(0)
@@ -27,6 +27,7 @@ func Run(ctx context.Context, cfg config.Config, ends Ends) (*Report, error) {
 		return nil, fmt.Errorf("reading the ruleset: %w", err)
 	}
 	e := examination{report: r, cfg: cfg, ends: ends, rules: cfg.Rules(), set: set, nft: newLister(ctx), firewalls: findFirewalls(set)}
+	e.rules.OneZone = k.zones != nil
 	e.daemon(ctx)
 	e.queues()
 	e.tracker()

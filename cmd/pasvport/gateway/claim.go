@@ -36,7 +36,8 @@ func (w *worker) claim(p *nfq.Packet) {
 
 // take makes the conntrack entry for the SYN of a pinhole that was taken.
 func (w *worker) take(h *pinhole, p *nfq.Packet) {
-	c := h.entry(expect.Tuple{Src: p.Src, Dst: p.Dst}, w.g.cfg.Control())
+	// Its SYN has not come to the rule that gives it a zone: its master's.
+	c := h.entry(expect.Tuple{Src: p.Src, Dst: p.Dst, Zone: h.session.zone[expect.Original]}, w.g.cfg.Control())
 	w.g.data.add(c.Original, h.session, h) // before the event tells of it
 	err := w.ct.Claim(c)
 	if errors.Is(err, unix.EEXIST) {

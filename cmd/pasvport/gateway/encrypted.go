@@ -104,11 +104,12 @@ func (w *worker) claimInRange(p *nfq.Packet) {
 	if !w.g.opensRange() || port < w.g.settings().TLSRange.Low || port > w.g.settings().TLSRange.High {
 		return
 	}
-	t := expect.Tuple{Src: p.Src, Dst: p.Dst}
-	if w.g.data.isLive(t) { // its SYN again
-		return
-	}
 	sessions := w.g.sealed.all(hostPair{p.Src.Addr(), p.Dst.Addr()})
+	for _, s := range sessions {
+		if w.g.data.isLive(expect.Tuple{Src: p.Src, Dst: p.Dst, Zone: s.zone[expect.Original]}) { // its SYN again
+			return
+		}
+	}
 	for _, s := range sessions {
 		if len(w.g.data.liveOf(s)) < w.g.settings().TLSParallel {
 			w.openInRange(s, p)

@@ -49,6 +49,7 @@ type Gateway struct {
 	sealed    encryptedSessions
 	older     olderConnections
 	forgotten forgottenSessions
+	zoned     atomic.Bool  // see zone.go
 	injector  *injector    // nil: nothing is sent to silent sessions
 	ct        *expect.Conn // of the watcher
 	events    *expect.Events
@@ -140,7 +141,7 @@ func (g *Gateway) addWorker(num uint16) error {
 	if w.ct, err = expect.Dial(); err != nil {
 		return fmt.Errorf("conntrack netlink: %w", err)
 	}
-	w.queue, err = nfq.Open(nfq.Config{Num: num, FailOpen: !g.cfg.FailClosed})
+	w.queue, err = nfq.Open(nfq.Config{Num: num, FailOpen: !g.cfg.FailClosed, Zones: !g.plan.rules.OneZone})
 	if errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("another process has queue %d: give this daemon another --queue-num", num)
 	}

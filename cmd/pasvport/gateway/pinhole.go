@@ -199,7 +199,7 @@ func (w *worker) tryOpen(p *pinhole) error {
 		}
 		// The same end has announced the same port before, on another
 		// connection: only the newer can be meant.
-		if other.target != p.target {
+		if other.target != p.target || other.session.zone[expect.Original] != p.session.zone[expect.Original] {
 			return errTaken
 		}
 		w.g.closePinhole(w.ct, w.g.takeOpen(other), ftpalg.ReasonPlain)
@@ -236,7 +236,9 @@ func (g *Gateway) deleteStale(ct *expect.Conn, expected expect.Tuple) bool {
 	var masters []expect.Tuple
 	err := ct.DumpExpectations(func(x *expect.ExpectationInfo) {
 		if x.Expected.Dst == expected.Dst && x.Expected.Src.Addr() == expected.Src.Addr() {
-			masters = append(masters, x.Master)
+			master := x.Master
+			master.Zone = expected.Zone
+			masters = append(masters, master)
 		}
 	})
 	for _, m := range masters {
@@ -258,7 +260,7 @@ func (p *pinhole) elements() rules.Pinhole {
 
 // expected is the tuple of the pinhole's expectation.
 func (p *pinhole) expected() expect.Tuple {
-	return expect.Tuple{Src: netip.AddrPortFrom(p.key.source, p.port), Dst: p.key.public}
+	return expect.Tuple{Src: netip.AddrPortFrom(p.key.source, p.port), Dst: p.key.public, Zone: p.session.zone[expect.Original]}
 }
 
 func (p *pinhole) expectation() expect.Expectation {

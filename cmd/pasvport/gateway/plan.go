@@ -8,6 +8,7 @@ import (
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/nfq"
 	"github.com/pasvport/pasvport/rules"
 )
 
@@ -31,6 +32,7 @@ const (
 	featureClaim6       = "claim-ipv6"
 	featureHash         = "hash"
 	featureMSS          = "mss-clamp"
+	featureZones        = "zones"
 )
 
 // choose tries what the kernel can do and chooses among it.
@@ -49,42 +51,57 @@ func choose(cfg config.Config) (plan, error) {
 		featureInnerHeader: nft.InnerHeader, featureHash: nft.Hash, featureMSS: nft.MaxSegment,
 		featureExpectation: ct.Sane4.OK, featureExpectation6: ct.Sane6.OK,
 		featureClaim: ct.Claim4.OK, featureClaim6: ct.Claim6.OK,
+		featureZones: nfq.ProbeZones() == nil,
 	}}
 	p.rules = cfg.Rules()
-	if err := p.chooseQueue(); err != nil {
+	p.rules.OneZone = !p.features[featureZones]
+	if cfg.Queue == config.QueueXT {
+		p.features[featureQueueXT] = rules.ProbeXTQueue() == nil
+	}
+	if err := p.chooseQueue(cfg.Queue); err != nil {
 		return plan{}, err
 	}
-	return p, p.chooseStrategy(cfg.Strategy)
+	return p, p.chooseStrategy(cfg.Strategy, cfg.Carrier)
 }
 
-func (p *plan) chooseQueue() error {
+func (p *plan) chooseQueue(wanted config.Queue) error {
+	const needNative = "nft's queue expression (CONFIG_NFT_QUEUE, module nft_queue)"
+	const needXT = "the NFQUEUE target (CONFIG_NETFILTER_XT_TARGET_NFQUEUE and CONFIG_NFT_COMPAT, modules xt_NFQUEUE and nft_compat)"
+	native, xt := p.features[featureQueueNative], p.features[featureQueueXT]
 	switch {
-	case p.features[featureQueueNative]:
+	case wanted == config.QueueNative && !native:
+		return errors.New("queue native needs " + needNative + ", which this kernel does not give; --queue xt or auto may work without")
+	case wanted == config.QueueXT && !xt:
+		return errors.New("queue xt needs " + needXT + ", which this kernel does not give; --queue native or auto may work without")
+	case wanted != config.QueueXT && native:
 		p.rules.Queue = rules.QueueNative
-	case p.features[featureQueueXT]:
+	case xt:
 		p.rules.Queue = rules.QueueXT
 	default:
-		return errors.New("this kernel queues no packets for userspace: it has neither nft's queue expression " +
-			"(CONFIG_NFT_QUEUE, module nft_queue) nor the NFQUEUE target (CONFIG_NETFILTER_XT_TARGET_NFQUEUE and CONFIG_NFT_COMPAT, modules xt_NFQUEUE and nft_compat)")
+		return errors.New("this kernel queues no packets for userspace: it has neither " + needNative + " nor " + needXT)
 	}
 	return nil
 }
 
-func (p *plan) chooseStrategy(wanted config.Strategy) error {
+// chooseStrategy chooses among what was found; the configuration has been
+// checked, so that strategy and carrier go together.
+func (p *plan) chooseStrategy(wanted config.Strategy, carrier config.Carrier) error {
 	canExpect := p.features[featureCarrierSane] && p.features[featureExpectation]
 	canClaim := p.features[featureClaim]
 	switch {
-	case wanted == config.StrategyExpectation && !canExpect:
-		return errors.New("strategy expectation needs the connection tracking helper sane " +
+	case !canExpect && (wanted == config.StrategyExpectation || carrier == config.CarrierSane):
+		return errors.New("strategy expectation and carrier sane need the connection tracking helper sane " +
 			"(CONFIG_NF_CONNTRACK_SANE, module nf_conntrack_sane), which this kernel does not give; --strategy claim or auto works without")
-	case wanted == config.StrategyClaim && !canClaim:
+	case !canClaim && (wanted == config.StrategyClaim || carrier == config.CarrierBare || carrier == config.CarrierNone):
 		return errors.New("strategy claim needs conntrack entries to be made by netlink (CONFIG_NF_CT_NETLINK), which this kernel refuses")
-	case wanted != config.StrategyClaim && canExpect:
+	case !p.features[featureCarrierBare] && carrier == config.CarrierBare:
+		return errors.New("carrier bare needs objects of type ct expectation (Linux 5.3 or newer), which this kernel does not give; --carrier none or auto works without")
+	case wanted != config.StrategyClaim && canExpect && (carrier == config.CarrierAuto || carrier == config.CarrierSane):
 		p.strategy, p.rules.Carrier = config.StrategyExpectation, rules.CarrierSane
 		p.rules.Claim = wanted == config.StrategyAuto && canClaim
 	case canClaim:
 		p.strategy, p.rules.Claim, p.rules.Carrier = config.StrategyClaim, true, rules.CarrierNone
-		if p.features[featureCarrierBare] {
+		if p.features[featureCarrierBare] && carrier != config.CarrierNone {
 			p.rules.Carrier = rules.CarrierBare
 		}
 	default:

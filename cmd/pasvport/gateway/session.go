@@ -4,7 +4,6 @@ package gateway
 
 import (
 	"encoding/binary"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +20,7 @@ import (
 // many, most of them idle, so what few need is behind a pointer.
 type session struct {
 	id      uint32            // of the conntrack entry
+	zone    [2]uint16         // of the conntrack tuples, by direction
 	ep      *ftpalg.Endpoints // the engine's
 	started time.Time
 	carrier bool // it takes expectations
@@ -73,6 +73,7 @@ type heldPacket struct {
 func newSession(e *expect.Entry, policy *ftpalg.Policy, now time.Time, started bool, work *ftpalg.Workspace) *session {
 	s := &session{
 		id:      e.ID,
+		zone:    [2]uint16{e.Original.Zone, e.Reply.Zone},
 		started: now,
 		state:   e.TCPState,
 		carrier: e.Helper == carrierName,
@@ -92,10 +93,14 @@ func newSession(e *expect.Entry, policy *ftpalg.Policy, now time.Time, started b
 }
 
 // original returns the tuple of the connection's first packet.
-func (s *session) original() expect.Tuple { return expect.Tuple{Src: s.ep.Client, Dst: s.ep.Dialled} }
+func (s *session) original() expect.Tuple {
+	return expect.Tuple{Src: s.ep.Client, Dst: s.ep.Dialled, Zone: s.zone[expect.Original]}
+}
 
 // reply returns the tuple of the packets that answer.
-func (s *session) reply() expect.Tuple { return expect.Tuple{Src: s.ep.Server, Dst: s.ep.SeenAs} }
+func (s *session) reply() expect.Tuple {
+	return expect.Tuple{Src: s.ep.Server, Dst: s.ep.SeenAs, Zone: s.zone[expect.Reply]}
+}
 
 // direction returns the direction of a packet of the session.
 func (s *session) direction(p *nfq.Packet) ftpalg.Direction {
@@ -128,23 +133,24 @@ type table struct {
 }
 
 // tableKey is a tuple in half its memory, and without a pointer.
-type tableKey [2*16 + 2*2]byte
+type tableKey [2*16 + 3*2]byte
 
-func keyOf(src, dst netip.AddrPort) (k tableKey) {
-	a, b := src.Addr().As16(), dst.Addr().As16()
+func keyOf(t expect.Tuple) (k tableKey) {
+	a, b := t.Src.Addr().As16(), t.Dst.Addr().As16()
 	copy(k[:], a[:])
 	copy(k[16:], b[:])
-	binary.NativeEndian.PutUint16(k[32:], src.Port())
-	binary.NativeEndian.PutUint16(k[34:], dst.Port())
+	binary.NativeEndian.PutUint16(k[32:], t.Src.Port())
+	binary.NativeEndian.PutUint16(k[34:], t.Dst.Port())
+	binary.NativeEndian.PutUint16(k[36:], t.Zone)
 	return k
 }
 
 func (s *session) keys() (original, reply tableKey) {
-	return keyOf(s.ep.Client, s.ep.Dialled), keyOf(s.ep.Server, s.ep.SeenAs)
+	return keyOf(s.original()), keyOf(s.reply())
 }
 
-func (t *table) find(src, dst netip.AddrPort) *session {
-	k := keyOf(src, dst)
+func (t *table) find(of expect.Tuple) *session {
+	k := keyOf(of)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.sessions[k]

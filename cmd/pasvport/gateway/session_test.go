@@ -74,27 +74,55 @@ func liveHeap() int64 {
 	return int64(m.HeapAlloc)
 }
 
+// The same addresses are different sessions in different zones; an expectation
+// that does not tell its zone is nobody's then.
+func TestTableOfZones(t *testing.T) {
+	var sessions table
+	entries := [3]*expect.Entry{numbered(1), numbered(1), numbered(2)}
+	entries[1].Original.Zone, entries[1].Reply.Zone = 7, 7
+	entries[2].Original.Zone, entries[2].Reply.Zone = 7, 7
+	for _, e := range entries {
+		sessions.add(newSession(e, &ftpalg.Policy{}, time.Now(), true, nil))
+	}
+	for _, e := range entries {
+		if s := sessions.find(e.Reply); s == nil || s.original() != e.Original {
+			t.Errorf("%v is not found by its reply", e.Original)
+		}
+	}
+	masters := anyZone(sessions.all())
+	if s := masters[numbered(1).Original]; s != nil {
+		t.Errorf("the master of an expectation is %v, and may be the one in the other zone", s.original())
+	}
+	if s := masters[numbered(2).Original]; s == nil || s.original() != entries[2].Original {
+		t.Error("the master of an expectation is not found, though there is one in one zone only")
+	}
+}
+
 // A session is found by both of its tuples, in a table with others, until it
 // is removed.
 func TestTable(t *testing.T) {
 	var sessions table
 	a, b := newSession(numbered(1), &ftpalg.Policy{}, time.Now(), true, nil), newSession(numbered(2), &ftpalg.Policy{}, time.Now(), true, nil)
-	if sessions.remove(a) || sessions.find(a.ep.Client, a.ep.Dialled) != nil {
+	if sessions.remove(a) || sessions.find(a.original()) != nil {
 		t.Error("an empty table has a session")
 	}
 	sessions.add(a)
 	sessions.add(b)
 	for _, s := range []*session{a, b} {
 		for _, tuple := range []expect.Tuple{s.original(), s.reply()} {
-			if got := sessions.find(tuple.Src, tuple.Dst); got != s {
+			if got := sessions.find(tuple); got != s {
 				t.Errorf("%v is session %p, want %p", tuple, got, s)
 			}
-			if got := sessions.find(tuple.Dst, tuple.Src); got != nil {
+			if got := sessions.find(tuple.Reverse()); got != nil {
 				t.Errorf("%v, turned around, is a session", tuple)
+			}
+			tuple.Zone = 7
+			if got := sessions.find(tuple); got != nil {
+				t.Errorf("%v is a session of the default zone", tuple)
 			}
 		}
 	}
-	if !sessions.remove(a) || sessions.remove(a) || sessions.find(a.ep.Server, a.ep.SeenAs) != nil {
+	if !sessions.remove(a) || sessions.remove(a) || sessions.find(a.reply()) != nil {
 		t.Error("a removed session is still there")
 	}
 	if all := sessions.all(); len(all) != 1 || all[0] != b {

@@ -25,6 +25,9 @@ func (g *Gateway) Status() control.Status {
 		PinholesOpen: int(g.metrics.Pinholes.Open.Load()), Decisions: g.metrics.Decisions(),
 	}
 	st.Queues = g.queues()
+	if g.zoned.Load() && g.plan.rules.OneZone {
+		st.Notes = append(st.Notes, "control connections in conntrack zones are left alone: "+noZones)
+	}
 	return st
 }
 
@@ -51,7 +54,7 @@ func (s *session) snapshot() control.Session {
 	c := control.Session{
 		ID: uint64(s.id), Client: s.ep.Client, Dialled: s.ep.Dialled, Server: s.ep.Server, SeenAs: s.ep.SeenAs,
 		NAT: s.nat(), State: stateWords[s.state], Strategy: "claim", Started: s.started, LastCommand: s.lastVerb,
-		Opaque: s.opaque, Note: s.note,
+		Opaque: s.opaque, Note: s.note, Zone: s.zone[expect.Original],
 		Data: control.Data{Connections: s.connections, BytesOriginal: s.bytes[0], BytesReply: s.bytes[1], Accounting: s.accounting},
 	}
 	if s.carrier {

@@ -61,7 +61,7 @@ type sighting struct {
 // stale decides on a packet of a connection that the tracker has forgotten,
 // or of whose middle it has just made an entry.
 func (w *worker) stale(p *nfq.Packet, confirmed bool) {
-	t := expect.Tuple{Src: p.Src, Dst: p.Dst}
+	t := tupleOf(p)
 	f := w.g.forgotten.find(t)
 	cause := ""
 	switch {
@@ -143,10 +143,10 @@ func (w *worker) sight(t expect.Tuple, seq uint32) {
 // invalid decides on a packet that the tracker calls invalid: either it does
 // not fit into its connection, or there is none that it could belong to.
 func (w *worker) invalid(p *nfq.Packet) {
-	t := expect.Tuple{Src: p.Src, Dst: p.Dst}
+	t := tupleOf(p)
 	_, err := w.ct.Get(t)
 	switch {
-	case errors.Is(err, unix.ENOENT):
+	case errors.Is(err, unix.ENOENT) && !w.g.zoned.Load(): // its zone is not known
 		w.resetStale(p, w.g.forgotten.find(t), causeUnknown)
 	case p.Hook == nfq.HookOutput:
 		w.verdict(w.queue.AcceptMark(p.ID, 0))
@@ -163,7 +163,7 @@ func (w *worker) resetStale(p *nfq.Packet, f *forgotten, cause string) {
 		return
 	}
 	w.verdict(w.queue.AcceptMark(p.ID, rules.MarkReset))
-	delete(w.sightings, expect.Tuple{Src: p.Src, Dst: p.Dst})
+	delete(w.sightings, tupleOf(p))
 	if f == nil && w.now.Sub(w.staleLogged) < time.Second { // anybody can have it written
 		return
 	}

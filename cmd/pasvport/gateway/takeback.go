@@ -51,6 +51,8 @@ func (g *Gateway) takeBackSessions(h *handover) (n int, err error) {
 	err = g.ct.Dump(mark, mark, func(e *expect.Entry) {
 		switch {
 		case e.TCPState >= expect.TCPStateTimeWait:
+		case e.Original.Zone != 0 && g.plan.rules.OneZone:
+			g.noteZone(e)
 		case e.Status&expect.StatusExpected != 0:
 			data = append(data, *e)
 		case g.isControl(e.Original.Dst.Port()):
@@ -108,9 +110,10 @@ func (g *Gateway) isControl(port uint16) bool {
 func (g *Gateway) takeBackExpectations() error {
 	var list []expect.ExpectationInfo
 	err := g.ct.DumpExpectations(func(x *expect.ExpectationInfo) { list = append(list, *x) })
+	masters := anyZone(g.orphans.table.all())
 	for i := range list {
 		x := &list[i]
-		_, s := g.session(x.Master)
+		s := masters[x.Master]
 		if s == nil || !s.carrier {
 			continue
 		}
@@ -193,7 +196,7 @@ func parseNote(text string) (p pinhole, id uint32, ok bool) {
 // takeOver gives a session of the orphans to the worker whose queue its
 // packets come to; nil if there is none.
 func (w *worker) takeOver(p *nfq.Packet) *session {
-	s := w.g.orphans.table.find(p.Src, p.Dst)
+	s := w.g.orphans.table.find(tupleOf(p))
 	if s == nil {
 		return nil
 	}

@@ -41,6 +41,7 @@ func (g *Gateway) watch(ctx context.Context) error {
 }
 
 func (g *Gateway) event(ct *expect.Conn, e *expect.Event) {
+	g.noteZone(&e.Entry)
 	switch {
 	case e.Type == expect.New && e.Entry.Master != (expect.Tuple{}):
 		g.dataBegins(&e.Entry)
@@ -71,7 +72,7 @@ func (g *Gateway) event(ct *expect.Conn, e *expect.Event) {
 // session finds a session by its original tuple.
 func (g *Gateway) session(t expect.Tuple) (*worker, *session) {
 	for _, w := range g.holders() {
-		if s := w.table.find(t.Src, t.Dst); s != nil {
+		if s := w.table.find(t); s != nil {
 			return w, s
 		}
 	}

@@ -135,14 +135,14 @@ func (w *worker) read(s *session, d ftpalg.Direction, p *nfq.Packet) {
 // whether the tracker has an entry all the same: one that began in the middle
 // of the connection and is not established yet.
 func (w *worker) find(p *nfq.Packet) (s *session, tracked bool) {
-	s = w.table.find(p.Src, p.Dst)
+	s = w.table.find(tupleOf(p))
 	if s == nil {
 		s = w.takeOver(p)
 	}
 	if s != nil && !s.doubtful(p) {
 		return s, true
 	}
-	t := expect.Tuple{Src: p.Src, Dst: p.Dst}
+	t := tupleOf(p)
 	e, err := w.ct.Get(t)
 	if s != nil && (err != nil || e.ID == s.id) {
 		return s, true
@@ -166,6 +166,7 @@ func (w *worker) find(p *nfq.Packet) (s *session, tracked bool) {
 // adopt makes a session of a conntrack entry. One that another worker still has
 // for the same addresses and ports is over.
 func (w *worker) adopt(e *expect.Entry) *session {
+	w.g.noteZone(e)
 	if o, old := w.g.session(e.Original); old != nil {
 		w.g.end(w.ct, o, old)
 	}
@@ -173,9 +174,12 @@ func (w *worker) adopt(e *expect.Entry) *session {
 		return w.turnAway(e, r)
 	}
 	s := newSession(e, w.g.settings().policyFor(e), w.now, w.started(e), &w.work)
-	if e.Helper != "" && e.Helper != carrierName {
-		w.standAside(s, e.Helper)
-	} else if w.g.settings().EncryptedPort(e.Original.Dst.Port()) {
+	switch {
+	case e.Helper != "" && e.Helper != carrierName:
+		w.standAside(s, ftpalg.ReasonHelper, "left to the in-kernel helper "+e.Helper)
+	case e.Original.Zone != e.Reply.Zone:
+		w.standAside(s, ftpalg.ReasonZone, "left alone: in a conntrack zone in one direction only")
+	case w.g.settings().EncryptedPort(e.Original.Dst.Port()):
 		s.aside = true
 		w.g.encrypted(w.ct, s)
 	}
@@ -189,13 +193,14 @@ func (w *worker) adopt(e *expect.Entry) *session {
 	return s
 }
 
-// standAside leaves a session to an in-kernel helper, which edits too.
-func (w *worker) standAside(s *session, helper string) {
+// standAside leaves a session alone: an in-kernel helper has it, which edits
+// too, or it cannot be served.
+func (w *worker) standAside(s *session, reason ftpalg.Reason, note string) {
 	s.aside = true
-	s.note = "left to the in-kernel helper " + helper
-	w.g.count(ftpalg.ReasonHelper)
-	w.g.log.Warn("standing aside", "client", s.ep.Client, "server", s.ep.Server, "helper", helper,
-		"reason", ftpalg.ReasonHelper, "hint", hints[ftpalg.ReasonHelper])
+	s.note = note
+	w.g.count(reason)
+	w.g.log.Warn("standing aside", "client", s.ep.Client, "server", s.ep.Server, "note", note,
+		"reason", reason, "hint", hints[reason])
 	w.g.leaveQueue(w.ct, s)
 }
 
