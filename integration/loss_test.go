@@ -48,7 +48,9 @@ func TestLoss(t *testing.T) {
 				}
 				site.patience(t)
 				site.startNumbered(t, site.translates() && s != openFirewall)
-				run := site.runLoss(t, envInt(t, "PASVPORT_LOSS_SESSIONS", lossSessions), envInt(t, "PASVPORT_LOSS_ONE_IN", lossOneIn))
+				oneIn := envInt(t, "PASVPORT_LOSS_ONE_IN", lossOneIn)
+				run := site.runLoss(t, envInt(t, "PASVPORT_LOSS_SESSIONS", lossSessions), func() { site.lose(t, oneIn) })
+				run.before, run.behind = site.lost(t)
 				if run.before == 0 || run.behind == 0 {
 					t.Errorf("nothing was lost: %d packets before, %d behind", run.before, run.behind)
 				}
@@ -69,9 +71,10 @@ type lossRun struct {
 	died           []error
 }
 
-// runLoss has n sessions log in, and then loses packets. A handshake that was
-// repeated would teach TCP a round-trip time, and so a patience, of seconds.
-func (s *Site) runLoss(t *testing.T, n, oneIn int) *lossRun {
+// runLoss has n sessions log in, and then makes the network a bad one. A
+// handshake that was repeated would teach TCP a round-trip time, and so a
+// patience, of seconds.
+func (s *Site) runLoss(t *testing.T, n int, spoil func()) *lossRun {
 	t.Helper()
 	sessions := make([]*numberedSession, n)
 	errs := make([]error, n)
@@ -90,7 +93,7 @@ func (s *Site) runLoss(t *testing.T, n, oneIn int) *lossRun {
 	if err := errors.Join(errs...); err != nil {
 		t.Fatalf("before anything is lost: %v", err)
 	}
-	s.lose(t, oneIn)
+	spoil()
 	run := &lossRun{tried: n}
 	began := time.Now()
 	each(func(i int) error {
@@ -107,7 +110,6 @@ func (s *Site) runLoss(t *testing.T, n, oneIn int) *lossRun {
 			run.died = append(run.died, fmt.Errorf("session %d: %w", i, err))
 		}
 	}
-	run.before, run.behind = s.lost(t)
 	return run
 }
 
@@ -263,7 +265,7 @@ func (l *lossTable) add(position string, s Subject, r *lossRun) {
 		l.runs[position] = make(map[string]*lossRun)
 	}
 	l.runs[position][s.Name] = r
-	fmt.Printf("loss %-10s %-13s %d of %d survived, %d packets lost before and %d behind the firewall, longest %v\n",
+	fmt.Printf("loss %-22s %-13s %d of %d survived, %d packets lost before and %d behind the firewall, longest %v\n",
 		position, s.Name, r.tried-len(r.died), r.tried, r.before, r.behind, r.longest.Round(time.Millisecond))
 }
 

@@ -170,3 +170,19 @@ ok    m/d                                 12.0s   1 passed
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+// The reason of a skip is what the test, or the script, logged last.
+func TestSkipReason(t *testing.T) {
+	for _, tt := range []struct {
+		output []string
+		want   string
+	}{
+		{nil, "no reason given"},
+		{[]string{"    a_test.go:1: first\n", "    b_test.go:2: this kernel has no netem\n", "--- SKIP: T (0.00s)\n"}, "this kernel has no netem"},
+		{[]string{"    downloading linux-image-6.1\n", "    vm-test: no kernel package can be had\n"}, "no kernel package can be had"},
+	} {
+		if got := skipReason(tt.output); strings.TrimSpace(got) != tt.want {
+			t.Errorf("%q: %q, want %q", tt.output, got, tt.want)
+		}
+	}
+}

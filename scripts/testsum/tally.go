@@ -183,8 +183,9 @@ func (t *tally) of(action string) []test {
 	return all
 }
 
-// logged is a line that t.Skip or t.Log wrote: "    file_test.go:17: text".
-var logged = regexp.MustCompile(`^\s+\S+\.go:\d+: (.*)`)
+// logged is a line that t.Skip or t.Log wrote: "    file_test.go:17: text"; or
+// one of a script that was skipped: "    vm-test: text".
+var logged = regexp.MustCompile(`^\s+(?:\S+\.go:\d+|vm-test): (.*)`)
 
 // skipReason is the last thing that a skipped test logged.
 func skipReason(output []string) string {
