@@ -14,25 +14,34 @@ type operation struct {
 	do   func() error
 }
 
-// operations are those on the packet path, on a live control connection.
-func operations(t testing.TB) []operation {
+// operations are those on the packet path, on a live control connection, and
+// the socket that they use.
+func operations(t testing.TB) (*Conn, []operation) {
 	n := newNetwork(t, carrierSane, true, true)
 	c := n.dial()
 	ctl, control := n.control(ipv6, true)
 	reply := Tuple{Src: localAddr(ctl.far), Dst: remoteAddr(ctl.far)}
 	x := passive(ipv6, control, true, 40000)
+	timed := x
+	x.Timeout, timed.Timeout = 0, time.Minute
 	claim := Claim{
 		Original: control.shift(), Master: control, Mark: controlMark, Timeout: time.Minute,
 		DNAT: netip.AddrPortFrom(ipv6.server, 40000), SNAT: netip.AddrPortFrom(ipv6.outside, 0),
 	}
 	var pos uint32
-	return []operation{
+	return c, []operation{
 		{"Get", func() error { _, err := c.Get(reply); return err }},
 		{"CreateExpectation+Delete", func() error {
 			if err := c.CreateExpectation(x); err != nil {
 				return err
 			}
 			return c.DeleteExpectation(control, x.Tuple())
+		}},
+		{"CreateExpectation with a timeout+Delete", func() error {
+			if err := c.CreateExpectation(timed); err != nil {
+				return err
+			}
+			return c.DeleteExpectation(control, timed.Tuple())
 		}},
 		{"Claim+Delete", func() error {
 			if err := c.Claim(claim); err != nil {
@@ -50,7 +59,8 @@ func operations(t testing.TB) []operation {
 }
 
 func TestKernelOperationsDoNotAllocate(t *testing.T) {
-	for _, op := range operations(t) {
+	_, ops := operations(t)
+	for _, op := range ops {
 		var err error
 		allocs := testing.AllocsPerRun(50, func() {
 			if e := op.do(); e != nil {
@@ -66,8 +76,55 @@ func TestKernelOperationsDoNotAllocate(t *testing.T) {
 	}
 }
 
+// traffic is what a socket has asked of the kernel.
+type traffic struct {
+	requests      uint32
+	writes, reads int
+}
+
+// count counts the traffic of c from now on.
+func (tr *traffic) count(c *Conn) {
+	write, try := c.write, c.try
+	c.write = func(fd uintptr) bool { tr.writes++; return write(fd) }
+	c.try = func(fd uintptr) bool { tr.reads++; return try(fd) }
+	waitFor := c.waitFor
+	c.waitFor = func(fd uintptr) bool { tr.reads++; return waitFor(fd) }
+}
+
+// TestKernelMessagesPerOperation counts messages and system calls: each is on
+// the way of a packet, so that more of them is a regression. Where less would
+// do, the reason is with the operation.
+func TestKernelMessagesPerOperation(t *testing.T) {
+	want := map[string]traffic{
+		"Get":                      {1, 1, 1},
+		"CreateExpectation+Delete": {3, 3, 3},
+		// The timeout is a request of its own, once the first has been answered:
+		// if the tuple was expected already the second would be about that.
+		"CreateExpectation with a timeout+Delete": {4, 4, 4},
+		"Claim+Delete":  {2, 2, 2},
+		"SetSeqAdj":     {2, 1, 1},
+		"UpdateMark":    {1, 1, 1},
+		"UpdateTimeout": {1, 1, 1},
+	}
+	c, ops := operations(t)
+	var tr traffic
+	tr.count(c)
+	for _, op := range ops {
+		first := c.seq
+		tr = traffic{}
+		if err := op.do(); err != nil {
+			t.Errorf("%s: %v", op.name, err)
+		}
+		tr.requests = c.seq - first
+		if tr != want[op.name] {
+			t.Errorf("%s: %+v, want %+v", op.name, tr, want[op.name])
+		}
+	}
+}
+
 func BenchmarkKernel(b *testing.B) {
-	for _, op := range operations(b) {
+	_, ops := operations(b)
+	for _, op := range ops {
 		b.Run(op.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

@@ -57,7 +57,7 @@ func consumeOurs() error {
 		return err
 	}
 	defer q.Close()
-	err = q.Run(ctx, funcHandler{packet: func(p *Packet) { _ = q.Accept(p.ID) }})
+	err = q.Run(ctx, funcHandler{packet: func(p *Packet) { _ = q.AcceptLater(p.ID) }})
 	s := q.Stats()
 	fmt.Fprintf(os.Stderr, "nfq: %+v\n", s)
 	return err

@@ -11,14 +11,21 @@
 // # What the caller must hold to
 //
 // Every packet shown to Handler.Packet needs exactly one verdict: Queue.Accept,
-// Queue.Drop or Queue.AcceptData. It may come at once or later (a held packet),
-// in any order, but always from the goroutine that is in Run, that is from a
-// method of the Handler; after Run has returned, from one goroutine at a time
+// Queue.AcceptLater, Queue.Drop or Queue.AcceptData. It may come at once or later
+// (a held packet), in any order, but always from the goroutine that is in Run,
+// that is from a method of the Handler; after Run has returned, from one goroutine at a time
 // until Close. Packets without a verdict count against Config.MaxLen and are
 // dropped by the kernel when the queue is closed.
 //
 // A packet that cannot be decoded never reaches the Handler. It is accepted
 // unchanged and counted in Stats.Malformed.
+//
+// # System calls
+//
+// What waits in the socket is taken with one recvmmsg for up to sixteen packets,
+// and their verdicts, where Handler.Packet gives Queue.AcceptLater, leave with one
+// write. A single packet costs one of each, and one look by the netpoller. Stats
+// counts them.
 //
 // # How it waits
 //

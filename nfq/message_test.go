@@ -227,7 +227,7 @@ func TestDatagramAllocations(t *testing.T) {
 	h := &spliceHandler{}
 	q := &Queue{handler: h}
 	b := append(packetMessage(1, 0, control4.packet()), packetMessage(2, 3, control6.packet())...)
-	if n := testing.AllocsPerRun(100, func() { q.datagram(b) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { q.datagram(b, 0) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 	if s := h.packets; s != 202 || q.packets.Load() != 202 || q.malformed.Load() != 0 {
@@ -243,8 +243,7 @@ func TestDatagramAllocations(t *testing.T) {
 func TestDatagramFromUser(t *testing.T) {
 	h := &spliceHandler{}
 	q := &Queue{handler: h}
-	q.from.Pid = 4711
-	q.datagram(packetMessage(1, 0, control4.packet()))
+	q.datagram(packetMessage(1, 0, control4.packet()), 4711)
 	if h.packets != 0 || q.errors.Load() != 1 {
 		t.Errorf("%d packets handled, %d errors", h.packets, q.errors.Load())
 	}

@@ -115,13 +115,13 @@ func TestKernelCongestion(t *testing.T) {
 				}
 				one()
 			}
-			if _, errno := q.receiveOne(q.fd); errno == unix.ENOBUFS {
-				_, errno = q.receiveOne(q.fd) // the error comes first
+			if _, errno := q.in.receive(q.fd, 1); errno == unix.ENOBUFS {
+				_, errno = q.in.receive(q.fd, 1) // the error comes first
 				if errno != 0 {
 					t.Fatal(errno)
 				}
 			}
-			if _, errno := q.receiveOne(q.fd); errno != 0 {
+			if _, errno := q.in.receive(q.fd, 1); errno != 0 {
 				t.Fatal(errno)
 			}
 			before := q.Stats().ENOBUFS

@@ -54,12 +54,13 @@ type Queue struct {
 	handler Handler
 	armed   time.Time // the read deadline that is set
 	failed  error     // why receiving cannot go on
-	from    unix.RawSockaddrNetlink
+	in      *receiver
 	packet  Packet
-	receive []byte
-	verdict []byte
+	verdict []byte // messages that have not been sent yet
+	waiting int    // how many
 
 	packets, malformed, errors, enobufs atomic.Uint64
+	receives, sends                     atomic.Uint64 // system calls
 	closeOnce                           sync.Once
 	closeErr                            error
 }
@@ -84,7 +85,7 @@ func Open(c Config) (*Queue, error) {
 		maxLen:  c.MaxLen,
 		zones:   c.Zones,
 		con:     nf.Con,
-		receive: make([]byte, receiveLen),
+		in:      newReceiver(),
 		verdict: make([]byte, 0, receiveLen),
 	}
 	if err := q.setUp(c); err != nil {

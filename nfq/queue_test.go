@@ -40,7 +40,7 @@ func TestKernelAccept(t *testing.T) {
 					t.Errorf("got %+v, want %+v", got, want)
 				}
 			}
-			if s := q.Stats(); s != (Stats{Packets: 2}) {
+			if s := packetsOf(q); s != (Stats{Packets: 2}) {
 				t.Errorf("stats: %+v", s)
 			}
 		})
@@ -184,9 +184,16 @@ func TestKernelMalformed(t *testing.T) {
 	if n, _, err := server.ReadFrom(buf); err != nil || string(buf[:n]) != "datagram" {
 		t.Errorf("got %q, %v", buf[:n], err)
 	}
-	if s := q.Stats(); s != (Stats{Packets: 1, Malformed: 1}) {
+	if s := packetsOf(q); s != (Stats{Packets: 1, Malformed: 1}) {
 		t.Errorf("stats: %+v", s)
 	}
+}
+
+// packetsOf are the counters of a queue but for system calls.
+func packetsOf(q *Queue) Stats {
+	s := q.Stats()
+	s.Receives, s.Sends = 0, 0
+	return s
 }
 
 // TestKernelUnknownID gives a verdict on a packet that does not exist.

@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,7 +20,8 @@ type Handler interface {
 	// until it returns.
 	Packet(p *Packet)
 	// Deadline returns when Wake is to be called; the zero time means never.
-	// It is asked after every packet and before Run sleeps, so it must be cheap.
+	// It is asked whenever packets have been handled, and before Run sleeps, so
+	// it must be cheap.
 	Deadline() time.Time
 	// Wake is called when the deadline has come. It must move the deadline on,
 	// or Run spins.
@@ -115,12 +115,13 @@ func (q *Queue) finish() error {
 	if q.down.Load() {
 		return q.receiveError(net.ErrClosed)
 	}
-	for range q.maxLen {
-		n, errno := q.receiveOne(q.fd)
+	for left := int(q.maxLen); left > 0; {
+		n, errno := q.receive(q.fd, min(left, receiveBatch))
 		switch errno {
 		case 0:
-			q.datagram(q.receive[:n])
+			left -= n
 		case unix.EINTR, unix.ENOBUFS:
+			left--
 		default: // EAGAIN: empty
 			return nil
 		}
@@ -133,12 +134,16 @@ func (q *Queue) finish() error {
 // the form that RawConn.Read wants.
 func (q *Queue) drain(fd uintptr) bool {
 	for {
-		n, errno := q.receiveOne(int(fd))
+		n, errno := q.receive(int(fd), receiveBatch)
 		switch errno {
 		case 0:
-			q.datagram(q.receive[:n])
 			if d := q.handler.Deadline(); due(d) || q.ending() {
 				return true
+			}
+			// If there was less than could be taken it is empty. What has come
+			// since wakes the poller, which tells of each arrival.
+			if n < receiveBatch {
+				return !q.handler.Deadline().Equal(q.armed)
 			}
 		case unix.EAGAIN:
 			return !q.handler.Deadline().Equal(q.armed)
@@ -154,19 +159,23 @@ func (q *Queue) drain(fd uintptr) bool {
 	}
 }
 
-// receiveOne reads one datagram without blocking. unix.Recvfrom would allocate
-// the sender's address.
-func (q *Queue) receiveOne(fd int) (int, unix.Errno) {
-	size := uint32(unix.SizeofSockaddrNetlink)
-	n, _, errno := unix.Syscall6(unix.SYS_RECVFROM, uintptr(fd),
-		uintptr(unsafe.Pointer(&q.receive[0])), uintptr(len(q.receive)), unix.MSG_DONTWAIT,
-		uintptr(unsafe.Pointer(&q.from)), uintptr(unsafe.Pointer(&size)))
-	return int(n), errno
+// receive reads and handles up to most messages. Their verdicts have left when
+// it returns.
+func (q *Queue) receive(fd, most int) (int, unix.Errno) {
+	n, errno := q.in.receive(fd, most)
+	q.receives.Add(1)
+	for i := range n {
+		q.datagram(q.in.message(i))
+	}
+	if q.Flush() != nil {
+		q.errors.Add(1)
+	}
+	return n, errno
 }
 
 // datagram handles the messages of one datagram.
-func (q *Queue) datagram(b []byte) {
-	if q.from.Pid != 0 { // not from the kernel
+func (q *Queue) datagram(b []byte, from uint32) {
+	if from != 0 { // not from the kernel
 		q.errors.Add(1)
 		return
 	}

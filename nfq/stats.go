@@ -27,6 +27,9 @@ type Stats struct {
 	// Errors is how many verdicts the kernel refused and how many messages
 	// could not be understood.
 	Errors uint64
+	// Receives and Sends are how many system calls packets were taken and
+	// verdicts given with.
+	Receives, Sends uint64
 }
 
 // Stats returns the counters. It may be called by any goroutine, also after
@@ -37,6 +40,8 @@ func (q *Queue) Stats() Stats {
 		Malformed: q.malformed.Load(),
 		ENOBUFS:   q.enobufs.Load(),
 		Errors:    q.errors.Load(),
+		Receives:  q.receives.Load(),
+		Sends:     q.sends.Load(),
 	}
 	_ = q.raw.Control(func(fd uintptr) {
 		if n, err := socketDrops(int(fd)); err == nil {

@@ -15,6 +15,34 @@ func (q *Queue) Accept(id uint32) error {
 	return q.sendVerdict(id, nfqueue.NfAccept, nil)
 }
 
+// maxWaiting is how many verdicts wait for one another at the most.
+const maxWaiting = receiveBatch
+
+// AcceptLater is Accept for a packet that nothing depends on: the verdict goes
+// with those of the packets that came with it, in one system call, and has left
+// before another kind of verdict, and before Run waits for packets.
+func (q *Queue) AcceptLater(id uint32) error {
+	if q.down.Load() {
+		return &OpError{"verdict", q.num, net.ErrClosed}
+	}
+	q.verdict = appendVerdict(q.verdict, q.num, id, nfqueue.NfAccept, nil)
+	if q.waiting++; q.waiting < maxWaiting && q.running.Load() {
+		return nil
+	}
+	return q.Flush()
+}
+
+// Flush sends what AcceptLater has left. It is called before something that
+// takes longer than a verdict.
+func (q *Queue) Flush() error {
+	if len(q.verdict) == 0 {
+		return nil
+	}
+	err := q.writeVerdicts()
+	q.verdict, q.waiting = q.verdict[:0], 0
+	return err
+}
+
 // Drop ends packet id's life; its sender is not told.
 func (q *Queue) Drop(id uint32) error {
 	return q.sendVerdict(id, nfqueue.NfDrop, nil)
@@ -38,22 +66,25 @@ func (q *Queue) AcceptMark(id, mark uint32) error {
 	if q.down.Load() {
 		return &OpError{"verdict", q.num, net.ErrClosed}
 	}
-	q.verdict = appendMarkVerdict(q.verdict[:0], q.num, id, nfqueue.NfAccept, mark)
-	return q.writeVerdict()
+	q.verdict = appendMarkVerdict(q.verdict, q.num, id, nfqueue.NfAccept, mark)
+	return q.Flush()
 }
 
-// sendVerdict writes one verdict. The kernel handles the message within the
+// sendVerdict writes one verdict, behind those that wait. The kernel handles the message within the
 // call: the packet has moved on, as far as its next queue or device, when
 // write returns.
 func (q *Queue) sendVerdict(id, verdict uint32, data []byte) error {
 	if q.down.Load() {
 		return &OpError{"verdict", q.num, net.ErrClosed}
 	}
-	q.verdict = appendVerdict(q.verdict[:0], q.num, id, verdict, data)
-	return q.writeVerdict()
+	q.verdict = appendVerdict(q.verdict, q.num, id, verdict, data)
+	return q.Flush()
 }
 
-func (q *Queue) writeVerdict() error {
+// writeVerdicts sends the messages of q.verdict, which the kernel handles in
+// their order.
+func (q *Queue) writeVerdicts() error {
+	q.sends.Add(1)
 	for {
 		_, err := unix.Write(q.fd, q.verdict)
 		if err == nil {

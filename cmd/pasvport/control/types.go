@@ -42,7 +42,7 @@ type Queue struct {
 	Num     uint16 `json:"num"`
 	Packets uint64 `json:"packets"` // received by us
 	Waiting uint64 `json:"waiting"` // in the kernel now
-	Dropped uint64 `json:"dropped"` // by the kernel: queue full, or no room in our socket
+	Dropped uint64 `json:"dropped"` // by the kernel, with --fail closed: queue full, or no room in our socket
 	ENOBUFS uint64 `json:"enobufs"` // times the kernel told us of a lost message
 	Errors  uint64 `json:"errors"`  // packets that could not be read, and passed as they were
 }

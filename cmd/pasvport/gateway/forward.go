@@ -33,7 +33,11 @@ func (w *worker) forward(s *session, d ftpalg.Direction, p *nfq.Packet) {
 
 // send gives the verdict on a packet that goes on.
 func (w *worker) send(s *session, d ftpalg.Direction, p *nfq.Packet, r *ftpalg.Rewritten) {
-	if !r.Changed && !r.Trimmed {
+	switch {
+	case !r.Changed && !r.Trimmed && !r.Set: // as nearly all
+		w.verdict(w.queue.AcceptLater(p.ID))
+		return
+	case !r.Changed && !r.Trimmed:
 		w.verdict(w.queue.Accept(p.ID))
 		return
 	}
@@ -65,6 +69,7 @@ func (w *worker) splice(p *nfq.Packet, payload []byte) {
 // adjust sets the kernel's sequence adjustment and reports whether the kernel
 // kept it.
 func (w *worker) adjust(s *session, d ftpalg.Direction, a ftpalg.Adjustment) bool {
+	w.flush()
 	if w.ct.SetSeqAdj(s.original(), expect.Direction(d), expect.SeqAdj(a)) != nil {
 		return false
 	}

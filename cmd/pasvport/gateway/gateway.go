@@ -150,7 +150,7 @@ func (g *Gateway) addWorker(num uint16) error {
 	}
 	g.metrics.AddQueue(num, func() metrics.Queue {
 		q := g.queueNumbers(w, kernelQueues())
-		return metrics.Queue{Packets: q.Packets, Dropped: q.Dropped, ENOBUFS: q.ENOBUFS}
+		return metrics.Queue{Packets: q.Packets, Waiting: q.Waiting, Dropped: q.Dropped, ENOBUFS: q.ENOBUFS}
 	})
 	return nil
 }

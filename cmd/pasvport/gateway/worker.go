@@ -58,8 +58,10 @@ func (w *worker) Packet(p *nfq.Packet) {
 	w.now = time.Now()
 	switch {
 	case p.Mark == rules.MarkInvalid:
+		w.flush()
 		w.invalid(p)
 	case p.Flags&(nfq.FlagSYN|nfq.FlagACK) == nfq.FlagSYN:
+		w.flush()
 		w.claim(p)
 	default:
 		w.control(p)
@@ -96,9 +98,13 @@ func (w *worker) control(p *nfq.Packet) {
 	case s.here:
 		w.forward(s, d, p)
 	default:
-		w.verdict(w.queue.Accept(p.ID))
+		w.verdict(w.queue.AcceptLater(p.ID))
 	}
 }
+
+// flush lets packets go on that were accepted with those that came with them,
+// before the kernel is asked for something that takes longer.
+func (w *worker) flush() { w.verdict(w.queue.Flush()) }
 
 // read has the engine read a packet with payload, and does what it says.
 func (w *worker) read(s *session, d ftpalg.Direction, p *nfq.Packet) {
@@ -142,6 +148,7 @@ func (w *worker) find(p *nfq.Packet) (s *session, tracked bool) {
 	if s != nil && !s.doubtful(p) {
 		return s, true
 	}
+	w.flush()
 	t := tupleOf(p)
 	e, err := w.ct.Get(t)
 	if s != nil && (err != nil || e.ID == s.id) {
@@ -217,6 +224,7 @@ func (g *Gateway) leaveQueue(ct *expect.Conn, s *session) {
 
 // event acts on what the engine saw.
 func (w *worker) event(s *session, e *ftpalg.Event) {
+	w.flush()
 	switch e.Kind {
 	case ftpalg.EventOffer:
 		w.offer(s, e.Offer)

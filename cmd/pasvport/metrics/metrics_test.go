@@ -58,7 +58,7 @@ func TestScrape(t *testing.T) {
 	m.Pinholes.Used.Add(2)
 	m.Pinholes.Refused.Add(7)
 	m.Packet(250 * time.Millisecond)
-	m.AddQueue(2121, func() Queue { return Queue{Packets: 10, Dropped: 1, ENOBUFS: 2} })
+	m.AddQueue(2121, func() Queue { return Queue{Packets: 10, Waiting: 3, Dropped: 1, ENOBUFS: 2} })
 	m.AddQueue(2122, func() Queue { return Queue{Packets: 20} })
 	want := `pasvport_decisions_total{reason="ok"} 0
 pasvport_decisions_total{reason="port-below-minimum"} 2
@@ -77,6 +77,8 @@ pasvport_queue_dropped_total{queue="2121"} 1
 pasvport_queue_dropped_total{queue="2122"} 0
 pasvport_queue_enobufs_total{queue="2121"} 2
 pasvport_queue_enobufs_total{queue="2122"} 0
+pasvport_queue_waiting{queue="2121"} 3
+pasvport_queue_waiting{queue="2122"} 0
 pasvport_sessions 3
 pasvport_sessions_total 4
 `

@@ -12,6 +12,7 @@ import (
 // Queue is what a queue has counted since it was bound.
 type Queue struct {
 	Packets uint64 // received by us
+	Waiting uint64 // in the kernel now
 	Dropped uint64 // lost by the kernel: queue full, or no room in our socket
 	ENOBUFS uint64 // times the kernel told us of a lost message
 }
@@ -39,6 +40,7 @@ type queues struct {
 
 var (
 	queuePackets = prometheus.NewDesc("pasvport_packets_total", "Control packets received from a queue.", []string{"queue"}, nil)
+	queueWaiting = prometheus.NewDesc("pasvport_queue_waiting", "Packets that wait for a verdict; when the queue is full, at 4096, --fail decides on more.", []string{"queue"}, nil)
 	queueDropped = prometheus.NewDesc("pasvport_queue_dropped_total", "Packets that the kernel could not queue.", []string{"queue"}, nil)
 	queueENOBUFS = prometheus.NewDesc("pasvport_queue_enobufs_total", "Times the queue's socket had no room.", []string{"queue"}, nil)
 )
@@ -46,6 +48,7 @@ var (
 // Describe implements prometheus.Collector.
 func (q *queues) Describe(ch chan<- *prometheus.Desc) {
 	ch <- queuePackets
+	ch <- queueWaiting
 	ch <- queueDropped
 	ch <- queueENOBUFS
 }
@@ -61,6 +64,7 @@ func (q *queues) Collect(ch chan<- prometheus.Metric) {
 			ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), w.num)
 		}
 		count(queuePackets, n.Packets)
+		ch <- prometheus.MustNewConstMetric(queueWaiting, prometheus.GaugeValue, float64(n.Waiting), w.num)
 		count(queueDropped, n.Dropped)
 		count(queueENOBUFS, n.ENOBUFS)
 	}

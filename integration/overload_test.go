@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	// queueBound is how many packets a queue holds (nfq.Config.MaxLen).
+	queueBound = 4096
+	// overloadSessions send as many segments as a new connection may have
+	// unacknowledged (RFC 6928), which is more than the queue holds.
+	overloadSessions, overloadSegments = 480, 10
+)
+
+// TestOverload offers more control packets than the daemon handles: it is
+// stopped, which is the most that a load can be beyond its capacity. Packets
+// wait up to the queue's bound, and those beyond it pass or are dropped as
+// --fail says. When it goes on, everybody gets every answer, new sessions work
+// at once, and nothing is left behind.
+func TestOverload(t *testing.T) {
+	needDaemon(t)
+	for _, fail := range []string{"open", "closed"} {
+		t.Run(fail, func(t *testing.T) {
+			t.Parallel()
+			site := NewSite(t, position("masquerade"), AllowRelated, Auto, "--queues", "1", "--fail", fail, "--log-level", "info")
+			startMini(t, site.ServerHost(), netip.AddrPortFrom(site.ServerAddr(IPv4), 21))
+			overload(t, site, fail == "open")
+		})
+	}
+}
+
+func overload(t *testing.T, site *Site, passes bool) {
+	d := site.Daemons[0]
+	var sessions []*miniSession
+	for range overloadSessions {
+		sessions = append(sessions, site.miniLogin(t))
+	}
+	quiet := site.miniLogin(t)
+	before := d.memory(t)
+	if err := d.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Signal(syscall.SIGCONT) }) // it is asked to stop later
+	for _, s := range sessions {
+		for range overloadSegments {
+			if _, err := io.WriteString(s.c, "NOOP\r\n"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	site.waitFull(t)
+	beyond(t, site, quiet, passes)
+	if err := d.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	site.transferSoon(t)
+	for i, s := range sessions {
+		for j := range overloadSegments {
+			// TCP repeats what was dropped later each time.
+			s.c.SetReadDeadline(time.Now().Add(3 * lineTimeout))
+			if line, err := s.in.ReadString('\n'); err != nil || !strings.HasPrefix(line, "200") {
+				t.Fatalf("session %d, answer %d: %q, %v", i, j, line, err)
+			}
+		}
+	}
+	if !passes {
+		if line, err := quiet.reply(); err != nil { // its NOOP was repeated
+			t.Errorf("the session beyond the bound: %q, %v", line, err)
+		}
+	}
+	site.nothingLeft(t, passes)
+	if after := d.memory(t); after > before+16<<10 {
+		t.Errorf("the daemon had %d kB before and has %d kB", before, after)
+	}
+}
+
+// miniLogin opens a session from the client's host.
+func (s *Site) miniLogin(t *testing.T) *miniSession {
+	t.Helper()
+	h := s.ClientHost()
+	m, err := miniLogin(h, s.Dial(h, IPv4, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.c.Close() })
+	return m
+}
+
+// waitFull waits until the queue has as much as it may, and looks some time
+// longer that it has not more.
+func (s *Site) waitFull(t *testing.T) {
+	t.Helper()
+	if err := waitFor(20*time.Second, "full queue", func() bool { return s.waiting(t) >= queueBound }); err != nil {
+		t.Fatalf("%v: %d packets wait", err, s.waiting(t))
+	}
+	for range 20 {
+		if n := s.waiting(t); n > queueBound {
+			t.Fatalf("%d packets wait, more than %d", n, queueBound)
+		}
+		time.Sleep(10 * time.Millisecond) // retransmissions come meanwhile
+	}
+}
+
+// waiting is how many packets wait for a verdict.
+func (s *Site) waiting(t *testing.T) (n int) {
+	t.Helper()
+	text := s.Firewalls[0].Proc("netfilter/nfnetlink_queue")
+	var queue, port int
+	if _, err := fmt.Sscan(text, &queue, &port, &n); err != nil {
+		t.Fatalf("nfnetlink_queue: %v: %q", err, text)
+	}
+	return n
+}
+
+// beyond speaks where nothing can be queued any more.
+func beyond(t *testing.T, site *Site, quiet *miniSession, passes bool) {
+	t.Helper()
+	wait := time.Second
+	if passes {
+		wait = lineTimeout
+	}
+	if _, err := io.WriteString(quiet.c, "NOOP\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	quiet.c.SetReadDeadline(time.Now().Add(wait))
+	line, err := quiet.in.ReadString('\n')
+	if (err == nil) != passes {
+		t.Errorf("a command beyond the bound: %q, %v; want an answer: %t", line, err, passes)
+	}
+	if !passes {
+		quiet.in = bufio.NewReader(quiet.c) // forget the error
+		return
+	}
+	site.miniLogin(t)
+}
+
+// transferSoon has a new session transfer a file as soon as the queue has room:
+// before that its announcement would pass unread, or be dropped.
+func (s *Site) transferSoon(t *testing.T) {
+	t.Helper()
+	start := time.Now()
+	if err := waitFor(20*time.Second, "empty queue", func() bool { return s.waiting(t) == 0 }); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d packets handled in %v", queueBound, time.Since(start).Round(time.Millisecond))
+	m := s.miniLogin(t)
+	for _, mode := range []Mode{PASV, PORT} {
+		if n, err := m.transfer(mode, "small", io.Discard); err != nil || n != miniSmall {
+			t.Errorf("%s after the overload: %d bytes, %v", mode, n, err)
+		}
+	}
+	t.Logf("a new session and two transfers done %v after the overload", time.Since(start).Round(time.Millisecond))
+}
+
+// nothingLeft: no packet waits, no pinhole is open, and the counters tell.
+func (s *Site) nothingLeft(t *testing.T, passes bool) {
+	t.Helper()
+	err := waitFor(20*time.Second, "empty queue", func() bool { return s.waiting(t) == 0 })
+	if err != nil {
+		t.Error(err)
+	}
+	status, err := s.Daemons[0].Status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := status["pinholes_open"]; n != 0.0 {
+		t.Errorf("%v pinholes are open", n)
+	}
+	queue := status["queues"].([]any)[0].(Object)
+	if dropped := queue["dropped"].(float64); (dropped > 0) == passes || queue["waiting"] != 0.0 {
+		t.Errorf("queue %v; want drops: %t", queue, !passes)
+	}
+}
