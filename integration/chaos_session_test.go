@@ -69,6 +69,11 @@ func (c *chaos) session(h *Host, f Family, rng *rand.Rand) (o outcome) {
 	if err != nil {
 		return outcome{err: fmt.Errorf("login: %w", err)}
 	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("client %s: %w", addrOf(s.c.LocalAddr()), err)
+		}
+	}()
 	for range 1 + rng.IntN(5) {
 		m := f.Modes()[rng.IntN(len(f.Modes()))]
 		data := make([]byte, rng.IntN(chaosFile))
