@@ -21,6 +21,9 @@ import (
 const (
 	// chaosLimit is how long one data connection may take.
 	chaosLimit = 20 * time.Second
+	// cutLag is how long after an announcement the server may connect: a line
+	// that is lost with the link is repeated.
+	cutLag = 2 * time.Second
 	// chaosFile is the size of what is sent and comes back.
 	chaosFile = 100_000
 )
@@ -104,8 +107,11 @@ func (s *miniSession) echo(m Mode, data []byte) (announced span, err error) {
 	}
 	conn, err := open()
 	if err != nil {
-		line, _ := s.reply()
-		return announced, fmt.Errorf("data connection: %w (server: %q)", err, line)
+		for range 2 { // 150, 425
+			line, _ := s.reply()
+			err = fmt.Errorf("%w (server: %q)", err, line)
+		}
+		return announced, fmt.Errorf("data connection: %w", err)
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(chaosLimit))
@@ -131,6 +137,21 @@ func (s *miniSession) echo(m Mode, data []byte) (announced span, err error) {
 // errChecksum is never excused.
 var errChecksum = errors.New("checksum differs")
 
+// isUnreachable tells whether a connection could not be opened for want of a
+// link: the host itself finds that out, or the firewall says so.
+func isUnreachable(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "unreachable") || strings.Contains(text, "no route to host")
+}
+
+// last is when the session was known to be well.
+func (o *outcome) last() time.Time {
+	if o.announced.to.IsZero() {
+		return o.life.from
+	}
+	return o.announced.to
+}
+
 // count files a session under completed, excused or failed.
 func (c *chaos) count(o outcome) {
 	c.mu.Lock()
@@ -150,6 +171,8 @@ func (c *chaos) count(o outcome) {
 		c.failed = append(c.failed, o.err)
 	case hit(c.broken, o.life):
 		c.excused["conntrack -F"]++
+	case isUnreachable(o.err) && hit(c.cut, span{o.life.from, o.last().Add(cutLag)}):
+		c.excused["unreachable while a link was down"]++
 	case hit(c.unread, o.announced):
 		c.excused["announced before the ruleset was back"]++
 	case hit(c.unread, o.life):

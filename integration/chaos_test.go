@@ -60,6 +60,7 @@ type chaos struct {
 
 	mu     sync.Mutex
 	broken []span // nothing without NAT survives these: conntrack -F
+	cut    []span // a link is down
 	unread []span // from a flush of the ruleset until it is healed, and from a stop to the next start
 	events map[string]int
 	log    []string // when what began
@@ -186,6 +187,7 @@ func (c *chaos) forget(t *testing.T) {
 }
 
 func (c *chaos) linkDown(t *testing.T) {
+	defer c.begin(&c.cut)()
 	nl := c.site.Firewalls[0].nl
 	dev, err := nl.LinkByName("in0")
 	if err != nil {

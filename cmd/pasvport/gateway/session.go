@@ -118,6 +118,21 @@ func (s *session) doubtful(p *nfq.Packet) bool {
 	return s.closing.Load() || s.alg.Foreign(s.direction(p), p.Seq)
 }
 
+// is reports whether a session that is in doubt is that of the entry which the
+// tracker has for its packet. Their ids may be the same even if it is not, see
+// concerns: then an entry that is open is not that of a session being closed,
+// and a packet that the tracker finds in order is not that of one whose numbers
+// are far from it. A liberal entry takes any number.
+func (s *session) is(e *expect.Entry) bool {
+	if s.id != e.ID {
+		return false
+	}
+	if s.closing.Load() {
+		return !isOpen(e)
+	}
+	return e.Liberal
+}
+
 // setNote leaves a sentence for the administrator.
 func (s *session) setNote(text string) {
 	s.mu.Lock()

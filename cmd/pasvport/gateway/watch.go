@@ -50,7 +50,7 @@ func (g *Gateway) event(ct *expect.Conn, e *expect.Event) {
 		g.data.counted(&e.Entry)
 		if d := g.data.take(e.Entry.Original); d.session != nil {
 			g.closeRule(d.rule)
-		} else if w, s := g.session(e.Entry.Original); s != nil && s.id == e.Entry.ID {
+		} else if w, s := g.session(e.Entry.Original); s != nil && g.concerns(ct, e, s) {
 			g.end(ct, w, s)
 		}
 	case e.Type == expect.Lost:
@@ -63,10 +63,30 @@ func (g *Gateway) event(ct *expect.Conn, e *expect.Event) {
 		if e.Entry.TCPState >= expect.TCPStateTimeWait {
 			g.data.closed(e.Entry.Original)
 		}
-		if _, s := g.session(e.Entry.Original); s != nil && e.Entry.TCPState >= expect.TCPStateFinWait {
+		if e.Entry.TCPState < expect.TCPStateFinWait {
+			return
+		}
+		if _, s := g.session(e.Entry.Original); s != nil && g.concerns(ct, e, s) {
 			g.ending(ct, s, e.Entry.TCPState)
 		}
 	}
+}
+
+// concerns reports whether an event tells of the end of a session, and not of
+// an earlier connection with the same ports that we hear of late. Their ids may
+// be the same: they are made of the tuple and of the entry's place in memory
+// (nf_ct_get_id in net/netfilter/nf_conntrack_core.c), which is soon used again.
+func (g *Gateway) concerns(ct *expect.Conn, e *expect.Event, s *session) bool {
+	if s.id != e.Entry.ID || s.closing.Load() {
+		return s.id == e.Entry.ID
+	}
+	now, err := ct.Get(s.original())
+	return err != nil || now.ID != s.id || now.Status&expect.StatusDying != 0 || now.Liberal || !isOpen(&now)
+}
+
+// isOpen reports whether neither end has begun to close a connection.
+func isOpen(e *expect.Entry) bool {
+	return e.TCPState >= expect.TCPStateSynSent && e.TCPState <= expect.TCPStateEstablished
 }
 
 // session finds a session by its original tuple.
