@@ -46,6 +46,13 @@ func TestNetem(t *testing.T) {
 						t.Errorf("netem counted %+v before and %+v behind the firewall", before, behind)
 					}
 					survived.add(bad.name+" "+p, s, run)
+					if len(run.died) > 0 {
+						t.Log(site.Dump()) // also for scripts/vm-test, which keeps the packets
+						for _, d := range site.Daemons {
+							status, err := d.Status()
+							t.Logf("decisions %v %v", status["decisions"], err)
+						}
+					}
 				})
 			}
 		}
