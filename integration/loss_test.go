@@ -156,9 +156,11 @@ func (s *Site) ends(l *numberedSession) string {
 	}
 	out, err := s.Firewalls[0].Run(10*time.Second, Cmd("conntrack", "-L", "-p", "tcp", "--orig-port-src", port))
 	fmt.Fprintf(&b, "%s %v\n", out, err)
-	for _, line := range strings.Split(s.Daemons[0].Output(), "\n") {
-		if strings.Contains(line, addrOf(l.c.LocalAddr()).String()) {
-			b.WriteString(line + "\n")
+	for _, d := range s.Daemons { // none on an open firewall
+		for line := range strings.Lines(d.Output()) {
+			if strings.Contains(line, addrOf(l.c.LocalAddr()).String()) {
+				b.WriteString(line)
+			}
 		}
 	}
 	return b.String()

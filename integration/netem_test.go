@@ -37,6 +37,7 @@ func TestNetem(t *testing.T) {
 					if s == openFirewall {
 						site.Firewalls[0].LoadRules(t, "insert rule inet filter forward accept")
 					}
+					site.patience(t)
 					site.startNumbered(t, site.translates() && s != openFirewall)
 					run := site.runLoss(t, envInt(t, "PASVPORT_LOSS_SESSIONS", lossSessions), func() { site.spoil(t, bad.netem) })
 					before, behind := site.spoilt(t)
