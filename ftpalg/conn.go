@@ -142,7 +142,7 @@ func (c *Conn) place(s *stream, seq uint32, p []byte) (seen int32, answer Decisi
 		return seen, Decision{Reason: ReasonRetransmission}, true
 	case seen >= 0:
 		return seen, Decision{}, false
-	case !s.blind && !s.missed(seq):
+	case !s.blind && !s.missed(seq, c.now):
 		return seen, Decision{Action: Drop, Reason: ReasonGap}, true
 	}
 	s.resync(seq)

@@ -2,7 +2,10 @@
 
 package ftpalg
 
-import "bytes"
+import (
+	"bytes"
+	"time"
+)
 
 const (
 	// MaxLine is the longest line that is read by default, in bytes; see
@@ -15,6 +18,10 @@ const (
 	// before they are believed to be lost to us. A tail loss probe (RFC 8985
 	// section 7) repeats a later segment once before the missing one.
 	maxGaps = 3
+	// gapPause is how long after one time such a segment has to come to count
+	// again: networks repeat segments, too, at once. Senders wait for longer
+	// (RFC 6298 asks for a second, Linux takes 200 ms).
+	gapPause = 150 // milliseconds
 )
 
 // stream is one direction of a control connection. Sequence numbers are the
@@ -42,6 +49,7 @@ type stream struct {
 	sent     uint32 // first byte not forwarded yet; differs from next while segments are held
 	giveUp   uint32
 	gapAt    uint32
+	gapTime  uint32 // in milliseconds, when it was counted last
 	deniedAt uint32
 	acked    uint32     // what the receiver has, in its own numbers
 	floor    uint32     // no edits are known before this
@@ -156,11 +164,16 @@ func (s *stream) tired() bool {
 func (s *stream) isDenied() bool { return s.denied && s.deniedAt == s.lineStart() }
 
 // missed counts how often a segment behind unseen bytes has come, and
-// reports whether to go on without them.
-func (s *stream) missed(seq uint32) bool {
-	if s.gaps == 0 || s.gapAt != seq {
+// reports whether to go on without them. Without a clock each time counts.
+func (s *stream) missed(seq uint32, now time.Time) bool {
+	ms := uint32(now.UnixMilli())
+	switch {
+	case s.gaps == 0 || s.gapAt != seq:
 		s.gapAt, s.gaps = seq, 0
+	case !now.IsZero() && ms-s.gapTime < gapPause:
+		return false
 	}
+	s.gapTime = ms
 	s.gaps++
 	return s.gaps >= maxGaps
 }
