@@ -73,8 +73,8 @@ func (c *chaos) session(h *Host, f Family, rng *rand.Rand) (o outcome) {
 		return outcome{err: fmt.Errorf("login: %w", err)}
 	}
 	defer func() {
-		if err != nil {
-			err = fmt.Errorf("client %s: %w", addrOf(s.c.LocalAddr()), err)
+		if o.err != nil {
+			o.err = fmt.Errorf("client %s: %w", addrOf(s.c.LocalAddr()), o.err)
 		}
 	}()
 	for range 1 + rng.IntN(5) {
@@ -107,11 +107,7 @@ func (s *miniSession) echo(m Mode, data []byte) (announced span, err error) {
 	}
 	conn, err := open()
 	if err != nil {
-		for range 2 { // 150, 425
-			line, _ := s.reply()
-			err = fmt.Errorf("%w (server: %q)", err, line)
-		}
-		return announced, fmt.Errorf("data connection: %w", err)
+		return announced, fmt.Errorf("data connection: %w", s.explained(err))
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(chaosLimit))
@@ -121,7 +117,7 @@ func (s *miniSession) echo(m Mode, data []byte) (announced span, err error) {
 	}()
 	got, err := io.ReadAll(conn)
 	if err != nil {
-		return announced, fmt.Errorf("data: %w", err)
+		return announced, fmt.Errorf("data: %w", s.explained(err))
 	}
 	if a, b := sha256.Sum256(got), sha256.Sum256(data); !bytes.Equal(a[:], b[:]) {
 		return announced, fmt.Errorf("%w: %d bytes came back of %d", errChecksum, len(got), len(data))
@@ -132,6 +128,15 @@ func (s *miniSession) echo(m Mode, data []byte) (announced span, err error) {
 		}
 	}
 	return announced, nil
+}
+
+// explained adds to an error what the server says of the transfer.
+func (s *miniSession) explained(err error) error {
+	for range 2 { // 150, then 226 or 425
+		line, _ := s.reply()
+		err = fmt.Errorf("%w (server: %q)", err, line)
+	}
+	return err
 }
 
 // errChecksum is never excused.
