@@ -24,6 +24,7 @@ var badNetworks = []struct{ name, netem string }{
 // by the kernel's own means, of control and data connections alike.
 func TestNetem(t *testing.T) {
 	needDaemon(t)
+	NewSiteOnly(t, position("routed"), AllowRelated, openFirewall).needNetem(t)
 	survived := new(lossTable)
 	t.Cleanup(func() { survived.compare(t) })
 	for _, bad := range badNetworks {
@@ -32,7 +33,6 @@ func TestNetem(t *testing.T) {
 				t.Run(bad.name+"/"+p+"/"+s.Name, func(t *testing.T) {
 					t.Parallel()
 					site := NewSite(t, position(p), AllowRelated, s)
-					site.needNetem(t)
 					site.Case(Case{Family: IPv4, Kind: "netem " + bad.name}).Count(t)
 					if s == openFirewall {
 						site.Firewalls[0].LoadRules(t, "insert rule inet filter forward accept")
