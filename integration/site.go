@@ -102,10 +102,14 @@ func (s *Site) Dial(h *Host, f Family, i int) netip.AddrPort {
 	return d
 }
 
+// rulesTimeout is generous: the first ruleset of a machine loads a dozen modules,
+// and the machine may be an emulated one.
+const rulesTimeout = time.Minute
+
 // LoadRules adds nft text to the ruleset of the host.
 func (h *Host) LoadRules(t testing.TB, text string) {
 	t.Helper()
-	out, err := h.Run(10*time.Second, Command{Args: []string{"nft", "-f", "-"}, Stdin: text})
+	out, err := h.Run(rulesTimeout, Command{Args: []string{"nft", "-f", "-"}, Stdin: text})
 	if err != nil {
 		t.Fatalf("nft on %s: %v\n%s\n%s", h.name, err, out, text)
 	}
