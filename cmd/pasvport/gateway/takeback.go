@@ -3,12 +3,10 @@
 package gateway
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"math"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/pasvport/pasvport/expect"
@@ -46,25 +44,37 @@ func (g *Gateway) takeBack() error {
 // gives them their data connections. Which queue a session has is known when
 // its first packet comes; until then the orphans have it.
 func (g *Gateway) takeBackSessions(h *handover) (n int, err error) {
-	var control, data []expect.Entry
+	notes, noteErr := g.firewall.Renumbered()
+	// Most are adopted while they are listed, as a list of all would be larger
+	// than all sessions are. That takes a socket of its own.
+	list, err := expect.Dial()
+	if err != nil {
+		return 0, err
+	}
+	defer list.Close()
+	g.orphans.now = time.Now()
+	take := func(e *expect.Entry) {
+		n++
+		g.takeBackSession(e, notes, h.adjustments(e))
+	}
+	var unread, data []expect.Entry
 	mark := g.cfg.Control()
-	err = g.ct.Dump(mark, mark, func(e *expect.Entry) {
+	err = list.Dump(mark, mark, func(e *expect.Entry) {
 		switch {
 		case e.TCPState >= expect.TCPStateTimeWait:
 		case e.Original.Zone != 0 && g.plan.rules.OneZone:
 			g.noteZone(e)
 		case e.Status&expect.StatusExpected != 0:
 			data = append(data, *e)
-		case g.isControl(e.Original.Dst.Port()):
-			control = append(control, *e)
+		case !g.isControl(e.Original.Dst.Port()):
+		case e.Mark&g.cfg.Opaque() != 0:
+			unread = append(unread, *e) // should there be more than there may be, these come last
+		default:
+			take(e)
 		}
 	})
-	notes, noteErr := g.firewall.Renumbered()
-	g.orphans.now = time.Now()
-	// Those that are read come first, should there be more than there may be.
-	slices.SortStableFunc(control, func(a, b expect.Entry) int { return cmp.Compare(a.Mark&g.cfg.Opaque(), b.Mark&g.cfg.Opaque()) })
-	for i := range control {
-		g.takeBackSession(&control[i], notes, h.adjustments(&control[i]))
+	for i := range unread {
+		take(&unread[i])
 	}
 	for i := range data {
 		if _, s := g.session(data[i].Master); s != nil {
@@ -72,7 +82,7 @@ func (g *Gateway) takeBackSessions(h *handover) (n int, err error) {
 			g.data.add(data[i].Original, s, nil)
 		}
 	}
-	return len(control), errors.Join(err, noteErr)
+	return n, errors.Join(err, noteErr)
 }
 
 // takeBackSession adopts the control connection of an entry. The daemon before
