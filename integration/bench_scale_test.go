@@ -118,7 +118,8 @@ func (r roundTrips) at(q float64) float64 {
 
 // startScaled starts the daemon with metrics.
 func (b *bench) startScaled(t *testing.T, what string) {
-	b.daemon = b.site.StartDaemon(t, b.site.Firewalls[0], "--log-level", "info", "--metrics", scaleMetrics)
+	b.daemon = b.site.StartDaemon(t, b.site.Firewalls[0], "--log-level", "info", "--metrics", scaleMetrics,
+		"--max-sessions", "200000", "--max-client-sessions", "200000")
 	t.Logf("%s: ready", what)
 }
 

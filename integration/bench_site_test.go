@@ -68,7 +68,7 @@ func newBench(t *testing.T, p Position, s Subject) *bench {
 		b.site = NewSiteOnly(t, p, AllowRelated, s)
 		b.clientHost, server = b.site.Client, b.site.Server
 		to = b.site.Dial(b.clientHost, IPv4, 0)
-		b.widenPorts(t, b.site.Firewalls[0])
+		ephemeral(t, b.site.Firewalls[0], "1024 65535")
 		b.startSubject(t)
 	}
 	b.startEnds(t, to, server)
@@ -80,8 +80,8 @@ func (b *bench) startEnds(t *testing.T, to netip.AddrPort, server *Host) {
 	if b.clientHost == nil {
 		b.clientHost = b.site.Client
 	}
-	b.widenPorts(t, b.clientHost)
-	b.widenPorts(t, server)
+	ephemeral(t, b.clientHost, endPorts)
+	ephemeral(t, server, endPorts)
 	listen := netip.AddrPortFrom(serverAddr[IPv4], 21)
 	p1, err := server.Start(Cmd(loadBinary(t), "serve", listen.String()))
 	if err == nil {
@@ -94,10 +94,13 @@ func (b *bench) startEnds(t *testing.T, to netip.AddrPort, server *Host) {
 	b.processes = []int{p1.Pid, b.client.pid}
 }
 
-// widenPorts has a host use more ports than the usual half: those of the last
-// minute are in TIME-WAIT.
-func (b *bench) widenPorts(t *testing.T, h *Host) {
-	if err := h.Sysctl("net/ipv4/ip_local_port_range", "1024 65535"); err != nil {
+// endPorts are what connections of the load generator get. It listens on the
+// others (scripts/bench.d/load).
+const endPorts = "1024 19999"
+
+// ephemeral sets the ports that a host's connections get.
+func ephemeral(t *testing.T, h *Host, ports string) {
+	if err := h.Sysctl("net/ipv4/ip_local_port_range", ports); err != nil {
 		t.Fatal(err)
 	}
 }

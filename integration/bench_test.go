@@ -110,7 +110,12 @@ func measure(t *testing.T, p Position, w Workload, benches []*bench) []Row {
 
 // workloads are those of a position.
 func workloads(p Position) []Workload {
-	list := []Workload{{Name: "NOOP round trip", measure: noop}}
+	list := []Workload{
+		// Before the machine's tracker is full of what others have done: the
+		// daemon lists its namespace's part of it when it starts.
+		{Name: "start to first transfer", measure: firstTransfer, started: true},
+		{Name: "NOOP round trip", measure: noop},
+	}
 	for _, mode := range []Mode{PASV, PORT} {
 		for _, sessions := range []int{1, 16, 64} {
 			list = append(list, Workload{
@@ -121,8 +126,7 @@ func workloads(p Position) []Workload {
 	}
 	return append(list,
 		Workload{Name: "new control connections", measure: logins},
-		Workload{Name: "1 GB file", measure: bulk},
-		Workload{Name: "start to first transfer", measure: firstTransfer, started: true})
+		Workload{Name: "1 GB file", measure: bulk})
 }
 
 func noop(t *testing.T, b *bench) []Figure {

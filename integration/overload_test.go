@@ -19,6 +19,8 @@ const (
 	// overloadSessions send as many segments as a new connection may have
 	// unacknowledged (RFC 6928), which is more than the queue holds.
 	overloadSessions, overloadSegments = 480, 10
+	// overloadLine is one that always has to be read.
+	overloadLine = "STAT\r\n"
 )
 
 // TestOverload offers more control packets than the daemon handles: it is
@@ -52,7 +54,7 @@ func overload(t *testing.T, site *Site, passes bool) {
 	t.Cleanup(func() { d.Signal(syscall.SIGCONT) }) // it is asked to stop later
 	for _, s := range sessions {
 		for range overloadSegments {
-			if _, err := io.WriteString(s.c, "NOOP\r\n"); err != nil {
+			if _, err := io.WriteString(s.c, overloadLine); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -73,7 +75,7 @@ func overload(t *testing.T, site *Site, passes bool) {
 		}
 	}
 	if !passes {
-		if line, err := quiet.reply(); err != nil { // its NOOP was repeated
+		if line, err := quiet.reply(); err != nil { // its line was repeated
 			t.Errorf("the session beyond the bound: %q, %v", line, err)
 		}
 	}
@@ -128,7 +130,7 @@ func beyond(t *testing.T, site *Site, quiet *miniSession, passes bool) {
 	if passes {
 		wait = lineTimeout
 	}
-	if _, err := io.WriteString(quiet.c, "NOOP\r\n"); err != nil {
+	if _, err := io.WriteString(quiet.c, overloadLine); err != nil {
 		t.Fatal(err)
 	}
 	quiet.c.SetReadDeadline(time.Now().Add(wait))

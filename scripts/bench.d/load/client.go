@@ -22,7 +22,7 @@ type client struct {
 }
 
 func (c *client) do(r Request) (Answer, error) {
-	if r.Do != "hold" {
+	if r.Do != "hold" && r.Do != "first" {
 		if err := c.logIn(max(r.Sessions, 1)); err != nil {
 			return Answer{}, err
 		}

@@ -151,9 +151,11 @@ var nextPort atomic.Uint32
 
 // listen listens on a port of the address that a control connection has. The
 // port is the next in turn: with thousands of them in TIME-WAIT the kernel's
-// search for one (inet_csk_find_open_port) takes longer than a transfer.
+// search for one (inet_csk_find_open_port) takes longer than a transfer. It is
+// none of those that connections get, or their search (__inet_hash_connect)
+// would have to pass all of these.
 func listen(c *net.TCPConn) (*net.TCPListener, error) {
-	const lowest, ports = 10_000, 50_000
+	const lowest, ports = 20_000, 45_000
 	at := *c.LocalAddr().(*net.TCPAddr)
 	for {
 		at.Port = lowest + int(nextPort.Add(1)%ports)
