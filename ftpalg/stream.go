@@ -75,6 +75,13 @@ func (c *Conn) Foreign(d Direction, seq uint32) bool {
 	return s.known && seq-s.next+farAway > 2*farAway
 }
 
+// Behind reports whether a segment at seq comes before what is waited for in
+// direction d.
+func (c *Conn) Behind(d Direction, seq uint32) bool {
+	s := &c.stream[d]
+	return s.known && int32(seq-s.next) < 0
+}
+
 // begin takes the first segment that is seen as the start of a line if it
 // looks like one.
 func (s *stream) begin(d Direction, seq uint32, p []byte) {

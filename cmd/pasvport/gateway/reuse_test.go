@@ -33,6 +33,7 @@ func TestSessionOfEntry(t *testing.T) {
 		{"is closed, and another one open", true, 1000, true, another, false},
 		{"begins elsewhere", false, 1 << 30, true, open, false},
 		{"begins elsewhere, behind", false, 1<<32 - 1<<30, true, another, false},
+		{"was acknowledged long ago, as far as the tracker knows", false, 1<<32 - 1<<30, true, open, true},
 		{"anything goes", false, 1 << 30, true, liberal, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -44,7 +45,7 @@ func TestSessionOfEntry(t *testing.T) {
 			if doubtful != tt.doubtful {
 				t.Errorf("doubtful is %v, want %v", doubtful, tt.doubtful)
 			}
-			if doubtful && s.is(&tt.entry) != tt.is {
+			if doubtful && s.is(&tt.entry, p) != tt.is {
 				t.Errorf("is that of the entry: %v, want %v", !tt.is, tt.is)
 			}
 		})

@@ -122,15 +122,19 @@ func (s *session) doubtful(p *nfq.Packet) bool {
 // tracker has for its packet. Their ids may be the same even if it is not, see
 // concerns: then an entry that is open is not that of a session being closed,
 // and a packet that the tracker finds in order is not that of one whose numbers
-// are far from it. A liberal entry takes any number.
-func (s *session) is(e *expect.Entry) bool {
+// are far behind it. Far ahead of it they may be: since 6.1 the tracker lets pass
+// what it takes for bytes that were acknowledged long ago (NFCT_TCP_IGNORE in
+// tcp_in_window), which anybody can send; and the numbers of a connection that
+// follows another with the same ports are ahead (RFC 6528). A liberal entry takes
+// any number.
+func (s *session) is(e *expect.Entry, p *nfq.Packet) bool {
 	if s.id != e.ID {
 		return false
 	}
 	if s.closing.Load() {
 		return !isOpen(e)
 	}
-	return e.Liberal
+	return e.Liberal || s.alg.Behind(s.direction(p), p.Seq)
 }
 
 // setNote leaves a sentence for the administrator.

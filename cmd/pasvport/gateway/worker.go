@@ -151,7 +151,7 @@ func (w *worker) find(p *nfq.Packet) (s *session, tracked bool) {
 	w.flush()
 	t := tupleOf(p)
 	e, err := w.ct.Get(t)
-	if s != nil && (err != nil || s.is(&e)) {
+	if s != nil && (err != nil || s.is(&e, p)) {
 		return s, true
 	}
 	if s != nil {
