@@ -84,6 +84,14 @@ type Config struct {
 	// zero. Only with Claim.
 	PeerPorts PortRange
 
+	// VirtualServers spread control connections over servers.
+	VirtualServers []VirtualServer
+
+	// Translate keeps a nat chain also without virtual servers: while there is
+	// none at all, the kernel does not translate the packets of connections
+	// that it has translated until then (nf_nat_unregister_fn).
+	Translate bool
+
 	Chains         []ChainRef    // the administrator's chains that are to accept data connections
 	PinholeTimeout time.Duration // of a pinhole that names none; 60 s
 
@@ -143,6 +151,11 @@ func (c Config) validate() error {
 	}
 	if p := c.PeerPorts; p.Low > p.High || p.Low == 0 && p.High != 0 {
 		return fmt.Errorf("peer ports %s: not a range of ports", p)
+	}
+	for i := range c.VirtualServers {
+		if err := c.VirtualServers[i].validate(); err != nil {
+			return err
+		}
 	}
 	for _, r := range c.Chains {
 		if r.Family == FamilyINet && r.Table == c.Table {

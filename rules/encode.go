@@ -76,6 +76,9 @@ func (b *batch) addSet(s set) {
 		b.buf = appendPorts(b.buf, s)
 		b.done()
 	}
+	if s.servers != nil {
+		b.addServers(&s)
+	}
 }
 
 // deleteSet is: delete set inet table name
@@ -152,9 +155,17 @@ func (b *batch) addChain(f Family, table string, c chain) {
 		b.buf = appendUint32(b.buf, unix.NFTA_HOOK_PRIORITY, uint32(c.priority))
 		b.buf = closeAttr(b.buf, hook)
 		b.buf = appendUint32(b.buf, unix.NFTA_CHAIN_POLICY, 1) // NF_ACCEPT
-		b.buf = appendString(b.buf, unix.NFTA_CHAIN_TYPE, "filter")
+		b.buf = appendString(b.buf, unix.NFTA_CHAIN_TYPE, c.kind())
 	}
 	b.done()
+}
+
+// kind is the type of a base chain.
+func (c chain) kind() string {
+	if c.nat {
+		return "nat"
+	}
+	return "filter"
 }
 
 // addRule is: add rule inet table chain ..., or without NLM_F_APPEND in flags:

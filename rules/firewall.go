@@ -82,14 +82,15 @@ func (f *Firewall) Install() error {
 	return f.learn()
 }
 
-// Reconfigure changes ports, chains and pinhole timeout to those of c, in one
-// transaction, and the range of peers; all else in c must be as it was. If it fails, as with
-// ErrNoChain, nothing has changed.
+// Reconfigure changes ports, chains, pinhole timeout, the range of peers and
+// virtual servers to those of c, in one transaction; all else in c must be as
+// it was. If it fails, as with ErrNoChain, nothing has changed.
 func (f *Firewall) Reconfigure(c Config) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	next := f.cfg
 	next.Ports, next.Chains, next.PinholeTimeout, next.PeerPorts = c.Ports, c.Chains, c.PinholeTimeout, c.PeerPorts
+	next.VirtualServers, next.Translate = c.VirtualServers, c.Translate
 	next = next.withDefaults()
 	if err := next.validate(); err != nil {
 		return err
@@ -114,6 +115,19 @@ func (f *Firewall) Remove() error {
 	return f.replace(f.cfg, func(b *batch, inv inventory) error {
 		inv.clear(b, f.cfg)
 		return nil
+	})
+}
+
+// Leave is Remove, but for a table with a nat chain without rules, so that the
+// connections that virtual servers have translated go on. The next Install
+// takes its place.
+func (f *Firewall) Leave() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.installed, f.memory = false, newMemory()
+	return f.replace(f.cfg, func(b *batch, inv inventory) error {
+		inv.clear(b, f.cfg)
+		return b.addAll(table{name: f.cfg.Table, chains: []chain{translateChain()}})
 	})
 }
 

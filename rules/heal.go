@@ -92,7 +92,8 @@ func (f *Firewall) missingElements() (missing []string, err error) {
 			missing = append(missing, "elements of set inet "+f.cfg.Table+" "+setRenumbered)
 		}
 	}
-	return missing, nil
+	servers, err := f.missingServers()
+	return append(missing, servers...), err
 }
 
 // put puts what c asks for and what is remembered into the kernel, in place of

@@ -15,7 +15,7 @@ import (
 )
 
 // A set is one of our sets, in our table or in an administrator's: the control
-// ports, pinholes of one family of addresses, or conntrack ids.
+// ports, pinholes of one family of addresses, conntrack ids, or a map.
 type set struct {
 	family      Family
 	table, name string
@@ -25,6 +25,8 @@ type set struct {
 	ports []PortRange // control ports
 	ids   bool        // conntrack ids, see renumber.go
 	pairs Family      // pairs of addresses of this family, see peers.go
+
+	servers *VirtualServer // a map of its slots, see servers.go
 
 	ip      Family // pinholes of this family; 0 for ports
 	timeout time.Duration
@@ -59,6 +61,9 @@ func (s set) properties() []string {
 	if s.pairs != 0 {
 		return []string{"type " + pairType(s.pairs).Name}
 	}
+	if s.servers != nil {
+		return s.servers.lines()
+	}
 	p := []string{"type " + s.keyType().Name}
 	if s.ip == 0 {
 		ranges := make([]string, len(s.ports))
@@ -91,6 +96,9 @@ func appendSet(b []byte, s set, id uint32) []byte {
 	}
 	if s.pairs != 0 {
 		return appendPeerSet(b, s, id)
+	}
+	if s.servers != nil {
+		return appendServerMap(b, s, id)
 	}
 	key := s.keyType()
 	flags := uint32(unix.NFT_SET_INTERVAL)

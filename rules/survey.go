@@ -31,7 +31,7 @@ type part struct {
 const (
 	tableAttrs  = 1<<unix.NFTA_TABLE_NAME | 1<<unix.NFTA_TABLE_FLAGS | 1<<nftaTableUserdata
 	chainAttrs  = 1<<unix.NFTA_CHAIN_NAME | 1<<unix.NFTA_CHAIN_HOOK | 1<<unix.NFTA_CHAIN_POLICY | 1<<unix.NFTA_CHAIN_TYPE | 1<<10 // NFTA_CHAIN_FLAGS
-	setAttrs    = 1<<unix.NFTA_SET_NAME | 1<<unix.NFTA_SET_FLAGS | 1<<unix.NFTA_SET_KEY_TYPE | 1<<unix.NFTA_SET_KEY_LEN | 1<<unix.NFTA_SET_TIMEOUT | 1<<unix.NFTA_SET_USERDATA
+	setAttrs    = 1<<unix.NFTA_SET_NAME | 1<<unix.NFTA_SET_FLAGS | 1<<unix.NFTA_SET_KEY_TYPE | 1<<unix.NFTA_SET_KEY_LEN | 1<<unix.NFTA_SET_DATA_TYPE | 1<<unix.NFTA_SET_DATA_LEN | 1<<unix.NFTA_SET_TIMEOUT | 1<<unix.NFTA_SET_USERDATA
 	objectAttrs = 1<<nftaObjName | 1<<nftaObjType | 1<<nftaObjData
 	ruleAttrs   = 1<<unix.NFTA_RULE_CHAIN | 1<<unix.NFTA_RULE_EXPRESSIONS | 1<<unix.NFTA_RULE_USERDATA
 )

@@ -50,6 +50,7 @@ type chain struct {
 	priority int32
 	prioText string
 	rules    []rule
+	nat      bool // of type nat, not filter
 }
 
 // describe makes the table that c asks for; c has its defaults.
@@ -65,6 +66,9 @@ func describe(c Config) table {
 	if c.hasPeers() {
 		t.sets = append(t.sets, peerSet(c.Table, FamilyIPv4), peerSet(c.Table, FamilyIPv6))
 	}
+	for i := range c.VirtualServers {
+		t.sets = append(t.sets, serverMap(c.Table, &c.VirtualServers[i]))
+	}
 	t.objects = carriers(c.Carrier)
 	t.chains = []chain{divertChain(c), renumberChain(c), sessionChain(c)}
 	if c.Stale {
@@ -77,6 +81,7 @@ func describe(c Config) table {
 	if c.Claim {
 		t.chains = append(t.chains, claimChains(c)...)
 	}
+	t.chains = append(t.chains, balanceChains(c)...)
 	return t
 }
 
@@ -124,6 +129,10 @@ func queueChain(c Config, name string, bypass bool) chain {
 func sessionChain(c Config) chain {
 	ours := c.Control | c.Opaque
 	ch := chain{name: "session"}
+	if len(c.VirtualServers) > 0 {
+		// ct mark & 0x0c000000 == 0x08000000 return
+		ch.rules = append(ch.rules, newRule(ctMark(ours, c.Opaque), leave()).explained("a check of a server is no session"))
+	}
 	ch.rules = append(ch.rules,
 		// ct mark & 0x0c000000 == 0x00000000 ct mark set ct mark | 0x04000000
 		newRule(ctMark(ours, 0), setCtMark(c.Control)).
@@ -211,6 +220,9 @@ func hookChains(c Config) []chain {
 	control := newRule(l4proto(), jump("control"))
 	pre := preroutingHook("prerouting", -150, "mangle", append(skip, control)...)
 	out := outputHook("output", -150, "mangle", control)
+	if len(c.VirtualServers) > 0 {
+		out.rules = []rule{checkRule(c), control}
+	}
 	guard, local := skip, []rule(nil)
 	if c.Stale {
 		guard = append(guard, invalidRules(c, midStreamText, midStream)...)
@@ -270,11 +282,11 @@ func claimChains(c Config) []chain {
 }
 
 func preroutingHook(name string, prio int32, text string, rules ...rule) chain {
-	return chain{name, "prerouting", unix.NF_INET_PRE_ROUTING, prio, text, rules}
+	return chain{name: name, hook: "prerouting", hooknum: unix.NF_INET_PRE_ROUTING, priority: prio, prioText: text, rules: rules}
 }
 
 func outputHook(name string, prio int32, text string, rules ...rule) chain {
-	return chain{name, "output", unix.NF_INET_LOCAL_OUT, prio, text, rules}
+	return chain{name: name, hook: "output", hooknum: unix.NF_INET_LOCAL_OUT, priority: prio, prioText: text, rules: rules}
 }
 
 // ruleCount is the number of rules in t.

@@ -22,7 +22,11 @@ func Text(c Config) string {
 		"# when it stops. Not to be saved with the ruleset.\n"+
 		"table inet %[1]s\ndelete table inet %[1]s\ntable inet %[1]s {\n\tcomment %[2]q\n", t.name, tableComment)
 	for _, s := range t.sets {
-		block(&w, "set "+s.name, s.properties())
+		kind := "set "
+		if s.servers != nil {
+			kind = "map "
+		}
+		block(&w, kind+s.name, s.properties())
 	}
 	for _, o := range t.objects {
 		block(&w, fmt.Sprintf("ct %s %s", o.kind(), o.name), o.properties())
@@ -48,7 +52,7 @@ func block(w *strings.Builder, head string, lines []string) {
 func (c chain) lines() []string {
 	var l []string
 	if c.hook != "" {
-		l = append(l, fmt.Sprintf("type filter hook %s priority %s; policy accept;", c.hook, c.prioText))
+		l = append(l, fmt.Sprintf("type %s hook %s priority %s; policy accept;", c.kind(), c.hook, c.prioText))
 	}
 	for _, r := range c.rules {
 		if r.note != "" {

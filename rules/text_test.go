@@ -4,6 +4,7 @@ package rules
 
 import (
 	"flag"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -46,6 +47,22 @@ var textConfigs = []struct {
 		Bare:           true,
 		PeerPorts:      PortRange{50000, 50100},
 	}},
+	{"virtual-servers", Config{Claim: true, VirtualServers: virtualServers}},
+}
+
+// virtualServers are two families of one, of which a server of the second has
+// no slot, and one that has no server at all.
+var virtualServers = []VirtualServer{
+	{Name: "ftp", Listen: ends("203.0.113.171:21", "203.0.113.172:21"), Slots: ends("10.0.0.1:21", "10.0.0.2:21", "10.0.0.1:21", "10.0.0.3:2121", "10.0.0.1:21", "10.0.0.2:21")},
+	{Name: "ftp", Listen: ends("[2001:db8::171]:21"), BySource: true, Slots: ends("[fd00::1]:21", "[fd00::2]:21", "[fd00::1]:21")},
+	{Name: "none", Listen: ends("203.0.113.171:2121"), Slots: make([]netip.AddrPort, 3)},
+}
+
+func ends(list ...string) (all []netip.AddrPort) {
+	for _, a := range list {
+		all = append(all, netip.MustParseAddrPort(a))
+	}
+	return all
 }
 
 func TestTextGolden(t *testing.T) {
