@@ -43,6 +43,10 @@ func (w *worker) take(h *pinhole, p *nfq.Packet) {
 	if errors.Is(err, unix.EEXIST) {
 		err = w.claimAgain(c)
 	}
+	if errors.Is(err, unix.EEXIST) { // somebody else's connection has the translated port
+		c.SNAT = netip.AddrPortFrom(c.SNAT.Addr(), 0)
+		err = w.ct.Claim(c)
+	}
 	if err != nil {
 		w.g.log.Warn("cannot claim a data connection", "tuple", c.Original, "master", c.Master, "err", err)
 		w.g.data.take(c.Original)
@@ -78,10 +82,13 @@ func (h *pinhole) entry(t expect.Tuple, mark uint32) expect.Claim {
 	// Both, also where one changes nothing: what is missing would become a
 	// null binding all the same.
 	c.DNAT = h.target
-	from := h.session.ep.SeenAs.Addr() // passive: the server sees its client
+	from, port := h.session.ep.SeenAs.Addr(), uint16(0) // passive: the server sees its client
 	if h.mode == ftpalg.Active {
-		from = h.session.ep.Dialled.Addr() // active: the client sees its server
+		// Active: the client sees its server, and the port that it sends from.
+		// If none is named, the kernel takes the one that this server's port
+		// was last translated to, whatever that was.
+		from, port = h.session.ep.Dialled.Addr(), t.Src.Port()
 	}
-	c.SNAT = netip.AddrPortFrom(from, 0)
+	c.SNAT = netip.AddrPortFrom(from, port)
 	return c
 }

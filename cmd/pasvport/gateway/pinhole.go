@@ -154,6 +154,7 @@ func (w *worker) open(s *session, o *ftpalg.Offer, before *pinhole) (*pinhole, f
 		// look as before, whatever port was free then.
 		p.key.public = before.key.public
 	}
+	w.freeSource(p)
 	for range maxPortTries {
 		err := w.tryOpen(p)
 		switch {
@@ -173,6 +174,25 @@ func (w *worker) open(s *session, o *ftpalg.Offer, before *pinhole) (*pinhole, f
 		p.key.public = netip.AddrPortFrom(o.Public.Addr(), randomPort())
 	}
 	return nil, ftpalg.ReasonPortsExhausted, nil
+}
+
+// freeSource forgets a data connection of active mode that has ended and
+// lingers, from the same translated port to the same port of the client: of
+// several servers with one address, another may have had it. Else the new one
+// would leave from another port than control port - 1.
+func (w *worker) freeSource(p *pinhole) {
+	e := p.session.ep
+	if p.mode != ftpalg.Active || e.Dialled.Addr() == e.Server.Addr() {
+		return
+	}
+	from := netip.AddrPortFrom(e.Dialled.Addr(), e.Server.Port()-1)
+	old, err := w.ct.Get(expect.Tuple{Src: p.target, Dst: from, Zone: p.session.zone[expect.Original]})
+	if err == nil && old.Master != (expect.Tuple{}) && old.TCPState >= expect.TCPStateTimeWait {
+		err = w.ct.Delete(old.Original)
+	}
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		w.g.log.Warn("cannot forget an old data connection", "from", from, "to", p.target, "err", err)
+	}
 }
 
 // randomPort draws from the unprivileged ports.
