@@ -84,6 +84,9 @@ func (c *Conn) judgeActive(o *Offer) Reason {
 func (c *Conn) judgePassive(o *Offer) Reason {
 	e, p, a := &c.ep, c.policy, o.Announced.Addr()
 	own, seen := e.Server.Addr(), e.Dialled.Addr()
+	if ext, ok := p.External[own]; ok && a.IsValid() && seen != own {
+		seen = ext
+	}
 	out := p.advertise(seen, own, seen)
 	c.open(o, e.Client.Addr(), seen, own)
 	o.Text = out

@@ -37,6 +37,10 @@ type Policy struct {
 	// Advertise maps an address inside to the one that is to be announced
 	// for it, where a translator further out is not ours.
 	Advertise map[netip.Addr]netip.Addr
+	// External maps a server's own address to one that it has besides the
+	// one that clients dial: an announcement with an address shows it, and
+	// the data connection comes to it.
+	External map[netip.Addr]netip.Addr
 	// DenyTLS makes AUTH fail: the server is sent a command that it does not
 	// know in its place, and answers with an error itself.
 	DenyTLS bool

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -148,6 +149,10 @@ func (h *Host) Dial(local, remote netip.AddrPort, timeout time.Duration) (*net.T
 		d.SetMultipathTCP(false)
 		if local.IsValid() {
 			d.LocalAddr = net.TCPAddrFromAddrPort(local)
+			// Servers send from one port to many clients at a time.
+			d.Control = func(_, _ string, c syscall.RawConn) error {
+				return c.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) })
+			}
 		}
 		c, err := d.Dial("tcp", remote.String())
 		if err == nil {

@@ -4,21 +4,34 @@ package integration
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // miniServer is an FTP server in this process, with its sockets on a host. It
 // is for tests that need many sessions, or to know which address answered, and
 // measures no FTP program.
 type miniServer struct {
-	host  *Host
-	files map[string]func(net.Conn) // what RETR sends
+	host      *Host
+	files     map[string]func(net.Conn) // what RETR sends
+	fromPort  uint16                    // where active data comes from; 0: any port
+	listeners []*net.TCPListener
+}
+
+// stop ends the server for new sessions; those that it has go on.
+func (s *miniServer) stop() {
+	for _, ln := range s.listeners {
+		ln.Close()
+	}
 }
 
 // startMini has a miniServer listen.
@@ -36,6 +49,7 @@ func startMini(t testing.TB, h *Host, listen ...netip.AddrPort) *miniServer {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { ln.Close() })
+		s.listeners = append(s.listeners, ln)
 		go acceptAll(ln, s.serve)
 	}
 	return s
@@ -118,7 +132,7 @@ func (s *miniServer) active(c *net.TCPConn, command string) func() (net.Conn, er
 		if err != nil {
 			return nil, err
 		}
-		return s.host.Dial(netip.AddrPortFrom(addrOf(c.LocalAddr()).Addr(), 0), to, lineTimeout)
+		return s.host.Dial(netip.AddrPortFrom(addrOf(c.LocalAddr()).Addr(), s.fromPort), to, lineTimeout)
 	}
 }
 
@@ -214,7 +228,7 @@ func (s *miniSession) transfer(m Mode, file string, w io.Writer) (int64, error) 
 // announce negotiates a data connection, and returns what opens it.
 func (s *miniSession) announce(m Mode) (func() (net.Conn, error), error) {
 	if m.Active() {
-		ln, err := s.host.Listen(netip.AddrPortFrom(addrOf(s.c.LocalAddr()).Addr(), 0))
+		ln, err := s.host.listenOnce(addrOf(s.c.LocalAddr()).Addr())
 		if err != nil {
 			return nil, err
 		}
@@ -243,4 +257,20 @@ func (s *miniSession) announce(m Mode) (func() (net.Conn, error), error) {
 		s.used = append(s.used, addrOf(c.LocalAddr()))
 		return c, nil
 	}, err
+}
+
+// activePort is the port on which a client listened last.
+var activePort atomic.Uint32
+
+// listenOnce listens on a port that no client had for long: a server that
+// sends from one port cannot connect to the same port again for a minute.
+func (h *Host) listenOnce(a netip.Addr) (ln *net.TCPListener, err error) {
+	const first, n = 15000, 15000 // below those that the system chooses
+	for range 100 {
+		port := first + uint16(activePort.Add(1)%n)
+		if ln, err = h.Listen(netip.AddrPortFrom(a, port)); !errors.Is(err, unix.EADDRINUSE) {
+			return ln, err
+		}
+	}
+	return ln, err
 }

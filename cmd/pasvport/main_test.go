@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -73,7 +74,7 @@ func empty(t *testing.T) string {
 }
 
 func TestWrongUsage(t *testing.T) {
-	const commands = "want one of check, completion, doctor, rules, run, sessions, status, version"
+	const commands = "want one of check, completion, doctor, rules, run, servers, sessions, status, version"
 	for _, tt := range []struct{ args, want string }{
 		{"", "no command given: " + commands + "; see pasvport --help"},
 		{"walk", `unknown command "walk": ` + commands},
@@ -86,6 +87,9 @@ func TestWrongUsage(t *testing.T) {
 		{"rules x y", `unexpected argument "x": pasvport rules takes flags only`},
 		{"status x", `unexpected argument "x": pasvport status takes flags only`},
 		{"sessions x", `unexpected argument "x": pasvport sessions takes flags only`},
+		{"servers x", `unknown command "x": want one of drain, undrain`},
+		{"servers drain", `pasvport servers drain with 0 arguments: want the name of one server`},
+		{"servers undrain a b", `pasvport servers undrain with 2 arguments: want the name of one server`},
 		{"version x", `unexpected argument "x": pasvport version takes flags only`},
 		{"help run x", `unexpected argument "x": pasvport run takes flags only`},
 		{"status --port 21", "unknown flag: --port"},
@@ -117,7 +121,7 @@ func TestFileErrorIsUsage(t *testing.T) {
 	}
 	for _, command := range []string{"run", "rules", "status", "sessions"} {
 		status, _, stderr := call(command, "--config", path)
-		want := "pasvport: " + path + ":2:1: unknown key \"prot\", want the name of a flag of \"pasvport run\", or policies\n"
+		want := "pasvport: " + path + ":2:1: unknown key \"prot\", want the name of a flag of \"pasvport run\", policies or virtual-servers\n"
 		if status != 2 || stderr != want {
 			t.Errorf("%s: status %d, errors %q, want 2 and %q", command, status, stderr, want)
 		}
@@ -239,6 +243,15 @@ func (fake) Sessions() []control.Session {
 	return []control.Session{{ID: 7, Client: netip.MustParseAddrPort("10.0.0.2:40000"), NAT: control.NATSrc}}
 }
 
+func (fake) Servers() []control.Server { return []control.Server{{Virtual: "v", Name: "one"}} }
+
+func (fake) Drain(name string, _ bool) error {
+	if name != "one" && name != "v/one" {
+		return errors.New("no such server")
+	}
+	return nil
+}
+
 func TestQuestions(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	srv, err := control.Listen(path, fake{})
@@ -266,6 +279,10 @@ func TestQuestions(t *testing.T) {
 		{[]string{"status", "--config", config}, []string{"mine"}},
 		{[]string{"status", "--json", "--control-socket", path}, []string{`"pid": 42`, `"table": "mine"`}},
 		{[]string{"sessions", "--control-socket", path}, []string{"10.0.0.2:40000", "snat"}},
+		{[]string{"servers", "--control-socket", path}, []string{"VIRTUAL", "one"}},
+		{[]string{"servers", "--json", "--config", config}, []string{`"virtual": "v"`}},
+		{[]string{"servers", "drain", "one", "--config", config}, nil},
+		{[]string{"servers", "undrain", "v/one", "--config", config}, nil},
 		{[]string{"sessions", "--json", "--config", config}, []string{"[\n  {\n    \"id\": 7,\n    \"client\": \"10.0.0.2:40000\""}},
 	} {
 		status, stdout, stderr := call(tt.args...)
@@ -282,13 +299,13 @@ func TestQuestions(t *testing.T) {
 
 func TestNoDaemon(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	for _, command := range []string{"status", "sessions"} {
-		status, stdout, stderr := call(command, "--control-socket", path)
+	for _, command := range [][]string{{"status"}, {"sessions"}, {"servers"}, {"servers", "drain", "x"}} {
+		status, stdout, stderr := call(append(command, "--control-socket", path)...)
 		want := "pasvport: no daemon answers on " + path + ": connect: no such file or directory (is it running, and with this --control-socket?)\n"
 		if status != 1 || stdout != "" || stderr != want {
 			t.Errorf("%s: status %d, output %q, errors %q, want 1 and %q", command, status, stdout, stderr, want)
 		}
-		status, _, stderr = call(command, "--control-socket", "")
+		status, _, stderr = call(append(command, "--control-socket", "")...)
 		if want := "pasvport: no daemon to ask: control-socket is empty\n"; status != 1 || stderr != want {
 			t.Errorf("%s: status %d, errors %q, want 1 and %q", command, status, stderr, want)
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pasvport/pasvport/cmd/pasvport/balance"
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/rules"
 )
@@ -32,7 +33,9 @@ func newRules() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprint(cmd.OutOrStdout(), rules.Text(cfg.Rules()))
+		r := cfg.Rules()
+		r.VirtualServers = balance.Rules(cfg.VirtualServers)
+		_, err = fmt.Fprint(cmd.OutOrStdout(), rules.Text(r))
 		return failed(err)
 	}
 	return cmd

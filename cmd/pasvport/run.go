@@ -139,7 +139,7 @@ func (a answers) Status() control.Status {
 
 // listenControl returns nil for no path, and for a path on which another daemon
 // answers: two daemons with tables of their own may well share a default.
-func listenControl(path string, g *gateway.Gateway, log *slog.Logger) (*control.Server, error) {
+func listenControl(path string, g *gateway.Gateway, log *slog.Logger) (*control.Listener, error) {
 	if path == "" {
 		return nil, nil
 	}

@@ -18,18 +18,32 @@ func build(entries []entry) (Config, error) {
 		}
 	}
 	for _, e := range entries {
-		for _, own := range e.policies {
-			p, err := c.buildPolicy(own)
-			if err != nil {
+		for _, m := range e.maps {
+			if err := c.add(e.setting.name, m); err != nil {
 				return Config{}, err
 			}
-			c.Policies = append(c.Policies, p)
 		}
 	}
 	if err := c.check(); err != nil {
 		return Config{}, err
 	}
 	return c, nil
+}
+
+// add adds a mapping of a list.
+func (c *Config) add(list string, m mapping) error {
+	if list == virtualServersKey {
+		return c.addVirtualServer(m)
+	}
+	p, err := c.buildPolicy(m.entries)
+	c.Policies = append(c.Policies, p)
+	return err
+}
+
+// lists are the keys of the file, and no flags, that have lists of mappings.
+var lists = map[string]*setting{
+	policiesKey:       {name: policiesKey, parse: parsePolicies},
+	virtualServersKey: {name: virtualServersKey, parse: parseVirtualServers},
 }
 
 // apply puts the values of an entry into c.
@@ -71,5 +85,5 @@ func (c *Config) check() error {
 			return fmt.Errorf("allow %q with table %q: want a chain of another table than our own", c.AllowText(), c.Table)
 		}
 	}
-	return nil
+	return c.checkVirtualServers()
 }

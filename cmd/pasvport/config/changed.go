@@ -20,5 +20,8 @@ func Changed(a, b Config) []string {
 	if !reflect.DeepEqual(a.Policies, b.Policies) {
 		names = append(names, policiesKey)
 	}
+	if !reflect.DeepEqual(a.VirtualServers, b.VirtualServers) {
+		names = append(names, virtualServersKey)
+	}
 	return names
 }

@@ -82,6 +82,10 @@ type Config struct {
 	// Only in the file. Default: empty.
 	Policies []Policy
 
+	// VirtualServers spread control connections over servers. Only in the
+	// file. Default: empty.
+	VirtualServers []VirtualServer
+
 	// MaxOffers is how many offers a control connection may make in a minute.
 	// Default: 60000.
 	MaxOffers int
@@ -196,5 +200,9 @@ func (c Config) Opaque() uint32 {
 
 // EncryptedPort reports whether a control port is one of implicit TLS.
 func (c Config) EncryptedPort(port uint16) bool {
-	return slices.ContainsFunc(c.TLSPorts, func(r rules.PortRange) bool { return r.Low <= port && port <= r.High })
+	return slices.ContainsFunc(c.TLSPorts, contains(port))
+}
+
+func contains(port uint16) func(rules.PortRange) bool {
+	return func(r rules.PortRange) bool { return r.Low <= port && port <= r.High }
 }

@@ -63,11 +63,11 @@ func parseRoot(name string, root *yaml.Node) ([]entry, error) {
 		return nil, fmt.Errorf("%s:%d:%d: want lines of the form \"key: value\"", name, root.Line, root.Column)
 	}
 	return parseMapping(name, root, func(key string) (*setting, bool) {
-		if key == policiesKey {
-			return &setting{name: policiesKey}, true
+		if s, ok := lists[key]; ok {
+			return s, true
 		}
 		return lookup(key)
-	}, "the name of a flag of \"pasvport run\", or "+policiesKey)
+	}, "the name of a flag of \"pasvport run\", "+policiesKey+" or "+virtualServersKey)
 }
 
 // parseMapping reads the keys of a mapping, for which find knows the settings.
@@ -85,8 +85,8 @@ func parseMapping(name string, root *yaml.Node, find func(string) (*setting, boo
 		}
 		lines[s.name] = key.Line
 		e, err := entry{setting: s}, error(nil)
-		if s.name == policiesKey {
-			e.policies, err = parsePolicies(name, val)
+		if s.parse != nil {
+			e.maps, err = s.parse(name, val)
 		} else {
 			e, err = parseEntry(name, s, val)
 		}

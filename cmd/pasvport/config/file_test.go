@@ -63,10 +63,10 @@ func TestFlagReplacesList(t *testing.T) {
 
 func TestFileErrors(t *testing.T) {
 	for _, tt := range []struct{ name, file, want string }{
-		{"unknown key", "port: 21\n\n  \nprot: 22\n", `FILE:4:1: unknown key "prot", want the name of a flag of "pasvport run", or policies`},
-		{"config is no key", "config: /etc/x\n", `FILE:1:1: unknown key "config", want the name of a flag of "pasvport run", or policies`},
-		{"case counts", "Port: 21\n", `FILE:1:1: unknown key "Port", want the name of a flag of "pasvport run", or policies`},
-		{"merge key", "a: &a {port: 21}\n", `FILE:1:1: unknown key "a", want the name of a flag of "pasvport run", or policies`},
+		{"unknown key", "port: 21\n\n  \nprot: 22\n", `FILE:4:1: unknown key "prot", want the name of a flag of "pasvport run", policies or virtual-servers`},
+		{"config is no key", "config: /etc/x\n", `FILE:1:1: unknown key "config", want the name of a flag of "pasvport run", policies or virtual-servers`},
+		{"case counts", "Port: 21\n", `FILE:1:1: unknown key "Port", want the name of a flag of "pasvport run", policies or virtual-servers`},
+		{"merge key", "a: &a {port: 21}\n", `FILE:1:1: unknown key "a", want the name of a flag of "pasvport run", policies or virtual-servers`},
 		{"bad value", "table: x\nqueues:    65\n", `FILE:2:12: queues "65": want a number from 1 to 64`},
 		{"bad item", "port:\n  - 21\n  - 0\n", `FILE:3:5: port "0": want a port from 1 to 65535, a range such as 8021-8025, or a list of them`},
 		{"bad item in a row", "port: [21, 99999]", `FILE:1:12: port "99999": want a port from 1 to 65535, a range such as 8021-8025, or a list of them`},
@@ -82,7 +82,7 @@ func TestFileErrors(t *testing.T) {
 		{"not yaml", "port: 21\n\tqueues: 2\n", `FILE: yaml: line 2: found a tab character that violates indentation`},
 		{"mixed ways", "allow: [related, mark]", `FILE:1:18: allow "mark": want one way only, and "related" was given before`},
 		{"policies of the wrong kind", "policies: {port: 21}\n", `FILE:1:11: policies is a mapping, want a list`},
-		{"policy of the wrong kind", "policies: [21]\n", `FILE:1:12: want a policy: lines of the form "key: value"`},
+		{"policy of the wrong kind", "policies: [21]\n", `FILE:1:12: policies: want lines of the form "key: value"`},
 		{"unknown key of a policy", "policies:\n  - port: 21\n    table: x\n",
 			`FILE:3:5: unknown key "table", want port, client, server, third-party, advertise, repair, min-data-port, checks, deny-command, max-offers, tls`},
 		{"bad network", "policies:\n  - client: [192.0.2.0/24, here]\n",
@@ -197,7 +197,7 @@ func TestReference(t *testing.T) {
 	for _, s := range settings {
 		want = append(want, s.name)
 		if s.name == "deny-command" {
-			want = append(want, policiesKey) // beside the settings that it may change
+			want = append(want, policiesKey, virtualServersKey) // beside the settings that a policy may change
 		}
 	}
 	if strings.Join(order, " ") != strings.Join(want, " ") {

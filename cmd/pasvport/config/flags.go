@@ -111,9 +111,15 @@ func (v *flagValue) entry() entry {
 
 // entry is one setting as it was given, by flag or by key.
 type entry struct {
-	setting  *setting
-	values   []value
-	policies [][]entry // of the key policies, and then no values
+	setting *setting
+	values  []value
+	maps    []mapping // of settings that are mappings, and then no values
+}
+
+// mapping is one mapping of the file and where it stands.
+type mapping struct {
+	at      value // without a text
+	entries []entry
 }
 
 // value is one text and where it stands; file is empty for a flag.

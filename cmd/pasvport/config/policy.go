@@ -33,7 +33,7 @@ func (p *Policy) Matches(port uint16, client, server netip.Addr) bool {
 	has := func(list []netip.Prefix, a netip.Addr) bool {
 		return len(list) == 0 || slices.ContainsFunc(list, func(n netip.Prefix) bool { return n.Contains(a) })
 	}
-	ports := len(p.Ports) == 0 || slices.ContainsFunc(p.Ports, func(r rules.PortRange) bool { return r.Low <= port && port <= r.High })
+	ports := len(p.Ports) == 0 || slices.ContainsFunc(p.Ports, contains(port))
 	return ports && has(p.Clients, client) && has(p.Servers, server)
 }
 
@@ -48,27 +48,38 @@ var selectors = map[string]*setting{
 }
 
 // parsePolicies reads the list of policies.
-func parsePolicies(name string, list *yaml.Node) ([][]entry, error) {
+func parsePolicies(name string, list *yaml.Node) ([]mapping, error) {
+	return parseList(name, policiesKey, list, policySetting, "port, client, server, "+strings.Join(policySettings, ", "))
+}
+
+// parseList reads a list of mappings, for whose keys find knows the settings.
+func parseList(name, key string, list *yaml.Node, find func(string) (*setting, bool), want string) ([]mapping, error) {
 	list = follow(list)
 	if list.Kind == yaml.ScalarNode && list.Tag == "!!null" {
 		return nil, nil
 	}
 	if list.Kind != yaml.SequenceNode {
-		return nil, fmt.Errorf("%s:%d:%d: %s is a %s, want a list", name, list.Line, list.Column, policiesKey, kindText(list.Kind))
+		return nil, fmt.Errorf("%s:%d:%d: %s is a %s, want a list", name, list.Line, list.Column, key, kindText(list.Kind))
 	}
-	var all [][]entry
+	var all []mapping
 	for _, n := range list.Content {
-		n = follow(n)
-		if n.Kind != yaml.MappingNode {
-			return nil, fmt.Errorf("%s:%d:%d: want a policy: lines of the form \"key: value\"", name, n.Line, n.Column)
-		}
-		entries, err := parseMapping(name, n, policySetting, "port, client, server, "+strings.Join(policySettings, ", "))
+		m, err := parseOne(name, key, n, find, want)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, entries)
+		all = append(all, m)
 	}
 	return all, nil
+}
+
+// parseOne reads one mapping.
+func parseOne(name, key string, n *yaml.Node, find func(string) (*setting, bool), want string) (mapping, error) {
+	n = follow(n)
+	if n.Kind != yaml.MappingNode {
+		return mapping{}, fmt.Errorf("%s:%d:%d: %s: want lines of the form \"key: value\"", name, n.Line, n.Column, key)
+	}
+	entries, err := parseMapping(name, n, find, want)
+	return mapping{value{file: name, line: n.Line, column: n.Column}, entries}, err
 }
 
 // policySetting returns what a key of a policy means.

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"gopkg.in/yaml.v3"
+
 	"github.com/pasvport/pasvport/ftpalg"
 	"github.com/pasvport/pasvport/rules"
 )
@@ -37,6 +39,10 @@ type setting struct {
 	// add takes one value as it was written. A *wantError says what is allowed
 	// when the text of want is too general; any other error is not printed.
 	add func(*Config, string) error
+
+	// parse reads the value of a key that is mappings, and no flag; add and
+	// text are nil then.
+	parse func(name string, n *yaml.Node) ([]mapping, error)
 
 	// text is the value of a Config as it would be written.
 	text func(Config) []string

@@ -3,10 +3,12 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -46,18 +48,60 @@ func (c *Client) Sessions(ctx context.Context) ([]Session, error) {
 	return s, err
 }
 
-func (c *Client) get(ctx context.Context, path string, into any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://pasvport"+path, nil)
+// Servers asks for the servers of all virtual servers. The list is empty but
+// never nil.
+func (c *Client) Servers(ctx context.Context) ([]Server, error) {
+	s := []Server{}
+	err := c.get(ctx, serversPath, &s)
+	return s, err
+}
+
+// Drain takes a server out, or puts it back.
+func (c *Client) Drain(ctx context.Context, name string, drain bool) error {
+	method := http.MethodDelete
+	if drain {
+		method = http.MethodPut
+	}
+	resp, err := c.do(ctx, method, drainPath+"?name="+url.QueryEscape(name))
 	if err != nil {
 		return err
 	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode == http.StatusUnprocessableEntity {
+		why, _ := io.ReadAll(io.LimitReader(resp.Body, 1000))
+		return fmt.Errorf("server %q: %s", name, bytes.TrimSpace(why))
+	}
+	return c.understood(resp)
+}
+
+func (c *Client) do(ctx context.Context, method, path string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://pasvport"+path, nil)
+	if err != nil {
+		return nil, err
+	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return c.unreachable(err)
+		return nil, c.unreachable(err)
 	}
-	defer func() { _ = resp.Body.Close() }()
+	return resp, nil
+}
+
+// understood returns an error if the daemon does not know what it was asked.
+func (c *Client) understood(resp *http.Response) error {
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("what answers on %s is not a pasvport daemon of this version: %s", c.path, resp.Status)
+	}
+	return nil
+}
+
+func (c *Client) get(ctx context.Context, path string, into any) error {
+	resp, err := c.do(ctx, http.MethodGet, path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if err := c.understood(resp); err != nil {
+		return err
 	}
 	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
 		return fmt.Errorf("the answer on %s cannot be read: %w", c.path, err)

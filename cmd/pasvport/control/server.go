@@ -14,15 +14,20 @@ import (
 type Source interface {
 	Status() Status
 	Sessions() []Session
+	Servers() []Server
+	// Drain takes a server out, or puts it back. An error is its caller's.
+	Drain(name string, drain bool) error
 }
 
 const (
 	statusPath   = "/v1/status"
 	sessionsPath = "/v1/sessions"
+	serversPath  = "/v1/servers"
+	drainPath    = "/v1/servers/drain"
 )
 
-// Server answers on a control socket.
-type Server struct {
+// Listener answers on a control socket.
+type Listener struct {
 	socket *socket
 	http   http.Server
 }
@@ -30,7 +35,7 @@ type Server struct {
 // Listen makes the socket. It replaces one that nobody answers any more; errors
 // are ErrInUse when somebody does, ErrNotSocket when the path is something else,
 // and those of the system.
-func Listen(path string, src Source) (*Server, error) {
+func Listen(path string, src Source) (*Listener, error) {
 	sock, err := listen(path)
 	if err != nil {
 		return nil, err
@@ -44,7 +49,15 @@ func Listen(path string, src Source) (*Server, error) {
 		}
 		answer(w, sessions)
 	})
-	return &Server{
+	mux.HandleFunc("GET "+serversPath, func(w http.ResponseWriter, _ *http.Request) { answer(w, src.Servers()) })
+	for method, drain := range map[string]bool{http.MethodPut: true, http.MethodDelete: false} {
+		mux.HandleFunc(method+" "+drainPath, func(w http.ResponseWriter, r *http.Request) {
+			if err := src.Drain(r.FormValue("name"), drain); err != nil {
+				http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+			}
+		})
+	}
+	return &Listener{
 		socket: sock,
 		http: http.Server{
 			Handler:           mux,
@@ -58,7 +71,7 @@ func Listen(path string, src Source) (*Server, error) {
 
 // Run answers until ctx ends, and returns nil then. The socket file is gone when
 // it returns, if it was still ours.
-func (s *Server) Run(ctx context.Context) error {
+func (s *Listener) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() {
 		_ = s.socket.remove() // its error is returned below
 		_ = s.http.Close()
@@ -72,7 +85,7 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 // Close takes the socket of a server away that never ran.
-func (s *Server) Close() error {
+func (s *Listener) Close() error {
 	return errors.Join(s.socket.remove(), s.socket.listener.Close())
 }
 

@@ -25,10 +25,22 @@ import (
 type answers struct {
 	status   Status
 	sessions []Session
+	servers  []Server
 }
 
 func (a answers) Status() Status      { return a.status }
 func (a answers) Sessions() []Session { return a.sessions }
+func (a answers) Servers() []Server   { return a.servers }
+
+func (a answers) Drain(name string, drain bool) error {
+	for i := range a.servers {
+		if a.servers[i].Name == name {
+			a.servers[i].State = map[bool]ServerState{true: ServerDrained, false: ServerUp}[drain]
+			return nil
+		}
+	}
+	return errors.New("no such server")
+}
 
 // start runs a server until the test ends or stop is called.
 func start(t *testing.T, path string, src Source) (stop func()) {
@@ -69,6 +81,19 @@ func sample() answers {
 			Sessions: 2, PinholesOpen: 1,
 			Decisions: map[string]uint64{"plain": 1200, "port-below-minimum": 3},
 			Notes:     []string{"the native queue expression is missing (CONFIG_NFT_QUEUE)"},
+		},
+		servers: []Server{
+			{
+				Virtual: "ftp", Listen: []netip.AddrPort{netip.MustParseAddrPort("203.0.113.171:21")}, Method: "round-robin", Name: "one",
+				Address: netip.MustParseAddrPort("10.0.0.1:21"), Weight: 3, State: ServerUp, Up: true, Since: at, Sessions: 31, Share: 0.75,
+				Check: "ok", Checked: at.Add(3 * time.Hour),
+			},
+			{
+				Virtual: "ftp", Listen: []netip.AddrPort{netip.MustParseAddrPort("[2001:db8::171]:21")}, Method: "round-robin", Name: "two",
+				Address: netip.MustParseAddrPort("[fd00::2]:2121"), Weight: 1, State: ServerDown, Since: at.Add(time.Hour), Sessions: 2,
+				Check: "connection answered with \"421 \x1b[2J\", want 220", Checked: at.Add(2 * time.Hour),
+			},
+			{Virtual: "ftp", Method: "round-robin", Name: "three", Address: netip.MustParseAddrPort("10.0.0.3:21"), State: ServerDrained, Up: true},
 		},
 		sessions: []Session{
 			{
@@ -288,5 +313,26 @@ func TestOtherPeer(t *testing.T) {
 	_, err = NewClient(path).Sessions(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "not a pasvport daemon") {
 		t.Errorf("error %v, want one that doubts it is pasvport", err)
+	}
+}
+
+// TestDrain: what the source does not know is its error, in its words.
+func TestDrain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	in := answers{servers: []Server{{Name: "a b/c?", State: ServerUp}}}
+	start(t, path, in)
+	c := NewClient(path)
+	for _, drain := range []bool{true, false} {
+		if err := c.Drain(t.Context(), "a b/c?", drain); err != nil {
+			t.Fatal(err)
+		}
+		got, err := c.Servers(t.Context())
+		want := map[bool]ServerState{true: ServerDrained, false: ServerUp}[drain]
+		if err != nil || len(got) != 1 || got[0].State != want {
+			t.Errorf("servers %+v, %v, want one that is %s", got, err, want)
+		}
+	}
+	if err := c.Drain(t.Context(), "x", true); err == nil || err.Error() != `server "x": no such server` {
+		t.Errorf("error %v", err)
 	}
 }

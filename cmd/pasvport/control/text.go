@@ -84,6 +84,18 @@ func WriteSessions(w io.Writer, sessions []Session, now time.Time) error {
 	return t.flush()
 }
 
+// WriteServers writes one line for each address of a server. now is the time
+// of the reader.
+func WriteServers(w io.Writer, servers []Server, now time.Time) error {
+	t := &table{w: tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)}
+	t.row("VIRTUAL", "METHOD", "SERVER", "ADDRESS", "WEIGHT", "STATE", "FOR", "SESSIONS", "SHARE", "LAST CHECK", "AGO")
+	for _, s := range servers {
+		t.row(s.Virtual, s.Method, s.Name, addr(s.Address), s.Weight, s.State, age(s.Since, now), s.Sessions,
+			fmt.Sprintf("%.0f%%", 100*s.Share), dash(clean(s.Check)), age(s.Checked, now))
+	}
+	return t.flush()
+}
+
 // text is an offer as VERB ANNOUNCED, with what it became if it changed, and why.
 func (o *Offer) text() string {
 	s := clean(o.Verb) + " " + addr(o.Announced)

@@ -43,6 +43,8 @@ func TestGolden(t *testing.T) {
 		"status.json":   func(b *bytes.Buffer) error { return WriteJSON(b, in.status) },
 		"sessions.txt":  func(b *bytes.Buffer) error { return WriteSessions(b, in.sessions, now) },
 		"sessions.json": func(b *bytes.Buffer) error { return WriteJSON(b, in.sessions) },
+		"servers.txt":   func(b *bytes.Buffer) error { return WriteServers(b, in.servers, now) },
+		"servers.json":  func(b *bytes.Buffer) error { return WriteJSON(b, in.servers) },
 		"none.txt":      func(b *bytes.Buffer) error { return WriteSessions(b, nil, now) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -105,6 +107,7 @@ func TestWriteErrors(t *testing.T) {
 	for name, err := range map[string]error{
 		"status":   WriteStatus(full{}, in.status, time.Now()),
 		"sessions": WriteSessions(full{}, in.sessions, time.Now()),
+		"servers":  WriteServers(full{}, in.servers, time.Now()),
 		"json":     WriteJSON(full{}, in.status),
 	} {
 		if !errors.Is(err, errFull) {

@@ -58,6 +58,34 @@ const (
 	NATBoth NAT = "both"
 )
 
+// ServerState is whether a server of a virtual server gets new sessions.
+type ServerState string
+
+// The states of a server.
+const (
+	ServerUp       ServerState = "up"
+	ServerDown     ServerState = "down"     // its checks fail
+	ServerDraining ServerState = "draining" // taken out, with sessions still
+	ServerDrained  ServerState = "drained"  // taken out
+)
+
+// Server is one address of a server of a virtual server.
+type Server struct {
+	Virtual  string           `json:"virtual"` // name of the virtual server
+	Listen   []netip.AddrPort `json:"listen"`  // what clients dial, of the address's family
+	Method   string           `json:"method"`
+	Name     string           `json:"name"`
+	Address  netip.AddrPort   `json:"address"`
+	Weight   int              `json:"weight"`
+	State    ServerState      `json:"state"`
+	Up       bool             `json:"up"`    // by its checks, whether drained or not
+	Since    time.Time        `json:"since"` // up or down; zero before the first check
+	Sessions int              `json:"sessions"`
+	Share    float64          `json:"share"`   // of new sessions, from 0 to 1
+	Check    string           `json:"check"`   // "ok", or what was wrong; empty before the first
+	Checked  time.Time        `json:"checked"` // when that was
+}
+
 // Mode says which side opens data connections.
 type Mode string
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/pasvport/pasvport/cmd/pasvport/balance"
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/rules"
 )
@@ -28,12 +29,14 @@ func Run(ctx context.Context, cfg config.Config, ends Ends) (*Report, error) {
 	}
 	e := examination{report: r, cfg: cfg, ends: ends, rules: cfg.Rules(), set: set, nft: newLister(ctx), firewalls: findFirewalls(set)}
 	e.rules.OneZone = k.zones != nil
+	e.rules.VirtualServers = balance.Rules(cfg.VirtualServers)
 	e.daemon(ctx)
 	e.queues()
 	e.tracker()
 	e.conflicts()
 	e.legacy()
 	e.verdicts()
+	e.virtualServers()
 	r.finish()
 	return r, nil
 }

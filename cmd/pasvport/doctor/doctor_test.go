@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -323,5 +325,43 @@ func TestJSON(t *testing.T) {
 	}
 	if levels[Problem] != back.Problems || levels[Warn] != back.Warnings || back.Problems == 0 {
 		t.Errorf("%d problems, %d warnings, findings by level %v", back.Problems, back.Warnings, levels)
+	}
+}
+
+// TestVirtualServers: a ruleset that drops what the balancer opens to a server
+// would have all of them down.
+func TestVirtualServers(t *testing.T) {
+	cfg := settings()
+	server := func(name string, a ...string) config.Server {
+		s := config.Server{Name: name, Port: 2121, Weight: 1}
+		for _, text := range a {
+			s.Addrs = append(s.Addrs, netip.MustParseAddr(text))
+		}
+		return s
+	}
+	cfg.VirtualServers = []config.VirtualServer{
+		{Name: "ftp", Check: config.Check{Interval: 1}, Servers: []config.Server{server("one", "10.0.0.1", "fd00::1"), server("two", "10.0.0.2")}},
+		{Name: "unchecked", Servers: []config.Server{server("three", "10.0.0.3")}},
+	}
+	const ruleset = `table inet filter { chain output { type filter hook output priority 0; policy drop; ct state established,related accept; ip daddr 10.0.0.1 tcp dport 2121 accept; %s }; }`
+	for _, tt := range []struct {
+		accept string
+		want   []string
+	}{
+		{"", []string{
+			"problem: checks of server one of virtual server ftp are dropped: accept them in an output chain: ip6 daddr fd00::1 tcp dport 2121 accept",
+			"problem: checks of server two of virtual server ftp are dropped: accept them in an output chain: ip daddr 10.0.0.2 tcp dport 2121 accept",
+		}},
+		{"tcp dport 2121 accept;", []string{"ok: checks of the servers of virtual servers are accepted (3 addresses): "}},
+	} {
+		var got []string
+		for _, f := range examine(t, fmt.Sprintf(ruleset, tt.accept), nil, cfg, Ends{}).Findings {
+			if strings.HasPrefix(f.Text, "checks of") {
+				got = append(got, fmt.Sprintf("%s: %s: %s", f.Level, f.Text, strings.Join(f.Hint, "; ")))
+			}
+		}
+		if d := cmp.Diff(tt.want, got); d != "" {
+			t.Errorf("%q: findings (-want +got):\n%s", tt.accept, d)
+		}
 	}
 }

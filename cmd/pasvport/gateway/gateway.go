@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pasvport/pasvport/cmd/pasvport/balance"
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/cmd/pasvport/metrics"
 	"github.com/pasvport/pasvport/expect"
@@ -49,7 +50,8 @@ type Gateway struct {
 	sealed    encryptedSessions
 	older     olderConnections
 	forgotten forgottenSessions
-	zoned     atomic.Bool  // see zone.go
+	zoned     atomic.Bool // see zone.go
+	balancer  *balance.Balancer
 	injector  *injector    // nil: nothing is sent to silent sessions
 	ct        *expect.Conn // of the watcher
 	events    *expect.Events
@@ -77,6 +79,8 @@ func New(cfg config.Config, log *slog.Logger, m *metrics.Metrics) *Gateway {
 		data:     dataConnections{open: map[expect.Tuple]dataConnection{}, live: newLiveData()},
 	}
 	g.current.Store(newSettings(cfg))
+	g.balancer = balance.New(cfg.VirtualServers, func(port uint16) bool { return g.settings().EncryptedPort(port) }, log)
+	m.AddServers(g.balancer.Servers)
 	return g
 }
 
@@ -128,6 +132,9 @@ func (g *Gateway) open() error {
 		return fmt.Errorf("conntrack events: %w", err)
 	}
 	if g.firewall, err = rules.Open(g.plan.rules); err != nil {
+		return fmt.Errorf("nftables: %w", err)
+	}
+	if err := g.restoreServers(); err != nil {
 		return fmt.Errorf("nftables: %w", err)
 	}
 	g.orphans = &worker{g: g, ct: g.ct}
@@ -185,7 +192,7 @@ func (g *Gateway) close() {
 func (g *Gateway) serve(ctx context.Context, ready func()) error {
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	failed := make(chan error, len(g.workers)+4)
+	failed := make(chan error, len(g.workers)+5)
 	var wg sync.WaitGroup
 	start := func(f func(context.Context) error) {
 		wg.Go(func() {
@@ -207,6 +214,7 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 	if err == nil {
 		g.noteOlder()
 		start(g.heal)
+		start(func(ctx context.Context) error { return g.balancer.Run(ctx, g.firewall.Spread) })
 		g.logReady()
 		ready()
 		select {
@@ -214,7 +222,7 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 		case err = <-failed:
 		}
 	}
-	if removeErr := g.firewall.Remove(); removeErr != nil {
+	if removeErr := g.removeRules(); removeErr != nil {
 		err = errors.Join(err, fmt.Errorf("removing our rules: %w", removeErr))
 	}
 	g.drain()
@@ -222,6 +230,18 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 	wg.Wait()
 	g.finish()
 	return err
+}
+
+// removeRules takes our rules away. The kernel goes on translating the
+// sessions of virtual servers as long as there is a nat chain, so one stays.
+func (g *Gateway) removeRules() error {
+	n := g.balancer.Sessions()
+	if n == 0 {
+		return g.firewall.Remove()
+	}
+	g.log.Info("an empty nat chain stays", "table", g.cfg.Table, "sessions", n,
+		"hint", "sessions of virtual servers need it to go on; the next start takes its place")
+	return g.firewall.Leave()
 }
 
 // drain waits until the queues are empty, or nobody empties them.

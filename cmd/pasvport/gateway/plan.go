@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/pasvport/pasvport/cmd/pasvport/balance"
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/nfq"
@@ -54,6 +55,7 @@ func choose(cfg config.Config) (plan, error) {
 		featureZones: nfq.ProbeZones() == nil,
 	}}
 	p.rules = cfg.Rules()
+	p.rules.VirtualServers = balance.Rules(cfg.VirtualServers)
 	p.rules.OneZone = !p.features[featureZones]
 	if cfg.Queue == config.QueueXT {
 		p.features[featureQueueXT] = rules.ProbeXTQueue() == nil

@@ -39,6 +39,7 @@ type session struct {
 	transferring atomic.Bool // it has live data connections
 	missed       atomic.Bool // packets may have passed unread, see heal.go
 	adjusted     atomic.Bool // its sequence numbers are, by the kernel or here
+	counted      atomic.Bool // by the balancer
 
 	mu          sync.Mutex
 	state       uint8 // of the TCP connection, expect.TCPState...

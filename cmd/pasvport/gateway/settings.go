@@ -3,6 +3,7 @@
 package gateway
 
 import (
+	"net/netip"
 	"slices"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
@@ -20,10 +21,26 @@ type settings struct {
 
 func newSettings(cfg config.Config) *settings {
 	s := &settings{Config: cfg, policy: policyOf(cfg)}
+	s.policy.External = externalOf(cfg)
 	for _, p := range cfg.Policies {
-		s.policies = append(s.policies, policyOf(*p.Config))
+		own := policyOf(*p.Config)
+		own.External = s.policy.External
+		s.policies = append(s.policies, own)
 	}
 	return s
+}
+
+// externalOf are the addresses that servers of virtual servers have besides.
+func externalOf(cfg config.Config) map[netip.Addr]netip.Addr {
+	m := map[netip.Addr]netip.Addr{}
+	for _, v := range cfg.VirtualServers {
+		for _, s := range v.Servers {
+			for _, ext := range s.Advertise {
+				m[s.Addr(ext.Is4())] = ext
+			}
+		}
+	}
+	return m
 }
 
 // policyFor returns the policy of a control connection.
@@ -53,7 +70,7 @@ func policyOf(cfg config.Config) ftpalg.Policy {
 var adjustable = []string{
 	"port", "allow", "third-party", "advertise", "repair", "min-data-port", "checks", "deny-command", "strict-active-port",
 	"max-offers", "max-sessions", "max-client-sessions", "max-pinholes", "max-client-pinholes",
-	"pinhole-timeout", "policies", "tls", "tls-parallel", "tls-port", "log-level",
+	"pinhole-timeout", "policies", "virtual-servers", "tls", "tls-parallel", "tls-port", "log-level",
 }
 
 // adjusted is old with the adjustable settings of next.
@@ -67,7 +84,7 @@ func adjusted(old, next config.Config) config.Config {
 	c.MaxOffers, c.MaxSessions, c.MaxClientSessions = next.MaxOffers, next.MaxSessions, next.MaxClientSessions
 	c.MaxPinholes, c.MaxClientPinholes = next.MaxPinholes, next.MaxClientPinholes
 	c.PinholeTimeout = next.PinholeTimeout
-	c.Policies = next.Policies
+	c.Policies, c.VirtualServers = next.Policies, next.VirtualServers
 	c.TLS, c.TLSRange, c.TLSParallel, c.TLSPorts = next.TLS, next.TLSRange, next.TLSParallel, next.TLSPorts
 	c.LogLevel = next.LogLevel
 	return c
@@ -82,14 +99,21 @@ func (g *Gateway) Reload(next config.Config) (config.Config, error) {
 	old := g.settings().Config
 	cfg := adjusted(old, next)
 	changed := config.Changed(old, cfg)
+	servers := g.balancer.Prepare(cfg.VirtualServers)
 	if slices.ContainsFunc(changed, inRules) {
 		r, want := g.plan.rules, cfg.Rules()
 		r.Ports, r.Chains, r.PinholeTimeout, r.PeerPorts = want.Ports, want.Chains, want.PinholeTimeout, want.PeerPorts
+		r.VirtualServers = servers.Rules()
+		r.Translate = r.Translate || len(old.VirtualServers) > 0
+		g.plan.rules.Translate = r.Translate
 		if err := g.firewall.Reconfigure(r); err != nil {
 			return old, err
 		}
 	}
 	g.current.Store(newSettings(cfg))
+	if slices.Contains(changed, "virtual-servers") {
+		servers.Commit()
+	}
 	g.noteOlder()
 	g.log.Info("configuration reloaded", "changed", changed)
 	if rest := config.Changed(cfg, next); len(rest) > 0 {
@@ -100,7 +124,7 @@ func (g *Gateway) Reload(next config.Config) (config.Config, error) {
 
 // inRules reports whether our rules depend on a setting.
 func inRules(name string) bool {
-	return slices.Contains([]string{"port", "allow", "pinhole-timeout", "policies", "tls", "tls-port"}, name)
+	return slices.Contains([]string{"port", "allow", "pinhole-timeout", "policies", "virtual-servers", "tls", "tls-port"}, name)
 }
 
 // settings are the present ones.

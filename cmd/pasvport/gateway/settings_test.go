@@ -35,6 +35,7 @@ func TestAdjusted(t *testing.T) {
 		"--max-offers=1", "--max-sessions=2", "--max-client-sessions=1", "--max-pinholes=2", "--max-client-pinholes=1",
 		"--queue-num=7", "--table=other", "--strategy=claim", "--fail=closed", "--ct-mark=0x3", "--metrics=127.0.0.1:1")
 	next.Policies = []config.Policy{{Config: &config.Config{}}}
+	next.VirtualServers = []config.VirtualServer{{Name: "ftp"}}
 	cfg := adjusted(old, next)
 	if d := cmp.Diff(adjustable, config.Changed(old, cfg), cmp.Transformer("sorted", sorted)); d != "" {
 		t.Errorf("taken over (-want +got):\n%s", d)

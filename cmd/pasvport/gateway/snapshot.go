@@ -48,6 +48,12 @@ func (g *Gateway) Sessions() []control.Session {
 	return list
 }
 
+// Servers returns the servers of virtual servers, for `pasvport servers`.
+func (g *Gateway) Servers() []control.Server { return g.balancer.Servers() }
+
+// Drain takes a server of virtual servers out, or puts it back.
+func (g *Gateway) Drain(name string, drain bool) error { return g.balancer.Drain(name, drain) }
+
 func (s *session) snapshot() control.Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -179,6 +179,24 @@ func (g *Gateway) reopened(p *pinhole) {
 	g.logPinhole("pinhole taken back", p, ftpalg.ReasonPlain)
 }
 
+// restoreServers takes over which servers an earlier daemon has left without
+// new sessions, and has the kernel begin with that.
+func (g *Gateway) restoreServers() error {
+	for _, v := range g.balancer.Rules() {
+		parked, err := g.firewall.Parked(v)
+		if err != nil {
+			return err
+		}
+		g.balancer.Restore(v, parked)
+	}
+	for _, v := range g.balancer.Rules() {
+		if err := g.firewall.Spread(v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // note is what the elements of a claim say of it, for the next daemon.
 func (p *pinhole) note() string {
 	return fmt.Sprintf("%s to %s for %d nat %t port %d", p.mode, p.target, p.session.id, p.nat, p.port)

@@ -132,6 +132,9 @@ func (g *Gateway) ending(ct *expect.Conn, s *session, state uint8) {
 	s.mu.Lock()
 	s.state = state
 	s.mu.Unlock()
+	if s.counted.Swap(false) {
+		g.balancer.Ended(s.ep.Dialled, s.ep.Server)
+	}
 	g.closePinhole(ct, g.takePinhole(s), ftpalg.ReasonPlain)
 	g.forgetEncrypted(s)
 	if state < expect.TCPStateTimeWait {

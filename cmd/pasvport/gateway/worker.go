@@ -195,6 +195,8 @@ func (w *worker) adopt(e *expect.Entry) *session {
 	w.recall(s)
 	w.g.metrics.Sessions.Add(1)
 	w.g.metrics.SessionsTotal.Add(1)
+	s.counted.Store(true)
+	w.g.balancer.Began(s.ep.Dialled, s.ep.Server)
 	w.g.log.Debug("session", "client", s.ep.Client, "server", s.ep.Server, "dialled", s.ep.Dialled,
 		"seen_as", s.ep.SeenAs, "helper", e.Helper)
 	return s

@@ -46,6 +46,7 @@ type Metrics struct {
 	decisions []atomic.Uint64
 	packet    prometheus.Histogram
 	queues    *queues
+	servers   *servers
 }
 
 // packetBuckets are in seconds: decoding takes microseconds, a pinhole some
@@ -67,9 +68,10 @@ func New(reasons []string) *Metrics {
 			Help:    "Time from receiving a control packet to its verdict.",
 			Buckets: packetBuckets,
 		}),
-		queues: &queues{},
+		queues:  &queues{},
+		servers: &servers{},
 	}
-	m.registry.MustRegister(m.packet, m.queues,
+	m.registry.MustRegister(m.packet, m.queues, m.servers,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for i, reason := range reasons {
 		m.counter("pasvport_decisions_total", "Decisions of the engine by reason.",

@@ -7,11 +7,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/control"
 )
 
 // scrape serves m on a port of loopback and returns our lines of the answer.
@@ -60,6 +63,12 @@ func TestScrape(t *testing.T) {
 	m.Packet(250 * time.Millisecond)
 	m.AddQueue(2121, func() Queue { return Queue{Packets: 10, Waiting: 3, Dropped: 1, ENOBUFS: 2} })
 	m.AddQueue(2122, func() Queue { return Queue{Packets: 20} })
+	m.AddServers(func() []control.Server {
+		return []control.Server{
+			{Virtual: "ftp", Name: "one", Address: netip.MustParseAddrPort("10.0.0.1:21"), Up: true, Sessions: 31, Share: 0.75},
+			{Virtual: "ftp", Name: "two", Address: netip.MustParseAddrPort("[fd00::2]:21")},
+		}
+	})
 	want := `pasvport_decisions_total{reason="ok"} 0
 pasvport_decisions_total{reason="port-below-minimum"} 2
 pasvport_heals_total 6
@@ -79,6 +88,12 @@ pasvport_queue_enobufs_total{queue="2121"} 2
 pasvport_queue_enobufs_total{queue="2122"} 0
 pasvport_queue_waiting{queue="2121"} 3
 pasvport_queue_waiting{queue="2122"} 0
+pasvport_server_sessions{address="10.0.0.1:21",server="one",virtual="ftp"} 31
+pasvport_server_sessions{address="[fd00::2]:21",server="two",virtual="ftp"} 0
+pasvport_server_share{address="10.0.0.1:21",server="one",virtual="ftp"} 0.75
+pasvport_server_share{address="[fd00::2]:21",server="two",virtual="ftp"} 0
+pasvport_server_up{address="10.0.0.1:21",server="one",virtual="ftp"} 1
+pasvport_server_up{address="[fd00::2]:21",server="two",virtual="ftp"} 0
 pasvport_sessions 3
 pasvport_sessions_total 4
 `

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package balance
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/rules"
+)
+
+// pool is one virtual server. Its pointers are shared with the pool that comes
+// in its place at a reload.
+type pool struct {
+	config.VirtualServer
+	servers []server
+	began   *int // sessions since the slots were last given
+}
+
+type server struct {
+	config.Server
+	drained *bool
+	ends    []*end
+}
+
+// end is one address of a server.
+type end struct {
+	addr     netip.AddrPort
+	up       bool
+	since    time.Time // up or down; the zero value until it is checked
+	streak   int       // of checks that say otherwise
+	checked  time.Time // last
+	err      error     // of the last check
+	sessions int       // as of the last look
+}
+
+// pair is what a control connection shows of its balancing.
+type pair struct{ dialled, server netip.AddrPort }
+
+// newPool makes the pool of a virtual server. What old knows of the same
+// servers is kept; old may be nil.
+func newPool(v config.VirtualServer, old *pool) *pool {
+	p := &pool{VirtualServer: v, began: new(int)}
+	if old != nil {
+		p.began = old.began
+	}
+	for _, c := range v.Servers {
+		s := server{Server: c, drained: new(bool)}
+		if o := old.server(c.Name); o != nil {
+			s.drained = o.drained
+		}
+		for _, a := range c.Addrs {
+			at := netip.AddrPortFrom(a, c.Port)
+			e := old.end(at)
+			if e == nil || v.Check.Interval == 0 {
+				e = &end{addr: at, up: true}
+			}
+			s.ends = append(s.ends, e)
+		}
+		p.servers = append(p.servers, s)
+	}
+	return p
+}
+
+func (p *pool) server(name string) *server {
+	if p == nil {
+		return nil
+	}
+	for i := range p.servers {
+		if p.servers[i].Name == name {
+			return &p.servers[i]
+		}
+	}
+	return nil
+}
+
+func (p *pool) end(at netip.AddrPort) *end {
+	if p == nil {
+		return nil
+	}
+	for _, s := range p.servers {
+		for _, e := range s.ends {
+			if e.addr == at {
+				return e
+			}
+		}
+	}
+	return nil
+}
+
+// of returns the end of a family, nil if there is none.
+func (s *server) of(is4 bool) *end {
+	for _, e := range s.ends {
+		if e.addr.Addr().Is4() == is4 {
+			return e
+		}
+	}
+	return nil
+}
+
+// listens returns the addresses of a family that clients dial.
+func (p *pool) listens(is4 bool) (list []netip.AddrPort) {
+	for _, a := range p.Listen {
+		if a.Is4() == is4 {
+			list = append(list, netip.AddrPortFrom(a, p.Port))
+		}
+	}
+	return list
+}
+
+// count looks up the sessions of each end.
+func (p *pool) count(sessions map[pair]int) {
+	for _, s := range p.servers {
+		for _, e := range s.ends {
+			e.sessions = 0
+			for _, l := range p.listens(e.addr.Addr().Is4()) {
+				e.sessions += sessions[pair{l, e.addr}]
+			}
+		}
+	}
+}
+
+// rules returns the virtual server as the kernel is to have it now, for each
+// family.
+func (p *pool) rules() (list []rules.VirtualServer) {
+	for _, is4 := range []bool{true, false} {
+		if listen := p.listens(is4); len(listen) > 0 {
+			v := rules.VirtualServer{Name: p.Name, Listen: listen, BySource: p.Method == config.SourceHash}
+			p.assign(&v, is4)
+			list = append(list, v)
+		}
+	}
+	return list
+}
+
+// assign gives the slots of a family.
+func (p *pool) assign(v *rules.VirtualServer, is4 bool) {
+	var ends []*end
+	var weights, sessions []int
+	var out []bool
+	for i := range p.servers {
+		s := &p.servers[i]
+		e := s.of(is4)
+		if e == nil {
+			continue
+		}
+		total := 0
+		for _, o := range s.ends {
+			total += o.sessions
+		}
+		ends, weights, sessions = append(ends, e), append(weights, s.Weight), append(sessions, total)
+		out = append(out, *s.drained || !e.up)
+		if why := s.parked(e); why != "" {
+			v.Parked = append(v.Parked, rules.Parked{Server: e.addr, Why: why})
+		}
+	}
+	v.Slots = make([]netip.AddrPort, count(weights))
+	for i, who := range choose(p.Method, weights, sessions, out, *p.began) {
+		v.Slots[i] = ends[who].addr
+	}
+}
+
+// The words with which a server that has no slot is noted in the kernel.
+const (
+	whyDrained = "drained"
+	whyDown    = "down"
+	whyBoth    = "drained, down"
+)
+
+func (s *server) parked(e *end) string {
+	switch {
+	case *s.drained && !e.up:
+		return whyBoth
+	case *s.drained:
+		return whyDrained
+	case !e.up:
+		return whyDown
+	}
+	return ""
+}
+
+// restore takes over what an earlier run has noted.
+func (p *pool) restore(list []rules.Parked) {
+	for _, k := range list {
+		e := p.end(k.Server)
+		if e == nil {
+			continue
+		}
+		if (k.Why == whyDown || k.Why == whyBoth) && p.Check.Interval > 0 {
+			e.up, e.since = false, time.Now()
+		}
+		for _, s := range p.servers {
+			if slices.Contains(s.ends, e) && (k.Why == whyDrained || k.Why == whyBoth) {
+				*s.drained = true
+			}
+		}
+	}
+}
+
+// result notes a check, and reports whether it changed the state. The first
+// one decides alone.
+func (e *end) result(k config.Check, err error, now time.Time) (changed bool) {
+	first := e.since.IsZero()
+	e.checked, e.err = now, err
+	if first {
+		e.since = now
+	}
+	if e.up == (err == nil) {
+		e.streak = 0
+		return false
+	}
+	e.streak++
+	need := k.Rise
+	if e.up {
+		need = k.Fall
+	}
+	if !first && e.streak < need {
+		return false
+	}
+	e.up, e.streak, e.since = !e.up, 0, now
+	return true
+}

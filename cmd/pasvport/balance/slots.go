@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package balance
+
+import (
+	"slices"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/config"
+)
+
+// The least number of slots, and how many there are for a server at the least
+// on average. 60 can be divided by what remains of few servers, and with 20
+// for each the share of one is at most a twentieth beside its weight.
+const (
+	minSlots  = 60
+	perServer = 20
+)
+
+// count is how many slots servers of these weights get: a number in which the
+// weights go.
+func count(weights []int) int {
+	divisor, sum := 0, 0
+	for _, w := range weights {
+		divisor = gcd(divisor, w)
+		sum += w
+	}
+	if sum == 0 {
+		return minSlots
+	}
+	sum /= divisor
+	want := max(minSlots, perServer*len(weights))
+	return (want + sum - 1) / sum * sum
+}
+
+func gcd(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
+}
+
+// spread returns n indices of weights, each as often as its weight says, and
+// each as evenly as can be. Without a weight it returns nil.
+func spread(n int, weights []int) []int {
+	sum := 0
+	for _, w := range weights {
+		sum += w
+	}
+	if sum == 0 {
+		return nil
+	}
+	credit := make([]int, len(weights))
+	slots := make([]int, n)
+	for i := range slots {
+		best := 0
+		for j, w := range weights {
+			credit[j] += w
+			if credit[j] > credit[best] {
+				best = j
+			}
+		}
+		credit[best] -= sum
+		slots[i] = best
+	}
+	return slots
+}
+
+// without gives the slots of servers that are out to the others, by their
+// weights. All other slots stay as they are, and with them the clients whose
+// addresses draw them. Without a server it returns nil.
+func without(slots, weights []int, out []bool) []int {
+	left := slices.Clone(weights)
+	orphans := 0
+	for i := range left {
+		if out[i] {
+			left[i] = 0
+		}
+	}
+	for _, s := range slots {
+		if out[s] {
+			orphans++
+		}
+	}
+	heirs := spread(orphans, left)
+	if heirs == nil && (orphans > 0 || len(slots) == 0) {
+		return nil
+	}
+	slots = slices.Clone(slots)
+	for i, s := range slots {
+		if out[s] {
+			slots[i], heirs = heirs[0], heirs[1:]
+		}
+	}
+	return slots
+}
+
+// fill returns how many of the next n sessions each server is to get, so that
+// its sessions are as few as can be for its weight.
+func fill(n int, sessions, weights []int, out []bool) []int {
+	next := make([]int, len(weights))
+	for range n {
+		best := -1
+		for i, w := range weights {
+			if w == 0 || out[i] {
+				continue
+			}
+			// (a+1)/wa < (b+1)/wb, without a division
+			if best < 0 || (sessions[i]+next[i]+1)*weights[best] < (sessions[best]+next[best]+1)*w {
+				best = i
+			}
+		}
+		if best >= 0 {
+			next[best]++
+		}
+	}
+	return next
+}
+
+// choose returns the server of each slot, nil if there is none at all. burst
+// is how many sessions may begin before it is asked again.
+func choose(m config.Method, weights, sessions []int, out []bool, burst int) []int {
+	n := count(weights)
+	if m != config.LeastSessions {
+		return without(spread(n, weights), weights, out)
+	}
+	// A session counts only when its server has greeted. Looking further ahead
+	// than the next few keeps many that begin at once from going to one server.
+	total := 0
+	for _, s := range sessions {
+		total += s
+	}
+	return spread(n, fill(max(2*len(weights), 2*burst, total/4), sessions, weights, out))
+}

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+)
+
+// virtualServersKey is the key of the file, and no flag, that has virtual
+// servers.
+const virtualServersKey = "virtual-servers"
+
+// Limits of virtual servers.
+const (
+	maxVirtualServers = 32
+	maxServers        = 64 // of one virtual server
+	maxWeight         = 100
+	maxServerName     = 32
+)
+
+// Method is how a virtual server chooses a server.
+type Method string
+
+// The methods.
+const (
+	RoundRobin    Method = "round-robin"
+	SourceHash    Method = "source-hash"    // by the client's address
+	LeastSessions Method = "least-sessions" // relative to weight
+)
+
+// VirtualServer spreads the control connections to its addresses over servers.
+type VirtualServer struct {
+	Name    string
+	Listen  []netip.Addr
+	Port    uint16 // default: 21
+	Method  Method // default: RoundRobin
+	Check   Check
+	Servers []Server
+}
+
+// Server is one server of a virtual server.
+type Server struct {
+	Name  string       // default: its first address
+	Addrs []netip.Addr // at most one of each family
+	Port  uint16       // default: that of the virtual server
+
+	// Weight is its share of new sessions, from 0, none, to maxWeight.
+	// Default: 1.
+	Weight int
+
+	// Advertise are addresses of its own, of the families of Addrs, that its
+	// announcements show and to which its data connections come. Default: none.
+	Advertise []netip.Addr
+}
+
+// Check is how servers are checked.
+type Check struct {
+	Interval time.Duration // 0: they are not. Default: 5 s
+	Timeout  time.Duration // of one check. Default: 2 s, or half the interval if that is less
+	Rise     int           // how many checks in a row bring a server back. Default: 2
+	Fall     int           // how many that fail in a row take one out. Default: 3
+
+	// User and Password log in; without a user the greeting is enough.
+	User, Password string
+}
+
+var (
+	virtualServerKeys = settingsOf(
+		setting{name: "name", want: wantName},
+		setting{name: "listen", many: true, want: "an address of this machine, or a list of them"},
+		setting{name: "port", want: "a port from 1 to 65535"},
+		setting{name: "method", want: fmt.Sprintf("%s, %s or %s", RoundRobin, SourceHash, LeastSessions)},
+		setting{name: "check", parse: parseCheck},
+		setting{name: "servers", parse: parseServers},
+	)
+	serverKeys = settingsOf(
+		setting{name: "name", want: wantName},
+		setting{name: "address", many: true, want: "an address, or a list of one for each family"},
+		setting{name: "port", want: "a port from 1 to 65535"},
+		setting{name: "weight", want: fmt.Sprintf("a number from 0 to %d", maxWeight)},
+		setting{name: "advertise", many: true, want: "an address, or a list of one for each family"},
+	)
+	checkKeys = settingsOf(
+		setting{name: "interval", want: "a duration from 100ms to 1h such as 5s, or off"},
+		setting{name: "timeout", want: "a duration such as 2s, above 0 and less than the interval"},
+		setting{name: "rise", want: "a number from 1 to 100"},
+		setting{name: "fall", want: "a number from 1 to 100"},
+		setting{name: "user", want: "a user's name of at most 64 printable characters"},
+		setting{name: "password", want: "a password of at most 64 printable characters"},
+	)
+)
+
+var wantName = fmt.Sprintf("a letter, then letters, digits, '_' or '-', at most %d in all", maxServerName)
+
+func settingsOf(list ...setting) func(string) (*setting, bool) {
+	return func(name string) (*setting, bool) {
+		i := slices.IndexFunc(list, func(s setting) bool { return s.name == name })
+		if i < 0 {
+			return nil, false
+		}
+		return &list[i], true
+	}
+}
+
+func parseVirtualServers(name string, n *yaml.Node) ([]mapping, error) {
+	return parseList(name, virtualServersKey, n, virtualServerKeys, "name, listen, port, method, check or servers")
+}
+
+func parseServers(name string, n *yaml.Node) ([]mapping, error) {
+	return parseList(name, "servers", n, serverKeys, "name, address, port, weight or advertise")
+}
+
+func parseCheck(name string, n *yaml.Node) ([]mapping, error) {
+	m, err := parseOne(name, "check", n, checkKeys, "interval, timeout, rise, fall, user or password")
+	return []mapping{m}, err
+}
+
+// addVirtualServer adds the virtual server that m describes.
+func (c *Config) addVirtualServer(m mapping) error {
+	v := VirtualServer{Port: 21, Method: RoundRobin, Check: Check{Interval: 5 * time.Second, Rise: 2, Fall: 3}}
+	if err := m.each(v.set, v.add); err != nil {
+		return err
+	}
+	v.Check.Timeout = cmp.Or(v.Check.Timeout, min(2*time.Second, v.Check.Interval/2))
+	for i := range v.Servers {
+		s := &v.Servers[i]
+		s.Port = cmp.Or(s.Port, v.Port)
+		s.Name = cmp.Or(s.Name, s.Addrs[0].String())
+	}
+	if err := v.check(); err != nil {
+		return m.at.wrong(fmt.Errorf("virtual server %q: %w", v.Name, err))
+	}
+	c.VirtualServers = append(c.VirtualServers, v)
+	return nil
+}
+
+// wrong puts a place before an error.
+func (v value) wrong(err error) error {
+	return fmt.Errorf("%s:%d:%d: %w", v.file, v.line, v.column, err)
+}
+
+// each gives the values of a mapping to set, and the mappings in it to add.
+func (m mapping) each(set func(string, string) error, add func(string, mapping) error) error {
+	for _, e := range m.entries {
+		for _, v := range e.values {
+			if err := set(e.setting.name, v.text); err != nil {
+				return v.explain(e.setting, e.setting.want)
+			}
+		}
+		for _, inner := range e.maps {
+			if err := add(e.setting.name, inner); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (v *VirtualServer) set(key, text string) (err error) {
+	switch key {
+	case "name":
+		v.Name, err = parseName(text)
+	case "listen":
+		v.Listen, err = appendAddr(v.Listen, text)
+	case "port":
+		v.Port, err = parsePort(text)
+	default:
+		v.Method = Method(text)
+		if v.Method != RoundRobin && v.Method != SourceHash && v.Method != LeastSessions {
+			err = errValue
+		}
+	}
+	return err
+}
+
+func (v *VirtualServer) add(key string, m mapping) error {
+	if key == "check" {
+		return m.each(v.Check.set, nil)
+	}
+	s := Server{Weight: 1}
+	if err := m.each(s.set, nil); err != nil {
+		return err
+	}
+	if err := s.check(); err != nil {
+		return m.at.wrong(err)
+	}
+	v.Servers = append(v.Servers, s)
+	return nil
+}
+
+func (s *Server) set(key, text string) (err error) {
+	switch key {
+	case "name":
+		s.Name, err = parseName(text)
+	case "address":
+		s.Addrs, err = appendAddr(s.Addrs, text)
+	case "port":
+		s.Port, err = parsePort(text)
+	case "weight":
+		s.Weight, err = parseNumber(text, 0, maxWeight)
+	default:
+		s.Advertise, err = appendAddr(s.Advertise, text)
+	}
+	return err
+}
+
+func (k *Check) set(key, text string) (err error) {
+	switch key {
+	case "interval":
+		k.Interval, err = parseInterval(text)
+	case "timeout":
+		k.Timeout, err = time.ParseDuration(text)
+		if k.Timeout <= 0 {
+			err = errValue
+		}
+	case "rise":
+		k.Rise, err = parseNumber(text, 1, 100)
+	case "fall":
+		k.Fall, err = parseNumber(text, 1, 100)
+	case "user":
+		k.User, err = parsePrintable(text)
+	default:
+		k.Password, err = parsePrintable(text)
+	}
+	return err
+}
+
+func appendAddr(list []netip.Addr, text string) ([]netip.Addr, error) {
+	a, err := parseUnicast(text)
+	if err == nil && slices.Contains(list, a) {
+		err = errValue
+	}
+	return append(list, a), err
+}
+
+// parseName accepts what nft reads as a part of a name, and no address.
+func parseName(text string) (string, error) {
+	for i := range len(text) {
+		b := text[i]
+		letter := b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z'
+		if !letter && (i == 0 || b != '_' && b != '-' && (b < '0' || b > '9')) {
+			return "", errValue
+		}
+	}
+	if text == "" || len(text) > maxServerName {
+		return "", errValue
+	}
+	return text, nil
+}
+
+// parseInterval accepts YAML's words for off, which it reads as a boolean.
+func parseInterval(text string) (time.Duration, error) {
+	switch strings.ToLower(text) {
+	case "off", "false", "no":
+		return 0, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err == nil && (d < 100*time.Millisecond || d > time.Hour) {
+		err = errValue
+	}
+	return d, err
+}
+
+// parsePrintable keeps line ends out of a dialogue.
+func parsePrintable(text string) (string, error) {
+	if text == "" || len(text) > 64 || strings.ContainsFunc(text, func(r rune) bool { return !strconv.IsPrint(r) }) {
+		return "", errValue
+	}
+	return text, nil
+}

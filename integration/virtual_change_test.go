@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"net/netip"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestVirtualDrain: no new sessions, those that there are go on, and a crash
+// of the daemon changes nothing about it.
+func TestVirtualDrain(t *testing.T) {
+	for _, s := range []Subject{Expectation, Claim} {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			file := virtualFile(s, "round-robin", steadyCheck, "", "", "")
+			site := newVirtualSite(t, s, file)
+			sessions := map[string]*miniSession{}
+			for range 3 {
+				m, who := site.session(t, site.Client, IPv4)
+				sessions[who] = m
+			}
+			site.drain(t, "drain", "ftp/b")
+			site.waitDraining(t)
+			site.daemon.wantSlots(t, "203.0.113.3", false)
+
+			if err := site.daemon.Crash(); err != nil {
+				t.Fatal(err)
+			}
+			site.daemon = site.startWithFile(t, file)
+			site.waitDraining(t)
+			if got := site.spread(t, 20); got["b"] != 0 {
+				t.Errorf("a drained server gets sessions: %v", got)
+			}
+			for name, m := range sessions {
+				if got := site.whoami(t, m, IPv4); got != name {
+					t.Errorf("the session with %s is with %s now", name, got)
+				}
+			}
+			sessions["b"].c.Close()
+			site.waitState(t, "b", "drained")
+			site.drain(t, "undrain", "b")
+			site.waitState(t, "b", "up")
+			wantShares(t, site.spread(t, 30), map[string]int{"a": 1, "b": 1, "c": 1})
+		})
+	}
+}
+
+// TestVirtualStop: sessions go on without a daemon, and with the next one.
+func TestVirtualStop(t *testing.T) {
+	for _, s := range []Subject{Expectation, Claim} {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			file := virtualFile(s, "round-robin", steadyCheck, "", "", "")
+			site := newVirtualSite(t, s, file)
+			m, who := site.session(t, site.Client, IPv4)
+			stop := func() {
+				t.Helper()
+				if status, err := site.daemon.Stop(syscall.SIGTERM); err != nil || status != 0 {
+					t.Fatalf("stop: status %d, %v", status, err)
+				}
+			}
+			stop()
+			if line, err := m.command("NOOP"); err != nil || !strings.HasPrefix(line, "200") {
+				t.Errorf("without a daemon the session gets %q, %v", line, err)
+			}
+			if c, err := site.Client.Dial(netip.AddrPort{}, site.Dial(site.Client, IPv4, 0), refusedTimeout); err == nil {
+				c.Close()
+				t.Error("connected to a virtual server without a daemon")
+			}
+			site.daemon = site.startWithFile(t, file)
+			if got := site.whoami(t, m, IPv4); got != who {
+				t.Errorf("the session with %s is with %s now", who, got)
+			}
+			m.c.Close()
+			err := waitFor(10*time.Second, "end of the session", func() bool { return site.shown(t, who)[0]["sessions"] == 0.0 })
+			if err != nil {
+				t.Fatal(err)
+			}
+			stop()
+			if rules := site.Firewalls[0].Rules(t); strings.Contains(rules, "pasvport") {
+				t.Errorf("without a session something stays behind:\n%s", rules)
+			}
+		})
+	}
+}
+
+// TestVirtualHeal: the map comes back with the table, and with it who is
+// drained.
+func TestVirtualHeal(t *testing.T) {
+	site := newVirtualSite(t, Auto, virtualFile(Auto, "round-robin", steadyCheck, "", "", ""))
+	m, who := site.session(t, site.Client, IPv4)
+	site.drain(t, "drain", "c")
+	site.daemon.wantSlots(t, "203.0.113.4", false)
+	for i, change := range []string{site.reload() + "add rule inet filter output tcp dport 21 accept\n",
+		"delete table inet pasvport\n", "flush map inet pasvport servers4_ftp\n"} {
+		site.Firewalls[0].LoadRules(t, change)
+		if err := waitFor(10*time.Second, "healing", func() bool { return site.daemon.heals() > i }); err != nil {
+			t.Fatalf("%q: %v", change, err)
+		}
+		wantShares(t, site.spread(t, 10), map[string]int{"a": 1, "b": 1})
+		if got := site.whoami(t, m, IPv4); got != who {
+			t.Errorf("the session with %s is with %s now", who, got)
+		}
+	}
+}
+
+// TestVirtualReload: servers change while sessions run.
+func TestVirtualReload(t *testing.T) {
+	for _, s := range []Subject{Expectation, Claim} {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			site := newVirtualSite(t, s, virtualFile(s, "round-robin", steadyCheck, "", ""))
+			sessions := map[string]*miniSession{}
+			for range 2 {
+				m, who := site.session(t, site.Client, IPv4)
+				sessions[who] = m
+			}
+			site.drain(t, "drain", "a")
+			before := site.daemon.wantServers(t)
+			log := site.daemon.reload(t, "virtual-servers: [{name: x}]\n", "configuration not reloaded")
+			if !strings.Contains(log, "pasvport.yaml:1:19: virtual server") || site.daemon.wantServers(t) != before {
+				t.Errorf("a bad file changes the servers, or is not named:\n%s", log)
+			}
+			// Others, other weights, another method; a stays drained.
+			site.daemon.reload(t, virtualFile(s, "least-sessions", steadyCheck, "", ", weight: 1", ", weight: 1"), reloaded)
+			wantShares(t, site.spread(t, 20), map[string]int{"b": 1, "c": 1})
+			site.drain(t, "undrain", "a")
+			site.daemon.wantSlots(t, "203.0.113.2", true)
+			site.daemon.reload(t, virtualFile(s, "round-robin", steadyCheck, ", weight: 5", ", weight: 0", ", weight: 1"), reloaded)
+			wantShares(t, site.spread(t, 30), map[string]int{"a": 5, "c": 1})
+			for name, m := range sessions {
+				if got := site.whoami(t, m, IPv4); got != name {
+					t.Errorf("the session with %s is with %s now", name, got)
+				}
+			}
+			site.daemon.reload(t, "strategy: "+s.Strategy+"\n", reloaded)
+			if got := site.daemon.wantServers(t); got != "[]" {
+				t.Errorf("servers without a virtual server: %s", got)
+			}
+			if c, err := site.Client.Dial(netip.AddrPort{}, site.Dial(site.Client, IPv4, 0), refusedTimeout); err == nil {
+				c.Close()
+				t.Error("connected to a virtual server that was taken away")
+			}
+			if got := site.whoami(t, sessions["b"], IPv4); got != "b" {
+				t.Errorf("the session with b is with %s now", got)
+			}
+		})
+	}
+}
