@@ -4,6 +4,7 @@ package integration
 
 import (
 	"bytes"
+	"fmt"
 	"net/netip"
 	"strings"
 	"sync"
@@ -69,7 +70,7 @@ func (s *Site) addBackends(t *testing.T) {
 			listen = append(listen, netip.AddrPortFrom(b[f], 21))
 		}
 	}
-	startMini(t, s.Server, listen...)
+	startMini(t, s.Server, listen...).fromPort = 20
 }
 
 // balanced holds so many sessions at once in each family, and wants so many
@@ -119,9 +120,126 @@ func (s *Site) balancedSession(t *testing.T, f Family, i int) string {
 		if got.String() != who {
 			t.Errorf("session %d: %s reached %s, the session is with %s", i, m, got.String(), who)
 		}
-		if session.peer.Addr() != dial.Addr() {
-			t.Errorf("session %d: %s data connection with %s, the client dialled %s", i, m, session.peer, dial)
+		if session.peer.Addr() != dial.Addr() || m.Active() && session.peer.Port() != 20 {
+			t.Errorf("session %d: %s data connection with %s, the client dialled %s, and active data comes from port 20", i, m, session.peer, dial)
 		}
 	}
 	return who
+}
+
+// mapRules balance by a map of the administrator's own.
+const mapRules = `iifname "in*" fib daddr type local tcp dport %D dnat ip to numgen inc mod 3 map @servers4
+		iifname "in*" fib daddr type local tcp dport %D dnat ip6 to numgen inc mod 3 map @servers6`
+
+// TestBalancedServerTakenOut: the administrator takes a server out of his map.
+// Its sessions stay with it, in both modes, and no new ones come.
+func TestBalancedServerTakenOut(t *testing.T) {
+	for _, s := range subjects(t) {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			p := Position{Name: "balanced", Target: clientGate, NAT: []NAT{{Pre: mapRules}}}
+			site := NewSiteOnly(t, Position{Name: "balanced", Target: clientGate}, AllowRelated, s)
+			fw := site.Firewalls[0]
+			_, nat, _ := strings.Cut(p.Ruleset(0, AllowRelated), "table inet nat {")
+			fw.LoadRules(t, `table inet nat {
+	map servers4 { typeof numgen inc mod 3 : ip daddr; elements = { 0 : 203.0.113.2, 1 : 203.0.113.3, 2 : 203.0.113.4 }; }
+	map servers6 { typeof numgen inc mod 3 : ip6 daddr; elements = { 0 : 2001:db8:113::2, 1 : 2001:db8:113::3, 2 : 2001:db8:113::4 }; }
+`+nat)
+			site.StartSubject(t)
+			site.addBackends(t)
+			for _, f := range []Family{IPv4, IPv6} {
+				site.serverTakenOut(t, f)
+			}
+		})
+	}
+}
+
+// serverTakenOut takes the last server out of the map of a family.
+func (s *Site) serverTakenOut(t *testing.T, f Family) {
+	t.Helper()
+	sessions := map[string]*miniSession{}
+	for range 3 {
+		m, err := miniLogin(s.Client, s.Dial(s.Client, f, 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.c.Close()
+		sessions[whoIs(t, m, f)] = m
+	}
+	if len(sessions) != 3 {
+		t.Fatalf("three sessions are with %v", sessions)
+	}
+	s.Firewalls[0].LoadRules(t, fmt.Sprintf("delete element inet nat servers%d { 2 }; add element inet nat servers%[1]d { 2 : %s }", f, backends[0][f]))
+	for who, m := range sessions {
+		if got := whoIs(t, m, f); got != who {
+			t.Errorf("%s: the session with %s is with %s now", f, who, got)
+		}
+	}
+	for i := range 12 {
+		if who := s.balancedSession(t, f, i); who == netip.AddrPortFrom(backends[2][f], 21).String() {
+			t.Errorf("%s: a server that was taken out gets a session", f)
+		}
+	}
+}
+
+// whoIs transfers in each mode, and returns the server that answers.
+func whoIs(t *testing.T, m *miniSession, f Family) string {
+	t.Helper()
+	var who string
+	for _, mode := range f.Modes() {
+		var got bytes.Buffer
+		if _, err := m.transfer(mode, "whoami", &got); err != nil {
+			t.Fatalf("%s %s: %v", f, mode, err)
+		}
+		if who == "" {
+			who = got.String()
+		}
+		if got.String() != who {
+			t.Errorf("%s %s reached %s, the session is with %s", f, mode, got.String(), who)
+		}
+	}
+	return who
+}
+
+// TestBalancedAdvertise: one server of a balanced set has an address of its
+// own, which somebody else, here the client's own machine, translates to the
+// balancer's.
+func TestBalancedAdvertise(t *testing.T) {
+	needDaemon(t)
+	const outside = "192.0.2.7"
+	for _, s := range subjects(t) {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			p := Position{Name: "balanced", Target: clientGate, NAT: []NAT{{Pre: balancers[0].pre}}}
+			site := NewSite(t, p, AllowRelated, s, "--advertise", backends[2][IPv4].String()+"="+outside)
+			site.addBackends(t)
+			if err := site.Client.route(Pair{IPv4: netip.MustParseAddr(outside)}, clientGate); err != nil {
+				t.Fatal(err)
+			}
+			site.Client.LoadRules(t, fmt.Sprintf("table ip outer { chain out { type nat hook output priority -100; ip daddr %s dnat to %s; }; }", outside, clientGate[IPv4]))
+			shown := map[string]bool{}
+			for range 3 {
+				m, err := miniLogin(site.Client, site.Dial(site.Client, IPv4, 0))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer m.c.Close()
+				var got bytes.Buffer
+				if _, err := m.transfer(PASV, "whoami", &got); err != nil {
+					t.Fatal(err)
+				}
+				want := clientGate[IPv4].String()
+				if got.String() == netip.AddrPortFrom(backends[2][IPv4], 21).String() {
+					want = outside
+				}
+				if m.shown.Addr().String() != want {
+					t.Errorf("the 227 of %s shows %s, want %s", got.String(), m.shown.Addr(), want)
+				}
+				shown[want] = true
+			}
+			if len(shown) != 2 {
+				t.Errorf("three sessions were shown %v only", shown)
+			}
+		})
+	}
 }
