@@ -58,6 +58,84 @@ func vsftpdTLS(implicit bool) *ServerKind {
 	return &k
 }
 
+// proftpdTLS is proftpd that insists on encrypted sessions and on data
+// connections that reuse the control connection's TLS session, which is what
+// mod_tls does unless told otherwise. With TLS 1.2, as not every client has its
+// ticket of TLS 1.3 in time.
+func proftpdTLS() *ServerKind {
+	k := *Proftpd
+	k.commands = func(h *Host, s *Server, program string, listen []netip.AddrPort) ([]Command, error) {
+		commands, err := proftpd(h, s, program, listen)
+		if err != nil {
+			return nil, err
+		}
+		cert, err := certificate(h)
+		if err != nil {
+			return nil, err
+		}
+		if err := os.Chmod(cert, 0o600); err != nil {
+			return nil, err
+		}
+		conf := filepath.Join(h.Dir, "proftpd.conf")
+		text, err := os.ReadFile(conf)
+		if err != nil {
+			return nil, err
+		}
+		modules := filepath.Join(peers(), "usr/lib/proftpd")
+		if _, err := os.Stat(filepath.Join(modules, "mod_tls.so")); err != nil {
+			return nil, fmt.Errorf("missing module: mod_tls of proftpd (scripts/peers unpacks it)")
+		}
+		more := fmt.Sprintf("<Global>\nPassivePorts %s\nTLSEngine on\nTLSRequired on\nTLSProtocol TLSv1.2\n"+
+			"TLSRSACertificateFile %s\nTLSRSACertificateKeyFile %[2]s\nTLSVerifyClient off\nTLSLog %s/tls.log\n</Global>\n",
+			strings.Replace(tlsRange, "-", " ", 1), cert, h.Dir)
+		_, err = h.File("proftpd.conf", fmt.Sprintf("ModulePath %s\nLoadModule mod_tls.c\n", modules)+string(text)+more)
+		return commands, err
+	}
+	return &k
+}
+
+// pureftpdTLS is pure-ftpd that insists on encrypted sessions and data. Reuse
+// of TLS sessions cannot be asked of it.
+func pureftpdTLS() *ServerKind {
+	k := *Pureftpd
+	k.commands = func(h *Host, s *Server, program string, listen []netip.AddrPort) ([]Command, error) {
+		commands, err := pureftpd(h, s, program, listen)
+		if err != nil {
+			return nil, err
+		}
+		cert, err := certificate(h)
+		for i := range commands {
+			commands[i].Args = append(commands[i].Args, "-Y", "3", "-2", cert, "-p", strings.Replace(tlsRange, "-", ":", 1))
+		}
+		return commands, err
+	}
+	return &k
+}
+
+// TestTLSServers: explicit TLS of the other servers, also behind a
+// translation.
+func TestTLSServers(t *testing.T) {
+	for _, name := range []string{"routed", "dnat"} {
+		for _, s := range []Subject{Auto, Claim} {
+			t.Run(name+"/"+s.Name, func(t *testing.T) {
+				t.Parallel()
+				site := NewSite(t, position(name), AllowRelated, s, "--tls", "range="+tlsRange)
+				for _, kind := range []*ServerKind{proftpdTLS(), pureftpdTLS()} {
+					for _, f := range []Family{IPv4, IPv6} {
+						server := site.ServerHost().StartServer(t, kind, netip.AddrPortFrom(site.ServerAddr(f), 21))
+						for _, c := range tlsClients {
+							t.Run(fmt.Sprintf("%s/%s/%s", kind.Name, c.name, f), func(t *testing.T) {
+								tlsFetch(t, site, server, f, 0, false, c.command)
+							})
+						}
+						server.Stop()
+					}
+				}
+			})
+		}
+	}
+}
+
 // certificate writes a key and a certificate of it, and returns their file.
 func certificate(h *Host) (string, error) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -78,23 +156,23 @@ func certificate(h *Host) (string, error) {
 // tlsClients fetch a file in an encrypted session.
 var tlsClients = []struct {
 	name    string
-	command func(dial netip.AddrPort, implicit bool, remote, local string) Command
+	command func(user string, dial netip.AddrPort, implicit bool, remote, local string) Command
 }{
-	{"curl", func(dial netip.AddrPort, implicit bool, remote, local string) Command {
+	{"curl", func(user string, dial netip.AddrPort, implicit bool, remote, local string) Command {
 		scheme := "ftp"
 		if implicit {
 			scheme = "ftps"
 		}
-		return Cmd("curl", "-sS", "-k", "--ssl-reqd", "--max-time", "20", "-o", local, fmt.Sprintf("%s://%s/%s", scheme, dial, remote))
+		return Cmd("curl", "-sS", "-k", "--ssl-reqd", "--max-time", "20", "--user", user+":"+password, "-o", local, fmt.Sprintf("%s://%s/%s", scheme, dial, remote))
 	}},
-	{"lftp", func(dial netip.AddrPort, implicit bool, remote, local string) Command {
+	{"lftp", func(user string, dial netip.AddrPort, implicit bool, remote, local string) Command {
 		scheme := "ftp"
 		if implicit {
 			scheme = "ftps"
 		}
 		return Cmd("lftp", "-c", fmt.Sprintf("set net:max-retries 1; set net:timeout 10; set ssl:verify-certificate no; "+
 			"set ftp:ssl-force true; set ftp:ssl-allow-anonymous true; set ftp:ssl-protect-data true; set ftp:passive-mode true; "+
-			"open %s://%s; get %s -o %s", scheme, dial, remote, local))
+			"open -u %s,%s %s://%s; get %s -o %s", user, password, scheme, dial, remote, local))
 	}},
 }
 
@@ -126,14 +204,14 @@ func TestTLSRange(t *testing.T) {
 }
 
 func tlsFetch(t *testing.T, site *Site, server *Server, f Family, i int, implicit bool,
-	command func(netip.AddrPort, bool, string, string) Command) {
+	command func(string, netip.AddrPort, bool, string, string) Command) {
 	needPrograms(t, "curl", "lftp")
 	want := strings.Repeat("encrypted\n", 10000)
 	if err := os.WriteFile(filepath.Join(server.Home, "secret.txt"), []byte(want), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	local := filepath.Join(t.TempDir(), "got")
-	out, err := site.ClientHost().Run(30*time.Second, command(site.Dial(site.Client, f, i), implicit, "secret.txt", local))
+	out, err := site.ClientHost().Run(30*time.Second, command(server.User, site.Dial(site.Client, f, i), implicit, "secret.txt", local))
 	got, _ := os.ReadFile(local)
 	if err != nil || string(got) != want {
 		t.Fatalf("%v, %d bytes of %d\n%s", err, len(got), len(want), out)
