@@ -31,7 +31,7 @@ func ratios(rows []Row, out string) error {
 	p := plot.New()
 	p.Title.Text = "relative to the in-kernel helper (1.0): median and range over the rounds"
 	p.Y.Label.Text = "ratio"
-	p.Y.Min, p.Y.Max = 0, 1.6
+	p.Y.Min, p.Y.Max = 0, 1.6 // more where a range goes further
 	p.Add(plotter.NewGrid())
 	const width = 6.0
 	for i, b := range bars {

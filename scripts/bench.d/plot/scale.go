@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -13,6 +14,9 @@ import (
 	"gonum.org/v1/plot/plotutil"
 	"gonum.org/v1/plot/vg"
 )
+
+// perPacket are the rows that must not depend on the number of sessions.
+var perPacket = []string{"NOOP round trip p50", "1 KB files, PASV, 16 sessions", "time of a packet in the daemon"}
 
 // scale draws each figure against the number of sessions, relative to that with
 // the fewest. The figures of a row are by number of sessions.
@@ -25,6 +29,9 @@ func scale(rows []Row, out string) error {
 	p.Add(plotter.NewGrid())
 	var lines []any
 	for _, r := range rows {
+		if !slices.Contains(perPacket, r.Workload) {
+			continue
+		}
 		var points plotter.XYs
 		for n, v := range r.Figures {
 			sessions, err := strconv.ParseFloat(n, 64)
@@ -39,10 +46,10 @@ func scale(rows []Row, out string) error {
 		for i := range points {
 			points[i].Y /= first
 		}
-		if slices.ContainsFunc(points, func(xy plotter.XY) bool { return xy.Y > 10 }) {
-			continue // grows with the sessions, as memory in all does
-		}
-		lines = append(lines, r.Workload+" "+r.Figure, points)
+		lines = append(lines, r.Workload, points)
+	}
+	if len(lines) == 0 {
+		return errors.New("no figures of the scale test in it")
 	}
 	if err := plotutil.AddLinePoints(p, lines...); err != nil {
 		return err
