@@ -137,7 +137,24 @@ func trials(f Family, c Config) []trial {
 			trial{packet: ControlSYN(f, ports)}, trial{packet: ControlEstablished(f, ports, c.Control)},
 			trial{packet: ControlReply(f, ports, c.Control)})
 	}
-	return append(list, trial{DataSYN(f, 1024, c.Control), true}, trial{DataReply(f, 1024, c.Control), true})
+	for _, from := range openers(c.Ports) {
+		syn, later := DataSYN(f, 1024, c.Control), DataEstablished(f, 1024, c.Control)
+		syn.SrcPort, later.SrcPort = from, from
+		list = append(list, trial{syn, true}, trial{reply(later), true})
+	}
+	return list
+}
+
+// openers are the ports from which data connections are opened as a rule: any
+// of a client, and in active mode the one before the control port (RFC 959
+// section 3.2). A server that takes another privileged one is not worth a doubt
+// about each rule that names a port.
+func openers(control []PortRange) []PortRange {
+	list := []PortRange{ephemeral}
+	for _, r := range control {
+		list = append(list, PortRange{max(r.Low, 1) - 1, max(r.High, 1) - 1})
+	}
+	return list
 }
 
 // conflicts are what the effects of a rule do to us.

@@ -53,7 +53,7 @@ func (e *examination) hasChain(want rules.ChainRef) bool {
 // conflict puts a conflict into words, with what to do.
 func (e *examination) conflict(c rules.Conflict) (text string, hints []string) {
 	remove := fmt.Sprintf("nft delete rule %s handle %d, and the same in your file", words(c.At.Chain), c.At.Handle)
-	except := fmt.Sprintf("except the control ports in this rule: tcp dport != { %s } tcp sport != { %[1]s }", strings.Join(e.cfg.PortList(), ", "))
+	except := fmt.Sprintf("except the control ports in this rule: tcp dport != %s tcp sport != %[1]s", otherThan(e.cfg.PortList()))
 	switch c.Kind {
 	case rules.ConflictHelper:
 		hints = []string{remove}
@@ -79,6 +79,19 @@ func (e *examination) conflict(c rules.Conflict) (text string, hints []string) {
 	default:
 		return "a rule drops, queues or changes packets just where pasvport reads them", []string{"move its chain to a priority above -100, such as filter (0)"}
 	}
+}
+
+// otherThan are ports as they stand behind != in a rule. A single one is written
+// as a range: nft up to 1.0.6 at least makes one comparison of two != for
+// neighbouring fields, which is true if either differs.
+func otherThan(ports []string) string {
+	if len(ports) > 1 {
+		return "{ " + strings.Join(ports, ", ") + " }"
+	}
+	if !strings.Contains(ports[0], "-") {
+		return ports[0] + "-" + ports[0]
+	}
+	return ports[0]
 }
 
 // words is a chain as nft's commands want it.
