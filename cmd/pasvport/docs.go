@@ -27,7 +27,7 @@ const sections = `.SH FILES
 Settings; see \fBpasvport.yaml\fP(5).
 .TP
 .I /run/pasvport/control.sock
-Where the daemon answers \fBpasvport status\fP and \fBpasvport sessions\fP.
+Where the daemon answers \fBpasvport status\fP, \fBsessions\fP and \fBservers\fP.
 .TP
 .I /run/pasvport/*.handover
 What was open when a daemon was stopped; the next start reads and removes it.

@@ -33,7 +33,7 @@ type Config struct {
 	// Ports are the control ports, sorted, without overlap. Default: 21.
 	Ports []rules.PortRange
 
-	// ControlSocket is the path of the unix socket for status and sessions;
+	// ControlSocket is the path of the unix socket for status and the like;
 	// empty: none. Default: DefaultControlSocket.
 	ControlSocket string
 

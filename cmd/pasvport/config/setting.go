@@ -69,7 +69,7 @@ var settings = []setting{
 	},
 	{
 		name: "control-socket", value: "PATH",
-		usage: "unix socket for status and sessions; empty: none",
+		usage: "unix socket for status, sessions and servers; empty: none",
 		want:  fmt.Sprintf("a path of at most %d bytes, or nothing for no socket", maxSocketPath),
 		add:   setControlSocket,
 		text:  func(c Config) []string { return []string{c.ControlSocket} },
