@@ -38,6 +38,7 @@ type workspace struct {
 		seq      uint32
 		p        []byte
 		parts    []edit // its edits so far, in order
+		back     uint32 // how much the first of them gives back, see giveBack
 		shifting bool   // see stream.shifting
 		lines    int    // lines read so far
 		telnet   []byte // the line being read, if Telnet commands are in it
@@ -54,6 +55,7 @@ type Conn struct {
 	checks     Checks
 	adjustable bool
 	here       bool // the caller adjusts, see AdjustHere
+	fixed      bool // nobody does, see Undo
 	opaque     bool
 
 	stream  [2]stream
@@ -97,6 +99,7 @@ func (c *Conn) LastVerb() string { return string(c.verb.bytes()) }
 func (c *Conn) Segment(d Direction, seq uint32, p []byte) Decision {
 	c.events = c.events[:0]
 	c.cur.dir, c.cur.seq, c.cur.p, c.cur.parts, c.cur.lines = d, seq, p, c.cur.parts[:0], 0
+	c.cur.back = 0
 	s := &c.stream[d]
 	if c.opaque {
 		return Decision{Reason: ReasonOpaque}
@@ -122,7 +125,7 @@ func (c *Conn) Segment(d Direction, seq uint32, p []byte) Decision {
 		return Decision{Action: Drop, Reason: ReasonInFlight}
 	}
 	if !s.held {
-		s.sent = s.next
+		s.sent = s.next - s.taken
 	}
 	return c.fresh(s, p[seen:], answer.Reason)
 }
@@ -146,6 +149,11 @@ func (c *Conn) place(s *stream, seq uint32, p []byte) (seen int32, answer Decisi
 		return seen, Decision{Action: Drop, Reason: ReasonGap}, true
 	}
 	s.resync(seq)
+	if c.cur.dir == Original && c.denies() {
+		// A client that skips bytes and sends them later would have them pass
+		// unread as if they came again.
+		s.floor, s.floorSet = seq, true
+	}
 	if s.blind {
 		s.begin(c.cur.dir, seq, p)
 	}
@@ -156,6 +164,7 @@ func (c *Conn) place(s *stream, seq uint32, p []byte) (seen int32, answer Decisi
 func (c *Conn) fresh(s *stream, p []byte, reason Reason) Decision {
 	s.gaps, s.waits, s.blind = 0, 0, false
 	s.forgetOld()
+	c.giveBack(s)
 	if c.checks.has(CheckRepeats) {
 		if s.history == nil {
 			s.history = new(history)
@@ -173,16 +182,20 @@ func (c *Conn) fresh(s *stream, p []byte, reason Reason) Decision {
 			c.firstLine(cmdUnknown)
 		}
 	}
-	if c.mayEdit(s) {
-		if len(c.cur.parts) == 0 && len(c.events) == 0 {
-			s.held = true
-			return Decision{Action: Hold, Reason: ReasonPartial, Events: c.events}
-		}
+	switch {
+	case !c.mayEdit(s):
+	case !c.alone(s):
 		// The segment has an edit, or will have one when its offer is
 		// announced. Another one behind it in the same flight is more than the
 		// kernel can adjust for: the start of the line is cut off, and comes
 		// again.
 		s.unread()
+	case s.tired() && c.takeIn(s):
+		return Decision{Reason: ReasonPieces, Events: c.events}
+	case !s.tired() || c.cur.dir == Original && c.mayBeDenied(c.plain(s.line)):
+		// A command that is denied must not slip through in parts.
+		s.held = true
+		return Decision{Action: Hold, Reason: ReasonPartial, Events: c.events}
 	}
 	release := s.held
 	s.held = false
@@ -202,9 +215,7 @@ func (c *Conn) mayEdit(s *stream) bool {
 	case len(b) == 0:
 		return false
 	case c.cur.dir == Original && c.mayBeDenied(b):
-		return true // a command that is denied must not slip through in parts
-	case s.tired():
-		return false
+		return true
 	case c.cur.dir == Original:
 		return (nat || p.Repair >= RepairPrivate) && mayBeOffer(b)
 	case !nat && p.Repair == RepairNone || c.checks.has(CheckAsked) && c.pending.index(isPassive) < 0:

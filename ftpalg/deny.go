@@ -27,6 +27,9 @@ func (c *Conn) denyEarly(s *stream, p []byte) {
 	}
 	c.head = append(append(c.head[:0], s.line...), p[:min(len(p), maxVerbBytes)]...)
 	line := c.head
+	if i := bytes.IndexByte(line, '\n'); i >= 0 {
+		line = line[:i+1]
+	}
 	front := skipFront(line)
 	text := c.plain(line[front:])
 	cmd, v, n := parseVerb(text)

@@ -21,6 +21,14 @@ func (a Adjustment) apply(seq uint32) uint32 {
 	return seq + uint32(a.Before)
 }
 
+// source returns the sequence number of which the kernel makes at.
+func (a Adjustment) source(at uint32) uint32 {
+	if seq := at - uint32(a.Before); int32(seq-a.Pos) <= 0 {
+		return seq
+	}
+	return at - uint32(a.After)
+}
+
 // edit is a replaced part of the stream. Its bytes before the changed ones
 // are those of the line, so that a segment which starts inside the changed
 // part can still be answered; see offset.
@@ -28,6 +36,7 @@ type edit struct {
 	start, end uint32 // sequence numbers of the sender
 	text       []byte // what stands there instead
 	adj        Adjustment
+	taken      uint32 // see carries
 }
 
 func (e *edit) delta() int32 { return int32(len(e.text)) - int32(e.end-e.start) }
@@ -48,6 +57,9 @@ func (e *edit) newAdjustment(before int32) Adjustment {
 // starts at seq, inside the edit or at its end. It follows what the kernel
 // makes of that sequence number, so that the segments always join.
 func (e *edit) offset(seq uint32) int {
+	if e.carries(seq) {
+		return 0
+	}
 	n := int32(e.adj.apply(seq) - e.start - uint32(e.adj.Before))
 	return int(max(0, min(n, int32(len(e.text)))))
 }
@@ -93,7 +105,11 @@ func (s *stream) setAdjustment(a Adjustment) {
 // position returns what the sequence number of a segment at seq must become.
 func (s *stream) position(seq uint32) uint32 {
 	for i := len(s.edits) - 1; i >= 0; i-- {
-		if e := &s.edits[i]; int32(seq-e.start) >= 0 {
+		e := &s.edits[i]
+		if e.carries(seq) {
+			return e.start + uint32(e.adj.Before)
+		}
+		if int32(seq-e.start) >= 0 {
 			return e.adj.apply(seq)
 		}
 	}
@@ -106,7 +122,7 @@ func (s *stream) position(seq uint32) uint32 {
 // touches reports whether an edit lies in the n bytes from seq.
 func (s *stream) touches(seq uint32, n int) bool {
 	for i := range s.edits {
-		if e := &s.edits[i]; int32(e.end-seq) > 0 && int32(seq+uint32(n)-e.start) > 0 {
+		if e := &s.edits[i]; int32(e.end-seq) > 0 && int32(seq+uint32(n)-e.start) > 0 || e.carries(seq) && n > 0 {
 			return true
 		}
 	}
@@ -119,7 +135,7 @@ func (s *stream) rewrite(dst []byte, seq uint32, p []byte) []byte {
 	cur, end := seq, seq+uint32(len(p))
 	for i := range s.edits {
 		e := &s.edits[i]
-		if int32(e.end-cur) <= 0 || int32(end-e.start) <= 0 {
+		if (int32(e.end-cur) <= 0 || int32(end-e.start) <= 0) && !(cur == seq && e.carries(seq)) {
 			continue
 		}
 		from, to := 0, len(e.text)
@@ -128,7 +144,8 @@ func (s *stream) rewrite(dst []byte, seq uint32, p []byte) []byte {
 		} else if cur != e.start {
 			from = e.offset(cur)
 		}
-		if int32(e.end-end) > 0 {
+		// What was taken in goes on with any part of it that comes again.
+		if int32(e.end-end) > 0 && (e.taken == 0 || from > 0) {
 			to = max(from, e.offset(end))
 		}
 		dst = append(dst, e.text[from:to]...)

@@ -40,8 +40,12 @@ func (s *stream) full() bool { return len(s.edits) == maxEdits && !s.arrived(&s.
 // by the first one's. If that moves it forward, bytes seem to have arrived
 // that have not.
 func (s *stream) shifting() bool {
-	for i := range s.edits {
-		if e := &s.edits[i]; e.adj.Before > s.adj.After && !s.arrived(e) {
+	edits, after := s.edits, s.adj.After
+	if n := len(edits) - 1; s.taken > 0 { // the last one grows, its place stays
+		edits, after = edits[:n], edits[n].adj.Before
+	}
+	for i := range edits {
+		if e := &edits[i]; e.adj.Before > after && !s.arrived(e) {
 			return true
 		}
 	}
@@ -51,7 +55,7 @@ func (s *stream) shifting() bool {
 // mustWait reports whether fresh bytes have to come again later, because they
 // may need an edit that cannot be made yet.
 func (c *Conn) mustWait(s *stream, p []byte) bool {
-	full := s.full()
+	full := s.taken == 0 && s.full()
 	c.cur.shifting = !c.here && s.shifting()
 	if !full && !c.cur.shifting {
 		return false

@@ -105,7 +105,7 @@ func TestEditsLongAgo(t *testing.T) {
 		if r.Set {
 			k.adj = r.Adjust
 		}
-		if d.Action != Forward || r.Changed || r.Temporary || k.adj.apply(uint32(seq)) != uint32(seq+2) {
+		if d.Action != Forward || r.Changed || r.Seq != uint32(seq) || k.adj.apply(uint32(seq)) != uint32(seq+2) {
 			t.Fatalf("after %d MiB: %+v, changed %v, adjustment %+v", seq>>20, d, r.Changed, k.adj)
 		}
 	}
@@ -157,20 +157,97 @@ func TestDeniedBeforeOffer(t *testing.T) {
 	}
 }
 
-// A half line that was dropped often enough goes on as it comes. Its offer
-// cannot be changed any more.
-func TestHalfLineIsGivenUp(t *testing.T) {
+// A half line that was dropped often enough is taken in, and goes on with its
+// rest, changed as if it had come in one piece.
+func TestHalfLineIsTakenIn(t *testing.T) {
 	g := newGateway(snat, Policy{})
 	g.c.started = false
 	tries := 0
-	for len(g.segment(Original, 0, []byte("PORT 192,168,"))) == 0 {
+	var out []segment
+	for out = g.segment(Original, 1000, []byte("PORT 192,168,")); len(out) == 0; tries++ {
 		g.timeout(Original)
-		if tries++; tries > 10 {
+		if tries > 10 {
 			t.Fatal("half a line never goes on")
 		}
+		out = g.segment(Original, 1000, []byte("PORT 192,168,"))
 	}
-	out := g.segment(Original, 13, []byte("1,5,200,10\r\n"))
-	if tries != maxAbandons || len(g.fails) != 1 || g.fails[0] != ReasonSplit || len(out) != 1 || string(out[0].p) != "1,5,200,10\r\n" {
-		t.Errorf("after %d tries: %v, %+v", tries, g.fails, out)
+	if tries != maxAbandons || len(out) != 1 || len(out[0].p) != 0 || out[0].seq != 999 || g.reason != ReasonPieces {
+		t.Errorf("after %d tries: %+v, %v", tries, out, g.reason)
+	}
+	if ack := g.ack(Original, 1000); ack != 1013 {
+		t.Errorf("the sender is told that %d have come", ack)
+	}
+	const line = "PORT 198,51,100,77,200,10\r\n"
+	for _, again := range []bool{false, true} {
+		out = g.segment(Original, 1013, []byte("1,5,200,10\r\n"))
+		if len(g.fails) > 0 || len(out) != 1 || string(out[0].p) != line || out[0].seq != 1000 {
+			t.Errorf("again %v: %v, %+v", again, g.fails, out)
+		}
+	}
+	// All that the sender repeats may be a piece of it: it knows of no
+	// acknowledgement.
+	out = g.segment(Original, 1000, []byte("PORT 1"))
+	if len(out) != 1 || out[0].seq != 1000 || string(out[0].p) != line[:len(line)-2] {
+		t.Errorf("the first piece again became %+v", out)
+	}
+	if ack := g.ack(Original, 1000+uint32(len(line))); ack != 1025 {
+		t.Errorf("of %d bytes the sender is told that %d have come", 25, ack-1000)
+	}
+}
+
+// What was taken in goes on as it is when it turns out to be no offer, and where
+// the length of a line cannot change it goes on as it comes.
+func TestTakenInForNothing(t *testing.T) {
+	g := newGateway(snat, Policy{})
+	g.c.started = false
+	half := func(p string) (out []segment) {
+		for range maxAbandons + 1 {
+			if out = g.segment(Original, 1000, []byte(p)); len(out) == 0 {
+				g.timeout(Original)
+			}
+		}
+		return out
+	}
+	half("POR")
+	out := g.segment(Original, 1003, []byte("K 1\r\n"))
+	if len(out) != 1 || out[0].seq != 1000 || string(out[0].p) != "PORK 1\r\n" {
+		t.Errorf("no offer became %+v", out)
+	}
+
+	g = newGateway(snat, Policy{})
+	g.c.started = false
+	g.c.Undo(Original, Adjustment{})
+	if out = half("PORT 192,168,"); len(out) != 1 || string(out[0].p) != "PORT 192,168," {
+		t.Errorf("half a line became %+v", out)
+	}
+	g.segment(Original, 1013, []byte("1,5,200,10\r\n"))
+	if len(g.fails) != 1 {
+		t.Errorf("%v, events %q", g.fails, g.log)
+	}
+}
+
+// TestOldSegment: a segment from before two edits comes again. The kernel must
+// put it where it was, and go on to adjust acknowledgements as the later edits
+// need it: the receiver acknowledges what it has at once, while the verdict on
+// the old segment is being given.
+func TestOldSegment(t *testing.T) {
+	g := newGateway(snat, Policy{})
+	g.c.started = false
+	user, port := []byte("USER x\r\n"), []byte("PORT 192,168,1,5,200,10\r\n")
+	g.segment(Original, 0, user)
+	g.segment(Original, 8, port)
+	last := g.segment(Original, 33, port)
+	have := last[0].seq + uint32(len(last[0].p))
+	before := g.kernel[Original].adj
+	g.c.Segment(Original, 0, user)
+	r := g.c.Rewrite(nil, Original, 0, user)
+	if r.Set || r.Changed {
+		t.Errorf("the kernel is told %+v, the bytes are changed: %v", r.Adjust, r.Changed)
+	}
+	if at := before.apply(r.Seq); at != 0 {
+		t.Errorf("the segment is put at %d", at)
+	}
+	if got := before.unapply(have); got != 33+25 {
+		t.Errorf("an acknowledgement of everything means %d to the sender", got)
 	}
 }

@@ -40,6 +40,7 @@ type gateway struct {
 	held   [2][]segment
 	shift  uint16
 	reason Reason // of the last segment
+	pieces int    // segments that were taken in
 	offers []Offer
 	log    []string
 	logs   [2][]string              // the same, by direction of the segment
@@ -89,6 +90,9 @@ func (g *gateway) segment(d Direction, seq uint32, p []byte) (out []segment) {
 	}
 	dec := g.c.Segment(d, seq, p)
 	g.reason = dec.Reason
+	if dec.Reason == ReasonPieces {
+		g.pieces++
+	}
 	for _, e := range dec.Events {
 		g.log = append(g.log, describe(e))
 		g.logs[d] = append(g.logs[d], describe(e))
@@ -155,12 +159,9 @@ func (g *gateway) send(d Direction, seq uint32, p []byte) segment {
 	if r.Set {
 		k.adj = r.Adjust
 	}
-	out := segment{k.adj.apply(seq), append([]byte(nil), r.Data...)}
+	out := segment{k.adj.apply(r.Seq), append([]byte(nil), r.Data...)}
 	if g.here {
-		out.seq = g.c.Sequence(d, seq)
-	}
-	if r.Temporary {
-		k.adj = r.Restore
+		out.seq = r.Seq
 	}
 	return out
 }

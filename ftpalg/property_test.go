@@ -172,20 +172,19 @@ func (s *script) whole(t *testing.T, g *gateway) (client, server string) {
 // gateway, repetitions that are cut in other ways, segments out of order, and
 // timeouts of held segments. Both sides send at the same time.
 type wire struct {
-	t        *testing.T
-	r        *rand.Rand
-	g        *gateway
-	rcv      [2]*receiver
-	sent     [2][]byte // all that a side wrote
-	base     [2]uint32
-	una      [2]int // what the side knows to have arrived
-	timeouts [2]int
-	backoff  [2]int // steps until dropped bytes are sent again
-	timedOut [2]uint32
-	cuts     int
-	lines    bool // mostly whole lines
-	name     string
-	trace    bool
+	t       *testing.T
+	r       *rand.Rand
+	g       *gateway
+	rcv     [2]*receiver
+	sent    [2][]byte // all that a side wrote
+	base    [2]uint32
+	una     [2]int // what the side knows to have arrived
+	backoff [2]int // steps until dropped bytes are sent again
+	cuts    int
+	lines   bool // mostly whole lines
+	small   bool // pieces of a few bytes, which are not held for long
+	name    string
+	trace   bool
 }
 
 func newWire(t *testing.T, r *rand.Rand, g *gateway) *wire {
@@ -231,14 +230,8 @@ func (w *wire) run(s *script) {
 // step sends one segment of direction d, or lets time pass.
 func (w *wire) step(d Direction) {
 	s := &w.g.c.stream[d]
-	if len(w.g.held[d]) > 0 && w.r.IntN(4) == 0 {
-		at := s.lineStart()
-		if at != w.timedOut[d] {
-			w.timedOut[d], w.timeouts[d] = at, 0
-		}
-		if w.timeouts[d]++; w.timeouts[d] < maxAbandons {
-			w.g.timeout(d)
-		}
+	if len(w.g.held[d]) > 0 && (w.small || w.r.IntN(4) == 0) {
+		w.g.timeout(d)
 	}
 	if w.una[d] == len(w.sent[d]) {
 		return
@@ -256,6 +249,9 @@ func (w *wire) step(d Direction) {
 	to := min(len(w.sent[d]), from+1+w.r.IntN([]int{3, 60}[w.r.IntN(2)]))
 	if i := bytes.IndexByte(w.sent[d][from:], '\n'); w.lines && w.r.IntN(8) > 0 && i >= 0 {
 		to = from + i + 1
+	}
+	if w.small && w.r.IntN(8) > 0 {
+		to = min(to, from+3)
 	}
 	if w.backoff[d] > 0 { // only what was not dropped
 		w.backoff[d]--
@@ -300,6 +296,12 @@ func TestAnyCut(t *testing.T) {
 	anyCut(t, 0)
 }
 
+// TestAnyCutInPieces: the same where half lines are never completed in time and
+// pieces are small, so that most lines are taken in.
+func TestAnyCutInPieces(t *testing.T) {
+	anyCut(t, inPieces)
+}
+
 // TestAnyCutUnread is the same where lines pass unread, as Unread.Pass decides:
 // the engine, told of them later, must be none the wiser.
 func TestAnyCutUnread(t *testing.T) {
@@ -310,10 +312,13 @@ func TestAnyCutUnread(t *testing.T) {
 	}
 }
 
+const inPieces = 3
+
 // anyCut compares random dialogues in whole lines, all read, with the same ones
-// cut. fast: 1 lets lines pass unread, 2 also makes most segments whole lines.
+// cut. fast: 1 lets lines pass unread, 2 also makes most segments whole lines;
+// inPieces makes them small.
 func anyCut(t *testing.T, fast int) (passed int) {
-	n, cuts := 4000, 0
+	n, cuts, pieces := 4000, 0, 0
 	if testing.Short() {
 		n = 400
 	}
@@ -328,16 +333,17 @@ func anyCut(t *testing.T, fast int) (passed int) {
 		client, server := s.whole(t, whole)
 
 		g := newGateway(s.ep, s.policy)
-		g.shift, g.fast = s.shift, fast > 0
+		g.shift, g.fast = s.shift, fast == 1 || fast == 2
 		if i%3 == 0 {
 			g.here = true
 			g.c.AdjustHere()
 		}
 		w := newWire(t, r, g)
-		w.name, w.lines = fmt.Sprint("seed ", i), fast == 2
+		w.name, w.lines, w.small = fmt.Sprint("seed ", i), fast == 2, fast == inPieces
 		w.run(&s)
 		cuts += w.cuts
 		passed += g.passed
+		pieces += g.pieces
 		if len(g.fails) > 0 {
 			t.Fatalf("seed %d: not announced: %v", i, g.fails)
 		}
@@ -351,6 +357,9 @@ func anyCut(t *testing.T, fast int) (passed int) {
 			t.Fatalf("seed %d: not announced: %v", i, g.fails)
 		}
 	}
-	t.Logf("%d dialogues, %d segments", n, cuts)
+	t.Logf("%d dialogues, %d segments, %d of them taken in", n, cuts, pieces)
+	if pieces == 0 && fast != 2 {
+		t.Error("no line was taken in")
+	}
 	return passed
 }

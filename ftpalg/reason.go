@@ -17,6 +17,9 @@ const (
 	// ReasonPartial: a line that may have to be edited is not complete; the
 	// segment is held.
 	ReasonPartial
+	// ReasonPieces: a line that may have to be edited comes in small pieces;
+	// this one is acknowledged to its sender and goes on with the last.
+	ReasonPieces
 	// ReasonHeldTwice: a copy of a segment that is being held.
 	ReasonHeldTwice
 	// ReasonGap: bytes before the segment were not seen; the sender will
@@ -143,6 +146,7 @@ var reasonNames = [NumReasons]string{
 	ReasonRetransmission: "retransmission",
 	ReasonOpaque:         "opaque",
 	ReasonPartial:        "partial-line",
+	ReasonPieces:         "line-in-pieces",
 	ReasonHeldTwice:      "held-twice",
 	ReasonGap:            "gap",
 	ReasonResync:         "resync",

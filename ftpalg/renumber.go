@@ -6,7 +6,7 @@ package ftpalg
 // connection itself, in every packet, from now on: the kernel cannot. Edits
 // may change lengths again, Rewrite asks for no adjustment, and Sequence and
 // Acknowledgement give the numbers that a packet must have.
-func (c *Conn) AdjustHere() { c.adjustable, c.here = true, true }
+func (c *Conn) AdjustHere() { c.adjustable, c.here, c.fixed = true, true, false }
 
 // Sequence returns the sequence number that the receiver must see for one
 // that was sent in direction d.

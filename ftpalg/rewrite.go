@@ -55,6 +55,9 @@ func (c *Conn) replace(e edit) Reason {
 		s.addEdit(e)
 		return ReasonPlain
 	}
+	if c.merge(&e) {
+		return ReasonPlain
+	}
 	i := len(parts)
 	for i > 0 && int32(parts[i-1].start-e.start) > 0 {
 		i--
@@ -67,12 +70,18 @@ func (c *Conn) replace(e edit) Reason {
 		s.joinEdits(append(s.edits[len(s.edits)-1].text, c.between(i)...), c.cur.parts)
 		return ReasonPlain
 	}
+	c.rejoin()
+	return ReasonPlain
+}
+
+// rejoin makes one edit of all those of the segment being handled.
+func (c *Conn) rejoin() {
 	var text []byte
-	for i := range c.cur.parts[:len(parts)] {
+	last := len(c.cur.parts) - 1
+	for i := range c.cur.parts[:last] {
 		text = append(append(text, c.cur.parts[i].text...), c.between(i+1)...)
 	}
-	s.joinEdits(text, c.cur.parts)
-	return ReasonPlain
+	c.stream[c.cur.dir].joinEdits(text, c.cur.parts)
 }
 
 // between returns the bytes before edit i of the segment being handled, from
@@ -123,10 +132,12 @@ type Rewritten struct {
 	// Trimmed tells that the end of the segment must not go on yet and is not
 	// in Data; its sender repeats it. A FIN of the segment is not to be sent.
 	Trimmed bool
-	// Restore is to be set afterwards, if Temporary: the segment is an old
-	// one, from before an edit that the kernel has moved on from.
-	Restore   Adjustment
-	Temporary bool
+	// Seq is the sequence number that the packet is to have, as its sender
+	// counts. It is another one where the segment is an old one, from before
+	// an edit that the kernel has moved on from: the kernel makes of it what
+	// it made of the segment's own then. After AdjustHere it is what the
+	// receiver is to see.
+	Seq uint32
 }
 
 // Rewrite gives what to send in place of a segment that is to be forwarded.
@@ -134,7 +145,7 @@ type Rewritten struct {
 // goes on, in the order in which they go.
 func (c *Conn) Rewrite(dst []byte, d Direction, seq uint32, p []byte) Rewritten {
 	s := &c.stream[d]
-	r := Rewritten{Data: p}
+	r := Rewritten{Data: p, Seq: seq}
 	if over := int32(seq + uint32(len(p)) - s.next); over > 0 && int(over) <= len(p) && !c.opaque {
 		p = p[:len(p)-int(over)]
 		r.Data, r.Changed, r.Trimmed = p, true, true
@@ -142,17 +153,20 @@ func (c *Conn) Rewrite(dst []byte, d Direction, seq uint32, p []byte) Rewritten 
 	if s.touches(seq, len(p)) {
 		r.Data, r.Changed = s.rewrite(dst, seq, p), true
 	}
+	at := s.position(seq)
+	if r.Changed && len(p) > 0 && len(r.Data) == 0 {
+		// All of it was taken in. From before what it has the receiver
+		// acknowledges an empty segment, but no FIN.
+		at, r.Trimmed = at-1, true
+	}
 	if c.here {
-		s.adjNew = false
+		r.Seq, s.adjNew = at, false
 		return r
 	}
-	if at := s.position(seq); at != s.adj.apply(seq) {
-		shift := int32(at - seq)
-		r.Adjust, r.Set = Adjustment{Pos: s.adj.Pos, Before: shift, After: shift}, true
-		r.Restore, r.Temporary = s.adj, true
-	} else if s.adjNew {
-		r.Adjust, r.Set = s.adj, true
+	if at != s.adj.apply(seq) {
+		r.Seq = s.adj.source(at)
 	}
+	r.Adjust, r.Set = s.adj, s.adjNew
 	s.adjNew = false
 	return r
 }
@@ -174,6 +188,6 @@ func (c *Conn) Undo(d Direction, kernel Adjustment) {
 	if n := len(s.edits); n > 0 {
 		s.edits = s.edits[:n-1]
 	}
-	s.adj, s.adjNew = kernel, false
-	c.adjustable = false
+	s.adj, s.adjNew, s.taken = kernel, false, 0
+	c.adjustable, c.fixed = false, true
 }

@@ -13,7 +13,7 @@ const (
 	MaxLine = 4096
 	// maxAbandons is how often the same half line is dropped in the hope that
 	// its sender repeats it in one piece.
-	maxAbandons = 3
+	maxAbandons = 2
 	// maxGaps is how often a segment that follows unseen bytes is dropped
 	// before they are believed to be lost to us. A tail loss probe (RFC 8985
 	// section 7) repeats a later segment once before the missing one.
@@ -47,6 +47,7 @@ type stream struct {
 	max      int32  // longest line that is read
 	next     uint32 // first byte not seen yet
 	sent     uint32 // first byte not forwarded yet; differs from next while segments are held
+	taken    uint32 // bytes before next that were taken in; the last edit replaces them
 	giveUp   uint32
 	gapAt    uint32
 	gapTime  uint32 // in milliseconds, when it was counted last
@@ -138,7 +139,7 @@ func (s *stream) keep(p []byte) {
 // resync goes on after bytes that were not seen, at the next line end.
 func (s *stream) resync(seq uint32) {
 	s.next, s.sent = seq, seq
-	s.aligned, s.skip, s.held = false, false, false
+	s.aligned, s.skip, s.held, s.taken = false, false, false, 0
 	s.line = s.line[:0]
 	s.gaps = 0
 }

@@ -15,15 +15,16 @@ const (
 )
 
 // telnetLen returns the length of the Telnet command at the start of b, 0 if
-// there is none. A doubled IAC is a byte of data. A command that is cut off
-// has the length of what is there.
+// there is none. A doubled IAC is a byte of data, and so is one before a byte
+// that is no command: a line end stays one. A command that is cut off has the
+// length of what is there.
 func telnetLen(b []byte) int {
 	switch {
 	case len(b) == 0 || b[0] != telnetIAC:
 		return 0
 	case len(b) == 1:
 		return 1
-	case b[1] == telnetIAC:
+	case b[1] == telnetIAC || b[1] < telnetSE:
 		return 0
 	case b[1] == telnetSB:
 		if i := bytes.Index(b, []byte{telnetIAC, telnetSE}); i > 0 {

@@ -51,8 +51,10 @@ func TestDeniedInParts(t *testing.T) {
 	g := newGateway(routed, Policy{DenyTLS: true})
 	g.c.started = false
 	for i := range 20 {
-		if out := g.segment(Original, 0, []byte("AU")); len(out) > 0 {
-			t.Fatalf("half a denied command went on at try %d", i)
+		for _, out := range g.segment(Original, 0, []byte("AU")) {
+			if len(out.p) > 0 {
+				t.Fatalf("half a denied command went on at try %d: %q", i, out.p)
+			}
 		}
 		g.timeout(Original)
 	}

@@ -26,18 +26,15 @@ func (w *worker) forward(s *session, d ftpalg.Direction, p *nfq.Packet) {
 		r = s.alg.Rewrite(w.payload[:0], d, p.Seq, p.Payload)
 	}
 	w.send(s, d, p, &r)
-	if r.Temporary {
-		w.adjust(s, d, r.Restore)
-	}
 }
 
 // send gives the verdict on a packet that goes on.
 func (w *worker) send(s *session, d ftpalg.Direction, p *nfq.Packet, r *ftpalg.Rewritten) {
-	switch {
-	case !r.Changed && !r.Trimmed && !r.Set: // as nearly all
+	switch whole := !r.Changed && !r.Trimmed && r.Seq == p.Seq; {
+	case whole && !r.Set: // as nearly all
 		w.verdict(w.queue.AcceptLater(p.ID))
 		return
-	case !r.Changed && !r.Trimmed:
+	case whole:
 		w.verdict(w.queue.Accept(p.ID))
 		return
 	}
@@ -52,6 +49,9 @@ func (w *worker) prepare(s *session, d ftpalg.Direction, p *nfq.Packet, r *ftpal
 	}
 	if r.Changed && p.Flags&nfq.FlagURG != 0 {
 		nfq.SetUrgent(p, s.alg.Urgent(d, p.Seq, p.Urgent))
+	}
+	if r.Seq != p.Seq {
+		nfq.Renumber(p, r.Seq, func(ack uint32) uint32 { return ack })
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 // TestHints: what is refused, denied or left alone says what to do about it.
 func TestHints(t *testing.T) {
 	without := map[ftpalg.Reason]bool{ // segments, offers that are opened, and what the two ends decide
-		ftpalg.ReasonPlain: true, ftpalg.ReasonRetransmission: true, ftpalg.ReasonPartial: true, ftpalg.ReasonHeldTwice: true,
+		ftpalg.ReasonPlain: true, ftpalg.ReasonRetransmission: true, ftpalg.ReasonPartial: true, ftpalg.ReasonPieces: true, ftpalg.ReasonHeldTwice: true,
 		ftpalg.ReasonGap: true, ftpalg.ReasonResync: true, ftpalg.ReasonTooOld: true, ftpalg.ReasonLineTooLong: true,
 		ftpalg.ReasonChanged: true, ftpalg.ReasonOffered: true, ftpalg.ReasonTranslated: true, ftpalg.ReasonRepaired: true,
 		ftpalg.ReasonThirdParty: true, ftpalg.ReasonRejected: true, ftpalg.ReasonNoConnection: true, ftpalg.ReasonClosing: true,

@@ -63,7 +63,7 @@ func (w *worker) forwardHere(s *session, d ftpalg.Direction, p *nfq.Packet) {
 	w.prepare(s, d, p, &r)
 	w.noteAdjustments(s) // before anything leaves that depends on them
 	back := opposite(d)
-	nfq.Renumber(p, s.alg.Sequence(d, p.Seq), func(ack uint32) uint32 { return s.alg.Acknowledgement(back, ack) })
+	nfq.Renumber(p, r.Seq, func(ack uint32) uint32 { return s.alg.Acknowledgement(back, ack) })
 	w.splice(p, r.Data)
 }
 

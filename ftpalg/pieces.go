@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ftpalg
+
+import "bytes"
+
+// A line that its sender writes byte by byte never comes in one piece, however
+// often its start is dropped: TCP repeats together what it had sent before, and
+// sends nothing new until that is acknowledged. After maxAbandons tries such a
+// line is taken in. What has come of it is replaced by nothing for now, and goes
+// on as an empty segment from before the line. Its receiver answers with an
+// acknowledgement of all that it has (RFC 9293 section 3.10.7.4), which, once it
+// is adjusted, acknowledges to the sender what was taken in. The text goes on in
+// place of the line's last piece, changed or not.
+
+// maxTaken is how many bytes of a line are taken in. All of them go on in one
+// segment, which must not get too long for the way.
+const maxTaken = 512
+
+// takeIn takes in what has come of the line in progress, and reports whether it
+// could.
+func (c *Conn) takeIn(s *stream) bool {
+	n := s.next - s.sent
+	again := len(c.cur.parts) > 0
+	denied := c.cur.dir == Original && c.mayBeDenied(c.plain(s.line))
+	if c.fixed || !denied && (!c.adjustable || n > maxTaken) || !again && (s.full() || c.cur.shifting) {
+		return false
+	}
+	e := edit{start: s.sent, end: s.next}
+	if again {
+		c.cur.parts[0] = e
+		s.joinEdits(nil, c.cur.parts)
+	} else {
+		s.addEdit(e)
+	}
+	s.taken, s.edits[len(s.edits)-1].taken = n, n
+	return true
+}
+
+// giveBack makes the segment being handled carry what was taken in before it,
+// until something else is done about that.
+func (c *Conn) giveBack(s *stream) {
+	if s.taken == 0 {
+		return
+	}
+	text := bytes.Clone(s.line[len(s.line)-int(s.taken):])
+	c.cur.parts = append(c.cur.parts, edit{start: s.next - s.taken, end: s.next, text: text})
+	c.cur.back = s.taken
+	s.taken = 0
+	s.joinEdits(nil, c.cur.parts)
+}
+
+// alone reports whether nothing in the segment being handled may change but the
+// line in progress.
+func (c *Conn) alone(s *stream) bool {
+	for i := range c.events {
+		if c.events[i].Kind == EventOffer {
+			return false
+		}
+	}
+	switch n := len(c.cur.parts); {
+	case n > 1:
+		return false
+	case n == 1:
+		return c.cur.back > 0 && int32(s.lineStart()-c.cur.parts[0].start) <= 0
+	}
+	return true
+}
+
+// merge puts an edit together with what the segment gives back, if they
+// overlap, and reports whether it did.
+func (c *Conn) merge(e *edit) bool {
+	if c.cur.back == 0 || int32(c.cur.parts[0].end-e.start) <= 0 {
+		return false
+	}
+	b := &c.cur.parts[0]
+	text := append(b.text[:e.start-b.start:e.start-b.start], e.text...)
+	if over := int32(b.end - e.end); over > 0 {
+		text = append(text, b.text[len(b.text)-int(over):]...)
+		e.end = b.end
+	}
+	*b = edit{start: b.start, end: e.end, text: text}
+	c.cur.back = 0
+	c.rejoin()
+	return true
+}
+
+// carries reports whether a segment that starts at seq carries all of the edit:
+// what it replaces was taken in up to there.
+func (e *edit) carries(seq uint32) bool { return e.taken > 0 && seq-e.start <= e.taken }
