@@ -77,12 +77,11 @@ func (g *Gateway) refused(s *session, o *control.Offer, m ftpalg.Mode, r ftpalg.
 	s.mu.Lock()
 	s.offer = o
 	s.mu.Unlock()
-	args := []any{"client", s.ep.Client, "server", s.ep.Server, "mode", m, "verb", o.Verb,
-		"announced", o.Announced, "translated", o.Translated, "reason", r, "hint", hints[r]}
+	args := []any{"mode", m, "verb", o.Verb, "announced", o.Announced, "translated", o.Translated, "reason", r, "hint", hints[r]}
 	if err != nil {
 		args = append(args, "err", err)
 	}
-	g.log.Warn("offer refused", args...)
+	g.warn(s, "offer refused", args...)
 }
 
 // withdraw closes the pinhole of an offer that could not be announced after

@@ -54,6 +54,7 @@ type session struct {
 	renumbered  bool  // as here
 	wire        *wire // nil until something is known
 	standing    standing
+	chatter     *chatter
 	seen        uint8 // by the tracker's list with this number, see reconcile
 }
 

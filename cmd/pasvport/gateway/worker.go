@@ -237,7 +237,7 @@ func (w *worker) event(s *session, e *ftpalg.Event) {
 		w.g.closePinhole(w.ct, w.g.takePinhole(s), e.Reason)
 	case ftpalg.EventDenied:
 		w.g.count(e.Reason)
-		w.g.log.Warn("command denied", "client", s.ep.Client, "server", s.ep.Server, "reason", e.Reason, "hint", hints[e.Reason])
+		w.g.warn(s, "command denied", "reason", e.Reason, "hint", hints[e.Reason])
 	case ftpalg.EventOpaque:
 		w.g.encrypted(w.ct, s)
 	case ftpalg.EventReleased:
