@@ -10,8 +10,8 @@ import (
 )
 
 // injections are announcements in texts that somebody else chose: file names,
-// banners, messages. %s is the announcement, without an end. Lines are said in
-// order, those of the server begin with "S: ".
+// banners, messages. %s is the announcement, without an end, and %a its numbers.
+// Lines are said in order, those of the server begin with "S: ".
 var injections = []struct {
 	name  string
 	mode  Mode // of the announcement
@@ -78,7 +78,7 @@ func (d *Dialogue) inject(t *testing.T, m Mode, lines []string) {
 		text = fmt.Sprintf("229 Entering Extended Passive Mode (|||%d|)", a.Port())
 	}
 	for _, line := range lines {
-		line = strings.ReplaceAll(line, "%s", text)
+		line = strings.ReplaceAll(strings.ReplaceAll(line, "%s", text), "%a", argument(PORT, a))
 		if got, err := d.speak(line + "\r\n"); err != nil || got != line[3:] {
 			t.Errorf("%q was heard as %q, %v", line, got, err)
 		}

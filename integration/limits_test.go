@@ -178,6 +178,18 @@ func TestLineLimits(t *testing.T) {
 			d.Reply("200 ok")
 		}
 		d.Announce(PORT).MustOpen(t)
+		// Announcements that cannot be read, thousands in a segment.
+		d = site.Talk(t, ln, site.Client, IPv4)
+		io.WriteString(d.Client, strings.Repeat("PORT\r\n", 5000))
+		d.Server.SetReadDeadline(time.Now().Add(30 * time.Second))
+		for range 5000 {
+			if line, err := d.heardByServer.ReadString('\n'); line != "PORT\r\n" {
+				t.Fatalf("%q, %v", line, err)
+			}
+		}
+		if n := strings.Count(site.Daemons[0].Output(), "msg=\"offer refused\""); n > 250 {
+			t.Errorf("%d lines in the log", n)
+		}
 	})
 }
 
