@@ -26,7 +26,10 @@ const (
 	lossOneIn    = 10
 	// lossLimit is how long a session may take. A line that is lost seven
 	// times in a row costs 25 s: TCP doubles its patience each time.
-	lossLimit = 60 * time.Second
+	lossLimit = 2 * time.Minute
+	// dataPatience has a SYN repeated five times, in 31 s. Of those that 3 % are
+	// lost of on each of four ways, one in eight gets no answer.
+	dataPatience = 45 * time.Second
 )
 
 // TestLoss counts the control connections that live through loss, with and

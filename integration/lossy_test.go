@@ -73,6 +73,7 @@ type numberedServer struct {
 func (s *Site) startNumbered(t testing.TB, translated bool) {
 	t.Helper()
 	n := &numberedServer{startMini(t, s.ServerHost()), translated}
+	n.patience = dataPatience
 	go acceptAll(s.ListenControl(t, IPv4), n.serve)
 }
 

@@ -24,6 +24,7 @@ type miniServer struct {
 	host      *Host
 	files     map[string]func(net.Conn) // what RETR sends
 	fromPort  uint16                    // where active data comes from; 0: any port
+	patience  time.Duration             // how long a data connection may take to come
 	listeners []*net.TCPListener
 }
 
@@ -37,7 +38,7 @@ func (s *miniServer) stop() {
 // startMini has a miniServer listen.
 func startMini(t testing.TB, h *Host, listen ...netip.AddrPort) *miniServer {
 	t.Helper()
-	s := &miniServer{host: h, files: map[string]func(net.Conn){
+	s := &miniServer{host: h, patience: lineTimeout, files: map[string]func(net.Conn){
 		// whoami is the server's own address of the control connection.
 		"whoami": nil,
 		"small":  func(c net.Conn) { c.Write(miniData[:miniSmall]) },
@@ -120,7 +121,7 @@ func (s *miniServer) passive(c *net.TCPConn, m Mode) func() (net.Conn, error) {
 	}
 	return func() (net.Conn, error) {
 		defer ln.Close()
-		ln.SetDeadline(time.Now().Add(lineTimeout))
+		ln.SetDeadline(time.Now().Add(s.patience))
 		return ln.Accept()
 	}
 }
@@ -132,7 +133,7 @@ func (s *miniServer) active(c *net.TCPConn, command string) func() (net.Conn, er
 		if err != nil {
 			return nil, err
 		}
-		return s.host.Dial(netip.AddrPortFrom(addrOf(c.LocalAddr()).Addr(), s.fromPort), to, lineTimeout)
+		return s.host.Dial(netip.AddrPortFrom(addrOf(c.LocalAddr()).Addr(), s.fromPort), to, s.patience)
 	}
 }
 
