@@ -3,6 +3,7 @@ module github.com/pasvport/pasvport
 go 1.26
 
 require (
+	github.com/cilium/ebpf v0.19.0
 	github.com/coreos/go-systemd/v22 v22.6.0
 	github.com/fclairamb/ftpserverlib v0.27.0
 	github.com/florianl/go-conntrack v0.7.0
@@ -30,7 +31,6 @@ require (
 	github.com/hashicorp/errwrap v1.0.0 // indirect
 	github.com/hashicorp/go-multierror v1.1.1 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
-	github.com/kr/text v0.2.0 // indirect
 	github.com/mdlayher/socket v0.5.1 // indirect
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
 	github.com/prometheus/client_model v0.6.2 // indirect

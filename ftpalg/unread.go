@@ -79,8 +79,8 @@ var (
 	UnreadEnds   = []int{200, 202, 211, 212, 213, 214, 215, 225, 226, 250, 257, 350, 450, 451, 452, 500, 501, 502, 504, 550, 551, 552, 553}
 )
 
-// unreadOK is the one reply that may pass in PhaseActive.
-const unreadOK = 200
+// UnreadOK is the one reply that may pass in PhaseActive.
+const UnreadOK = 200
 
 // Pass reports whether a segment may pass unread, and takes it down if so. It
 // may if it is one whole line, the very next one of its direction, and nothing
@@ -128,7 +128,7 @@ func (u *Unread) after(d Direction, p []byte) (Phase, [4]byte, bool) {
 	case PhaseAsked, PhaseBegun:
 		return PhaseIdle, u.Verb, contains(UnreadEnds, r.code)
 	case PhaseActive:
-		return PhaseIdle, u.Verb, r.code == unreadOK
+		return PhaseIdle, u.Verb, r.code == UnreadOK
 	}
 	return 0, u.Verb, false
 }
@@ -177,7 +177,7 @@ func (c *Conn) Rest() (u Unread, ok bool) {
 // start of a line.
 func (s *stream) rests() bool {
 	return s.known && s.aligned && !s.skip && len(s.line) == 0 && !s.held &&
-		s.gaps == 0 && s.waits == 0 && !s.blind && !s.adjNew
+		s.taken == 0 && s.gaps == 0 && s.waits == 0 && !s.blind && !s.adjNew
 }
 
 // phase returns the phase, if there is one that says it all.

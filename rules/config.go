@@ -76,6 +76,11 @@ type Config struct {
 	// those of opaque sessions.
 	Bare bool
 
+	// FastPath is the descriptor of an eBPF socket filter: what it matches of
+	// the packets with data is not queued. 0: there is none. FastPathAny stands
+	// for one where nothing is installed.
+	FastPath int
+
 	Carrier Carrier
 	Claim   bool // pinhole sets and raw chains that queue the SYNs of data connections
 	Queue   QueueKind
@@ -99,6 +104,9 @@ type Config struct {
 	// the one of the calling thread.
 	NetNS int
 }
+
+// FastPathAny is a Config.FastPath to print or to look for.
+const FastPathAny = -1
 
 // Defaults of Config.
 const (

@@ -65,13 +65,24 @@ func probe(netns int) (Features, error) {
 // ProbeXTQueue tries the NFQUEUE target also where the queue expression is there,
 // which loads modules that nobody else may need.
 func ProbeXTQueue() error {
-	c, err := dial(0)
+	return probeWith(0, func(p *prober) error { return p.xtQueue() })
+}
+
+// ProbeProgram finds out whether a rule can run the eBPF socket filter of a
+// descriptor, in the same way.
+func ProbeProgram(fd int) error { return probeProgram(0, fd) }
+
+func probeProgram(netns, fd int) error {
+	return probeWith(netns, func(p *prober) error { return p.rule(FamilyINet, program(fd)) })
+}
+
+func probeWith(netns int, try func(*prober) error) error {
+	c, err := dial(netns)
 	if err != nil {
 		return err
 	}
 	defer c.close()
-	p := prober{conn: c}
-	return p.xtQueue()
+	return try(&prober{conn: c})
 }
 
 // A prober tries things in tables that never come to be.

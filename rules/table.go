@@ -158,7 +158,13 @@ func sessionChain(c Config) chain {
 	ch.rules = append(ch.rules,
 		// ct mark & 0x08000000 == 0x08000000 return
 		newRule(ctMark(c.Opaque, c.Opaque), leave()).
-			explained("opaque: TLS, or left alone"),
+			explained("opaque: TLS, or left alone"))
+	if c.FastPath != 0 {
+		// @ih,0,8 >= 0, and in no words of nft: match bpf, counter return
+		ch.rules = append(ch.rules, newRule(hasPayload(), program(c.FastPath), counter(), leave()).
+			explained("lines that nothing depends on, of connections whose state the kernel was told"))
+	}
+	ch.rules = append(ch.rules,
 		// @ih,0,8 >= 0 goto divert
 		newRule(hasPayload(), goTo("divert")).
 			explained("only packets that carry data"))

@@ -58,6 +58,10 @@ func (c chain) lines() []string {
 		if r.note != "" {
 			l = append(l, "# "+r.note)
 		}
+		if r.wordless() {
+			l = append(l, "# "+r.String())
+			continue
+		}
 		l = append(l, r.String())
 	}
 	return l

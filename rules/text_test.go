@@ -23,7 +23,7 @@ var textConfigs = []struct {
 	c    Config
 }{
 	{"default", Config{}},
-	{"claim", Config{Carrier: CarrierBare, Claim: true}},
+	{"claim", Config{Carrier: CarrierBare, Claim: true, FastPath: FastPathAny}},
 	{"bare-table", Config{Carrier: CarrierNone, Table: "ftp-2", Control: 1, Opaque: 2}},
 	{"everything", Config{
 		Table:      "pv2",
@@ -164,7 +164,7 @@ func TestInstallIsText(t *testing.T) {
 			t.Logf("not compared: %q", cut)
 			a.load(t, text)
 			c := tt.c
-			c.Queue = kind
+			c.Queue, c.FastPath = kind, 0 // see program_test.go
 			installed(t, b, c)
 			want := normal(a.run(t, "nft", "-s", "list", "ruleset"), kind)
 			got := normal(b.run(t, "nft", "-s", "list", "ruleset"), kind)

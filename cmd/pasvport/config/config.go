@@ -54,6 +54,9 @@ type Config struct {
 	// Default: CarrierAuto and QueueAuto.
 	Carrier Carrier
 	Queue   Queue
+	// FastPath lets lines that nothing depends on pass in the kernel. Default:
+	// FastPathOff.
+	FastPath FastPath
 
 	// ThirdParty opens pinholes for addresses that are not the control peer's
 	// (FXP). Default: false.
@@ -166,6 +169,7 @@ func Default() Config {
 		Strategy:      StrategyAuto,
 		Carrier:       CarrierAuto,
 		Queue:         QueueAuto,
+		FastPath:      FastPathOff,
 		Repair:        RepairUnusable,
 		MinDataPort:   1024,
 		Checks:        ftpalg.Normal,

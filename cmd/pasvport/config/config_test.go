@@ -77,6 +77,7 @@ func TestDefault(t *testing.T) {
 		Strategy:       "auto",
 		Carrier:        "auto",
 		Queue:          "auto",
+		FastPath:       "off",
 		Repair:         "unusable",
 		MinDataPort:    1024,
 		Checks:         ftpalg.Normal,

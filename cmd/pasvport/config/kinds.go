@@ -49,6 +49,15 @@ const (
 	QueueXT     Queue = "xt"     // the NFQUEUE target of xtables
 )
 
+// FastPath says whether lines may pass in the kernel, unread.
+type FastPath string
+
+// The values of --fast-path.
+const (
+	FastPathAuto FastPath = "auto" // where the kernel runs eBPF programs of ours
+	FastPathOff  FastPath = "off"
+)
+
 // Repair says which foreign announced addresses are replaced.
 type Repair string
 

@@ -31,6 +31,9 @@ func (c Config) Rules() rules.Config {
 		Stale:          c.ResetStale,
 		Bare:           c.Keepalive > 0 || c.SessionIdle > 0,
 	}
+	if c.FastPath == FastPathAuto && !r.Bare {
+		r.FastPath = rules.FastPathAny
+	}
 	if c.TLS == TLSRange {
 		r.PeerPorts = c.TLSRange
 	}

@@ -95,6 +95,8 @@ var settings = []setting{
 		CarrierAuto, CarrierSane, CarrierBare, CarrierNone),
 	word("queue", "how packets are queued: nft's queue expression or the NFQUEUE target of xtables; auto tries the kernel",
 		func(c *Config) *Queue { return &c.Queue }, QueueAuto, QueueNative, QueueXT),
+	word("fast-path", "lines that nothing depends on pass in the kernel, unread: auto (where it lets us load an eBPF program), off", func(c *Config) *FastPath { return &c.FastPath },
+		FastPathAuto, FastPathOff),
 	{
 		name: "third-party", value: "deny|allow",
 		usage: "pinholes for addresses that are not the control peer's (FXP)",

@@ -78,7 +78,7 @@ func sample() answers {
 				{Num: 2122},
 			},
 			Features: map[string]bool{"sane-helper": true, "native-queue": false, "claim": true},
-			Sessions: 2, PinholesOpen: 1,
+			Sessions: 2, PinholesOpen: 1, LinesUnread: 9000,
 			Decisions: map[string]uint64{"plain": 1200, "port-below-minimum": 3},
 			Notes:     []string{"the native queue expression is missing (CONFIG_NFT_QUEUE)"},
 		},

@@ -30,6 +30,9 @@ type Status struct {
 	Sessions     int `json:"sessions"`      // control connections now
 	PinholesOpen int `json:"pinholes_open"` // now
 
+	// LinesUnread are the lines that passed in the kernel, since the start.
+	LinesUnread uint64 `json:"lines_unread"`
+
 	// Decisions counts what the engine decided, by reason, since the start.
 	Decisions map[string]uint64 `json:"decisions"`
 

@@ -81,6 +81,10 @@ func (e *examination) installed(s control.Status) rules.Config {
 	c.Claim = s.Strategy == string(config.StrategyClaim) || e.cfg.Strategy == config.StrategyAuto && s.Features["claim"]
 	c.OneZone = !s.Features["zones"]
 	c.Queue = rules.QueueNative
+	c.FastPath = 0
+	if s.Features["fast-path"] {
+		c.FastPath = rules.FastPathAny
+	}
 	if s.QueueKind == "xt" {
 		c.Queue = rules.QueueXT
 	}

@@ -25,6 +25,9 @@ func (w *worker) forward(s *session, d ftpalg.Direction, p *nfq.Packet) {
 		w.undo(s, d)
 		r = s.alg.Rewrite(w.payload[:0], d, p.Seq, p.Payload)
 	}
+	if !r.Trimmed {
+		w.arm(s)
+	}
 	w.send(s, d, p, &r)
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/pasvport/pasvport/cmd/pasvport/balance"
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/cmd/pasvport/fastpath"
 	"github.com/pasvport/pasvport/cmd/pasvport/metrics"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
@@ -52,8 +53,9 @@ type Gateway struct {
 	forgotten forgottenSessions
 	zoned     atomic.Bool // see zone.go
 	balancer  *balance.Balancer
-	injector  *injector    // nil: nothing is sent to silent sessions
-	ct        *expect.Conn // of the watcher
+	injector  *injector       // nil: nothing is sent to silent sessions
+	ct        *expect.Conn    // of the watcher
+	fast      *fastpath.Table // nil: every line is read
 	events    *expect.Events
 	lost      chan struct{} // events were lost
 	lists     uint8         // how often the sweeper has listed the tracker's connections
@@ -118,6 +120,7 @@ func (g *Gateway) open() error {
 	}
 	g.claims = g.plan.rules.Claim
 	g.openIdle()
+	g.openFastPath()
 	for i := range g.cfg.Queues {
 		if err := g.addWorker(g.cfg.QueueNum + uint16(i)); err != nil {
 			return err
@@ -183,6 +186,9 @@ func (g *Gateway) close() {
 	}
 	if g.injector != nil {
 		g.injector.close()
+	}
+	if g.fast != nil {
+		g.fast.Close()
 	}
 }
 

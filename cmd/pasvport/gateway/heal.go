@@ -43,6 +43,7 @@ func (g *Gateway) healed(h rules.Healing, err error) {
 		for _, w := range g.holders() {
 			for _, s := range w.table.all() {
 				s.missed.Store(true)
+				s.fast.Disarm()
 			}
 		}
 	}

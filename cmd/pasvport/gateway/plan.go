@@ -34,6 +34,7 @@ const (
 	featureHash         = "hash"
 	featureMSS          = "mss-clamp"
 	featureZones        = "zones"
+	featureFastPath     = "fast-path"
 )
 
 // choose tries what the kernel can do and chooses among it.

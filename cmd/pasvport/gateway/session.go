@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
+	"github.com/pasvport/pasvport/cmd/pasvport/fastpath"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
 	"github.com/pasvport/pasvport/nfq"
@@ -29,7 +30,8 @@ type session struct {
 
 	alg  *ftpalg.Conn
 	held *[2]held // nil until something is
-	here bool     // its sequence numbers are adjusted here, see renumber.go
+	fast fastpath.Conn
+	here bool // its sequence numbers are adjusted here, see renumber.go
 
 	noted  adjustments // of here, what the next daemon would find
 	unread *[2]*uint32 // of here, by direction: a byte from there on has passed unread, see renumber.go

@@ -20,6 +20,13 @@ const (
 	// bytes are not acknowledged (nf_conntrack_tcp_timeout_unacknowledged).
 	shortestLook = 250 * time.Millisecond
 	longestLook  = 30 * time.Second
+	// lookSoon is when a session is looked at that had a part in something. Most
+	// transfers are over by then, and no timeout is as short.
+	lookSoon = 100 * time.Millisecond
+	// lookAgain is when the entry is looked at again because its session had a
+	// part in something: the lines that follow a data connection's first packet
+	// pass unread, and may have set the entry to another timeout.
+	lookAgain = 500 * time.Millisecond
 )
 
 // upkeep is one control connection whose entry must not time out, because it
@@ -51,17 +58,22 @@ func (g *Gateway) keepEntries(ctx context.Context) error {
 	k := &keeper{g: g, ct: ct, all: map[*session]*upkeep{}}
 	timer := time.NewTimer(longestLook)
 	defer timer.Stop()
+	// At once for what is taken back.
+	wake, soon := (chan struct{})(nil), time.After(0)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-g.data.live.wake:
+		case <-wake:
+			wake, soon = nil, time.After(lookSoon)
+		case <-soon:
+			wake, soon = g.data.live.wake, nil
 			for _, s := range g.data.due() {
-				k.look(s, time.Now())
+				k.look(s, time.Now(), lookAgain)
 			}
 		case now := <-timer.C:
 			for len(k.heap) > 0 && !k.heap[0].next.After(now) {
-				k.look(k.heap[0].session, now)
+				k.look(k.heap[0].session, now, longestLook)
 			}
 		}
 		if len(k.heap) > 0 {
@@ -71,8 +83,12 @@ func (g *Gateway) keepEntries(ctx context.Context) error {
 }
 
 // look refreshes the entry of a session if a third of its time is over, and
-// sets the time of the next look.
-func (k *keeper) look(s *session, now time.Time) {
+// sets the time of the next look, most from now at the latest.
+func (k *keeper) look(s *session, now time.Time, most time.Duration) {
+	if !s.transferring.Load() {
+		k.forget(s)
+		return
+	}
 	e, err := k.ct.Get(s.original())
 	if err != nil || e.ID != s.id || e.TCPState >= expect.TCPStateFinWait || !k.live(s) {
 		k.forget(s)
@@ -85,12 +101,13 @@ func (k *keeper) look(s *session, now time.Time) {
 		heap.Push(&k.heap, u)
 	}
 	// The timeout of the state or of a policy is not told, but a packet sets
-	// the entry to it: it is the most that was ever left.
-	u.span = max(u.span, e.Timeout, time.Second)
+	// the entry to it: it is the most that was ever left. The tracker rounds down
+	// to seconds, and the packet came a moment ago.
+	u.span = max(u.span, e.Timeout+time.Second)
 	if e.Timeout*3 <= u.span*2 {
 		k.refresh(u)
 	}
-	u.next = now.Add(min(max(u.span/3, shortestLook), longestLook))
+	u.next = now.Add(min(max(u.span/3, shortestLook), most))
 	heap.Fix(&k.heap, u.index)
 }
 

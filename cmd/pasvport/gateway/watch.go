@@ -152,6 +152,7 @@ func (g *Gateway) ending(ct *expect.Conn, s *session, state uint8) {
 
 // end forgets a session that the tracker has forgotten.
 func (g *Gateway) end(ct *expect.Conn, w *worker, s *session) {
+	g.endFast(s) // while it is in the table, so that its successor's state is not taken for its own
 	g.forget(s)
 	g.ending(ct, s, expect.TCPStateClose)
 	g.census.forget(s)

@@ -145,8 +145,11 @@ func (w *worker) find(p *nfq.Packet) (s *session, tracked bool) {
 	if s == nil {
 		s = w.takeOver(p)
 	}
-	if s != nil && !s.doubtful(p) {
-		return s, true
+	if s != nil {
+		w.catchUp(s)
+		if !s.doubtful(p) {
+			return s, true
+		}
 	}
 	w.flush()
 	t := tupleOf(p)

@@ -112,6 +112,13 @@ func (m *Metrics) Decisions() map[string]uint64 {
 // Packet notes how long a packet waited for its verdict.
 func (m *Metrics) Packet(d time.Duration) { m.packet.Observe(d.Seconds()) }
 
+// CountUnread adds a counter of the lines that pass in the kernel.
+func (m *Metrics) CountUnread(n func() uint64) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(
+		prometheus.CounterOpts{Name: "pasvport_lines_unread_total", Help: "Lines that passed in the kernel, unread."},
+		func() float64 { return float64(n()) }))
+}
+
 func (m *Metrics) counter(name, help string, labels prometheus.Labels, n *atomic.Uint64) {
 	m.registry.MustRegister(prometheus.NewCounterFunc(
 		prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labels},

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package fastpath
+
+import (
+	"errors"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/pasvport/pasvport/ftpalg"
+)
+
+// mostLines is how many lines may pass before one is queued again, so that the
+// daemon hears of every connection now and then, and no counter runs over.
+const mostLines = 4096
+
+// Conn is one control connection's part of a Table. The zero value has no slot,
+// and every packet is queued. Its methods may be called by several goroutines.
+type Conn struct {
+	mu    sync.Mutex
+	table *Table // nil: no slot
+	index uint32
+	ended bool
+}
+
+// Arm lets lines pass unread, beginning with the state u. ends are those of
+// both directions. Without a free slot it does nothing.
+func (c *Conn) Arm(t *Table, ends [2]Ends, u *ftpalg.Unread, now time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return nil
+	}
+	if c.table == nil {
+		if err := c.enter(t, ends, now); err != nil || c.table == nil {
+			return err
+		}
+	}
+	s := c.table.slot(c.index)
+	s.phase, s.next, s.acked, s.lines, s.verb, s.left = uint32(u.Phase), u.Next, u.Acked, u.Lines, u.Verb, mostLines
+	atomic.StoreUint32(&s.state, armed)
+	return nil
+}
+
+// enter gets a slot and makes it known by both directions of the connection.
+func (c *Conn) enter(t *Table, ends [2]Ends, now time.Time) error {
+	index, ok := t.take(now)
+	if !ok {
+		return nil
+	}
+	for d := range ends {
+		if err := t.conns.Put(ends[d].key(), index<<1|uint32(d)); err != nil {
+			t.leave(ends)
+			t.giveBack(index, now)
+			return err
+		}
+	}
+	c.table, c.index = t, index
+	return nil
+}
+
+// leave makes the slot of a connection unknown.
+func (t *Table) leave(ends [2]Ends) (err error) {
+	for d := range ends {
+		if e := t.conns.Delete(ends[d].key()); !errors.Is(e, ebpf.ErrKeyNotExist) {
+			err = errors.Join(err, e)
+		}
+	}
+	return err
+}
+
+// Disarm has all packets queued from here on.
+func (c *Conn) Disarm() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.table != nil {
+		atomic.AndUint32(&c.table.slot(c.index).state, ^uint32(armed))
+	}
+}
+
+// Stop has all packets queued from here on, and tells in u what has passed
+// since Arm. ok is false if nothing has.
+func (c *Conn) Stop(u *ftpalg.Unread) (ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.table == nil {
+		return false
+	}
+	s := c.stop()
+	if s.lines == [2]uint32{} {
+		return false
+	}
+	*u = ftpalg.Unread{Next: s.next, Acked: s.acked, Lines: s.lines, Phase: ftpalg.Phase(s.phase), Verb: s.verb}
+	s.lines = [2]uint32{}
+	return true
+}
+
+// stop disarms the slot, and waits until no processor is in the middle of the
+// filter with it, which takes less than a microsecond.
+func (c *Conn) stop() *slot {
+	s := c.table.slot(c.index)
+	for atomic.AndUint32(&s.state, ^uint32(armed))&busy != 0 {
+		runtime.Gosched()
+	}
+	return s
+}
+
+// End gives the slot back. The connection is not armed any more after that.
+func (c *Conn) End(ends [2]Ends, now time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = true
+	if c.table == nil {
+		return nil
+	}
+	t := c.table
+	err := t.leave(ends)
+	c.stop().lines = [2]uint32{}
+	c.table = nil
+	t.giveBack(c.index, now)
+	return err
+}
