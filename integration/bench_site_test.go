@@ -27,12 +27,14 @@ var (
 	Direct = Subject{Name: "direct"}
 	// Open is a firewall that lets everything through.
 	Open = Subject{Name: "open"}
+	// FastPath is a strategy with --fast-path.
+	FastPath = Subject{Name: "fast-path", Strategy: "expectation"}
 	// Proxy is Debian's userspace proxy, package ftp-proxy.
 	Proxy = Subject{Name: "ftp-proxy"}
 )
 
 func benchSubjects(p Position) []Subject {
-	list := []Subject{Open, KernelHelper, Expectation, Claim}
+	list := []Subject{Open, KernelHelper, Expectation, Claim, FastPath}
 	if _, err := unpacked("ftp-proxy")(); err == nil {
 		list = append(list, Proxy)
 	} else {
@@ -132,7 +134,11 @@ func (b *bench) startSubject(t *testing.T) {
 
 // start starts pasvport as people run it: it logs each pinhole.
 func (b *bench) start(t *testing.T) {
-	b.daemon = b.site.StartDaemon(t, b.site.Firewalls[0], "--log-level", "info")
+	flags := []string{"--log-level", "info"}
+	if b.subject == FastPath {
+		flags = append(flags, "--fast-path", "auto")
+	}
+	b.daemon = b.site.StartDaemon(t, b.site.Firewalls[0], flags...)
 }
 
 // restart stops pasvport.

@@ -11,7 +11,7 @@ import (
 )
 
 // columns are the subjects in the order of the tables.
-var columns = []string{Direct.Name, Open.Name, KernelHelper.Name, Expectation.Name, Claim.Name, Proxy.Name}
+var columns = []string{Direct.Name, Open.Name, KernelHelper.Name, Expectation.Name, Claim.Name, FastPath.Name, Proxy.Name}
 
 // tables are medians with their range, ratios of the same rounds, and what a
 // transfer costs, in Markdown.
@@ -22,7 +22,7 @@ func (r *Results) tables() string {
 	isCPU := func(row *Row) bool { return strings.HasPrefix(row.Figure, "CPU") }
 	r.table(&out, columns, func(row *Row) bool { return !isCPU(row) },
 		func(row *Row, c string) []float64 { return row.Figures[c] })
-	r.table(&out, []string{"expectation/kernel", "claim/kernel", "expectation/open", "ftp-proxy/kernel"},
+	r.table(&out, []string{"expectation/kernel", "claim/kernel", "fast-path/kernel", "expectation/open", "fast-path/open", "ftp-proxy/kernel"},
 		func(row *Row) bool { return !isCPU(row) && len(row.Figures[KernelHelper.Name]) > 0 },
 		func(row *Row, c string) []float64 {
 			a, b, _ := strings.Cut(c, "/")

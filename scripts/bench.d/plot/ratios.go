@@ -21,6 +21,7 @@ var bars = []struct {
 	{"open", color.Gray{180}},
 	{"expectation", color.RGBA{40, 90, 160, 255}},
 	{"claim", color.RGBA{110, 170, 60, 255}},
+	{"fast-path", color.RGBA{150, 60, 140, 255}},
 	{"ftp-proxy", color.RGBA{200, 110, 40, 255}},
 }
 
