@@ -28,10 +28,10 @@ var chaosFlags = []string{"--fail", "closed", "--pinhole-timeout", "10s"}
 // and frozen, the ruleset and the tracker are flushed and a link goes down, at
 // random. Every transfer must have the right checksum, every session that
 // nothing hit which breaks it without us as well must complete, and nothing
-// may be left over. PASVPORT_CHAOS says for how long; a minute by default.
+// may be left over. PASVPORT_CHAOS says for how long; two minutes by default.
 func TestChaos(t *testing.T) {
 	needDaemon(t)
-	length := time.Minute
+	length := 2 * time.Minute
 	if text := os.Getenv("PASVPORT_CHAOS"); text != "" {
 		var err error
 		if length, err = time.ParseDuration(text); err != nil {

@@ -16,7 +16,7 @@
 //	PASVPORT_RACE     1: build it with the race detector
 //	PASVPORT_SUBJECT  pasvport (default) or kernel, the in-kernel helper
 //	PASVPORT_PEERS    where scripts/peers unpacked proftpd and pure-ftpd
-//	PASVPORT_CHAOS    how long TestChaos lasts, such as 10m; 20s by default
+//	PASVPORT_CHAOS    how long TestChaos lasts, such as 10m; 2m by default
 //	PASVPORT_LOSS_SESSIONS, PASVPORT_LOSS_ONE_IN
 //	                  sessions of each kind in TestLoss, and one in how many
 //	                  packets is lost on each of four ways; 200 and 10
