@@ -73,7 +73,7 @@ func ProbeXTQueue() error {
 func ProbeProgram(fd int) error { return probeProgram(0, fd) }
 
 func probeProgram(netns, fd int) error {
-	return probeWith(netns, func(p *prober) error { return p.rule(FamilyINet, program(fd)) })
+	return probeWith(netns, func(p *prober) error { return p.xtables(program(fd)) })
 }
 
 func probeWith(netns int, try func(*prober) error) error {
@@ -102,18 +102,20 @@ func (p *prober) rule(f Family, clauses ...clause) error {
 	})
 }
 
-// xtQueue tries the NFQUEUE target. The kernel loads its module by itself for
-// tables of family ip only (nft_compat asks for "ipt_NFQUEUE").
-func (p *prober) xtQueue() error {
-	target := queue(QueueXT, 0, true)
-	err := p.rule(FamilyINet, target)
+// xtQueue tries the NFQUEUE target.
+func (p *prober) xtQueue() error { return p.xtables(queue(QueueXT, 0, true)) }
+
+// xtables tries a match or a target of xtables. The kernel loads its module by
+// itself for tables of family ip only (nft_compat asks for "ipt_NFQUEUE", say).
+func (p *prober) xtables(c clause) error {
+	err := p.rule(FamilyINet, c)
 	if err == nil {
 		return nil
 	}
-	if p.rule(FamilyIPv4, target) != nil {
+	if p.rule(FamilyIPv4, c) != nil {
 		return err
 	}
-	return p.rule(FamilyINet, target)
+	return p.rule(FamilyINet, c)
 }
 
 // object tries a carrier and a rule that gives it.
