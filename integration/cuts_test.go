@@ -55,7 +55,7 @@ func TestCuts(t *testing.T) {
 // cutSession pipelines a dialogue in pieces, and transfers a file after it.
 func (s *Site) cutSession(i int, seed uint64) error {
 	h := []*Host{s.Client, s.Client2}[i/len(cuts)%2]
-	l, err := numberedLogin(h, s.Dial(h, IPv4, 0), true)
+	l, err := numberedLogin(h, i, s.Dial(h, IPv4, 0), true)
 	if err != nil {
 		return err
 	}

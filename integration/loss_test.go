@@ -90,7 +90,7 @@ func (s *Site) runLoss(t *testing.T, n int, spoil func()) *lossRun {
 	}
 	each(func(i int) (err error) {
 		h := []*Host{s.Client, s.Client2}[i%2]
-		sessions[i], err = numberedLogin(h, s.Dial(h, IPv4, 0), s.translates() && s.Subject != openFirewall)
+		sessions[i], err = numberedLogin(h, i, s.Dial(h, IPv4, 0), s.translates() && s.Subject != openFirewall)
 		return err
 	})
 	if err := errors.Join(errs...); err != nil {

@@ -125,16 +125,17 @@ type numberedSession struct {
 	in     *bufio.Reader
 	end    time.Time
 	serial int
+	index  int // of the session
 	// translated: a 227 must name the address that was dialled.
 	translated bool
 }
 
-func numberedLogin(h *Host, to netip.AddrPort, translated bool) (*numberedSession, error) {
+func numberedLogin(h *Host, i int, to netip.AddrPort, translated bool) (*numberedSession, error) {
 	c, err := h.Dial(netip.AddrPort{}, to, lineTimeout)
 	if err != nil {
 		return nil, err
 	}
-	s := &numberedSession{host: h, c: c, in: bufio.NewReader(c), translated: translated}
+	s := &numberedSession{host: h, index: i, c: c, in: bufio.NewReader(c), translated: translated}
 	s.limit(lineTimeout)
 	if err := s.expect("220 ready"); err != nil {
 		return nil, err
@@ -167,16 +168,20 @@ func (s *numberedSession) noop() (line, reply string) {
 	return "NOOP " + text, "200 " + text
 }
 
+// numberedSerials is more than a session needs.
+const numberedSerials = 40
+
 // announcement is the line of an active mode without anybody who listens, or
-// the passive command. The port is none that the kernel gives to a listener: a
-// session that announces the port of another's would close that one's pinhole.
+// the passive command. The port is none that the kernel gives to a listener, and
+// none that another of the first 300 sessions announces: a session that announces
+// another one's port closes that one's pinhole.
 func (s *numberedSession) announcement(m Mode) string {
 	s.serial++
 	if !m.Active() {
 		return string(m)
 	}
 	own := addrOf(s.c.LocalAddr()).Addr()
-	return string(m) + " " + argument(m, netip.AddrPortFrom(own, uint16(20000+s.serial*997%12000)))
+	return string(m) + " " + argument(m, netip.AddrPortFrom(own, uint16(20000+(s.index*numberedSerials+s.serial)*997%12000)))
 }
 
 // answered reads the reply to an announcement.

@@ -225,8 +225,8 @@ func (w *worker) tryOpen(p *pinhole) error {
 		w.g.closePinhole(w.ct, w.g.takeOpen(other), ftpalg.ReasonPlain)
 	}
 	err := w.g.program(w.ct, p)
-	if err != nil {
-		w.g.pinholes.take(p)
+	if err != nil && !w.g.pinholes.take(p) {
+		return errTaken // by a newer one, meanwhile
 	}
 	return err
 }
