@@ -45,16 +45,53 @@ func (s *session) isAdjustedHere() {
 
 // outOfStep reports whether an end of a session that was handed over has sent
 // something while there was no daemon. Without the adjustment it went to the
-// wrong place, and the two ends do not agree any more on what was said.
+// wrong place, and the two ends do not agree any more on what was said. It shows
+// in the first packet of that end, which begins behind what was handed over; or,
+// if that one is a repetition, in an acknowledgement of more than came by here: the
+// other end had kept a part of the lost one, as if it were what follows.
 func (s *session) outOfStep(d ftpalg.Direction, p *nfq.Packet) bool {
-	if s.unread == nil {
+	if s.passed == nil || s.broken {
 		return s.broken
 	}
-	if next := s.unread[d]; next != nil {
-		s.broken = s.broken || int32(p.Seq-*next) > 0
-		s.unread[d] = nil
+	if mine := &s.passed[d]; mine.known {
+		s.broken = !mine.heard && int32(p.Seq-mine.next) > 0
+		mine.heard = true
+		if end := segmentEnd(p); int32(end-mine.next) > 0 {
+			mine.next = end
+		}
+	}
+	back := opposite(d)
+	if theirs := &s.passed[back]; theirs.known && p.Flags&nfq.FlagACK != 0 {
+		s.broken = s.broken || int32(s.alg.Acknowledgement(back, p.Ack)-theirs.next) > 0
 	}
 	return s.broken
+}
+
+// passed is what came by here of a direction of a session that was handed over.
+type passed struct {
+	next  uint32 // the sequence number behind it
+	known bool   // that is
+	heard bool   // a packet has come since the session was handed over
+}
+
+// handedPassed is what the daemon before has seen.
+func handedPassed(next [2]*uint32) *[2]passed {
+	var all [2]passed
+	for d, n := range next {
+		if n != nil {
+			all[d] = passed{next: *n, known: true}
+		}
+	}
+	return &all
+}
+
+// segmentEnd is the sequence number behind a packet. A FIN has one of its own.
+func segmentEnd(p *nfq.Packet) uint32 {
+	end := p.Seq + uint32(len(p.Payload))
+	if p.Flags&nfq.FlagFIN != 0 {
+		end++
+	}
+	return end
 }
 
 // forwardHere sends on a packet of a session that is adjusted here.

@@ -34,7 +34,7 @@ type session struct {
 	here bool // its sequence numbers are adjusted here, see renumber.go
 
 	noted  adjustments // of here, what the next daemon would find
-	unread *[2]*uint32 // of here, by direction: a byte from there on has passed unread, see renumber.go
+	passed *[2]passed  // of here, by direction, after a handover; see outOfStep
 	broken bool        // it is not in step any more, and is reset
 
 	closing      atomic.Bool // an end has begun to close it

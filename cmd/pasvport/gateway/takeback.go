@@ -94,7 +94,7 @@ func (g *Gateway) takeBackSession(e *expect.Entry, notes map[uint32]string, hand
 	if here {
 		s.isAdjustedHere()
 		if handed != nil {
-			s.unread = &handed.Next
+			s.passed = handedPassed(handed.Next)
 		}
 	}
 	if e.Mark&g.cfg.Opaque() == 0 {
