@@ -30,8 +30,9 @@ type Dialogue struct {
 	heardByClient  *bufio.Reader
 }
 
-// lineTimeout is how long a line may take to the other end.
-const lineTimeout = 10 * time.Second
+// lineTimeout is how long a line may take to the other end: an emulated machine
+// with a hundred sessions that log in at once takes its time.
+const lineTimeout = 30 * time.Second
 
 // Talk connects a client to a listener on the position's server host and logs
 // in. No other server may have the port.
@@ -293,7 +294,7 @@ func (o *Offer) Connect(h *Host, timeout time.Duration) (*net.TCPConn, error) {
 // openTimeout is for connections that must succeed, refusedTimeout for those
 // that must not: an administrator's drop answers nothing.
 const (
-	openTimeout    = 10 * time.Second
+	openTimeout    = 30 * time.Second
 	refusedTimeout = 700 * time.Millisecond
 )
 

@@ -218,9 +218,13 @@ func (s *miniSession) transfer(m Mode, file string, w io.Writer) (int64, error) 
 	s.peer = addrOf(c.RemoteAddr())
 	n, err := io.Copy(w, c)
 	c.Close()
-	for range 2 { // 150, 226
-		if err == nil {
-			_, err = s.reply()
+	for _, want := range []string{"150 ", "226 "} {
+		if err != nil {
+			break
+		}
+		var line string
+		if line, err = s.reply(); err == nil && !strings.HasPrefix(line, want) {
+			err = fmt.Errorf("%s: %q after %d bytes, want %s", m, line, n, want)
 		}
 	}
 	return n, err

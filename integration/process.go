@@ -39,6 +39,13 @@ type Command struct {
 // Cmd is a Command without anything special.
 func Cmd(args ...string) Command { return Command{Args: args} }
 
+// slowness is how many times longer than usual programs may take and conditions may
+// be waited for, such as on an emulated processor (PASVPORT_SLOW).
+var slowness = func() time.Duration {
+	n, _ := strconv.Atoi(os.Getenv("PASVPORT_SLOW"))
+	return time.Duration(max(n, 1))
+}()
+
 func (h *Host) prepare(c Command) *exec.Cmd {
 	cmd := exec.Command(c.Args[0], c.Args[1:]...)
 	cmd.Dir = c.Dir
@@ -95,6 +102,7 @@ func (h *Host) Run(timeout time.Duration, c Command) (string, error) {
 	if err := h.do(cmd.Start); err != nil {
 		return "", err
 	}
+	timeout *= slowness
 	var late atomic.Bool
 	timer := time.AfterFunc(timeout, func() {
 		late.Store(true)
@@ -127,6 +135,7 @@ func (p *Process) Running() bool {
 
 // Wait waits for the end of the process and returns its exit status.
 func (p *Process) Wait(timeout time.Duration) (int, error) {
+	timeout *= slowness
 	select {
 	case <-p.done:
 	case <-time.After(timeout):
@@ -157,6 +166,7 @@ func (p *Process) Kill() {
 
 // waitFor polls until cond holds; what names the condition in the error.
 func waitFor(timeout time.Duration, what string, cond func() bool) error {
+	timeout *= slowness
 	for end := time.Now().Add(timeout); ; time.Sleep(5 * time.Millisecond) {
 		if cond() {
 			return nil

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -298,14 +299,15 @@ func libraries() []string {
 	return []string{"LD_LIBRARY_PATH=" + filepath.Join(lib, triplet) + ":" + lib}
 }
 
-// pythonWith finds a Python 3 that has a module; Debian's own is asked first.
+// pythonWith finds a Python 3 that has a module; Debian's own is asked first, and
+// once: an interpreter takes a second to start on an emulated processor.
 func pythonWith(module string) func() (string, error) {
-	return func() (string, error) {
+	return sync.OnceValues(func() (string, error) {
 		for _, name := range []string{"/usr/bin/python3", "python3"} {
 			if path, err := exec.LookPath(name); err == nil && exec.Command(path, "-c", "import "+module).Run() == nil {
 				return path, nil
 			}
 		}
 		return "", fmt.Errorf("missing: python3 with %s (scripts/peers installs it)", module)
-	}
+	})
 }

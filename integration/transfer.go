@@ -108,7 +108,7 @@ func (j Job) one(upload bool) (string, error) {
 
 func (j Job) timeout() time.Duration {
 	if j.Timeout == 0 {
-		return 30 * time.Second
+		return 30 * time.Second * slowness
 	}
 	return j.Timeout
 }

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # boot.sh: one boot of a virtual machine. Part of vm-test; uses $work, $cache,
-# $logs, $packages, $run, $full.
+# $logs, $packages, $run, $bench, $full.
 
 vm_pid=
 
@@ -44,7 +44,7 @@ boot_overlay() {
 	local dir
 	dir=$(mktemp -d "$work/overlay.XXXXXX") && mkdir "$dir/vm" && chmod 755 "$dir" "$dir/vm" || return 1
 	{
-		printf 'round=%q\nfull=%q\nrun=%q\nseconds=%q\n' "$1" "$full" "$run" "$2"
+		printf 'round=%q\nfull=%q\nrun=%q\nbench=%q\nseconds=%q\n' "$1" "$full" "$run" "$bench" "$2"
 		printf 'packages=(%s)\n' "${packages[*]}"
 	} >"$dir/vm/job"
 	(cd "$dir" && find . | cpio -o -H newc -R 0:0 --quiet)

@@ -180,6 +180,7 @@ build_tests() {
 	done
 	mkdir -p "$dir/vm" "$dir/integration"
 	cp -r integration/testdata "$dir/integration/"
+	cp -r docs "$dir/docs" # the tests look whether what they say is true
 }
 
 # build_image KERNEL FILE: the initramfs for a kernel: the userland and its

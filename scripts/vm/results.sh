@@ -35,6 +35,7 @@ results_package() {
 	passed=$(results_count "$2.json" pass)
 	failed=$(results_count "$2.json" fail)
 	skipped=$(results_count "$2.json" skip)
+	results_bench "$2.txt"
 	if [ "$status" = 0 ] && [ "$failed" -eq 0 ]; then
 		printf 'ok    %s/%s  %s s: %s passed, %s skipped\n' "$1" "$package" "$seconds" "$passed" "$skipped"
 		return 0
@@ -44,6 +45,32 @@ results_package() {
 		"$outcome" "$passed" "$failed" "$skipped"
 	results_failed "$2.json"
 	return 1
+}
+
+# results_bench FILE: the median of each benchmark, and of its ratio, round by round, to
+# the one before it, which holds on a machine that is slow in one round and fast in
+# the next.
+results_bench() {
+	awk '
+	function median(list,  v, n, i, j, x) {
+		n = split(list, v)
+		for (i = 2; i <= n; i++) {
+			x = v[i] + 0
+			for (j = i - 1; j > 0 && v[j] + 0 > x; j--) v[j + 1] = v[j]
+			v[j + 1] = x
+		}
+		return v[int((n + 1) / 2)]
+	}
+	/^Benchmark/ {
+		name = $1
+		if (!(name in all)) order[++n] = name
+		all[name] = all[name] " " $3
+		if (before) ratio[name] = ratio[name] " " $3 / before
+		before = $3
+	}
+	/^PASS/ { before = 0 }
+	END { for (i = 1; i <= n; i++) printf "      %s  %d ns%s\n", order[i], median(all[order[i]]),
+		(ratio[order[i]] == "" ? "" : sprintf(", %.2f of the one before", median(ratio[order[i]]))) }' "$1"
 }
 
 # results_count FILE ACTION: how many tests ended so; a package's own end has no test.
