@@ -142,20 +142,15 @@ func (c *Conn) place(s *stream, seq uint32, p []byte) (seen int32, answer Decisi
 	case seen >= int32(len(p)) && s.held && int32(seq+uint32(len(p))-s.sent) > 0:
 		return seen, Decision{Action: Drop, Reason: ReasonHeldTwice}, true
 	case seen >= int32(len(p)):
+		s.gaps = 0 // its sender does not know that it arrived, and less of what is behind
 		return seen, Decision{Reason: ReasonRetransmission}, true
 	case seen >= 0:
 		return seen, Decision{}, false
-	case !s.blind && !s.missed(seq, c.now):
-		return seen, Decision{Action: Drop, Reason: ReasonGap}, true
-	}
-	s.resync(seq)
-	if c.cur.dir == Original && c.denies() {
-		// A client that skips bytes and sends them later would have them pass
-		// unread as if they came again.
-		s.floor, s.floorSet = seq, true
-	}
-	if s.blind {
+	case s.blind:
+		c.resync(s, seq)
 		s.begin(c.cur.dir, seq, p)
+	case !c.pass(s, seq):
+		return seen, Decision{Action: Drop, Reason: ReasonGap, Ask: s.insists(seq, c.now)}, true
 	}
 	return 0, Decision{Reason: ReasonResync}, false
 }

@@ -74,6 +74,11 @@ type Decision struct {
 	// Release tells, with Forward, that the segments held in this direction
 	// go first, each through Rewrite, in the order in which they came.
 	Release bool
+	// Ask tells, with Drop, that the segment cannot be read before it is known
+	// whether its receiver has the bytes before it. An empty segment with the
+	// sequence number that [Conn.Ask] gives may go in its place; the answer, an
+	// acknowledgement, is for [Conn.Received].
+	Ask bool
 	// Reason is that of the segment as a whole.
 	Reason Reason
 	// Events are valid until the next call of Segment.

@@ -14,8 +14,8 @@ type sends []struct {
 }
 
 // TestDeniedBehindHole: a client makes the engine believe that bytes were missed,
-// and sends them afterwards, as if again. Unread they must not go on where
-// commands are denied.
+// with the help of its server, and sends them afterwards, as if again. Unread they
+// must not go on where commands are denied. Without that help it is not believed.
 func TestDeniedBehindHole(t *testing.T) {
 	for _, policy := range []Policy{{Deny: map[string]bool{"SITE": true}}, {DenyTLS: true}} {
 		g := newGateway(routed, policy)
@@ -25,6 +25,12 @@ func TestDeniedBehindHole(t *testing.T) {
 		for range 5 {
 			list = append(list, sends{{16, "NOOP\r\n"}}...)
 		}
+		for i, s := range list {
+			if out := g.segment(Original, uint32(s.at), []byte(s.text)); len(out) > 0 != (i == 0) {
+				t.Errorf("segment %d: %d went on", i, len(out))
+			}
+		}
+		g.c.Received(Original, 16)
 		list = append(list, sends{{6, "SITE xyz\r\n"}, {6, "AUTH TLS\r\n"}, {6, "AUTH TLS\r\nNOOP\r\n"}, {22, "NOOP\r\n"}}...)
 		for _, s := range list {
 			for _, out := range g.segment(Original, uint32(s.at), []byte(s.text)) {

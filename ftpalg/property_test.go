@@ -241,7 +241,7 @@ func (w *wire) step(d Direction) {
 	switch n := w.r.IntN(10); {
 	case n == 0: // an old byte range, or a keep-alive
 		from = max(0, from-w.r.IntN(40))
-	case n == 1 && s.gaps < maxGaps-1 && s.known: // out of order
+	case n == 1 && s.known: // out of order
 		from += w.r.IntN(len(w.sent[d]) - from)
 	case n < 7 && s.known && next > from && next < len(w.sent[d]):
 		from = next

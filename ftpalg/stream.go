@@ -2,10 +2,7 @@
 
 package ftpalg
 
-import (
-	"bytes"
-	"time"
-)
+import "bytes"
 
 const (
 	// MaxLine is the longest line that is read by default, in bytes; see
@@ -14,9 +11,8 @@ const (
 	// maxAbandons is how often the same half line is dropped in the hope that
 	// its sender repeats it in one piece.
 	maxAbandons = 2
-	// maxGaps is how often a segment that follows unseen bytes is dropped
-	// before they are believed to be lost to us. A tail loss probe (RFC 8985
-	// section 7) repeats a later segment once before the missing one.
+	// maxGaps is how often a segment that follows unseen bytes comes before
+	// its receiver is asked whether it has them; see gap.go.
 	maxGaps = 3
 	// gapPause is how long after one time such a segment has to come to count
 	// again: networks repeat segments, too, at once. Senders wait for longer
@@ -136,14 +132,6 @@ func (s *stream) keep(p []byte) {
 	}
 }
 
-// resync goes on after bytes that were not seen, at the next line end.
-func (s *stream) resync(seq uint32) {
-	s.next, s.sent = seq, seq
-	s.aligned, s.skip, s.held, s.taken = false, false, false, 0
-	s.line = s.line[:0]
-	s.gaps = 0
-}
-
 // abandon forgets the half line that was held and has been dropped.
 func (s *stream) abandon() {
 	at := s.lineStart()
@@ -170,18 +158,3 @@ func (s *stream) tired() bool {
 
 // isDenied reports whether the line in progress has been denied already.
 func (s *stream) isDenied() bool { return s.denied && s.deniedAt == s.lineStart() }
-
-// missed counts how often a segment behind unseen bytes has come, and
-// reports whether to go on without them. Without a clock each time counts.
-func (s *stream) missed(seq uint32, now time.Time) bool {
-	ms := uint32(now.UnixMilli())
-	switch {
-	case s.gaps == 0 || s.gapAt != seq:
-		s.gapAt, s.gaps = seq, 0
-	case !now.IsZero() && ms-s.gapTime < gapPause:
-		return false
-	}
-	s.gapTime = ms
-	s.gaps++
-	return s.gaps >= maxGaps
-}

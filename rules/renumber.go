@@ -5,6 +5,7 @@ package rules
 import (
 	"encoding/binary"
 	"errors"
+	"time"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -15,17 +16,21 @@ import (
 const setRenumbered = "renumbered"
 
 // renumberedSet is: set renumbered { typeof ct id; }
-func renumberedSet(table string) set {
-	s := set{family: FamilyINet, table: table, name: setRenumbered, ids: true}
+func renumberedSet(table string) set { return idSet(table, setRenumbered, 0) }
+
+// idSet is a set of conntrack ids. If there is a timeout, its elements go after
+// that time.
+func idSet(table, name string, timeout time.Duration) set {
+	s := set{family: FamilyINet, table: table, name: name, ids: true, timeout: timeout}
 	s.fullName = s.words()
 	return s
 }
 
-// ctRenumbered is: ct id @renumbered
-func ctRenumbered() clause {
-	return plain("ct id @"+setRenumbered,
+// ctIn is: ct id @name
+func ctIn(name string) clause {
+	return plain("ct id @"+name,
 		&expr.Ct{Key: unix.NFT_CT_ID, Register: reg},
-		&expr.Lookup{SourceRegister: reg, SetName: setRenumbered})
+		&expr.Lookup{SourceRegister: reg, SetName: name})
 }
 
 // typeofCtID is the user data by which nft knows "typeof ct id": the key's
@@ -43,10 +48,17 @@ const typeInteger = 4
 func appendIDSet(b []byte, s set, id uint32) []byte {
 	b = appendString(b, unix.NFTA_SET_TABLE, s.table)
 	b = appendString(b, unix.NFTA_SET_NAME, s.name)
-	b = appendUint32(b, unix.NFTA_SET_FLAGS, 0)
+	flags := uint32(0)
+	if s.timeout != 0 {
+		flags = unix.NFT_SET_TIMEOUT
+	}
+	b = appendUint32(b, unix.NFTA_SET_FLAGS, flags)
 	b = appendUint32(b, unix.NFTA_SET_KEY_TYPE, typeInteger)
 	b = appendUint32(b, unix.NFTA_SET_KEY_LEN, 4)
 	b = appendUint32(b, unix.NFTA_SET_ID, id)
+	if s.timeout != 0 {
+		b = appendUint64(b, unix.NFTA_SET_TIMEOUT, uint64(s.timeout.Milliseconds()))
+	}
 	return appendAttr(b, unix.NFTA_SET_USERDATA, typeofCtID)
 }
 

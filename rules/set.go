@@ -55,8 +55,11 @@ func (s set) keyType() nftables.SetDatatype {
 
 // properties are the lines of s within braces.
 func (s set) properties() []string {
-	if s.ids {
+	if s.ids && s.timeout == 0 {
 		return []string{"typeof ct id"}
+	}
+	if s.ids {
+		return []string{"typeof ct id", "flags timeout", "timeout " + duration(s.timeout)}
 	}
 	if s.pairs != 0 {
 		return []string{"type " + pairType(s.pairs).Name}

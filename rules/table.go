@@ -58,6 +58,9 @@ func describe(c Config) table {
 	t := table{name: c.Table, sets: []set{{
 		family: FamilyINet, table: c.Table, name: setControlPorts, ports: c.Ports,
 	}, renumberedSet(c.Table)}}
+	if !c.Bare {
+		t.sets = append(t.sets, askedSet(c.Table))
+	}
 	if c.Claim {
 		t.sets = append(t.sets,
 			pinholeSet(FamilyINet, c.Table, setPinholes4, FamilyIPv4, c.PinholeTimeout, ""),
@@ -150,7 +153,7 @@ func sessionChain(c Config) chain {
 				explained("the one request that the carrier's parser would act on; it is not FTP"))
 	}
 	// ct id @renumbered goto renumber
-	ch.rules = append(ch.rules, newRule(ctRenumbered(), goTo("renumber")).
+	ch.rules = append(ch.rules, newRule(ctIn(setRenumbered), goTo("renumber")).
 		explained("its sequence numbers are adjusted by the daemon, in each packet"))
 	if c.Bare {
 		ch.rules = append(ch.rules, bareRules(c)...)
@@ -159,6 +162,11 @@ func sessionChain(c Config) chain {
 		// ct mark & 0x08000000 == 0x08000000 return
 		newRule(ctMark(c.Opaque, c.Opaque), leave()).
 			explained("opaque: TLS, or left alone"))
+	if !c.Bare {
+		// ct id @asked tcp flags & (fin | syn | rst) == 0x0 goto divert
+		ch.rules = append(ch.rules, newRule(ctIn(setAsked), tcpFlags("(fin | syn | rst) == 0x0", tcpFIN|tcpSYN|tcpRST, 0), goTo("divert")).
+			explained("whether it acknowledges what did not come by here"))
+	}
 	if c.FastPath != 0 {
 		// @ih,0,8 >= 0, and in no words of nft: match bpf, counter return
 		ch.rules = append(ch.rules, newRule(hasPayload(), program(c.FastPath), counter(), leave()).

@@ -97,7 +97,12 @@ func segmentEnd(p *nfq.Packet) uint32 {
 // forwardHere sends on a packet of a session that is adjusted here.
 func (w *worker) forwardHere(s *session, d ftpalg.Direction, p *nfq.Packet) {
 	r := s.alg.Rewrite(w.payload[:0], d, p.Seq, p.Payload)
-	w.prepare(s, d, p, &r)
+	w.sendHere(s, d, p, &r)
+}
+
+// sendHere sends a packet on as r says, with the numbers that its receiver knows.
+func (w *worker) sendHere(s *session, d ftpalg.Direction, p *nfq.Packet, r *ftpalg.Rewritten) {
+	w.prepare(s, d, p, r)
 	w.noteAdjustments(s) // before anything leaves that depends on them
 	back := opposite(d)
 	nfq.Renumber(p, r.Seq, func(ack uint32) uint32 { return s.alg.Acknowledgement(back, ack) })

@@ -37,6 +37,8 @@ type session struct {
 	passed *[2]passed  // of here, by direction, after a handover; see outOfStep
 	broken bool        // it is not in step any more, and is reset
 
+	acksShown time.Time // until when its bare acknowledgements are queued, at least
+
 	closing      atomic.Bool // an end has begun to close it
 	transferring atomic.Bool // it has live data connections
 	missed       atomic.Bool // packets may have passed unread, see heal.go

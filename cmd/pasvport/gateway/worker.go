@@ -95,10 +95,8 @@ func (w *worker) control(p *nfq.Packet) {
 		w.resetStale(p, nil, causeUnread)
 	case len(p.Payload) > 0:
 		w.read(s, d, p)
-	case s.here:
-		w.forward(s, d, p)
 	default:
-		w.verdict(w.queue.AcceptLater(p.ID))
+		w.bare(s, d, p)
 	}
 }
 
@@ -127,6 +125,9 @@ func (w *worker) read(s *session, d ftpalg.Direction, p *nfq.Packet) {
 		w.verdict(w.queue.Drop(p.ID))
 		w.abandon(s, d)
 		return
+	case dec.Ask:
+		w.ask(s, d, p)
+		return
 	case dec.Action != ftpalg.Forward:
 		w.verdict(w.queue.Drop(p.ID))
 		return
@@ -135,6 +136,36 @@ func (w *worker) read(s *session, d ftpalg.Direction, p *nfq.Packet) {
 		w.release(s, d)
 	}
 	w.forward(s, d, p)
+}
+
+// bare handles a packet without payload.
+func (w *worker) bare(s *session, d ftpalg.Direction, p *nfq.Packet) {
+	if p.Flags&(nfq.FlagSYN|nfq.FlagRST|nfq.FlagACK) == nfq.FlagACK {
+		s.alg.Received(opposite(d), p.Ack)
+	}
+	if s.here {
+		w.forward(s, d, p)
+		return
+	}
+	w.verdict(w.queue.AcceptLater(p.ID))
+}
+
+// ask sends an empty segment in place of one that cannot be read before it is
+// known what its receiver has, and has the answer shown to us.
+func (w *worker) ask(s *session, d ftpalg.Direction, p *nfq.Packet) {
+	if !s.here && !w.g.plan.rules.Bare && w.now.After(s.acksShown) {
+		w.flush()
+		if err := w.g.firewall.ShowAcks(s.id); err != nil {
+			w.g.log.Warn("cannot queue acknowledgements", "client", s.ep.Client, "server", s.ep.Server, "err", err)
+		}
+		s.acksShown = w.now.Add(rules.AskedTime / 2)
+	}
+	r := ftpalg.Rewritten{Changed: true, Trimmed: true, Seq: s.alg.Ask(d)}
+	if s.here {
+		w.sendHere(s, d, p, &r)
+		return
+	}
+	w.send(s, d, p, &r)
 }
 
 // find returns the session of a packet. If there is none, tracked tells

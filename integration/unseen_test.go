@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// passUnseen has lines of control connections with the word skip pass our table
+// unread, as they do when its queue is full: as if their session was opaque.
+const passUnseen = `table inet unseen {
+	chain before {
+		type filter hook prerouting priority -151; policy accept;
+		@ih,0,64 { SKIP } ct mark set ct mark | 0x08000000
+	}
+	chain behind {
+		type filter hook prerouting priority -149; policy accept;
+		@ih,0,64 { SKIP } ct mark set ct mark & 0xf7ffffff
+	}
+}`
+
+// The beginnings of a command and of its reply, as numbers.
+const (
+	skipCommand = "0x4e4f4f5020736b69" // NOOP ski
+	skipReply   = "0x32303020736b6970" // 200 skip
+)
+
+// TestPassedUnseen: a reply passes without the daemon, or a command and its reply
+// do. Their receiver has them, which is seen only if it is asked: then what
+// comes behind goes on, and the dialogue is read again.
+func TestPassedUnseen(t *testing.T) {
+	needDaemon(t)
+	for _, tc := range []struct {
+		name, unseen string
+		say          [][]string // at once
+		flags        []string
+	}{
+		{"a reply", skipReply, [][]string{{"NOOP skip", "NOOP two"}}, nil},
+		{"a command and its reply", skipCommand + ", " + skipReply, [][]string{{"NOOP skip"}, {"NOOP two"}}, nil},
+		{"a reply, acknowledgements queued anyway", skipReply, [][]string{{"NOOP skip", "NOOP two"}}, []string{"--keepalive", "1h"}},
+	} {
+		for _, s := range subjects(t) {
+			t.Run(tc.name+"/"+s.Name, func(t *testing.T) {
+				t.Parallel()
+				site := NewSite(t, position("both-nat"), AllowRelated, s, tc.flags...)
+				site.startNumbered(t, true)
+				c, err := numberedLogin(site.Client, 0, site.Dial(site.Client, IPv4, 0), true)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { c.c.Close() })
+				c.limit(time.Minute)
+				if err := c.transfer(PORT); err != nil { // numbers are adjusted from here on
+					t.Fatal(err)
+				}
+				site.Firewalls[0].LoadRules(t, strings.ReplaceAll(passUnseen, "SKIP", tc.unseen))
+				for _, lines := range tc.say {
+					if err := c.say(lines...); err != nil {
+						t.Fatal(err)
+					}
+					for _, l := range lines {
+						if err := c.expect("200 " + strings.TrimPrefix(l, "NOOP ")); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				for _, m := range []Mode{PASV, PORT} {
+					if err := c.transfer(m); err != nil {
+						t.Error(err)
+					}
+				}
+				status, err := site.Daemons[0].Status()
+				if n, _ := status["decisions"].(Object)["resync"].(float64); n == 0 {
+					t.Errorf("nothing was given up: %v %v", status["decisions"], err)
+				}
+			})
+		}
+	}
+}
