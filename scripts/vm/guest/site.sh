@@ -11,6 +11,10 @@ python=/usr/bin/python3
 
 on() { ip netns exec "$@"; } # HOST COMMAND...
 
+# record HOST FILE: records its packets in the background. tcpdump stays root: there
+# is no user here that it could become.
+record() { on "$1" tcpdump -Z root -i any -n -U -s 400 -c 50000 -w "$2" >/dev/null 2>&1 & }
+
 # site KIND: makes the namespaces client, fw and server and connects them.
 site() {
 	local h
@@ -26,7 +30,7 @@ site() {
 	"site_$1" || return 1
 	for h in client server; do ip -n vm-$h link set eth0 up; done
 	for h in in0 out0; do ip -n vm-fw link set $h up; done
-	on vm-fw tcpdump -i any -n -U -s 200 -c 50000 -w $dir/fw/pcap >/dev/null 2>&1 &
+	record vm-fw $dir/fw/pcap
 	site_routes "$1"
 }
 
