@@ -24,7 +24,8 @@ type patient struct {
 	names    string   // what is at fault, in the doctor's words
 	advice   string   // begins what it says to do
 	follow   func(rules string) string
-	dead     bool // not even a control connection lives
+	dead     bool     // not even a control connection lives
+	flags    []string // more, of daemon and doctor
 }
 
 // firewall is an inet table with some body.
@@ -81,7 +82,7 @@ var patients = []patient{
 			return strings.NewReplacer("tcp dport { 21, 80 } notrack", "tcp dport != 21-21 tcp sport != 21-21 tcp dport { 21, 80 } notrack",
 				"tcp sport { 21, 80 } notrack", "tcp dport != 21-21 tcp sport != 21-21 tcp sport { 21, 80 } notrack").Replace(r)
 		}},
-	{name: "flowtable", names: "flow add @fast",
+	{name: "flowtable", names: "flow add @fast", flags: []string{"--carrier", "none"},
 		rules: firewall("flowtable fast { hook ingress priority filter; devices = { in0, out0 }; }\nchain forward { " + policyDropForward +
 			" meta l4proto tcp ct state established flow add @fast; ct state established,related accept; tcp dport 21 accept; }"),
 		advice: "except the control ports in this rule: tcp dport != 21-21 tcp sport != 21-21",
@@ -116,6 +117,11 @@ var patients = []patient{
 
 // healthy are rulesets with which FTP works.
 var healthy = []patient{
+	{name: "flowtable", rules: firewall("flowtable fast { hook ingress priority filter; devices = { in0, out0 }; }\nchain forward { " + policyDropForward +
+		" meta l4proto tcp ct state established flow add @fast; ct state established,related accept; tcp dport 21 accept; }")},
+	{name: "flowtable, claims", flags: []string{"--strategy", "claim"},
+		rules: firewall("flowtable fast { hook ingress priority filter; devices = { in0, out0 }; }\nchain forward { " + policyDropForward +
+			" meta l4proto tcp ct state established flow add @fast; ct state established,related accept; tcp dport 21 accept; }")},
 	{name: "nat only", rules: "table ip nat { chain post { type nat hook postrouting priority srcnat; oifname \"out0\" masquerade; }; }\n"},
 	{name: "like firewalld", rules: `table inet firewalld {
 		chain filter_PREROUTING { type filter hook prerouting priority filter + 10; policy accept; icmpv6 type { nd-router-advert, nd-neighbor-solicit } accept; meta nfproto ipv6 fib saddr . mark . iif oif missing drop; }
@@ -137,7 +143,7 @@ func TestDoctorContent(t *testing.T) {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
 			s := p.site(t)
-			if d := s.examine(t); d.find("") != nil {
+			if d := s.examine(t, p.flags...); d.find("") != nil {
 				t.Errorf("%+v", d)
 			}
 			if failed := s.tryModes(t, s.Talk(t, s.ListenControl(t, IPv4), s.ClientHost(), IPv4), openTimeout); len(failed) > 0 {
@@ -157,7 +163,7 @@ func (p patient) site(t *testing.T) *Site {
 	s := NewSiteOnly(t, position(cmp.Or(p.position, "routed")), cmp.Or(p.allow, AllowRelated), Auto)
 	s.Case(Case{Kind: "doctor"}).Count(t)
 	s.fallIll(t, p)
-	s.StartSubject(t)
+	s.StartSubject(t, p.flags...)
 	return s
 }
 
@@ -177,7 +183,7 @@ func TestDoctorAdvice(t *testing.T) {
 			} else if failed := s.tryModes(t, s.Talk(t, ln, s.ClientHost(), IPv4), refusedTimeout); len(failed) == 0 {
 				t.Error("FTP works before the doctor has come")
 			}
-			sick := s.examine(t)
+			sick := s.examine(t, p.flags...)
 			f := sick.find(p.advice)
 			if f == nil || !strings.Contains(strings.Join(f.Detail, "\n"), p.names) {
 				t.Fatalf("nothing names %q and says %q:\n%+v", p.names, p.advice, sick)
@@ -187,7 +193,7 @@ func TestDoctorAdvice(t *testing.T) {
 					s.follow(t, p, f.Hint)
 				}
 			}
-			if well := s.examine(t); well.find(p.advice) != nil {
+			if well := s.examine(t, p.flags...); well.find(p.advice) != nil {
 				t.Errorf("afterwards:\n%+v", well)
 			}
 			if failed := s.tryModes(t, s.Talk(t, ln, s.ClientHost(), IPv4), openTimeout); len(failed) > 0 {
@@ -285,14 +291,15 @@ func (d diagnosis) find(hint string) *finding {
 }
 
 // examine runs the doctor on the first firewall.
-func (s *Site) examine(t *testing.T) (d diagnosis) {
+func (s *Site) examine(t *testing.T, flags ...string) (d diagnosis) {
 	t.Helper()
 	bin, err := binary.file()
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := s.Firewalls[0].Run(30*time.Second, Cmd(bin, "doctor", "--json", "--control-socket", s.Daemons[0].Socket,
-		"--port", s.Position.portFlag(), "--strategy", s.Subject.Strategy, "--allow", s.Allow.flag(s.Position)))
+	args := []string{bin, "doctor", "--json", "--control-socket", s.Daemons[0].Socket,
+		"--port", s.Position.portFlag(), "--strategy", s.Subject.Strategy, "--allow", s.Allow.flag(s.Position)}
+	out, err := s.Firewalls[0].Run(30*time.Second, Cmd(append(args, flags...)...))
 	text, _, _ := strings.Cut(out, "\npasvport:") // there are problems
 	if jsonErr := json.Unmarshal([]byte(text), &d); jsonErr != nil {
 		t.Fatalf("doctor: %v, %v\n%s", err, jsonErr, out)

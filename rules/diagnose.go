@@ -14,7 +14,7 @@ type ConflictKind uint8
 const (
 	ConflictHelper  ConflictKind = iota // gives control connections a helper
 	ConflictNotrack                     // takes packets out of the tracker
-	ConflictFlow                        // moves control connections past the hooks
+	ConflictFlow                        // moves control connections past the hooks, with CarrierNone
 	ConflictMark                        // overwrites our bits of the ct mark
 	ConflictQueue                       // sends packets to one of our queues
 	ConflictRead                        // matches otherwise because of our bits of the ct mark
@@ -168,7 +168,9 @@ func (t trial) conflicts(chain *walkChain, j judgement, c Config) []Conflict {
 			found = append(found, Conflict{Kind: ConflictNotrack})
 		case e.kind == effectZone && c.OneZone:
 			found = append(found, Conflict{Kind: ConflictZone})
-		case e.kind == effectFlow && !t.data:
+		case e.kind == effectFlow && !t.data && c.Carrier == CarrierNone:
+			// An entry with a help extension, which both carriers are, is never
+			// offloaded (nft_flow_offload_eval).
 			found = append(found, Conflict{Kind: ConflictFlow, Name: e.name})
 		case e.kind == effectCtMark && t.packet.Mark != 0 && !keeps(e.value, t.packet.Mark, c.Control|c.Opaque):
 			found = append(found, Conflict{Kind: ConflictMark})

@@ -168,8 +168,13 @@ func TestConflictExpressions(t *testing.T) {
 	} {
 		chain.rules = []walkRule{{handle: 1, exprs: []walkExpr{tt.expr}}}
 		tt.want.At = RuleRef{forward, 1}
-		if d := cmp.Diff([]Conflict{tt.want}, r.Conflicts(Config{Queues: 2})); d != "" {
+		if d := cmp.Diff([]Conflict{tt.want}, r.Conflicts(Config{Queues: 2, Carrier: CarrierNone})); d != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.expr.name, d)
+		}
+		for _, c := range []Carrier{CarrierSane, CarrierBare} { // which a flowtable leaves alone
+			if got := r.Conflicts(Config{Queues: 2, Carrier: c}); tt.want.Kind == ConflictFlow && len(got) != 0 {
+				t.Errorf("%s with carrier %d: %+v", tt.expr.name, c, got)
+			}
 		}
 	}
 }

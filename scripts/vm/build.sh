@@ -7,7 +7,7 @@
 # vm_programs are taken from this machine, with the libraries they need. Those
 # behind the dash may be missing: the tests that want them skip.
 vm_programs=(bash sed ip tc nft conntrack sysctl setpriv kmod tcpdump
-	- curl vsftpd lftp ncftpget ncftpput tnftp wget openssl ss ethtool)
+	- iptables-nft iptables-nft-restore curl vsftpd lftp ncftpget ncftpput tnftp wget openssl ss ethtool)
 
 # vm_needs installs what this machine lacks, the FTP peers included.
 vm_needs() {
@@ -152,10 +152,11 @@ build_etc() {
 	printf '%s\n' '127.0.0.1 localhost vm' '::1 localhost' >"$root/etc/hosts"
 	printf '%s\n' /bin/sh /bin/bash /bin/false >"$root/etc/shells"
 	for file in /etc/protocols /etc/services /etc/ssl/openssl.cnf /etc/pam.d/vsftpd /etc/ld.so.conf /etc/ld.so.conf.d \
-		/etc/iproute2 /usr/share/iproute2; do
+		/etc/iproute2 /usr/share/iproute2 /etc/ethertypes; do
 		[ -e "$file" ] && mkdir -p "$root${file%/*}" && cp -rL "$file" "$root${file%/*}/"
 	done
-	for file in /lib/x86_64-linux-gnu/libnss_files* /lib/x86_64-linux-gnu/libpam* \
+	# The matches of iptables are loaded by name.
+	for file in /usr/lib/x86_64-linux-gnu/xtables/*.so /lib/x86_64-linux-gnu/libnss_files* /lib/x86_64-linux-gnu/libpam* \
 		/usr/lib/x86_64-linux-gnu/ossl-modules/*; do
 		[ -e "$file" ] && build_put "$root" "$file"
 	done

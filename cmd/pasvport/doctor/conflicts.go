@@ -67,7 +67,8 @@ func (e *examination) conflict(c rules.Conflict) (text string, hints []string) {
 		return "packets of FTP are put into a conntrack zone, and this kernel cannot say which one a queued packet is in: pasvport leaves such connections alone",
 			[]string{except, "a kernel with CONFIG_NETFILTER_NETLINK_GLUE_CT can"}
 	case rules.ConflictFlow:
-		return fmt.Sprintf("the flowtable %q takes control connections past every hook: pasvport does not see them", c.Name), []string{except}
+		return fmt.Sprintf("the flowtable %q takes control connections, which get no carrier, past every hook: pasvport does not see them", c.Name),
+			[]string{except, "with a carrier (--carrier auto) they stay: the kernel offloads no connection that has one"}
 	case rules.ConflictMark:
 		return fmt.Sprintf("pasvport's bits of the ct mark (0x%08x) are overwritten", e.cfg.CTMark),
 			[]string{fmt.Sprintf("keep them: ct mark set ct mark & 0x%08x | ..., or give the daemon two other bits with --ct-mark", e.cfg.CTMark)}

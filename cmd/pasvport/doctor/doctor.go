@@ -29,6 +29,7 @@ func Run(ctx context.Context, cfg config.Config, ends Ends) (*Report, error) {
 	}
 	e := examination{report: r, cfg: cfg, ends: ends, rules: cfg.Rules(), set: set, nft: newLister(ctx), firewalls: findFirewalls(set)}
 	e.rules.OneZone = k.zones != nil
+	e.rules.Carrier = k.carrier(e.rules.Carrier)
 	e.rules.VirtualServers = balance.Rules(cfg.VirtualServers)
 	e.daemon(ctx)
 	e.queues()

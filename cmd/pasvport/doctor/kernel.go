@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/rules"
 )
 
 // report says what the kernel can do. The daemon decides the same way.
@@ -55,7 +56,7 @@ func (k kernel) queue(say func(Level, string, ...string), wanted config.Queue) {
 
 // strategy says how data connections are made known to the tracker.
 func (k kernel) strategy(say func(Level, string, ...string), wanted config.Strategy, carrier config.Carrier) {
-	sane := k.nft.SaneIPv4 && k.nft.SaneIPv6 && k.ct.Sane4.OK && k.ct.Sane6.OK
+	sane := k.sane()
 	if carrier == config.CarrierBare || carrier == config.CarrierNone {
 		wanted = config.StrategyClaim
 	}
@@ -77,6 +78,22 @@ func (k kernel) strategy(say func(Level, string, ...string), wanted config.Strat
 	default:
 		say(Warn, "data connections are claimed at their first packet; without a carrier lines that change their length are adjusted in userspace", module)
 	}
+}
+
+// sane tells whether there is a carrier for expectations.
+func (k kernel) sane() bool {
+	return k.nft.SaneIPv4 && k.nft.SaneIPv6 && k.ct.Sane4.OK && k.ct.Sane6.OK
+}
+
+// carrier is the one that control connections get where the settings want this one.
+func (k kernel) carrier(wanted rules.Carrier) rules.Carrier {
+	if wanted == rules.CarrierSane && !k.sane() {
+		wanted = rules.CarrierBare
+	}
+	if wanted == rules.CarrierBare && !k.nft.Bare {
+		wanted = rules.CarrierNone
+	}
+	return wanted
 }
 
 // noSane is why there is no carrier for expectations.
