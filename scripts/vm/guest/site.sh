@@ -12,8 +12,8 @@ python=/usr/bin/python3
 on() { ip netns exec "$@"; } # HOST COMMAND...
 
 # record HOST FILE: records its packets in the background. tcpdump stays root: there
-# is no user here that it could become.
-record() { on "$1" tcpdump -Z root -i any -n -U -s 400 -c 50000 -w "$2" >/dev/null 2>&1 & }
+# is no user here that it could become. $! is tcpdump's.
+record() { (exec ip netns exec "$1" tcpdump -Z root -i any -n -U -s 400 -c 50000 -w "$2" >/dev/null 2>&1) & }
 
 # site KIND: makes the namespaces client, fw and server and connects them.
 site() {
