@@ -56,6 +56,7 @@ type Conn struct {
 	adjustable bool
 	here       bool // the caller adjusts, see AdjustHere
 	fixed      bool // nobody does, see Undo
+	refused    bool // the caller does not, see CannotAdjust
 	opaque     bool
 
 	stream  [2]stream
@@ -187,6 +188,9 @@ func (c *Conn) fresh(s *stream, p []byte, reason Reason) Decision {
 		s.unread()
 	case s.tired() && c.takeIn(s):
 		return Decision{Reason: ReasonPieces, Events: c.events}
+	case s.tired() && c.mustAdjust(s):
+		s.abandon()
+		return Decision{Action: Drop, Reason: ReasonPartial, Adjust: true, Events: c.events}
 	case !s.tired() || c.cur.dir == Original && c.mayBeDenied(c.plain(s.line)):
 		// A command that is denied must not slip through in parts.
 		s.held = true

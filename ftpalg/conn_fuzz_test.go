@@ -61,7 +61,7 @@ func fuzzConfig(cfg uint16) *gateway {
 	if cfg>>9&1 == 1 {
 		p.Deny = map[string]bool{"SITE": true, "CWD": true}
 	}
-	g := &gateway{shift: cfg >> 10 & 7}
+	g := &gateway{shift: cfg >> 10 & 7, adjusts: cfg>>10&1 == 1}
 	g.c = NewConn(positions[cfg&7], &p, Options{Adjustable: cfg>>13&1 == 0, Started: cfg>>14&1 == 1})
 	if cfg>>15 == 1 {
 		g.here = true

@@ -74,6 +74,10 @@ type Decision struct {
 	// Release tells, with Forward, that the segments held in this direction
 	// go first, each through Rewrite, in the order in which they came.
 	Release bool
+	// Adjust tells, with Drop, that the line comes in pieces and cannot be taken
+	// in unless sequence numbers are adjusted: [Conn.AdjustHere] or
+	// [Conn.CannotAdjust] is to be called.
+	Adjust bool
 	// Ask tells, with Drop, that the segment cannot be read before it is known
 	// whether its receiver has the bytes before it. An empty segment with the
 	// sequence number that [Conn.Ask] gives may go in its place; the answer, an

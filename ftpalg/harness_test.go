@@ -37,15 +37,17 @@ type gateway struct {
 	c      *Conn
 	kernel [2]kernel
 	here   bool // sequence numbers are adjusted by the gateway itself
-	held   [2][]segment
-	shift  uint16
-	reason Reason // of the last segment
-	pieces int    // segments that were taken in
-	offers []Offer
-	log    []string
-	logs   [2][]string              // the same, by direction of the segment
-	fails  []Reason                 // what Announce returned
-	acks   func(d Direction) uint32 // how far the receiver of d has got
+
+	adjusts bool // it does so where the kernel cannot
+	held    [2][]segment
+	shift   uint16
+	reason  Reason // of the last segment
+	pieces  int    // segments that were taken in
+	offers  []Offer
+	log     []string
+	logs    [2][]string              // the same, by direction of the segment
+	fails   []Reason                 // what Announce returned
+	acks    func(d Direction) uint32 // how far the receiver of d has got
 
 	fast   bool    // lines that may pass unread do
 	unread *Unread // nil: the next segment is read
@@ -98,13 +100,24 @@ func (g *gateway) segment(d Direction, seq uint32, p []byte) (out []segment) {
 		g.logs[d] = append(g.logs[d], describe(e))
 		if e.Kind == EventOffer {
 			g.offers = append(g.offers, *e.Offer)
-			if r := g.c.Announce(e.Offer, g.port(e.Offer)); r != ReasonPlain {
+			r := g.c.Announce(e.Offer, g.port(e.Offer))
+			if r == ReasonNoAdjust && g.adjusts {
+				g.adjustHere()
+				r = g.c.Announce(e.Offer, g.port(e.Offer))
+			}
+			if r != ReasonPlain {
 				g.fails = append(g.fails, r)
 			}
 		}
 	}
 	switch dec.Action {
 	case Drop:
+		switch {
+		case dec.Adjust && g.adjusts:
+			g.adjustHere()
+		case dec.Adjust:
+			g.c.CannotAdjust()
+		}
 		return nil
 	case Hold:
 		g.held[d] = append(g.held[d], segment{seq, append([]byte(nil), p...)})
@@ -117,6 +130,11 @@ func (g *gateway) segment(d Direction, seq uint32, p []byte) (out []segment) {
 		g.held[d] = nil
 	}
 	return append(out, g.send(d, seq, p))
+}
+
+func (g *gateway) adjustHere() {
+	g.here = true
+	g.c.AdjustHere()
 }
 
 // passUnread lets a segment pass if it may, and else has the engine told of

@@ -37,6 +37,12 @@ func (c *Conn) takeIn(s *stream) bool {
 	return true
 }
 
+// mustAdjust reports whether the line in progress could be taken in if sequence
+// numbers were adjusted.
+func (c *Conn) mustAdjust(s *stream) bool {
+	return !c.adjustable && !c.fixed && !c.refused && s.next-s.sent <= maxTaken
+}
+
 // giveBack makes the segment being handled carry what was taken in before it,
 // until something else is done about that.
 func (c *Conn) giveBack(s *stream) {

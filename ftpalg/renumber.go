@@ -8,6 +8,10 @@ package ftpalg
 // Acknowledgement give the numbers that a packet must have.
 func (c *Conn) AdjustHere() { c.adjustable, c.here, c.fixed = true, true, false }
 
+// CannotAdjust tells that nobody adjusts the sequence numbers of this connection:
+// the kernel cannot, and the caller does not.
+func (c *Conn) CannotAdjust() { c.refused = true }
+
 // Sequence returns the sequence number that the receiver must see for one
 // that was sent in direction d.
 func (c *Conn) Sequence(d Direction, seq uint32) uint32 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"testing"
 	"time"
 )
@@ -45,18 +46,52 @@ func TestDribble(t *testing.T) {
 	}
 }
 
+// TestDribbleUntranslated: the same where no address is translated, so that the
+// kernel adjusts no sequence number, and the announced one is to be replaced.
+func TestDribbleUntranslated(t *testing.T) {
+	needDaemon(t)
+	for _, s := range subjects(t) {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			site := NewSite(t, position("routed"), AllowRelated, s, "--repair", "all")
+			ln := site.ListenControl(t, IPv4)
+			for _, m := range []Mode{PORT, EPRT, PASV} {
+				d := site.Talk(t, ln, site.Client, IPv4)
+				t.Run(string(m), func(t *testing.T) {
+					t.Parallel()
+					site.Case(Case{Mode: m, Family: IPv4, Kind: "dribble, repaired"}).Count(t)
+					d.t = t
+					d.dribbleAs(t, m, dribbles[0], netip.MustParseAddr("172.16.200.200")).MustOpen(t)
+					d.Reply("226 done")
+					d.Announce(PORT).MustOpen(t) // and numbers are right from then on
+				})
+			}
+		})
+	}
+}
+
 func (d *Dialogue) dribble(t *testing.T, m Mode, pause time.Duration) *Offer {
+	t.Helper()
+	return d.dribbleAs(t, m, pause, netip.Addr{})
+}
+
+// dribbleAs announces another address than the own one, if it is valid.
+func (d *Dialogue) dribbleAs(t *testing.T, m Mode, pause time.Duration, as netip.Addr) *Offer {
 	t.Helper()
 	host, addr, opener := d.listensAt(m)
 	ln := d.site.listen(t, host, addr)
 	o := &Offer{Opener: opener, listener: ln}
 	go o.serve()
+	told := addrOf(ln.Addr())
+	if as.IsValid() {
+		told = netip.AddrPortFrom(as, told.Port())
+	}
 	from, to, heard := d.Client, d.Server, d.heardByServer
-	line := string(m) + " " + argument(m, addrOf(ln.Addr()))
+	line := string(m) + " " + argument(m, told)
 	if m == PASV {
 		d.Command("PASV")
 		from, to, heard = d.Server, d.Client, d.heardByClient
-		line = "227 Entering Passive Mode (" + argument(PORT, addrOf(ln.Addr())) + ")."
+		line = "227 Entering Passive Mode (" + argument(PORT, told) + ")."
 	}
 	go dribble(from, line+"\r\n", pause)
 	to.SetReadDeadline(time.Now().Add(60 * time.Second))

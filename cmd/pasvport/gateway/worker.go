@@ -117,6 +117,9 @@ func (w *worker) read(s *session, d ftpalg.Direction, p *nfq.Packet) {
 	for i := range dec.Events {
 		w.event(s, &dec.Events[i])
 	}
+	if dec.Adjust && !w.adjustHere(s) {
+		s.alg.CannotAdjust()
+	}
 	switch {
 	case dec.Action == ftpalg.Hold && s.holds(d) < maxHeld && w.waiting < maxWaiting:
 		w.hold(s, d, p)

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ftpalg
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestPiecesUntranslated: announcements that have to be changed come in pieces on
+// a connection whose sequence numbers the kernel cannot adjust. They are adjusted
+// here from the first line on that never comes in one piece.
+func TestPiecesUntranslated(t *testing.T) {
+	s := script{ep: routed, policy: Policy{Repair: RepairAll}, batches: [][]exchange{
+		{{"USER me\r\n", "331 password\r\n"}}, {{"PASS x\r\n", "230 in\r\n"}},
+		{{"PORT 172,16,200,200,200,10\r\n", "200 ok\r\n"}},
+		{{"PASV\r\n", "227 (10,0,0,1,200,11)\r\n"}},
+		{{"EPRT |1|172.16.200.200|50000|\r\n", "200 ok\r\n"}},
+	}}
+	whole := newGateway(s.ep, s.policy)
+	client, server := s.whole(t, whole)
+	pieces := 0
+	for i := range 200 {
+		r := rand.New(rand.NewPCG(uint64(i), 11))
+		g := &gateway{c: NewConn(s.ep, &s.policy, Options{Started: true}), adjusts: true}
+		w := newWire(t, r, g)
+		w.name, w.small = fmt.Sprint("seed ", i), true
+		w.run(&s)
+		pieces += g.pieces
+		if d := cmp.Diff([]string{client, server}, []string{string(w.rcv[Reply].buf), string(w.rcv[Original].buf)}); d != "" {
+			t.Fatalf("seed %d: received (-whole lines +pieces):\n%s", i, d)
+		}
+	}
+	if pieces == 0 {
+		t.Error("no line was taken in")
+	}
+}
+
+// TestPiecesNotAdjusted: if nobody can, the line goes on as it comes.
+func TestPiecesNotAdjusted(t *testing.T) {
+	g := &gateway{c: NewConn(routed, &Policy{Repair: RepairAll}, Options{Started: true})}
+	talk(t, g, "S: 220 ready\nC: USER one\nS: 230 in")
+	seq, asked, passed := g.next(Original), 0, false
+	for range maxAbandons + 2 {
+		dec := g.c.Segment(Original, seq, []byte("PORT 17"))
+		if dec.Adjust {
+			asked++
+			g.c.CannotAdjust()
+		}
+		passed = dec.Action == Forward
+		g.c.Abandon(Original)
+	}
+	if asked != 1 || !passed {
+		t.Errorf("asked %d times, passed %t", asked, passed)
+	}
+}
