@@ -84,11 +84,9 @@ type traffic struct {
 
 // count counts the traffic of c from now on.
 func (tr *traffic) count(c *Conn) {
-	write, try := c.write, c.try
-	c.write = func(fd uintptr) bool { tr.writes++; return write(fd) }
-	c.try = func(fd uintptr) bool { tr.reads++; return try(fd) }
-	waitFor := c.waitFor
-	c.waitFor = func(fd uintptr) bool { tr.reads++; return waitFor(fd) }
+	write, receive := c.write, c.receive
+	c.write = func(fd int, b []byte) (int, error) { tr.writes++; return write(fd, b) }
+	c.receive = func(fd int, b []byte) (int, error) { tr.reads++; return receive(fd, b) }
 }
 
 // TestKernelMessagesPerOperation counts messages and system calls: each is on

@@ -4,9 +4,9 @@ package expect
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/florianl/go-conntrack"
@@ -25,60 +25,58 @@ const answerTimeout = 5 * time.Second
 // message, but are written to its socket; their answers are read up to the
 // one that ends them. (A GET is answered with NLM_F_MULTI set and no
 // NLMSG_DONE, so that flag cannot be gone by.)
+//
+// The socket is one that blocks and that the runtime's poller does not know:
+// that would be woken by every answer, which is there before the request's
+// system call returns.
 type Conn struct {
-	nfct *conntrack.Nfct
-	raw  syscall.RawConn
+	fd   int
 	seq  uint32
 	out  []byte // the request
 	in   []byte // the last read
 	rest []byte // what is left of it
 
-	n       int
-	errno   error
-	write   func(fd uintptr) bool // writes out
-	try     func(fd uintptr) bool // reads into in, without waiting
-	waitFor func(fd uintptr) bool // reads into in
+	write, receive func(fd int, b []byte) (int, error) // unix.Write and unix.Read but in tests
 }
 
 // Dial opens a socket to the connection tracker of the calling thread's
 // network namespace. Operations on it need CAP_NET_ADMIN.
 func Dial() (*Conn, error) {
-	nfct, raw, err := open()
+	fd, err := dial()
 	if err != nil {
 		return nil, opError("dial", Tuple{}, err)
 	}
-	return newConn(nfct, raw), nil
+	timeout := unix.NsecToTimeval(answerTimeout.Nanoseconds())
+	err = errors.Join(unix.SetNonblock(fd, false), unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout))
+	if err != nil {
+		unix.Close(fd)
+		return nil, opError("dial", Tuple{}, err)
+	}
+	return newConn(fd), nil
 }
 
-// newConn makes the functions for raw once, so that no request allocates them.
-func newConn(nfct *conntrack.Nfct, raw syscall.RawConn) *Conn {
-	c := &Conn{nfct: nfct, raw: raw, out: make([]byte, 0, 1024), in: make([]byte, 1<<16)}
-	c.write = func(fd uintptr) bool {
-		_, c.errno = ignoringEINTR(unix.Write, int(fd), c.out)
-		return c.errno != unix.EAGAIN
-	}
-	c.try = func(fd uintptr) bool {
-		c.n, c.errno = ignoringEINTR(unix.Read, int(fd), c.in)
-		return true
-	}
-	c.waitFor = func(fd uintptr) bool {
-		c.n, c.errno = ignoringEINTR(unix.Read, int(fd), c.in)
-		return c.errno != unix.EAGAIN
-	}
-	return c
+func newConn(fd int) *Conn {
+	return &Conn{fd: fd, out: make([]byte, 0, 1024), in: make([]byte, 1<<16), write: unix.Write, receive: unix.Read}
 }
 
-func open() (*conntrack.Nfct, syscall.RawConn, error) {
+// dial has the library open a socket and keeps a descriptor of our own: the
+// runtime's poller forgets the socket when the library closes its own.
+func dial() (int, error) {
 	nfct, err := conntrack.Open(&conntrack.Config{})
 	if err != nil {
-		return nil, nil, err
+		return -1, err
 	}
+	defer nfct.Close()
 	raw, err := nfct.Con.SyscallConn()
 	if err != nil {
-		nfct.Close()
-		return nil, nil, err
+		return -1, err
 	}
-	return nfct, raw, nil
+	fd := -1
+	var errno error
+	err = raw.Control(func(theirs uintptr) {
+		fd, errno = unix.FcntlInt(theirs, unix.F_DUPFD_CLOEXEC, 0)
+	})
+	return fd, errors.Join(err, errno)
 }
 
 func ignoringEINTR(f func(int, []byte) (int, error), fd int, b []byte) (int, error) {
@@ -91,7 +89,7 @@ func ignoringEINTR(f func(int, []byte) (int, error), fd int, b []byte) (int, err
 }
 
 // Close closes the socket. What was set in the kernel stays.
-func (c *Conn) Close() error { return c.nfct.Close() }
+func (c *Conn) Close() error { return unix.Close(c.fd) }
 
 // begin starts a request in the output buffer, which is empty but for
 // requests that are to travel with it.
@@ -113,10 +111,8 @@ func (c *Conn) beginIn(typ, flags uint16, t Tuple) {
 // send writes the requests of the output buffer.
 func (c *Conn) send() error {
 	c.rest = nil
-	if err := c.raw.Write(c.write); err != nil {
-		return err
-	}
-	return c.errno
+	_, err := ignoringEINTR(c.write, c.fd, c.out)
+	return err
 }
 
 // execute sends the one request in the output buffer, which asks for an
@@ -202,32 +198,12 @@ func parseAnswer(b []byte) (m answer, rest []byte, err error) {
 	return m, b[min((int(n)+3)&^3, len(b)):], nil
 }
 
-// read fills the input buffer. It sets a deadline only in the case that
-// should not happen, that the kernel's answer is not there already.
+// read fills the input buffer.
 func (c *Conn) read() error {
-	c.rest = nil
-	if err := c.raw.Read(c.try); err != nil {
-		return err
+	n, err := ignoringEINTR(c.receive, c.fd, c.in)
+	if err == unix.EAGAIN {
+		err = fmt.Errorf("waiting for the kernel's answer: %w", os.ErrDeadlineExceeded)
 	}
-	if c.errno == unix.EAGAIN {
-		if err := c.wait(); err != nil {
-			return err
-		}
-	}
-	if c.errno != nil {
-		return c.errno
-	}
-	c.rest = c.in[:c.n]
-	return nil
-}
-
-func (c *Conn) wait() error {
-	con := c.nfct.Con
-	if err := con.SetReadDeadline(time.Now().Add(answerTimeout)); err != nil {
-		return err
-	}
-	if err := c.raw.Read(c.waitFor); err != nil {
-		return fmt.Errorf("waiting for the kernel's answer: %w", os.ErrDeadlineExceeded)
-	}
-	return con.SetReadDeadline(time.Time{})
+	c.rest = c.in[:max(n, 0)]
+	return err
 }

@@ -152,11 +152,8 @@ func TestStaleAnswersAreSkipped(t *testing.T) {
 	k := newFakeKernel(t)
 	stale := endRequest(appendRequest(nil, unix.NLMSG_ERROR, 0, k.seq, 0), 0)
 	binary.NativeEndian.PutUint32(stale[nlmsgHeaderLen:], 0xfffffffe) // ENOENT
-	must(t, k.kernel.Control(func(fd uintptr) {
-		if _, err := unix.Write(int(fd), stale); err != nil {
-			t.Error(err)
-		}
-	}))
+	_, err := unix.Write(k.kernel, stale)
+	must(t, err)
 	must(t, k.Delete(tuple("192.0.2.1:1024", "198.51.100.1:21")))
 }
 

@@ -4,12 +4,11 @@ package expect
 
 import (
 	"context"
-	"errors"
+	"math"
+	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
-	"github.com/florianl/go-conntrack"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,7 +22,7 @@ type EventType uint8
 // The events of a connection's life.
 const (
 	New     EventType = iota + 1 // the entry was confirmed, or created by a claim
-	Update                       // its mark, status or TCP state changed
+	Update                       // its mark, status or TCP state changed; see Listen
 	Destroy                      // it is gone
 	Lost                         // events were lost, and come again from now on: Dump finds what changed; Entry is zero
 )
@@ -57,19 +56,25 @@ type Event struct {
 // before it attaches its filter, ends at the first ENOBUFS, and decodes the
 // messages of one read into one value.
 type Events struct {
-	nfct  *conntrack.Nfct
-	raw   syscall.RawConn
-	in    []byte
-	n     int
-	errno error
+	fd int
 
 	overruns atomic.Uint64
-	lost     bool // events were lost and the queue is not drained yet
+
+	mu    sync.Mutex // held while an event is read and handled, so that they stay in order
+	in    []byte
+	event Event
+	lost  bool // events were lost and the queue is not drained yet
 }
+
+// pause is between two rounds of Run. Events come in bursts, several for each
+// data connection, and each would else be a switch between processes.
+const pause = 2 * time.Millisecond
 
 // Listen subscribes to the events of entries whose mark, under mask, equals
 // mark. The filter runs in the kernel: events of other entries never wake the
-// process. A mark given to an entry later counts from then on.
+// process. A mark given to an entry later counts from then on. Of changes those in
+// the states ESTABLISHED, CLOSE_WAIT and LAST_ACK are left out, too: a connection
+// was answered with SYN_RECV, and its end begins with FIN_WAIT.
 //
 // With nf_conntrack_events = 2, the default, an entry has events only if it
 // was created while somebody listened (on Linux 6.18 in whatever namespace).
@@ -81,13 +86,13 @@ func Listen(mark, mask uint32) (*Events, error) {
 }
 
 func listen(mark, mask uint32, buffer int) (*Events, error) {
-	nfct, raw, err := open()
+	fd, err := dial()
 	if err != nil {
 		return nil, err
 	}
-	e := &Events{nfct: nfct, raw: raw, in: make([]byte, 1<<16)}
+	e := &Events{fd: fd, in: make([]byte, 1<<16)}
 	if err := e.subscribe(mark, mask, buffer); err != nil {
-		nfct.Close()
+		e.Close()
 		return nil, err
 	}
 	return e, nil
@@ -95,77 +100,115 @@ func listen(mark, mask uint32, buffer int) (*Events, error) {
 
 // subscribe joins the groups last, so that no event passes unfiltered.
 func (e *Events) subscribe(mark, mask uint32, buffer int) error {
-	var errno error
-	err := e.raw.Control(func(fd uintptr) {
-		if errno = attachFilter(int(fd), markFilter(mark, mask)); errno != nil {
-			return
-		}
-		if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer) != nil {
-			// Without CAP_NET_ADMIN in the first user namespace; less is possible.
-			errno = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, buffer)
-		}
-	})
-	if err := errors.Join(err, errno); err != nil {
+	if err := attachFilter(e.fd, eventFilter(mark, mask)); err != nil {
 		return err
 	}
-	for _, group := range []uint32{
+	if unix.SetsockoptInt(e.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer) != nil {
+		// Without CAP_NET_ADMIN in the first user namespace; less is possible.
+		if err := unix.SetsockoptInt(e.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, buffer); err != nil {
+			return err
+		}
+	}
+	for _, group := range []int{
 		unix.NFNLGRP_CONNTRACK_NEW, unix.NFNLGRP_CONNTRACK_UPDATE, unix.NFNLGRP_CONNTRACK_DESTROY,
 	} {
-		if err := e.nfct.Con.JoinGroup(group); err != nil {
+		if err := unix.SetsockoptInt(e.fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, group); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// Close ends the subscription.
-func (e *Events) Close() error { return e.nfct.Close() }
+// Close ends the subscription. Run and Drain must have returned.
+func (e *Events) Close() error { return unix.Close(e.fd) }
 
 // Overruns returns how often the kernel had to drop events because the buffer
 // was full. It may be called at any time.
 func (e *Events) Overruns() uint64 { return e.overruns.Load() }
 
 // Run calls f for each event until ctx ends, and then returns nil. The event
-// is valid until f returns.
+// is valid until f returns. Events are handled in order, and at most some
+// milliseconds after they happened.
 func (e *Events) Run(ctx context.Context, f func(*Event)) error {
-	if err := e.nfct.Con.SetReadDeadline(time.Time{}); err != nil {
+	// What is in the socket may be gone when Run looks, into a Drain: the end has
+	// a descriptor of its own.
+	end, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
 		return opError("listen", Tuple{}, err)
 	}
-	stop := context.AfterFunc(ctx, func() {
-		// Ends a read that waits.
-		_ = e.nfct.Con.SetReadDeadline(time.Unix(1, 0))
+	defer unix.Close(end)
+	ended := make(chan struct{})
+	undo := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		_, _ = unix.Write(end, []byte{7: 1})
 	})
-	defer stop()
-	read := func(fd uintptr) bool {
-		e.n, e.errno = ignoringEINTR(unix.Read, int(fd), e.in)
-		return e.errno != unix.EAGAIN || e.lost
-	}
-	var ev Event
-	for ctx.Err() == nil {
-		if err := e.raw.Read(read); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
+	defer func() {
+		if !undo() {
+			<-ended
+		}
+	}()
+	readable := []unix.PollFd{{Fd: int32(e.fd), Events: unix.POLLIN}, {Fd: int32(end), Events: unix.POLLIN}}
+	for {
+		_, err := unix.Poll(readable, -1)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err == nil || err == unix.EINTR {
+			err = e.drain(f, math.MaxInt)
+		}
+		if err != nil {
 			return opError("listen", Tuple{}, err)
 		}
-		switch e.errno {
-		case nil:
-			deliver(e.in[:e.n], &ev, f)
-		case unix.ENOBUFS:
-			// From here the kernel drops every event, without another ENOBUFS,
-			// until the queue is empty (NETLINK_S_CONGESTED in
-			// net/netlink/af_netlink.c): a Dump is of use only after that.
-			e.overruns.Add(1)
-			e.lost = true
-		case unix.EAGAIN:
-			e.lost = false
-			ev = Event{Type: Lost}
-			f(&ev)
-		default:
-			return opError("listen", Tuple{}, e.errno)
+		time.Sleep(pause)
+	}
+}
+
+// drainMost bounds what Drain handles, to about a millisecond.
+const drainMost = 256
+
+// Drain calls f for the events that have happened, without waiting for more. It
+// may be called beside Run, and is for who must not be behind the tracker: a
+// connection's event is there before the connection's first packet arrives. If
+// there are very many events it leaves the last to Run.
+func (e *Events) Drain(f func(*Event)) {
+	_ = e.drain(f, drainMost) // Run meets the error, too
+}
+
+// drain handles at most most messages.
+func (e *Events) drain(f func(*Event), most int) error {
+	for more := true; more && most > 0; most-- {
+		var err error
+		if more, err = e.next(f); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// next handles what one read gives, and reports whether it gave something.
+func (e *Events) next(f func(*Event)) (bool, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n, err := ignoringEINTR(unix.Read, e.fd, e.in)
+	switch {
+	case err == nil:
+		deliver(e.in[:n], &e.event, f)
+	case err == unix.ENOBUFS:
+		// From here the kernel drops every event, without another ENOBUFS,
+		// until the queue is empty (NETLINK_S_CONGESTED in
+		// net/netlink/af_netlink.c): a Dump is of use only after that.
+		e.overruns.Add(1)
+		e.lost = true
+	case err == unix.EAGAIN && e.lost:
+		e.lost = false
+		e.event = Event{Type: Lost}
+		f(&e.event)
+	case err == unix.EAGAIN:
+		return false, nil
+	default:
+		return false, err
+	}
+	return true, nil
 }
 
 // deliver calls f for each event in b. What cannot be decoded is skipped: the

@@ -7,12 +7,10 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -51,38 +49,23 @@ func hexLines(b []byte) string {
 // fakeKernel is a Conn whose requests are kept and answered by acknowledgements.
 type fakeKernel struct {
 	*Conn
-	kernel syscall.RawConn // the other end of its socket
-	sent   [][]byte        // its requests, one for each write
-}
-
-// rawPipe is one end of a socket pair as a syscall.RawConn.
-func rawPipe(t *testing.T, fd int) syscall.RawConn {
-	t.Helper()
-	f := os.NewFile(uintptr(fd), "pipe")
-	defer f.Close()
-	c, err := net.FileConn(f)
-	must(t, err)
-	t.Cleanup(func() { c.Close() })
-	raw, err := c.(*net.UnixConn).SyscallConn()
-	must(t, err)
-	return raw
+	kernel int      // the other end of its socket
+	sent   [][]byte // its requests, one for each write
 }
 
 func newFakeKernel(t *testing.T) *fakeKernel {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	must(t, err)
-	k := &fakeKernel{Conn: newConn(nil, rawPipe(t, fds[0])), kernel: rawPipe(t, fds[1])}
+	t.Cleanup(func() { unix.Close(fds[0]); unix.Close(fds[1]) })
+	k := &fakeKernel{Conn: newConn(fds[0]), kernel: fds[1]}
 	k.Conn.seq = 6 // the first request has 7, as in testdata
-	write := k.Conn.write
-	k.Conn.write = func(fd uintptr) bool {
-		k.sent = append(k.sent, bytes.Clone(k.Conn.out))
-		ok := write(fd)
+	k.Conn.write = func(fd int, b []byte) (int, error) {
+		k.sent = append(k.sent, bytes.Clone(b))
+		n, err := unix.Write(fd, b)
 		// Answers before the request's system call returns, as the kernel does.
-		if err := k.kernel.Control(func(fd uintptr) { answerAll(int(fd), k.Conn.out) }); err != nil {
-			t.Error(err)
-		}
-		return ok
+		answerAll(k.kernel, b)
+		return n, err
 	}
 	return k
 }

@@ -34,7 +34,7 @@ func tcpFlags(t *testing.T, c *Conn, original Tuple) (o, r uint8) {
 	t.Helper()
 	_, err := c.Get(original)
 	must(t, err)
-	m, _, err := parseAnswer(c.in[:c.n])
+	m, _, err := parseAnswer(c.in)
 	must(t, err)
 	for a := (attrs{rest: m.attrs()}); a.next(); {
 		if a.typ != ctaProtoinfo {
