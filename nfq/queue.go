@@ -6,8 +6,6 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
-	"syscall"
-	"time"
 
 	nfqueue "github.com/florianl/go-nfqueue/v2"
 	"github.com/mdlayher/netlink"
@@ -40,8 +38,6 @@ type Config struct {
 // verdict methods by the same; Stats and Close by any.
 type Queue struct {
 	num  uint16
-	con  *netlink.Conn
-	raw  syscall.RawConn
 	fd   int
 	stop atomic.Bool // Run's context has ended
 	down atomic.Bool // Close was called
@@ -49,11 +45,13 @@ type Queue struct {
 	maxLen uint32
 	zones  bool // packets come with their zone
 
+	mu     sync.Mutex
+	closed bool          // fd is
+	ended  chan struct{} // closed when Run returns; nil if it is not called
+
 	// What follows belongs to the goroutine in Run.
 	running atomic.Bool
 	handler Handler
-	armed   time.Time // the read deadline that is set
-	failed  error     // why receiving cannot go on
 	in      *receiver
 	packet  Packet
 	verdict []byte // messages that have not been sent yet
@@ -80,44 +78,54 @@ func Open(c Config) (*Queue, error) {
 	if err != nil {
 		return nil, &OpError{"open", c.Num, err}
 	}
+	defer nf.Con.Close()
 	q := &Queue{
 		num:     c.Num,
 		maxLen:  c.MaxLen,
 		zones:   c.Zones,
-		con:     nf.Con,
 		in:      newReceiver(),
 		verdict: make([]byte, 0, receiveLen),
 	}
-	if err := q.setUp(c); err != nil {
-		q.con.Close()
+	if q.fd, err = takeOver(nf.Con); err != nil {
+		return nil, &OpError{"open", c.Num, err}
+	}
+	if err := setUp(nf.Con, q.fd, c); err != nil {
+		q.Close()
 		return nil, &OpError{"bind", c.Num, err}
 	}
 	return q, nil
 }
 
-// setUp prepares the socket, and binds the queue as the last step.
-func (q *Queue) setUp(c Config) error {
-	raw, err := q.con.SyscallConn()
+// takeOver returns a descriptor of our own for the library's socket. When the
+// library has closed its own, the runtime's poller, which would be woken by
+// every packet, does not know the socket any more.
+func takeOver(con *netlink.Conn) (fd int, err error) {
+	raw, err := con.SyscallConn()
 	if err != nil {
-		return err
+		return -1, err
 	}
-	q.raw = raw
-	if err := raw.Control(func(fd uintptr) { q.fd = int(fd) }); err != nil {
-		return err
-	}
-	if err := setReceiveBuffer(q.fd, c.RecvBuf); err != nil {
+	var errno error
+	err = raw.Control(func(theirs uintptr) {
+		fd, errno = unix.FcntlInt(theirs, unix.F_DUPFD_CLOEXEC, 0)
+	})
+	return fd, errors.Join(err, errno)
+}
+
+// setUp prepares the socket, and binds the queue as the last step.
+func setUp(con *netlink.Conn, fd int, c Config) error {
+	if err := setReceiveBuffer(fd, c.RecvBuf); err != nil {
 		return err
 	}
 	// See "Lost packets" in the package comment.
-	if err := q.con.SetOption(netlink.NoENOBUFS, true); err != nil {
+	if err := con.SetOption(netlink.NoENOBUFS, true); err != nil {
 		return err
 	}
 	// An answer to a failed verdict would carry the whole packet back to us.
-	if err := q.con.SetOption(netlink.CapAcknowledge, true); err != nil {
+	if err := con.SetOption(netlink.CapAcknowledge, true); err != nil {
 		return err
 	}
-	err = q.configure(appendBind(nil, c))
-	if errors.Is(err, unix.EPERM) && q.configure(appendNoop(nil)) == nil {
+	err := configure(con, appendBind(nil, c))
+	if errors.Is(err, unix.EPERM) && configure(con, appendNoop(nil)) == nil {
 		return errInUse
 	}
 	return err
@@ -135,8 +143,8 @@ func setReceiveBuffer(fd, n int) error {
 }
 
 // configure sends one config message and waits for its acknowledgement.
-func (q *Queue) configure(body []byte) error {
-	_, err := q.con.Execute(netlink.Message{
+func configure(con *netlink.Conn, body []byte) error {
+	_, err := con.Execute(netlink.Message{
 		Header: netlink.Header{Type: nfqnlMsgConfig, Flags: netlink.Request | netlink.Acknowledge},
 		Data:   body,
 	})
@@ -150,12 +158,24 @@ func (q *Queue) Num() uint16 { return q.num }
 // A Run in another goroutine returns first, so it must not be called by the
 // Handler. More calls do nothing.
 func (q *Queue) Close() error {
-	q.closeOnce.Do(func() {
-		q.down.Store(true)
-		q.interrupt()
-		if err := q.con.Close(); err != nil {
-			q.closeErr = &OpError{"close", q.num, err}
-		}
-	})
-	return q.closeErr
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return nil
+	}
+	q.down.Store(true)
+	if ended := q.ended; ended != nil {
+		q.poke()
+		q.mu.Unlock()
+		<-ended
+		q.mu.Lock()
+	}
+	if q.closed { // by another call meanwhile
+		return nil
+	}
+	q.closed = true
+	if err := unix.Close(q.fd); err != nil {
+		return &OpError{"close", q.num, err}
+	}
+	return nil
 }

@@ -200,10 +200,10 @@ func packetsOf(q *Queue) Stats {
 func TestKernelUnknownID(t *testing.T) {
 	newNamespace(t)
 	q := openQueue(t, Config{})
-	startRun(t, q, funcHandler{packet: func(p *Packet) { t.Errorf("packet %+v", p) }})
 	if err := q.Drop(4711); err != nil {
 		t.Error(err)
 	}
+	startRun(t, q, funcHandler{packet: func(p *Packet) { t.Errorf("packet %+v", p) }})
 	eventually(t, "the kernel's refusal is counted", func() bool { return q.Stats().Errors == 1 })
 }
 

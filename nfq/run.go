@@ -7,7 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net"
-	"os"
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -30,80 +30,105 @@ type Handler interface {
 
 var errRunning = errors.New("Run is called twice")
 
-// longAgo is a read deadline in the past; it ends a blocked read.
-var longAgo = time.Unix(1, 0)
-
 // Run hands packets to h until ctx ends, and then returns nil. Before it does,
 // h sees the packets that the kernel had already handed over. An error means
 // that the socket has failed for good, or that it was closed (net.ErrClosed).
 func (q *Queue) Run(ctx context.Context, h Handler) error {
-	if !q.running.CompareAndSwap(false, true) {
-		return &OpError{"receive", q.num, errRunning}
-	}
-	defer q.running.Store(false)
-	q.stop.Store(false)
-	q.handler, q.failed = h, nil
-	if err := q.arm(time.Time{}); err != nil {
+	if err := q.begin(); err != nil {
 		return q.receiveError(err)
 	}
+	defer q.end()
+	q.handler = h
+	q.stop.Store(false)
 	ended := make(chan struct{})
 	undo := context.AfterFunc(ctx, func() {
 		defer close(ended)
 		q.stop.Store(true)
-		q.interrupt()
+		q.poke()
 	})
 	defer func() {
 		if !undo() {
 			<-ended
 		}
 	}()
-	// Control holds on to the descriptor, so that a Close from elsewhere cannot
-	// take it away under a verdict; it waits for us.
-	if err := q.raw.Control(func(uintptr) { q.failed = q.loop() }); err != nil {
-		return q.receiveError(err)
-	}
-	return q.failed
+	return q.loop()
 }
 
-// interrupt ends the blocked read of Run. The caller has set stop or down.
-func (q *Queue) interrupt() { _ = q.con.SetReadDeadline(longAgo) }
+// begin keeps the descriptor open until end.
+func (q *Queue) begin() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case q.down.Load():
+		return net.ErrClosed
+	case q.ended != nil:
+		return errRunning
+	}
+	q.ended = make(chan struct{})
+	q.running.Store(true)
+	return nil
+}
 
-// arm sets the read deadline.
-func (q *Queue) arm(t time.Time) error {
-	q.armed = t
-	return q.con.SetReadDeadline(t)
+func (q *Queue) end() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.running.Store(false)
+	close(q.ended)
+	q.ended = nil
 }
 
 // loop alternates between the socket and the handler's deadline.
 func (q *Queue) loop() error {
-	drain := q.drain // one closure for all rounds
-	for {
+	yielded := time.Now()
+	for !q.ending() {
+		if now := time.Now(); now.Sub(yielded) > yieldEvery {
+			runtime.Gosched()
+			yielded = now
+		}
 		d := q.handler.Deadline()
 		if due(d) {
 			q.handler.Wake(time.Now())
-			d = q.handler.Deadline()
+			continue
 		}
-		if !d.Equal(q.armed) {
-			if err := q.arm(d); err != nil {
-				return q.receiveError(err)
-			}
-		}
-		// Only after arm: the interrupter sets its flag first and the deadline
-		// second, so either we see the flag or our deadline is overwritten.
-		if q.ending() {
-			return q.finish()
-		}
-		err := q.raw.Read(drain)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			q.armed = longAgo // spent: no read would block, or be tried, before the next arm
-		} else if err != nil {
+		if err := q.wait(d); err != nil {
 			return q.receiveError(err)
 		}
-		if q.failed != nil {
-			return q.receiveError(q.failed)
+		if err := q.drain(); err != nil {
+			return q.receiveError(err)
 		}
 	}
+	return q.finish()
 }
+
+// wait sleeps until there is something to read, or until a time that is not
+// zero; it may return early.
+func (q *Queue) wait(until time.Time) error {
+	var timeout *unix.Timespec
+	if !until.IsZero() {
+		left := unix.NsecToTimespec(max(time.Until(until), 0).Nanoseconds())
+		timeout = &left
+	}
+	_, err := unix.Ppoll([]unix.PollFd{{Fd: int32(q.fd), Events: unix.POLLIN}}, timeout, nil)
+	if err == unix.EINTR {
+		return nil
+	}
+	return err
+}
+
+// poke has the kernel acknowledge a message that asks for nothing, so that there
+// is something to read. The caller has set stop or down.
+func (q *Queue) poke() {
+	var noop [nlmsgHdrLen]byte
+	binary.NativeEndian.PutUint32(noop[0:], nlmsgHdrLen)
+	binary.NativeEndian.PutUint16(noop[4:], unix.NLMSG_NOOP)
+	binary.NativeEndian.PutUint16(noop[6:], unix.NLM_F_REQUEST|unix.NLM_F_ACK)
+	_, _ = unix.Write(q.fd, noop[:])
+}
+
+// yieldEvery is how often Run lets the scheduler go on. After 10 ms without
+// that (forcePreemptNS in runtime/proc.go) the runtime's monitor takes the
+// processor away in each system call, and looks for that every 20 us.
+const yieldEvery = 5 * time.Millisecond
 
 func due(t time.Time) bool { return !t.IsZero() && !time.Now().Before(t) }
 
@@ -129,32 +154,25 @@ func (q *Queue) finish() error {
 	return nil
 }
 
-// drain receives until the socket is empty. It returns false to sleep until
-// there is more, and true when loop has something to do before that. It has
-// the form that RawConn.Read wants.
-func (q *Queue) drain(fd uintptr) bool {
+// drain receives until the socket is empty or loop has something else to do.
+func (q *Queue) drain() error {
 	for {
-		n, errno := q.receive(int(fd), receiveBatch)
+		n, errno := q.receive(q.fd, receiveBatch)
 		switch errno {
 		case 0:
-			if d := q.handler.Deadline(); due(d) || q.ending() {
-				return true
-			}
-			// If there was less than could be taken it is empty. What has come
-			// since wakes the poller, which tells of each arrival.
-			if n < receiveBatch {
-				return !q.handler.Deadline().Equal(q.armed)
+			// If there was less than could be taken it is empty.
+			if n < receiveBatch || due(q.handler.Deadline()) || q.ending() {
+				return nil
 			}
 		case unix.EAGAIN:
-			return !q.handler.Deadline().Equal(q.armed)
+			return nil
 		case unix.ENOBUFS:
 			// Not with NETLINK_NO_ENOBUFS, but other errors of the socket use it
 			// too, such as an acknowledgement that found no memory.
 			q.enobufs.Add(1)
 		case unix.EINTR:
 		default:
-			q.failed = errno
-			return true
+			return errno
 		}
 	}
 }

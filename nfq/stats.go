@@ -43,11 +43,14 @@ func (q *Queue) Stats() Stats {
 		Receives:  q.receives.Load(),
 		Sends:     q.sends.Load(),
 	}
-	_ = q.raw.Control(func(fd uintptr) {
-		if n, err := socketDrops(int(fd)); err == nil {
-			s.ENOBUFS += uint64(n)
-		}
-	})
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return s
+	}
+	if n, err := socketDrops(q.fd); err == nil {
+		s.ENOBUFS += uint64(n)
+	}
 	return s
 }
 

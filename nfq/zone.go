@@ -31,8 +31,7 @@ func ProbeZones() error {
 		return &OpError{"open", probeQueue, err}
 	}
 	defer nf.Con.Close()
-	q := Queue{con: nf.Con}
-	err = q.configure(appendZones(nil, probeQueue))
+	err = configure(nf.Con, appendZones(nil, probeQueue))
 	if errors.Is(err, unix.ENODEV) {
 		return nil
 	}
