@@ -146,6 +146,7 @@ func (g *Gateway) open() error {
 
 func (g *Gateway) addWorker(num uint16) error {
 	w := &worker{g: g, payload: make([]byte, 0, maxPayload), sightings: map[expect.Tuple]*sighting{}, heart: heartbeat{every: g.beatEvery}}
+	w.heard = func(e *expect.Event) { g.event(w.ct, e) }
 	g.workers = append(g.workers, w)
 	var err error
 	if w.ct, err = expect.Dial(); err != nil {

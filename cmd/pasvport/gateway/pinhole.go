@@ -107,6 +107,7 @@ func (ps *pinholes) all() []*pinhole {
 
 // offer opens the way for an offer and has the engine announce it.
 func (w *worker) offer(s *session, o *ftpalg.Offer) {
+	w.settle(s)
 	before := w.g.takePinhole(s)
 	w.g.closePinhole(w.ct, before, ftpalg.ReasonPlain)
 	p, reason, err := w.open(s, o, before)
@@ -121,6 +122,17 @@ func (w *worker) offer(s *session, o *ftpalg.Offer) {
 		return
 	}
 	w.g.opened(s, p, o)
+}
+
+// settle hears what the tracker has said before a pinhole that seems open is
+// closed: its data connection may have come.
+func (w *worker) settle(s *session) {
+	s.mu.Lock()
+	open := s.pinhole != nil
+	s.mu.Unlock()
+	if open {
+		w.g.events.Drain(w.heard)
+	}
 }
 
 // announce has the engine change the text, if need be with the session's

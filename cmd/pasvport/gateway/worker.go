@@ -39,6 +39,7 @@ type worker struct {
 	ct    *expect.Conn
 	table table
 	heart heartbeat
+	heard func(*expect.Event) // takes an event of the tracker
 
 	holding []*session // sessions with held packets
 	waiting int        // how many packets
@@ -271,6 +272,7 @@ func (w *worker) event(s *session, e *ftpalg.Event) {
 		w.refuse(s, e.Offer, e.Reason, nil)
 	case ftpalg.EventCancelled:
 		w.g.count(e.Reason)
+		w.settle(s)
 		w.g.closePinhole(w.ct, w.g.takePinhole(s), e.Reason)
 	case ftpalg.EventDenied:
 		w.g.count(e.Reason)
