@@ -15,11 +15,11 @@ import (
 	"github.com/coreos/go-systemd/v22/journal"
 )
 
-// newTextHandler writes lines of key=value to w. Where w is standard error and
-// that leads to the journal, records go there by its own protocol instead, with
+// newTextHandler writes lines of key=value to out, which leads to w. Where w is
+// standard error and that leads to the journal, records go there by its own protocol instead, with
 // each attribute as a field that journalctl can select by.
-func newTextHandler(w io.Writer, opts *slog.HandlerOptions) slog.Handler {
-	text := slog.NewTextHandler(w, opts)
+func newTextHandler(w, out io.Writer, opts *slog.HandlerOptions) slog.Handler {
+	text := slog.NewTextHandler(out, opts)
 	if w != os.Stderr {
 		return text
 	}

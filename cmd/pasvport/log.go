@@ -10,13 +10,17 @@ import (
 )
 
 // newLogger returns the daemon's logger, one line for each record. Its level
-// can be changed.
-func newLogger(w io.Writer, cfg config.Config) (*slog.Logger, *slog.LevelVar) {
-	level := new(slog.LevelVar)
+// can be changed. What is logged is written when finish returns.
+func newLogger(w io.Writer, cfg config.Config) (log *slog.Logger, level *slog.LevelVar, finish func()) {
+	level = new(slog.LevelVar)
 	level.Set(cfg.LogLevel)
 	opts := &slog.HandlerOptions{Level: level}
+	queue := newLogQueue(w)
+	var h slog.Handler
 	if cfg.LogFormat == config.LogJSON {
-		return slog.New(slog.NewJSONHandler(w, opts)), level
+		h = slog.NewJSONHandler(queue.out, opts)
+	} else {
+		h = newTextHandler(w, queue.out, opts)
 	}
-	return slog.New(newTextHandler(w, opts)), level
+	return slog.New(queueHandler{queue, h}), level, queue.close
 }

@@ -51,7 +51,8 @@ func newRun() *cobra.Command {
 		if err := becomeUser(cfg); err != nil {
 			return err
 		}
-		log, level := newLogger(cmd.ErrOrStderr(), cfg)
+		log, level, finish := newLogger(cmd.ErrOrStderr(), cfg)
+		defer finish()
 		err = run(cfg, log, &reloader{flags.Load, level, log})
 		if errors.Is(err, rules.ErrNoChain) {
 			return fmt.Errorf("--allow %q: %w, want chains that exist", cfg.AllowText(), err)

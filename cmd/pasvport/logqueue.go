@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+const (
+	// logPause is between two rounds of writing: lines that are logged in quick
+	// succession leave with one system call, some milliseconds late.
+	logPause = 10 * time.Millisecond
+	// maxLogQueue is how many records wait for a reader that is slow.
+	maxLogQueue = 8192
+)
+
+// logQueue writes what is logged from a goroutine of its own: who logs while a
+// packet waits must not wait for whoever reads the log.
+type logQueue struct {
+	out  *bufio.Writer
+	wake chan struct{}
+	done chan struct{}
+
+	mu      sync.Mutex
+	records []queuedRecord
+	lost    int
+	closed  bool
+}
+
+type queuedRecord struct {
+	handler slog.Handler
+	record  slog.Record
+}
+
+// newLogQueue returns a queue for handlers that write to its out, which leads
+// to w.
+func newLogQueue(w io.Writer) *logQueue {
+	q := &logQueue{out: bufio.NewWriterSize(w, 1<<16), wake: make(chan struct{}, 1), done: make(chan struct{})}
+	go q.run()
+	return q
+}
+
+// logPatience is how long a stop waits for who reads the log.
+const logPatience = time.Second
+
+// close returns when everything is written, or when nobody has taken it for a
+// while. What is logged later is lost.
+func (q *logQueue) close() {
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	q.touch()
+	select {
+	case <-q.done:
+	case <-time.After(logPatience):
+	}
+}
+
+func (q *logQueue) touch() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (q *logQueue) add(h slog.Handler, r slog.Record) {
+	q.mu.Lock()
+	if len(q.records) < maxLogQueue {
+		q.records = append(q.records, queuedRecord{h, r.Clone()})
+	} else {
+		q.lost++
+	}
+	q.mu.Unlock()
+	q.touch()
+}
+
+func (q *logQueue) run() {
+	defer close(q.done)
+	var list []queuedRecord
+	for range q.wake {
+		var lost int
+		var closed bool
+		q.mu.Lock()
+		list, q.records = q.records, list[:0]
+		lost, q.lost, closed = q.lost, 0, q.closed
+		q.mu.Unlock()
+		for i := range list {
+			_ = list[i].handler.Handle(context.Background(), list[i].record)
+			if i == len(list)-1 && lost > 0 {
+				_ = list[i].handler.Handle(context.Background(), lostRecord(lost))
+			}
+			list[i] = queuedRecord{} // nothing is kept alive
+		}
+		_ = q.out.Flush()
+		if closed {
+			return
+		}
+		time.Sleep(logPause)
+	}
+}
+
+// lostRecord says that n records found the queue full.
+func lostRecord(n int) slog.Record {
+	r := slog.NewRecord(time.Now(), slog.LevelWarn, "log lines were lost", 0)
+	r.Add("lines", n, "hint", "whoever reads the log is too slow")
+	return r
+}
+
+// queueHandler is a slog.Handler that has another one handle records later.
+type queueHandler struct {
+	queue *logQueue
+	slog.Handler
+}
+
+// Handle implements slog.Handler.
+func (h queueHandler) Handle(_ context.Context, r slog.Record) error {
+	h.queue.add(h.Handler, r)
+	return nil
+}
+
+// WithAttrs implements slog.Handler.
+func (h queueHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return queueHandler{h.queue, h.Handler.WithAttrs(attrs)}
+}
+
+// WithGroup implements slog.Handler.
+func (h queueHandler) WithGroup(name string) slog.Handler {
+	return queueHandler{h.queue, h.Handler.WithGroup(name)}
+}
