@@ -89,7 +89,11 @@ func ignoringEINTR(f func(int, []byte) (int, error), fd int, b []byte) (int, err
 }
 
 // Close closes the socket. What was set in the kernel stays.
-func (c *Conn) Close() error { return unix.Close(c.fd) }
+//
+// The kernel has the close of any netfilter socket wait for what nftables
+// deletes, some ten milliseconds (nft_rcv_nl_event in
+// net/netfilter/nf_tables_api.c). Close does not.
+func (c *Conn) Close() { go unix.Close(c.fd) }
 
 // begin starts a request in the output buffer, which is empty but for
 // requests that are to travel with it.

@@ -50,10 +50,7 @@ func Probe() (Features, error) {
 	if err != nil {
 		return Features{}, err
 	}
-	// The kernel has the close of any netfilter socket wait for what nftables
-	// deletes, some ten milliseconds (nft_rcv_nl_event in
-	// net/netfilter/nf_tables_api.c). We need not.
-	defer func() { go c.Close() }()
+	defer c.Close()
 	var f Features
 	v4, v6 := newTrial("192.0.2.1", "198.51.100.1"), newTrial("2001:db8:ffff::1", "2001:db8:ffff::2")
 	f.Conntrack = feature(v4.lookUp(c))

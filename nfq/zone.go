@@ -30,7 +30,9 @@ func ProbeZones() error {
 	if err != nil {
 		return &OpError{"open", probeQueue, err}
 	}
-	defer nf.Con.Close()
+	// The kernel has close wait for what nftables deletes, some ten milliseconds
+	// (nft_rcv_nl_event in net/netfilter/nf_tables_api.c). We need not.
+	defer func() { go nf.Con.Close() }()
 	err = configure(nf.Con, appendZones(nil, probeQueue))
 	if errors.Is(err, unix.ENODEV) {
 		return nil

@@ -50,7 +50,9 @@ func (c *conn) enlarge() {
 	})
 }
 
-func (c *conn) close() error { return c.nl.Close() }
+// close does not wait, as the kernel does until what was deleted is gone, some ten
+// milliseconds (nft_rcv_nl_event in net/netfilter/nf_tables_api.c).
+func (c *conn) close() { go c.nl.Close() }
 
 // begin opens b as a transaction of this socket.
 func (c *conn) begin(b *batch, generation uint32) {

@@ -53,10 +53,10 @@ func (c Config) pinholeSets() []set {
 }
 
 // Close closes the connection. What Install did stays.
-func (f *Firewall) Close() error {
+func (f *Firewall) Close() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.conn.close()
+	f.conn.close()
 }
 
 // Install puts our table and the rules in the administrator's chains into the

@@ -35,10 +35,7 @@ func probe(netns int) (Features, error) {
 	if err != nil {
 		return f, err
 	}
-	// The kernel has close wait until what was deleted is gone, some ten
-	// milliseconds (nft_rcv_nl_event in net/netfilter/nf_tables_api.c). We
-	// need not.
-	defer func() { go c.close() }()
+	defer c.close()
 	p := prober{conn: c}
 	if err := p.rule(FamilyINet); err != nil {
 		return f, err

@@ -96,7 +96,7 @@ func tableComplete(c rules.Config) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer func() { _ = f.Close() }()
+	defer f.Close()
 	return f.Present()
 }
 
