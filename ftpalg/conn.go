@@ -220,7 +220,7 @@ func (c *Conn) mayEdit(s *stream) bool {
 	case !nat && p.Repair == RepairNone || c.checks.has(CheckAsked) && c.pending.index(isPassive) < 0:
 		return false
 	}
-	return isPassiveCode(c.multi) || c.multi == 0 && mayBePassiveReply(b)
+	return isPassiveCode(int(c.multi)) || c.multi == 0 && mayBePassiveReply(b)
 }
 
 // plain returns a line without Telnet commands, valid until the next call.

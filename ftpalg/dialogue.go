@@ -5,17 +5,17 @@ package ftpalg
 // dialogue is what has been said so far, as far as it decides what an offer
 // is worth.
 type dialogue struct {
-	started  bool // seen from its first byte
-	greeted  bool // the server said 220 or 120, or asked for a password
-	answered bool // the server has said anything with a code
-	spoken   bool // the client's first line has come
-	foreign  bool // and it was not a command of FTP
-	login    bool // the server has accepted the user
-	epsvAll  bool // nothing but EPSV may follow (RFC 2428 section 4)
-	offered  bool // an offer stands
-	multi    int  // code of the multi-line reply in progress, 0 for none
-	ended    bool // a line inside it looked like the end of another reply
-	inside   bool // a line inside it made an offer
+	started  bool   // seen from its first byte
+	greeted  bool   // the server said 220 or 120, or asked for a password
+	answered bool   // the server has said anything with a code
+	spoken   bool   // the client's first line has come
+	foreign  bool   // and it was not a command of FTP
+	login    bool   // the server has accepted the user
+	epsvAll  bool   // nothing but EPSV may follow (RFC 2428 section 4)
+	offered  bool   // an offer stands
+	multi    uint16 // code of the multi-line reply in progress, 0 for none
+	ended    bool   // a line inside it looked like the end of another reply
+	inside   bool   // a line inside it made an offer
 }
 
 // command handles a client's line.
@@ -72,9 +72,9 @@ func (c *Conn) release(r Reason) {
 func (c *Conn) reply(start uint32, line []byte) {
 	r := parseReply(line)
 	if c.multi != 0 {
-		if r.code != c.multi || r.more {
+		if r.code != int(c.multi) || r.more {
 			c.ended = c.ended || r.code != 0 && !r.more
-			c.passive(c.multi, start, line, 0, false)
+			c.passive(int(c.multi), start, line, 0, false)
 			return
 		}
 		c.multi, c.ended = 0, false
@@ -86,7 +86,7 @@ func (c *Conn) reply(start uint32, line []byte) {
 		c.answered, c.greeted = true, r.code == 220 || r.code == 120
 	}
 	if r.more {
-		c.multi, c.inside = r.code, false
+		c.multi, c.inside = uint16(r.code), false
 		c.passive(r.code, start, line, 4, false)
 		return
 	}

@@ -78,7 +78,7 @@ func (c *Conn) scan(s *stream, p []byte) (offer, denied bool) {
 	for first := true; len(b) > 0; first = false {
 		line, rest, _ := bytes.Cut(b, []byte{'\n'})
 		if b = rest; c.cur.dir == Reply {
-			offer = offer || isPassiveCode(c.multi) || mayBePassiveReply(line)
+			offer = offer || isPassiveCode(int(c.multi)) || mayBePassiveReply(line)
 			continue
 		}
 		line = appendText(nil, line)

@@ -28,6 +28,8 @@ type session struct {
 	aside   bool // somebody else's, or one too many: not read
 	waits   bool // its packets are dropped, see census.go
 
+	acksShown uint32 // seconds after started until which its bare acknowledgements are queued, at least
+
 	alg  *ftpalg.Conn
 	held *[2]held // nil until something is
 	fast fastpath.Conn
@@ -36,8 +38,6 @@ type session struct {
 	noted  adjustments // of here, what the next daemon would find
 	passed *[2]passed  // of here, by direction, after a handover; see outOfStep
 	broken bool        // it is not in step any more, and is reset
-
-	acksShown time.Time // until when its bare acknowledgements are queued, at least
 
 	closing      atomic.Bool // an end has begun to close it
 	transferring atomic.Bool // it has live data connections

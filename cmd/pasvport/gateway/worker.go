@@ -157,12 +157,13 @@ func (w *worker) bare(s *session, d ftpalg.Direction, p *nfq.Packet) {
 // ask sends an empty segment in place of one that cannot be read before it is
 // known what its receiver has, and has the answer shown to us.
 func (w *worker) ask(s *session, d ftpalg.Direction, p *nfq.Packet) {
-	if !s.here && !w.g.plan.rules.Bare && w.now.After(s.acksShown) {
+	now := uint32(w.now.Sub(s.started) / time.Second)
+	if !s.here && !w.g.plan.rules.Bare && now >= s.acksShown {
 		w.flush()
 		if err := w.g.firewall.ShowAcks(s.id); err != nil {
 			w.g.log.Warn("cannot queue acknowledgements", "client", s.ep.Client, "server", s.ep.Server, "err", err)
 		}
-		s.acksShown = w.now.Add(rules.AskedTime / 2)
+		s.acksShown = now + uint32(rules.AskedTime/2/time.Second)
 	}
 	r := ftpalg.Rewritten{Changed: true, Trimmed: true, Seq: s.alg.Ask(d)}
 	if s.here {
