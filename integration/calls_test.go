@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+)
+
+// calls are system calls of a process: read and write, which requests to the
+// tracker and their answers, its events, verdicts and the log take. (Packets come by
+// recvmmsg, which is not counted; TestTrips counts packets.)
+type calls struct{ reads, writes int }
+
+func (p *Process) calls(t *testing.T) (c calls) {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", p.Pid))
+	if os.IsNotExist(err) {
+		t.Skip("this kernel counts no system calls (CONFIG_TASK_IO_ACCOUNTING)")
+	}
+	for line := range strings.Lines(string(text)) {
+		_, _ = fmt.Sscanf(line, "syscr: %d", &c.reads)
+		_, _ = fmt.Sscanf(line, "syscw: %d", &c.writes)
+	}
+	if err != nil || c == (calls{}) {
+		t.Fatalf("%q: %v", text, err)
+	}
+	return c
+}
+
+// TestCalls bounds the system calls of transfers. A verdict is a write for each
+// packet that comes alone, an expectation two, a change of sequence numbers one,
+// a claim and a set element each two; each answer is a read, and each event that
+// passes the filter. There is also what goes by the clock, the log too; so the count
+// has to be right once in some tries.
+func TestCalls(t *testing.T) {
+	needDaemon(t)
+	const times, tries = 20, 40
+	for _, tt := range []struct {
+		subject Subject
+		mode    Mode
+		flag    string
+		most    calls // of all transfers
+	}{
+		{Expectation, PASV, "off", calls{8 * times, 7*times + 5}},
+		{Expectation, PORT, "off", calls{9 * times, 8*times + 5}},
+		{Expectation, PASV, "auto", calls{8 * times, 3*times + 5}},
+		{Claim, PASV, "off", calls{9 * times, 9*times + 5}},
+		{Claim, PORT, "off", calls{9 * times, 10*times + 5}},
+		{Claim, PASV, "auto", calls{9 * times, 5*times + 5}},
+	} {
+		t.Run(fmt.Sprintf("masquerade/%s/%s/fast-path=%s", tt.subject.Name, tt.mode, tt.flag), func(t *testing.T) {
+			site, d, c := miniSite(t, "masquerade", tt.subject, "--fast-path", tt.flag)
+			if tt.flag == "auto" {
+				d.needFastPath(t)
+			}
+			site.Case(Case{Kind: "system calls", Family: IPv4}).Count(t)
+			var got calls
+			for range tries {
+				before := d.calls(t)
+				for range times {
+					if _, err := c.transfer(tt.mode, "small", io.Discard); err != nil {
+						t.Fatal(err)
+					}
+				}
+				after := d.calls(t)
+				got = calls{after.reads - before.reads, after.writes - before.writes}
+				if got.reads <= tt.most.reads && got.writes <= tt.most.writes {
+					return
+				}
+			}
+			t.Errorf("%+v for %d transfers, want at most %+v", got, times, tt.most)
+		})
+	}
+}
