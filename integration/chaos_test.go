@@ -231,7 +231,7 @@ func (c *chaos) nothingLeft(t *testing.T, before string) {
 		var err error
 		status, err = s.Daemons[0].Status()
 		return err == nil && status["pinholes_open"] == 0.0 &&
-			!strings.Contains(list("conntrack", "-L", "expect"), "dport=") && !strings.Contains(fw.Rules(t), "expires")
+			!strings.Contains(list("conntrack", "-L", "expect"), "dport=") && openElements(fw.Rules(t)) == 0
 	}); err != nil {
 		t.Errorf("%v: %v\n%s\n%s", err, status["pinholes_open"], list("conntrack", "-L", "expect"), fw.Rules(t))
 	}

@@ -135,7 +135,7 @@ func TestRestartClosesWithSession(t *testing.T) {
 		if err != nil || strings.Contains(out, "dport=") {
 			t.Errorf("expectations: %v\n%s", err, out)
 		}
-		if rules := s.Firewalls[0].Rules(t); strings.Contains(rules, "expires") {
+		if rules := s.Firewalls[0].Rules(t); openElements(rules) > 0 {
 			t.Errorf("elements are left:\n%s", rules)
 		}
 	})
