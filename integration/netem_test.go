@@ -16,7 +16,7 @@ var badNetworks = []struct{ name, netem string }{
 	{"loss", "loss 5%"},
 	{"reordering", "delay 20ms reorder 70% 50%"},
 	{"duplication", "duplicate 20%"},
-	{"delay", "delay 30ms 25ms distribution uniform"},
+	{"delay", "delay 30ms 25ms"},
 	{"everything", "delay 10ms 8ms loss 3% duplicate 5%"},
 }
 
