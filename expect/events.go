@@ -73,8 +73,9 @@ const pause = 2 * time.Millisecond
 // Listen subscribes to the events of entries whose mark, under mask, equals
 // mark. The filter runs in the kernel: events of other entries never wake the
 // process. A mark given to an entry later counts from then on. Of changes those in
-// the states ESTABLISHED, CLOSE_WAIT and LAST_ACK are left out, too: a connection
-// was answered with SYN_RECV, and its end begins with FIN_WAIT.
+// the states ESTABLISHED, CLOSE_WAIT and LAST_ACK are left out, too, and for
+// connections that were expected FIN_WAIT: a connection was answered with SYN_RECV,
+// its end begins with FIN_WAIT, and no data comes any more with TIME_WAIT.
 //
 // With nf_conntrack_events = 2, the default, an entry has events only if it
 // was created while somebody listened (on Linux 6.18 in whatever namespace).

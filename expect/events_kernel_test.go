@@ -5,6 +5,7 @@ package expect
 import (
 	"context"
 	"net/netip"
+	"reflect"
 	"testing"
 	"time"
 )
@@ -63,22 +64,34 @@ func TestKernelEventsByMark(t *testing.T) {
 	data := n.connect("s", netip.AddrPortFrom(ipv4.server, 0), x.Dest, l)
 	child := Tuple{Src: localAddr(data.near), Dst: x.Dest}
 	data.talk(t)
+	for original, p := range map[Tuple]pair{child: data, control: ctl} {
+		must(t, p.near.Close())
+		must(t, p.far.Close())
+		waitFor(t, "the end of a connection", func() bool {
+			e, err := c.Get(original)
+			must(t, err)
+			return e.TCPState == TCPStateTimeWait
+		})
+	}
 	must(t, c.Delete(child))
 	must(t, c.Delete(control))
 
 	got := collect(t, e, func(ev Event) bool { return ev.Type == Destroy && ev.Entry.Original == control })
 	seen := make(map[EventType]map[Tuple]Entry)
-	answered := false
+	answered, closed := false, map[Tuple][]uint8{}
 	for _, ev := range got {
 		if ev.Entry.Mark&controlMark == 0 {
 			t.Errorf("event %v of mark %#x: %v", ev.Type, ev.Entry.Mark, ev.Entry.Original)
 		}
 		switch state := ev.Entry.TCPState; {
 		case ev.Type != Update:
-		case state == TCPStateEstablished || state == TCPStateCloseWait || state == TCPStateLastAck:
+		case state == TCPStateEstablished || state == TCPStateCloseWait || state == TCPStateLastAck,
+			state == TCPStateFinWait && ev.Entry.Original == child:
 			t.Errorf("event of state %d: %v", state, ev.Entry.Original)
 		case state == TCPStateSynRecv && ev.Entry.Original == child:
 			answered = true
+		case state >= TCPStateFinWait:
+			closed[ev.Entry.Original] = append(closed[ev.Entry.Original], state)
 		}
 		if seen[ev.Type] == nil {
 			seen[ev.Type] = make(map[Tuple]Entry)
@@ -91,6 +104,10 @@ func TestKernelEventsByMark(t *testing.T) {
 	}
 	if !answered {
 		t.Error("no event of the data connection's SYN-ACK")
+	}
+	want := map[Tuple][]uint8{child: {TCPStateTimeWait}, control: {TCPStateFinWait, TCPStateTimeWait}}
+	if !reflect.DeepEqual(closed, want) {
+		t.Errorf("states of connections that end: %v, want %v", closed, want)
 	}
 	if _, ok := seen[Destroy][child]; !ok {
 		t.Error("no destroy event of the data connection")

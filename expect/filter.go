@@ -20,7 +20,7 @@ const (
 
 // eventFilter is a socket filter that passes the messages with a CTA_MARK that
 // equals mark under mask, but for changes to a state of TCP that says nothing
-// new: a data connection has seven events.
+// new: a data connection has seven events, and three of them are of use.
 //
 //	    ld  #20                  ; after struct nlmsghdr and nfgenmsg
 //	    ldx #CTA_MARK
@@ -49,6 +49,14 @@ const (
 //	    jeq #TCP_CONNTRACK_ESTABLISHED, drop
 //	    jeq #TCP_CONNTRACK_CLOSE_WAIT, drop
 //	    jeq #TCP_CONNTRACK_LAST_ACK, drop
+//	    jne #TCP_CONNTRACK_FIN_WAIT, pass
+//	    ld  #20
+//	    ldx #CTA_STATUS
+//	    ld  nlattr
+//	    jeq #0, pass
+//	    tax
+//	    ld  [x + 4]
+//	    jset #IPS_EXPECTED, drop
 //	pass: ret #-1
 //	drop: ret #0
 //
@@ -89,6 +97,10 @@ func eventFilter(mark, mask uint32) []unix.SockFilter {
 			{Code: jumpIfEqual, K: uint32(TCPStateEstablished), Jt: drop},
 			{Code: jumpIfEqual, K: uint32(TCPStateCloseWait), Jt: drop},
 			{Code: jumpIfEqual, K: uint32(TCPStateLastAck), Jt: drop},
+			{Code: jumpIfEqual, K: uint32(TCPStateFinWait), Jf: pass}, start,
+		},
+		attribute(ctaStatus, skfAdNlattr, pass), value(unix.BPF_W), []unix.SockFilter{
+			{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: uint32(StatusExpected), Jt: drop},
 			{Code: unix.BPF_RET | unix.BPF_K, K: math.MaxUint32},
 			{Code: unix.BPF_RET | unix.BPF_K, K: 0},
 		})
