@@ -33,6 +33,12 @@ func dial(netns int) (*conn, error) {
 	}
 	// The kernel's own dumps come in datagrams of at most 32 KiB
 	// (netlink_dump in net/netlink/af_netlink.c).
+	// An answer to a message that failed would carry the message back, and with it
+	// more than we have room for.
+	if err := nl.SetOption(netlink.CapAcknowledge, true); err != nil {
+		nl.Close()
+		return nil, &OpError{Op: "open netlink socket", Err: err}
+	}
 	c := &conn{nl: nl, raw: raw, in: make([]byte, 64<<10), seq: 1}
 	c.enlarge()
 	return c, nil

@@ -71,11 +71,7 @@ func (b *batch) addSet(s set) {
 	b.open(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE|unix.NLM_F_EXCL, s.family, "add set", s.words())
 	b.buf = appendSet(b.buf, s, b.seq)
 	b.done()
-	if len(s.ports) > 0 {
-		b.open(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, s.family, "add ports to set", s.words())
-		b.buf = appendPorts(b.buf, s)
-		b.done()
-	}
+	b.addPorts(&s)
 	if s.servers != nil {
 		b.addServers(&s)
 	}

@@ -171,7 +171,7 @@ func (l *listing) add(key []byte, timeout time.Duration, note string) {
 // begin has the message of the next element begun.
 func (l *listing) begin() {
 	if l.n == 0 {
-		l.b.open(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, l.s.family, "add elements to", l.s.fullName)
+		l.b.open(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, l.s.family, "add elements to", l.s.words())
 		l.b.buf = appendString(l.b.buf, unix.NFTA_SET_ELEM_LIST_TABLE, l.s.table)
 		l.b.buf = appendString(l.b.buf, unix.NFTA_SET_ELEM_LIST_SET, l.s.name)
 		l.b.buf, l.list = openNest(l.b.buf, unix.NFTA_SET_ELEM_LIST_ELEMENTS)

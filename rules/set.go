@@ -133,23 +133,24 @@ func appendSet(b []byte, s set, id uint32) []byte {
 	return b
 }
 
-// appendPorts appends the attributes of NFT_MSG_NEWSETELEM for an interval
-// set: each range is an element at its beginning and an end mark behind its
-// last port, where there is such a port.
-func appendPorts(b []byte, s set) []byte {
-	b = appendString(b, unix.NFTA_SET_ELEM_LIST_TABLE, s.table)
-	b = appendString(b, unix.NFTA_SET_ELEM_LIST_SET, s.name)
-	b, list := openNest(b, unix.NFTA_SET_ELEM_LIST_ELEMENTS)
+// addPorts adds the elements of an interval set: each range is an element at
+// its beginning and an end mark behind its last port, where there is such a port.
+func (b *batch) addPorts(s *set) {
+	l := listing{b: b, s: s}
 	var key [2]byte
+	add := func(port uint16, flags uint32) {
+		binary.BigEndian.PutUint16(key[:], port)
+		l.begin()
+		b.buf = appendElement(b.buf, key[:], flags, 0, "")
+		l.added()
+	}
 	for _, r := range s.ports {
-		binary.BigEndian.PutUint16(key[:], r.Low)
-		b = appendElement(b, key[:], 0, 0, "")
+		add(r.Low, 0)
 		if r.High < math.MaxUint16 {
-			binary.BigEndian.PutUint16(key[:], r.High+1)
-			b = appendElement(b, key[:], unix.NFT_SET_ELEM_INTERVAL_END, 0, "")
+			add(r.High+1, unix.NFT_SET_ELEM_INTERVAL_END)
 		}
 	}
-	return closeAttr(b, list)
+	l.end()
 }
 
 // maxNote keeps a comment within what nft reads (NFTNL_UDATA_COMMENT_MAXLEN).

@@ -122,7 +122,14 @@ func (c *conn) surveyPorts(cfg Config, s survey) error {
 	query = appendString(query, unix.NFTA_SET_ELEM_LIST_SET, setControlPorts)
 	h := fnv.New64a()
 	err := c.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, FamilyINet, query, func(_ Family, body []byte) {
-		hashAttrs(h, body, 1<<unix.NFTA_SET_ELEM_LIST_ELEMENTS)
+		for typ, list := range attrs(body) {
+			if typ != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
+				continue
+			}
+			for _, elem := range attrs(list) { // however many the kernel puts into a message
+				_, _ = h.Write(elem)
+			}
+		}
 	})
 	if err == unix.ENOENT {
 		return nil

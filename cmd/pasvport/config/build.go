@@ -17,6 +17,7 @@ func build(entries []entry) (Config, error) {
 			return Config{}, err
 		}
 	}
+	c.Ports, c.TLSPorts = mergePorts(c.Ports), mergePorts(c.TLSPorts)
 	for _, e := range entries {
 		for _, m := range e.maps {
 			if err := c.add(e.setting.name, m); err != nil {

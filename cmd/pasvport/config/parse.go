@@ -84,7 +84,7 @@ func appendPorts(list []rules.PortRange, v string) ([]rules.PortRange, error) {
 		}
 		list = append(list, rules.PortRange{Low: p, High: p})
 	}
-	return mergePorts(list), nil
+	return list, nil
 }
 
 // mergePorts sorts ranges and joins those that overlap or touch: an nft interval
