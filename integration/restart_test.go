@@ -256,3 +256,29 @@ func TestRestartWithoutDaemonBetween(t *testing.T) {
 		talk.Announce(PORT).MustOpen(t)
 	})
 }
+
+// TestRestartOtherTable: a daemon that comes back with another name for its
+// table takes away what it left under the old one, in the administrator's
+// chains too. Rules that drop without a daemon would else stay for good.
+func TestRestartOtherTable(t *testing.T) {
+	t.Parallel()
+	needDaemon(t)
+	s := NewSite(t, position("both-nat"), AllowChain, Expectation, "--fail", "closed")
+	s.crash(t)
+	s.Daemons[0] = s.StartDaemon(t, s.Firewalls[0], "--table", "other")
+	if err := s.Daemons[0].WaitLog(5*time.Second, `msg="tables of an earlier daemon removed" tables=[pasvport]`); err != nil {
+		t.Error(err)
+	}
+	rules := s.Firewalls[0].Rules(t)
+	if strings.Contains(rules, "table inet pasvport ") || strings.Contains(rules, `"pasvport pasvport"`) {
+		t.Errorf("what the earlier daemon left is there:\n%s", rules)
+	}
+	talk := s.Talk(t, s.ListenControl(t, IPv4), s.Client, IPv4)
+	for _, m := range []Mode{PASV, PORT} {
+		talk.Announce(m).MustOpen(t)
+	}
+	if status, err := s.Daemons[0].Stop(syscall.SIGTERM); status != 0 || err != nil {
+		t.Fatalf("exit status %d, %v", status, err)
+	}
+	s.mustBeEmpty(t)
+}

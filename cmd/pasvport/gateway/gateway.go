@@ -219,6 +219,7 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 	start(g.watchIdle)
 	err := g.firewall.Install()
 	if err == nil {
+		g.removeLeftovers()
 		g.noteOlder()
 		start(g.heal)
 		start(func(ctx context.Context) error { return g.balancer.Run(ctx, g.firewall.Spread) })
@@ -237,6 +238,18 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 	wg.Wait()
 	g.finish()
 	return err
+}
+
+// removeLeftovers removes what a daemon left that had another name for its
+// table: its rules would queue to us, and drop with --fail closed, for ever.
+func (g *Gateway) removeLeftovers() {
+	names, err := g.firewall.RemoveLeftovers()
+	if len(names) > 0 {
+		g.log.Info("tables of an earlier daemon removed", "tables", names)
+	}
+	if err != nil {
+		g.log.Warn("cannot remove what an earlier daemon left", "err", err)
+	}
 }
 
 // removeRules takes our rules away. The kernel goes on translating the

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
+
+// RemoveLeftovers removes tables of ours that have another name and send
+// packets to a queue of this configuration, with what is theirs in the
+// administrator's tables, and returns their names. Where the caller has bound
+// its queues nobody else can have one: these are of a daemon that died and had
+// another name for its table.
+func (f *Firewall) RemoveLeftovers() (names []string, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	others, err := f.conn.otherTables(f.cfg.Table)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range others {
+		queues, err := f.conn.queuesTo(name, f.cfg)
+		if err != nil {
+			return names, err
+		}
+		if !queues {
+			continue
+		}
+		old := Config{Table: name}
+		err = f.replace(old, func(b *batch, inv inventory) error {
+			inv.clear(b, old)
+			return nil
+		})
+		if err != nil {
+			return names, err
+		}
+		names = append(names, name)
+	}
+	return names, nil
+}
+
+// otherTables are the tables of ours that do not have this name.
+func (c *conn) otherTables(name string) (names []string, err error) {
+	err = c.request(unix.NFT_MSG_GETTABLE, unix.NLM_F_DUMP, FamilyINet, nil, func(_ Family, body []byte) {
+		have, comment := "", ""
+		for typ, v := range attrs(body) {
+			switch typ {
+			case unix.NFTA_TABLE_NAME:
+				have = attrString(v)
+			case nftaTableUserdata:
+				comment, _ = udataString(v, udataTableComment)
+			}
+		}
+		if comment == tableComment && have != name {
+			names = append(names, have)
+		}
+	})
+	if err != nil {
+		return nil, &OpError{Op: "list tables", Err: err}
+	}
+	return names, nil
+}
+
+// queuesTo reports whether a rule in an inet table sends packets to a queue of
+// cfg.
+func (c *conn) queuesTo(table string, cfg Config) (yes bool, err error) {
+	query := appendString(nil, unix.NFTA_RULE_TABLE, table)
+	err = c.request(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, FamilyINet, query, func(_ Family, body []byte) {
+		for typ, list := range attrs(body) {
+			if typ != unix.NFTA_RULE_EXPRESSIONS {
+				continue
+			}
+			for _, elem := range attrs(list) {
+				num, ok := queueNumber(elem)
+				yes = yes || ok && num-cfg.QueueNum < uint16(cfg.Queues)
+			}
+		}
+	})
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return false, &OpError{Op: "list rules", Object: "inet " + table, Err: err}
+	}
+	return yes, nil
+}
+
+// queueNumber is the queue of an expression of either QueueKind.
+func queueNumber(elem []byte) (num uint16, ok bool) {
+	name, data := "", []byte(nil)
+	for typ, v := range attrs(elem) {
+		switch typ {
+		case unix.NFTA_EXPR_NAME:
+			name = attrString(v)
+		case unix.NFTA_EXPR_DATA:
+			data = v
+		}
+	}
+	target := ""
+	for typ, v := range attrs(data) {
+		switch {
+		case name == "queue" && typ == unix.NFTA_QUEUE_NUM && len(v) >= 2:
+			return binary.BigEndian.Uint16(v), true
+		case name == "target" && typ == unix.NFTA_TARGET_NAME:
+			target = attrString(v)
+		case name == "target" && typ == unix.NFTA_TARGET_INFO && target == "NFQUEUE" && len(v) >= 2:
+			return binary.NativeEndian.Uint16(v), true
+		}
+	}
+	return 0, false
+}
