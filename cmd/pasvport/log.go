@@ -3,6 +3,9 @@
 package main
 
 import (
+	"encoding"
+	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 
@@ -18,9 +21,24 @@ func newLogger(w io.Writer, cfg config.Config) (log *slog.Logger, level *slog.Le
 	queue := newLogQueue(w)
 	var h slog.Handler
 	if cfg.LogFormat == config.LogJSON {
+		opts.ReplaceAttr = inWords
 		h = slog.NewJSONHandler(queue.out, opts)
 	} else {
 		h = newTextHandler(w, queue.out, opts)
 	}
 	return slog.New(queueHandler{queue, h}), level, queue.close
+}
+
+// inWords has JSON say what text says of a value that can tell its name: a reason
+// and not its number.
+func inWords(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() != slog.KindAny {
+		return a
+	}
+	switch v := a.Value.Any().(type) {
+	case error, encoding.TextMarshaler, json.Marshaler:
+	case fmt.Stringer:
+		a.Value = slog.StringValue(v.String())
+	}
+	return a
 }

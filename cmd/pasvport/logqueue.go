@@ -22,7 +22,8 @@ const (
 // logQueue writes what is logged from a goroutine of its own: who logs while a
 // packet waits must not wait for whoever reads the log.
 type logQueue struct {
-	out  *bufio.Writer
+	to   io.Writer
+	out  *bufio.Writer // to to
 	wake chan struct{}
 	done chan struct{}
 
@@ -40,7 +41,7 @@ type queuedRecord struct {
 // newLogQueue returns a queue for handlers that write to its out, which leads
 // to w.
 func newLogQueue(w io.Writer) *logQueue {
-	q := &logQueue{out: bufio.NewWriterSize(w, 1<<16), wake: make(chan struct{}, 1), done: make(chan struct{})}
+	q := &logQueue{to: w, out: bufio.NewWriterSize(w, 1<<16), wake: make(chan struct{}, 1), done: make(chan struct{})}
 	go q.run()
 	return q
 }
@@ -96,7 +97,9 @@ func (q *logQueue) run() {
 			}
 			list[i] = queuedRecord{} // nothing is kept alive
 		}
-		_ = q.out.Flush()
+		if q.out.Flush() != nil {
+			q.out.Reset(q.to) // it would write nothing any more; a disk may have room again
+		}
 		if closed {
 			return
 		}
