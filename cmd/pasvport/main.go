@@ -92,7 +92,30 @@ func newRoot() *cobra.Command {
 		root.AddCommand(command())
 	}
 	root.SetHelpCommand(newHelp(root))
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
+	})
+	root.InitDefaultCompletionCmd()
+	fixCompletion(root)
 	return root
+}
+
+// fixCompletion makes an unknown shell an error to cobra's command, and a script
+// that cannot be written no wrong usage.
+func fixCompletion(root *cobra.Command) {
+	completion, _, err := root.Find([]string{"completion"})
+	if err != nil {
+		return
+	}
+	completion.Args = noArgs
+	completion.RunE = func(cmd *cobra.Command, _ []string) error {
+		return fmt.Errorf("no shell given: want one of %s", commandNames(cmd))
+	}
+	for _, shell := range completion.Commands() {
+		if write := shell.RunE; write != nil {
+			shell.RunE = func(cmd *cobra.Command, args []string) error { return failed(write(cmd, args)) }
+		}
+	}
 }
 
 // newHelp is cobra's help command, but an unknown command is an error to it.
