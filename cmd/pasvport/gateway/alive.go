@@ -12,8 +12,14 @@ import (
 type heartbeat struct {
 	every time.Duration
 	next  time.Time    // of the worker's goroutine
-	last  atomic.Int64 // UnixNano
+	last  atomic.Int64 // as sinceStart; 0: never
 }
+
+var processStart = time.Now()
+
+// sinceStart is a time as the monotonic clock has it: a step of the wall clock
+// must neither stop a daemon that lives nor hide that one does not.
+func sinceStart(now time.Time) int64 { return max(int64(now.Sub(processStart)), 1) }
 
 // overdue is the deadline of a worker that has not beaten yet.
 var overdue = time.Unix(1, 0)
@@ -29,14 +35,15 @@ func (h *heartbeat) deadline() time.Time {
 // beat notes that the worker is here, if it is time to.
 func (h *heartbeat) beat(now time.Time) {
 	if h.every > 0 && !now.Before(h.next) {
-		h.last.Store(now.UnixNano())
+		h.last.Store(sinceStart(now))
 		h.next = now.Add(h.every)
 	}
 }
 
 // alive reports whether there was a beat within a time before now.
 func (h *heartbeat) alive(now time.Time, within time.Duration) bool {
-	return h.every > 0 && now.UnixNano()-h.last.Load() <= int64(within)
+	last := h.last.Load()
+	return h.every > 0 && last > 0 && sinceStart(now)-last <= int64(within)
 }
 
 // Beat makes every worker give a sign of life that often, for Alive. It must be
