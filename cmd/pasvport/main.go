@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // Exit status of every command.
@@ -155,5 +156,11 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	if cmd.HasSubCommands() {
 		return fmt.Errorf("unknown command %q: want one of %s", args[0], commandNames(cmd))
 	}
-	return fmt.Errorf("unexpected argument %q: %s takes flags only", args[0], cmd.CommandPath())
+	hint := ""
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if f.Changed && f.NoOptDefVal == "on" {
+			hint = fmt.Sprintf("; the value of a switch follows a =, as in --%s=%s", f.Name, args[0])
+		}
+	})
+	return fmt.Errorf("unexpected argument %q: %s takes flags only%s", args[0], cmd.CommandPath(), hint)
 }

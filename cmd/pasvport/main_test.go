@@ -84,6 +84,7 @@ func TestWrongUsage(t *testing.T) {
 		{"run --walk", "unknown flag: --walk; see pasvport run --help"},
 		{"run -p 21", "unknown shorthand flag: 'p' in -p; see pasvport run --help"},
 		{"run 21", `unexpected argument "21": pasvport run takes flags only`},
+		{"run --strict-active-port on", `unexpected argument "on": pasvport run takes flags only; the value of a switch follows a =, as in --strict-active-port=on`},
 		{"rules x y", `unexpected argument "x": pasvport rules takes flags only`},
 		{"status x", `unexpected argument "x": pasvport status takes flags only`},
 		{"sessions x", `unexpected argument "x": pasvport sessions takes flags only`},
