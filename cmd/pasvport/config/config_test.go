@@ -237,7 +237,7 @@ func TestFlagErrors(t *testing.T) {
 		port      = "want a port from 1 to 65535, a range such as 8021-8025, or a list of them"
 		advertise = "want INSIDE=OUTSIDE, two unicast addresses of one family, such as 10.0.0.5=203.0.113.5"
 		allow     = "want related, mark, or chain=FAMILY/TABLE/CHAIN[,FAMILY/TABLE/CHAIN...] with family inet, ip or ip6"
-		duration  = "want a duration such as 60s or 2m, above 0 and at most 1h"
+		duration  = "want a duration such as 60s or 2m, from 1ms to 1h"
 		tls       = "want pass, deny, or range=LOW-HIGH with ports from 1 to 65535"
 		mark      = "want a 32 bit number with exactly two bits set, such as 0x0c000000"
 		checks    = "want lenient, normal, strict, or the name of a check of docs/protocol.md with or without '-' in front, or a list of them"
@@ -290,6 +290,7 @@ func TestFlagErrors(t *testing.T) {
 		{"--min-data-port=65536", "want a number from 1 to 65535"},
 		{"--strict-active-port=2", "want on or off"},
 		{"--pinhole-timeout=0", duration},
+		{"--pinhole-timeout=1ns", duration},
 		{"--pinhole-timeout=60", duration},
 		{"--pinhole-timeout=-1s", duration},
 		{"--pinhole-timeout=61m", duration},

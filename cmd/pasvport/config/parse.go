@@ -198,7 +198,7 @@ func advertiseText(c Config) []string {
 
 func setPinholeTimeout(c *Config, v string) error {
 	d, err := time.ParseDuration(v)
-	if err != nil || d <= 0 || d > MaxPinholeTimeout {
+	if err != nil || d < time.Millisecond || d > MaxPinholeTimeout {
 		return errValue
 	}
 	c.PinholeTimeout = d

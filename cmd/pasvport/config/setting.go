@@ -152,7 +152,7 @@ var settings = []setting{
 	{
 		name: "pinhole-timeout", value: "DURATION",
 		usage: "how long an unused pinhole stays",
-		want:  "a duration such as 60s or 2m, above 0 and at most 1h",
+		want:  "a duration such as 60s or 2m, from 1ms to 1h",
 		add:   setPinholeTimeout,
 		text:  func(c Config) []string { return []string{durationText(c.PinholeTimeout)} },
 	},
