@@ -37,7 +37,8 @@ What was open when a daemon was stopped; the next start reads and removes it.
 .TP
 .B SIGTERM, SIGINT
 Stop: the rules are taken away, transfers go on. A daemon that is started again in time
-opens what was announced and not used yet. A second signal ends the process at once.
+opens what was announced and not used yet. A signal that
+comes a second later or more ends the process at once.
 .TP
 .B SIGHUP
 Read the settings again.

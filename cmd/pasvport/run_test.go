@@ -218,6 +218,26 @@ func signalTo(t *testing.T, p *process, s syscall.Signal) {
 	}
 }
 
+// TestSignalTwice: two signals in quick succession, as timeout(1) sends them,
+// are one stop and no kill.
+func TestSignalTwice(t *testing.T) {
+	manager, env := systemd(t)
+	p := startDaemon(t, nil, []string{env})
+	p.until(t, "msg=ready")
+	told(t, manager)
+	signalTo(t, p, syscall.SIGTERM)
+	if got := told(t, manager); got != "STOPPING=1" {
+		t.Fatalf("systemd was told %q, want STOPPING=1", got)
+	}
+	_ = p.Process.Signal(syscall.SIGTERM) // it may have ended
+	if exit, rest := p.exit(t); exit != 0 {
+		t.Errorf("exit status %d, want 0; log:\n%s", exit, rest)
+	}
+	if _, err := os.Lstat(p.socket); err == nil {
+		t.Error("the control socket is there after the stop")
+	}
+}
+
 func TestInterrupt(t *testing.T) {
 	p := startDaemon(t, nil, nil, "--log-format", "json")
 	p.until(t, `"msg":"ready"`)
