@@ -59,7 +59,6 @@ type Queue struct {
 
 	packets, malformed, errors, enobufs atomic.Uint64
 	receives, sends                     atomic.Uint64 // system calls
-	closeOnce                           sync.Once
 }
 
 // Open binds the queue in the network namespace of the calling thread. From
