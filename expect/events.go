@@ -68,7 +68,7 @@ type Events struct {
 
 // pause is between two rounds of Run. Events come in bursts, several for each
 // data connection, and each would else be a switch between processes.
-const pause = 2 * time.Millisecond
+const pause = time.Millisecond
 
 // Listen subscribes to the events of entries whose mark, under mask, equals
 // mark. The filter runs in the kernel: events of other entries never wake the
@@ -128,7 +128,7 @@ func (e *Events) Close() error { return unix.Close(e.fd) }
 func (e *Events) Overruns() uint64 { return e.overruns.Load() }
 
 // Run calls f for each event until ctx ends, and then returns nil. The event
-// is valid until f returns. Events are handled in order, and at most some
+// is valid until f returns. Events are handled in order, and at most a few
 // milliseconds after they happened.
 func (e *Events) Run(ctx context.Context, f func(*Event)) error {
 	// What is in the socket may be gone when Run looks, into a Drain: the end has

@@ -12,9 +12,12 @@ import (
 )
 
 const (
-	// logPause is between two rounds of writing: lines that are logged in quick
-	// succession leave with one system call, some milliseconds late.
-	logPause = 10 * time.Millisecond
+	// logPause is between two rounds of writing, so that lines that are logged in
+	// quick succession leave with one system call. It grows to longLogPause while
+	// each round has more than fewLines.
+	logPause     = time.Millisecond
+	longLogPause = 10 * time.Millisecond
+	fewLines     = 8
 	// maxLogQueue is how many records wait for a reader that is slow.
 	maxLogQueue = 8192
 )
@@ -83,6 +86,7 @@ func (q *logQueue) add(h slog.Handler, r slog.Record) {
 func (q *logQueue) run() {
 	defer close(q.done)
 	var list []queuedRecord
+	pause := logPause
 	for range q.wake {
 		var lost int
 		var closed bool
@@ -103,7 +107,10 @@ func (q *logQueue) run() {
 		if closed {
 			return
 		}
-		time.Sleep(logPause)
+		if pause = min(2*pause, longLogPause); len(list) <= fewLines {
+			pause = logPause
+		}
+		time.Sleep(pause)
 	}
 }
 
