@@ -126,9 +126,10 @@ func TestKernelAllocations(t *testing.T) {
 }
 
 // BenchmarkKernelRoundTrip is a request and its reply on loopback, without a
-// queue, with both queued, and queued with their conntrack zone.
+// queue, with both queued, queued where connections are tracked, and queued with
+// their conntrack zone.
 func BenchmarkKernelRoundTrip(b *testing.B) {
-	for _, way := range []string{"direct", "queued", "zoned"} {
+	for _, way := range []string{"direct", "queued", "tracked", "zoned"} {
 		b.Run(way, func(b *testing.B) {
 			newNamespace(b)
 			if way == "zoned" && ProbeZones() != nil {
@@ -136,6 +137,9 @@ func BenchmarkKernelRoundTrip(b *testing.B) {
 			}
 			if way != "direct" {
 				queueRules(b)
+				if way != "queued" {
+					setZone(b, 7) // or there is no entry, and nothing to tell
+				}
 				q := openQueue(b, Config{Zones: way == "zoned"})
 				startRun(b, q, funcHandler{packet: func(p *Packet) { _ = q.Accept(p.ID) }})
 			}
