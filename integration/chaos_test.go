@@ -69,6 +69,7 @@ type chaos struct {
 	completed, transfers int
 	excused              map[string]int
 	used                 map[netip.AddrPort]span // when the clients' addresses were in use last
+	ill                  map[netip.AddrPort]bool // whether their last session was excused
 	failed               []error
 }
 
@@ -87,7 +88,7 @@ func newChaos(t *testing.T, site *Site) *chaos {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	return &chaos{site: site, seed: seed, rng: rand.New(rand.NewPCG(seed, 0)),
-		events: make(map[string]int), excused: make(map[string]int), used: make(map[netip.AddrPort]span)}
+		events: make(map[string]int), excused: make(map[string]int), used: make(map[netip.AddrPort]span), ill: make(map[netip.AddrPort]bool)}
 }
 
 // run is the whole test: chaos, calm, and a look at what is left.
