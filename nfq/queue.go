@@ -4,6 +4,7 @@ package nfq
 
 import (
 	"errors"
+	"os"
 	"sync"
 	"sync/atomic"
 
@@ -37,10 +38,11 @@ type Config struct {
 // Queue is one bound netfilter queue. Run is called by one goroutine, and the
 // verdict methods by the same; Stats and Close by any.
 type Queue struct {
-	num  uint16
-	fd   int
-	stop atomic.Bool // Run's context has ended
-	down atomic.Bool // Close was called
+	num   uint16
+	fd    int
+	guard int         // see socket; -1 if there is none
+	stop  atomic.Bool // Run's context has ended
+	down  atomic.Bool // Close was called
 
 	maxLen uint32
 	zones  bool // packets come with their zone
@@ -72,26 +74,66 @@ func Open(c Config) (*Queue, error) {
 	if c.RecvBuf == 0 {
 		c.RecvBuf = defaultRecvBuf
 	}
-	nf, err := nfqueue.Open(&nfqueue.Config{NfQueue: c.Num})
-	if err != nil {
-		return nil, &OpError{"open", c.Num, err}
-	}
-	defer nf.Con.Close()
 	q := &Queue{
 		num:     c.Num,
+		fd:      -1,
+		guard:   -1,
 		maxLen:  c.MaxLen,
 		zones:   c.Zones,
 		in:      newReceiver(),
 		verdict: make([]byte, 0, receiveLen),
 	}
-	if q.fd, err = takeOver(nf.Con); err != nil {
+	nf, err := q.socket()
+	if err != nil {
+		q.Close()
 		return nil, &OpError{"open", c.Num, err}
 	}
+	defer nf.Con.Close()
 	if err := setUp(nf.Con, q.fd, c); err != nil {
 		q.Close()
 		return nil, &OpError{"bind", c.Num, err}
 	}
 	return q, nil
+}
+
+// socket has the library open a socket whose netlink port is not the process id.
+// That port is given to the first socket of a process, and when it is closed to the
+// next, before the kernel tells its subsystems that it is closed, which can take
+// ten milliseconds (netlink_release in net/netlink/af_netlink.c; the first to be
+// told may be nf_tables, which waits for what it deletes). nfnetlink_queue would
+// then take away the queue of the next. So a socket with that port only keeps it.
+func (q *Queue) socket() (*nfqueue.Nfqueue, error) {
+	for {
+		nf, err := nfqueue.Open(&nfqueue.Config{NfQueue: q.num})
+		if err != nil {
+			return nil, err
+		}
+		if q.fd, err = takeOver(nf.Con); err != nil {
+			nf.Con.Close()
+			return nil, err
+		}
+		port, err := netlinkPort(q.fd)
+		if err == nil && port != os.Getpid() || q.guard >= 0 {
+			return nf, nil
+		}
+		nf.Con.Close()
+		if err != nil {
+			return nil, err
+		}
+		q.guard, q.fd = q.fd, -1
+	}
+}
+
+func netlinkPort(fd int) (int, error) {
+	addr, err := unix.Getsockname(fd)
+	if err != nil {
+		return 0, err
+	}
+	nl, ok := addr.(*unix.SockaddrNetlink)
+	if !ok {
+		return 0, unix.EAFNOSUPPORT
+	}
+	return int(nl.Pid), nil
 }
 
 // takeOver returns a descriptor of our own for the library's socket. When the
@@ -172,8 +214,13 @@ func (q *Queue) Close() error {
 		return nil
 	}
 	q.closed = true
-	if err := unix.Close(q.fd); err != nil {
-		return &OpError{"close", q.num, err}
+	for _, fd := range []int{q.fd, q.guard} {
+		if fd < 0 {
+			continue
+		}
+		if err := unix.Close(fd); err != nil {
+			return &OpError{"close", q.num, err}
+		}
 	}
 	return nil
 }

@@ -4,8 +4,11 @@ package nfq
 
 import (
 	"errors"
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
 	"net"
 	"net/netip"
+	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -194,6 +197,48 @@ func packetsOf(q *Queue) Stats {
 	s := q.Stats()
 	s.Receives, s.Sends = 0, 0
 	return s
+}
+
+// TestKernelPort: the netlink port of a socket that is being closed may have been
+// given to another one before the kernel tells its subsystems of the end, and
+// nfnetlink_queue takes the other one's queue away. It is the process id, which the
+// first socket of a process gets, and the first after its end again.
+func TestKernelPort(t *testing.T) {
+	newNamespace(t)
+	for range 10 {
+		c, err := nftables.New(nftables.AsLasting())
+		if err != nil {
+			t.Fatal(err)
+		}
+		// What nftables deletes has the end of a socket wait: time for an accident.
+		table := c.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: "gone"})
+		chain := c.AddChain(&nftables.Chain{Name: "gone", Table: table})
+		c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{&expr.Counter{}}})
+		if err := c.Flush(); err != nil {
+			t.Skipf("no nftables: %v", err)
+		}
+		c.DelTable(table)
+		if err := c.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		closed := make(chan error)
+		go func() { closed <- c.CloseLasting() }()
+		time.Sleep(time.Millisecond) // it is closed now, or is about to be
+		q := openQueue(t, Config{})
+		if err := <-closed; err != nil {
+			t.Error(err)
+		}
+		all, err := ReadQueueStats()
+		if err != nil || len(all) != 1 || all[0].Num != testQueue {
+			t.Fatalf("queues %+v, %v, want %d", all, err, testQueue)
+		}
+		if all[0].PortID == uint32(os.Getpid()) {
+			t.Errorf("the queue's socket has the process id for its port")
+		}
+		if err := q.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // TestKernelUnknownID gives a verdict on a packet that does not exist.
