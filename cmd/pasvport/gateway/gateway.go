@@ -289,6 +289,7 @@ func (g *Gateway) finish() {
 			}
 		}
 	}
+	g.events.Drain(func(e *expect.Event) { g.event(g.ct, e) }) // what was used is not handed over
 	h := g.handOver()
 	for _, p := range g.pinholes.all() {
 		g.closePinhole(g.ct, g.takeOpen(p), ftpalg.ReasonPlain)

@@ -221,13 +221,18 @@ func taken(err error) bool {
 // tryOpen makes the pinhole at the port that its key names.
 func (w *worker) tryOpen(p *pinhole) error {
 	set := w.g.settings()
-	for {
+	for settled := false; ; {
 		other, err := w.g.pinholes.reserve(p, set.MaxPinholes, set.MaxClientPinholes)
+		if err == nil && other == nil {
+			break
+		}
+		if !settled { // those in the way may have been used
+			w.g.events.Drain(w.heard)
+			settled = true
+			continue
+		}
 		if err != nil {
 			return err
-		}
-		if other == nil {
-			break
 		}
 		// The same end has announced the same port before, on another
 		// connection: only the newer can be meant.
