@@ -189,6 +189,9 @@ func TestReloadStorm(t *testing.T) {
 		t.Errorf("the daemon took %v of CPU in %v", used, storm)
 	}
 	site.mustOpen(t, ln)
+	if err := waitFor(5*time.Second, "no element", func() bool { return openElements(fw.Rules(t)) == 0 }); err != nil {
+		t.Error(err) // they go when the tracker has told of their connections
+	}
 	fw.watchRuleset(t).quiet(t, time.Second)
 }
 
