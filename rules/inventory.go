@@ -88,16 +88,18 @@ func (c *conn) generation() (gen uint32, err error) {
 	return gen, nil
 }
 
+// tableWords are the name and the comment of a table that the kernel tells of.
+func tableWords(body []byte) (name, comment string) {
+	a := collect(body)
+	comment, _ = udataString(a[nftaTableUserdata], udataTableComment)
+	return attrString(a[unix.NFTA_TABLE_NAME]), comment
+}
+
 // findTable looks for the inet table of a name.
 func (c *conn) findTable(name string) (ours, foreign bool, err error) {
 	query := appendString(nil, unix.NFTA_TABLE_NAME, name)
 	err = c.request(unix.NFT_MSG_GETTABLE, 0, FamilyINet, query, func(_ Family, body []byte) {
-		comment := ""
-		for typ, v := range attrs(body) {
-			if typ == nftaTableUserdata {
-				comment, _ = udataString(v, udataTableComment)
-			}
-		}
+		_, comment := tableWords(body)
 		ours, foreign = comment == tableComment, comment != tableComment
 	})
 	if err != nil && !errors.Is(err, unix.ENOENT) {

@@ -45,15 +45,7 @@ func (f *Firewall) RemoveLeftovers() (names []string, err error) {
 // otherTables are the tables of ours that do not have this name.
 func (c *conn) otherTables(name string) (names []string, err error) {
 	err = c.request(unix.NFT_MSG_GETTABLE, unix.NLM_F_DUMP, FamilyINet, nil, func(_ Family, body []byte) {
-		have, comment := "", ""
-		for typ, v := range attrs(body) {
-			switch typ {
-			case unix.NFTA_TABLE_NAME:
-				have = attrString(v)
-			case nftaTableUserdata:
-				comment, _ = udataString(v, udataTableComment)
-			}
-		}
+		have, comment := tableWords(body)
 		if comment == tableComment && have != name {
 			names = append(names, have)
 		}
@@ -87,23 +79,15 @@ func (c *conn) queuesTo(table string, cfg Config) (yes bool, err error) {
 
 // queueNumber is the queue of an expression of either QueueKind.
 func queueNumber(elem []byte) (num uint16, ok bool) {
-	name, data := "", []byte(nil)
-	for typ, v := range attrs(elem) {
-		switch typ {
-		case unix.NFTA_EXPR_NAME:
-			name = attrString(v)
-		case unix.NFTA_EXPR_DATA:
-			data = v
-		}
-	}
-	target := ""
-	for typ, v := range attrs(data) {
-		switch {
-		case name == "queue" && typ == unix.NFTA_QUEUE_NUM && len(v) >= 2:
+	e := collect(elem)
+	data := collect(e[unix.NFTA_EXPR_DATA])
+	switch name := attrString(e[unix.NFTA_EXPR_NAME]); {
+	case name == "queue":
+		if v := data[unix.NFTA_QUEUE_NUM]; len(v) >= 2 {
 			return binary.BigEndian.Uint16(v), true
-		case name == "target" && typ == unix.NFTA_TARGET_NAME:
-			target = attrString(v)
-		case name == "target" && typ == unix.NFTA_TARGET_INFO && target == "NFQUEUE" && len(v) >= 2:
+		}
+	case name == "target" && attrString(data[unix.NFTA_TARGET_NAME]) == "NFQUEUE":
+		if v := data[unix.NFTA_TARGET_INFO]; len(v) >= 2 {
 			return binary.NativeEndian.Uint16(v), true
 		}
 	}

@@ -140,9 +140,8 @@ func collect(b []byte) map[uint16][]byte {
 }
 
 func (r *Ruleset) addTable(f Family, body []byte) {
-	a := collect(body)
-	comment, _ := udataString(a[nftaTableUserdata], udataTableComment)
-	r.tables[tableRef{f, attrString(a[unix.NFTA_TABLE_NAME])}] = comment
+	name, comment := tableWords(body)
+	r.tables[tableRef{f, name}] = comment
 }
 
 func (r *Ruleset) addChain(f Family, body []byte) {
