@@ -16,8 +16,8 @@ import (
 )
 
 // newTextHandler writes lines of key=value to out, which leads to w. Where w is
-// standard error and that leads to the journal, records go there by its own protocol instead, with
-// each attribute as a field that journalctl can select by.
+// standard error and that leads to the journal, records go there by its own
+// protocol instead, with each attribute as a field that journalctl can select by.
 func newTextHandler(w, out io.Writer, opts *slog.HandlerOptions) slog.Handler {
 	text := slog.NewTextHandler(out, opts)
 	if w != os.Stderr {

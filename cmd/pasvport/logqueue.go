@@ -26,7 +26,7 @@ const (
 // packet waits must not wait for whoever reads the log.
 type logQueue struct {
 	to   io.Writer
-	out  *bufio.Writer // to to
+	out  *bufio.Writer // leads to it
 	wake chan struct{}
 	done chan struct{}
 
@@ -94,13 +94,13 @@ func (q *logQueue) run() {
 		list, q.records = q.records, list[:0]
 		lost, q.lost, closed = q.lost, 0, q.closed
 		q.mu.Unlock()
-		for i := range list {
-			_ = list[i].handler.Handle(context.Background(), list[i].record)
-			if i == len(list)-1 && lost > 0 {
-				_ = list[i].handler.Handle(context.Background(), lostRecord(lost))
-			}
-			list[i] = queuedRecord{} // nothing is kept alive
+		for _, r := range list {
+			_ = r.handler.Handle(context.Background(), r.record)
 		}
+		if lost > 0 { // and so the list was full
+			_ = list[len(list)-1].handler.Handle(context.Background(), lostRecord(lost))
+		}
+		clear(list) // nothing is kept alive
 		if q.out.Flush() != nil {
 			q.out.Reset(q.to) // it would write nothing any more; a disk may have room again
 		}
