@@ -29,13 +29,14 @@ type Balancer struct {
 	encrypted func(port uint16) bool // whether a control port is one of implicit TLS
 	wake      chan struct{}          // the slots may have to change
 
+	telling  sync.Mutex      // held while the kernel is told; before mu
+	refusing map[family]bool // said of those without a server; with telling held
+
 	mu       sync.Mutex
 	pools    []*pool
 	sessions map[pair]int
 	reloads  int
 	given    map[family]rules.VirtualServer // what the kernel has been told
-
-	refusing map[family]bool // said of those without a server; of Run alone
 }
 
 // family is one family of addresses of a virtual server.
@@ -52,7 +53,7 @@ func New(list []config.VirtualServer, encrypted func(uint16) bool, log *slog.Log
 		log: log, encrypted: encrypted, wake: make(chan struct{}, 1), sessions: map[pair]int{},
 		given: map[family]rules.VirtualServer{}, refusing: map[family]bool{},
 	}
-	b.pools = b.Prepare(list).pools
+	b.pools = b.next(list)
 	return b
 }
 
@@ -89,45 +90,44 @@ func (b *Balancer) Restore(v rules.VirtualServer, parked []rules.Parked) {
 	}
 }
 
-// Change is another configuration that is not in force yet.
-type Change struct {
-	b     *Balancer
-	pools []*pool
+// Change goes over to other virtual servers. What is known of servers that
+// stay is kept. install tells the kernel: no slots are given meanwhile, so that
+// those of before cannot come after. Its error is returned, and then all is as
+// before.
+func (b *Balancer) Change(list []config.VirtualServer, install func([]rules.VirtualServer) error) error {
+	b.telling.Lock()
+	defer b.telling.Unlock()
+	b.mu.Lock()
+	same := slices.EqualFunc(b.pools, list, func(p *pool, v config.VirtualServer) bool { return reflect.DeepEqual(p.VirtualServer, v) })
+	pools := b.next(list)
+	now := b.rules(pools)
+	b.mu.Unlock()
+	if err := install(now); err != nil || same {
+		return err
+	}
+	b.mu.Lock()
+	b.pools = pools
+	b.reloads++
+	clear(b.given)
+	b.mu.Unlock()
+	for _, v := range now {
+		b.told(v)
+	}
+	b.touch()
+	return nil
 }
 
-// Prepare makes a change to other virtual servers. What is known of servers
-// that stay is kept.
-func (b *Balancer) Prepare(list []config.VirtualServer) Change {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	c := Change{b: b}
+// next makes the pools of other virtual servers.
+func (b *Balancer) next(list []config.VirtualServer) (pools []*pool) {
 	for _, v := range list {
 		i := slices.IndexFunc(b.pools, func(p *pool) bool { return p.Name == v.Name })
 		var old *pool
 		if i >= 0 {
 			old = b.pools[i]
 		}
-		c.pools = append(c.pools, newPool(v, old))
+		pools = append(pools, newPool(v, old))
 	}
-	return c
-}
-
-// Rules returns the virtual servers as the kernel is to have them with the
-// change.
-func (c Change) Rules() []rules.VirtualServer {
-	c.b.mu.Lock()
-	defer c.b.mu.Unlock()
-	return c.b.rules(c.pools)
-}
-
-// Commit puts the change in force.
-func (c Change) Commit() {
-	c.b.mu.Lock()
-	c.b.pools = c.pools
-	c.b.reloads++
-	clear(c.b.given) // all slots are given anew
-	c.b.mu.Unlock()
-	c.b.touch()
+	return pools
 }
 
 func (b *Balancer) touch() {
@@ -203,21 +203,26 @@ func sleep(ctx context.Context, d time.Duration) {
 // update has the slots changed that are not as they should be, and reports
 // whether that was done.
 func (b *Balancer) update(apply func(rules.VirtualServer) error) bool {
+	b.telling.Lock()
+	defer b.telling.Unlock()
 	ok := true
 	for _, v := range b.due() {
 		if err := apply(v); err != nil {
-			if !b.stale(v) {
-				b.log.Error("cannot change the slots of a virtual server", "virtual", v.Name, "err", err, "hint", "it is tried again every second")
-				ok = false
-			}
+			b.log.Error("cannot change the slots of a virtual server", "virtual", v.Name, "err", err, "hint", "it is tried again every second")
+			ok = false
 			continue
 		}
-		b.mu.Lock()
-		b.given[familyOf(v)] = v
-		b.mu.Unlock()
-		b.sayRefusing(v)
+		b.told(v)
 	}
 	return ok
+}
+
+// told notes what the kernel has been told.
+func (b *Balancer) told(v rules.VirtualServer) {
+	b.mu.Lock()
+	b.given[familyOf(v)] = v
+	b.mu.Unlock()
+	b.sayRefusing(v)
 }
 
 // due returns the virtual servers whose slots are not as they should be.
@@ -234,12 +239,6 @@ func (b *Balancer) due() []rules.VirtualServer {
 		}
 	}
 	return list
-}
-
-// stale reports whether a virtual server has been replaced by a reload: the
-// kernel knows of that first.
-func (b *Balancer) stale(v rules.VirtualServer) bool {
-	return !slices.ContainsFunc(b.Rules(), func(now rules.VirtualServer) bool { return reflect.DeepEqual(now, v) })
 }
 
 // sayRefusing logs when the last server goes and when the first one comes.

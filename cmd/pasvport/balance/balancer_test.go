@@ -66,6 +66,15 @@ func (k *kernel) slots() map[byte]int {
 	return n
 }
 
+// change goes over to another virtual server.
+func (k *kernel) change(t *testing.T, b *Balancer, v config.VirtualServer) {
+	t.Helper()
+	err := b.Change([]config.VirtualServer{v}, func(list []rules.VirtualServer) error { return k.apply(list[0]) })
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (k *kernel) wait(t *testing.T, what string, want map[byte]int) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
@@ -110,11 +119,14 @@ func TestDrainAndReload(t *testing.T) {
 	// A reload keeps it drained, and gives a the double weight.
 	next := three(config.RoundRobin)
 	next.Servers[0].Weight = 2
-	change := b.Prepare([]config.VirtualServer{next})
-	if got := k.slots(); got[1] != 30 {
-		t.Errorf("a change that is not in force changes the slots: %v", got)
+	no := errors.New("no")
+	if err := b.Change([]config.VirtualServer{next}, func([]rules.VirtualServer) error { return no }); !errors.Is(err, no) {
+		t.Errorf("a change that the kernel refuses: %v, want %v", err, no)
 	}
-	change.Commit()
+	if got := b.Rules()[0].Slots; len(got) != 60 {
+		t.Errorf("a change that was refused changes the slots: %v", got)
+	}
+	k.change(t, b, next)
 	k.wait(t, "a with the double weight", map[byte]int{1: 40, 3: 20})
 	if err := b.Drain("ftp/b", false); err != nil {
 		t.Fatal(err)
@@ -126,6 +138,31 @@ func TestDrainAndReload(t *testing.T) {
 		}
 	}
 	k.wait(t, "nobody", map[byte]int{})
+}
+
+// TestChangeAlone: while the kernel is told of other virtual servers, it is not
+// told the slots of those that go; what came last would stay.
+func TestChangeAlone(t *testing.T) {
+	b, k := newBalancer(three(config.RoundRobin)), &kernel{}
+	run(t, b, k)
+	k.wait(t, "at first", map[byte]int{1: 20, 2: 20, 3: 20})
+	next := three(config.RoundRobin)
+	next.Servers[0].Weight = 2
+	err := b.Change([]config.VirtualServer{next}, func(list []rules.VirtualServer) error {
+		k.apply(list[0])
+		if err := b.Drain("b", true); err != nil {
+			return err
+		}
+		time.Sleep(5 * pause)
+		if got := k.slots(); got[1] != 30 {
+			t.Errorf("in the middle of a change the slots are %v", got)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.wait(t, "b drained", map[byte]int{1: 40, 3: 20})
 }
 
 // TestRetry: what the kernel refuses is tried again.
@@ -181,7 +218,7 @@ func TestRestore(t *testing.T) {
 	}
 	// Without checks nobody would ever find out that a server is up again.
 	v.Check = config.Check{}
-	b.Prepare([]config.VirtualServer{v}).Commit()
+	(&kernel{}).change(t, b, v)
 	if !b.Servers()[1].Up {
 		t.Error("a server that is not checked any more stays down")
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
+	"github.com/pasvport/pasvport/rules"
 )
 
 // settings are those that can change while the daemon runs. A value never
@@ -99,20 +100,17 @@ func (g *Gateway) Reload(next config.Config) (config.Config, error) {
 	old := g.settings().Config
 	cfg := adjusted(old, next)
 	changed := config.Changed(old, cfg)
-	servers := g.balancer.Prepare(cfg.VirtualServers)
-	if slices.ContainsFunc(changed, inRules) {
-		r, want := g.plan.rules, cfg.Rules()
-		r.Ports, r.Chains, r.PinholeTimeout, r.PeerPorts = want.Ports, want.Chains, want.PinholeTimeout, want.PeerPorts
-		r.VirtualServers = servers.Rules()
-		r.Translate = r.Translate || len(old.VirtualServers) > 0
-		g.plan.rules.Translate = r.Translate
-		if err := g.firewall.Reconfigure(r); err != nil {
-			return old, err
+	err := g.balancer.Change(cfg.VirtualServers, func(servers []rules.VirtualServer) error {
+		if slices.ContainsFunc(changed, inRules) {
+			if err := g.reconfigure(cfg, servers); err != nil {
+				return err
+			}
 		}
-	}
-	g.current.Store(newSettings(cfg))
-	if slices.Contains(changed, "virtual-servers") {
-		servers.Commit()
+		g.current.Store(newSettings(cfg))
+		return nil
+	})
+	if err != nil {
+		return old, err
 	}
 	g.noteOlder()
 	g.log.Info("configuration reloaded", "changed", changed)
@@ -120,6 +118,17 @@ func (g *Gateway) Reload(next config.Config) (config.Config, error) {
 		g.log.Warn("some settings need a restart", "settings", rest)
 	}
 	return cfg, nil
+}
+
+// reconfigure changes our rules to another configuration.
+func (g *Gateway) reconfigure(cfg config.Config, servers []rules.VirtualServer) error {
+	r, want := g.plan.rules, cfg.Rules()
+	r.Ports, r.Chains, r.PinholeTimeout, r.PeerPorts = want.Ports, want.Chains, want.PinholeTimeout, want.PeerPorts
+	r.VirtualServers = servers
+	// What was translated once goes on being translated.
+	r.Translate = r.Translate || len(g.settings().VirtualServers) > 0
+	g.plan.rules.Translate = r.Translate
+	return g.firewall.Reconfigure(r)
 }
 
 // inRules reports whether our rules depend on a setting.
