@@ -70,12 +70,25 @@ func (c *conn) begin(b *batch, generation uint32) {
 // and one in when all goes well. The error is that of the first message that
 // failed; then nothing has changed.
 func (c *conn) commit(b *batch) error {
+	var failed error
+	err := c.exchange(b, func(seq uint32, errno unix.Errno) {
+		if failed == nil {
+			failed = b.failed(seq, errno)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return failed
+}
+
+// exchange sends b and calls refused for each message that failed, in order.
+func (c *conn) exchange(b *batch, refused func(seq uint32, errno unix.Errno)) error {
 	b.close()
 	c.seq = b.seq
 	if err := c.send(b.buf); err != nil {
 		return &OpError{Op: "send", Err: err}
 	}
-	var failed error
 	for {
 		n, err := c.recv()
 		if err != nil {
@@ -86,13 +99,13 @@ func (c *conn) commit(b *batch) error {
 			if m.typ != unix.NLMSG_ERROR || m.seq-b.first > b.last-b.first {
 				continue
 			}
-			if errno := errorOf(m.body); errno != 0 && failed == nil {
-				failed = b.failed(m.seq, errno)
+			if errno := errorOf(m.body); errno != 0 {
+				refused(m.seq, errno)
 			}
 			// Missing rights, a changed generation and a failed commit are
 			// answered to the beginning of the batch.
 			if m.seq == b.last || m.seq == b.first {
-				return failed
+				return nil
 			}
 		}
 	}

@@ -3,6 +3,8 @@
 package rules
 
 import (
+	"sort"
+
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
@@ -24,9 +26,8 @@ type Features struct {
 }
 
 // Probe finds out what the kernel can do, in the calling thread's network
-// namespace. Each feature is tried in a table of its own that is added and
-// deleted in one transaction: nothing of it is ever seen by a packet. It fails
-// only if nothing can be tried: unix.EPERM without CAP_NET_ADMIN.
+// namespace. It fails only if nothing can be tried: unix.EPERM without
+// CAP_NET_ADMIN.
 func Probe() (Features, error) { return probe(0) }
 
 func probe(netns int) (Features, error) {
@@ -37,25 +38,38 @@ func probe(netns int) (Features, error) {
 	}
 	defer c.close()
 	p := prober{conn: c}
-	if err := p.rule(FamilyINet); err != nil {
+	list := []struct {
+		name string
+		have *bool
+		try  attempt
+	}{
+		{"NativeQueue", &f.NativeQueue, tryRule(queue(QueueNative, 0, true))},
+		{"SaneIPv4", &f.SaneIPv4, tryCarrier(object{CarrierSane, "sane4", FamilyIPv4})},
+		{"SaneIPv6", &f.SaneIPv6, tryCarrier(object{CarrierSane, "sane6", FamilyIPv6})},
+		{"Bare", &f.Bare, tryCarrier(object{CarrierBare, "bare4", FamilyIPv4})},
+		{"InnerHeader", &f.InnerHeader, tryRule(hasPayload())},
+		{"Hash", &f.Hash, tryRule(ctHash(2, 0))},
+		{"MaxSegment", &f.MaxSegment, tryRule(clampMSS(controlMSS))},
+	}
+	attempts := make([]attempt, len(list))
+	for i := range list {
+		attempts[i] = list[i].try
+	}
+	missing, err := p.try(FamilyINet, attempts...)
+	if err != nil {
 		return f, err
 	}
-	note := func(name string, err error) bool {
-		if err != nil {
-			f.Missing[name] = err
+	for i, err := range missing {
+		if *list[i].have = err == nil; err != nil {
+			f.Missing[list[i].name] = err
 		}
-		return err == nil
 	}
-	f.NativeQueue = note("NativeQueue", p.rule(FamilyINet, queue(QueueNative, 0, true)))
 	if !f.NativeQueue {
-		f.XTQueue = note("XTQueue", p.xtQueue())
+		if err := p.xtQueue(); err != nil {
+			f.Missing["XTQueue"] = err
+		}
+		f.XTQueue = f.Missing["XTQueue"] == nil
 	}
-	f.SaneIPv4 = note("SaneIPv4", p.object(object{CarrierSane, "sane4", FamilyIPv4}))
-	f.SaneIPv6 = note("SaneIPv6", p.object(object{CarrierSane, "sane6", FamilyIPv6}))
-	f.Bare = note("Bare", p.object(object{CarrierBare, "bare4", FamilyIPv4}))
-	f.InnerHeader = note("InnerHeader", p.rule(FamilyINet, hasPayload()))
-	f.Hash = note("Hash", p.rule(FamilyINet, ctHash(2, 0)))
-	f.MaxSegment = note("MaxSegment", p.rule(FamilyINet, clampMSS(controlMSS)))
 	return f, nil
 }
 
@@ -82,21 +96,38 @@ func probeWith(netns int, try func(*prober) error) error {
 	return try(&prober{conn: c})
 }
 
-// A prober tries things in tables that never come to be.
+// A prober tries things in a transaction that always fails in the end: nothing
+// of it is ever seen by a packet, and nothing is left to be destroyed, for which
+// the kernel would have the next transaction wait, some ten milliseconds
+// (nft_compat_wait_for_destructors, nft_rcv_nl_event).
 type prober struct {
 	conn *conn
 	b    batch
 }
 
-// probeTable can be one name for everybody: no table of that name outlives its
-// transaction.
+// An attempt adds something to the table probeTable, which has the chain probe.
+type attempt func(*batch, Family) error
+
+// probeTable can be one name for everybody, as it never comes to be.
 const probeTable = "pasvport-probe"
 
-// rule tries a rule in a table of a family.
-func (p *prober) rule(f Family, clauses ...clause) error {
-	return p.try(f, func(b *batch) error {
+// tryRule tries a rule.
+func tryRule(clauses ...clause) attempt {
+	return func(b *batch, f Family) error {
 		return b.addRule(ChainRef{f, probeTable, "probe"}, newRule(clauses...), unix.NLM_F_APPEND)
-	})
+	}
+}
+
+// tryCarrier tries a carrier and a rule that gives it.
+func tryCarrier(o object) attempt {
+	give := setHelper(o.name)
+	if o.carrier == CarrierBare {
+		give = setExpectation(o.name)
+	}
+	return func(b *batch, f Family) error {
+		b.addObject(probeTable, o)
+		return tryRule(ctState("new", expr.CtStateBitNEW), give)(b, f)
+	}
 }
 
 // xtQueue tries the NFQUEUE target.
@@ -105,37 +136,52 @@ func (p *prober) xtQueue() error { return p.xtables(queue(QueueXT, 0, true)) }
 // xtables tries a match or a target of xtables. The kernel loads its module by
 // itself for tables of family ip only (nft_compat asks for "ipt_NFQUEUE", say).
 func (p *prober) xtables(c clause) error {
-	err := p.rule(FamilyINet, c)
+	err := p.tryOne(FamilyINet, tryRule(c))
 	if err == nil {
 		return nil
 	}
-	if p.rule(FamilyIPv4, c) != nil {
+	if p.tryOne(FamilyIPv4, tryRule(c)) != nil {
 		return err
 	}
-	return p.rule(FamilyINet, c)
+	return p.tryOne(FamilyINet, tryRule(c))
 }
 
-// object tries a carrier and a rule that gives it.
-func (p *prober) object(o object) error {
-	give := setHelper(o.name)
-	if o.carrier == CarrierBare {
-		give = setExpectation(o.name)
+func (p *prober) tryOne(f Family, t attempt) error {
+	refused, err := p.try(f, t)
+	if err != nil {
+		return err
 	}
-	return p.try(FamilyINet, func(b *batch) error {
-		b.addObject(probeTable, o)
-		return b.addRule(ChainRef{FamilyINet, probeTable, "probe"},
-			newRule(ctState("new", expr.CtStateBitNEW), give), unix.NLM_F_APPEND)
+	return refused[0]
+}
+
+// try returns the kernel's answer to each attempt; err if nothing could be tried.
+// The kernel goes through all messages of a batch, also behind one that fails
+// (nfnetlink_rcv_batch in net/netfilter/nfnetlink.c).
+func (p *prober) try(f Family, attempts ...attempt) (refused []error, err error) {
+	b := &p.b
+	p.conn.begin(b, 0)
+	b.addTable(f, probeTable, "", unix.NLM_F_EXCL)
+	b.addChain(f, probeTable, chain{name: "probe"})
+	begins := make([]uint32, len(attempts), len(attempts)+1) // the first message of each
+	for i, t := range attempts {
+		begins[i] = b.seq
+		if err := t(b, f); err != nil {
+			return nil, err
+		}
+	}
+	begins = append(begins, b.seq)
+	b.deleteTable(f, probeTable+"-none") // there is none
+	refused = make([]error, len(attempts))
+	exchanged := p.conn.exchange(b, func(seq uint32, errno unix.Errno) {
+		switch i := sort.Search(len(begins), func(i int) bool { return begins[i] > seq }) - 1; {
+		case i < 0 && err == nil:
+			err = b.failed(seq, errno)
+		case i >= 0 && i < len(attempts) && refused[i] == nil:
+			refused[i] = b.failed(seq, errno)
+		}
 	})
-}
-
-// try commits a table with what fill adds, and its deletion.
-func (p *prober) try(f Family, fill func(*batch) error) error {
-	p.conn.begin(&p.b, 0)
-	p.b.addTable(f, probeTable, "", unix.NLM_F_EXCL)
-	p.b.addChain(f, probeTable, chain{name: "probe"})
-	if err := fill(&p.b); err != nil {
-		return err
+	if exchanged != nil {
+		return nil, exchanged
 	}
-	p.b.deleteTable(f, probeTable)
-	return p.conn.commit(&p.b)
+	return refused, err
 }
