@@ -66,6 +66,9 @@ func (r *Results) add(f Figure, column string) {
 	r.Rows[i].Figures[column] = append(r.Rows[i].Figures[column], f.Value)
 }
 
+// idle is a control connection that an earlier daemon has served.
+var idle = expect.Forgotten{Mark: 0x04000000, Helper: "sane", Timeout: time.Hour}
+
 func scale(t *testing.T, n int) (figures []Figure) {
 	note := func(name, unit string, v float64) { figures = append(figures, Figure{name, unit, v}) }
 	p := position("routed")
@@ -76,7 +79,7 @@ func scale(t *testing.T, n int) (figures []Figure) {
 	empty := b.metrics(t)
 	// The tracker will tell of the end of a connection only if somebody listened
 	// when it began.
-	makeEntries(t, fw, n)
+	makeEntries(t, fw, n, idle)
 	b.restart(t)
 	start := time.Now()
 	b.startScaled(t, "with all of them")
@@ -106,7 +109,7 @@ func scale(t *testing.T, n int) (figures []Figure) {
 	note("NOOP round trip meanwhile p50", "us", during.at(0.5))
 	note("NOOP round trip meanwhile p99", "us", during.at(0.99))
 	b.restart(t)
-	makeEntries(t, fw, n)
+	makeEntries(t, fw, n, idle)
 	_, during = b.whileEnding(t, fw, func() bool { return true })
 	note("NOOP round trip meanwhile p99, no daemon", "us", during.at(0.99))
 	return figures
@@ -151,31 +154,6 @@ func (b *bench) whileEnding(t *testing.T, fw *Host, done func() bool) (took time
 	}
 	slices.Sort(times)
 	return time.Since(start), times
-}
-
-// makeEntries has the tracker know so many control connections.
-func makeEntries(t *testing.T, fw *Host, n int) {
-	t.Helper()
-	err := fw.enter(func() error {
-		c, err := expect.Dial()
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		server := netip.AddrPortFrom(serverAddr[IPv4], 21)
-		for i := range n {
-			client := netip.AddrFrom4([4]byte{100, 64 | byte(i>>16), byte(i >> 8), byte(i)})
-			x := expect.Forgotten{Original: expect.Tuple{Src: netip.AddrPortFrom(client, 40000), Dst: server},
-				Mark: 0x04000000, Helper: "sane", Timeout: time.Hour}
-			if err := c.Restore(x); err != nil {
-				return fmt.Errorf("entry %d: %w", i, err)
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // metrics reads what the daemon tells Prometheus: numbers without labels.

@@ -16,6 +16,11 @@ type olderConnections struct {
 	mu  sync.Mutex
 	ids map[uint32]struct{}
 	at  time.Time
+
+	// While they are listed, which takes ten milliseconds or more: closed in the
+	// end, and those that were seen to begin meanwhile.
+	listed chan struct{}
+	begun  map[uint32]struct{}
 }
 
 // olderEvery is how often the connections are listed at the most: a ruleset
@@ -23,12 +28,13 @@ type olderConnections struct {
 const olderEvery = time.Second
 
 // noteOlder takes the connections that there are now for older ones. It is
-// called when our rules are in place, for the first time or again.
+// called when our rules are in place, for the first time or again, and does not
+// wait for the list.
 func (g *Gateway) noteOlder() {
-	g.older.mu.Lock()
-	soon := time.Since(g.older.at) < olderEvery
-	g.older.mu.Unlock()
-	if soon {
+	o := &g.older
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.listed != nil || time.Since(o.at) < olderEvery {
 		return
 	}
 	ct, err := expect.Dial()
@@ -36,9 +42,16 @@ func (g *Gateway) noteOlder() {
 		g.log.Warn("conntrack netlink", "err", err)
 		return
 	}
-	defer ct.Close()
+	o.listed, o.begun = make(chan struct{}), map[uint32]struct{}{}
+	go func() {
+		defer ct.Close()
+		g.listOlder(ct)
+	}()
+}
+
+func (g *Gateway) listOlder(ct *expect.Conn) {
 	ids := map[uint32]struct{}{}
-	err = ct.Dump(0, 0, func(e *expect.Entry) {
+	err := ct.Dump(0, 0, func(e *expect.Entry) {
 		if e.Status&expect.StatusExpected == 0 && g.isControl(e.Original.Dst.Port()) {
 			ids[e.ID] = struct{}{}
 		}
@@ -46,9 +59,25 @@ func (g *Gateway) noteOlder() {
 	if err != nil {
 		g.log.Warn("cannot list conntrack entries", "err", err)
 	}
-	g.older.mu.Lock()
-	g.older.ids, g.older.at = ids, time.Now()
-	g.older.mu.Unlock()
+	o := &g.older
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for id := range o.begun {
+		delete(ids, id)
+	}
+	o.ids, o.at = ids, time.Now()
+	close(o.listed)
+	o.listed, o.begun = nil, nil
+}
+
+// begins notes that a connection has been answered with SYN and ACK: our rules
+// mark it there, and an event of one that we have not marked does not come.
+func (o *olderConnections) begins(id uint32) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.listed != nil {
+		o.begun[id] = struct{}{}
+	}
 }
 
 // started reports whether a connection that is met now is seen from its first
@@ -58,8 +87,20 @@ func (w *worker) started(e *expect.Entry) bool {
 	if w == w.g.orphans || e.Liberal {
 		return false
 	}
-	w.g.older.mu.Lock()
-	defer w.g.older.mu.Unlock()
-	_, older := w.g.older.ids[e.ID]
-	return !older && w.g.older.ids != nil
+	o := &w.g.older
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if listed := o.listed; listed != nil {
+		o.mu.Unlock()
+		w.g.events.Drain(w.heard)
+		o.mu.Lock()
+		if _, begun := o.begun[e.ID]; begun {
+			return true
+		}
+		o.mu.Unlock()
+		<-listed
+		o.mu.Lock()
+	}
+	_, older := o.ids[e.ID]
+	return !older && o.ids != nil
 }

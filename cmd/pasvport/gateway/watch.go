@@ -60,6 +60,9 @@ func (g *Gateway) event(ct *expect.Conn, e *expect.Event) {
 		}
 	case e.Entry.TCPState >= expect.TCPStateSynRecv:
 		g.closeRule(g.data.takeRule(e.Entry.Original))
+		if e.Entry.TCPState == expect.TCPStateSynRecv {
+			g.older.begins(e.Entry.ID)
+		}
 		if e.Entry.TCPState >= expect.TCPStateTimeWait {
 			g.data.closed(e.Entry.Original)
 		}

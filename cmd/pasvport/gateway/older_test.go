@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"testing"
+
+	"github.com/pasvport/pasvport/expect"
+)
+
+// TestStarted: which connections are seen from their first byte on, while the
+// older ones are being listed and after.
+func TestStarted(t *testing.T) {
+	events, err := expect.Listen(1, 1)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer events.Close()
+	g := &Gateway{events: events, orphans: &worker{}}
+	w := &worker{g: g, heard: func(*expect.Event) {}}
+	o := &g.older
+	want := func(when string, id uint32, want bool) {
+		t.Helper()
+		if got := w.started(&expect.Entry{ID: id}); got != want {
+			t.Errorf("%s: connection %d: %v, want %v", when, id, got, want)
+		}
+	}
+	want("before the first list", 1, false)
+
+	listed := make(chan struct{})
+	o.listed, o.begun = listed, map[uint32]struct{}{}
+	o.begins(2)
+	want("while they are listed", 2, true)
+	answer := make(chan bool)
+	go func() { answer <- w.started(&expect.Entry{ID: 3}) }()
+	o.mu.Lock()
+	o.ids, o.listed, o.begun = map[uint32]struct{}{1: {}}, nil, nil
+	o.mu.Unlock()
+	close(listed)
+	if !<-answer {
+		t.Error("a connection of which the list says nothing has not begun under our rules")
+	}
+	want("listed", 1, false)
+	want("listed", 2, true)
+	if w.started(&expect.Entry{ID: 4, Liberal: true}) {
+		t.Error("a connection that was picked up in the middle is seen from its start")
+	}
+}
