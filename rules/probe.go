@@ -96,9 +96,9 @@ func probeWith(netns int, try func(*prober) error) error {
 	return try(&prober{conn: c})
 }
 
-// A prober tries things in a transaction that always fails in the end: nothing
-// of it is ever seen by a packet, and nothing is left to be destroyed, for which
-// the kernel would have the next transaction wait, some ten milliseconds
+// A prober tries things in one transaction, in a table that ends with it: nothing
+// of it is ever seen by a packet. One, because what was deleted is destroyed an
+// RCU grace period later, some ten milliseconds, and others wait for that
 // (nft_compat_wait_for_destructors, nft_rcv_nl_event).
 type prober struct {
 	conn *conn
@@ -108,7 +108,8 @@ type prober struct {
 // An attempt adds something to the table probeTable, which has the chain probe.
 type attempt func(*batch, Family) error
 
-// probeTable can be one name for everybody, as it never comes to be.
+// probeTable can be one name for everybody: no table of that name outlives its
+// transaction.
 const probeTable = "pasvport-probe"
 
 // tryRule tries a rule.
@@ -170,7 +171,7 @@ func (p *prober) try(f Family, attempts ...attempt) (refused []error, err error)
 		}
 	}
 	begins = append(begins, b.seq)
-	b.deleteTable(f, probeTable+"-none") // there is none
+	b.deleteTable(f, probeTable)
 	refused = make([]error, len(attempts))
 	exchanged := p.conn.exchange(b, func(seq uint32, errno unix.Errno) {
 		switch i := sort.Search(len(begins), func(i int) bool { return begins[i] > seq }) - 1; {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -77,6 +78,9 @@ func run(cfg config.Config, log *slog.Logger, reloads *reloader) error {
 	if err != nil {
 		return err
 	}
+	// Who waits in a system call for packets has a processor in the runtime's eyes,
+	// and it takes milliseconds to take that away again.
+	runtime.GOMAXPROCS(runtime.NumCPU() + cfg.Queues)
 	g := gateway.New(cfg, log, m)
 	patience := watchdogInterval(log)
 	g.Beat(patience / 4)
