@@ -64,14 +64,16 @@ type Workload struct {
 func TestBench(t *testing.T) {
 	results := Results{Machine: thisMachine()}
 	for _, name := range strings.Split(*benchPositions, ",") {
-		p := position(name)
-		var benches []*bench
-		for _, s := range benchSubjects(p) {
-			benches = append(benches, newBench(t, p, s))
-		}
-		for _, w := range workloads(p) {
-			results.Rows = append(results.Rows, measure(t, p, w, benches)...)
-		}
+		t.Run(name, func(t *testing.T) { // its networks end with it, and what the tracker knows of them
+			p := position(name)
+			var benches []*bench
+			for _, s := range benchSubjects(p) {
+				benches = append(benches, newBench(t, p, s))
+			}
+			for _, w := range workloads(p) {
+				results.Rows = append(results.Rows, measure(t, p, w, benches)...)
+			}
+		})
 	}
 	fmt.Print(results.tables())
 	results.write(t)

@@ -17,24 +17,34 @@ type olderConnections struct {
 	ids map[uint32]struct{}
 	at  time.Time
 
-	// While they are listed, which takes ten milliseconds or more: closed in the
-	// end, and those that were seen to begin meanwhile.
+	// Until they are listed: closed in the end, told to begin at once, and those
+	// that were seen to begin meanwhile.
 	listed chan struct{}
+	wanted chan struct{}
 	begun  map[uint32]struct{}
 }
 
-// olderEvery is how often the connections are listed at the most: a ruleset
-// may be flushed many times in a second.
-const olderEvery = time.Second
+const (
+	// olderEvery is how often the connections are listed at the most: a ruleset
+	// may be flushed many times in a second.
+	olderEvery = time.Second
+	// olderAfter is when they are listed if nobody asks before: the list takes a
+	// processor for ten milliseconds or more, which a start has better use for.
+	olderAfter = time.Second
+)
 
 // noteOlder takes the connections that there are now for older ones. It is
-// called when our rules are in place, for the first time or again, and does not
-// wait for the list.
+// called when our rules are in place, for the first time or again. They are
+// listed later.
 func (g *Gateway) noteOlder() {
 	o := &g.older
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.listed != nil || time.Since(o.at) < olderEvery {
+	if o.listed != nil {
+		clear(o.begun) // and may not have been read since
+		return
+	}
+	if time.Since(o.at) < olderEvery {
 		return
 	}
 	ct, err := expect.Dial()
@@ -42,9 +52,14 @@ func (g *Gateway) noteOlder() {
 		g.log.Warn("conntrack netlink", "err", err)
 		return
 	}
-	o.listed, o.begun = make(chan struct{}), map[uint32]struct{}{}
+	wanted := make(chan struct{}, 1)
+	o.listed, o.wanted, o.begun = make(chan struct{}), wanted, map[uint32]struct{}{}
 	go func() {
 		defer ct.Close()
+		select {
+		case <-wanted:
+		case <-time.After(olderAfter):
+		}
 		g.listOlder(ct)
 	}()
 }
@@ -67,7 +82,7 @@ func (g *Gateway) listOlder(ct *expect.Conn) {
 	}
 	o.ids, o.at = ids, time.Now()
 	close(o.listed)
-	o.listed, o.begun = nil, nil
+	o.listed, o.wanted, o.begun = nil, nil, nil
 }
 
 // begins notes that a connection has been answered with SYN and ACK: our rules
@@ -90,7 +105,7 @@ func (w *worker) started(e *expect.Entry) bool {
 	o := &w.g.older
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if listed := o.listed; listed != nil {
+	if listed, wanted := o.listed, o.wanted; listed != nil {
 		o.mu.Unlock()
 		w.g.events.Drain(w.heard)
 		o.mu.Lock()
@@ -98,6 +113,10 @@ func (w *worker) started(e *expect.Entry) bool {
 			return true
 		}
 		o.mu.Unlock()
+		select {
+		case wanted <- struct{}{}:
+		default:
+		}
 		<-listed
 		o.mu.Lock()
 	}

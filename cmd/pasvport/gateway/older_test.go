@@ -8,8 +8,8 @@ import (
 	"github.com/pasvport/pasvport/expect"
 )
 
-// TestStarted: which connections are seen from their first byte on, while the
-// older ones are being listed and after.
+// TestStarted: which connections are seen from their first byte on, before the
+// older ones are listed and after.
 func TestStarted(t *testing.T) {
 	events, err := expect.Listen(1, 1)
 	if err != nil {
@@ -27,14 +27,15 @@ func TestStarted(t *testing.T) {
 	}
 	want("before the first list", 1, false)
 
-	listed := make(chan struct{})
-	o.listed, o.begun = listed, map[uint32]struct{}{}
+	listed, wanted := make(chan struct{}), make(chan struct{}, 1)
+	o.listed, o.wanted, o.begun = listed, wanted, map[uint32]struct{}{}
 	o.begins(2)
-	want("while they are listed", 2, true)
+	want("before they are listed", 2, true)
 	answer := make(chan bool)
 	go func() { answer <- w.started(&expect.Entry{ID: 3}) }()
+	<-wanted
 	o.mu.Lock()
-	o.ids, o.listed, o.begun = map[uint32]struct{}{1: {}}, nil, nil
+	o.ids, o.listed, o.wanted, o.begun = map[uint32]struct{}{1: {}}, nil, nil, nil
 	o.mu.Unlock()
 	close(listed)
 	if !<-answer {
