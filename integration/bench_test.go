@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -20,6 +21,7 @@ var (
 	benchRounds    = flag.Int("bench.rounds", 5, "rounds of each subject")
 	benchTime      = flag.Duration("bench.time", time.Second, "time of one round of transfers")
 	benchPositions = flag.String("bench.positions", "routed,masquerade", "where the firewall stands")
+	benchWorkloads = flag.String("bench.workloads", "", "only workloads whose name matches")
 	benchJSON      = flag.String("bench.json", "", "file for all figures")
 )
 
@@ -63,6 +65,10 @@ type Workload struct {
 // else happens on the machine happens to all of them.
 func TestBench(t *testing.T) {
 	results := Results{Machine: thisMachine()}
+	wanted, err := regexp.Compile(*benchWorkloads)
+	if err != nil {
+		t.Fatalf("-bench.workloads: %v", err)
+	}
 	for _, name := range strings.Split(*benchPositions, ",") {
 		t.Run(name, func(t *testing.T) { // its networks end with it, and what the tracker knows of them
 			p := position(name)
@@ -71,7 +77,9 @@ func TestBench(t *testing.T) {
 				benches = append(benches, newBench(t, p, s))
 			}
 			for _, w := range workloads(p) {
-				results.Rows = append(results.Rows, measure(t, p, w, benches)...)
+				if wanted.MatchString(w.Name) {
+					results.Rows = append(results.Rows, measure(t, p, w, benches)...)
+				}
 			}
 		})
 	}
