@@ -80,7 +80,7 @@ func run(cfg config.Config, log *slog.Logger, reloads *reloader) error {
 	}
 	// Who waits in a system call for packets has a processor in the runtime's eyes,
 	// and it takes milliseconds to take that away again.
-	runtime.GOMAXPROCS(runtime.NumCPU() + cfg.Queues)
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + cfg.Queues)
 	g := gateway.New(cfg, log, m)
 	patience := watchdogInterval(log)
 	g.Beat(patience / 4)
