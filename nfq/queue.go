@@ -3,6 +3,7 @@
 package nfq
 
 import (
+	"encoding/binary"
 	"errors"
 	"os"
 	"sync"
@@ -182,13 +183,38 @@ func setReceiveBuffer(fd, n int) error {
 	return err
 }
 
-// configure sends one config message and waits for its acknowledgement.
+// configure sends one config message. It asks for no acknowledgement: once a
+// queue is bound, packets may come before it. The kernel has said what is wrong
+// when the message is sent.
 func configure(con *netlink.Conn, body []byte) error {
-	_, err := con.Execute(netlink.Message{
-		Header: netlink.Header{Type: nfqnlMsgConfig, Flags: netlink.Request | netlink.Acknowledge},
-		Data:   body,
-	})
-	return err
+	_, err := con.Send(netlink.Message{Header: netlink.Header{Type: nfqnlMsgConfig, Flags: netlink.Request}, Data: body})
+	if err != nil {
+		return err
+	}
+	raw, err := con.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var refused error
+	err = raw.Control(func(fd uintptr) { refused = refusal(int(fd)) })
+	return errors.Join(err, refused)
+}
+
+// refusal takes an error off the socket if the kernel has sent one. Packets stay.
+func refusal(fd int) error {
+	b := make([]byte, nlmsgHdrLen+4)
+	for _, flags := range []int{unix.MSG_PEEK, 0} {
+		n, _, err := unix.Recvfrom(fd, b, flags|unix.MSG_DONTWAIT)
+		switch {
+		case err == unix.EAGAIN:
+			return nil
+		case err != nil:
+			return err
+		case n < len(b) || binary.NativeEndian.Uint16(b[4:]) != unix.NLMSG_ERROR:
+			return nil
+		}
+	}
+	return unix.Errno(-int32(binary.NativeEndian.Uint32(b[nlmsgHdrLen:])))
 }
 
 // Num returns the queue's number.
