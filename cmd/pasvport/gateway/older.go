@@ -15,23 +15,19 @@ import (
 type olderConnections struct {
 	mu  sync.Mutex
 	ids map[uint32]struct{}
-	at  time.Time
 
-	// Until they are listed: closed in the end, told to begin at once, and those
-	// that were seen to begin meanwhile.
+	// Until they are listed: closed in the end, told to begin at once, those that
+	// were seen to begin meanwhile, and whether there are more than are being listed.
 	listed chan struct{}
 	wanted chan struct{}
 	begun  map[uint32]struct{}
+	more   bool
 }
 
-const (
-	// olderEvery is how often the connections are listed at the most: a ruleset
-	// may be flushed many times in a second.
-	olderEvery = time.Second
-	// olderAfter is when they are listed if nobody asks before: the list takes a
-	// processor for ten milliseconds or more, which a start has better use for.
-	olderAfter = time.Second
-)
+// olderAfter is when they are listed if nobody asks before: the list takes a
+// processor for ten milliseconds or more, which a start has better use for, and
+// a ruleset may be flushed many times in a second.
+const olderAfter = time.Second
 
 // noteOlder takes the connections that there are now for older ones. It is
 // called when our rules are in place, for the first time or again. They are
@@ -42,9 +38,7 @@ func (g *Gateway) noteOlder() {
 	defer o.mu.Unlock()
 	if o.listed != nil {
 		clear(o.begun) // and may not have been read since
-		return
-	}
-	if time.Since(o.at) < olderEvery {
+		o.more = true
 		return
 	}
 	ct, err := expect.Dial()
@@ -65,22 +59,27 @@ func (g *Gateway) noteOlder() {
 }
 
 func (g *Gateway) listOlder(ct *expect.Conn) {
-	ids := map[uint32]struct{}{}
-	err := ct.Dump(0, 0, func(e *expect.Entry) {
-		if e.Status&expect.StatusExpected == 0 && g.isControl(e.Original.Dst.Port()) {
-			ids[e.ID] = struct{}{}
-		}
-	})
-	if err != nil {
-		g.log.Warn("cannot list conntrack entries", "err", err)
-	}
 	o := &g.older
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for id := range o.begun {
-		delete(ids, id)
+	for o.more = true; o.more; {
+		o.more = false
+		ids := map[uint32]struct{}{}
+		o.mu.Unlock()
+		err := ct.Dump(0, 0, func(e *expect.Entry) {
+			if e.Status&expect.StatusExpected == 0 && g.isControl(e.Original.Dst.Port()) {
+				ids[e.ID] = struct{}{}
+			}
+		})
+		if err != nil {
+			g.log.Warn("cannot list conntrack entries", "err", err)
+		}
+		o.mu.Lock()
+		o.ids = ids
 	}
-	o.ids, o.at = ids, time.Now()
+	for id := range o.begun {
+		delete(o.ids, id)
+	}
 	close(o.listed)
 	o.listed, o.wanted, o.begun = nil, nil, nil
 }
