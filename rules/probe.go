@@ -65,10 +65,10 @@ func probe(netns int) (Features, error) {
 		}
 	}
 	if !f.NativeQueue {
-		if err := p.xtQueue(); err != nil {
+		err := p.xtQueue()
+		if f.XTQueue = err == nil; err != nil {
 			f.Missing["XTQueue"] = err
 		}
-		f.XTQueue = f.Missing["XTQueue"] == nil
 	}
 	return f, nil
 }

@@ -13,15 +13,21 @@ import (
 // which bytes may have passed before our rules were there. Of all others the
 // first byte is seen, and the engine may ask how they began.
 type olderConnections struct {
-	mu  sync.Mutex
-	ids map[uint32]struct{}
+	mu      sync.Mutex
+	ids     map[uint32]struct{}
+	listing *olderListing // nil once they are listed
+}
 
-	// Until they are listed: closed in the end, told to begin at once, those that
-	// were seen to begin meanwhile, and whether there are more than are being listed.
-	listed chan struct{}
-	wanted chan struct{}
-	begun  map[uint32]struct{}
-	more   bool
+// olderListing is a list that is to be made.
+type olderListing struct {
+	wanted chan struct{}       // of capacity 1: make it at once
+	done   chan struct{}       // closed when it is made
+	begun  map[uint32]struct{} // were seen to begin meanwhile
+	more   bool                // there are more than are being listed
+}
+
+func newOlderListing() *olderListing {
+	return &olderListing{wanted: make(chan struct{}, 1), done: make(chan struct{}), begun: map[uint32]struct{}{}}
 }
 
 // olderAfter is when they are listed if nobody asks before: the list takes a
@@ -36,9 +42,9 @@ func (g *Gateway) noteOlder() {
 	o := &g.older
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.listed != nil {
-		clear(o.begun) // and may not have been read since
-		o.more = true
+	if l := o.listing; l != nil {
+		clear(l.begun) // and may not have been read since
+		l.more = true
 		return
 	}
 	ct, err := expect.Dial()
@@ -46,24 +52,24 @@ func (g *Gateway) noteOlder() {
 		g.log.Warn("conntrack netlink", "err", err)
 		return
 	}
-	wanted := make(chan struct{}, 1)
-	o.listed, o.wanted, o.begun = make(chan struct{}), wanted, map[uint32]struct{}{}
+	l := newOlderListing()
+	o.listing = l
 	go func() {
 		defer ct.Close()
 		select {
-		case <-wanted:
+		case <-l.wanted:
 		case <-time.After(olderAfter):
 		}
-		g.listOlder(ct)
+		g.listOlder(ct, l)
 	}()
 }
 
-func (g *Gateway) listOlder(ct *expect.Conn) {
+func (g *Gateway) listOlder(ct *expect.Conn, l *olderListing) {
 	o := &g.older
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for o.more = true; o.more; {
-		o.more = false
+	for l.more = true; l.more; {
+		l.more = false
 		ids := map[uint32]struct{}{}
 		o.mu.Unlock()
 		err := ct.Dump(0, 0, func(e *expect.Entry) {
@@ -77,11 +83,11 @@ func (g *Gateway) listOlder(ct *expect.Conn) {
 		o.mu.Lock()
 		o.ids = ids
 	}
-	for id := range o.begun {
+	for id := range l.begun {
 		delete(o.ids, id)
 	}
-	close(o.listed)
-	o.listed, o.wanted, o.begun = nil, nil, nil
+	o.listing = nil
+	close(l.done)
 }
 
 // begins notes that a connection has been answered with SYN and ACK: our rules
@@ -89,8 +95,8 @@ func (g *Gateway) listOlder(ct *expect.Conn) {
 func (o *olderConnections) begins(id uint32) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.listed != nil {
-		o.begun[id] = struct{}{}
+	if o.listing != nil {
+		o.listing.begun[id] = struct{}{}
 	}
 }
 
@@ -104,19 +110,19 @@ func (w *worker) started(e *expect.Entry) bool {
 	o := &w.g.older
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if listed, wanted := o.listed, o.wanted; listed != nil {
+	if l := o.listing; l != nil {
 		o.mu.Unlock()
 		w.g.events.Drain(w.heard)
 		o.mu.Lock()
-		if _, begun := o.begun[e.ID]; begun {
+		if _, begun := l.begun[e.ID]; begun {
 			return true
 		}
 		o.mu.Unlock()
 		select {
-		case wanted <- struct{}{}:
+		case l.wanted <- struct{}{}:
 		default:
 		}
-		<-listed
+		<-l.done
 		o.mu.Lock()
 	}
 	_, older := o.ids[e.ID]

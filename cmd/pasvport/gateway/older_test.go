@@ -27,17 +27,17 @@ func TestStarted(t *testing.T) {
 	}
 	want("before the first list", 1, false)
 
-	listed, wanted := make(chan struct{}), make(chan struct{}, 1)
-	o.listed, o.wanted, o.begun = listed, wanted, map[uint32]struct{}{}
+	l := newOlderListing()
+	o.listing = l
 	o.begins(2)
 	want("before they are listed", 2, true)
 	answer := make(chan bool)
 	go func() { answer <- w.started(&expect.Entry{ID: 3}) }()
-	<-wanted
+	<-l.wanted
 	o.mu.Lock()
-	o.ids, o.listed, o.wanted, o.begun = map[uint32]struct{}{1: {}}, nil, nil, nil
+	o.ids, o.listing = map[uint32]struct{}{1: {}}, nil
 	o.mu.Unlock()
-	close(listed)
+	close(l.done)
 	if !<-answer {
 		t.Error("a connection of which the list says nothing has not begun under our rules")
 	}
