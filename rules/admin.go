@@ -6,9 +6,9 @@ package rules
 // the configured chains a set of pinholes for each family of addresses, and in
 // each chain a rule for each of them.
 
-// comment is how rules and sets in somebody else's table are known as those
+// Comment is how rules and sets in somebody else's table are known as those
 // of the daemon with this configuration.
-func (c Config) comment() string { return "pasvport " + c.Table }
+func (c Config) Comment() string { return "pasvport " + c.Table }
 
 // An adminRule is a rule at the head of an administrator's chain.
 type adminRule struct {
@@ -30,8 +30,8 @@ func (c Config) adminSets() []set {
 		}
 		seen[place{r.Family, r.Table}] = true
 		for _, ip := range []Family{FamilyIPv4, FamilyIPv6} {
-			if r.Family.has(ip) {
-				sets = append(sets, pinholeSet(r.Family, r.Table, c.adminSetName(ip), ip, c.PinholeTimeout, c.comment()))
+			if r.Family.Has(ip) {
+				sets = append(sets, pinholeSet(r.Family, r.Table, c.adminSetName(ip), ip, c.PinholeTimeout, c.Comment()))
 			}
 		}
 	}
@@ -52,12 +52,12 @@ func (c Config) adminRules() []adminRule {
 	var rules []adminRule
 	for _, r := range c.Chains {
 		for _, ip := range []Family{FamilyIPv4, FamilyIPv6} {
-			if !r.Family.has(ip) {
+			if !r.Family.Has(ip) {
 				continue
 			}
 			// ct status expected ip saddr . ip daddr . tcp dport @pasvport4 counter accept comment "pasvport pasvport"
 			rule := newRule(ctExpected(), pinhole(ip, c.adminSetName(ip)), counter(), accept())
-			rule.comment = c.comment()
+			rule.comment = c.Comment()
 			rules = append(rules, adminRule{r, rule})
 		}
 	}

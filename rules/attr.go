@@ -83,6 +83,15 @@ func attrs(b []byte) iter.Seq2[uint16, []byte] {
 	}
 }
 
+// collect gathers attributes by their type; the last of a type counts.
+func collect(b []byte) map[uint16][]byte {
+	m := map[uint16][]byte{}
+	for typ, v := range attrs(b) {
+		m[typ] = v
+	}
+	return m
+}
+
 // attrString is the value of a string attribute, with or without its NUL.
 func attrString(b []byte) string { return string(bytes.TrimRight(b, "\x00")) }
 
@@ -113,3 +122,9 @@ func udataString(b []byte, typ uint8) (string, bool) {
 	}
 	return "", false
 }
+
+// Attributes walks netlink attributes.
+func Attributes(b []byte) iter.Seq2[uint16, []byte] { return attrs(b) }
+
+// UserData finds the string of a type in user data.
+func UserData(b []byte, typ uint8) (string, bool) { return udataString(b, typ) }

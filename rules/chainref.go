@@ -34,7 +34,7 @@ func (f Family) String() string {
 
 // has reports whether tables of family f see packets of family ip, which is
 // FamilyIPv4 or FamilyIPv6.
-func (f Family) has(ip Family) bool { return f == FamilyINet || f == ip }
+func (f Family) Has(ip Family) bool { return f == FamilyINet || f == ip }
 
 // A ChainRef names a chain of the administrator's ruleset.
 type ChainRef struct {

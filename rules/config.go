@@ -118,9 +118,9 @@ const (
 	defaultPinholeTimeout = time.Minute
 )
 
-// withDefaults returns c with defaults for zero fields, its ports sorted and
+// WithDefaults returns c with defaults for zero fields, its ports sorted and
 // merged and its chains without repetition.
-func (c Config) withDefaults() Config {
+func (c Config) WithDefaults() Config {
 	c.Table = cmp.Or(c.Table, defaultTable)
 	if len(c.Ports) == 0 {
 		c.Ports = []PortRange{{defaultPort, defaultPort}}

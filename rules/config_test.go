@@ -90,7 +90,7 @@ func TestDefaultsLeaveCallerAlone(t *testing.T) {
 		Chains: []ChainRef{{FamilyIPv4, "z", "z"}, {FamilyINet, "a", "a"}},
 	}
 	ports, chains := c.Ports[0], c.Chains[0]
-	got := c.withDefaults()
+	got := c.WithDefaults()
 	if c.Ports[0] != ports || c.Chains[0] != chains {
 		t.Errorf("changed: %+v", c)
 	}

@@ -46,7 +46,7 @@ func (b *batch) deleteTable(f Family, name string) {
 
 // addAll adds a described table with all it holds.
 func (b *batch) addAll(t table) error {
-	b.addTable(FamilyINet, t.name, tableComment, unix.NLM_F_EXCL)
+	b.addTable(FamilyINet, t.name, TableComment, unix.NLM_F_EXCL)
 	for _, s := range t.sets {
 		b.addSet(s)
 	}

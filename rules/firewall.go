@@ -30,7 +30,7 @@ type Firewall struct {
 
 // Open checks c and connects. It changes nothing in the kernel.
 func Open(c Config) (*Firewall, error) {
-	c = c.withDefaults()
+	c = c.WithDefaults()
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
@@ -91,7 +91,7 @@ func (f *Firewall) Reconfigure(c Config) error {
 	next := f.cfg
 	next.Ports, next.Chains, next.PinholeTimeout, next.PeerPorts = c.Ports, c.Chains, c.PinholeTimeout, c.PeerPorts
 	next.VirtualServers, next.Translate = c.VirtualServers, c.Translate
-	next = next.withDefaults()
+	next = next.WithDefaults()
 	if err := next.validate(); err != nil {
 		return err
 	}
@@ -202,7 +202,7 @@ func (f *Firewall) Present() (bool, error) {
 		want[r.at]++
 	}
 	for at, n := range want {
-		got, err := f.conn.countRules(at, f.cfg.comment())
+		got, err := f.conn.countRules(at, f.cfg.Comment())
 		if err != nil || got != n {
 			return false, err
 		}

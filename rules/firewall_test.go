@@ -65,7 +65,7 @@ func TestInstallClearsLeftovers(t *testing.T) {
 
 	second := Config{Table: first.Table, Carrier: CarrierNone, Queue: kind}
 	f := installed(t, n, second)
-	if got := list(t, n); strings.Contains(got, first.comment()) || strings.Contains(got, "sane") {
+	if got := list(t, n); strings.Contains(got, first.Comment()) || strings.Contains(got, "sane") {
 		t.Errorf("leftovers of the first run:\n%s", got)
 	}
 	n.run(t, "nft", "flush", "chain", "inet", "filter", "forward")

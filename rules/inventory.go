@@ -37,7 +37,7 @@ func (c *conn) takeInventory(cfg Config) (inv inventory, err error) {
 		return inv, err
 	}
 	err = c.eachRule(ChainRef{}, func(r ruleHandle, comment string) {
-		if comment == cfg.comment() && (r.at.Family != FamilyINet || r.at.Table != cfg.Table) {
+		if comment == cfg.Comment() && (r.at.Family != FamilyINet || r.at.Table != cfg.Table) {
 			inv.rules = append(inv.rules, r)
 		}
 	})
@@ -51,7 +51,7 @@ func (c *conn) takeInventory(cfg Config) (inv inventory, err error) {
 	err = c.eachSet(func(s set) {
 		switch {
 		case s.family == FamilyINet && s.table == cfg.Table:
-		case s.comment == cfg.comment():
+		case s.comment == cfg.Comment():
 			inv.sets = append(inv.sets, s)
 		case ours[s.words()]:
 			inv.taken = append(inv.taken, s)
@@ -89,7 +89,7 @@ func (c *conn) generation() (gen uint32, err error) {
 }
 
 // tableWords are the name and the comment of a table that the kernel tells of.
-func tableWords(body []byte) (name, comment string) {
+func TableWords(body []byte) (name, comment string) {
 	a := collect(body)
 	comment, _ = udataString(a[nftaTableUserdata], udataTableComment)
 	return attrString(a[unix.NFTA_TABLE_NAME]), comment
@@ -99,8 +99,8 @@ func tableWords(body []byte) (name, comment string) {
 func (c *conn) findTable(name string) (ours, foreign bool, err error) {
 	query := appendString(nil, unix.NFTA_TABLE_NAME, name)
 	err = c.request(unix.NFT_MSG_GETTABLE, 0, FamilyINet, query, func(_ Family, body []byte) {
-		_, comment := tableWords(body)
-		ours, foreign = comment == tableComment, comment != tableComment
+		_, comment := TableWords(body)
+		ours, foreign = comment == TableComment, comment != TableComment
 	})
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return false, false, &OpError{Op: "get table", Object: "inet " + name, Err: err}

@@ -45,8 +45,8 @@ func (f *Firewall) RemoveLeftovers() (names []string, err error) {
 // otherTables are the tables of ours that do not have this name.
 func (c *conn) otherTables(name string) (names []string, err error) {
 	err = c.request(unix.NFT_MSG_GETTABLE, unix.NLM_F_DUMP, FamilyINet, nil, func(_ Family, body []byte) {
-		have, comment := tableWords(body)
-		if comment == tableComment && have != name {
+		have, comment := TableWords(body)
+		if comment == TableComment && have != name {
 			names = append(names, have)
 		}
 	})

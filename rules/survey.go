@@ -100,7 +100,7 @@ func (c *conn) surveyAdmin(cfg Config, s survey) error {
 	for _, r := range s.chains {
 		query := appendString(appendString(nil, unix.NFTA_RULE_TABLE, r.Table), unix.NFTA_RULE_CHAIN, r.Chain)
 		prefix := "rule of ours in chain " + r.Family.String() + " " + r.Table + " "
-		if err := c.surveyRules(s, prefix, false, r.Family, query, cfg.comment()); err != nil && err != unix.ENOENT {
+		if err := c.surveyRules(s, prefix, false, r.Family, query, cfg.Comment()); err != nil && err != unix.ENOENT {
 			return err
 		}
 	}

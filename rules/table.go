@@ -16,8 +16,8 @@ const (
 	setPinholes6    = "pinholes6"
 )
 
-// tableComment is how our table is known, whatever its name.
-const tableComment = "pasvport: made and removed by the daemon, do not edit, do not save"
+// TableComment is how our table is known, whatever its name.
+const TableComment = "pasvport: made and removed by the daemon, do not edit, do not save"
 
 // controlMSS keeps a control segment that a rewrite made longer within the
 // path's MTU.

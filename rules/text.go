@@ -15,12 +15,12 @@ import (
 // of xtables. nft up to 1.0.6 at least does not read an expectation of size 0
 // (CarrierBare).
 func Text(c Config) string {
-	c = c.withDefaults()
+	c = c.WithDefaults()
 	t := describe(c)
 	var w strings.Builder
 	fmt.Fprintf(&w, "# The table of pasvport, as the daemon installs it when it starts and removes it\n"+
 		"# when it stops. Not to be saved with the ruleset.\n"+
-		"table inet %[1]s\ndelete table inet %[1]s\ntable inet %[1]s {\n\tcomment %[2]q\n", t.name, tableComment)
+		"table inet %[1]s\ndelete table inet %[1]s\ntable inet %[1]s {\n\tcomment %[2]q\n", t.name, TableComment)
 	for _, s := range t.sets {
 		kind := "set "
 		if s.servers != nil {
@@ -72,7 +72,7 @@ func (c Config) adminText(w *strings.Builder) {
 	if len(c.Chains) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "\n# In the chains named by --allow, known by the comment %q.\n", c.comment())
+	fmt.Fprintf(w, "\n# In the chains named by --allow, known by the comment %q.\n", c.Comment())
 	for _, s := range c.adminSets() {
 		fmt.Fprintf(w, "add set %s { %s; }\n", s.words(), strings.Join(s.properties(), "; "))
 	}

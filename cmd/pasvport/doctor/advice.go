@@ -9,6 +9,7 @@ import (
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/rules"
+	"github.com/pasvport/pasvport/rules/walk"
 )
 
 // firewalldTable is the table in which firewalld keeps everything.
@@ -17,7 +18,7 @@ const firewalldTable = "firewalld"
 // firewalls are the programs whose chains were found.
 type firewalls struct{ ufw, docker map[rules.Family]bool }
 
-func findFirewalls(set *rules.Ruleset) firewalls {
+func findFirewalls(set *walk.Ruleset) firewalls {
 	f := firewalls{ufw: map[rules.Family]bool{}, docker: map[rules.Family]bool{}}
 	for _, c := range set.Chains() {
 		if strings.HasPrefix(c.Chain, "ufw-") || strings.HasPrefix(c.Chain, "ufw6-") {
@@ -34,7 +35,7 @@ func findFirewalls(set *rules.Ruleset) firewalls {
 func blocking(walks []passage) []rules.ChainRef {
 	var list []rules.ChainRef
 	for _, w := range walks {
-		if verdict([]passage{w}) != rules.Accept && !slices.Contains(list, w.Base) {
+		if verdict([]passage{w}) != walk.Accept && !slices.Contains(list, w.Base) {
 			list = append(list, w.Base)
 		}
 	}

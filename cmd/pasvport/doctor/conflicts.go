@@ -7,13 +7,14 @@ import (
 	"strings"
 
 	"github.com/pasvport/pasvport/rules"
+	"github.com/pasvport/pasvport/rules/walk"
 )
 
 // conflicts says which rules of others are in our way.
 func (e *examination) conflicts() {
 	disturbing := map[rules.ChainRef]bool{}
 	for _, c := range e.set.Conflicts(e.rules) {
-		if c.Kind == rules.ConflictHook {
+		if c.Kind == walk.ConflictHook {
 			disturbing[c.At.Chain] = true
 		}
 		f := Finding{Level: Problem, Topic: topicConflict, Detail: []string{e.rule(c.At)}}
@@ -24,7 +25,7 @@ func (e *examination) conflicts() {
 			}
 		}
 		f.Text, f.Hint = e.conflict(c)
-		if c.Kind == rules.ConflictHook {
+		if c.Kind == walk.ConflictHook {
 			f.Level = Warn
 		}
 		e.report.add(f)
@@ -51,31 +52,31 @@ func (e *examination) hasChain(want rules.ChainRef) bool {
 }
 
 // conflict puts a conflict into words, with what to do.
-func (e *examination) conflict(c rules.Conflict) (text string, hints []string) {
+func (e *examination) conflict(c walk.Conflict) (text string, hints []string) {
 	remove := fmt.Sprintf("nft delete rule %s handle %d, and the same in your file", words(c.At.Chain), c.At.Handle)
 	except := fmt.Sprintf("except the control ports in this rule: tcp dport != %s tcp sport != %[1]s", otherThan(e.cfg.PortList()))
 	switch c.Kind {
-	case rules.ConflictHelper:
+	case walk.ConflictHelper:
 		hints = []string{remove}
 		if c.At.Chain.Table == firewalldTable {
 			hints = []string{"firewall-cmd --permanent --remove-service=ftp --add-port=21/tcp, then --reload: the service brings the helper with it"}
 		}
 		return fmt.Sprintf("the helper %q of the kernel is given to control connections, which pasvport then leaves alone", c.Name), hints
-	case rules.ConflictNotrack:
+	case walk.ConflictNotrack:
 		return "packets of FTP are not tracked: such connections have no state, and pasvport does not see them", []string{except}
-	case rules.ConflictZone:
+	case walk.ConflictZone:
 		return "packets of FTP are put into a conntrack zone, and this kernel cannot say which one a queued packet is in: pasvport leaves such connections alone",
 			[]string{except, "a kernel with CONFIG_NETFILTER_NETLINK_GLUE_CT can"}
-	case rules.ConflictFlow:
+	case walk.ConflictFlow:
 		return fmt.Sprintf("the flowtable %q takes control connections, which get no carrier, past every hook: pasvport does not see them", c.Name),
 			[]string{except, "with a carrier (--carrier auto) they stay: the kernel offloads no connection that has one"}
-	case rules.ConflictMark:
+	case walk.ConflictMark:
 		return fmt.Sprintf("pasvport's bits of the ct mark (0x%08x) are overwritten", e.cfg.CTMark),
 			[]string{fmt.Sprintf("keep them: ct mark set ct mark & 0x%08x | ..., or give the daemon two other bits with --ct-mark", e.cfg.CTMark)}
-	case rules.ConflictRead:
+	case walk.ConflictRead:
 		return fmt.Sprintf("the ct mark is compared as a whole, and pasvport's bits (0x%08x) are part of it", e.cfg.CTMark),
 			[]string{fmt.Sprintf("compare the bits that are meant: ct mark & 0x%08x == ..., or give the daemon two other bits with --ct-mark", ^e.cfg.CTMark)}
-	case rules.ConflictQueue:
+	case walk.ConflictQueue:
 		return fmt.Sprintf("packets are sent to queue %d, which is to be pasvport's", c.Queue), []string{"give the daemon another --queue-num, or change this rule"}
 	default:
 		return "a rule drops, queues or changes packets just where pasvport reads them", []string{"move its chain to a priority above -100, such as filter (0)"}

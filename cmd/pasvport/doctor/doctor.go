@@ -9,6 +9,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/balance"
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/rules"
+	"github.com/pasvport/pasvport/rules/walk"
 )
 
 // Run examines this host for a daemon with the configuration cfg. The error
@@ -19,7 +20,7 @@ func Run(ctx context.Context, cfg config.Config, ends Ends) (*Report, error) {
 	k := probe(cfg)
 	r.Probed = k.where
 	k.report(r, cfg)
-	set, err := rules.ReadRuleset(0)
+	set, err := walk.Read(0)
 	if err != nil {
 		if k.err != nil {
 			r.finish()
@@ -48,14 +49,14 @@ type examination struct {
 	cfg       config.Config
 	ends      Ends
 	rules     rules.Config
-	set       *rules.Ruleset
+	set       *walk.Ruleset
 	nft       *lister
 	firewalls firewalls
 	running   bool // a daemon has our table
 
 	// general are the rules that may drop control connections, too, in the
 	// position and family that are looked at.
-	general [3]map[rules.RuleRef]bool // by way
+	general [3]map[walk.RuleRef]bool // by way
 }
 
 // found adds a finding.

@@ -22,6 +22,7 @@ import (
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/rules"
+	"github.com/pasvport/pasvport/rules/walk"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -248,7 +249,7 @@ func TestHintsThatWork(t *testing.T) {
 func TestWordsForPrograms(t *testing.T) {
 	walk := func(f rules.Family, table, chain string) []passage {
 		ref := rules.ChainRef{Family: f, Table: table, Chain: chain}
-		return []passage{{ChainWalk: rules.ChainWalk{Base: ref, Outcomes: []rules.Outcome{{Verdict: rules.Drop, Policy: true}}}}}
+		return []passage{{ChainWalk: walk.ChainWalk{Base: ref, Outcomes: []walk.Outcome{{Verdict: walk.Drop, Policy: true}}}}}
 	}
 	ufw := firewalls{ufw: map[rules.Family]bool{rules.FamilyIPv4: true, rules.FamilyIPv6: true}}
 	docker := firewalls{docker: map[rules.Family]bool{rules.FamilyIPv4: true}}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"github.com/pasvport/pasvport/rules"
+	"github.com/pasvport/pasvport/rules/walk"
 )
 
 // Ends is what is known of the two hosts of an FTP session, as this host sees
@@ -33,7 +34,7 @@ func (n Ends) families() []rules.Family {
 
 // dress puts what is known into a packet that goes to the server, or to the
 // client. Hooks without an incoming or outgoing interface do not look at it.
-func (n Ends) dress(p *rules.Packet, toServer bool) {
+func (n Ends) dress(p *walk.Packet, toServer bool) {
 	p.Src, p.Dst, p.In, p.Out = n.Client, n.Server, n.ClientLink, n.ServerLink
 	if !toServer {
 		p.Src, p.Dst, p.In, p.Out = p.Dst, p.Src, p.Out, p.In

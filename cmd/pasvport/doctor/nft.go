@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pasvport/pasvport/rules"
+	"github.com/pasvport/pasvport/rules/walk"
 )
 
 // A lister knows rules as the program nft prints them.
@@ -35,7 +36,7 @@ const listTimeout = 10 * time.Second
 var counters = regexp.MustCompile(` packets \d+ bytes \d+`)
 
 // text is a rule as nft prints it; ok is false if it does not.
-func (l *lister) text(at rules.RuleRef) (string, bool) {
+func (l *lister) text(at walk.RuleRef) (string, bool) {
 	if l.path == "" {
 		return "", false
 	}
@@ -67,7 +68,7 @@ func (l *lister) list(c rules.ChainRef) map[string]string {
 }
 
 // rule names a rule with its text.
-func (e *examination) rule(at rules.RuleRef) string {
+func (e *examination) rule(at walk.RuleRef) string {
 	text, ok := e.nft.text(at)
 	if !ok {
 		text = e.set.Words(at)
@@ -75,7 +76,7 @@ func (e *examination) rule(at rules.RuleRef) string {
 	return fmt.Sprintf("%s: %s", place(at), text)
 }
 
-func place(at rules.RuleRef) string { return fmt.Sprintf("%s, rule %d", chain(at.Chain), at.Handle) }
+func place(at walk.RuleRef) string { return fmt.Sprintf("%s, rule %d", chain(at.Chain), at.Handle) }
 
 // chain names a chain as nft does.
 func chain(c rules.ChainRef) string {

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/pasvport/pasvport/rules"
+	"github.com/pasvport/pasvport/rules/walk"
 )
 
 // A way is the direction of a packet.
@@ -23,12 +24,12 @@ func (w way) back() way { return [...]way{toClient, toServer, either}[w] }
 
 // A passage is a packet's way through a base chain.
 type passage struct {
-	rules.ChainWalk
-	general map[rules.RuleRef]bool // rules that may drop control connections as well
+	walk.ChainWalk
+	general map[walk.RuleRef]bool // rules that may drop control connections as well
 }
 
 // walk sends a packet along a path.
-func (e *examination) walk(p path, packet rules.Packet, w way) []passage {
+func (e *examination) walk(p path, packet walk.Packet, w way) []passage {
 	e.ends.dress(&packet, w != toClient)
 	var list []passage
 	for _, h := range p {
@@ -43,11 +44,11 @@ func (e *examination) walk(p path, packet rules.Packet, w way) []passage {
 // before anything accepts them, such as block lists, for each way of packets.
 // What they drop is not a matter of FTP.
 func (e *examination) exceptions(p position, f rules.Family) {
-	e.general = [3]map[rules.RuleRef]bool{{}, {}, {}}
+	e.general = [3]map[walk.RuleRef]bool{{}, {}, {}}
 	note := func(w way, passages []passage) {
 		for _, x := range passages {
 			for _, o := range x.Outcomes {
-				if o.Verdict != rules.Drop || len(o.Depends) == 0 {
+				if o.Verdict != walk.Drop || len(o.Depends) == 0 {
 					break
 				}
 				e.general[w][o.At] = true
@@ -55,8 +56,8 @@ func (e *examination) exceptions(p position, f rules.Family) {
 		}
 	}
 	for _, r := range e.cfg.Ports {
-		note(toServer, e.walk(p.control, rules.ControlSYN(f, r), toServer))
-		note(toClient, e.walk(p.back, rules.ControlReply(f, r, e.cfg.Control()), toClient))
+		note(toServer, e.walk(p.control, walk.ControlSYN(f, r), toServer))
+		note(toClient, e.walk(p.back, walk.ControlReply(f, r, e.cfg.Control()), toClient))
 	}
 	for at := range e.general[toServer] {
 		e.general[either][at] = e.general[toClient][at]
@@ -65,20 +66,20 @@ func (e *examination) exceptions(p position, f rules.Family) {
 
 // excepted reports whether an outcome is one that control connections may have
 // as well.
-func (x passage) excepted(o rules.Outcome) bool {
-	return o.Verdict == rules.Drop && len(o.Depends) > 0 && x.general[o.At]
+func (x passage) excepted(o walk.Outcome) bool {
+	return o.Verdict == walk.Drop && len(o.Depends) > 0 && x.general[o.At]
 }
 
 // verdict is that of the outcomes that are not excepted.
-func verdict(passages []passage) rules.Verdict {
-	walks := make([]rules.ChainWalk, len(passages))
+func verdict(passages []passage) walk.Verdict {
+	walks := make([]walk.ChainWalk, len(passages))
 	for i, x := range passages {
 		walks[i] = x.ChainWalk
 		if rest := slices.DeleteFunc(slices.Clone(x.Outcomes), x.excepted); len(rest) > 0 {
 			walks[i].Outcomes = rest
 		}
 	}
-	return rules.Verdicts(walks)
+	return walk.Verdicts(walks)
 }
 
 // fewOutcomes is how many uncertain outcomes with the same verdict are shown.
@@ -88,10 +89,10 @@ const fewOutcomes = 3
 // not worth a line, unless there is no other.
 func (e *examination) seen(passages []passage) []string {
 	var lines []string
-	drops := verdict(passages) == rules.Drop
-	shown, more := map[rules.Verdict]int{}, map[rules.Verdict]int{}
+	drops := verdict(passages) == walk.Drop
+	shown, more := map[walk.Verdict]int{}, map[walk.Verdict]int{}
 	for _, x := range passages {
-		if x.Verdict() == rules.Accept && (x.Outcomes[0].Policy && len(x.Outcomes) == 1 || drops) {
+		if x.Verdict() == walk.Accept && (x.Outcomes[0].Policy && len(x.Outcomes) == 1 || drops) {
 			continue
 		}
 		for _, o := range x.Outcomes {
@@ -106,7 +107,7 @@ func (e *examination) seen(passages []passage) []string {
 			}
 		}
 	}
-	for _, v := range []rules.Verdict{rules.Accept, rules.Drop, rules.Unsure} {
+	for _, v := range []walk.Verdict{walk.Accept, walk.Drop, walk.Unsure} {
 		if more[v] > 0 {
 			lines = append(lines, fmt.Sprintf("perhaps %s by %d more %s", verb(v), more[v], plural(more[v], "rule")))
 		}
@@ -117,12 +118,12 @@ func (e *examination) seen(passages []passage) []string {
 	return lines
 }
 
-func verb(v rules.Verdict) string {
-	return map[rules.Verdict]string{rules.Accept: "accepted", rules.Drop: "dropped", rules.Unsure: "handed to somebody else"}[v]
+func verb(v walk.Verdict) string {
+	return map[walk.Verdict]string{walk.Accept: "accepted", walk.Drop: "dropped", walk.Unsure: "handed to somebody else"}[v]
 }
 
 // outcome puts one possible end into words.
-func (e *examination) outcome(x passage, o rules.Outcome) string {
+func (e *examination) outcome(x passage, o walk.Outcome) string {
 	by := verb(o.Verdict) + " by " + e.byWhat(o)
 	switch {
 	case x.excepted(o):
@@ -133,7 +134,7 @@ func (e *examination) outcome(x passage, o rules.Outcome) string {
 	return by
 }
 
-func (e *examination) byWhat(o rules.Outcome) string {
+func (e *examination) byWhat(o walk.Outcome) string {
 	switch {
 	case o.Policy:
 		return "the policy of " + chain(o.At.Chain)

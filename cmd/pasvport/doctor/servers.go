@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"github.com/pasvport/pasvport/rules"
+	"github.com/pasvport/pasvport/rules/walk"
 )
 
 // virtualServers judges what this host itself opens to the servers of virtual
@@ -38,7 +39,7 @@ func (e *examination) check(virtual, name string, server netip.AddrPort) bool {
 	if server.Addr().Is6() {
 		f, word = rules.FamilyIPv6, "ip6"
 	}
-	packet := rules.ControlSYN(f, rules.PortRange{Low: server.Port(), High: server.Port()})
+	packet := walk.ControlSYN(f, rules.PortRange{Low: server.Port(), High: server.Port()})
 	packet.Dst = server.Addr()
 	var list []passage
 	for _, h := range out {
@@ -47,7 +48,7 @@ func (e *examination) check(virtual, name string, server netip.AddrPort) bool {
 		}
 	}
 	v := verdict(list)
-	if v == rules.Accept {
+	if v == walk.Accept {
 		return true
 	}
 	e.report.add(Finding{

@@ -6,15 +6,16 @@ import (
 	"slices"
 
 	"github.com/pasvport/pasvport/rules"
+	"github.com/pasvport/pasvport/rules/walk"
 )
 
 // A path is the hooks that a packet passes.
-type path []rules.Hook
+type path []walk.Hook
 
 var (
-	through = path{rules.HookPrerouting, rules.HookForward, rules.HookPostrouting}
-	in      = path{rules.HookPrerouting, rules.HookInput}
-	out     = path{rules.HookOutput, rules.HookPostrouting}
+	through = path{walk.HookPrerouting, walk.HookForward, walk.HookPostrouting}
+	in      = path{walk.HookPrerouting, walk.HookInput}
+	out     = path{walk.HookOutput, walk.HookPostrouting}
 )
 
 // A position is a place that this host can have in an FTP session.
@@ -78,9 +79,9 @@ func (e *examination) position(p position, f rules.Family) bool {
 	e.exceptions(p, f)
 	var ports []string // whose control connections may be there
 	for _, r := range e.cfg.Ports {
-		walks := e.walk(p.control, rules.ControlSYN(f, r), toServer)
+		walks := e.walk(p.control, walk.ControlSYN(f, r), toServer)
 		finding := Finding{Topic: topicControl, Position: p.name, Families: []string{familyNames[f]}, Ports: []string{r.String()}}
-		if verdict(walks) == rules.Drop {
+		if verdict(walks) == walk.Drop {
 			finding.Level, finding.Text, finding.Detail = OK, "new control connections are dropped, so there is nothing to do for "+p.words, e.seen(walks)
 			finding.Hint = e.acceptControl(walks, r)
 			e.report.add(finding)
@@ -88,8 +89,8 @@ func (e *examination) position(p position, f rules.Family) bool {
 		}
 		ports = append(ports, r.String())
 		mark := e.cfg.Control()
-		later := slices.Concat(e.walk(p.control, rules.ControlEstablished(f, r, mark), toServer), e.walk(p.back, rules.ControlReply(f, r, mark), toClient))
-		if v := verdict(later); v != rules.Accept {
+		later := slices.Concat(e.walk(p.control, walk.ControlEstablished(f, r, mark), toServer), e.walk(p.back, walk.ControlReply(f, r, mark), toClient))
+		if v := verdict(later); v != walk.Accept {
 			finding.Level, finding.Text, finding.Detail = level(v), "packets of established control connections are "+verdictWords(v), e.seen(later)
 			finding.Hint = e.acceptState(later, "established")
 			e.report.add(finding)
@@ -107,7 +108,7 @@ func (e *examination) position(p position, f rules.Family) bool {
 // data judges the data connections of one mode.
 func (e *examination) data(p position, m mode, f rules.Family, ports []string) {
 	mark, lowest := e.cfg.Control(), e.cfg.MinDataPort
-	walks := e.walk(m.syn, rules.DataSYN(f, lowest, mark), m.way)
+	walks := e.walk(m.syn, walk.DataSYN(f, lowest, mark), m.way)
 	v := verdict(walks)
 	what := "announced data connections"
 	if m.name != "" {
@@ -117,28 +118,28 @@ func (e *examination) data(p position, m mode, f rules.Family, ports []string) {
 		Level: level(v), Topic: topicData, Position: p.name, Families: []string{familyNames[f]}, Ports: ports,
 		Text: what + " are " + verdictWords(v), Detail: e.seen(walks),
 	}
-	if v != rules.Accept {
+	if v != walk.Accept {
 		finding.Hint = e.acceptData(walks)
 	}
-	if v == rules.Unsure && (e.ends == Ends{}) {
+	if v == walk.Unsure && (e.ends == Ends{}) {
 		finding.Hint = append(finding.Hint, "or say more of the two ends: --client-interface, --server-interface, --client, --server")
 	}
 	e.report.add(finding)
-	later := slices.Concat(e.walk(m.syn, rules.DataEstablished(f, lowest, mark), m.way),
-		e.walk(m.back, rules.DataReply(f, lowest, mark), m.way.back()))
-	if w := verdict(later); v == rules.Accept && w != rules.Accept || v == rules.Unsure && w == rules.Drop {
+	later := slices.Concat(e.walk(m.syn, walk.DataEstablished(f, lowest, mark), m.way),
+		e.walk(m.back, walk.DataReply(f, lowest, mark), m.way.back()))
+	if w := verdict(later); v == walk.Accept && w != walk.Accept || v == walk.Unsure && w == walk.Drop {
 		finding.Level, finding.Text, finding.Detail = level(w), what+": packets after the first are "+verdictWords(w), e.seen(later)
 		finding.Hint = e.acceptState(later, "established")
 		e.report.add(finding)
 	}
 }
 
-func level(v rules.Verdict) Level {
-	return map[rules.Verdict]Level{rules.Accept: OK, rules.Drop: Problem, rules.Unsure: Warn}[v]
+func level(v walk.Verdict) Level {
+	return map[walk.Verdict]Level{walk.Accept: OK, walk.Drop: Problem, walk.Unsure: Warn}[v]
 }
 
-func verdictWords(v rules.Verdict) string {
-	return map[rules.Verdict]string{
-		rules.Accept: "accepted", rules.Drop: "dropped", rules.Unsure: "accepted or dropped: cannot tell",
+func verdictWords(v walk.Verdict) string {
+	return map[walk.Verdict]string{
+		walk.Accept: "accepted", walk.Drop: "dropped", walk.Unsure: "accepted or dropped: cannot tell",
 	}[v]
 }

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
-	"github.com/pasvport/pasvport/rules"
+	"github.com/pasvport/pasvport/rules/walk"
 )
 
 // fileSize is what is transferred each way: many segments.
@@ -207,7 +207,7 @@ func transfer(n *network, s *server, addr, verb string) error {
 
 // leftovers looks for what a daemon should have taken away.
 func leftovers(ns *namespace) error {
-	set, err := rules.ReadRuleset(ns.fd)
+	set, err := walk.Read(ns.fd)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package rules
+package walk
 
 import (
 	"slices"
@@ -77,7 +77,7 @@ func Verdicts(walks []ChainWalk) Verdict {
 // that is FTP. A base chain is walked also if one before it drops the packet,
 // so that all that has to be changed is seen at once.
 func (r *Ruleset) Walk(h Hook, p Packet, c Config) []ChainWalk {
-	c = c.withDefaults()
+	c = c.WithDefaults()
 	var walks []ChainWalk
 	for _, base := range r.bases(h, p.Family) {
 		if r.Ours(base.ref.Family, base.ref.Table) {
@@ -191,7 +191,7 @@ func (w *walk) branch(c *walkChain, at RuleRef, j judgement, live truth, depends
 			leaves = max(leaves, t)
 		case verdictJump, verdictGoto:
 			falls := t
-			if to := w.set.chains[ChainRef{c.ref.Family, c.ref.Table, b.verdict.chain}]; to != nil {
+			if to := w.set.chains[ChainRef{Family: c.ref.Family, Table: c.ref.Table, Chain: b.verdict.chain}]; to != nil {
 				falls = w.through(to, t, depends, depth+1)
 			}
 			if b.verdict.code == verdictJump {
@@ -211,7 +211,7 @@ func (w *walk) branch(c *walkChain, at RuleRef, j judgement, live truth, depends
 
 // ours reports whether a rule is one that a daemon of this configuration has
 // put into an administrator's chain.
-func (w *walk) ours(r *walkRule) bool { return r.comment == w.cfg.comment() }
+func (w *walk) ours(r *walkRule) bool { return r.comment == w.cfg.Comment() }
 
 // assumed reports whether c is to get a rule of ours at its head that is not
 // there yet, which accepts the packet.

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package rules
+package walk
 
 import (
 	"cmp"
-	"errors"
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pasvport/pasvport/rules"
 )
 
 // A Ruleset is all that nftables holds in a network namespace at one moment,
@@ -56,49 +57,19 @@ type walkExpr struct {
 	data []byte
 }
 
-// readTries bounds how often the ruleset may change while it is read: a busy
-// daemon of ours opens pinholes all the time.
-const readTries = 20
-
-// ReadRuleset reads the ruleset of the network namespace that netns refers to
-// (0: the calling thread's). The parts belong to one moment, unless somebody
-// changes the ruleset each time it is read. unix.EPERM says that CAP_NET_ADMIN
-// is missing.
-func ReadRuleset(netns int) (*Ruleset, error) {
-	c, err := dial(netns)
-	if err != nil {
-		return nil, err
-	}
-	defer c.close()
-	var r *Ruleset
-	for range readTries {
-		before, err := c.generation()
-		if err != nil {
-			return nil, err
-		}
-		// A set that went while we read it is an error, and a change.
-		part, readErr := c.readRuleset()
-		if readErr == nil {
-			r = part
-		}
-		after, err := c.generation()
-		if err != nil {
-			return nil, err
-		}
-		if before == after {
-			return part, readErr
-		}
-	}
-	if r == nil {
-		return nil, &OpError{Op: "read", Object: "ruleset", Err: errChanging}
-	}
-	return r, nil
+// Read reads the ruleset of the network namespace that netns refers to (0: the
+// calling thread's). The parts belong to one moment, unless somebody changes
+// the ruleset each time it is read. unix.EPERM says that CAP_NET_ADMIN is
+// missing.
+func Read(netns int) (r *Ruleset, err error) {
+	err = rules.Dump(netns, func(d rules.Dumper) error {
+		r, err = readAll(d)
+		return err
+	})
+	return r, err
 }
 
-// errChanging says that somebody changes the ruleset all the time.
-var errChanging = errors.New("the ruleset changed each time it was read")
-
-func (c *conn) readRuleset() (*Ruleset, error) {
+func readAll(d rules.Dumper) (*Ruleset, error) {
 	r := &Ruleset{
 		chains: map[ChainRef]*walkChain{}, sets: map[setRef]*walkSet{},
 		helpers: map[setRef]string{}, tables: map[tableRef]string{},
@@ -115,39 +86,28 @@ func (c *conn) readRuleset() (*Ruleset, error) {
 		{"objects", unix.NFT_MSG_GETOBJ, r.addObject},
 	}
 	for _, s := range steps {
-		if err := c.request(s.msg, unix.NLM_F_DUMP, 0, nil, s.add); err != nil {
-			return nil, &OpError{Op: "list", Object: s.object, Err: err}
+		if err := d.List(s.object, s.msg, s.add); err != nil {
+			return nil, err
 		}
 	}
 	for ref, s := range r.sets {
-		query := appendString(nil, unix.NFTA_SET_ELEM_LIST_TABLE, ref.table)
-		query = appendString(query, unix.NFTA_SET_ELEM_LIST_SET, ref.name)
-		if err := c.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, ref.family, query, s.addElements); err != nil {
-			return nil, &OpError{Op: "list elements of set", Object: ref.name, Err: err}
+		if err := d.Elements(ref.family, ref.table, ref.name, s.addElements); err != nil {
+			return nil, err
 		}
 		s.finish()
 	}
 	return r, nil
 }
 
-// collect gathers attributes by their type; the last of a type counts.
-func collect(b []byte) map[uint16][]byte {
-	m := map[uint16][]byte{}
-	for typ, v := range attrs(b) {
-		m[typ] = v
-	}
-	return m
-}
-
 func (r *Ruleset) addTable(f Family, body []byte) {
-	name, comment := tableWords(body)
+	name, comment := rules.TableWords(body)
 	r.tables[tableRef{f, name}] = comment
 }
 
 func (r *Ruleset) addChain(f Family, body []byte) {
 	a := collect(body)
 	c := &walkChain{
-		ref:  ChainRef{f, attrString(a[unix.NFTA_CHAIN_TABLE]), attrString(a[unix.NFTA_CHAIN_NAME])},
+		ref:  ChainRef{Family: f, Table: attrString(a[unix.NFTA_CHAIN_TABLE]), Chain: attrString(a[unix.NFTA_CHAIN_NAME])},
 		kind: attrString(a[unix.NFTA_CHAIN_TYPE]),
 	}
 	if hook, ok := a[unix.NFTA_CHAIN_HOOK]; ok {
@@ -162,7 +122,7 @@ func (r *Ruleset) addChain(f Family, body []byte) {
 
 func (r *Ruleset) addRule(f Family, body []byte) {
 	a := collect(body)
-	c := r.chains[ChainRef{f, attrString(a[unix.NFTA_RULE_TABLE]), attrString(a[unix.NFTA_RULE_CHAIN])}]
+	c := r.chains[ChainRef{Family: f, Table: attrString(a[unix.NFTA_RULE_TABLE]), Chain: attrString(a[unix.NFTA_RULE_CHAIN])}]
 	if c == nil {
 		return
 	}
@@ -190,7 +150,7 @@ func (r *Ruleset) addObject(f Family, body []byte) {
 func (r *Ruleset) bases(h Hook, ip Family) []*walkChain {
 	var list []*walkChain
 	for _, c := range r.chains {
-		if c.base && c.hook == h && c.ref.Family.has(ip) && c.kind != "nat" {
+		if c.base && c.hook == h && c.ref.Family.Has(ip) && c.kind != "nat" {
 			list = append(list, c)
 		}
 	}
@@ -202,7 +162,7 @@ func (r *Ruleset) bases(h Hook, ip Family) []*walkChain {
 
 // Ours reports whether a table was made by a pasvport.
 func (r *Ruleset) Ours(f Family, table string) bool {
-	return r.tables[tableRef{f, table}] == tableComment
+	return r.tables[tableRef{f, table}] == rules.TableComment
 }
 
 // Chains are the names of all chains, in alphabetical order.

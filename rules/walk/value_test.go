@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package rules
+package walk
 
 import (
 	"bytes"
@@ -36,7 +36,7 @@ func TestValueIsSound(t *testing.T) {
 		v := blur(r, real)
 		if r.IntN(4) == 0 && n == 2 {
 			low := number(real) - uint16(r.IntN(int(number(real))+1))
-			v = inRange("x", PortRange{low, max(number(real), low+uint16(r.IntN(65536-int(low))))})
+			v = inRange("x", PortRange{Low: low, High: max(number(real), low+uint16(r.IntN(65536-int(low))))})
 		}
 		a, b := some(n), some(n)
 		if bytes.Compare(a, b) > 0 {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package rules
+package walk
 
 // The packets of an FTP session as rules see them: what a rule may ask that
 // differs between sessions is unknown.
 
 // ephemeral are the ports from which clients connect.
-var ephemeral = PortRange{1024, 65535}
+var ephemeral = PortRange{Low: 1024, High: 65535}
 
 // anyMark is all of a ct mark.
 const anyMark = ^uint32(0)
@@ -36,7 +36,7 @@ func ControlReply(f Family, ports PortRange, mark uint32) Packet {
 func DataSYN(f Family, lowest uint16, mark uint32) Packet {
 	return Packet{
 		Family: f, SYN: true, State: StateRelated, Expected: true, Mark: mark, MarkMask: anyMark,
-		SrcPort: PortRange{1, 65535}, DstPort: PortRange{lowest, 65535},
+		SrcPort: PortRange{Low: 1, High: 65535}, DstPort: PortRange{Low: lowest, High: 65535},
 	}
 }
 

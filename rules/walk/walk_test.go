@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package rules
+package walk
 
 import (
 	"fmt"
@@ -15,7 +15,7 @@ import (
 func read(t *testing.T, n netns, text string) *Ruleset {
 	t.Helper()
 	n.load(t, "flush ruleset\n"+text)
-	r, err := ReadRuleset(n.fd)
+	r, err := Read(n.fd)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,7 +24,7 @@ func read(t *testing.T, n netns, text string) *Ruleset {
 
 func fromFile(t *testing.T, name string) string {
 	t.Helper()
-	text, err := os.ReadFile("testdata/walk/" + name)
+	text, err := os.ReadFile("testdata/" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +123,7 @@ func TestWalkData(t *testing.T) {
 // TestWalkRulesets sends packets through what programs make.
 func TestWalkRulesets(t *testing.T) {
 	n := newNS(t)
-	data, control := DataSYN(FamilyIPv4, 1024, ourBit), ControlSYN(FamilyIPv4, PortRange{21, 21})
+	data, control := DataSYN(FamilyIPv4, 1024, ourBit), ControlSYN(FamilyIPv4, PortRange{Low: 21, High: 21})
 	type path struct {
 		hook   Hook
 		packet Packet
@@ -178,7 +178,7 @@ func TestWalkOurRules(t *testing.T) {
 	c := Config{Queue: testQueue(t, n), Chains: []ChainRef{forward}}
 	n.load(t, "flush ruleset\n"+inForward("drop", "ct state established accept"))
 	look := func(name string) {
-		r, err := ReadRuleset(n.fd)
+		r, err := Read(n.fd)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -186,7 +186,7 @@ func TestWalkOurRules(t *testing.T) {
 			if v := Verdicts(r.Walk(HookForward, DataSYN(ip, 1024, ourBit), c)); v != Accept {
 				t.Errorf("%s: %s data: %s, want accept", name, ip, v)
 			}
-			if v := Verdicts(r.Walk(HookForward, ControlSYN(ip, PortRange{21, 21}), c)); v != Drop {
+			if v := Verdicts(r.Walk(HookForward, ControlSYN(ip, PortRange{Low: 21, High: 21}), c)); v != Drop {
 				t.Errorf("%s: %s control: %s, want drop", name, ip, v)
 			}
 			if v := Verdicts(r.Walk(HookForward, DataReply(ip, 1024, ourBit), c)); v != Accept {

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package rules
+package walk
 
 import (
 	"encoding/binary"
 	"slices"
+
+	"github.com/pasvport/pasvport/rules"
 )
 
 // A ConflictKind is a way in which somebody else's rule gets in ours' way.
@@ -14,7 +16,7 @@ type ConflictKind uint8
 const (
 	ConflictHelper  ConflictKind = iota // gives control connections a helper
 	ConflictNotrack                     // takes packets out of the tracker
-	ConflictFlow                        // moves control connections past the hooks, with CarrierNone
+	ConflictFlow                        // moves control connections past the hooks, with rules.CarrierNone
 	ConflictMark                        // overwrites our bits of the ct mark
 	ConflictQueue                       // sends packets to one of our queues
 	ConflictRead                        // matches otherwise because of our bits of the ct mark
@@ -51,7 +53,7 @@ const (
 // configuration c. A rule counts if it may match a packet of FTP, whatever
 // rules come before it.
 func (r *Ruleset) Conflicts(c Config) []Conflict {
-	c = c.withDefaults()
+	c = c.WithDefaults()
 	var found []Conflict
 	for _, ref := range r.Chains() {
 		chain := r.chains[ref]
@@ -60,7 +62,7 @@ func (r *Ruleset) Conflicts(c Config) []Conflict {
 		}
 		for i := range chain.rules {
 			rule := &chain.rules[i]
-			if rule.comment == c.comment() {
+			if rule.comment == c.Comment() {
 				continue
 			}
 			found = append(found, r.conflictsOf(chain, rule, c)...)
@@ -85,7 +87,7 @@ func (r *Ruleset) conflictsOf(chain *walkChain, rule *walkRule, c Config) []Conf
 		found = append(found, n)
 	}
 	for _, f := range []Family{FamilyIPv4, FamilyIPv6} {
-		if !chain.ref.Family.has(f) {
+		if !chain.ref.Family.Has(f) {
 			continue
 		}
 		hook := HookForward
@@ -152,7 +154,7 @@ func trials(f Family, c Config) []trial {
 func openers(control []PortRange) []PortRange {
 	list := []PortRange{ephemeral}
 	for _, r := range control {
-		list = append(list, PortRange{max(r.Low, 1) - 1, max(r.High, 1) - 1})
+		list = append(list, PortRange{Low: max(r.Low, 1) - 1, High: max(r.High, 1) - 1})
 	}
 	return list
 }
@@ -168,7 +170,7 @@ func (t trial) conflicts(chain *walkChain, j judgement, c Config) []Conflict {
 			found = append(found, Conflict{Kind: ConflictNotrack})
 		case e.kind == effectZone && c.OneZone:
 			found = append(found, Conflict{Kind: ConflictZone})
-		case e.kind == effectFlow && !t.data && c.Carrier == CarrierNone:
+		case e.kind == effectFlow && !t.data && c.Carrier == rules.CarrierNone:
 			// An entry with a help extension, which both carriers are, is never
 			// offloaded (nft_flow_offload_eval).
 			found = append(found, Conflict{Kind: ConflictFlow, Name: e.name})
@@ -212,7 +214,7 @@ func (r *Ruleset) Neighbours() []Neighbour {
 	var list []Neighbour
 	for _, ref := range r.Chains() {
 		c := r.chains[ref]
-		if neighbourHook(c) && len(c.rules) > 0 && !r.Ours(ref.Family, ref.Table) && (ref.Family.has(FamilyIPv4) || ref.Family.has(FamilyIPv6)) {
+		if neighbourHook(c) && len(c.rules) > 0 && !r.Ours(ref.Family, ref.Table) && (ref.Family.Has(FamilyIPv4) || ref.Family.Has(FamilyIPv6)) {
 			list = append(list, Neighbour{ref, c.hook, c.priority, len(c.rules)})
 		}
 	}

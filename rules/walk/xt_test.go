@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package rules
+package walk
 
 import (
 	"strings"
@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/pasvport/pasvport/rules"
 )
 
 // TestWalkXtables: rules that iptables-nft made, whose matches the kernel runs
@@ -15,7 +17,7 @@ import (
 func TestWalkXtables(t *testing.T) {
 	needPrograms(t, "iptables-nft")
 	n := newNS(t)
-	data, control := DataSYN(FamilyIPv4, 1024, ourBit), ControlSYN(FamilyIPv4, PortRange{21, 21})
+	data, control := DataSYN(FamilyIPv4, 1024, ourBit), ControlSYN(FamilyIPv4, PortRange{Low: 21, High: 21})
 	byRule, byPolicy := "accept filter/FORWARD", "drop filter/FORWARD policy"
 	for _, tt := range []struct {
 		rule   string
@@ -51,7 +53,7 @@ func TestWalkXtables(t *testing.T) {
 			if out, err := n.try(args...); err != nil {
 				t.Skipf("this kernel or iptables does not take the rule: %s", out)
 			}
-			r, err := ReadRuleset(n.fd)
+			r, err := Read(n.fd)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -141,7 +143,7 @@ func TestConflictZone(t *testing.T) {
 func TestConflictsOurOwn(t *testing.T) {
 	n := newNS(t)
 	installed(t, n, Config{Queue: testQueue(t, n), Chains: nil})
-	r, err := ReadRuleset(n.fd)
+	r, err := Read(n.fd)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,10 +170,10 @@ func TestConflictExpressions(t *testing.T) {
 	} {
 		chain.rules = []walkRule{{handle: 1, exprs: []walkExpr{tt.expr}}}
 		tt.want.At = RuleRef{forward, 1}
-		if d := cmp.Diff([]Conflict{tt.want}, r.Conflicts(Config{Queues: 2, Carrier: CarrierNone})); d != "" {
+		if d := cmp.Diff([]Conflict{tt.want}, r.Conflicts(Config{Queues: 2, Carrier: rules.CarrierNone})); d != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.expr.name, d)
 		}
-		for _, c := range []Carrier{CarrierSane, CarrierBare} { // which a flowtable leaves alone
+		for _, c := range []rules.Carrier{rules.CarrierSane, rules.CarrierBare} { // which a flowtable leaves alone
 			if got := r.Conflicts(Config{Queues: 2, Carrier: c}); tt.want.Kind == ConflictFlow && len(got) != 0 {
 				t.Errorf("%s with carrier %d: %+v", tt.expr.name, c, got)
 			}
