@@ -123,7 +123,7 @@ func (c *Conn) Segment(d Direction, seq uint32, p []byte) Decision {
 			s.waits -= min(s.waits, 1)
 			return Decision{Reason: ReasonInFlight}
 		}
-		return Decision{Action: Drop, Reason: ReasonInFlight}
+		return Decision{Action: Drop, Reason: ReasonInFlight, Ask: true}
 	}
 	if !s.held {
 		s.sent = s.next - s.taken

@@ -78,10 +78,10 @@ type Decision struct {
 	// in unless sequence numbers are adjusted: [Conn.AdjustHere] or
 	// [Conn.CannotAdjust] is to be called.
 	Adjust bool
-	// Ask tells, with Drop, that the segment cannot be read before it is known
-	// whether its receiver has the bytes before it. An empty segment with the
-	// sequence number that [Conn.Ask] gives may go in its place; the answer, an
-	// acknowledgement, is for [Conn.Received].
+	// Ask tells, with Drop, that the segment has to wait until it is known what
+	// its receiver has: the bytes before it, or an earlier edit. An empty segment
+	// with the sequence number that [Conn.Ask] gives may go in its place; the
+	// answer, an acknowledgement, is for [Conn.Received].
 	Ask bool
 	// Reason is that of the segment as a whole.
 	Reason Reason

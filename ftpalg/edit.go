@@ -64,6 +64,17 @@ func (e *edit) offset(seq uint32) int {
 	return int(max(0, min(n, int32(len(e.text)))))
 }
 
+// place returns what the sequence number of a segment that starts at seq, at or
+// behind the edit's start, must become. Of an edit that leaves less than half of
+// its text the kernel would move one from its second half to before the edit.
+func (e *edit) place(seq uint32) uint32 {
+	at, first := e.adj.apply(seq), e.start+uint32(e.adj.Before)
+	if int32(at-first) < 0 {
+		return first
+	}
+	return at
+}
+
 // maxEdits is how many edits of a direction are kept for retransmissions.
 // One is in flight as a rule, as the next command waits for a reply.
 const maxEdits = 16
@@ -110,7 +121,7 @@ func (s *stream) position(seq uint32) uint32 {
 			return e.start + uint32(e.adj.Before)
 		}
 		if int32(seq-e.start) >= 0 {
-			return e.adj.apply(seq)
+			return e.place(seq)
 		}
 	}
 	if len(s.edits) > 0 {

@@ -68,6 +68,30 @@ func TestEditInFlightForever(t *testing.T) {
 	}
 }
 
+// The same of two replies. A client that has asked for all ahead has nothing to
+// say, and so is asked what it has.
+func TestEditInFlightAsks(t *testing.T) {
+	line := []byte("227 Entering Passive Mode (192,168,100,200,200,10).\r\n")
+	c := NewConn(shrinkPassive, &Policy{}, Options{Adjustable: true})
+	c.Received(Reply, 0)
+	c.Segment(Original, 0, []byte("PASV\r\nPASV\r\n"))
+	d := c.Segment(Reply, 0, line)
+	c.Announce(d.Events[0].Offer, 51210)
+	first := c.Rewrite(nil, Reply, 0, line)
+	second := uint32(len(line))
+	if d := c.Segment(Reply, second, line); d.Action != Drop || d.Reason != ReasonInFlight || !d.Ask {
+		t.Fatalf("second offer in flight: %+v", d)
+	}
+	arrived := uint32(len(first.Data))
+	if at := first.Adjust.apply(c.Ask(Reply)); at != arrived-1 {
+		t.Errorf("the client is asked with sequence number %d, want %d", at, arrived-1)
+	}
+	c.Received(Reply, arrived)
+	if d := c.Segment(Reply, second, line); d.Action != Forward || len(d.Events) != 1 || c.Announce(d.Events[0].Offer, 51210) != ReasonPlain {
+		t.Fatalf("second offer, the first has arrived: %+v", d)
+	}
+}
+
 // Many edits that have not arrived are all kept, as each may be sent again.
 func TestUnarrivedEditsAreKept(t *testing.T) {
 	g := newGateway(snat, Policy{})

@@ -52,7 +52,7 @@ func TestGapTailLoss(t *testing.T) {
 			got = append(got, string(out.p))
 		}
 	}
-	want := []string{replies[0], replies[0], "227 Entering Passive Mo(203,0,113,1,144,219).\r\n" + replies[2], replies[3]}
+	want := []string{replies[0], replies[0], "227 Entering Passive Mode (203,0,113,1,144,219).\r\n" + replies[2], replies[3]}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("what went on (-want +got):\n%s", d)
 	}

@@ -117,6 +117,8 @@ func (g *gateway) segment(d Direction, seq uint32, p []byte) (out []segment) {
 			g.adjustHere()
 		case dec.Adjust:
 			g.c.CannotAdjust()
+		case dec.Ask && g.acks != nil:
+			g.c.Received(d, g.acks(d))
 		}
 		return nil
 	case Hold:

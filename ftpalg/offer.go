@@ -71,7 +71,6 @@ type Offer struct {
 	line  span   // the numbers in the line: all of them, or the port of a 229
 	start uint32 // sequence number of the line's first byte
 	text  []byte // the part of the line that may change; valid while the segment is handled
-	words span   // free text of the line that may change
 	delim byte   // of RFC 2428 forms
 }
 
@@ -178,10 +177,6 @@ func (o *Offer) parseReply(line []byte, from int) Reason {
 	}
 	ap, at, r := find(line[from:])
 	o.Announced, o.line = ap, span{from + at.from, from + at.to}
-	o.words = span{from, from + at.from}
-	if at.from > 0 && line[o.words.to-1] == '(' {
-		o.words.to--
-	}
 	return r
 }
 
@@ -200,7 +195,6 @@ func (o *Offer) parse229(line []byte, from int) Reason {
 		e, _, why := parseExtended(line[at:])
 		if why == ReasonPlain {
 			o.Announced, o.line = e.AddrPort, span{at + e.port.from, at + e.port.to}
-			o.words = span{from, i}
 			return ReasonPlain
 		}
 		if line[i] == '(' {

@@ -28,6 +28,8 @@ var (
 		Server: ap("203.0.113.9:21"), SeenAs: ap("8.8.8.8:40000")}
 	shrinkPassive = Endpoints{Client: ap("192.168.1.5:40000"), Dialled: ap("8.8.8.8:21"),
 		Server: ap("192.168.100.200:21"), SeenAs: ap("192.168.1.5:40000")}
+	shrink6 = Endpoints{Client: ap("[fd77:7777:7777:7777:7777:7777:7777:2]:40000"), Dialled: ap("[2001:db8::9]:21"),
+		Server: ap("[2001:db8::9]:21"), SeenAs: ap("[2a::1]:40000")} // to less than half
 )
 
 // exchange is a command and its reply.
@@ -46,7 +48,7 @@ const greeting = "220-hello\r\n220 ready\r\n"
 
 // randomScript makes a dialogue for a random position.
 func randomScript(r *rand.Rand) script {
-	positions := []Endpoints{routed, snat, dnat, both, routed6, nat66, shrinkActive, shrinkPassive}
+	positions := []Endpoints{routed, snat, dnat, both, routed6, nat66, shrinkActive, shrinkPassive, shrink6}
 	s := script{ep: positions[r.IntN(len(positions))], shift: uint16(r.IntN(2) * 7)}
 	if r.IntN(3) == 0 {
 		s.policy = Policy{DenyTLS: true, Deny: map[string]bool{"SITE": true}}

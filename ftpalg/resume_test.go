@@ -88,11 +88,12 @@ func TestResumeBetweenPASVAndReply(t *testing.T) {
 	g := joined(dnat)
 	g.segment(Original, 1, []byte("PASV\r\n"))
 	next := g.resumed(dnat)
-	out := next.segment(Reply, 1, []byte("227 Entering Passive Mode (10,0,0,2,200,1).\r\n"))
+	line := []byte("227 Entering Passive Mode (10,0,0,2,200,1).\r\n")
+	out := next.segment(Reply, 1, line)
 	if len(out) != 1 || !strings.Contains(string(out[0].p), "203,0,113,1,200,1") {
 		t.Fatalf("%+v, offers: %q", out, next.log)
 	}
-	next.segment(Reply, 1+uint32(len(out[0].p)), []byte("227 Entering Passive Mode (10,0,0,2,200,2).\r\n"))
+	next.segment(Reply, 1+uint32(len(line)), []byte("227 Entering Passive Mode (10,0,0,2,200,2).\r\n"))
 	if last := next.log[len(next.log)-1]; last != "refused unasked-reply 227" {
 		t.Errorf("a second answer to one question: %q", next.log)
 	}

@@ -90,34 +90,20 @@ func (c *Conn) between(i int) []byte {
 	return c.cur.p[c.cur.parts[i-1].end-c.cur.seq : c.cur.parts[i].start-c.cur.seq]
 }
 
-// newText returns the text with other numbers in it. The length is kept where the words of a reply leave room.
+// newText returns the text with other numbers in it. The words stay as they
+// are, as clients match them to the letter.
 func (o *Offer) newText(told netip.AddrPort) []byte {
-	var n []byte
+	text := append(make([]byte, 0, len(o.text)+len(told.String())), o.text[:o.line.from]...)
 	switch o.Verb {
 	case VerbPORT, Verb227:
-		n = appendHostPort(nil, told)
+		text = appendHostPort(text, told)
 	case VerbLPRT, Verb228:
-		n = appendLong(nil, told)
+		text = appendLong(text, told)
 	case VerbEPRT:
-		n = appendPort(append(told.Addr().AppendTo(nil), o.delim), told.Port())
+		text = appendPort(append(told.Addr().AppendTo(text), o.delim), told.Port())
 	case Verb229:
-		n = appendPort(nil, told.Port())
+		text = appendPort(text, told.Port())
 	}
-	text := make([]byte, 0, len(o.text)+len(n))
-	grow := len(n) - (o.line.to - o.line.from)
-	if o.Mode == Active || grow > o.words.to-o.words.from {
-		text = append(text, o.text[:o.line.from]...)
-	} else {
-		text = append(text, o.text[:o.words.to-max(grow, 0)]...)
-		for i := len(text) - 1; i >= o.words.from && (isDigit(text[i]) || text[i] == ','); i-- {
-			text[i] = ' ' // or the numbers would be read as part of these
-		}
-		for ; grow < 0; grow++ {
-			text = append(text, ' ')
-		}
-		text = append(text, o.text[o.words.to:o.line.from]...)
-	}
-	text = append(text, n...)
 	return append(text, o.text[o.line.to:]...)
 }
 

@@ -151,6 +151,9 @@ func (d *Dialogue) try(a announcement) string {
 	outcome := "unchanged"
 	if heard != strings.TrimRight(said[3:], "\r\n") {
 		outcome = "translated"
+		if addresses.ReplaceAllString(heard, "#") != addresses.ReplaceAllString(strings.TrimRight(said[3:], "\r\n"), "#") {
+			outcome = "translated in other words"
+		}
 		if to, ok := findAddress(heard, o.To.Addr()); ok {
 			o.To = to
 		}
@@ -185,6 +188,9 @@ func fill(line string, a netip.AddrPort) string {
 	}
 	return line
 }
+
+// addresses are what may change in a line: numbers with commas or points between.
+var addresses = regexp.MustCompile(`\d+([,.]\d+)*`)
 
 // longNumbers are the address and the port of RFC 1639, for IPv4.
 var longNumbers = regexp.MustCompile(`4,4,((?:\d+,){3}\d+),2,(\d+,\d+)`)
