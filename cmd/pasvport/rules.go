@@ -9,6 +9,7 @@ import (
 
 	"github.com/pasvport/pasvport/cmd/pasvport/balance"
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/cmd/pasvport/kernel"
 	"github.com/pasvport/pasvport/rules"
 )
 
@@ -34,6 +35,11 @@ func newRules() *cobra.Command {
 			return err
 		}
 		r := cfg.Rules()
+		choice, err := kernel.Everything().Choose(cfg)
+		if err != nil {
+			return failed(err)
+		}
+		choice.Apply(&r)
 		r.VirtualServers = balance.Rules(cfg.VirtualServers)
 		_, err = fmt.Fprint(cmd.OutOrStdout(), rules.Text(r))
 		return failed(err)

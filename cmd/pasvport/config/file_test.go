@@ -229,27 +229,10 @@ func TestTextRoundTrip(t *testing.T) {
 }
 
 func TestRules(t *testing.T) {
-	for _, tt := range []struct {
-		strategy Strategy
-		forced   Carrier
-		carrier  rules.Carrier
-		claim    bool
-	}{
-		{StrategyAuto, CarrierAuto, rules.CarrierSane, true},
-		{StrategyAuto, CarrierBare, rules.CarrierBare, true},
-		{StrategyExpectation, CarrierSane, rules.CarrierSane, false},
-		{StrategyClaim, CarrierAuto, rules.CarrierBare, true},
-		{StrategyClaim, CarrierNone, rules.CarrierNone, true},
-	} {
-		c := Default()
-		c.Strategy, c.Carrier = tt.strategy, tt.forced
-		r := c.Rules()
-		if r.Carrier != tt.carrier || r.Claim != tt.claim {
-			t.Errorf("%s: carrier %v claim %v, want %v %v", tt.strategy, r.Carrier, r.Claim, tt.carrier, tt.claim)
-		}
-		if r.Control != c.Control() || r.Opaque != c.Opaque() || r.Table != c.Table || r.QueueNum != c.QueueNum {
-			t.Errorf("%s: %+v does not follow %+v", tt.strategy, r, c)
-		}
+	c := Default()
+	r := c.Rules()
+	if r.Control != c.Control() || r.Opaque != c.Opaque() || r.Table != c.Table || r.QueueNum != c.QueueNum {
+		t.Errorf("%+v does not follow %+v", r, c)
 	}
 }
 

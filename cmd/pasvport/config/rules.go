@@ -8,12 +8,9 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// Rules returns what the settings alone say about our table. The carrier, the
-// claim chain and the queue expression are those of a kernel that has everything,
-// and a caller that has probed one replaces them.
-//
-// With auto the claim chain is there beside the expectation carrier, for
-// sessions that are older than the carrier.
+// Rules returns what the settings alone say about our table. What depends on the
+// kernel as well (the carrier, the claim chain, the queue expression, zones) is
+// for kernel.Choice to put in.
 func (c Config) Rules() rules.Config {
 	r := rules.Config{
 		Table:          c.Table,
@@ -23,9 +20,6 @@ func (c Config) Rules() rules.Config {
 		FailClosed:     c.FailClosed,
 		Control:        c.Control(),
 		Opaque:         c.Opaque(),
-		Carrier:        rules.CarrierSane,
-		Claim:          c.Strategy != StrategyExpectation,
-		Queue:          rules.QueueNative,
 		Chains:         c.Chains,
 		PinholeTimeout: c.PinholeTimeout,
 		Stale:          c.ResetStale,
@@ -36,15 +30,6 @@ func (c Config) Rules() rules.Config {
 	}
 	if c.TLS == TLSRange {
 		r.PeerPorts = c.TLSRange
-	}
-	if c.Queue == QueueXT {
-		r.Queue = rules.QueueXT
-	}
-	if c.Strategy == StrategyClaim || c.Carrier == CarrierBare {
-		r.Carrier = rules.CarrierBare
-	}
-	if c.Carrier == CarrierNone {
-		r.Carrier = rules.CarrierNone
 	}
 	return r
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/pasvport/pasvport/cmd/pasvport/balance"
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/cmd/pasvport/kernel"
 	"github.com/pasvport/pasvport/rules"
 	"github.com/pasvport/pasvport/rules/walk"
 )
@@ -17,20 +18,19 @@ import (
 // What ends says of the two hosts makes verdicts surer.
 func Run(ctx context.Context, cfg config.Config, ends Ends) (*Report, error) {
 	r := &Report{Table: cfg.Table, Ports: cfg.PortList(), Allow: cfg.AllowText()}
-	k := probe(cfg)
-	r.Probed = k.where
-	k.report(r, cfg)
+	found, where, probeErr := kernel.ProbeApart(cfg.Queue == config.QueueXT)
+	r.Probed = where
+	choice := r.kernel(cfg, found, probeErr)
 	set, err := walk.Read(0)
 	if err != nil {
-		if k.err != nil {
+		if probeErr != nil {
 			r.finish()
 			return r, nil // there is no nftables, and that has been said
 		}
 		return nil, fmt.Errorf("reading the ruleset: %w", err)
 	}
 	e := examination{report: r, cfg: cfg, ends: ends, rules: cfg.Rules(), set: set, nft: newLister(ctx), firewalls: findFirewalls(set)}
-	e.rules.OneZone = k.zones != nil
-	e.rules.Carrier = k.carrier(e.rules.Carrier)
+	choice.Apply(&e.rules)
 	e.rules.VirtualServers = balance.Rules(cfg.VirtualServers)
 	e.daemon(ctx)
 	e.queues()

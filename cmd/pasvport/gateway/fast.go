@@ -8,6 +8,7 @@ import (
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/cmd/pasvport/fastpath"
+	"github.com/pasvport/pasvport/cmd/pasvport/kernel"
 	"github.com/pasvport/pasvport/ftpalg"
 	"github.com/pasvport/pasvport/rules"
 )
@@ -23,7 +24,7 @@ func (g *Gateway) openFastPath() {
 		return
 	}
 	t, err := g.loadFastPath()
-	g.plan.features[featureFastPath] = err == nil
+	g.plan.found = g.plan.found.With(kernel.FastPath, err)
 	if err != nil {
 		g.log.Info("no fast path: every line goes through the daemon", "err", err)
 		return

@@ -11,7 +11,6 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/nfq"
-	"github.com/pasvport/pasvport/rules"
 )
 
 // Status returns the state of the daemon, for `pasvport status`.
@@ -19,9 +18,9 @@ func (g *Gateway) Status() control.Status {
 	set := g.settings()
 	st := control.Status{
 		PID: os.Getpid(), Started: g.started, Table: g.cfg.Table, Ports: set.PortList(),
-		Allow: set.AllowText(), Fail: failText(g.cfg), Strategy: string(g.plan.strategy),
-		Carrier: carrierWords[g.plan.rules.Carrier], QueueKind: queueWords[g.plan.rules.Queue],
-		Features: g.plan.features, Sessions: int(g.metrics.Sessions.Load()),
+		Allow: set.AllowText(), Fail: failText(g.cfg), Strategy: string(g.plan.Strategy),
+		Carrier: g.plan.CarrierName(), QueueKind: g.plan.QueueName(),
+		Features: g.plan.found.Names(), Sessions: int(g.metrics.Sessions.Load()),
 		PinholesOpen: int(g.metrics.Pinholes.Open.Load()), Decisions: g.metrics.Decisions(),
 	}
 	st.Queues = g.queues()
@@ -131,12 +130,8 @@ func kernelQueues() map[uint16]nfq.QueueStats {
 	return byNum
 }
 
-// The words of status and logs for what the plan chose.
-var (
-	carrierWords = map[rules.Carrier]string{rules.CarrierSane: "sane", rules.CarrierBare: "bare", rules.CarrierNone: "none"}
-	queueWords   = map[rules.QueueKind]string{rules.QueueNative: "native", rules.QueueXT: "xt"}
-	stateWords   = map[uint8]string{
-		expect.TCPStateEstablished: "established", expect.TCPStateFinWait: "closing", expect.TCPStateCloseWait: "closing",
-		expect.TCPStateLastAck: "closing", expect.TCPStateTimeWait: "closed", expect.TCPStateClose: "closed",
-	}
-)
+// stateWords are the words of status and logs for the states of conntrack.
+var stateWords = map[uint8]string{
+	expect.TCPStateEstablished: "established", expect.TCPStateFinWait: "closing", expect.TCPStateCloseWait: "closing",
+	expect.TCPStateLastAck: "closing", expect.TCPStateTimeWait: "closed", expect.TCPStateClose: "closed",
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernel
+
+import (
+	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/rules"
+)
+
+// A Choice is how a kernel is used.
+type Choice struct {
+	Strategy config.Strategy // StrategyExpectation or StrategyClaim
+	Carrier  rules.Carrier
+	Queue    rules.QueueKind
+	Claims   bool // data connections can be claimed, whatever the strategy is
+	OneZone  bool // a queued packet does not tell its conntrack zone
+}
+
+// A MissingError says that the kernel lacks what the settings need.
+type MissingError struct {
+	What    string // what cannot be done, "--queue native"
+	Needs   string // what it needs, "the NFQUEUE target"
+	Option  string // the kernel's options and modules that give it
+	Instead string // settings that may work without; empty: none
+	Err     error  // the kernel's answer
+}
+
+// Error implements error.
+func (e *MissingError) Error() string {
+	text := e.What + " needs " + e.Needs + " (" + e.Option + "), which this kernel does not have: " + e.Err.Error()
+	if e.Instead != "" {
+		text += "; " + e.Instead + " works without"
+	}
+	return text
+}
+
+// Unwrap returns the kernel's answer.
+func (e *MissingError) Unwrap() error { return e.Err }
+
+// What the choices need, in words.
+const (
+	nativeOption = "CONFIG_NFT_QUEUE, module nft_queue"
+	xtOption     = "CONFIG_NETFILTER_XT_TARGET_NFQUEUE and CONFIG_NFT_COMPAT, modules xt_NFQUEUE and nft_compat"
+	saneOption   = "CONFIG_NF_CONNTRACK_SANE, module nf_conntrack_sane"
+	claimOption  = "CONFIG_NF_CT_NETLINK and CONFIG_NF_NAT"
+)
+
+// Choose chooses for the settings. The error is a *MissingError. Strategy and
+// carrier of the settings go together: the configuration has been checked.
+//
+// IPv4 decides. Where IPv6 can do less, its sessions are served less well.
+func (f Found) Choose(cfg config.Config) (Choice, error) {
+	c := Choice{OneZone: !f.Has(Zones)}
+	if err := f.chooseQueue(&c, cfg.Queue); err != nil {
+		return c, err
+	}
+	if err := f.chooseStrategy(&c, cfg.Strategy, cfg.Carrier); err != nil {
+		return c, err
+	}
+	return c, nil
+}
+
+func (f Found) chooseQueue(c *Choice, wanted config.Queue) error {
+	native, xt := f.Missing(QueueNative), f.Missing(QueueXT)
+	switch {
+	case wanted == config.QueueNative && native != nil:
+		return &MissingError{"--queue native", "nft's queue expression", nativeOption, "--queue xt or auto", native}
+	case wanted == config.QueueXT && xt != nil:
+		return &MissingError{"--queue xt", "the NFQUEUE target", xtOption, "--queue native or auto", xt}
+	case wanted != config.QueueXT && native == nil:
+		c.Queue = rules.QueueNative
+	case xt == nil:
+		c.Queue = rules.QueueXT
+	default:
+		return &MissingError{"queueing packets", "nft's queue expression or the NFQUEUE target", nativeOption + ", or " + xtOption, "", native}
+	}
+	return nil
+}
+
+func (f Found) chooseStrategy(c *Choice, wanted config.Strategy, carrier config.Carrier) error {
+	noExpect, noClaim := f.Missing(CarrierSane, Expectation), f.Missing(Claim)
+	c.Claims = wanted != config.StrategyExpectation && noClaim == nil
+	const sane = "the conntrack helper sane"
+	switch {
+	case noExpect != nil && wanted == config.StrategyExpectation:
+		return &MissingError{"--strategy expectation", sane, saneOption, "--strategy claim or auto", noExpect}
+	case noExpect != nil && carrier == config.CarrierSane:
+		return &MissingError{"--carrier sane", sane, saneOption, "--carrier auto", noExpect}
+	case noClaim != nil && (wanted == config.StrategyClaim || carrier == config.CarrierBare || carrier == config.CarrierNone):
+		return &MissingError{"--strategy claim (as --carrier bare and none)", "conntrack entries created by netlink", claimOption, "--strategy auto", noClaim}
+	case carrier == config.CarrierBare && !f.Has(CarrierBare):
+		return &MissingError{"--carrier bare", "objects of type ct expectation", "Linux 5.3 or newer", "--carrier none or auto", f.Missing(CarrierBare)}
+	case noExpect == nil && wanted != config.StrategyClaim && (carrier == config.CarrierAuto || carrier == config.CarrierSane):
+		c.Strategy, c.Carrier = config.StrategyExpectation, rules.CarrierSane
+	case noClaim == nil:
+		c.Strategy, c.Carrier = config.StrategyClaim, rules.CarrierNone
+		if f.Has(CarrierBare) && carrier != config.CarrierNone {
+			c.Carrier = rules.CarrierBare
+		}
+	default:
+		return &MissingError{"opening data connections", "expectations or conntrack entries created by netlink",
+			saneOption + "; " + claimOption, "", noExpect}
+	}
+	return nil
+}
+
+// Apply puts the choice into the description of our table.
+func (c Choice) Apply(r *rules.Config) {
+	r.Queue, r.Carrier, r.Claim, r.OneZone = c.Queue, c.Carrier, c.Claims, c.OneZone
+}
+
+// CarrierName is the carrier's name in status and logs: sane, bare or none.
+func (c Choice) CarrierName() string {
+	return map[rules.Carrier]string{rules.CarrierSane: "sane", rules.CarrierBare: "bare", rules.CarrierNone: "none"}[c.Carrier]
+}
+
+// QueueName is the queue expression's name in status and logs: native or xt.
+func (c Choice) QueueName() string {
+	return map[rules.QueueKind]string{rules.QueueNative: "native", rules.QueueXT: "xt"}[c.Queue]
+}

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernel
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/rules"
+)
+
+// without is a kernel that lacks some features.
+func without(features ...Feature) Found {
+	f := Everything()
+	for _, name := range features {
+		f[name] = unix.ENOENT
+	}
+	return f
+}
+
+// untried is a kernel in which some features were not tried.
+func untried(features ...Feature) Found {
+	f := Everything()
+	for _, name := range features {
+		delete(f, name)
+	}
+	return f
+}
+
+func TestChooseQueue(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		kernel Found
+		wanted config.Queue
+		want   string
+		says   string // the error names it
+	}{
+		{"all", Everything(), config.QueueAuto, "native", ""},
+		{"all, xt wanted", Everything(), config.QueueXT, "xt", ""},
+		{"xt not tried", untried(QueueXT), config.QueueAuto, "native", ""},
+		{"no native", without(QueueNative), config.QueueAuto, "xt", ""},
+		{"no native, wanted", without(QueueNative), config.QueueNative, "", "module nft_queue"},
+		{"no xt, wanted", without(QueueXT), config.QueueXT, "", "xt_NFQUEUE"},
+		{"neither", without(QueueNative, QueueXT), config.QueueAuto, "", "nft_queue"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			cfg := config.Default()
+			cfg.Queue = tc.wanted
+			c, err := tc.kernel.Choose(cfg)
+			if !failed(t, err, tc.says) && c.QueueName() != tc.want {
+				t.Errorf("queue %s, want %s", c.QueueName(), tc.want)
+			}
+		})
+	}
+}
+
+func TestChooseStrategy(t *testing.T) {
+	const (
+		auto, expectation, claim = config.StrategyAuto, config.StrategyExpectation, config.StrategyClaim
+		any, sane, bare, none    = config.CarrierAuto, config.CarrierSane, config.CarrierBare, config.CarrierNone
+	)
+	for _, tc := range []struct {
+		name     string
+		kernel   Found
+		strategy config.Strategy
+		carrier  config.Carrier
+		want     config.Strategy
+		gives    string
+		claims   bool
+		says     string
+	}{
+		{"all", Everything(), auto, any, expectation, "sane", true, ""},
+		{"all, no claims wanted", Everything(), expectation, any, expectation, "sane", false, ""},
+		{"all, sane and no claims wanted", Everything(), expectation, sane, expectation, "sane", false, ""},
+		{"all, claims wanted", Everything(), claim, any, claim, "bare", true, ""},
+		{"all, sane wanted", Everything(), auto, sane, expectation, "sane", true, ""},
+		{"all, bare wanted", Everything(), auto, bare, claim, "bare", true, ""},
+		{"all, no carrier wanted", Everything(), auto, none, claim, "none", true, ""},
+		{"claims without a carrier wanted", Everything(), claim, none, claim, "none", true, ""},
+		{"no sane", without(CarrierSane), auto, any, claim, "bare", true, ""},
+		{"no sane, wanted", without(CarrierSane), auto, sane, "", "", false, "nf_conntrack_sane"},
+		{"no expectations, wanted", without(Expectation), expectation, any, "", "", false, "nf_conntrack_sane"},
+		{"no sane, no bare", without(CarrierSane, CarrierBare), auto, any, claim, "none", true, ""},
+		{"no bare, wanted", without(CarrierBare), claim, bare, "", "", false, "Linux 5.3"},
+		{"no claims", without(Claim), auto, any, expectation, "sane", false, ""},
+		{"no claims, wanted", without(Claim), claim, any, "", "", false, "CONFIG_NF_CT_NETLINK"},
+		{"no claims, and no carrier wanted", without(Claim), auto, none, "", "", false, "CONFIG_NF_CT_NETLINK"},
+		{"nothing", without(Claim, Expectation), auto, any, "", "", false, "expectations or conntrack entries"},
+		{"IPv6 is off", untried(ExpectationIPv6, ClaimIPv6), auto, any, expectation, "sane", true, ""},
+		{"IPv6 can nothing", without(ExpectationIPv6, ClaimIPv6), auto, any, expectation, "sane", true, ""},
+		{"IPv6 can nothing, claims wanted", without(ExpectationIPv6, ClaimIPv6), claim, any, claim, "bare", true, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			cfg := config.Default()
+			cfg.Strategy, cfg.Carrier = tc.strategy, tc.carrier
+			c, err := tc.kernel.Choose(cfg)
+			if failed(t, err, tc.says) {
+				return
+			}
+			if c.Strategy != tc.want || c.CarrierName() != tc.gives || c.Claims != tc.claims {
+				t.Errorf("%s, carrier %s, claims %v; want %s, %s, %v", c.Strategy, c.CarrierName(), c.Claims, tc.want, tc.gives, tc.claims)
+			}
+			var r rules.Config
+			if c.Apply(&r); r.Carrier != c.Carrier || r.Claim != tc.claims || r.OneZone {
+				t.Errorf("applied: %+v", r)
+			}
+		})
+	}
+}
+
+// TestZones: connections in zones are left alone where the queue cannot tell
+// them apart.
+func TestZones(t *testing.T) {
+	for name, f := range map[string]Found{"no": without(Zones), "not tried": untried(Zones)} {
+		c, err := f.Choose(config.Default())
+		if err != nil || !c.OneZone {
+			t.Errorf("%s: %+v, %v, want one zone", name, c, err)
+		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	n := without(Hash).With(FastPath, nil).Names()
+	if has, ok := n["hash"]; !ok || has {
+		t.Error("hash is not named as missing")
+	}
+	if !n["fast-path"] || !n["claim"] {
+		t.Errorf("%v lacks what is there", n)
+	}
+	if _, ok := untried(ClaimIPv6).Names()["claim-ipv6"]; ok {
+		t.Error("what cannot be is named")
+	}
+}
+
+// failed compares an error with what it is to say; nothing: there must be no error.
+// The kernel's own answer is part of it.
+func failed(t *testing.T, err error, says string) bool {
+	t.Helper()
+	if (err != nil) != (says != "") || err != nil && !strings.Contains(err.Error(), says) {
+		t.Errorf("error %v, want one that says %q", err, says)
+	}
+	if err != nil && (!errors.Is(err, unix.ENOENT) || strings.Contains(err.Error(), "nil")) {
+		t.Errorf("error %q does not give the kernel's answer", err)
+	}
+	return err != nil
+}
