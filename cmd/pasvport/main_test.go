@@ -24,13 +24,15 @@ import (
 )
 
 // The test binary is the program when this is set: "main" as it is, "norights"
-// without any capability.
+// without any capability, "squatter" see squat.
 const asProgram = "PASVPORT_TEST_PROGRAM"
 
 func TestMain(m *testing.M) {
 	switch os.Getenv(asProgram) {
 	case "":
 		os.Exit(m.Run())
+	case "squatter":
+		squat()
 	case "norights":
 		// Rights are a thread's; the command runs on this one.
 		runtime.LockOSThread()

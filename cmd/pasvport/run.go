@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"runtime"
 	"sync"
 
@@ -74,8 +73,8 @@ func run(cfg config.Config, log *slog.Logger, reloads *reloader) error {
 	serving, done := context.WithCancel(context.WithoutCancel(ctx))
 	defer done()
 	m := metrics.New(gateway.Reasons())
-	scrapes, err := listenMetrics(cfg.Metrics, log)
-	if err != nil {
+	scrapes := &scrapes{addr: cfg.Metrics, log: log}
+	if err := scrapes.listen(); err != nil {
 		return err
 	}
 	// Who waits in a system call for packets has a processor in the runtime's eyes,
@@ -86,13 +85,11 @@ func run(cfg config.Config, log *slog.Logger, reloads *reloader) error {
 	g.Beat(patience / 4)
 	ready := make(chan struct{})
 	wg.Go(func() { reloads.run(serving, g, ready) })
-	questions, err := listenControl(cfg.ControlSocket, g, log)
+	questions, err := listenControl(cfg.ControlSocket, answers{g, scrapes}, log)
 	if err != nil {
-		return errors.Join(err, closeListener(scrapes))
+		return errors.Join(err, scrapes.close())
 	}
-	if scrapes != nil {
-		wg.Go(func() { logEnd(log, "metrics", m.Serve(serving, scrapes)) })
-	}
+	wg.Go(func() { scrapes.serve(serving, m) })
 	answering := false
 	err = g.Run(ctx, func() {
 		if questions != nil {
@@ -112,43 +109,27 @@ func run(cfg config.Config, log *slog.Logger, reloads *reloader) error {
 	return err
 }
 
-// listenMetrics returns nil for no address.
-func listenMetrics(addr string, log *slog.Logger) (net.Listener, error) {
-	if addr == "" {
-		return nil, nil
-	}
-	ln, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("--metrics %q: %w", addr, err)
-	}
-	log.Info("metrics", "address", ln.Addr().String())
-	return ln, nil
-}
-
-func closeListener(ln net.Listener) error {
-	if ln == nil {
-		return nil
-	}
-	return ln.Close()
-}
-
 // answers are those of the gateway, with what only main knows.
-type answers struct{ *gateway.Gateway }
+type answers struct {
+	*gateway.Gateway
+	scrapes *scrapes
+}
 
 // Status implements control.Source.
 func (a answers) Status() control.Status {
 	s := a.Gateway.Status()
 	s.Version = version()
+	s.Notes = append(s.Notes, a.scrapes.notes()...)
 	return s
 }
 
 // listenControl returns nil for no path, and for a path on which another daemon
 // answers: two daemons with tables of their own may well share a default.
-func listenControl(path string, g *gateway.Gateway, log *slog.Logger) (*control.Listener, error) {
+func listenControl(path string, source answers, log *slog.Logger) (*control.Listener, error) {
 	if path == "" {
 		return nil, nil
 	}
-	s, err := control.Listen(path, answers{g})
+	s, err := control.Listen(path, source)
 	if errors.Is(err, control.ErrInUse) {
 		log.Warn("no control socket", "path", path, "err", err, "hint", "give each daemon its own --control-socket")
 		return nil, nil

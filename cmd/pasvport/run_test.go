@@ -5,6 +5,8 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -16,6 +18,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/tablelock"
+	"github.com/pasvport/pasvport/nfq"
 )
 
 // process is a daemon in a network namespace that is its own or another
@@ -336,4 +341,95 @@ func TestSecondDaemon(t *testing.T) {
 	if !strings.Contains(stdout, `"pid": `+strconv.Itoa(first.Process.Pid)+",") {
 		t.Errorf("the first daemon does not answer any more: %s%s", stdout, stderr)
 	}
+}
+
+// squat is a local user without rights who takes what a daemon in this network
+// namespace might want: the names that it can have, and the port of the metrics. It
+// ends with its standard input.
+func squat() {
+	lock := tablelock.Queue("pasvport")
+	if q, err := nfq.Open(nfq.Config{Num: lock}); err == nil {
+		_ = q.Close()
+		panic("a user without rights can have the lock")
+	}
+	for _, at := range []struct{ network, address string }{
+		{"unix", "@pasvport/table/pasvport"}, {"unix", "@pasvport"}, {"tcp", squattedPort},
+	} {
+		if _, err := net.Listen(at.network, at.address); err != nil {
+			panic(err)
+		}
+	}
+	fmt.Println("held")
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	os.Exit(0)
+}
+
+const squattedPort = ":9121"
+
+// TestSquatter: a local user without rights does not keep the daemon from starting,
+// nor from refusing a second one. The metrics come when their address is free.
+func TestSquatter(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: network namespace")
+	}
+	squatter := program(t, "squatter")
+	squatter.Stderr = os.Stderr
+	squatter.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	squatter.Path = readable(t, squatter.Path)
+	hold, err := squatter.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	said, err := squatter.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := squatter.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = hold.Close(); _ = squatter.Wait() })
+	if line, err := bufio.NewReader(said).ReadString('\n'); line != "held\n" {
+		t.Fatalf("the squatter says %q, %v", line, err)
+	}
+	inThere := func(p *process) { p.SysProcAttr = nil; p.enter(t, squatter.Process.Pid) }
+
+	p := startDaemonAs(t, inThere, "--metrics", squattedPort)
+	if line := p.until(t, `msg="no metrics"`); !strings.Contains(line, "level=ERROR") || !strings.Contains(line, "address already in use") {
+		t.Errorf("the log says %s", line)
+	}
+	p.until(t, "msg=ready")
+	notes := func() string { _, stdout, _ := call("status", "--control-socket", p.socket); return stdout }
+	if s := notes(); !strings.Contains(s, "no metrics on :9121") {
+		t.Errorf("status does not say that there are no metrics:\n%s", s)
+	}
+	second := startDaemonAs(t, inThere, "--queue-num", "3000")
+	if exit, rest := second.exit(t); exit != 1 || !strings.Contains(rest, `another pasvport has the table "pasvport"`) {
+		t.Errorf("second daemon: exit status %d, log:\n%s", exit, rest)
+	}
+	if err := hold.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p.until(t, "msg=metrics address=[::]:9121")
+	if s := notes(); strings.Contains(s, "no metrics") {
+		t.Errorf("status still says that there are no metrics:\n%s", s)
+	}
+}
+
+// readable is a copy of a program where every user can execute it.
+func readable(t *testing.T, path string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "pasvport-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := filepath.Join(dir, "program")
+	if err := errors.Join(os.Chmod(dir, 0o755), os.WriteFile(copied, b, 0o755), os.Chmod(copied, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	return copied
 }

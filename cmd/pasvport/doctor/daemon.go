@@ -6,10 +6,12 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
+	"github.com/pasvport/pasvport/cmd/pasvport/tablelock"
 	"github.com/pasvport/pasvport/rules"
 )
 
@@ -100,15 +102,15 @@ func tableComplete(c rules.Config) (bool, error) {
 	return f.Present()
 }
 
-// tableLocked reports whether a process has the lock of a table: an abstract
-// socket, whose name is the network namespace's.
+// tableLocked reports whether a process has the lock of a table.
 func tableLocked(table string) bool {
-	text, err := os.ReadFile("/proc/thread-self/net/unix")
+	text, err := os.ReadFile("/proc/thread-self/net/netfilter/nfnetlink_queue")
 	if err != nil {
 		return false
 	}
+	lock := strconv.Itoa(int(tablelock.Queue(table)))
 	for line := range strings.Lines(string(text)) {
-		if strings.HasSuffix(strings.TrimSpace(line), " @@pasvport/table/"+table) || strings.HasSuffix(strings.TrimSpace(line), " @pasvport/table/"+table) {
+		if f := strings.Fields(line); len(f) > 0 && f[0] == lock {
 			return true
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -20,6 +19,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/cmd/pasvport/fastpath"
 	"github.com/pasvport/pasvport/cmd/pasvport/metrics"
+	"github.com/pasvport/pasvport/cmd/pasvport/tablelock"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
 	"github.com/pasvport/pasvport/nfq"
@@ -89,7 +89,7 @@ func New(cfg config.Config, log *slog.Logger, m *metrics.Metrics) *Gateway {
 // Run serves until ctx ends, and then takes everything of ours out of the
 // kernel. ready is called when queues are bound and rules installed.
 func (g *Gateway) Run(ctx context.Context, ready func()) error {
-	lock, err := lockTable(g.cfg.Table)
+	lock, err := tablelock.Take(g.cfg.Table, g.cfg.QueueNum, g.cfg.Queues)
 	if err != nil {
 		return err
 	}
@@ -100,16 +100,6 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 	}
 	defer g.close()
 	return g.serve(ctx, ready)
-}
-
-// lockTable makes sure that one daemon has the table. An abstract socket is
-// one network namespace's, as a table is, and goes with its process.
-func lockTable(name string) (net.Listener, error) {
-	l, err := net.Listen("unix", "@pasvport/table/"+name)
-	if errors.Is(err, unix.EADDRINUSE) {
-		return nil, fmt.Errorf("another pasvport has the table %q: stop it, or give this one another --table and --queue-num", name)
-	}
-	return l, err
 }
 
 // open gets hold of all that is needed, without a rule in place yet.
