@@ -25,6 +25,7 @@ type miniServer struct {
 	files     map[string]func(net.Conn) // what RETR sends
 	fromPort  uint16                    // where active data comes from; 0: any port
 	patience  time.Duration             // how long a data connection may take to come
+	answer    func(line string) string  // what to answer in place of the usual, if not empty; may be nil
 	listeners []*net.TCPListener
 }
 
@@ -91,7 +92,14 @@ func (s *miniServer) serve(c *net.TCPConn) {
 		if err != nil {
 			return
 		}
-		verb, arg, _ := strings.Cut(strings.TrimRight(line, "\r\n"), " ")
+		line = strings.TrimRight(line, "\r\n")
+		if s.answer != nil {
+			if text := s.answer(line); text != "" {
+				fmt.Fprint(c, text+"\r\n")
+				continue
+			}
+		}
+		verb, arg, _ := strings.Cut(line, " ")
 		switch verb {
 		case "PASV", "EPSV":
 			open = s.passive(c, Mode(verb))
