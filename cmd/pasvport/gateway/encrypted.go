@@ -111,7 +111,7 @@ func (w *worker) claimInRange(p *nfq.Packet) {
 		}
 	}
 	for _, s := range sessions {
-		if len(w.g.data.liveOf(s)) < w.g.settings().TLSParallel {
+		if len(w.g.data.Live(s)) < w.g.settings().TLSParallel {
 			w.openInRange(s, p)
 			return
 		}

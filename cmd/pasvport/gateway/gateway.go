@@ -18,6 +18,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/balance"
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/cmd/pasvport/fastpath"
+	"github.com/pasvport/pasvport/cmd/pasvport/keepalive"
 	"github.com/pasvport/pasvport/cmd/pasvport/metrics"
 	"github.com/pasvport/pasvport/cmd/pasvport/tablelock"
 	"github.com/pasvport/pasvport/expect"
@@ -53,9 +54,9 @@ type Gateway struct {
 	forgotten forgottenSessions
 	zoned     atomic.Bool // see zone.go
 	balancer  *balance.Balancer
-	injector  *injector       // nil: nothing is sent to silent sessions
-	ct        *expect.Conn    // of the watcher
-	fast      *fastpath.Table // nil: every line is read
+	sender    *keepalive.Sender // nil: nothing is sent to silent sessions
+	ct        *expect.Conn      // of the watcher
+	fast      *fastpath.Table   // nil: every line is read
 	events    *expect.Events
 	lost      chan struct{} // events were lost
 	lists     uint8         // how often the sweeper has listed the tracker's connections
@@ -109,7 +110,7 @@ func (g *Gateway) open() error {
 		return err
 	}
 	g.claims = g.plan.rules.Claim
-	g.openIdle()
+	g.openKeepalive()
 	g.openFastPath()
 	for i := range g.cfg.Queues {
 		if err := g.addWorker(g.cfg.QueueNum + uint16(i)); err != nil {
@@ -175,8 +176,8 @@ func (g *Gateway) close() {
 	if g.firewall != nil {
 		g.firewall.Close()
 	}
-	if g.injector != nil {
-		g.injector.close()
+	if g.sender != nil {
+		g.sender.Close()
 	}
 	if g.fast != nil {
 		g.fast.Close()
@@ -205,7 +206,7 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 		start(func(ctx context.Context) error { return w.queue.Run(ctx, w) })
 	}
 	start(g.watch)
-	start(g.keepEntries)
+	start(g.refresh)
 	start(g.watchIdle)
 	err := g.firewall.Install()
 	if err == nil {

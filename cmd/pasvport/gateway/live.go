@@ -56,8 +56,8 @@ func (d *dataConnections) spoke(s *session) {
 	d.live.look(s)
 }
 
-// due returns and forgets the sessions whose control entry is to be looked at.
-func (d *dataConnections) due() []*session {
+// Due returns and forgets the sessions whose control entry is to be looked at.
+func (d *dataConnections) Due() []*session {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	list := slices.Collect(maps.Keys(d.live.due))
@@ -65,16 +65,19 @@ func (d *dataConnections) due() []*session {
 	return list
 }
 
-// liveOf returns the live data connections of a session.
-func (d *dataConnections) liveOf(s *session) []expect.Tuple {
+// Live returns the live data connections of a session.
+func (d *dataConnections) Live(s *session) []expect.Tuple {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.Collect(maps.Keys(d.live.of[s]))
 }
 
-// ended says that a data connection is not live any more.
-func (d *dataConnections) ended(t expect.Tuple, s *session) {
+// Ended notes that a data connection is not live any more.
+func (d *dataConnections) Ended(t expect.Tuple, s *session) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.live.remove(t, s)
 }
+
+// Wake receives when the control entry of a session is to be looked at.
+func (d *dataConnections) Wake() <-chan struct{} { return d.live.wake }

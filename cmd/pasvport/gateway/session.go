@@ -10,6 +10,7 @@ import (
 
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
 	"github.com/pasvport/pasvport/cmd/pasvport/fastpath"
+	"github.com/pasvport/pasvport/cmd/pasvport/keepalive"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
 	"github.com/pasvport/pasvport/nfq"
@@ -39,11 +40,12 @@ type session struct {
 	passed *[2]passed  // of here, by direction, after a handover; see outOfStep
 	broken bool        // it is not in step any more, and is reset
 
-	closing      atomic.Bool // an end has begun to close it
-	transferring atomic.Bool // it has live data connections
-	missed       atomic.Bool // packets may have passed unread, see heal.go
-	adjusted     atomic.Bool // its sequence numbers are, by the kernel or here
-	counted      atomic.Bool // by the balancer
+	closing      atomic.Bool                    // an end has begun to close it
+	transferring atomic.Bool                    // it has live data connections
+	missed       atomic.Bool                    // packets may have passed unread, see heal.go
+	adjusted     atomic.Bool                    // its sequence numbers are, by the kernel or here
+	counted      atomic.Bool                    // by the balancer
+	alive        atomic.Pointer[keepalive.Conn] // nil until something is known
 
 	mu          sync.Mutex
 	state       uint8 // of the TCP connection, expect.TCPState...
@@ -55,11 +57,11 @@ type session struct {
 	accounting  bool
 	opaque      bool
 	note        string
-	renumbered  bool  // as here
-	wire        *wire // nil until something is known
-	standing    standing
-	chatter     *chatter
-	seen        uint8 // by the tracker's list with this number, see reconcile
+	renumbered  bool // as here
+
+	standing standing
+	chatter  *chatter
+	seen     uint8 // by the tracker's list with this number, see reconcile
 }
 
 // held are packets of one direction that wait for the rest of a line.

@@ -129,3 +129,7 @@ func TestTable(t *testing.T) {
 		t.Errorf("all are %v, want %p alone", all, b)
 	}
 }
+
+func tuple(src, dst string) expect.Tuple {
+	return expect.Tuple{Src: netip.MustParseAddrPort(src), Dst: netip.MustParseAddrPort(dst)}
+}

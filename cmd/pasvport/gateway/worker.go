@@ -77,8 +77,8 @@ func (w *worker) control(p *nfq.Packet) {
 		w.stale(p, tracked)
 		return
 	}
-	if w.g.injector != nil {
-		s.heed(s.direction(p), p, w.now)
+	if w.g.sender != nil {
+		s.noteSegment(s.direction(p), p, w.now)
 	}
 	switch {
 	case s.waits:

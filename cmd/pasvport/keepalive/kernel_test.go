@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package gateway
+package keepalive
 
 import (
 	"context"
-	"log/slog"
 	"net/netip"
 	"os"
 	"runtime"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -15,18 +15,18 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pasvport/pasvport/expect"
-	"github.com/pasvport/pasvport/ftpalg"
 )
 
 const (
 	manyEntries  = 10_000
 	entryTimeout = 9 * time.Second
 	keptFor      = 3 * entryTimeout
+	markOfTest   = 0x04000000
 )
 
-// TestKernelKeeper keeps ten thousand silent control connections with a data
+// TestKernelRefresher keeps ten thousand silent control connections with a data
 // connection each over three times their timeout, and says what that costs.
-func TestKernelKeeper(t *testing.T) {
+func TestKernelRefresher(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("network namespaces need root")
 	}
@@ -35,7 +35,7 @@ func TestKernelKeeper(t *testing.T) {
 		runtime.LockOSThread() // never unlocked: the thread stays in its namespace
 		err := unix.Unshare(unix.CLONE_NEWNET)
 		if err == nil {
-			testKeeper(t)
+			testRefresher(t)
 		}
 		noNamespace <- err
 	}()
@@ -44,28 +44,56 @@ func TestKernelKeeper(t *testing.T) {
 	}
 }
 
-func testKeeper(t *testing.T) {
+// kernelControl is a control connection in the kernel.
+type kernelControl struct {
+	original expect.Tuple
+	id       uint32
+	data     expect.Tuple
+}
+
+func (c *kernelControl) Entry() (expect.Tuple, uint32) { return c.original, c.id }
+
+// kernelTransfers have one live data connection for each control connection.
+type kernelTransfers struct {
+	mu  sync.Mutex
+	due []*kernelControl
+}
+
+func (k *kernelTransfers) Wake() <-chan struct{} { return nil }
+
+func (k *kernelTransfers) Due() []*kernelControl {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	list := k.due
+	k.due = nil
+	return list
+}
+
+func (k *kernelTransfers) Live(c *kernelControl) []expect.Tuple { return []expect.Tuple{c.data} }
+func (k *kernelTransfers) Ended(expect.Tuple, *kernelControl)   {}
+
+func testRefresher(t *testing.T) {
 	ct, err := expect.Dial()
 	if err != nil {
 		t.Error(err)
 		return
 	}
 	defer ct.Close()
-	g := &Gateway{log: slog.New(slog.DiscardHandler),
-		data: dataConnections{open: map[expect.Tuple]dataConnection{}, live: newLiveData()}}
-	if err := makeEntries(g, ct); err != nil {
+	k := &kernelTransfers{}
+	if k.due, err = makeEntries(ct); err != nil {
 		t.Error(err)
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), keptFor)
 	defer cancel()
 	before := processorTime()
-	if err := g.keepEntries(ctx); err != nil {
+	r := Refresher[*kernelControl]{Conntrack: ct, Transfers: k, Failed: func(c *kernelControl, err error) { t.Error(c.original, err) }}
+	if err := r.Run(ctx); err != nil {
 		t.Error(err)
 	}
 	used := processorTime() - before
 	kept := 0
-	if err := ct.Dump(controlBit, controlBit, func(e *expect.Entry) {
+	if err := ct.Dump(markOfTest, markOfTest, func(e *expect.Entry) {
 		if e.Original.Dst.Port() == 21 && e.Timeout > 0 {
 			kept++
 		}
@@ -78,29 +106,27 @@ func testKeeper(t *testing.T) {
 	t.Logf("%d entries with a timeout of %v: %.1f %% of a processor", manyEntries, entryTimeout, 100*used.Seconds()/keptFor.Seconds())
 }
 
-const controlBit = 0x04000000
-
 // makeEntries makes control connections with a data connection each.
-func makeEntries(g *Gateway, ct *expect.Conn) error {
+func makeEntries(ct *expect.Conn) (list []*kernelControl, err error) {
 	client, server := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("203.0.113.2")
 	for i := range manyEntries {
 		from := netip.AddrPortFrom(client, uint16(20000+i))
 		x := expect.Forgotten{Original: expect.Tuple{Src: from, Dst: netip.AddrPortFrom(server, 21)},
-			Mark: controlBit, Timeout: entryTimeout}
+			Mark: markOfTest, Timeout: entryTimeout}
 		if err := ct.Restore(x); err != nil {
-			return err
+			return nil, err
 		}
 		e, err := ct.Get(x.Original)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		data := expect.Tuple{Src: from, Dst: netip.AddrPortFrom(server, 5000)}
-		if err := ct.Claim(expect.Claim{Original: data, Master: x.Original, Timeout: time.Hour}); err != nil {
-			return err
+		c := &kernelControl{original: x.Original, id: e.ID, data: expect.Tuple{Src: from, Dst: netip.AddrPortFrom(server, 5000)}}
+		if err := ct.Claim(expect.Claim{Original: c.data, Master: x.Original, Timeout: time.Hour}); err != nil {
+			return nil, err
 		}
-		g.data.add(data, newSession(&e, &ftpalg.Policy{}, time.Now(), true, nil), nil)
+		list = append(list, c)
 	}
-	return nil
+	return list, nil
 }
 
 func processorTime() time.Duration {

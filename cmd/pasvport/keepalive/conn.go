@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package keepalive
+
+import (
+	"bytes"
+	"sync"
+	"time"
+
+	"github.com/pasvport/pasvport/ftpalg"
+	"github.com/pasvport/pasvport/nfq"
+)
+
+// Conn is what the segments of a control connection show of its two ends. The
+// zero value has seen none. Its methods may be called by several goroutines.
+type Conn struct {
+	mu   sync.Mutex
+	ends Ends
+	used time.Time // when something new was last said
+}
+
+// Ends are the two ends of a control connection, by the direction of what they
+// send.
+type Ends [2]End
+
+// End is what one end has sent. All numbers are those of the end itself, before
+// any adjustment.
+type End struct {
+	Known  bool
+	Next   uint32    // sequence number of its next byte
+	Ack    uint32    // what it has acknowledged
+	Window uint16    // as in its last segment
+	Heard  time.Time // when it last sent anything
+
+	stamped bool
+	stamp   [10]byte // its last timestamp option (RFC 7323), if stamped
+}
+
+// timestampOption is the kind and the length of that option.
+var timestampOption = []byte{8, 10}
+
+// Note notes what a segment shows.
+func (c *Conn) Note(d ftpalg.Direction, p *nfq.Packet, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := &c.ends[d]
+	next := p.Seq + uint32(len(p.Payload))
+	if e.Known && p.Seq == e.Next-1 && len(p.Payload) == 0 {
+		return // a probe, ours or the end's own: both are answered by the other
+	}
+	more := !e.Known || int32(next-e.Next) > 0
+	acked := !e.Known || int32(p.Ack-e.Ack) > 0
+	if more {
+		e.Next = next
+	}
+	if acked {
+		e.Ack = p.Ack
+	}
+	if more || acked {
+		c.used = now
+	}
+	e.Known, e.Heard, e.Window = true, now, p.Window
+	e.stamped = findTimestamp(&e.stamp, p.Options())
+}
+
+// Use notes that the connection is in use, although nothing is said on it.
+func (c *Conn) Use(now time.Time) {
+	c.mu.Lock()
+	c.used = now
+	c.mu.Unlock()
+}
+
+// findTimestamp copies the timestamp option, if there is one.
+func findTimestamp(dst *[10]byte, options []byte) bool {
+	const endOfList, noOperation = 0, 1
+	for len(options) >= 2 && options[0] != endOfList {
+		if options[0] == noOperation {
+			options = options[1:]
+			continue
+		}
+		n := int(options[1])
+		if n < 2 || n > len(options) {
+			return false
+		}
+		if bytes.HasPrefix(options, timestampOption) {
+			copy(dst[:], options[:n])
+			return true
+		}
+		options = options[n:]
+	}
+	return false
+}
+
+// Silent returns the ends of a connection on which no one speaks, completed:
+// each end has acknowledged all that the other has sent. If sequence numbers are
+// adjusted, the two count differently, and what was not seen stays unknown. ok is
+// false if the numbers of one end are not known, as after a restart of the daemon
+// before the next packet. used is when something new was last said.
+func (c *Conn) Silent(adjusted bool) (ends Ends, used time.Time, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ends = c.ends
+	if !adjusted {
+		for d := range ends {
+			ends[d].complete(&c.ends[1-d])
+		}
+	}
+	return ends, c.used, ends[0].Known && ends[1].Known
+}
+
+// complete adds what the other end shows of e.
+func (e *End) complete(other *End) {
+	switch {
+	case !other.Known:
+	case !e.Known:
+		*e = End{Known: true, Next: other.Ack, Ack: other.Next, Window: other.Window}
+	default:
+		e.Next = later(e.Next, other.Ack)
+		e.Ack = later(e.Ack, other.Next)
+	}
+}
+
+// later returns the sequence number that comes later.
+func later(a, b uint32) uint32 {
+	if int32(b-a) > 0 {
+		return b
+	}
+	return a
+}
