@@ -19,6 +19,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/cmd/pasvport/fastpath"
 	"github.com/pasvport/pasvport/cmd/pasvport/keepalive"
+	"github.com/pasvport/pasvport/cmd/pasvport/lost"
 	"github.com/pasvport/pasvport/cmd/pasvport/metrics"
 	"github.com/pasvport/pasvport/cmd/pasvport/tablelock"
 	"github.com/pasvport/pasvport/expect"
@@ -51,7 +52,7 @@ type Gateway struct {
 	data      dataConnections
 	sealed    encryptedSessions
 	older     olderConnections
-	forgotten forgottenSessions
+	forgotten lost.Memory
 	zoned     atomic.Bool // see zone.go
 	balancer  *balance.Balancer
 	sender    *keepalive.Sender // nil: nothing is sent to silent sessions
@@ -136,7 +137,7 @@ func (g *Gateway) open() error {
 }
 
 func (g *Gateway) addWorker(num uint16) error {
-	w := &worker{g: g, payload: make([]byte, 0, maxPayload), sightings: map[expect.Tuple]*sighting{}, heart: heartbeat{every: g.beatEvery}}
+	w := &worker{g: g, payload: make([]byte, 0, maxPayload), heart: heartbeat{every: g.beatEvery}}
 	w.heard = func(e *expect.Event) { g.event(w.ct, e) }
 	g.workers = append(g.workers, w)
 	var err error

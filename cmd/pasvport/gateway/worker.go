@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pasvport/pasvport/cmd/pasvport/lost"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
 	"github.com/pasvport/pasvport/nfq"
@@ -49,8 +50,7 @@ type worker struct {
 	scratch nfq.Packet
 	work    ftpalg.Workspace // of the engines of its sessions
 
-	sightings   map[expect.Tuple]*sighting // see stale.go
-	staleLogged time.Time
+	sightings lost.Sightings
 }
 
 // Packet implements nfq.Handler. Each path through it ends in one verdict, or
@@ -93,7 +93,7 @@ func (w *worker) control(p *nfq.Packet) {
 	}
 	switch d := s.direction(p); {
 	case s.here && s.outOfStep(d, p):
-		w.resetStale(p, nil, causeUnread)
+		w.resetStale(p, nil, lost.CauseUnread)
 	case len(p.Payload) > 0:
 		w.read(s, d, p)
 	default:

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lost
+
+import (
+	"time"
+
+	"github.com/pasvport/pasvport/expect"
+)
+
+// Cause is why an end gets a reset, for the log. It is empty if it gets none.
+type Cause string
+
+// The causes of a reset.
+const (
+	CauseAdjusted   Cause = "its sequence numbers were adjusted"
+	CauseTranslated Cause = "it was translated and the tracker has forgotten how"
+	CauseRefused    Cause = "the ruleset does not let it begin again"
+	CauseUnanswered Cause = "nobody answers"
+	CauseUnknown    Cause = "the tracker does not take it up"
+	CauseUnread     Cause = "its sequence numbers were not adjusted while there was no daemon"
+)
+
+// Judgement is what becomes of a packet without an entry.
+type Judgement struct {
+	Cause   Cause // reset its sender
+	Restore bool  // make the entry again: the ruleset would take the packet for a new connection
+}
+
+// Judge decides on a packet with tuple t of a connection that conntrack has
+// lost, or of whose middle it has just made an entry, which it has confirmed if
+// confirmed is set. c is what is remembered of the connection, or nil.
+func (s *Sightings) Judge(c *Connection, t expect.Tuple, seq uint32, confirmed bool, now time.Time) Judgement {
+	switch {
+	case c != nil && c.Adjusted:
+		return Judgement{Cause: CauseAdjusted}
+	case c != nil && c.Translated && t == c.Reply:
+		return Judgement{Cause: CauseTranslated}
+	case c != nil && t == c.Reply:
+		return Judgement{Restore: true}
+	}
+	return Judgement{Cause: s.Repeated(t, seq, confirmed, now)}
+}

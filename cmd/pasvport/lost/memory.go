@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lost
+
+import (
+	"sync"
+	"time"
+
+	"github.com/pasvport/pasvport/expect"
+)
+
+const (
+	// memoryTime is how long a connection is remembered that conntrack lost
+	// while it was established. Servers end idle sessions sooner.
+	memoryTime = time.Hour
+	// maxConnections bounds the memory; a flush of conntrack's table loses
+	// every connection at once.
+	maxConnections = 1 << 16
+)
+
+// Connection is what is remembered of a connection that conntrack lost.
+type Connection struct {
+	Original, Reply expect.Tuple
+	Translated      bool   // its addresses were
+	Adjusted        bool   // its sequence numbers were
+	Carrier         bool   // its entry could carry expectations
+	Left            string // why it was left alone; empty if it was read
+
+	since time.Time
+}
+
+// Memory has the connections that conntrack lost, by both of their tuples. The
+// zero value is empty. Its methods may be called by several goroutines.
+type Memory struct {
+	mu sync.Mutex
+	by map[expect.Tuple]*Connection
+}
+
+// Find returns what is remembered of the connection with a tuple, in either
+// direction; nil if there is nothing. It must not be changed.
+func (m *Memory) Find(t expect.Tuple, now time.Time) *Connection {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.find(t, now)
+}
+
+func (m *Memory) find(t expect.Tuple, now time.Time) *Connection {
+	c := m.by[t]
+	if c == nil || now.Sub(c.since) > memoryTime {
+		return nil
+	}
+	return c
+}
+
+// Add remembers a connection.
+func (m *Memory) Add(c Connection, now time.Time) {
+	c.since = now
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if 2*maxConnections <= len(m.by) {
+		m.purge(now)
+	}
+	if m.by == nil {
+		m.by = map[expect.Tuple]*Connection{}
+	}
+	m.by[c.Original], m.by[c.Reply] = &c, &c
+}
+
+// Take forgets the connection with these tuples, and returns what was remembered
+// of it: it continues, or another one has its ports.
+func (m *Memory) Take(original, reply expect.Tuple, now time.Time) *Connection {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := m.find(original, now)
+	delete(m.by, original)
+	delete(m.by, reply)
+	return c
+}
+
+// purge removes what is too old, and everything if that does not help.
+func (m *Memory) purge(now time.Time) {
+	for t, c := range m.by {
+		if now.Sub(c.since) > memoryTime {
+			delete(m.by, t)
+		}
+	}
+	if 2*maxConnections <= len(m.by) {
+		clear(m.by)
+	}
+}
