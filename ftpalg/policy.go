@@ -21,6 +21,9 @@ const (
 	RepairAll
 )
 
+// String returns "unusable", "none", "private" or "all".
+func (r Repair) String() string { return [...]string{"unusable", "none", "private", "all"}[r] }
+
 // DefaultMinDataPort is the lowest port that an offer may name by default
 // (RFC 2577 section 3).
 const DefaultMinDataPort = 1024

@@ -17,9 +17,13 @@ import (
 type Carrier uint8
 
 const (
+	// CarrierAuto is the best one: CarrierSane, unless the caller has found
+	// that the kernel lacks it.
+	CarrierAuto Carrier = iota
+
 	// CarrierSane is the in-kernel helper "sane", which does not speak FTP.
 	// The kernel accepts expectations and sequence adjustment with it.
-	CarrierSane Carrier = iota
+	CarrierSane
 
 	// CarrierBare is a help extension without a helper, got from a
 	// "ct expectation" object of size 0: sequence adjustment, no expectation.
@@ -29,17 +33,34 @@ const (
 	CarrierNone
 )
 
+var carrierNames = [...]string{CarrierAuto: "auto", CarrierSane: "sane", CarrierBare: "bare", CarrierNone: "none"}
+
+// String returns "auto", "sane", "bare" or "none".
+func (c Carrier) String() string { return carrierNames[c] }
+
+// ParseCarrier returns the carrier of that name, CarrierAuto if there is none.
+func ParseCarrier(name string) Carrier {
+	return Carrier(max(0, slices.Index(carrierNames[:], name)))
+}
+
 // A QueueKind is how the kernel is told to queue a packet.
 type QueueKind uint8
 
 const (
+	// QueueAuto is QueueNative, unless the caller has found that the kernel
+	// lacks it.
+	QueueAuto QueueKind = iota
+
 	// QueueNative is nft's own queue expression (CONFIG_NFT_QUEUE).
-	QueueNative QueueKind = iota
+	QueueNative
 
 	// QueueXT is the NFQUEUE target of xtables through nft's compat layer
 	// (CONFIG_NETFILTER_XT_TARGET_NFQUEUE, CONFIG_NFT_COMPAT).
 	QueueXT
 )
+
+// String returns "auto", "native" or "xt".
+func (k QueueKind) String() string { return [...]string{"auto", "native", "xt"}[k] }
 
 // A PortRange is an inclusive range of TCP ports.
 type PortRange struct{ Low, High uint16 }
@@ -81,9 +102,9 @@ type Config struct {
 	// for one where nothing is installed.
 	FastPath int
 
-	Carrier Carrier
-	Claim   bool // pinhole sets and raw chains that queue the SYNs of data connections
-	Queue   QueueKind
+	Carrier Carrier   // CarrierSane
+	Claim   bool      // pinhole sets and raw chains that queue the SYNs of data connections
+	Queue   QueueKind // QueueNative
 
 	// PeerPorts are the ports that the peers of AllowPeer may open; none if
 	// zero. Only with Claim.
@@ -125,7 +146,9 @@ func (c Config) WithDefaults() Config {
 	if len(c.Ports) == 0 {
 		c.Ports = []PortRange{{defaultPort, defaultPort}}
 	}
-	c.Ports = mergePorts(c.Ports)
+	c.Ports = MergePorts(c.Ports)
+	c.Carrier = cmp.Or(c.Carrier, CarrierSane)
+	c.Queue = cmp.Or(c.Queue, QueueNative)
 	c.QueueNum = cmp.Or(c.QueueNum, defaultQueueNum)
 	c.Queues = cmp.Or(c.Queues, 1)
 	c.Control = cmp.Or(c.Control, defaultControl)
@@ -173,19 +196,16 @@ func (c Config) validate() error {
 	return nil
 }
 
-// mergePorts sorts ranges and joins those that touch: an interval set of the
-// kernel refuses overlapping elements.
-func mergePorts(in []PortRange) []PortRange {
-	s := slices.Clone(in)
-	slices.SortFunc(s, func(a, b PortRange) int { return cmp.Compare(a.Low, b.Low) })
-	out := s[:1]
-	for _, r := range s[1:] {
-		last := &out[len(out)-1]
-		if uint32(r.Low) > uint32(last.High)+1 {
-			out = append(out, r)
+// MergePorts returns the ranges sorted, with those joined that overlap or touch:
+// an interval set of the kernel refuses overlapping elements.
+func MergePorts(in []PortRange) []PortRange {
+	var out []PortRange
+	for _, r := range slices.SortedFunc(slices.Values(in), func(a, b PortRange) int { return cmp.Compare(a.Low, b.Low) }) {
+		if n := len(out); n > 0 && int(r.Low) <= int(out[n-1].High)+1 {
+			out[n-1].High = max(out[n-1].High, r.High)
 			continue
 		}
-		last.High = max(last.High, r.High)
+		out = append(out, r)
 	}
 	return out
 }

@@ -77,8 +77,8 @@ func TestMergePorts(t *testing.T) {
 		{[]PortRange{{20, 20}, {22, 22}}, []PortRange{{20, 20}, {22, 22}}},
 	}
 	for _, tt := range tests {
-		if d := cmp.Diff(tt.want, mergePorts(tt.in)); d != "" {
-			t.Errorf("mergePorts(%v) (-want +got):\n%s", tt.in, d)
+		if d := cmp.Diff(tt.want, MergePorts(tt.in)); d != "" {
+			t.Errorf("MergePorts(%v) (-want +got):\n%s", tt.in, d)
 		}
 	}
 }
@@ -96,7 +96,7 @@ func TestDefaultsLeaveCallerAlone(t *testing.T) {
 	}
 	want := Config{
 		Table: "pasvport", Ports: []PortRange{{21, 21}, {2121, 2121}}, QueueNum: 2121, Queues: 1,
-		Control: 0x04000000, Opaque: 0x08000000, PinholeTimeout: time.Minute,
+		Control: 0x04000000, Opaque: 0x08000000, Carrier: CarrierSane, Queue: QueueNative, PinholeTimeout: time.Minute,
 		Chains: []ChainRef{{FamilyINet, "a", "a"}, {FamilyIPv4, "z", "z"}},
 	}
 	if d := cmp.Diff(want, got); d != "" {

@@ -17,10 +17,10 @@ func build(entries []entry) (Config, error) {
 			return Config{}, err
 		}
 	}
-	c.Ports, c.TLSPorts = mergePorts(c.Ports), mergePorts(c.TLSPorts)
+	c.Ports, c.TLSPorts = rules.MergePorts(c.Ports), rules.MergePorts(c.TLSPorts)
 	for _, e := range entries {
 		for _, m := range e.maps {
-			if err := c.add(e.setting.name, m); err != nil {
+			if err := e.setting.addMapping(&c, m, settings); err != nil {
 				return Config{}, err
 			}
 		}
@@ -29,22 +29,6 @@ func build(entries []entry) (Config, error) {
 		return Config{}, err
 	}
 	return c, nil
-}
-
-// add adds a mapping of a list.
-func (c *Config) add(list string, m mapping) error {
-	if list == virtualServersKey {
-		return c.addVirtualServer(m)
-	}
-	p, err := c.buildPolicy(m.entries)
-	c.Policies = append(c.Policies, p)
-	return err
-}
-
-// lists are the keys of the file, and no flags, that have lists of mappings.
-var lists = map[string]*setting{
-	policiesKey:       {name: policiesKey, parse: parsePolicies},
-	virtualServersKey: {name: virtualServersKey, parse: parseVirtualServers},
 }
 
 // apply puts the values of an entry into c.
@@ -72,9 +56,9 @@ func (c *Config) check() error {
 		return fmt.Errorf("port: the list is empty, want at least one control port")
 	case c.Allow == "":
 		return fmt.Errorf("allow: the list is empty, want related, mark or chain=FAMILY/TABLE/CHAIN")
-	case c.Strategy == StrategyExpectation && (c.Carrier == CarrierBare || c.Carrier == CarrierNone):
+	case c.Strategy == StrategyExpectation && (c.Carrier == rules.CarrierBare || c.Carrier == rules.CarrierNone):
 		return fmt.Errorf("carrier %q with strategy %q: want carrier auto or sane, as without a helper nothing is expected", c.Carrier, c.Strategy)
-	case c.Strategy == StrategyClaim && c.Carrier == CarrierSane:
+	case c.Strategy == StrategyClaim && c.Carrier == rules.CarrierSane:
 		return fmt.Errorf("carrier %q with strategy %q: want carrier auto, bare or none", c.Carrier, c.Strategy)
 	case c.TLS == TLSRange && c.Strategy == StrategyExpectation:
 		return fmt.Errorf("tls %q with strategy %q: want strategy auto or claim, as a range cannot be expected", c.TLSText(), c.Strategy)

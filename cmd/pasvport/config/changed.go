@@ -12,16 +12,34 @@ import (
 func Changed(a, b Config) []string {
 	var names []string
 	for i := range settings {
-		s := &settings[i]
-		if !slices.Equal(s.text(a), s.text(b)) {
+		if s := &settings[i]; !reflect.DeepEqual(s.fields(&a), s.fields(&b)) {
 			names = append(names, s.name)
 		}
 	}
-	if !reflect.DeepEqual(a.Policies, b.Policies) {
-		names = append(names, policiesKey)
-	}
-	if !reflect.DeepEqual(a.VirtualServers, b.VirtualServers) {
-		names = append(names, virtualServersKey)
-	}
 	return names
+}
+
+// Reloaded returns old with the settings of next that a reload puts into effect;
+// the others need a restart.
+func Reloaded(old, next Config) Config {
+	settings.with(live).transfer(&old, &next)
+	return old
+}
+
+// transfer copies the values of the settings.
+func (k keys) transfer(to, from *Config) {
+	for i := range k {
+		source := k[i].fields(from)
+		for j, target := range k[i].fields(to) {
+			reflect.ValueOf(target).Elem().Set(reflect.ValueOf(source[j]).Elem())
+		}
+	}
+}
+
+// InRules reports whether our rules depend on one of the named settings.
+func InRules(names []string) bool {
+	return slices.ContainsFunc(names, func(name string) bool {
+		s, ok := settings.lookup(name)
+		return ok && s.is(inRules)
+	})
 }

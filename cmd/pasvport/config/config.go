@@ -51,9 +51,10 @@ type Config struct {
 	Strategy Strategy
 
 	// Carrier and Queue force what is otherwise chosen by trying the kernel.
-	// Default: CarrierAuto and QueueAuto.
-	Carrier Carrier
-	Queue   Queue
+	// Default: rules.CarrierAuto and rules.QueueAuto.
+	Carrier rules.Carrier
+	Queue   rules.QueueKind
+
 	// FastPath lets lines that nothing depends on pass in the kernel. Default:
 	// FastPathOff.
 	FastPath FastPath
@@ -67,8 +68,8 @@ type Config struct {
 	Advertise map[netip.Addr]netip.Addr
 
 	// Repair says which foreign announced addresses are replaced by the control
-	// peer's. Default: RepairUnusable.
-	Repair Repair
+	// peer's. Default: ftpalg.RepairUnusable.
+	Repair ftpalg.Repair
 
 	// MinDataPort is the lowest port an offer may name. Default: 1024.
 	MinDataPort uint16
@@ -167,10 +168,10 @@ func Default() Config {
 		ControlSocket: DefaultControlSocket,
 		Allow:         AllowRelated,
 		Strategy:      StrategyAuto,
-		Carrier:       CarrierAuto,
-		Queue:         QueueAuto,
+		Carrier:       rules.CarrierAuto,
+		Queue:         rules.QueueAuto,
 		FastPath:      FastPathOff,
-		Repair:        RepairUnusable,
+		Repair:        ftpalg.RepairUnusable,
 		MinDataPort:   1024,
 		Checks:        ftpalg.Normal,
 		MaxOffers:     60000,

@@ -34,6 +34,16 @@ func readFile(name string, named bool) ([]entry, error) {
 	return parseFile(name, text)
 }
 
+// LoadFile returns the defaults, changed by a file that must exist, and
+// checked: what Flags.Load returns with --config and no other flag.
+func LoadFile(name string) (Config, error) {
+	entries, err := readFile(name, true)
+	if err != nil {
+		return Config{}, err
+	}
+	return build(entries)
+}
+
 // parseFile reads one YAML document, a mapping of settings. It works on nodes
 // because they alone know their line and column.
 func parseFile(name string, text []byte) ([]entry, error) {
@@ -62,21 +72,16 @@ func parseRoot(name string, root *yaml.Node) ([]entry, error) {
 	if root.Kind != yaml.MappingNode {
 		return nil, fmt.Errorf("%s:%d:%d: want lines of the form \"key: value\"", name, root.Line, root.Column)
 	}
-	return parseMapping(name, root, func(key string) (*setting, bool) {
-		if s, ok := lists[key]; ok {
-			return s, true
-		}
-		return lookup(key)
-	}, "the name of a flag of \"pasvport run\", "+policiesKey+" or "+virtualServersKey)
+	return parseMapping(name, root, settings, "the name of a flag of \"pasvport run\", "+policiesKey+" or "+virtualServersKey)
 }
 
-// parseMapping reads the keys of a mapping, for which find knows the settings.
-func parseMapping(name string, root *yaml.Node, find func(string) (*setting, bool), want string) ([]entry, error) {
+// parseMapping reads the keys of a mapping, which are the known ones.
+func parseMapping(name string, root *yaml.Node, known keys, want string) ([]entry, error) {
 	var entries []entry
 	lines := map[string]int{}
 	for i := 0; i < len(root.Content); i += 2 {
 		key, val := root.Content[i], root.Content[i+1]
-		s, ok := find(key.Value)
+		s, ok := known.lookup(key.Value)
 		if !ok || key.Kind != yaml.ScalarNode {
 			return nil, fmt.Errorf("%s:%d:%d: unknown key %q, want %s", name, key.Line, key.Column, key.Value, want)
 		}
@@ -86,7 +91,7 @@ func parseMapping(name string, root *yaml.Node, find func(string) (*setting, boo
 		lines[s.name] = key.Line
 		e, err := entry{setting: s}, error(nil)
 		if s.parse != nil {
-			e.maps, err = s.parse(name, val)
+			e.maps, err = s.parse(name, val, known)
 		} else {
 			e, err = parseEntry(name, s, val)
 		}

@@ -26,7 +26,7 @@ func Bind(fs *pflag.FlagSet, names ...string) *Flags {
 	defaults := Default()
 	for i := range settings {
 		s := &settings[i]
-		if len(names) == 0 || slices.Contains(names, s.name) {
+		if s.flag() && (len(names) == 0 || slices.Contains(names, s.name)) {
 			f.bind(s, defaults)
 		}
 	}

@@ -14,9 +14,10 @@ const minIdle = time.Second
 const wantIdle = "a duration of at least 1s such as 5m or 2h, or off"
 
 // idle is a setting with a time of silence, 0 for off.
-func idle(name, usage string, field func(*Config) *time.Duration) setting {
+func idle(name, usage string, f facts, field func(*Config) *time.Duration) setting {
 	return setting{
-		name: name, value: "DURATION", usage: usage, want: wantIdle,
+		name: name, value: "DURATION", usage: usage, want: wantIdle, facts: f,
+		fields: func(c *Config) []any { return []any{field(c)} },
 		add: func(c *Config, v string) (err error) {
 			*field(c), err = parseIdle(v)
 			return err

@@ -27,28 +27,6 @@ const (
 	StrategyClaim       Strategy = "claim"       // conntrack entries made at the data SYN
 )
 
-// Carrier is what a control connection's entry is given, so that the kernel takes
-// expectations and sequence adjustment for it.
-type Carrier string
-
-// The values of --carrier.
-const (
-	CarrierAuto Carrier = "auto" // the first of these that the kernel gives
-	CarrierSane Carrier = "sane" // the helper sane: both
-	CarrierBare Carrier = "bare" // a help extension without a helper: sequence adjustment
-	CarrierNone Carrier = "none" // sequence numbers are adjusted by the daemon
-)
-
-// Queue is how the kernel is told to queue packets.
-type Queue string
-
-// The values of --queue.
-const (
-	QueueAuto   Queue = "auto"   // native where the kernel has it
-	QueueNative Queue = "native" // nft's queue expression
-	QueueXT     Queue = "xt"     // the NFQUEUE target of xtables
-)
-
 // FastPath says whether lines may pass in the kernel, unread.
 type FastPath string
 
@@ -56,17 +34,6 @@ type FastPath string
 const (
 	FastPathAuto FastPath = "auto" // where the kernel runs eBPF programs of ours
 	FastPathOff  FastPath = "off"
-)
-
-// Repair says which foreign announced addresses are replaced.
-type Repair string
-
-// The values of --repair.
-const (
-	RepairNone     Repair = "none"
-	RepairUnusable Repair = "unusable" // 0.0.0.0, loopback, link-local
-	RepairPrivate  Repair = "private"  // those, and private ones
-	RepairAll      Repair = "all"
 )
 
 // TLSKind is what happens to a session that turns to TLS.

@@ -87,21 +87,6 @@ func appendPorts(list []rules.PortRange, v string) ([]rules.PortRange, error) {
 	return list, nil
 }
 
-// mergePorts sorts ranges and joins those that overlap or touch: an nft interval
-// set refuses the former.
-func mergePorts(in []rules.PortRange) []rules.PortRange {
-	slices.SortFunc(in, func(a, b rules.PortRange) int { return int(a.Low) - int(b.Low) })
-	var out []rules.PortRange
-	for _, r := range in {
-		if n := len(out); n > 0 && int(r.Low) <= int(out[n-1].High)+1 {
-			out[n-1].High = max(out[n-1].High, r.High)
-			continue
-		}
-		out = append(out, r)
-	}
-	return out
-}
-
 func setControlSocket(c *Config, v string) error {
 	if len(v) > maxSocketPath || strings.ContainsRune(v, 0) {
 		return errValue
@@ -265,33 +250,4 @@ func setLogLevel(c *Config, v string) error {
 		}
 	}
 	return errValue
-}
-
-// setEither sets a boolean by one of two words.
-func setEither(to *bool, v, no, yes string) error {
-	if v != no && v != yes {
-		return errValue
-	}
-	*to = v == yes
-	return nil
-}
-
-func either(b bool, no, yes string) string {
-	if b {
-		return yes
-	}
-	return no
-}
-
-// setToggle accepts YAML's words and the command line's.
-func setToggle(to *bool, v string) error {
-	switch strings.ToLower(v) {
-	case "on", "true", "yes":
-		*to = true
-	case "off", "false", "no":
-		*to = false
-	default:
-		return errValue
-	}
-	return nil
 }

@@ -23,8 +23,8 @@ type Policy struct {
 	Clients []netip.Prefix    // the client's own address
 	Servers []netip.Prefix    // the server's own address
 
-	// Config has the settings that hold: those for all, changed by the
-	// policy. Only what the engine is to know may differ.
+	// Config has the settings that a policy may change, as they hold: those for
+	// all, changed by the policy. The others are zero.
 	Config *Config
 }
 
@@ -37,23 +37,20 @@ func (p *Policy) Matches(port uint16, client, server netip.Addr) bool {
 	return ports && has(p.Clients, client) && has(p.Servers, server)
 }
 
-// policySettings may be changed by a policy.
-var policySettings = []string{"third-party", "advertise", "repair", "min-data-port", "checks", "deny-command", "max-offers", "tls"}
-
 // selectors say which connections a policy is for.
-var selectors = map[string]*setting{
-	"port":   {name: "port", many: true, want: "a port from 1 to 65535, a range such as 8021-8025, or a list of them"},
-	"client": {name: "client", many: true, want: "an address or a network such as 192.0.2.0/24, or a list of them"},
-	"server": {name: "server", many: true, want: "an address or a network such as 192.0.2.0/24, or a list of them"},
+var selectors = keys{
+	{name: "port", many: true, want: "a port from 1 to 65535, a range such as 8021-8025, or a list of them"},
+	{name: "client", many: true, want: "an address or a network such as 192.0.2.0/24, or a list of them"},
+	{name: "server", many: true, want: "an address or a network such as 192.0.2.0/24, or a list of them"},
 }
 
 // parsePolicies reads the list of policies.
-func parsePolicies(name string, list *yaml.Node) ([]mapping, error) {
-	return parseList(name, policiesKey, list, policySetting, "port, client, server, "+strings.Join(policySettings, ", "))
+func parsePolicies(name string, list *yaml.Node, root keys) ([]mapping, error) {
+	return parseList(name, policiesKey, list, slices.Concat(selectors, root.with(inPolicy)))
 }
 
-// parseList reads a list of mappings, for whose keys find knows the settings.
-func parseList(name, key string, list *yaml.Node, find func(string) (*setting, bool), want string) ([]mapping, error) {
+// parseList reads a list of mappings, with the known keys.
+func parseList(name, key string, list *yaml.Node, known keys) ([]mapping, error) {
 	list = follow(list)
 	if list.Kind == yaml.ScalarNode && list.Tag == "!!null" {
 		return nil, nil
@@ -63,7 +60,7 @@ func parseList(name, key string, list *yaml.Node, find func(string) (*setting, b
 	}
 	var all []mapping
 	for _, n := range list.Content {
-		m, err := parseOne(name, key, n, find, want)
+		m, err := parseOne(name, key, n, known)
 		if err != nil {
 			return nil, err
 		}
@@ -73,33 +70,29 @@ func parseList(name, key string, list *yaml.Node, find func(string) (*setting, b
 }
 
 // parseOne reads one mapping.
-func parseOne(name, key string, n *yaml.Node, find func(string) (*setting, bool), want string) (mapping, error) {
+func parseOne(name, key string, n *yaml.Node, known keys) (mapping, error) {
 	n = follow(n)
 	if n.Kind != yaml.MappingNode {
 		return mapping{}, fmt.Errorf("%s:%d:%d: %s: want lines of the form \"key: value\"", name, n.Line, n.Column, key)
 	}
-	entries, err := parseMapping(name, n, find, want)
+	entries, err := parseMapping(name, n, known, orList(known.names()))
 	return mapping{value{file: name, line: n.Line, column: n.Column}, entries}, err
 }
 
-// policySetting returns what a key of a policy means.
-func policySetting(key string) (*setting, bool) {
-	if s, ok := selectors[key]; ok {
-		return s, true
-	}
-	if !slices.Contains(policySettings, key) {
-		return nil, false
-	}
-	return lookup(key)
+// addPolicy adds the policy that m describes.
+func (c *Config) addPolicy(m mapping, root keys) error {
+	p, err := c.buildPolicy(m.entries, root.with(inPolicy))
+	c.Policies = append(c.Policies, p)
+	return err
 }
 
 // buildPolicy applies the entries of a policy to the settings for all.
-func (c *Config) buildPolicy(entries []entry) (Policy, error) {
-	own := *c
-	own.Policies = nil
+func (c *Config) buildPolicy(entries []entry, changeable keys) (Policy, error) {
+	var own Config
+	changeable.transfer(&own, c)
 	p := Policy{Config: &own}
 	for _, e := range entries {
-		if e.setting.add != nil {
+		if e.setting.flag() {
 			if err := e.apply(&own); err != nil {
 				return p, err
 			}

@@ -29,7 +29,7 @@ policies:
 		t.Fatalf("%d policies, want 2", len(c.Policies))
 	}
 	first, second := c.Policies[0].Config, c.Policies[1].Config
-	if first.Checks != ftpalg.Strict || first.Repair != RepairPrivate || first.MinDataPort != 2000 ||
+	if first.Checks != ftpalg.Strict || first.Repair != ftpalg.RepairPrivate || first.MinDataPort != 2000 ||
 		len(first.DenyCommands) != 1 || !first.DenyCommands["DELE"] {
 		t.Errorf("first policy: %+v", first)
 	}

@@ -33,3 +33,11 @@ func (c Config) Rules() rules.Config {
 	}
 	return r
 }
+
+// ReloadRules returns the description of a table, as it was chosen for this
+// kernel, with what a reload of the settings changes of it.
+func (c Config) ReloadRules(r rules.Config) rules.Config {
+	want := c.Rules()
+	r.Ports, r.Chains, r.PinholeTimeout, r.PeerPorts = want.Ports, want.Chains, want.PinholeTimeout, want.PeerPorts
+	return r
+}

@@ -73,58 +73,48 @@ type Check struct {
 }
 
 var (
-	virtualServerKeys = settingsOf(
-		setting{name: "name", want: wantName},
-		setting{name: "listen", many: true, want: "an address of this machine, or a list of them"},
-		setting{name: "port", want: "a port from 1 to 65535"},
-		setting{name: "method", want: fmt.Sprintf("%s, %s or %s", RoundRobin, SourceHash, LeastSessions)},
-		setting{name: "check", parse: parseCheck},
-		setting{name: "servers", parse: parseServers},
-	)
-	serverKeys = settingsOf(
-		setting{name: "name", want: wantName},
-		setting{name: "address", many: true, want: "an address, or a list of one for each family"},
-		setting{name: "port", want: "a port from 1 to 65535"},
-		setting{name: "weight", want: fmt.Sprintf("a number from 0 to %d", maxWeight)},
-		setting{name: "advertise", many: true, want: "an address, or a list of one for each family"},
-	)
-	checkKeys = settingsOf(
-		setting{name: "interval", want: "a duration from 100ms to 1h such as 5s, or off"},
-		setting{name: "timeout", want: "a duration such as 2s, above 0 and less than the interval"},
-		setting{name: "rise", want: "a number from 1 to 100"},
-		setting{name: "fall", want: "a number from 1 to 100"},
-		setting{name: "user", want: "a user's name of at most 64 printable characters"},
-		setting{name: "password", want: "a password of at most 64 printable characters"},
-	)
+	virtualServerKeys = keys{
+		{name: "name", want: wantName},
+		{name: "listen", many: true, want: "an address of this machine, or a list of them"},
+		{name: "port", want: "a port from 1 to 65535"},
+		{name: "method", want: fmt.Sprintf("%s, %s or %s", RoundRobin, SourceHash, LeastSessions)},
+		{name: "check", parse: parseCheck},
+		{name: "servers", parse: parseServers},
+	}
+	serverKeys = keys{
+		{name: "name", want: wantName},
+		{name: "address", many: true, want: "an address, or a list of one for each family"},
+		{name: "port", want: "a port from 1 to 65535"},
+		{name: "weight", want: fmt.Sprintf("a number from 0 to %d", maxWeight)},
+		{name: "advertise", many: true, want: "an address, or a list of one for each family"},
+	}
+	checkKeys = keys{
+		{name: "interval", want: "a duration from 100ms to 1h such as 5s, or off"},
+		{name: "timeout", want: "a duration such as 2s, above 0 and less than the interval"},
+		{name: "rise", want: "a number from 1 to 100"},
+		{name: "fall", want: "a number from 1 to 100"},
+		{name: "user", want: "a user's name of at most 64 printable characters"},
+		{name: "password", want: "a password of at most 64 printable characters"},
+	}
 )
 
 var wantName = fmt.Sprintf("a letter, then letters, digits, '_' or '-', at most %d in all", maxServerName)
 
-func settingsOf(list ...setting) func(string) (*setting, bool) {
-	return func(name string) (*setting, bool) {
-		i := slices.IndexFunc(list, func(s setting) bool { return s.name == name })
-		if i < 0 {
-			return nil, false
-		}
-		return &list[i], true
-	}
+func parseVirtualServers(name string, n *yaml.Node, _ keys) ([]mapping, error) {
+	return parseList(name, virtualServersKey, n, virtualServerKeys)
 }
 
-func parseVirtualServers(name string, n *yaml.Node) ([]mapping, error) {
-	return parseList(name, virtualServersKey, n, virtualServerKeys, "name, listen, port, method, check or servers")
+func parseServers(name string, n *yaml.Node, _ keys) ([]mapping, error) {
+	return parseList(name, "servers", n, serverKeys)
 }
 
-func parseServers(name string, n *yaml.Node) ([]mapping, error) {
-	return parseList(name, "servers", n, serverKeys, "name, address, port, weight or advertise")
-}
-
-func parseCheck(name string, n *yaml.Node) ([]mapping, error) {
-	m, err := parseOne(name, "check", n, checkKeys, "interval, timeout, rise, fall, user or password")
+func parseCheck(name string, n *yaml.Node, _ keys) ([]mapping, error) {
+	m, err := parseOne(name, "check", n, checkKeys)
 	return []mapping{m}, err
 }
 
 // addVirtualServer adds the virtual server that m describes.
-func (c *Config) addVirtualServer(m mapping) error {
+func (c *Config) addVirtualServer(m mapping, _ keys) error {
 	v := VirtualServer{Port: 21, Method: RoundRobin, Check: Check{Interval: 5 * time.Second, Rise: 2, Fall: 3}}
 	if err := m.each(v.set, v.add); err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,12 +20,29 @@ import (
 // tracker's table has entries for.
 const maxLimit = 1 << 20
 
+// facts are what else there is to know of a setting. Each says restart or live.
+type facts uint8
+
+const (
+	restart  facts = 1 << iota // another value takes effect when the daemon is started again
+	live                       // a reload puts another value into effect
+	inRules                    // our rules depend on it, whatever the kernel can do
+	inPolicy                   // a policy may change it for some control connections
+)
+
 // setting is one flag and one key of the file.
 type setting struct {
-	name  string // of the flag and of the key
-	value string // what stands for the value in the help text
-	usage string // help text
-	want  string // what is allowed, the end of an error line
+	name  string   // of the flag and of the key
+	value string   // what stands for the value in the help text
+	usage string   // help text
+	want  string   // what is allowed, the end of an error line
+	words []string // all values that it can have, if they are few
+	facts facts
+
+	// fields are pointers to the fields of a Config that are the setting's:
+	// what a reload copies, and what two configurations differ in. Each field
+	// is that of one setting.
+	fields func(*Config) []any
 
 	// many settings may be given more than once, and as a list in the file;
 	// of the others the last one counts.
@@ -40,13 +58,46 @@ type setting struct {
 	// when the text of want is too general; any other error is not printed.
 	add func(*Config, string) error
 
-	// parse reads the value of a key that is mappings, and no flag; add and
-	// text are nil then.
-	parse func(name string, n *yaml.Node) ([]mapping, error)
-
 	// text is the value of a Config as it would be written.
 	text func(Config) []string
+
+	// A key that is mappings is not a flag: it has parse and, in the file's root,
+	// addMapping in place of add and text. root are the keys of the root.
+	parse      func(name string, n *yaml.Node, root keys) ([]mapping, error)
+	addMapping func(c *Config, m mapping, root keys) error
 }
+
+// keys are the settings that a mapping may have.
+type keys []setting
+
+// lookup returns the setting of that name.
+func (k keys) lookup(name string) (*setting, bool) {
+	i := slices.IndexFunc(k, func(s setting) bool { return s.name == name })
+	if i < 0 {
+		return nil, false
+	}
+	return &k[i], true
+}
+
+// with returns those that have a fact.
+func (k keys) with(f facts) keys {
+	return slices.DeleteFunc(slices.Clone(k), func(s setting) bool { return !s.is(f) })
+}
+
+// names are their names in their order.
+func (k keys) names() []string {
+	names := make([]string, len(k))
+	for i := range k {
+		names[i] = k[i].name
+	}
+	return names
+}
+
+// flag reports whether the setting is one of the command line too.
+func (s *setting) flag() bool { return s.add != nil }
+
+// is reports whether the setting has this fact.
+func (s *setting) is(f facts) bool { return s.facts&f != 0 }
 
 // wantError says what is allowed in place of one particular value.
 type wantError struct{ want string }
@@ -57,131 +108,136 @@ func (e *wantError) Error() string { return "want " + e.want }
 var errValue = errors.New("not allowed")
 
 // settings are all settings in the order of the help text and of the reference
-// file. docs/pasvport.yaml is checked against this table by a test.
-var settings = []setting{
+// file. docs/pasvport.yaml and docs/operations.md are checked against this table
+// by tests.
+var settings = keys{
 	{
-		name: "port", value: "N[,N][,N-M]", many: true,
-		usage: "control ports, one, a range or a list; repeatable",
-		want:  "a port from 1 to 65535, a range such as 8021-8025, or a list of them",
-		reset: func(c *Config) { c.Ports = nil },
-		add:   addPorts,
-		text:  func(c Config) []string { return []string{strings.Join(c.PortList(), ",")} },
+		name: "port", value: "N[,N][,N-M]", many: true, facts: live | inRules,
+		usage:  "control ports, one, a range or a list; repeatable",
+		want:   "a port from 1 to 65535, a range such as 8021-8025, or a list of them",
+		fields: func(c *Config) []any { return []any{&c.Ports} },
+		reset:  func(c *Config) { c.Ports = nil },
+		add:    addPorts,
+		text:   func(c Config) []string { return []string{strings.Join(c.PortList(), ",")} },
 	},
 	{
-		name: "control-socket", value: "PATH",
-		usage: "unix socket for status, sessions and servers; empty: none",
-		want:  fmt.Sprintf("a path of at most %d bytes, or nothing for no socket", maxSocketPath),
-		add:   setControlSocket,
-		text:  func(c Config) []string { return []string{c.ControlSocket} },
+		name: "control-socket", value: "PATH", facts: restart,
+		usage:  "unix socket for status, sessions and servers; empty: none",
+		want:   fmt.Sprintf("a path of at most %d bytes, or nothing for no socket", maxSocketPath),
+		fields: func(c *Config) []any { return []any{&c.ControlSocket} },
+		add:    setControlSocket,
+		text:   func(c Config) []string { return []string{c.ControlSocket} },
 	},
 	{
-		name: "metrics", value: "HOST:PORT",
-		usage: "address of the Prometheus listener; empty: none",
-		want:  "HOST:PORT such as 127.0.0.1:9121, [::1]:9121 or :9121, or nothing for no listener",
-		add:   setMetrics,
-		text:  func(c Config) []string { return []string{c.Metrics} },
+		name: "metrics", value: "HOST:PORT", facts: restart,
+		usage:  "address of the Prometheus listener; empty: none",
+		want:   "HOST:PORT such as 127.0.0.1:9121, [::1]:9121 or :9121, or nothing for no listener",
+		fields: func(c *Config) []any { return []any{&c.Metrics} },
+		add:    setMetrics,
+		text:   func(c Config) []string { return []string{c.Metrics} },
 	},
 	{
-		name: "allow", value: "WAY", many: true,
-		usage: "how the ruleset accepts data connections: related (it has ct state related), mark (it accepts our ct mark), chain=FAMILY/TABLE/CHAIN[,...] (a rule of ours at the head of these chains)",
-		want:  "related, mark, or chain=FAMILY/TABLE/CHAIN[,FAMILY/TABLE/CHAIN...] with family inet, ip or ip6",
-		reset: func(c *Config) { c.Allow, c.Chains = "", nil },
-		add:   addAllow,
-		text:  func(c Config) []string { return []string{c.AllowText()} },
+		name: "allow", value: "WAY", many: true, facts: live | inRules,
+		usage:  "how the ruleset accepts data connections: related (it has ct state related), mark (it accepts our ct mark), chain=FAMILY/TABLE/CHAIN[,...] (a rule of ours at the head of these chains)",
+		want:   "related, mark, or chain=FAMILY/TABLE/CHAIN[,FAMILY/TABLE/CHAIN...] with family inet, ip or ip6",
+		fields: func(c *Config) []any { return []any{&c.Allow, &c.Chains} },
+		reset:  func(c *Config) { c.Allow, c.Chains = "", nil },
+		add:    addAllow,
+		text:   func(c Config) []string { return []string{c.AllowText()} },
 	},
-	word("strategy", "how the kernel learns of data connections", func(c *Config) *Strategy { return &c.Strategy },
+	word("strategy", "how the kernel learns of data connections", restart, func(c *Config) *Strategy { return &c.Strategy },
 		StrategyAuto, StrategyExpectation, StrategyClaim),
-	word("carrier", "what control connections are given for it; auto tries the kernel", func(c *Config) *Carrier { return &c.Carrier },
-		CarrierAuto, CarrierSane, CarrierBare, CarrierNone),
-	word("queue", "how packets are queued: nft's queue expression or the NFQUEUE target of xtables; auto tries the kernel",
-		func(c *Config) *Queue { return &c.Queue }, QueueAuto, QueueNative, QueueXT),
-	word("fast-path", "lines that nothing depends on pass in the kernel, unread: auto (where it lets us load an eBPF program), off", func(c *Config) *FastPath { return &c.FastPath },
-		FastPathAuto, FastPathOff),
+	word("carrier", "what control connections are given for it; auto tries the kernel", restart, func(c *Config) *rules.Carrier { return &c.Carrier },
+		rules.CarrierAuto, rules.CarrierSane, rules.CarrierBare, rules.CarrierNone),
+	word("queue", "how packets are queued: nft's queue expression or the NFQUEUE target of xtables; auto tries the kernel", restart,
+		func(c *Config) *rules.QueueKind { return &c.Queue }, rules.QueueAuto, rules.QueueNative, rules.QueueXT),
+	word("fast-path", "lines that nothing depends on pass in the kernel, unread: auto (where it lets us load an eBPF program), off", restart|inRules,
+		func(c *Config) *FastPath { return &c.FastPath }, FastPathAuto, FastPathOff),
+	either("third-party", "pinholes for addresses that are not the control peer's (FXP)", live|inPolicy,
+		func(c *Config) *bool { return &c.ThirdParty }, "deny", "allow"),
 	{
-		name: "third-party", value: "deny|allow",
-		usage: "pinholes for addresses that are not the control peer's (FXP)",
-		want:  "deny or allow",
-		add:   func(c *Config, v string) error { return setEither(&c.ThirdParty, v, "deny", "allow") },
-		text:  func(c Config) []string { return []string{either(c.ThirdParty, "deny", "allow")} },
+		name: "advertise", value: "INSIDE=OUTSIDE", many: true, facts: live | inPolicy,
+		usage:  "address to announce for a server or client behind somebody else's NAT; repeatable",
+		want:   "INSIDE=OUTSIDE, two unicast addresses of one family, such as 10.0.0.5=203.0.113.5",
+		fields: func(c *Config) []any { return []any{&c.Advertise} },
+		reset:  func(c *Config) { c.Advertise = nil },
+		add:    addAdvertise,
+		text:   advertiseText,
 	},
-	{
-		name: "advertise", value: "INSIDE=OUTSIDE", many: true,
-		usage: "address to announce for a server or client behind somebody else's NAT; repeatable",
-		want:  "INSIDE=OUTSIDE, two unicast addresses of one family, such as 10.0.0.5=203.0.113.5",
-		reset: func(c *Config) { c.Advertise = nil },
-		add:   addAdvertise,
-		text:  advertiseText,
-	},
-	word("repair", "foreign announced addresses to replace by the control peer's", func(c *Config) *Repair { return &c.Repair },
-		RepairNone, RepairUnusable, RepairPrivate, RepairAll),
-	number("min-data-port", "PORT", "lowest port that an offer may name", 1, 65535,
+	word("repair", "foreign announced addresses to replace by the control peer's", live|inPolicy, func(c *Config) *ftpalg.Repair { return &c.Repair },
+		ftpalg.RepairNone, ftpalg.RepairUnusable, ftpalg.RepairPrivate, ftpalg.RepairAll),
+	number("min-data-port", "PORT", "lowest port that an offer may name", live|inPolicy, 1, 65535,
 		func(c *Config) *uint16 { return &c.MinDataPort }),
 	{
-		name: "checks", value: "LIST", many: true,
-		usage: "checks of the protocol: lenient, normal or strict, then names to add, or to leave out with a '-' in front; repeatable",
-		want:  "lenient, normal, strict, or the name of a check of docs/protocol.md with or without '-' in front, or a list of them",
-		reset: func(c *Config) { c.Checks = ftpalg.Normal },
-		add:   addChecks,
-		text:  func(c Config) []string { return []string{c.Checks.String()} },
+		name: "checks", value: "LIST", many: true, facts: live | inPolicy,
+		usage:  "checks of the protocol: lenient, normal or strict, then names to add, or to leave out with a '-' in front; repeatable",
+		want:   "lenient, normal, strict, or the name of a check of docs/protocol.md with or without '-' in front, or a list of them",
+		fields: func(c *Config) []any { return []any{&c.Checks} },
+		reset:  func(c *Config) { c.Checks = ftpalg.Normal },
+		add:    addChecks,
+		text:   func(c Config) []string { return []string{c.Checks.String()} },
 	},
 	{
-		name: "deny-command", value: "VERB[,VERB]", many: true,
-		usage: "commands that are made to fail, such as SITE; repeatable",
-		want:  "commands of three or four letters, such as SITE,DELE",
-		reset: func(c *Config) { c.DenyCommands = nil },
-		add:   addDenied,
-		text:  deniedText,
+		name: "deny-command", value: "VERB[,VERB]", many: true, facts: live | inPolicy,
+		usage:  "commands that are made to fail, such as SITE; repeatable",
+		want:   "commands of three or four letters, such as SITE,DELE",
+		fields: func(c *Config) []any { return []any{&c.DenyCommands} },
+		reset:  func(c *Config) { c.DenyCommands = nil },
+		add:    addDenied,
+		text:   deniedText,
 	},
-	number("max-offers", "N", "announcements that a control connection may make in a minute", 1, maxLimit,
+	{
+		name: policiesKey, facts: live,
+		fields: func(c *Config) []any { return []any{&c.Policies} },
+		parse:  parsePolicies, addMapping: (*Config).addPolicy,
+	},
+	{
+		name: virtualServersKey, facts: live | inRules,
+		fields: func(c *Config) []any { return []any{&c.VirtualServers} },
+		parse:  parseVirtualServers, addMapping: (*Config).addVirtualServer,
+	},
+	number("max-offers", "N", "announcements that a control connection may make in a minute", live|inPolicy, 1, maxLimit,
 		func(c *Config) *int { return &c.MaxOffers }),
-	number("max-sessions", "N", "control connections that are read at once", 1, maxLimit,
+	number("max-sessions", "N", "control connections that are read at once", live, 1, maxLimit,
 		func(c *Config) *int { return &c.MaxSessions }),
-	number("max-client-sessions", "N", "control connections of one client that are read at once", 1, maxLimit,
+	number("max-client-sessions", "N", "control connections of one client that are read at once", live, 1, maxLimit,
 		func(c *Config) *int { return &c.MaxClientSessions }),
-	number("max-pinholes", "N", "pinholes that are open at once", 1, maxLimit,
+	number("max-pinholes", "N", "pinholes that are open at once", live, 1, maxLimit,
 		func(c *Config) *int { return &c.MaxPinholes }),
-	number("max-client-pinholes", "N", "pinholes that are open at once for one client's sessions", 1, maxLimit,
+	number("max-client-pinholes", "N", "pinholes that are open at once for one client's sessions", live, 1, maxLimit,
 		func(c *Config) *int { return &c.MaxClientPinholes }),
+	toggle("strict-active-port", "active data must come from control port - 1", live, func(c *Config) *bool { return &c.StrictActivePort }),
 	{
-		name: "strict-active-port", value: "on|off", toggle: true,
-		usage: "active data must come from control port - 1",
-		want:  "on or off",
-		add:   func(c *Config, v string) error { return setToggle(&c.StrictActivePort, v) },
-		text:  func(c Config) []string { return []string{either(c.StrictActivePort, "off", "on")} },
+		name: "pinhole-timeout", value: "DURATION", facts: live | inRules,
+		usage:  "how long an unused pinhole stays",
+		want:   "a duration such as 60s or 2m, from 1ms to 1h",
+		fields: func(c *Config) []any { return []any{&c.PinholeTimeout} },
+		add:    setPinholeTimeout,
+		text:   func(c Config) []string { return []string{durationText(c.PinholeTimeout)} },
 	},
-	{
-		name: "pinhole-timeout", value: "DURATION",
-		usage: "how long an unused pinhole stays",
-		want:  "a duration such as 60s or 2m, from 1ms to 1h",
-		add:   setPinholeTimeout,
-		text:  func(c Config) []string { return []string{durationText(c.PinholeTimeout)} },
-	},
-	{
-		name: "reset-stale", value: "on|off",
-		usage: "end with a TCP reset what still sends on a control connection that the tracker has lost and that cannot go on",
-		want:  "on or off",
-		add:   func(c *Config, v string) error { return setToggle(&c.ResetStale, v) },
-		text:  func(c Config) []string { return []string{either(c.ResetStale, "off", "on")} },
-	},
-	idle("keepalive", "probe both ends of a control connection that is idle for that long (needs CAP_NET_RAW)",
+	toggle("reset-stale", "end with a TCP reset what still sends on a control connection that the tracker has lost and that cannot go on", restart|inRules,
+		func(c *Config) *bool { return &c.ResetStale }),
+	idle("keepalive", "probe both ends of a control connection that is idle for that long (needs CAP_NET_RAW)", restart|inRules,
 		func(c *Config) *time.Duration { return &c.Keepalive }),
-	idle("session-idle", "reset both ends of a control connection that is idle for that long (needs CAP_NET_RAW)",
+	idle("session-idle", "reset both ends of a control connection that is idle for that long (needs CAP_NET_RAW)", restart|inRules,
 		func(c *Config) *time.Duration { return &c.SessionIdle }),
 	{
-		name: "tls", value: "WAY",
-		usage: "FTPS sessions: pass (leave them alone), deny, or range=LOW-HIGH (data ports for them)",
-		want:  "pass, deny, or range=LOW-HIGH with ports from 1 to 65535",
-		add:   setTLS,
-		text:  func(c Config) []string { return []string{c.TLSText()} },
+		name: "tls", value: "WAY", facts: live | inRules | inPolicy,
+		usage:  "FTPS sessions: pass (leave them alone), deny, or range=LOW-HIGH (data ports for them)",
+		want:   "pass, deny, or range=LOW-HIGH with ports from 1 to 65535",
+		fields: func(c *Config) []any { return []any{&c.TLS, &c.TLSRange} },
+		add:    setTLS,
+		text:   func(c Config) []string { return []string{c.TLSText()} },
 	},
-	number("tls-parallel", "N", "data connections that an FTPS session may have at once with --tls range", 1, 1000,
+	number("tls-parallel", "N", "data connections that an FTPS session may have at once with --tls range", live, 1, 1000,
 		func(c *Config) *int { return &c.TLSParallel }),
 	{
-		name: "tls-port", value: "N[,N][,N-M]", many: true,
-		usage: "control ports of implicit TLS, such as 990; repeatable",
-		want:  "a port from 1 to 65535, a range such as 990-992, or a list of them",
-		reset: func(c *Config) { c.TLSPorts = nil },
-		add:   addTLSPorts,
+		name: "tls-port", value: "N[,N][,N-M]", many: true, facts: live | inRules,
+		usage:  "control ports of implicit TLS, such as 990; repeatable",
+		want:   "a port from 1 to 65535, a range such as 990-992, or a list of them",
+		fields: func(c *Config) []any { return []any{&c.TLSPorts} },
+		reset:  func(c *Config) { c.TLSPorts = nil },
+		add:    addTLSPorts,
 		text: func(c Config) []string {
 			if len(c.TLSPorts) == 0 {
 				return nil
@@ -189,85 +245,114 @@ var settings = []setting{
 			return []string{strings.Join(portNames(c.TLSPorts), ",")}
 		},
 	},
-	{
-		name: "fail", value: "open|closed",
-		usage: "what happens to control packets without a daemon",
-		want:  "open or closed",
-		add:   func(c *Config, v string) error { return setEither(&c.FailClosed, v, "open", "closed") },
-		text:  func(c Config) []string { return []string{either(c.FailClosed, "open", "closed")} },
-	},
-	number("queue-num", "N", "first queue number", 1, 65534, func(c *Config) *uint16 { return &c.QueueNum }),
-	number("queues", "N", "how many queues, from the first number up (default: number of cores)", 1, MaxQueues,
+	either("fail", "what happens to control packets without a daemon", restart|inRules,
+		func(c *Config) *bool { return &c.FailClosed }, "open", "closed"),
+	number("queue-num", "N", "first queue number", restart|inRules, 1, 65534, func(c *Config) *uint16 { return &c.QueueNum }),
+	number("queues", "N", "how many queues, from the first number up (default: number of cores)", restart|inRules, 1, MaxQueues,
 		func(c *Config) *int { return &c.Queues }),
 	{
-		name: "table", value: "NAME",
-		usage: "name of our nftables table",
-		want:  fmt.Sprintf("a letter or '_', then letters, digits, '_', '-' or '.', at most %d in all", maxTable),
-		add:   setTable,
-		text:  func(c Config) []string { return []string{c.Table} },
+		name: "table", value: "NAME", facts: restart | inRules,
+		usage:  "name of our nftables table",
+		want:   fmt.Sprintf("a letter or '_', then letters, digits, '_', '-' or '.', at most %d in all", maxTable),
+		fields: func(c *Config) []any { return []any{&c.Table} },
+		add:    setTable,
+		text:   func(c Config) []string { return []string{c.Table} },
 	},
 	{
-		name: "ct-mark", value: "BITS",
-		usage: "the two ct mark bits that are ours: control connection, opaque",
-		want:  "a 32 bit number with exactly two bits set, such as 0x0c000000",
-		add:   setCTMark,
-		text:  func(c Config) []string { return []string{fmt.Sprintf("0x%08x", c.CTMark)} },
+		name: "ct-mark", value: "BITS", facts: restart | inRules,
+		usage:  "the two ct mark bits that are ours: control connection, opaque",
+		want:   "a 32 bit number with exactly two bits set, such as 0x0c000000",
+		fields: func(c *Config) []any { return []any{&c.CTMark} },
+		add:    setCTMark,
+		text:   func(c Config) []string { return []string{fmt.Sprintf("0x%08x", c.CTMark)} },
 	},
 	{
-		name: "user", value: "NAME",
-		usage: "user to become when root starts it, keeping CAP_NET_ADMIN alone; empty: none",
-		want:  "the name of a user, or nothing",
-		add:   setUser,
-		text:  func(c Config) []string { return []string{c.User} },
+		name: "user", value: "NAME", facts: restart,
+		usage:  "user to become when root starts it, keeping CAP_NET_ADMIN alone; empty: none",
+		want:   "the name of a user, or nothing",
+		fields: func(c *Config) []any { return []any{&c.User} },
+		add:    setUser,
+		text:   func(c Config) []string { return []string{c.User} },
 	},
-	word("log-format", "form of a log line", func(c *Config) *LogFormat { return &c.LogFormat }, LogText, LogJSON),
+	word("log-format", "form of a log line", restart, func(c *Config) *LogFormat { return &c.LogFormat }, LogText, LogJSON),
 	{
-		name: "log-level", value: "LEVEL",
-		usage: "lowest level that is logged: debug, info, warn, error",
-		want:  "debug, info, warn or error",
-		add:   setLogLevel,
-		text:  func(c Config) []string { return []string{levelText(c.LogLevel)} },
+		name: "log-level", value: "LEVEL", words: levelNames(), facts: live,
+		usage:  "lowest level that is logged: debug, info, warn, error",
+		want:   "debug, info, warn or error",
+		fields: func(c *Config) []any { return []any{&c.LogLevel} },
+		add:    setLogLevel,
+		text:   func(c Config) []string { return []string{levelText(c.LogLevel)} },
 	},
-}
-
-// lookup returns the setting of that name.
-func lookup(name string) (*setting, bool) {
-	for i := range settings {
-		if settings[i].name == name {
-			return &settings[i], true
-		}
-	}
-	return nil, false
 }
 
 // word is a setting with a few words to choose from.
-func word[T ~string](name, usage string, field func(*Config) *T, words ...T) setting {
-	texts := make([]string, len(words))
-	for i, w := range words {
-		texts[i] = string(w)
+func word[T comparable](name, usage string, f facts, field func(*Config) *T, values ...T) setting {
+	words := make([]string, len(values))
+	for i, v := range values {
+		words[i] = fmt.Sprint(v)
 	}
-	last := len(texts) - 1
 	return setting{
-		name: name, value: strings.Join(texts, "|"), usage: usage,
-		want: strings.Join(texts[:last], ", ") + " or " + texts[last],
+		name: name, value: strings.Join(words, "|"), usage: usage, want: orList(words), words: words, facts: f,
+		fields: func(c *Config) []any { return []any{field(c)} },
 		add: func(c *Config, v string) error {
-			for _, w := range words {
-				if v == string(w) {
-					*field(c) = w
-					return nil
-				}
+			i := slices.Index(words, v)
+			if i < 0 {
+				return errValue
 			}
-			return errValue
+			*field(c) = values[i]
+			return nil
 		},
-		text: func(c Config) []string { return []string{string(*field(&c))} },
+		text: func(c Config) []string { return []string{fmt.Sprint(*field(&c))} },
 	}
 }
 
-// number is a setting with a decimal number from low to high.
-func number[T int | uint16](name, value, usage string, low, high int, field func(*Config) *T) setting {
+// either is a setting with a word for false and one for true.
+func either(name, usage string, f facts, field func(*Config) *bool, no, yes string) setting {
+	words := []string{no, yes}
 	return setting{
-		name: name, value: value, usage: usage,
-		want: fmt.Sprintf("a number from %d to %d", low, high),
+		name: name, value: no + "|" + yes, usage: usage, want: orList(words), words: words, facts: f,
+		fields: func(c *Config) []any { return []any{field(c)} },
+		add: func(c *Config, v string) error {
+			if !slices.Contains(words, v) {
+				return errValue
+			}
+			*field(c) = v == yes
+			return nil
+		},
+		text: func(c Config) []string {
+			if *field(&c) {
+				return []string{yes}
+			}
+			return []string{no}
+		},
+	}
+}
+
+// toggle is a setting that is on or off. It takes YAML's words for that too, and
+// one that is off by default needs no value on the command line.
+func toggle(name, usage string, f facts, field func(*Config) *bool) setting {
+	s := either(name, usage, f, field, "off", "on")
+	set := s.add
+	s.add = func(c *Config, v string) error {
+		switch v = strings.ToLower(v); v {
+		case "true", "yes":
+			v = "on"
+		case "false", "no":
+			v = "off"
+		}
+		return set(c, v)
+	}
+	off := Default()
+	s.value, s.want, s.words, s.toggle = "on|off", "on or off", []string{"on", "off"}, !*field(&off)
+	return s
+}
+
+// number is a setting with a decimal number from low to high.
+func number[T int | uint16](name, value, usage string, f facts, low, high int, field func(*Config) *T) setting {
+	return setting{
+		name: name, value: value, usage: usage, facts: f,
+		want:   fmt.Sprintf("a number from %d to %d", low, high),
+		fields: func(c *Config) []any { return []any{field(c)} },
 		add: func(c *Config, v string) error {
 			n, err := parseNumber(v, low, high)
 			*field(c) = T(n)
@@ -275,6 +360,21 @@ func number[T int | uint16](name, value, usage string, low, high int, field func
 		},
 		text: func(c Config) []string { return []string{fmt.Sprint(*field(&c))} },
 	}
+}
+
+// orList is "a, b or c".
+func orList(words []string) string {
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
+// levelNames are the words of --log-level.
+func levelNames() []string {
+	var names []string
+	for _, l := range levels {
+		names = append(names, l.name)
+	}
+	return names
 }
 
 // levelText is the name of a level of the table.

@@ -79,7 +79,7 @@ func (e *examination) compare(s control.Status) {
 func (e *examination) installed(s control.Status) rules.Config {
 	c := e.rules
 	c.Queues = len(s.Queues)
-	c.Carrier = map[string]rules.Carrier{"sane": rules.CarrierSane, "bare": rules.CarrierBare, "none": rules.CarrierNone}[s.Carrier]
+	c.Carrier = rules.ParseCarrier(s.Carrier)
 	c.Claim = s.Strategy == string(config.StrategyClaim) || e.cfg.Strategy == config.StrategyAuto && s.Features["claim"]
 	c.OneZone = !s.Features["zones"]
 	c.Queue = rules.QueueNative

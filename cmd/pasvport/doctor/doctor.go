@@ -18,7 +18,7 @@ import (
 // What ends says of the two hosts makes verdicts surer.
 func Run(ctx context.Context, cfg config.Config, ends Ends) (*Report, error) {
 	r := &Report{Table: cfg.Table, Ports: cfg.PortList(), Allow: cfg.AllowText()}
-	found, where, probeErr := kernel.ProbeApart(cfg.Queue == config.QueueXT)
+	found, where, probeErr := kernel.ProbeApart(cfg.Queue == rules.QueueXT)
 	r.Probed = where
 	choice := r.kernel(cfg, found, probeErr)
 	set, err := walk.Read(0)

@@ -18,7 +18,7 @@ type plan struct {
 
 // choose tries what the kernel can do and chooses among it.
 func choose(cfg config.Config) (plan, error) {
-	found, err := kernel.Probe(cfg.Queue == config.QueueXT)
+	found, err := kernel.Probe(cfg.Queue == rules.QueueXT)
 	if err != nil {
 		return plan{}, err
 	}

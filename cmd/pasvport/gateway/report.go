@@ -14,8 +14,8 @@ import (
 )
 
 func (g *Gateway) logReady() {
-	g.log.Info("ready", "table", g.cfg.Table, "strategy", string(g.plan.Strategy), "carrier", g.plan.CarrierName(),
-		"queue", g.plan.QueueName(), "queue_num", g.cfg.QueueNum, "queues", g.cfg.Queues,
+	g.log.Info("ready", "table", g.cfg.Table, "strategy", string(g.plan.Strategy), "carrier", g.plan.Carrier.String(),
+		"queue", g.plan.Queue.String(), "queue_num", g.cfg.QueueNum, "queues", g.cfg.Queues,
 		"ports", strings.Join(g.settings().PortList(), ","), "allow", g.settings().AllowText())
 }
 

@@ -19,7 +19,7 @@ func (g *Gateway) Status() control.Status {
 	st := control.Status{
 		PID: os.Getpid(), Started: g.started, Table: g.cfg.Table, Ports: set.PortList(),
 		Allow: set.AllowText(), Fail: failText(g.cfg), Strategy: string(g.plan.Strategy),
-		Carrier: g.plan.CarrierName(), QueueKind: g.plan.QueueName(),
+		Carrier: g.plan.Carrier.String(), QueueKind: g.plan.Queue.String(),
 		Features: g.plan.found.Names(), Sessions: int(g.metrics.Sessions.Load()),
 		PinholesOpen: int(g.metrics.Pinholes.Open.Load()), Decisions: g.metrics.Decisions(),
 	}

@@ -60,14 +60,14 @@ func (f Found) Choose(cfg config.Config) (Choice, error) {
 	return c, nil
 }
 
-func (f Found) chooseQueue(c *Choice, wanted config.Queue) error {
+func (f Found) chooseQueue(c *Choice, wanted rules.QueueKind) error {
 	native, xt := f.Missing(QueueNative), f.Missing(QueueXT)
 	switch {
-	case wanted == config.QueueNative && native != nil:
+	case wanted == rules.QueueNative && native != nil:
 		return &MissingError{"--queue native", "nft's queue expression", nativeOption, "--queue xt or auto", native}
-	case wanted == config.QueueXT && xt != nil:
+	case wanted == rules.QueueXT && xt != nil:
 		return &MissingError{"--queue xt", "the NFQUEUE target", xtOption, "--queue native or auto", xt}
-	case wanted != config.QueueXT && native == nil:
+	case wanted != rules.QueueXT && native == nil:
 		c.Queue = rules.QueueNative
 	case xt == nil:
 		c.Queue = rules.QueueXT
@@ -77,24 +77,24 @@ func (f Found) chooseQueue(c *Choice, wanted config.Queue) error {
 	return nil
 }
 
-func (f Found) chooseStrategy(c *Choice, wanted config.Strategy, carrier config.Carrier) error {
+func (f Found) chooseStrategy(c *Choice, wanted config.Strategy, carrier rules.Carrier) error {
 	noExpect, noClaim := f.Missing(CarrierSane, Expectation), f.Missing(Claim)
 	c.Claims = wanted != config.StrategyExpectation && noClaim == nil
 	const sane = "the conntrack helper sane"
 	switch {
 	case noExpect != nil && wanted == config.StrategyExpectation:
 		return &MissingError{"--strategy expectation", sane, saneOption, "--strategy claim or auto", noExpect}
-	case noExpect != nil && carrier == config.CarrierSane:
+	case noExpect != nil && carrier == rules.CarrierSane:
 		return &MissingError{"--carrier sane", sane, saneOption, "--carrier auto", noExpect}
-	case noClaim != nil && (wanted == config.StrategyClaim || carrier == config.CarrierBare || carrier == config.CarrierNone):
+	case noClaim != nil && (wanted == config.StrategyClaim || carrier == rules.CarrierBare || carrier == rules.CarrierNone):
 		return &MissingError{"--strategy claim (as --carrier bare and none)", "conntrack entries created by netlink", claimOption, "--strategy auto", noClaim}
-	case carrier == config.CarrierBare && !f.Has(CarrierBare):
+	case carrier == rules.CarrierBare && !f.Has(CarrierBare):
 		return &MissingError{"--carrier bare", "objects of type ct expectation", "Linux 5.3 or newer", "--carrier none or auto", f.Missing(CarrierBare)}
-	case noExpect == nil && wanted != config.StrategyClaim && (carrier == config.CarrierAuto || carrier == config.CarrierSane):
+	case noExpect == nil && wanted != config.StrategyClaim && (carrier == rules.CarrierAuto || carrier == rules.CarrierSane):
 		c.Strategy, c.Carrier = config.StrategyExpectation, rules.CarrierSane
 	case noClaim == nil:
 		c.Strategy, c.Carrier = config.StrategyClaim, rules.CarrierNone
-		if f.Has(CarrierBare) && carrier != config.CarrierNone {
+		if f.Has(CarrierBare) && carrier != rules.CarrierNone {
 			c.Carrier = rules.CarrierBare
 		}
 	default:
@@ -107,14 +107,4 @@ func (f Found) chooseStrategy(c *Choice, wanted config.Strategy, carrier config.
 // Apply puts the choice into the description of our table.
 func (c Choice) Apply(r *rules.Config) {
 	r.Queue, r.Carrier, r.Claim, r.OneZone = c.Queue, c.Carrier, c.Claims, c.OneZone
-}
-
-// CarrierName is the carrier's name in status and logs: sane, bare or none.
-func (c Choice) CarrierName() string {
-	return map[rules.Carrier]string{rules.CarrierSane: "sane", rules.CarrierBare: "bare", rules.CarrierNone: "none"}[c.Carrier]
-}
-
-// QueueName is the queue expression's name in status and logs: native or xt.
-func (c Choice) QueueName() string {
-	return map[rules.QueueKind]string{rules.QueueNative: "native", rules.QueueXT: "xt"}[c.Queue]
 }

@@ -35,24 +35,24 @@ func TestChooseQueue(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		kernel Found
-		wanted config.Queue
+		wanted rules.QueueKind
 		want   string
 		says   string // the error names it
 	}{
-		{"all", Everything(), config.QueueAuto, "native", ""},
-		{"all, xt wanted", Everything(), config.QueueXT, "xt", ""},
-		{"xt not tried", untried(QueueXT), config.QueueAuto, "native", ""},
-		{"no native", without(QueueNative), config.QueueAuto, "xt", ""},
-		{"no native, wanted", without(QueueNative), config.QueueNative, "", "module nft_queue"},
-		{"no xt, wanted", without(QueueXT), config.QueueXT, "", "xt_NFQUEUE"},
-		{"neither", without(QueueNative, QueueXT), config.QueueAuto, "", "nft_queue"},
+		{"all", Everything(), rules.QueueAuto, "native", ""},
+		{"all, xt wanted", Everything(), rules.QueueXT, "xt", ""},
+		{"xt not tried", untried(QueueXT), rules.QueueAuto, "native", ""},
+		{"no native", without(QueueNative), rules.QueueAuto, "xt", ""},
+		{"no native, wanted", without(QueueNative), rules.QueueNative, "", "module nft_queue"},
+		{"no xt, wanted", without(QueueXT), rules.QueueXT, "", "xt_NFQUEUE"},
+		{"neither", without(QueueNative, QueueXT), rules.QueueAuto, "", "nft_queue"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			cfg := config.Default()
 			cfg.Queue = tc.wanted
 			c, err := tc.kernel.Choose(cfg)
-			if !failed(t, err, tc.says) && c.QueueName() != tc.want {
-				t.Errorf("queue %s, want %s", c.QueueName(), tc.want)
+			if !failed(t, err, tc.says) && c.Queue.String() != tc.want {
+				t.Errorf("queue %s, want %s", c.Queue.String(), tc.want)
 			}
 		})
 	}
@@ -61,13 +61,13 @@ func TestChooseQueue(t *testing.T) {
 func TestChooseStrategy(t *testing.T) {
 	const (
 		auto, expectation, claim = config.StrategyAuto, config.StrategyExpectation, config.StrategyClaim
-		any, sane, bare, none    = config.CarrierAuto, config.CarrierSane, config.CarrierBare, config.CarrierNone
+		any, sane, bare, none    = rules.CarrierAuto, rules.CarrierSane, rules.CarrierBare, rules.CarrierNone
 	)
 	for _, tc := range []struct {
 		name     string
 		kernel   Found
 		strategy config.Strategy
-		carrier  config.Carrier
+		carrier  rules.Carrier
 		want     config.Strategy
 		gives    string
 		claims   bool
@@ -101,8 +101,8 @@ func TestChooseStrategy(t *testing.T) {
 			if failed(t, err, tc.says) {
 				return
 			}
-			if c.Strategy != tc.want || c.CarrierName() != tc.gives || c.Claims != tc.claims {
-				t.Errorf("%s, carrier %s, claims %v; want %s, %s, %v", c.Strategy, c.CarrierName(), c.Claims, tc.want, tc.gives, tc.claims)
+			if c.Strategy != tc.want || c.Carrier.String() != tc.gives || c.Claims != tc.claims {
+				t.Errorf("%s, carrier %s, claims %v; want %s, %s, %v", c.Strategy, c.Carrier.String(), c.Claims, tc.want, tc.gives, tc.claims)
 			}
 			var r rules.Config
 			if c.Apply(&r); r.Carrier != c.Carrier || r.Claim != tc.claims || r.OneZone {

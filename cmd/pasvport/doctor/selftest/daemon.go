@@ -47,7 +47,7 @@ func arguments(cfg config.Config) []string {
 	return []string{
 		"run", "--config", os.DevNull, "--control-socket", "", "--queues", "1", "--log-format", "text",
 		"--port", strconv.Itoa(int(controlPort(cfg))), "--strategy", string(cfg.Strategy), "--allow", allow,
-		"--carrier", string(cfg.Carrier), "--queue", string(cfg.Queue),
+		"--carrier", cfg.Carrier.String(), "--queue", cfg.Queue.String(),
 		"--ct-mark", fmt.Sprintf("0x%08x", cfg.CTMark), "--table", cfg.Table,
 	}
 }

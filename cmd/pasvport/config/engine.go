@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"net/netip"
+
+	"github.com/pasvport/pasvport/ftpalg"
+)
+
+// Policy returns what the engine is to know of the settings.
+func (c Config) Policy() ftpalg.Policy {
+	return ftpalg.Policy{
+		ThirdParty: c.ThirdParty, Repair: c.Repair, Advertise: c.Advertise, External: c.external(),
+		MinDataPort: c.MinDataPort, DenyTLS: c.TLS == TLSDeny,
+		Checks: c.Checks, Deny: c.DenyCommands, Limits: ftpalg.Limits{Offers: c.MaxOffers},
+	}
+}
+
+// external maps the servers of virtual servers to the addresses that they have
+// besides.
+func (c Config) external() map[netip.Addr]netip.Addr {
+	m := map[netip.Addr]netip.Addr{}
+	for _, v := range c.VirtualServers {
+		for _, s := range v.Servers {
+			for _, ext := range s.Advertise {
+				m[s.Addr(ext.Is4())] = ext
+			}
+		}
+	}
+	return m
+}
