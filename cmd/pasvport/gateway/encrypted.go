@@ -8,10 +8,10 @@ import (
 	"sync"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
 	"github.com/pasvport/pasvport/nfq"
-	"github.com/pasvport/pasvport/rules"
 )
 
 // hostPair are a client and the server address that it dialled.
@@ -106,12 +106,12 @@ func (w *worker) claimInRange(p *nfq.Packet) {
 	}
 	sessions := w.g.sealed.all(hostPair{p.Src.Addr(), p.Dst.Addr()})
 	for _, s := range sessions {
-		if w.g.data.isLive(expect.Tuple{Src: p.Src, Dst: p.Dst, Zone: s.zone[expect.Original]}) { // its SYN again
+		if w.g.pinholes.Data.IsLive(expect.Tuple{Src: p.Src, Dst: p.Dst, Zone: s.zone[expect.Original]}) { // its SYN again
 			return
 		}
 	}
 	for _, s := range sessions {
-		if len(w.g.data.Live(s)) < w.g.settings().TLSParallel {
+		if len(w.g.pinholes.Data.Live(&s.owner)) < w.g.settings().TLSParallel {
 			w.openInRange(s, p)
 			return
 		}
@@ -127,18 +127,11 @@ func (w *worker) claimInRange(p *nfq.Packet) {
 // openInRange opens and uses a pinhole for the SYN p of a session.
 func (w *worker) openInRange(s *session, p *nfq.Packet) {
 	target := netip.AddrPortFrom(s.ep.Server.Addr(), p.Dst.Port())
-	timeout := w.g.settings().PinholeTimeout
-	h := &pinhole{
-		session: s, key: pinholeKey{p.Src.Addr(), p.Dst}, target: target, mode: ftpalg.Passive,
-		nat: s.ep.NAT(), claim: true, timeout: timeout, expires: w.now.Add(timeout),
+	spec := pinhole.Spec{
+		Key: pinhole.Key{Source: p.Src.Addr(), Public: p.Dst}, Target: target, Mode: ftpalg.Passive,
+		NAT: s.ep.NAT(), Claim: true, Timeout: w.g.settings().PinholeTimeout,
 	}
-	h.element = rules.Pinhole{Timeout: timeout}
-	h.element.Forward.Src, h.element.Forward.Dst = p.Src.Addr(), target
-	if err := w.g.firewall.OpenPinhole(h.element); err != nil {
+	if err := w.g.pinholes.ClaimRange(w.ct, &s.owner, spec, p.Src, w.g.cfg.Control()); err != nil {
 		w.g.log.Warn("cannot open a pinhole", "from", p.Src, "to", p.Dst, "err", err)
-		return
 	}
-	w.g.metrics.Pinholes.Open.Add(1)
-	w.g.metrics.Pinholes.Opened.Add(1)
-	w.take(h, p)
 }

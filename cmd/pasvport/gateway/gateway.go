@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -21,6 +20,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/keepalive"
 	"github.com/pasvport/pasvport/cmd/pasvport/lost"
 	"github.com/pasvport/pasvport/cmd/pasvport/metrics"
+	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
 	"github.com/pasvport/pasvport/cmd/pasvport/tablelock"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
@@ -47,9 +47,8 @@ type Gateway struct {
 	beatEvery time.Duration // see alive.go
 	orphans   *worker       // has no queue, and the sessions of an earlier daemon, see takeback.go
 	healer    healer
-	pinholes  pinholes
+	pinholes  *pinhole.Table
 	census    census
-	data      dataConnections
 	sealed    encryptedSessions
 	older     olderConnections
 	forgotten lost.Memory
@@ -76,12 +75,11 @@ func Reasons() []string {
 func New(cfg config.Config, log *slog.Logger, m *metrics.Metrics) *Gateway {
 	g := &Gateway{
 		cfg: cfg, log: log, metrics: m, started: time.Now(),
-		pinholes: pinholes{open: map[pinholeKey]*pinhole{}, of: map[netip.Addr]int{}},
-		census:   newCensus(),
-		sealed:   encryptedSessions{of: map[hostPair][]*session{}},
-		lost:     make(chan struct{}, 1),
-		data:     dataConnections{open: map[expect.Tuple]dataConnection{}, live: newLiveData()},
+		census: newCensus(),
+		sealed: encryptedSessions{of: map[hostPair][]*session{}},
+		lost:   make(chan struct{}, 1),
 	}
+	g.pinholes = pinhole.NewTable(g, log)
 	g.current.Store(newSettings(cfg))
 	g.balancer = balance.New(cfg.VirtualServers, func(port uint16) bool { return g.settings().EncryptedPort(port) }, log)
 	m.AddServers(g.balancer.Servers)
@@ -129,6 +127,7 @@ func (g *Gateway) open() error {
 	if g.firewall, err = rules.Open(g.plan.rules); err != nil {
 		return fmt.Errorf("nftables: %w", err)
 	}
+	g.pinholes.Firewall, g.pinholes.Claims = g.firewall, g.claims
 	if err := g.restoreServers(); err != nil {
 		return fmt.Errorf("nftables: %w", err)
 	}
@@ -283,8 +282,8 @@ func (g *Gateway) finish() {
 	}
 	g.events.Drain(func(e *expect.Event) { g.event(g.ct, e) }) // what was used is not handed over
 	h := g.handOver()
-	for _, p := range g.pinholes.all() {
-		g.closePinhole(g.ct, g.takeOpen(p), ftpalg.ReasonPlain)
+	for _, p := range g.pinholes.All() {
+		g.pinholes.Close(g.ct, p, pinhole.Closed, "")
 	}
 	path, err := g.handoverPath()
 	if err == nil {

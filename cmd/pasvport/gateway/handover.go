@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
 )
@@ -36,12 +37,17 @@ type identity struct {
 
 func (s *session) identity() identity { return identity{s.id, s.original(), s.reply()} }
 
+// identityOf is the same of the owner of a pinhole, which is in one zone.
+func identityOf(o *pinhole.Owner) identity {
+	return identity{o.ID, o.Original(), expect.Tuple{Src: o.Ends.Server, Dst: o.Ends.SeenAs, Zone: o.Zone}}
+}
+
 // handedPinhole is a pinhole that was open.
 type handedPinhole struct {
 	Session identity
 	Source  netip.Addr
 	Public  netip.AddrPort
-	Note    string // as of pinhole.note
+	Note    string // as of pinhole.Pinhole.Note
 	Claim   bool
 	Expires time.Time
 	// Data is the data connection that came through it and was not answered
@@ -59,10 +65,10 @@ type handedAdjustments struct {
 // handOver returns what there is to hand over. The workers have ended.
 func (g *Gateway) handOver() handover {
 	var h handover
-	for _, p := range g.pinholes.all() {
-		h.Pinholes = append(h.Pinholes, p.handed(nil))
+	for _, p := range g.pinholes.All() {
+		h.Pinholes = append(h.Pinholes, g.handed(p, nil))
 	}
-	g.data.eachRule(func(t expect.Tuple, p *pinhole) { h.Pinholes = append(h.Pinholes, p.handed(&t)) })
+	g.pinholes.Data.EachRule(func(t expect.Tuple, p *pinhole.Pinhole) { h.Pinholes = append(h.Pinholes, g.handed(p, &t)) })
 	for _, w := range g.holders() {
 		for _, s := range w.table.all() {
 			if s.here {
@@ -73,9 +79,9 @@ func (g *Gateway) handOver() handover {
 	return h
 }
 
-func (p *pinhole) handed(data *expect.Tuple) handedPinhole {
-	return handedPinhole{Session: p.session.identity(), Source: p.key.source, Public: p.key.public,
-		Note: p.note(), Claim: p.claim, Expires: p.expires, Data: data}
+func (g *Gateway) handed(p *pinhole.Pinhole, data *expect.Tuple) handedPinhole {
+	return handedPinhole{Session: identityOf(p.Owner), Source: p.Source, Public: p.Public,
+		Note: p.Note(), Claim: p.Claim, Expires: p.Expires, Data: data}
 }
 
 func (s *session) handed() handedAdjustments {
@@ -111,7 +117,7 @@ func (g *Gateway) takeHandedOver(h *handover) error {
 			continue
 		}
 		p, ok := x.pinhole(s, g.settings().PinholeTimeout)
-		if ok && p.claim && !g.claims {
+		if ok && p.Claim && !g.claims {
 			err = errors.Join(err, fmt.Errorf("pinhole from %v to %v: by claim, which this daemon does not make", x.Source, x.Public))
 		} else if ok {
 			err = errors.Join(err, g.reopen(p, x.Data))
@@ -122,38 +128,28 @@ func (g *Gateway) takeHandedOver(h *handover) error {
 
 // pinhole returns the pinhole of a session for the time that is left to it, at
 // the most as long as a new one.
-func (x *handedPinhole) pinhole(s *session, most time.Duration) (*pinhole, bool) {
-	p, id, ok := parseNote(x.Note)
+func (x *handedPinhole) pinhole(s *session, most time.Duration) (*pinhole.Pinhole, bool) {
+	spec, id, ok := pinhole.ParseNote(x.Note)
 	left := min(time.Until(x.Expires), most)
-	if !ok || id != s.id || left <= 0 || !x.Source.IsValid() || x.Public.Port() == 0 || p.target.Port() == 0 ||
-		x.Source.Is4() != x.Public.Addr().Is4() || x.Source.Is4() != p.target.Addr().Is4() {
+	if !ok || id != s.id || left <= 0 || !x.Source.IsValid() || x.Public.Port() == 0 || spec.Target.Port() == 0 ||
+		x.Source.Is4() != x.Public.Addr().Is4() || x.Source.Is4() != spec.Target.Addr().Is4() {
 		return nil, false
 	}
-	p.session, p.key, p.claim = s, pinholeKey{x.Source, x.Public}, x.Claim
-	p.timeout, p.expires = left, time.Now().Add(left)
-	return &p, true
+	spec.Key, spec.Claim, spec.Timeout = pinhole.Key{Source: x.Source, Public: x.Public}, x.Claim, left
+	return &pinhole.Pinhole{Spec: spec, Owner: &s.owner, Expires: time.Now().Add(left)}, true
 }
 
 // reopen opens a pinhole again or, if its data connection has come, only the
 // way for that one's SYN.
-func (g *Gateway) reopen(p *pinhole, data *expect.Tuple) error {
+func (g *Gateway) reopen(p *pinhole.Pinhole, data *expect.Tuple) error {
 	if data != nil {
-		p.element = p.elements()
-		p.element.Source = netip.Addr{}
-		if !g.data.isLive(*data) {
-			return nil
-		}
-		g.data.add(*data, p.session, p)
-		return g.firewall.OpenPinhole(p.element)
+		return g.pinholes.ReopenRule(p, *data)
 	}
-	if g.pinholes.find(p.key) != nil {
-		return nil // a crash was in between, and the kernel had it
+	opened, err := g.pinholes.Reopen(g.ct, p) // not if a crash was in between, and the kernel had it
+	if opened {
+		g.reopened(p)
 	}
-	if err := g.program(g.ct, p); err != nil {
-		return err
-	}
-	g.reopened(p)
-	return nil
+	return err
 }
 
 // handoverPath is where a daemon leaves its handover: beside its control

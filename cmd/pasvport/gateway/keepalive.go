@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/keepalive"
+	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
 	"github.com/pasvport/pasvport/nfq"
@@ -74,8 +75,8 @@ func (g *Gateway) refresh(ctx context.Context) error {
 		return err
 	}
 	defer ct.Close()
-	r := keepalive.Refresher[*session]{Conntrack: ct, Transfers: &g.data, Failed: func(s *session, err error) {
-		g.log.Warn("cannot refresh a control connection's timeout", "client", s.ep.Client, "server", s.ep.Server, "err", err)
+	r := keepalive.Refresher[*pinhole.Owner]{Conntrack: ct, Transfers: &g.pinholes.Data, Failed: func(o *pinhole.Owner, err error) {
+		g.log.Warn("cannot refresh a control connection's timeout", "client", o.Ends.Client, "server", o.Ends.Server, "err", err)
 	}}
 	return r.Run(ctx)
 }
@@ -98,7 +99,7 @@ func (s *session) Keepalive() keepalive.State {
 	return keepalive.State{
 		Conn: s.alive.Load(), Tuples: [2]expect.Tuple{s.original(), s.reply()},
 		Established: established && s.zone == [2]uint16{},
-		Adjusted:    s.adjusted.Load(), Transferring: s.transferring.Load(),
+		Adjusted:    s.adjusted.Load(), Transferring: s.owner.Transferring(),
 	}
 }
 
@@ -108,6 +109,3 @@ func (s *session) SetClosed() {
 	s.state = expect.TCPStateClose
 	s.mu.Unlock()
 }
-
-// Entry implements keepalive.Control.
-func (s *session) Entry() (original expect.Tuple, id uint32) { return s.original(), s.id }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
+	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
 )
@@ -33,34 +34,25 @@ func verbWord(v ftpalg.Verb) string {
 }
 
 // opened notes a pinhole that is open.
-func (g *Gateway) opened(s *session, p *pinhole, o *ftpalg.Offer) {
+func (g *Gateway) opened(s *session, p *pinhole.Pinhole, o *ftpalg.Offer) {
 	g.count(o.Reason)
-	g.metrics.Pinholes.Open.Add(1)
-	g.metrics.Pinholes.Opened.Add(1)
-	told := netip.AddrPortFrom(o.Text, p.key.public.Port())
+	told := netip.AddrPortFrom(o.Text, p.Public.Port())
 	s.mu.Lock()
-	s.pinhole = p
 	s.lastVerb = s.alg.LastVerb()
-	s.offer = &control.Offer{
+	s.offer = &offer{control.Offer{
 		Verb: verbWord(o.Verb), Announced: o.Announced, Translated: told, Target: o.Target,
-		Time: p.expires.Add(-p.timeout), Reason: o.Reason.String(), Pinhole: control.PinholeOpen,
-	}
+		Time: p.Expires.Add(-p.Timeout), Reason: o.Reason.String(), Pinhole: control.PinholeOpen,
+	}, p}
 	s.mu.Unlock()
+	g.pinholes.Announced(p)
 	level := slog.LevelInfo
 	args := []any{"client", s.ep.Client, "server", s.ep.Server, "mode", o.Mode, "verb", verbWord(o.Verb),
-		"announced", o.Announced, "translated", told, "from", p.key.source, "to", p.key.public,
-		"target", o.Target, "strategy", p.strategy(), "timeout", p.timeout, "reason", o.Reason}
+		"announced", o.Announced, "translated", told, "from", p.Source, "to", p.Public,
+		"target", o.Target, "strategy", p.Strategy(), "timeout", p.Timeout, "reason", o.Reason}
 	if hint := hints[o.Reason]; hint != "" {
 		level, args = slog.LevelWarn, append(args, "hint", hint)
 	}
 	g.log.Log(context.Background(), level, "pinhole opened", args...)
-}
-
-func (p *pinhole) strategy() string {
-	if p.claim {
-		return "claim"
-	}
-	return "expectation"
 }
 
 // refuse notes an offer for which nothing is open.
@@ -75,7 +67,7 @@ func (g *Gateway) refused(s *session, o *control.Offer, m ftpalg.Mode, r ftpalg.
 	g.count(r)
 	g.metrics.Pinholes.Refused.Add(1)
 	s.mu.Lock()
-	s.offer = o
+	s.offer = &offer{Offer: *o}
 	s.mu.Unlock()
 	args := []any{"mode", m, "verb", o.Verb, "announced", o.Announced, "translated", o.Translated, "reason", r, "hint", hints[r]}
 	if err != nil {
@@ -87,26 +79,25 @@ func (g *Gateway) refused(s *session, o *control.Offer, m ftpalg.Mode, r ftpalg.
 // withdraw closes the pinhole of an offer that could not be announced after
 // all.
 func (g *Gateway) withdraw(ct *expect.Conn, s *session, r ftpalg.Reason) {
-	p := g.takePinhole(s)
+	p := g.pinholes.CloseOf(ct, &s.owner, r.String())
 	if p == nil {
 		return
 	}
-	g.closePinhole(ct, p, r)
 	s.mu.Lock()
 	var o control.Offer
 	if s.offer != nil { // not if an earlier daemon opened it
-		o = *s.offer
+		o = s.offer.Offer
 	}
 	s.mu.Unlock()
 	o.Reason, o.Pinhole, o.Translated = r.String(), control.PinholeRefused, o.Announced
-	g.refused(s, &o, p.mode, r, nil)
+	g.refused(s, &o, p.Mode, r, nil)
 }
 
-func (g *Gateway) logPinhole(msg string, p *pinhole, r ftpalg.Reason) {
-	args := []any{"client", p.session.ep.Client, "server", p.session.ep.Server, "mode", p.mode,
-		"from", p.key.source, "to", p.key.public, "target", p.target, "strategy", p.strategy()}
-	if r != ftpalg.ReasonPlain {
-		args = append(args, "reason", r)
+func (g *Gateway) logPinhole(msg string, p *pinhole.Pinhole, why string) {
+	args := []any{"client", p.Owner.Ends.Client, "server", p.Owner.Ends.Server, "mode", p.Mode,
+		"from", p.Source, "to", p.Public, "target", p.Target, "strategy", p.Strategy()}
+	if why != "" {
+		args = append(args, "reason", why)
 	}
 	g.log.Info(msg, args...)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
 	"github.com/pasvport/pasvport/cmd/pasvport/fastpath"
 	"github.com/pasvport/pasvport/cmd/pasvport/keepalive"
+	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
 	"github.com/pasvport/pasvport/nfq"
@@ -40,28 +41,31 @@ type session struct {
 	passed *[2]passed  // of here, by direction, after a handover; see outOfStep
 	broken bool        // it is not in step any more, and is reset
 
-	closing      atomic.Bool                    // an end has begun to close it
-	transferring atomic.Bool                    // it has live data connections
-	missed       atomic.Bool                    // packets may have passed unread, see heal.go
-	adjusted     atomic.Bool                    // its sequence numbers are, by the kernel or here
-	counted      atomic.Bool                    // by the balancer
-	alive        atomic.Pointer[keepalive.Conn] // nil until something is known
+	owner pinhole.Owner // of its pinholes and data connections
 
-	mu          sync.Mutex
-	state       uint8 // of the TCP connection, expect.TCPState...
-	lastVerb    string
-	offer       *control.Offer
-	pinhole     *pinhole // the open one, if any
-	connections int
-	bytes       [2]uint64
-	accounting  bool
-	opaque      bool
-	note        string
-	renumbered  bool // as here
+	closing  atomic.Bool                    // an end has begun to close it
+	missed   atomic.Bool                    // packets may have passed unread, see heal.go
+	adjusted atomic.Bool                    // its sequence numbers are, by the kernel or here
+	counted  atomic.Bool                    // by the balancer
+	alive    atomic.Pointer[keepalive.Conn] // nil until something is known
 
-	standing standing
-	chatter  *chatter
-	seen     uint8 // by the tracker's list with this number, see reconcile
+	mu         sync.Mutex
+	state      uint8 // of the TCP connection, expect.TCPState...
+	lastVerb   string
+	offer      *offer // the last one, nil if there was none
+	opaque     bool
+	note       string
+	renumbered bool // as here
+	standing   standing
+	chatter    *chatter
+	seen       uint8 // by the tracker's list with this number, see reconcile
+}
+
+// offer is an announcement as it is shown, with its pinhole, nil if it was
+// refused.
+type offer struct {
+	control.Offer
+	pinhole *pinhole.Pinhole
 }
 
 // held are packets of one direction that wait for the rest of a line.
@@ -97,6 +101,7 @@ func newSession(e *expect.Entry, policy *ftpalg.Policy, now time.Time, started b
 		Workspace:  work,
 	})
 	s.ep = s.alg.Endpoints()
+	s.owner.ID, s.owner.Zone, s.owner.Carrier, s.owner.Ends = s.id, s.zone[expect.Original], s.carrier, s.ep
 	return s
 }
 

@@ -42,7 +42,9 @@ func (g *Gateway) Sessions() []control.Session {
 		for _, s := range w.table.all() {
 			if !seen[s] {
 				seen[s] = true
-				list = append(list, s.snapshot())
+				c := s.snapshot()
+				c.Data = g.dataOf(s)
+				list = append(list, c)
 			}
 		}
 	}
@@ -63,19 +65,26 @@ func (s *session) snapshot() control.Session {
 		ID: uint64(s.id), Client: s.ep.Client, Dialled: s.ep.Dialled, Server: s.ep.Server, SeenAs: s.ep.SeenAs,
 		NAT: s.nat(), State: stateWords[s.state], Strategy: "claim", Started: s.started, LastCommand: s.lastVerb,
 		Opaque: s.opaque, Note: s.note, Zone: s.zone[expect.Original],
-		Data: control.Data{Connections: s.connections, BytesOriginal: s.bytes[0], BytesReply: s.bytes[1], Accounting: s.accounting},
 	}
 	if s.carrier {
 		c.Strategy = "expectation"
 	}
 	if s.offer != nil {
-		o := *s.offer
+		o := s.offer.Offer
+		if s.offer.pinhole != nil {
+			o.Pinhole = pinholeWords[s.offer.pinhole.State()]
+		}
 		c.Offer, c.Mode = &o, control.ModeActive
 		if strings.HasSuffix(o.Verb, "SV") {
 			c.Mode = control.ModePassive
 		}
 	}
 	return c
+}
+
+func (g *Gateway) dataOf(s *session) control.Data {
+	t := g.pinholes.Data.Traffic(&s.owner)
+	return control.Data{Connections: int(t.Connections), BytesOriginal: t.Bytes[0], BytesReply: t.Bytes[1], Accounting: t.Accounting}
 }
 
 func (s *session) nat() control.NAT {

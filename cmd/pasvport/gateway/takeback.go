@@ -4,11 +4,9 @@ package gateway
 
 import (
 	"errors"
-	"fmt"
-	"math"
-	"net/netip"
 	"time"
 
+	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
 	"github.com/pasvport/pasvport/nfq"
@@ -34,7 +32,7 @@ func (g *Gateway) takeBack() error {
 		return err
 	}
 	err = errors.Join(g.takeBackExpectations(), g.takeBackElements(), g.takeHandedOver(&h))
-	if n := len(g.pinholes.all()); sessions > 0 {
+	if n := len(g.pinholes.All()); sessions > 0 {
 		g.log.Info("taken back", "sessions", sessions, "pinholes", n)
 	}
 	return err
@@ -78,8 +76,7 @@ func (g *Gateway) takeBackSessions(h *handover) (n int, err error) {
 	}
 	for i := range data {
 		if _, s := g.session(data[i].Master); s != nil {
-			s.connections++
-			g.data.add(data[i].Original, s, nil)
+			g.pinholes.Data.Found(data[i].Original, &s.owner)
 		}
 	}
 	return n, errors.Join(err, noteErr)
@@ -127,18 +124,18 @@ func (g *Gateway) takeBackExpectations() error {
 		if s == nil || !s.carrier {
 			continue
 		}
-		p := &pinhole{session: s, key: pinholeKey{x.Expected.Src.Addr(), x.Expected.Dst}, target: x.Expected.Dst,
-			mode: ftpalg.Passive, nat: x.NAT, timeout: x.Timeout}
+		p := pinhole.Spec{Key: pinhole.Key{Source: x.Expected.Src.Addr(), Public: x.Expected.Dst}, Target: x.Expected.Dst,
+			Mode: ftpalg.Passive, NAT: x.NAT, Timeout: x.Timeout}
 		if x.NAT {
-			p.target = x.To
+			p.Target = x.To
 		}
 		if x.NAT && x.Direction == expect.Reply || !x.NAT && x.Expected.Dst.Addr() == s.ep.Client.Addr() {
-			p.mode = ftpalg.Active
+			p.Mode = ftpalg.Active
 		}
 		if x.Mask.Src.Port() != 0 {
-			p.port = x.Expected.Src.Port()
+			p.Port = x.Expected.Src.Port()
 		}
-		g.reopened(p)
+		g.restore(s, p)
 	}
 	return err
 }
@@ -156,27 +153,30 @@ func (g *Gateway) takeBackElements() error {
 		if e.Forward {
 			continue
 		}
-		p, id, ok := parseNote(e.Note)
-		if p.session = byID[id]; !ok || p.session == nil {
+		p, id, ok := pinhole.ParseNote(e.Note)
+		s := byID[id]
+		if !ok || s == nil {
 			err = errors.Join(err, g.firewall.ClosePinhole(rules.Pinhole{Source: e.Source, Dest: e.Dest}))
 			continue
 		}
-		p.key, p.claim, p.timeout = pinholeKey{e.Source, e.Dest}, true, e.Expires
-		g.reopened(&p)
+		p.Key, p.Claim, p.Timeout = pinhole.Key{Source: e.Source, Public: e.Dest}, true, e.Expires
+		g.restore(s, p)
 	}
 	return err
 }
 
-// reopened enters a pinhole that is open in the kernel.
-func (g *Gateway) reopened(p *pinhole) {
-	p.expires = time.Now().Add(p.timeout)
-	p.element = p.elements()
-	if other, _ := g.pinholes.reserve(p, math.MaxInt, math.MaxInt); other != nil {
-		return
+// restore enters a pinhole that is open in the kernel.
+func (g *Gateway) restore(s *session, spec pinhole.Spec) {
+	p := &pinhole.Pinhole{Spec: spec, Owner: &s.owner, Expires: time.Now().Add(spec.Timeout)}
+	if g.pinholes.Restore(p) {
+		g.reopened(p)
 	}
-	p.session.pinhole = p
+}
+
+// reopened notes a pinhole that an earlier daemon opened.
+func (g *Gateway) reopened(p *pinhole.Pinhole) {
 	g.metrics.Pinholes.Open.Add(1)
-	g.logPinhole("pinhole taken back", p, ftpalg.ReasonPlain)
+	g.logPinhole("pinhole taken back", p, "")
 }
 
 // restoreServers takes over which servers an earlier daemon has left without
@@ -195,30 +195,6 @@ func (g *Gateway) restoreServers() error {
 		}
 	}
 	return nil
-}
-
-// note is what the elements of a claim say of it, for the next daemon.
-func (p *pinhole) note() string {
-	return fmt.Sprintf("%s to %s for %d nat %t port %d", p.mode, p.target, p.session.id, p.nat, p.port)
-}
-
-// parseNote reads what note wrote: a pinhole, and the id of its session.
-func parseNote(text string) (p pinhole, id uint32, ok bool) {
-	var mode, target string
-	if _, err := fmt.Sscanf(text, "%s to %s for %d nat %t port %d", &mode, &target, &id, &p.nat, &p.port); err != nil {
-		return p, 0, false
-	}
-	switch mode {
-	case ftpalg.Passive.String():
-		p.mode = ftpalg.Passive
-	case ftpalg.Active.String():
-		p.mode = ftpalg.Active
-	default:
-		return p, 0, false
-	}
-	to, err := netip.ParseAddrPort(target)
-	p.target = to
-	return p, id, err == nil
 }
 
 // takeOver gives a session of the orphans to the worker whose queue its

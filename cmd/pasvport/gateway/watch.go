@@ -10,9 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/pasvport/pasvport/cmd/pasvport/control"
+	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
 	"github.com/pasvport/pasvport/expect"
-	"github.com/pasvport/pasvport/ftpalg"
 )
 
 const (
@@ -44,12 +43,14 @@ func (g *Gateway) event(ct *expect.Conn, e *expect.Event) {
 	g.noteZone(&e.Entry)
 	switch {
 	case e.Type == expect.New && e.Entry.Master != (expect.Tuple{}):
-		g.dataBegins(&e.Entry)
+		if _, s := g.session(e.Entry.Master); s != nil {
+			g.pinholes.Begins(&e.Entry, &s.owner)
+		}
 	case e.Type == expect.New:
 	case e.Type == expect.Destroy:
-		g.data.counted(&e.Entry)
-		if d := g.data.take(e.Entry.Original); d.session != nil {
-			g.closeRule(d.rule)
+		g.pinholes.Data.Count(&e.Entry)
+		if owner, rule := g.pinholes.Data.Take(e.Entry.Original); owner != nil {
+			g.pinholes.CloseRule(rule)
 		} else if w, s := g.session(e.Entry.Original); s != nil && g.concerns(ct, e, s) {
 			g.end(ct, w, s)
 		}
@@ -59,12 +60,12 @@ func (g *Gateway) event(ct *expect.Conn, e *expect.Event) {
 		default:
 		}
 	case e.Entry.TCPState >= expect.TCPStateSynRecv:
-		g.closeRule(g.data.takeRule(e.Entry.Original))
+		g.pinholes.CloseRule(g.pinholes.Data.TakeRule(e.Entry.Original))
 		if e.Entry.TCPState == expect.TCPStateSynRecv {
 			g.older.begins(e.Entry.ID)
 		}
 		if e.Entry.TCPState >= expect.TCPStateTimeWait {
-			g.data.closed(e.Entry.Original)
+			g.pinholes.Data.Closed(e.Entry.Original)
 		}
 		if e.Entry.TCPState < expect.TCPStateFinWait {
 			return
@@ -102,33 +103,6 @@ func (g *Gateway) session(t expect.Tuple) (*worker, *session) {
 	return nil, nil
 }
 
-// dataBegins notes a data connection, and that an expectation was used by it.
-func (g *Gateway) dataBegins(e *expect.Entry) {
-	_, s := g.session(e.Master)
-	if s == nil {
-		return
-	}
-	s.mu.Lock()
-	s.connections++
-	s.mu.Unlock()
-	p := g.pinholes.find(pinholeKey{e.Original.Src.Addr(), e.Original.Dst})
-	if p == nil || p.claim || p.session != s || g.takeOpen(p) == nil {
-		p = nil
-	} else {
-		g.used(p)
-	}
-	g.data.add(e.Original, s, p)
-}
-
-// used notes that the data connection of a pinhole came. The kernel has
-// closed it behind that connection.
-func (g *Gateway) used(p *pinhole) {
-	g.metrics.Pinholes.Open.Add(-1)
-	g.metrics.Pinholes.Used.Add(1)
-	g.logPinhole("pinhole used", p, ftpalg.ReasonPlain)
-	p.setState(control.PinholeUsed)
-}
-
 // ending closes the pinhole of a session whose connection is being closed.
 func (g *Gateway) ending(ct *expect.Conn, s *session, state uint8) {
 	s.closing.Store(true)
@@ -138,7 +112,7 @@ func (g *Gateway) ending(ct *expect.Conn, s *session, state uint8) {
 	if s.counted.Swap(false) {
 		g.balancer.Ended(s.ep.Dialled, s.ep.Server)
 	}
-	g.closePinhole(ct, g.takePinhole(s), ftpalg.ReasonPlain)
+	g.pinholes.CloseOf(ct, &s.owner, "")
 	g.forgetEncrypted(s)
 	if state < expect.TCPStateTimeWait {
 		return
@@ -178,7 +152,7 @@ func (g *Gateway) sweeps(ctx context.Context) {
 			g.log.Warn("conntrack events were lost", "hint", "the machine is busy; sessions are compared with the tracker now")
 			reconciled = time.Time{}
 		case now := <-tick.C:
-			for _, p := range g.pinholes.all() {
+			for _, p := range g.pinholes.All() {
 				g.sweep(p, now)
 			}
 			if now.Sub(reconciled) >= reconcileEvery {
@@ -190,29 +164,20 @@ func (g *Gateway) sweeps(ctx context.Context) {
 }
 
 // sweep closes a pinhole whose time or whose session is over.
-func (g *Gateway) sweep(p *pinhole, now time.Time) {
-	if now.After(p.expires) {
-		if g.takeOpen(p) != nil {
-			g.expire(p)
-		}
+func (g *Gateway) sweep(p *pinhole.Pinhole, now time.Time) {
+	if g.pinholes.Expire(g.ct, p, now) {
 		return
 	}
-	e, err := g.ct.Get(p.session.original())
-	switch {
+	e, err := g.ct.Get(p.Owner.Original())
+	switch _, s := g.session(p.Owner.Original()); {
 	case errors.Is(err, unix.ENOENT):
-		g.closePinhole(g.ct, g.takeOpen(p), ftpalg.ReasonPlain)
-	case err == nil && e.TCPState >= expect.TCPStateFinWait:
-		g.ending(g.ct, p.session, e.TCPState)
+		g.pinholes.Close(g.ct, p, pinhole.Closed, "")
+	case err != nil || e.TCPState < expect.TCPStateFinWait:
+	case s != nil && &s.owner == p.Owner:
+		g.ending(g.ct, s, e.TCPState)
+	default: // its session is gone
+		g.pinholes.Close(g.ct, p, pinhole.Closed, "")
 	}
-}
-
-// expire ends a pinhole that nobody used.
-func (g *Gateway) expire(p *pinhole) {
-	g.undoPinhole(g.ct, p)
-	g.metrics.Pinholes.Open.Add(-1)
-	g.metrics.Pinholes.Expired.Add(1)
-	g.logPinhole("pinhole expired", p, ftpalg.ReasonPlain)
-	p.setState(control.PinholeExpired)
 }
 
 // reconcile forgets the sessions and data connections that the tracker does

@@ -88,8 +88,8 @@ func (w *worker) control(p *nfq.Packet) {
 		w.verdict(w.queue.Accept(p.ID))
 		return
 	}
-	if s.transferring.Load() {
-		w.g.data.spoke(s)
+	if s.owner.Transferring() {
+		w.g.pinholes.Data.Spoke(&s.owner)
 	}
 	switch d := s.direction(p); {
 	case s.here && s.outOfStep(d, p):
@@ -273,8 +273,10 @@ func (w *worker) event(s *session, e *ftpalg.Event) {
 		w.refuse(s, e.Offer, e.Reason, nil)
 	case ftpalg.EventCancelled:
 		w.g.count(e.Reason)
-		w.settle(s)
-		w.g.closePinhole(w.ct, w.g.takePinhole(s), e.Reason)
+		if w.g.pinholes.Of(&s.owner) != nil {
+			w.settle()
+		}
+		w.g.pinholes.CloseOf(w.ct, &s.owner, e.Reason.String())
 	case ftpalg.EventDenied:
 		w.g.count(e.Reason)
 		w.g.warn(s, "command denied", "reason", e.Reason, "hint", hints[e.Reason])

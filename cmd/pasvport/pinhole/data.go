@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pinhole
+
+import (
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/pasvport/pasvport/expect"
+)
+
+// Data are the data connections that conntrack knows, by their original tuple.
+type Data struct {
+	mu   sync.Mutex
+	open map[expect.Tuple]connection
+	live liveData
+}
+
+// connection is one data connection.
+type connection struct {
+	owner *Owner
+	rule  *Pinhole // whose set elements are still there; nil when they are gone
+	bytes [2]uint64
+}
+
+func newData() Data {
+	return Data{open: map[expect.Tuple]connection{}, live: newLiveData()}
+}
+
+// begins counts a data connection and adds it.
+func (d *Data) begins(t expect.Tuple, o *Owner, p *Pinhole) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.add(t, o, p)
+	o.traffic.Connections++
+}
+
+// Found adds a data connection that was there before.
+func (d *Data) Found(t expect.Tuple, o *Owner) { d.begins(t, o, nil) }
+
+// Add enters a data connection. p is the pinhole that it came through, nil if
+// that is not known; what is known already stays.
+func (d *Data) Add(t expect.Tuple, o *Owner, p *Pinhole) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.add(t, o, p)
+}
+
+func (d *Data) add(t expect.Tuple, o *Owner, p *Pinhole) {
+	if p == nil {
+		p = d.open[t].rule
+	}
+	if o.traffic == nil {
+		o.traffic = new(Traffic)
+	}
+	d.open[t] = connection{owner: o, rule: p, bytes: d.open[t].bytes}
+	d.live.add(t, o)
+}
+
+// IsLive reports whether a data connection is open and carries bytes still.
+func (d *Data) IsLive(t expect.Tuple) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, live := d.live.of[d.open[t].owner][t]
+	return live
+}
+
+// Closed notes that both ends of a data connection have closed it.
+func (d *Data) Closed(t expect.Tuple) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if o := d.open[t].owner; o != nil {
+		d.live.remove(t, o)
+	}
+}
+
+// Take takes a data connection out, and returns its owner, nil if it is not
+// known, and the pinhole whose rule is still there.
+func (d *Data) Take(t expect.Tuple) (*Owner, *Pinhole) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := d.open[t]
+	delete(d.open, t)
+	d.live.remove(t, c.owner)
+	return c.owner, c.rule
+}
+
+// TakeRule takes the pinhole of a data connection whose rule is not needed any
+// more, nil if there is none.
+func (d *Data) TakeRule(t expect.Tuple) *Pinhole {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c, ok := d.open[t]
+	if !ok || c.rule == nil {
+		return nil
+	}
+	p := c.rule
+	c.rule = nil
+	d.open[t] = c
+	return p
+}
+
+// EachRule calls f for each data connection whose rule is still needed. f must
+// not use d.
+func (d *Data) EachRule(f func(expect.Tuple, *Pinhole)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for t, c := range d.open {
+		if c.rule != nil {
+			f(t, c.rule)
+		}
+	}
+}
+
+// Count adds to an owner what its data connection has carried since it was last
+// asked. Without accounting there is nothing to add.
+func (d *Data) Count(e *expect.Entry) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c, ok := d.open[e.Original]
+	if !ok || !e.HasCounters {
+		return
+	}
+	traffic := c.owner.traffic
+	traffic.Accounting = true
+	for i := range traffic.Bytes {
+		traffic.Bytes[i] += e.Bytes[i] - c.bytes[i]
+	}
+	c.bytes = e.Bytes
+	d.open[e.Original] = c
+}
+
+// Traffic returns what an owner's data connections have carried.
+func (d *Data) Traffic(o *Owner) Traffic {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if o.traffic == nil {
+		return Traffic{}
+	}
+	return *o.traffic
+}
+
+// Tuples returns all data connections.
+func (d *Data) Tuples() []expect.Tuple {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Collect(maps.Keys(d.open))
+}

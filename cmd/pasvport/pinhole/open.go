@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pinhole
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/ftpalg"
+)
+
+// maxPortTries is how many ports are tried when the announced one is taken.
+const maxPortTries = 64
+
+// Open makes a pinhole in place of the owner's present one, at the announced
+// port or, where the connection is translated and that port is taken, at
+// another. It is reserved, and the kernel knows it: once it is announced the
+// caller says so with Announced, or else gives it up with Cancel. settle
+// handles the events of connection tracking that have happened: what seems to
+// be open may have been used.
+func (t *Table) Open(ct Conntrack, o *Owner, want Spec, most Limits, now time.Time, settle func()) (*Pinhole, error) {
+	if t.Of(o) != nil {
+		settle()
+	}
+	p := &Pinhole{Spec: want, Owner: o, Expires: now.Add(want.Timeout)}
+	if before := t.Of(o); t.take(before, Replaced) {
+		t.end(ct, before, "")
+		if before.NAT && before.Target == p.Target && before.Source == p.Source {
+			// A segment that an earlier daemon has edited comes again: it must
+			// look as before, whatever port was free then.
+			p.Public = before.Public
+		}
+	}
+	if p.Claim && !t.Claims {
+		return nil, ErrNoCarrier
+	}
+	t.freeSource(ct, p)
+	for range maxPortTries {
+		err := t.try(ct, p, most, settle)
+		switch {
+		case err == nil:
+			return p, nil
+		case !taken(err):
+			return nil, err
+		case !p.NAT:
+			return nil, fmt.Errorf("%w: %w", ErrNoPort, err)
+		}
+		p.Public = netip.AddrPortFrom(want.Public.Addr(), randomPort())
+	}
+	return nil, ErrNoPort
+}
+
+// freeSource forgets a data connection of active mode that has ended and
+// lingers, from the same translated port to the same port of the client: of
+// several servers with one address, another may have had it. Else the new one
+// would leave from another port than control port - 1.
+func (t *Table) freeSource(ct Conntrack, p *Pinhole) {
+	e := p.Owner.Ends
+	if p.Mode != ftpalg.Active || e.Dialled.Addr() == e.Server.Addr() {
+		return
+	}
+	from := netip.AddrPortFrom(e.Dialled.Addr(), e.Server.Port()-1)
+	old, err := ct.Get(expect.Tuple{Src: p.Target, Dst: from, Zone: p.Owner.Zone})
+	if err == nil && old.Master != (expect.Tuple{}) && old.TCPState >= expect.TCPStateTimeWait {
+		err = ct.Delete(old.Original)
+	}
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		t.log.Warn("cannot forget an old data connection", "from", from, "to", p.Target, "err", err)
+	}
+}
+
+// randomPort draws from the unprivileged ports.
+func randomPort() uint16 { return uint16(1024 + rand.IntN(65536-1024)) }
+
+// taken reports whether a pinhole failed because its port is in use.
+func taken(err error) bool {
+	return errors.Is(err, ErrTaken) || errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EBUSY)
+}
+
+// try makes the pinhole at the port that its key names.
+func (t *Table) try(ct Conntrack, p *Pinhole, most Limits, settle func()) error {
+	for settled := false; ; {
+		other, err := t.reserve(p, most)
+		if err == nil && other == nil {
+			break
+		}
+		if !settled { // those in the way may have been used
+			settle()
+			settled = true
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		// The same end has announced the same port before, on another
+		// connection: only the newer can be meant.
+		if other.Target != p.Target || other.Owner.Zone != p.Owner.Zone {
+			return ErrTaken
+		}
+		t.Close(ct, other, Replaced, "")
+	}
+	err := t.program(ct, p)
+	if err != nil && !t.take(p, Closed) {
+		return ErrTaken // by a newer one, meanwhile
+	}
+	return err
+}
+
+// program puts the pinhole into the kernel.
+func (t *Table) program(ct Conntrack, p *Pinhole) error {
+	p.element = p.elements()
+	if !p.Claim {
+		err := ct.CreateExpectation(p.expectation())
+		if taken(err) && !p.NAT && deleteStale(ct, p.expected()) {
+			err = ct.CreateExpectation(p.expectation())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := t.Firewall.OpenPinhole(p.element); err != nil {
+		t.undo(ct, p)
+		return err
+	}
+	return nil
+}
+
+// deleteStale deletes an expectation that is not ours, although its two ends
+// are those of one that is to be made: an earlier daemon left it.
+func deleteStale(ct Conntrack, expected expect.Tuple) bool {
+	var masters []expect.Tuple
+	err := ct.DumpExpectations(func(x *expect.ExpectationInfo) {
+		if x.Expected.Dst == expected.Dst && x.Expected.Src.Addr() == expected.Src.Addr() {
+			master := x.Master
+			master.Zone = expected.Zone
+			masters = append(masters, master)
+		}
+	})
+	for _, m := range masters {
+		err = errors.Join(err, ct.DeleteExpectation(m, expected))
+	}
+	return err == nil && len(masters) > 0
+}
+
+// Announced says that a reserved pinhole is announced: it is its owner's open
+// one, unless it was taken already.
+func (t *Table) Announced(p *Pinhole) {
+	t.opened(p)
+	t.events.PinholeOpened(p)
+}
+
+func (t *Table) opened(p *Pinhole) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.by[p.Key] == p {
+		p.state.Store(uint32(Open))
+		p.Owner.open = p
+	}
+}
+
+// Cancel gives up a pinhole that could not be announced. It raises no event.
+func (t *Table) Cancel(ct Conntrack, p *Pinhole) {
+	t.take(p, Closed)
+	t.undo(ct, p)
+}
+
+// Restore enters a pinhole that the kernel holds, and reports whether its key
+// was free.
+func (t *Table) Restore(p *Pinhole) bool {
+	p.element = p.elements()
+	if other, _ := t.reserve(p, Limits{math.MaxInt, math.MaxInt}); other != nil {
+		return false
+	}
+	t.opened(p)
+	return true
+}
+
+// Reopen puts a pinhole into the kernel that was in it before and enters it. It
+// reports false, without an error, if the kernel had it all the time.
+func (t *Table) Reopen(ct Conntrack, p *Pinhole) (bool, error) {
+	if t.Has(p.Key) {
+		return false, nil
+	}
+	if err := t.program(ct, p); err != nil {
+		return false, err
+	}
+	return t.Restore(p), nil
+}
+
+// ReopenRule opens the way for the SYN of a data connection that came through p
+// and was not answered yet.
+func (t *Table) ReopenRule(p *Pinhole, data expect.Tuple) error {
+	p.element = p.elements()
+	p.element.Source = netip.Addr{}
+	if !t.Data.IsLive(data) {
+		return nil
+	}
+	t.Data.Add(data, p.Owner, p)
+	return t.Firewall.OpenPinhole(p.element)
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pinhole
+
+import (
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/ftpalg"
+	"github.com/pasvport/pasvport/rules"
+)
+
+// Key is what the SYN of a data connection shows before any translation. Two
+// pinholes with the same key cannot be told apart.
+type Key struct {
+	Source netip.Addr
+	Public netip.AddrPort
+}
+
+// Spec describes a pinhole that is to be opened.
+type Spec struct {
+	Key
+	Target  netip.AddrPort // where the data connection ends
+	Mode    ftpalg.Mode
+	NAT     bool          // it is translated as its control connection is
+	Claim   bool          // by claim, not by expectation
+	Port    uint16        // the source port that the data connection must have; 0 for any
+	Timeout time.Duration // how long it stays unused
+}
+
+// Pinhole is the permission for one data connection. Nothing but its state
+// changes once it is announced.
+type Pinhole struct {
+	Spec
+	Owner   *Owner
+	Expires time.Time
+
+	state   atomic.Uint32
+	element rules.Pinhole // as it is in the sets of nftables
+}
+
+// State is where a pinhole is in its life.
+type State uint32
+
+// The states of a pinhole; see the package comment.
+const (
+	Reserved State = iota
+	Open
+	Used
+	Expired
+	Replaced
+	Closed
+)
+
+// String returns the name of the state.
+func (s State) String() string {
+	return [...]string{"reserved", "open", "used", "expired", "replaced", "closed"}[s]
+}
+
+// State returns the present state.
+func (p *Pinhole) State() State { return State(p.state.Load()) }
+
+// Strategy names how the kernel is told of the data connection.
+func (p *Pinhole) Strategy() string {
+	if p.Claim {
+		return "claim"
+	}
+	return "expectation"
+}
+
+// elements are the entries of the pinhole in the sets of nftables.
+func (p *Pinhole) elements() rules.Pinhole {
+	e := rules.Pinhole{Timeout: p.Timeout}
+	if p.Claim {
+		e.Source, e.Dest, e.Note = p.Source, p.Public, p.Note()
+	}
+	// The filter sees the destination translated, the source not yet.
+	e.Forward.Src, e.Forward.Dst = p.Source, p.Target
+	return e
+}
+
+// expected is the tuple of the pinhole's expectation.
+func (p *Pinhole) expected() expect.Tuple {
+	return expect.Tuple{Src: netip.AddrPortFrom(p.Source, p.Port), Dst: p.Public, Zone: p.Owner.Zone}
+}
+
+func (p *Pinhole) expectation() expect.Expectation {
+	e := expect.Expectation{
+		Master: p.Owner.Original(), Source: p.Source, SourcePort: p.Port,
+		Dest: p.Public, Timeout: p.Timeout,
+	}
+	if p.NAT {
+		e.NAT, e.ToAddr, e.ToPort = true, p.Target.Addr(), p.Target.Port()
+		e.Direction = expect.Original
+		if p.Mode == ftpalg.Active {
+			e.Direction = expect.Reply
+		}
+	}
+	return e
+}

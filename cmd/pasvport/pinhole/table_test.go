@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pinhole
+
+import (
+	"errors"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/pasvport/pasvport/expect"
+)
+
+// TestLife: what happens to a pinhole, by what is done to it, in both
+// strategies, and that the kernel holds nothing of it at the end.
+func TestLife(t *testing.T) {
+	for _, claim := range []bool{false, true} {
+		want := passive(5000)
+		want.Claim = claim
+		from := netip.AddrPortFrom(client, 50000)
+		for _, tt := range []struct {
+			name string
+			do   func(*bench, *Pinhole)
+			want []string
+		}{
+			{"used", func(b *bench, p *Pinhole) {
+				data := expect.Tuple{Src: from, Dst: p.Public}
+				if claim {
+					b.Claim(b.k, from, p.Public, 0)
+				} else {
+					b.begins(p, from.Port())
+				}
+				b.CloseRule(b.Data.TakeRule(data)) // the answer
+			}, []string{"used: used 203.0.113.2:5000"}},
+			{"expired", func(b *bench, p *Pinhole) {
+				if b.Expire(b.k, p, b.now.Add(59*time.Second)) {
+					t.Error("expired before its time")
+				}
+				b.Expire(b.k, p, b.now.Add(61*time.Second))
+			}, []string{"ended: expired 203.0.113.2:5000"}},
+			{"refused", func(b *bench, p *Pinhole) { b.CloseOf(b.k, p.Owner, "rejected") },
+				[]string{"ended: closed 203.0.113.2:5000 rejected"}},
+			{"replaced", func(b *bench, p *Pinhole) {
+				next := passive(5001)
+				next.Claim = claim
+				if _, err := b.open(p.Owner, next); err != nil {
+					t.Error(err)
+				}
+				b.CloseOf(b.k, p.Owner, "")
+			}, []string{"ended: replaced 203.0.113.2:5000", "opened: open 203.0.113.2:5001", "ended: closed 203.0.113.2:5001"}},
+			{"closed twice", func(b *bench, p *Pinhole) {
+				b.Close(b.k, p, Closed, "")
+				if b.Close(b.k, p, Closed, "") || b.CloseOf(b.k, p.Owner, "") != nil {
+					t.Error("closed again")
+				}
+				b.Expire(b.k, p, b.now.Add(time.Hour))
+				b.begins(p, 50000)
+				if b.Claim(b.k, from, p.Public, 0) {
+					t.Error("a closed pinhole was claimed")
+				}
+			}, []string{"ended: closed 203.0.113.2:5000"}},
+		} {
+			t.Run(tt.name+" "+(&Pinhole{Spec: want}).Strategy(), func(t *testing.T) {
+				b := newBench()
+				o := owner(1, client)
+				p, err := b.open(o, want)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(b.k.elements) != 1 || len(b.k.expected) != map[bool]int{true: 0, false: 1}[claim] {
+					t.Errorf("the kernel has the expectations %v and the elements %v", b.k.expected, b.k.elements)
+				}
+				tt.do(b, p)
+				if diff := cmp.Diff(append([]string{"opened: open 203.0.113.2:5000"}, tt.want...), b.d.lines); diff != "" {
+					t.Errorf("events (-want +got):\n%s", diff)
+				}
+				b.k.empty(t)
+				if len(b.All()) != 0 || len(b.per) != 0 || b.Of(o) != nil {
+					t.Errorf("the table still has %v, counts %v", b.All(), b.per)
+				}
+			})
+		}
+	}
+}
+
+// TestCancel: a pinhole that could not be announced leaves nothing, and no one
+// learns of it.
+func TestCancel(t *testing.T) {
+	b := newBench()
+	p, err := b.Open(b.k, owner(1, client), passive(5000), b.most, b.now, func() {})
+	if err != nil || p.State() != Reserved {
+		t.Fatalf("%v, %v", p, err)
+	}
+	b.Cancel(b.k, p)
+	b.k.empty(t)
+	if len(b.d.lines) != 0 || len(b.All()) != 0 {
+		t.Errorf("%v, %v", b.d.lines, b.All())
+	}
+}
+
+// TestRefusals: what Open says where it opens nothing, and that it leaves
+// nothing then.
+func TestRefusals(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		prepare func(*bench)
+		spec    Spec
+		want    error
+	}{
+		{"all", func(b *bench) { b.most.All = 0 }, passive(5000), ErrTooMany},
+		{"one client", func(b *bench) { b.most.Client = 0 }, passive(5000), ErrTooManyClient},
+		{"no claims", func(b *bench) { b.Claims = false }, Spec{Key: passive(5000).Key, Claim: true}, ErrNoCarrier},
+		{"taken by a stranger, translated", func(b *bench) {
+			for port := 1024; port < 1<<16; port++ {
+				b.k.expected[expect.Tuple{Src: netip.AddrPortFrom(server, 0), Dst: netip.AddrPortFrom(public, uint16(port))}] = expect.Expectation{}
+			}
+		}, active(5000), ErrNoPort},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench()
+			tt.prepare(b)
+			held := len(b.k.expected)
+			_, err := b.open(owner(1, client), tt.spec)
+			if !errors.Is(err, tt.want) {
+				t.Errorf("%v, want %v", err, tt.want)
+			}
+			if len(b.All()) != 0 || len(b.k.expected) != held || len(b.k.elements) != 0 {
+				t.Errorf("left: %v, %v", b.All(), b.k.elements)
+			}
+		})
+	}
+}
+
+// TestStale: an expectation that an earlier daemon left for the same two ends
+// gives way.
+func TestStale(t *testing.T) {
+	b := newBench()
+	gone := owner(9, client)
+	if err := b.k.CreateExpectation((&Pinhole{Spec: passive(5000), Owner: gone}).expectation()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.open(owner(1, client), passive(5000)); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestEdited: where an earlier daemon has edited a segment that comes again, its
+// port stays.
+func TestEdited(t *testing.T) {
+	b := newBench()
+	o := owner(1, public)
+	moved := active(5000)
+	moved.Public = netip.AddrPortFrom(public, 6000)
+	if !b.Restore(&Pinhole{Spec: moved, Owner: o, Expires: b.now.Add(time.Minute)}) {
+		t.Fatal("not restored")
+	}
+	p, err := b.open(o, active(5000))
+	if err != nil || p.Public.Port() != 6000 {
+		t.Errorf("%v, %v", p, err)
+	}
+}
+
+// TestRace: a data connection, a time that is over, another announcement and the
+// end of the control connection at the same moment. One of them has the pinhole;
+// the kernel holds nothing of it afterwards, and each event comes once.
+func TestRace(t *testing.T) {
+	for _, claim := range []bool{false, true} {
+		b := newBench()
+		for i := range 2000 {
+			o := owner(i%20000, client)
+			want := passive(5000)
+			want.Claim = claim
+			p, err := b.open(o, want)
+			if err != nil {
+				t.Fatal(err)
+			}
+			from := netip.AddrPortFrom(client, uint16(1024+i))
+			var wg sync.WaitGroup
+			var next atomic.Pointer[Pinhole]
+			wg.Go(func() {
+				if claim {
+					b.Claim(b.k, from, p.Public, 0)
+				} else {
+					b.Begins(&expect.Entry{Original: expect.Tuple{Src: from, Dst: p.Public}, Master: o.Original()}, o)
+				}
+			})
+			wg.Go(func() { b.Expire(b.k, p, b.now.Add(time.Hour)) })
+			wg.Go(func() { b.CloseOf(b.k, o, "") })
+			wg.Go(func() {
+				another := passive(5001)
+				another.Claim = claim
+				q, err := b.open(o, another)
+				if err != nil {
+					t.Error(err)
+				}
+				next.Store(q)
+			})
+			wg.Wait()
+			b.Close(b.k, next.Load(), Closed, "")
+			if p.State() == Used {
+				data := expect.Tuple{Src: from, Dst: p.Public}
+				delete(b.k.expected, wild(data))
+				b.CloseRule(b.Data.TakeRule(data))
+			}
+		}
+		b.k.empty(t)
+		if b.d.opened != 4000 || b.d.used+b.d.unused != b.d.opened || len(b.All()) != 0 {
+			t.Errorf("%d opened, %d used, %d ended unused, %d left", b.d.opened, b.d.used, b.d.unused, len(b.All()))
+		}
+		t.Logf("%d used, %d ended unused", b.d.used, b.d.unused)
+	}
+}
+
+// TestClaimLingering: the entry of an earlier data connection between the same
+// two ports gives way if it has ended, and not if the SYN is its own.
+func TestClaimLingering(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		state  uint8
+		delete bool
+	}{
+		{"its own, repeated", expect.TCPStateSynSent, false},
+		{"closed", expect.TCPStateTimeWait, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench()
+			spec := passive(5000)
+			spec.Claim = true
+			if _, err := b.open(owner(1, client), spec); err != nil {
+				t.Fatal(err)
+			}
+			from := netip.AddrPortFrom(client, 50000)
+			old := expect.Tuple{Src: from, Dst: spec.Public}
+			b.k.enter(expect.Entry{Original: old, Reply: old.Reverse(), TCPState: tt.state})
+			b.Claim(b.k, from, spec.Public, 7)
+			e, err := b.k.Get(old)
+			if err != nil || (e.Mark == 7) != tt.delete {
+				t.Errorf("%+v, %v", e, err)
+			}
+		})
+	}
+}
+
+// TestClaimFails: a claim that the kernel refuses closes the pinhole.
+func TestClaimFails(t *testing.T) {
+	b := newBench()
+	spec := passive(5000)
+	spec.Claim = true
+	p, err := b.open(owner(1, client), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Claim(refusing{b.k}, netip.AddrPortFrom(client, 50000), spec.Public, 0)
+	if got := b.d.lines[len(b.d.lines)-1]; got != "ended: closed 203.0.113.2:5000 kernel-refused" || p.State() != Closed {
+		t.Error(got)
+	}
+	b.k.empty(t)
+	if b.Data.IsLive(expect.Tuple{Src: netip.AddrPortFrom(client, 50000), Dst: spec.Public}) {
+		t.Error("the data connection is live")
+	}
+}
+
+// refusing is a kernel whose table is full.
+type refusing struct{ *kernel }
+
+func (refusing) Claim(expect.Claim) error { return unix.ENOMEM }

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pinhole
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/ftpalg"
+)
+
+// claimTimeout is what a claimed entry starts with; conntrack sets its own with
+// the first packet.
+const claimTimeout = 2 * time.Minute
+
+// Begins notes a data connection that conntrack reports, and that it used an
+// expectation. o is the owner of its control connection.
+func (t *Table) Begins(e *expect.Entry, o *Owner) {
+	p := t.find(Key{e.Original.Src.Addr(), e.Original.Dst})
+	if p == nil || p.Claim || p.Owner != o || !t.take(p, Used) {
+		p = nil
+	} else {
+		t.events.PinholeUsed(p)
+	}
+	t.Data.begins(e.Original, o, p)
+}
+
+// Claim makes the conntrack entry for the SYN of a data connection, seen before
+// conntrack, if there is a pinhole by claim for it. It reports whether there is.
+func (t *Table) Claim(ct Conntrack, from, to netip.AddrPort, mark uint32) bool {
+	p := t.find(Key{from.Addr(), to})
+	if p == nil || !p.Claim {
+		return false
+	}
+	if (p.Port == 0 || p.Port == from.Port()) && t.take(p, Used) {
+		t.enter(ct, p, from, to, mark)
+	}
+	return true
+}
+
+// ClaimRange makes the entry for the SYN of a data connection that needs no
+// announcement: spec is opened and used at once.
+func (t *Table) ClaimRange(ct Conntrack, o *Owner, spec Spec, from netip.AddrPort, mark uint32) error {
+	p := &Pinhole{Spec: spec, Owner: o}
+	p.state.Store(uint32(Used))
+	p.element = p.elements()
+	p.element.Source, p.element.Note = netip.Addr{}, "" // its SYN is here
+	if err := t.Firewall.OpenPinhole(p.element); err != nil {
+		return err
+	}
+	t.events.PinholeOpened(p)
+	t.enter(ct, p, from, spec.Public, mark)
+	return nil
+}
+
+// enter makes the conntrack entry for the SYN of a pinhole that was taken.
+func (t *Table) enter(ct Conntrack, p *Pinhole, from, to netip.AddrPort, mark uint32) {
+	// The SYN has not come to the rule that gives it a zone: its master's.
+	c := p.entry(expect.Tuple{Src: from, Dst: to, Zone: p.Owner.Zone}, mark)
+	t.Data.Add(c.Original, p.Owner, p) // before the event reports it
+	err := ct.Claim(c)
+	if errors.Is(err, unix.EEXIST) {
+		err = claimAgain(ct, c)
+	}
+	if errors.Is(err, unix.EEXIST) { // another connection has the translated port
+		c.SNAT = netip.AddrPortFrom(c.SNAT.Addr(), 0)
+		err = ct.Claim(c)
+	}
+	if err != nil {
+		t.log.Warn("cannot claim a data connection", "tuple", c.Original, "master", c.Master, "err", err)
+		t.Data.Take(c.Original)
+		p.state.Store(uint32(Closed))
+		t.end(ct, p, ftpalg.ReasonKernel.String())
+		return
+	}
+	t.events.PinholeUsed(p)
+}
+
+// claimAgain replaces the entry of an older connection between the same two
+// ports, which has ended and lingers.
+func claimAgain(ct Conntrack, c expect.Claim) error {
+	old, err := ct.Get(c.Original)
+	if err == nil {
+		if old.TCPState < expect.TCPStateFinWait {
+			return nil // the SYN's own entry
+		}
+		err = ct.Delete(old.Original)
+	}
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	return ct.Claim(c)
+}
+
+// entry is the conntrack entry for a data connection that begins with SYN syn.
+// It is translated as its master is.
+func (p *Pinhole) entry(syn expect.Tuple, mark uint32) expect.Claim {
+	c := expect.Claim{Original: syn, Master: p.Owner.Original(), Mark: mark, Timeout: claimTimeout}
+	if !p.NAT {
+		return c
+	}
+	// Both, also where one changes nothing: what is missing would become a
+	// null binding all the same.
+	c.DNAT = p.Target
+	from, port := p.Owner.Ends.SeenAs.Addr(), uint16(0) // passive: the server sees its client
+	if p.Mode == ftpalg.Active {
+		// Active: the client sees its server, and the port that it sends from.
+		// If none is named, the kernel takes the one that this server's port
+		// was last translated to, whatever that was.
+		from, port = p.Owner.Ends.Dialled.Addr(), syn.Src.Port()
+	}
+	c.SNAT = netip.AddrPortFrom(from, port)
+	return c
+}
