@@ -4,7 +4,6 @@ package expect
 
 import (
 	"context"
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,11 +55,16 @@ type Event struct {
 // before it attaches its filter, ends at the first ENOBUFS, and decodes the
 // messages of one read into one value.
 type Events struct {
-	fd int
+	fd   int
+	wake int // an eventfd: Sync waits, or Run is to end
 
 	overruns atomic.Uint64
+	handling atomic.Bool // Run may have read what it has not handled
 
-	mu    sync.Mutex // held while an event is read and handled, so that they stay in order
+	mu      sync.Mutex
+	waiting []chan struct{} // of Sync; closed when the socket was empty
+
+	// What follows belongs to the goroutine in Run.
 	in    []byte
 	event Event
 	lost  bool // events were lost and the queue is not drained yet
@@ -91,7 +95,11 @@ func listen(mark, mask uint32, buffer int) (*Events, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Events{fd: fd, in: make([]byte, 1<<16)}
+	e := &Events{fd: fd, wake: -1, in: make([]byte, 1<<16)}
+	if e.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		e.Close()
+		return nil, err
+	}
 	if err := e.subscribe(mark, mask, buffer); err != nil {
 		e.Close()
 		return nil, err
@@ -120,64 +128,98 @@ func (e *Events) subscribe(mark, mask uint32, buffer int) error {
 	return nil
 }
 
-// Close ends the subscription. Run and Drain must have returned.
-func (e *Events) Close() error { return unix.Close(e.fd) }
+// Close ends the subscription. Run must have returned.
+func (e *Events) Close() error {
+	if e.wake >= 0 {
+		unix.Close(e.wake)
+	}
+	return unix.Close(e.fd)
+}
 
 // Overruns returns how often the kernel had to drop events because the buffer
 // was full. It may be called at any time.
 func (e *Events) Overruns() uint64 { return e.overruns.Load() }
 
 // Run calls f for each event until ctx ends, and then returns nil. The event
-// is valid until f returns. Events are handled in order, and at most a few
-// milliseconds after they happened.
+// is valid until f returns. Events are handled in order, by the calling
+// goroutine alone, and at most a few milliseconds after they happened.
 func (e *Events) Run(ctx context.Context, f func(*Event)) error {
-	// What is in the socket may be gone when Run looks, into a Drain: the end has
-	// a descriptor of its own.
-	end, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
-	if err != nil {
-		return opError("listen", Tuple{}, err)
-	}
-	defer unix.Close(end)
 	ended := make(chan struct{})
 	undo := context.AfterFunc(ctx, func() {
 		defer close(ended)
-		_, _ = unix.Write(end, []byte{7: 1})
+		e.poke()
 	})
 	defer func() {
 		if !undo() {
 			<-ended
 		}
 	}()
-	readable := []unix.PollFd{{Fd: int32(e.fd), Events: unix.POLLIN}, {Fd: int32(end), Events: unix.POLLIN}}
+	readable := []unix.PollFd{{Fd: int32(e.wake), Events: unix.POLLIN}, {Fd: int32(e.fd), Events: unix.POLLIN}}
 	for {
 		_, err := unix.Poll(readable, -1)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if err == nil || err == unix.EINTR {
-			err = e.drain(f, math.MaxInt)
+			err = e.round(f)
 		}
 		if err != nil {
 			return opError("listen", Tuple{}, err)
 		}
-		time.Sleep(pause)
+		_, _ = unix.Poll(readable[:1], int(pause.Milliseconds()))
 	}
 }
 
-// drainMost bounds what Drain handles, to about a millisecond.
-const drainMost = 256
-
-// Drain calls f for the events that have happened, without waiting for more. It
-// may be called beside Run, and is for who must not be behind the tracker: a
-// connection's event is there before the connection's first packet arrives. If
-// there are very many events it leaves the last to Run.
-func (e *Events) Drain(f func(*Event)) {
-	_ = e.drain(f, drainMost) // Run meets the error, too
+// round handles what there is, and lets go who waited for that.
+func (e *Events) round(f func(*Event)) error {
+	var count [8]byte
+	_, _ = unix.Read(e.wake, count[:])
+	e.mu.Lock()
+	waiting := e.waiting
+	e.waiting = nil
+	e.mu.Unlock()
+	e.handling.Store(true)
+	err := e.Drain(f)
+	e.handling.Store(false)
+	for _, w := range waiting {
+		close(w)
+	}
+	return err
 }
 
-// drain handles at most most messages.
-func (e *Events) drain(f func(*Event), most int) error {
-	for more := true; more && most > 0; most-- {
+func (e *Events) poke() { _, _ = unix.Write(e.wake, []byte{7: 1}) }
+
+// Sync waits until Run has handled every event that happened before, and reports
+// whether it has, within a time. It may be called by several goroutines, but not
+// by Run's own. It is for who must not be behind conntrack, whose events are in
+// the socket before what comes of them can be seen elsewhere: that an entry is gone
+// is told before another one can have its tuple (nf_ct_delete in
+// net/netfilter/nf_conntrack_core.c), and that there is one before its first
+// packet arrives. If nothing has happened, Sync costs one system call.
+func (e *Events) Sync(within time.Duration) bool {
+	readable := []unix.PollFd{{Fd: int32(e.fd), Events: unix.POLLIN}}
+	if n, err := unix.Poll(readable, 0); n == 0 && err == nil && !e.handling.Load() {
+		return true // what was read before was handled before
+	}
+	done := make(chan struct{})
+	e.mu.Lock()
+	e.waiting = append(e.waiting, done)
+	e.mu.Unlock()
+	e.poke()
+	timeout := time.NewTimer(within)
+	defer timeout.Stop()
+	select {
+	case <-done:
+		return true
+	case <-timeout.C:
+		return false
+	}
+}
+
+// Drain calls f for the events that have happened, without waiting for more. It
+// must not be called beside Run.
+func (e *Events) Drain(f func(*Event)) error {
+	for more := true; more; {
 		var err error
 		if more, err = e.next(f); err != nil {
 			return err
@@ -188,8 +230,6 @@ func (e *Events) drain(f func(*Event), most int) error {
 
 // next handles what one read gives, and reports whether it gave something.
 func (e *Events) next(f func(*Event)) (bool, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	n, err := ignoringEINTR(unix.Read, e.fd, e.in)
 	switch {
 	case err == nil:

@@ -212,49 +212,81 @@ func TestKernelEventsOverrun(t *testing.T) {
 	}
 }
 
-// Run ends with its context, even if somebody else takes all there is to read.
+// Run ends with its context, even if somebody waits for what it has handled.
 func TestKernelEventsEndWithContext(t *testing.T) {
 	n := newNetwork(t, carrierNone, false, false)
 	e := n.listenEvents(controlMark, controlMark, eventBuffer)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- e.Run(ctx, func(*Event) {}) }()
-	drained := make(chan struct{})
-	defer func() { <-drained }()
-	after, stop := context.WithCancel(context.Background())
-	defer stop()
+	waited := make(chan struct{})
 	go func() {
-		defer close(drained)
-		for after.Err() == nil {
-			e.Drain(func(*Event) {})
+		defer close(waited)
+		for ctx.Err() == nil {
+			e.handling.Store(true) // as if there was something
+			e.Sync(time.Millisecond)
 		}
 	}()
-	cancel()
+	time.AfterFunc(20*time.Millisecond, cancel)
 	select {
 	case err := <-done:
 		must(t, err)
 	case <-time.After(5 * time.Second):
 		t.Fatal("Run did not return")
 	}
+	<-waited
 }
 
-// Drain tells of what has happened before it, without waiting.
-func TestKernelEventsDrain(t *testing.T) {
+// TestKernelEventsSync: what happened before is handled when Sync returns, however
+// long that takes, and not by another goroutine than Run's.
+func TestKernelEventsSync(t *testing.T) {
 	n := newNetwork(t, carrierNone, false, false)
 	e := n.listenEvents(controlMark, controlMark, eventBuffer)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	var got []Event // of Run's goroutine, and of this one behind Sync
+	go func() {
+		done <- e.Run(ctx, func(ev *Event) {
+			time.Sleep(5 * time.Millisecond)
+			got = append(got, *ev)
+		})
+	}()
+	defer func() { cancel(); must(t, <-done) }()
 	c := n.dial()
 	_, control := n.control(ipv4, false)
 	x := Claim{Original: control.shift(), Master: control, Mark: controlMark, Timeout: time.Minute}
-	for _, want := range []EventType{0, New, Destroy} {
-		var got []Event
-		e.Drain(func(ev *Event) { got = append(got, *ev) })
-		if want != 0 && (len(got) != 1 || got[0].Type != want || got[0].Entry.Original != x.Original) {
-			t.Errorf("events %+v, want one, %v", got, want)
-		}
-		if want == 0 {
+	for i := range 20 {
+		want := New
+		if i%2 == 0 {
 			must(t, c.Claim(x))
-		} else if want == New {
+		} else {
+			want = Destroy
 			must(t, c.Delete(x.Original))
 		}
+		if !e.Sync(5 * time.Second) {
+			t.Fatal("Sync gave up")
+		}
+		if n := len(got); n != i+1 || got[i].Type != want || got[i].Entry.Original != x.Original {
+			t.Fatalf("events %+v, want %d, the last one %v", got, i+1, want)
+		}
+	}
+}
+
+// TestKernelEventsSyncGivesUp: without Run, or if it takes too long, Sync says so.
+func TestKernelEventsSyncGivesUp(t *testing.T) {
+	n := newNetwork(t, carrierNone, false, false)
+	e := n.listenEvents(controlMark, controlMark, eventBuffer)
+	_, control := n.control(ipv4, false)
+	if !e.Sync(0) {
+		t.Error("there is nothing to wait for")
+	}
+	must(t, n.dial().Claim(Claim{Original: control.shift(), Master: control, Mark: controlMark, Timeout: time.Minute}))
+	if e.Sync(time.Millisecond) {
+		t.Error("an event was handled without Run")
+	}
+	seen := 0
+	must(t, e.Drain(func(*Event) { seen++ }))
+	if seen != 1 || !e.Sync(0) {
+		t.Errorf("%d events drained, want 1", seen)
 	}
 }
