@@ -2,10 +2,7 @@
 
 package ftpalg
 
-import (
-	"bytes"
-	"net/netip"
-)
+import "net/netip"
 
 // Mode is the direction in which a data connection is opened.
 type Mode uint8
@@ -71,11 +68,10 @@ type Offer struct {
 	// connection.
 	NAT bool
 
-	line   span   // the numbers in the line: all of them, or the port of a 229
-	start  uint32 // sequence number of the line's first byte
-	text   []byte // the part of the line that may change; valid while the segment is handled
-	delim  byte   // between the address and the port of an RFC 2428 form, if it has an address
-	mapped bool   // the address is an IPv4 one in the form of IPv6
+	line  span   // the numbers in the line: all of them, or the port of a 229
+	start uint32 // sequence number of the line's first byte
+	text  []byte // the part of the line that may change; valid while the segment is handled
+	delim byte   // of RFC 2428 forms
 }
 
 // Direction returns the direction of the control connection in which the
@@ -97,57 +93,48 @@ func (c *Conn) newOffer(v Verb, m Mode, start uint32, line []byte) *Offer {
 	return o
 }
 
-// parseActive reads PORT, EPRT or LPRT. What servers skip may follow the numbers,
-// and nothing else.
+// parseActive reads PORT, EPRT or LPRT. Nothing but spaces may follow the
+// numbers.
 func (c *Conn) parseActive(cmd command, start uint32, line []byte, arg int) (*Offer, Reason) {
 	o := c.newOffer(VerbPORT, Active, start, line)
 	var n int
 	var r Reason
 	switch cmd {
 	case cmdPORT:
-		o.Announced, n, r = parseHostPort(line[arg:], true)
+		o.Announced, n, r = parseHostPort(line[arg:])
 		o.line = span{arg, arg + n}
 	case cmdLPRT:
 		o.Verb = VerbLPRT
-		o.Announced, n, r = parseLong(line[arg:], true)
+		o.Announced, n, r = parseLong(line[arg:])
 		o.line = span{arg, arg + n}
 	default:
 		o.Verb = VerbEPRT
 		n, r = o.parseEPRT(line, arg)
 	}
-	if r == ReasonPlain && len(bytes.Trim(line[arg+n:], skipped)) > 0 {
+	if r == ReasonPlain && len(trimRight(line[arg+n:])) > 0 {
 		r = ReasonSyntax
 	}
 	return o, r
 }
 
-// skipped is what servers skip behind the numbers of PORT, EPRT or LPRT.
-const skipped = " \t.\r\x00"
-
 func (o *Offer) parseEPRT(line []byte, arg int) (int, Reason) {
 	e, n, r := parseExtended(line[arg:])
-	if r == ReasonPlain && (!e.AddrPort.Addr().IsValid() || e.family.from == e.family.to) {
+	o.Announced, o.line = e.AddrPort, span{arg + e.addr.from, arg + e.port.to}
+	if r == ReasonPlain && !e.AddrPort.Addr().IsValid() {
 		r = ReasonSyntax
 	}
-	o.extended(line, arg, &e)
+	if r == ReasonPlain {
+		o.delim = line[arg]
+	}
 	return n, r
 }
 
-// extended takes over a form of RFC 2428 that was read at a place of the line.
-func (o *Offer) extended(line []byte, at int, e *extended) {
-	o.Announced, o.line = e.AddrPort, span{at + e.port.from, at + e.port.to}
-	if e.AddrPort.Addr().IsValid() {
-		o.line.from, o.delim = at+e.addr.from, line[at]
-	}
-}
-
-// passive handles a line of a reply that may announce a port; its text starts at
+// passive handles a line of a reply that announces a port; its text starts at
 // from. The reply counts only if a command waits for one; either form may
-// answer either command, as some servers do. It reports whether that is what the
-// line is about.
-func (c *Conn) passive(code int, start uint32, line []byte, from int, last bool) bool {
+// answer either command, as some servers do.
+func (c *Conn) passive(code int, start uint32, line []byte, from int, last bool) {
 	if !isPassiveCode(code) {
-		return false
+		return
 	}
 	o := c.newOffer([...]Verb{Verb227, Verb228, Verb229}[code-227], Passive, start, line)
 	r := o.parseReply(line, from)
@@ -162,9 +149,7 @@ func (c *Conn) passive(code int, start uint32, line []byte, from int, last bool)
 	c.inside = !last && (inside || r == ReasonPlain)
 	switch {
 	case r != ReasonPlain && (!last || inside): // just words, the address is elsewhere in the reply
-		return true
-	case r == ReasonSyntax && i < 0: // as "227 Logout.", the goodbye of a server
-		return false
+		return
 	case i < 0 && c.checks.has(CheckAsked):
 		r = ReasonUnasked
 	case c.epsvAll && c.checks.has(CheckEPSVAll) && asked.cmd != cmdEPSV:
@@ -175,7 +160,6 @@ func (c *Conn) passive(code int, start uint32, line []byte, from int, last bool)
 		r = ReasonTrailing
 	}
 	c.offer(o, r)
-	return true
 }
 
 // maxTrailing is how many characters may follow the numbers of a reply if the
@@ -187,11 +171,11 @@ func (o *Offer) parseReply(line []byte, from int) Reason {
 	if o.Verb == Verb229 {
 		return o.parse229(line, from)
 	}
-	parse := parseHostPort
+	find := findHostPort
 	if o.Verb == Verb228 {
-		parse = parseLong
+		find = findLong
 	}
-	ap, at, r := findList(line[from:], parse)
+	ap, at, r := find(line[from:])
 	o.Announced, o.line = ap, span{from + at.from, from + at.to}
 	return r
 }
@@ -210,7 +194,7 @@ func (o *Offer) parse229(line []byte, from int) Reason {
 		}
 		e, _, why := parseExtended(line[at:])
 		if why == ReasonPlain {
-			o.extended(line, at, &e)
+			o.Announced, o.line = e.AddrPort, span{at + e.port.from, at + e.port.to}
 			return ReasonPlain
 		}
 		if line[i] == '(' {
@@ -223,9 +207,6 @@ func (o *Offer) parse229(line []byte, from int) Reason {
 // offer judges an offer that was read, reports it, and returns whether it
 // stands.
 func (c *Conn) offer(o *Offer, r Reason) bool {
-	if a := o.Announced.Addr(); a.Is4In6() && c.ep.Client.Addr().Is4() {
-		o.Announced, o.mapped = netip.AddrPortFrom(a.Unmap(), o.Announced.Port()), true
-	}
 	if r == ReasonPlain {
 		r = c.judge(o)
 	}
@@ -246,7 +227,7 @@ func (c *Conn) offer(o *Offer, r Reason) bool {
 // more.
 func (c *Conn) keep(o *Offer) []byte {
 	text := append([]byte(nil), o.text...)
-	for range c.stream[c.cur.dir].returns {
+	if !c.stream[c.cur.dir].bare {
 		text = append(text, '\r')
 	}
 	return text[:max(o.line.to, int(int32(c.cur.seq-o.start)))]

@@ -137,7 +137,6 @@ func (g *Gateway) open() error {
 
 func (g *Gateway) addWorker(num uint16) error {
 	w := &worker{g: g, payload: make([]byte, 0, maxPayload), heart: heartbeat{every: g.beatEvery}}
-	w.heard = func(e *expect.Event) { g.event(w.ct, e) }
 	g.workers = append(g.workers, w)
 	var err error
 	if w.ct, err = expect.Dial(); err != nil {
@@ -190,7 +189,7 @@ func (g *Gateway) close() {
 func (g *Gateway) serve(ctx context.Context, ready func()) error {
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	failed := make(chan error, len(g.workers)+5)
+	failed := make(chan error, len(g.workers)+6)
 	var wg sync.WaitGroup
 	start := func(f func(context.Context) error) {
 		wg.Go(func() {
@@ -206,12 +205,13 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 		start(func(ctx context.Context) error { return w.queue.Run(ctx, w) })
 	}
 	start(g.watch)
+	start(func(ctx context.Context) error { return g.older.run(ctx, g.listControl) })
 	start(g.refresh)
 	start(g.watchIdle)
 	err := g.firewall.Install()
 	if err == nil {
 		g.removeLeftovers()
-		g.noteOlder()
+		g.older.note()
 		start(g.heal)
 		start(func(ctx context.Context) error { return g.balancer.Run(ctx, g.firewall.Spread) })
 		g.logReady()
@@ -280,7 +280,8 @@ func (g *Gateway) finish() {
 			}
 		}
 	}
-	g.events.Drain(func(e *expect.Event) { g.event(g.ct, e) }) // what was used is not handed over
+	// What was used is not handed over. Run has met an error, too.
+	_ = g.events.Drain(func(e *expect.Event) { g.event(g.ct, e) })
 	h := g.handOver()
 	for _, p := range g.pinholes.All() {
 		g.pinholes.Close(g.ct, p, pinhole.Closed, "")

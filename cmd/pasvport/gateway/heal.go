@@ -39,7 +39,7 @@ func (g *Gateway) healed(h rules.Healing, err error) {
 	if len(h.Missing) > 0 {
 		g.metrics.Heals.Add(1)
 		g.log.Warn("rules put back", "missing", strings.Join(h.Missing, ", "), "pinholes", h.Pinholes)
-		g.noteOlder()
+		g.older.note()
 		for _, w := range g.holders() {
 			for _, s := range w.table.all() {
 				s.missed.Store(true)

@@ -3,6 +3,7 @@
 package gateway
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -12,119 +13,152 @@ import (
 // olderConnections are the control connections, by the id of their entry, of
 // which bytes may have passed before our rules were there. Of all others the
 // first byte is seen, and the engine may ask how they began.
+//
+// They are listed by one goroutine, in run. Who needs the list asks it to hurry,
+// and does not wait for long.
 type olderConnections struct {
-	mu      sync.Mutex
-	ids     map[uint32]struct{}
-	listing *olderListing // nil once they are listed
+	kick   chan struct{} // of capacity 1: there is a list to be made
+	wanted chan struct{} // of capacity 1: make it at once
+
+	mu    sync.Mutex
+	ids   map[uint32]struct{} // nil until there is a first list
+	begun map[uint32]struct{} // were seen to begin since the list became due
+	due   chan struct{}       // closed when the list that is due is made; nil if none is
+	again bool                // there are more connections than are being listed
 }
 
-// olderListing is a list that is to be made.
-type olderListing struct {
-	wanted chan struct{}       // of capacity 1: make it at once
-	done   chan struct{}       // closed when it is made
-	begun  map[uint32]struct{} // were seen to begin meanwhile
-	more   bool                // there are more than are being listed
+func newOlderConnections() olderConnections {
+	return olderConnections{kick: make(chan struct{}, 1), wanted: make(chan struct{}, 1)}
 }
 
-func newOlderListing() *olderListing {
-	return &olderListing{wanted: make(chan struct{}, 1), done: make(chan struct{}), begun: map[uint32]struct{}{}}
-}
+const (
+	// olderAfter is when they are listed if no one asks before: the list takes a
+	// processor for ten milliseconds or more, which a start has better use for,
+	// and a ruleset may be flushed many times in a second.
+	olderAfter = time.Second
+	// olderBound is how long a packet waits for the list. A connection that is
+	// not known to be new by then is taken for an older one.
+	olderBound = 250 * time.Millisecond
+)
 
-// olderAfter is when they are listed if nobody asks before: the list takes a
-// processor for ten milliseconds or more, which a start has better use for, and
-// a ruleset may be flushed many times in a second.
-const olderAfter = time.Second
-
-// noteOlder takes the connections that there are now for older ones. It is
-// called when our rules are in place, for the first time or again. They are
-// listed later.
-func (g *Gateway) noteOlder() {
-	o := &g.older
+// note takes the connections that there are now for older ones. It is called
+// when our rules are in place, for the first time or again.
+func (o *olderConnections) note() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if l := o.listing; l != nil {
-		clear(l.begun) // and may not have been read since
-		l.more = true
+	o.begun = map[uint32]struct{}{} // they may not have been read since
+	if o.due != nil {
+		o.again = true
 		return
 	}
+	o.due = make(chan struct{})
+	signal(o.kick)
+}
+
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// run makes the lists that are due until ctx ends. list calls its argument for
+// the id of each control connection that there is.
+func (o *olderConnections) run(ctx context.Context, list func(func(id uint32))) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-o.kick:
+		}
+		wait := time.NewTimer(olderAfter)
+		select {
+		case <-ctx.Done():
+		case <-o.wanted:
+		case <-wait.C:
+		}
+		wait.Stop()
+		for o.make(list) {
+		}
+	}
+}
+
+// make makes a list, and reports whether there is another one to be made.
+func (o *olderConnections) make(list func(func(uint32))) (again bool) {
+	ids := map[uint32]struct{}{}
+	list(func(id uint32) { ids[id] = struct{}{} })
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.again {
+		o.again = false
+		return true
+	}
+	for id := range o.begun {
+		delete(ids, id)
+	}
+	o.ids, o.begun = ids, nil
+	close(o.due)
+	o.due = nil
+	return false
+}
+
+// begins notes that a connection has been answered with SYN and ACK. An event of
+// one that our rules do not see does not come.
+func (o *olderConnections) begins(id uint32) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.begun != nil {
+		o.begun[id] = struct{}{}
+	}
+}
+
+// has reports whether a connection may be one of them. The caller has read the
+// events of its beginning.
+func (o *olderConnections) has(id uint32) bool {
+	o.mu.Lock()
+	_, begun := o.begun[id]
+	due := o.due
+	o.mu.Unlock()
+	if begun {
+		return false
+	}
+	if due != nil {
+		signal(o.wanted)
+		bound := time.NewTimer(olderBound)
+		defer bound.Stop()
+		select {
+		case <-due:
+		case <-bound.C:
+			return true
+		}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	_, older := o.ids[id]
+	return older || o.ids == nil
+}
+
+// listControl calls f for the id of each control connection that there is.
+func (g *Gateway) listControl(f func(id uint32)) {
 	ct, err := expect.Dial()
 	if err != nil {
 		g.log.Warn("conntrack netlink", "err", err)
 		return
 	}
-	l := newOlderListing()
-	o.listing = l
-	go func() {
-		defer ct.Close()
-		select {
-		case <-l.wanted:
-		case <-time.After(olderAfter):
+	defer ct.Close()
+	err = ct.Dump(0, 0, func(e *expect.Entry) {
+		if e.Status&expect.StatusExpected == 0 && g.isControl(e.Original.Dst.Port()) {
+			f(e.ID)
 		}
-		g.listOlder(ct, l)
-	}()
-}
-
-func (g *Gateway) listOlder(ct *expect.Conn, l *olderListing) {
-	o := &g.older
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for l.more = true; l.more; {
-		l.more = false
-		ids := map[uint32]struct{}{}
-		o.mu.Unlock()
-		err := ct.Dump(0, 0, func(e *expect.Entry) {
-			if e.Status&expect.StatusExpected == 0 && g.isControl(e.Original.Dst.Port()) {
-				ids[e.ID] = struct{}{}
-			}
-		})
-		if err != nil {
-			g.log.Warn("cannot list conntrack entries", "err", err)
-		}
-		o.mu.Lock()
-		o.ids = ids
-	}
-	for id := range l.begun {
-		delete(o.ids, id)
-	}
-	o.listing = nil
-	close(l.done)
-}
-
-// begins notes that a connection has been answered with SYN and ACK: our rules
-// mark it there, and an event of one that we have not marked does not come.
-func (o *olderConnections) begins(id uint32) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.listing != nil {
-		o.listing.begun[id] = struct{}{}
+	})
+	if err != nil {
+		g.log.Warn("cannot list conntrack entries", "err", err)
 	}
 }
 
 // started reports whether a connection that is met now is seen from its first
 // byte on. What earlier daemons have seen is taken back before; a connection
-// that the tracker picked up in the middle, or that was restored, shows it.
+// that conntrack picked up in the middle, or that was restored, shows it.
 func (w *worker) started(e *expect.Entry) bool {
-	if w == w.g.orphans || e.Liberal {
-		return false
-	}
-	o := &w.g.older
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if l := o.listing; l != nil {
-		o.mu.Unlock()
-		w.g.events.Drain(w.heard)
-		o.mu.Lock()
-		if _, begun := l.begun[e.ID]; begun {
-			return true
-		}
-		o.mu.Unlock()
-		select {
-		case l.wanted <- struct{}{}:
-		default:
-		}
-		<-l.done
-		o.mu.Lock()
-	}
-	_, older := o.ids[e.ID]
-	return !older && o.ids != nil
+	return w != w.g.orphans && !e.Liberal && !w.g.older.has(e.ID)
 }

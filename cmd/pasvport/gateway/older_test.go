@@ -3,47 +3,113 @@
 package gateway
 
 import (
+	"context"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/pasvport/pasvport/expect"
 )
 
-// TestStarted: which connections are seen from their first byte on, before the
-// older ones are listed and after.
-func TestStarted(t *testing.T) {
-	events, err := expect.Listen(1, 1)
-	if err != nil {
-		t.Skip(err)
+// TestOlder: which connections may have begun before our rules were there, before
+// they are listed and after.
+func TestOlder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOlderConnections()
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		lists, there := 0, []uint32{1, 2}
+		go func() {
+			ended <- o.run(ctx, func(f func(uint32)) {
+				lists++
+				for _, id := range there {
+					f(id)
+				}
+			})
+		}()
+		want := func(when string, id uint32, want bool) {
+			t.Helper()
+			if got := o.has(id); got != want {
+				t.Errorf("%s: connection %d is older: %v, want %v", when, id, got, want)
+			}
+		}
+		want("before the rules are there", 1, true)
+		o.note()
+		o.begins(2)
+		want("seen to begin", 2, false)
+		if lists != 0 {
+			t.Error("they are listed although no one has asked")
+		}
+		began := time.Now()
+		want("listed because it is asked for", 3, false)
+		if lists != 1 || time.Since(began) > 0 {
+			t.Errorf("%d lists after %v", lists, time.Since(began))
+		}
+		want("listed", 1, true)
+		want("listed", 2, false)
+		o.begins(1) // says nothing now
+		want("listed", 1, true)
+
+		o.note()
+		there = []uint32{3}
+		time.Sleep(olderAfter + 1)
+		if lists != 2 {
+			t.Error("they are not listed a second later")
+		}
+		want("listed again", 1, false)
+		want("listed again", 3, true)
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestOlderAgain: the rules were away once more while the list was made.
+func TestOlderAgain(t *testing.T) {
+	o := newOlderConnections()
+	o.note()
+	lists := 0
+	list := func(f func(uint32)) {
+		if lists++; lists == 1 {
+			o.begins(1)
+			o.note()
+			return
+		}
+		f(1)
 	}
-	defer events.Close()
-	g := &Gateway{events: events, orphans: &worker{}}
-	w := &worker{g: g, heard: func(*expect.Event) {}}
-	o := &g.older
-	want := func(when string, id uint32, want bool) {
-		t.Helper()
-		if got := w.started(&expect.Entry{ID: id}); got != want {
-			t.Errorf("%s: connection %d: %v, want %v", when, id, got, want)
+	for o.make(list) {
+	}
+	if !o.has(1) || lists != 2 {
+		t.Errorf("%d lists, and connection 1 is not an older one", lists)
+	}
+}
+
+// TestOlderBound: a packet does not wait for long.
+func TestOlderBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOlderConnections()
+		o.note() // and no one makes the list
+		began := time.Now()
+		if !o.has(1) || time.Since(began) != olderBound {
+			t.Errorf("after %v it is not taken for an older one", time.Since(began))
+		}
+	})
+}
+
+// TestStarted: what says for itself that it was picked up is not asked for.
+func TestStarted(t *testing.T) {
+	g := &Gateway{orphans: &worker{}, older: newOlderConnections()}
+	w := &worker{g: g}
+	g.older.note()
+	for g.older.make(func(f func(uint32)) { f(1) }) {
+	}
+	for id, want := range map[uint32]bool{1: false, 2: true} {
+		if w.started(&expect.Entry{ID: id}) != want {
+			t.Errorf("connection %d: want %v", id, want)
 		}
 	}
-	want("before the first list", 1, false)
-
-	l := newOlderListing()
-	o.listing = l
-	o.begins(2)
-	want("before they are listed", 2, true)
-	answer := make(chan bool)
-	go func() { answer <- w.started(&expect.Entry{ID: 3}) }()
-	<-l.wanted
-	o.mu.Lock()
-	o.ids, o.listing = map[uint32]struct{}{1: {}}, nil
-	o.mu.Unlock()
-	close(l.done)
-	if !<-answer {
-		t.Error("a connection of which the list says nothing has not begun under our rules")
-	}
-	want("listed", 1, false)
-	want("listed", 2, true)
-	if w.started(&expect.Entry{ID: 4, Liberal: true}) {
+	if w.started(&expect.Entry{ID: 2, Liberal: true}) {
 		t.Error("a connection that was picked up in the middle is seen from its start")
 	}
 }

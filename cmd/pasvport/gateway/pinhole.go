@@ -42,9 +42,9 @@ func (w *worker) open(s *session, o *ftpalg.Offer) (*pinhole.Pinhole, error) {
 	return w.g.pinholes.Open(w.ct, &s.owner, want, most, w.now, w.settle)
 }
 
-// settle handles what connection tracking has reported, before a pinhole that
-// seems open is closed: its data connection may have come.
-func (w *worker) settle() { w.g.events.Drain(w.heard) }
+// settle has what conntrack has reported handled before a pinhole that seems open
+// is closed: its data connection may have come.
+func (w *worker) settle() { w.g.sync() }
 
 // refusalOf returns the reason for which no pinhole was opened, ReasonPlain if
 // one was.

@@ -58,7 +58,7 @@ func (g *Gateway) Reload(next config.Config) (config.Config, error) {
 	if err != nil {
 		return old, err
 	}
-	g.noteOlder()
+	g.older.note()
 	g.log.Info("configuration reloaded", "changed", changed)
 	if rest := config.Changed(cfg, next); len(rest) > 0 {
 		g.log.Warn("some settings need a restart", "settings", rest)

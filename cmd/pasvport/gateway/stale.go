@@ -116,3 +116,10 @@ func (w *worker) recall(s *session) {
 		w.g.encrypted(w.ct, s)
 	}
 }
+
+// lostAdjusted reports whether conntrack has lost a connection whose sequence
+// numbers were adjusted: an entry that it made again cannot continue it.
+func (g *Gateway) lostAdjusted(t expect.Tuple, now time.Time) bool {
+	c := g.forgotten.Find(t, now)
+	return c != nil && c.Adjusted
+}

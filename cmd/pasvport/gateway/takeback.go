@@ -9,7 +9,6 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
-	"github.com/pasvport/pasvport/nfq"
 	"github.com/pasvport/pasvport/rules"
 )
 
@@ -199,8 +198,8 @@ func (g *Gateway) restoreServers() error {
 
 // takeOver gives a session of the orphans to the worker whose queue its
 // packets come to; nil if there is none.
-func (w *worker) takeOver(p *nfq.Packet) *session {
-	s := w.g.orphans.table.find(tupleOf(p))
+func (w *worker) takeOver(t expect.Tuple) *session {
+	s := w.g.orphans.table.find(t)
 	if s == nil {
 		return nil
 	}

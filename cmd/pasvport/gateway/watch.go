@@ -39,6 +39,14 @@ func (g *Gateway) watch(ctx context.Context) error {
 	return g.events.Run(ctx, func(e *expect.Event) { g.event(ct, e) })
 }
 
+// syncBound is how long a packet waits until what conntrack has reported before
+// it is handled. Events are handled at some ten thousand a second.
+const syncBound = 100 * time.Millisecond
+
+// sync waits until the watcher has handled what conntrack has reported so far, and
+// reports whether it has.
+func (g *Gateway) sync() bool { return g.events.Sync(syncBound) }
+
 func (g *Gateway) event(ct *expect.Conn, e *expect.Event) {
 	g.noteZone(&e.Entry)
 	switch {
@@ -51,7 +59,7 @@ func (g *Gateway) event(ct *expect.Conn, e *expect.Event) {
 		g.pinholes.Data.Count(&e.Entry)
 		if owner, rule := g.pinholes.Data.Take(e.Entry.Original); owner != nil {
 			g.pinholes.CloseRule(rule)
-		} else if w, s := g.session(e.Entry.Original); s != nil && g.concerns(ct, e, s) {
+		} else if w, s := g.session(e.Entry.Original); s != nil {
 			g.end(ct, w, s)
 		}
 	case e.Type == expect.Lost:
@@ -70,22 +78,10 @@ func (g *Gateway) event(ct *expect.Conn, e *expect.Event) {
 		if e.Entry.TCPState < expect.TCPStateFinWait {
 			return
 		}
-		if _, s := g.session(e.Entry.Original); s != nil && g.concerns(ct, e, s) {
+		if _, s := g.session(e.Entry.Original); s != nil && s.id == e.Entry.ID {
 			g.ending(ct, s, e.Entry.TCPState)
 		}
 	}
-}
-
-// concerns reports whether an event tells of the end of a session, and not of
-// an earlier connection with the same ports that we hear of late. Their ids may
-// be the same: they are made of the tuple and of the entry's place in memory
-// (nf_ct_get_id in net/netfilter/nf_conntrack_core.c), which is soon used again.
-func (g *Gateway) concerns(ct *expect.Conn, e *expect.Event, s *session) bool {
-	if s.id != e.Entry.ID || s.closing.Load() {
-		return s.id == e.Entry.ID
-	}
-	now, err := ct.Get(s.original())
-	return err != nil || now.ID != s.id || now.Status&expect.StatusDying != 0 || now.Liberal || !isOpen(&now)
 }
 
 // isOpen reports whether neither end has begun to close a connection.

@@ -40,7 +40,6 @@ type worker struct {
 	ct    *expect.Conn
 	table table
 	heart heartbeat
-	heard func(*expect.Event) // takes an event of the tracker
 
 	holding []*session // sessions with held packets
 	waiting int        // how many packets
@@ -174,26 +173,32 @@ func (w *worker) ask(s *session, d ftpalg.Direction, p *nfq.Packet) {
 }
 
 // find returns the session of a packet. If there is none, tracked tells
-// whether the tracker has an entry all the same: one that began in the middle
-// of the connection and is not established yet.
+// whether conntrack has an entry all the same: one that began in the middle
+// of the connection and is not established yet, or that cannot continue.
+//
+// A session is the same connection as long as the end of its entry has not been
+// read. That end is in the events before any packet of the next entry with the
+// same tuple is in the queue, so reading them settles every doubt about which
+// one a packet belongs to; see expect.Events.Sync.
 func (w *worker) find(p *nfq.Packet) (s *session, tracked bool) {
-	s = w.table.find(tupleOf(p))
-	if s == nil {
-		s = w.takeOver(p)
-	}
-	if s != nil {
-		w.catchUp(s)
-		if !s.doubtful(p) {
+	t := tupleOf(p)
+	if s = w.known(t); s != nil && !s.doubtful(p) {
+		if !s.adjusted.Load() {
+			return s, true
+		}
+		// Without its entry its bytes would come to the wrong place.
+		w.g.sync()
+		if s = w.known(t); s != nil {
 			return s, true
 		}
 	}
 	w.flush()
-	t := tupleOf(p)
 	e, err := w.ct.Get(t)
-	if s != nil && (err != nil || s.is(&e, p)) {
+	inTime := w.g.sync()
+	if s = w.known(t); s != nil && (err != nil || s.is(&e, p)) {
 		return s, true
 	}
-	if s != nil {
+	if s != nil { // its end was not reported
 		w.g.end(w.ct, w, s)
 	}
 	if err != nil {
@@ -203,10 +208,22 @@ func (w *worker) find(p *nfq.Packet) (s *session, tracked bool) {
 		w.g.count(ftpalg.ReasonNotTracked)
 		return nil, false
 	}
-	if e.Mark&w.g.cfg.CTMark == 0 {
+	if e.Mark&w.g.cfg.CTMark == 0 || e.Liberal && (!inTime || w.g.lostAdjusted(t, w.now)) {
 		return nil, true
 	}
 	return w.adopt(&e), true
+}
+
+// known returns the session that has a tuple, as far as events were read.
+func (w *worker) known(t expect.Tuple) *session {
+	s := w.table.find(t)
+	if s == nil {
+		s = w.takeOver(t)
+	}
+	if s != nil {
+		w.catchUp(s)
+	}
+	return s
 }
 
 // adopt makes a session of a conntrack entry. One that another worker still has
