@@ -14,7 +14,8 @@ type ConflictKind uint8
 
 // The kinds of conflicts.
 const (
-	ConflictHelper  ConflictKind = iota // gives control connections a helper
+	ConflictHelper  ConflictKind = iota // gives control connections a helper before ours
+	ConflictLate                        // gives them one after ours, which the kernel ignores
 	ConflictNotrack                     // takes packets out of the tracker
 	ConflictFlow                        // moves control connections past the hooks, with rules.CarrierNone
 	ConflictMark                        // overwrites our bits of the ct mark
@@ -43,10 +44,11 @@ type Neighbour struct {
 	Rules    int
 }
 
-// Priorities between which a neighbour sees the packets that we see.
+// Priorities between which a neighbour sees the packets that we see: before
+// PriorityConntrack no packet has a connection.
 const (
-	priorityTracker = -200
-	priorityDNAT    = -100
+	PriorityConntrack = -200
+	priorityDNAT      = -100
 )
 
 // Conflicts looks for rules that get in the way of a daemon with the
@@ -86,6 +88,7 @@ func (r *Ruleset) conflictsOf(chain *walkChain, rule *walkRule, c Config) []Conf
 		}
 		found = append(found, n)
 	}
+	order, sure := r.helperOrder(chain, rule, c)
 	for _, f := range []Family{FamilyIPv4, FamilyIPv6} {
 		if !chain.ref.Family.Has(f) {
 			continue
@@ -105,13 +108,42 @@ func (r *Ruleset) conflictsOf(chain *walkChain, rule *walkRule, c Config) []Conf
 			if j.match == no {
 				continue
 			}
-			for _, n := range t.conflicts(chain, j, c) {
+			for _, n := range t.conflicts(chain, j, order, c) {
 				n.At, n.Sure, n.Depends = RuleRef{chain.ref, rule.handle}, j.match == yes, j.depends
+				if n.Kind == ConflictHelper && !sure {
+					n.Sure, n.Depends = false, union(n.Depends, []string{"the order of chains of one priority"})
+				}
 				add(n)
 			}
 		}
 	}
 	return found
+}
+
+// priorityOurs is that of the chains in which we give control connections their
+// carrier.
+const priorityOurs = -150
+
+// helperOrder tells whether a rule that gives a helper comes before ours, and
+// whether that is sure: chains of one priority have no order. The kernel gives a
+// connection one helper or help extension, the first that a rule asks for
+// (nft_ct_helper_obj_eval), so one behind our carrier is ignored.
+func (r *Ruleset) helperOrder(chain *walkChain, rule *walkRule, c Config) (order ConflictKind, sure bool) {
+	if c.Carrier == rules.CarrierNone || !slices.ContainsFunc(rule.exprs, func(e walkExpr) bool { return e.name == "objref" || e.name == "target" }) {
+		return ConflictHelper, true
+	}
+	order = ConflictLate
+	for _, base := range r.reachedFrom(chain) {
+		if base.hook == HookPrerouting || base.hook == HookOutput {
+			if base.priority < priorityOurs {
+				return ConflictHelper, true
+			}
+			if base.priority == priorityOurs {
+				order = ConflictHelper
+			}
+		}
+	}
+	return order, false
 }
 
 // readsMark reports whether a rule treats a control connection differently
@@ -160,12 +192,12 @@ func openers(control []PortRange) []PortRange {
 }
 
 // conflicts are what the effects of a rule do to us.
-func (t trial) conflicts(chain *walkChain, j judgement, c Config) []Conflict {
+func (t trial) conflicts(chain *walkChain, j judgement, order ConflictKind, c Config) []Conflict {
 	var found []Conflict
 	for _, e := range j.effects {
 		switch {
 		case e.kind == effectHelper && !t.data && t.packet.SYN:
-			found = append(found, Conflict{Kind: ConflictHelper, Name: e.name})
+			found = append(found, Conflict{Kind: order, Name: e.name})
 		case e.kind == effectNotrack:
 			found = append(found, Conflict{Kind: ConflictNotrack})
 		case e.kind == effectZone && c.OneZone:
@@ -206,7 +238,7 @@ func disturbs(j judgement) bool {
 // NAT, in a hook where ours are.
 func neighbourHook(c *walkChain) bool {
 	return c.base && c.kind != "nat" && (c.hook == HookPrerouting || c.hook == HookOutput) &&
-		c.priority > priorityTracker && c.priority < priorityDNAT
+		c.priority > PriorityConntrack && c.priority < priorityDNAT
 }
 
 // Neighbours are the base chains of others beside ours.

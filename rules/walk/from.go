@@ -29,7 +29,6 @@ const (
 	tcpFIN, tcpSYN, tcpRST, tcpACK = 0x01, 0x02, 0x04, 0x10
 	tcpFlagsOffset                 = 13
 	payloadBaseInner               = 3
-	ctStatusExpected               = 1
 	nftaObjTable                   = 1
 	nftaObjName                    = 2
 	nftaObjType                    = 3

@@ -80,30 +80,27 @@ func metaName(key uint32) string {
 	return fmt.Sprintf("meta key %d", key)
 }
 
-// Bits of "ct status" of enum ip_conntrack_status: the first packet of an
-// expected connection cannot have the others.
-const ctStatusUnseen = 0x02 | 0x04 // IPS_SEEN_REPLY, IPS_ASSURED
+// state is the connection's state where the packet is.
+func (p *Packet) state() State {
+	if p.raw {
+		return StateInvalid
+	}
+	return p.State
+}
 
 // ct loads a key of "ct". dir is 0 for the original direction, 1 for reply.
 func (p *Packet) ct(key uint32, dir uint8) value {
 	src, dst := p.origPorts()
 	switch key {
 	case unix.NFT_CT_STATE:
-		return known("ct state", host32(uint32(p.State)))
+		return known("ct state", host32(uint32(p.state())))
 	case unix.NFT_CT_DIRECTION:
 		if p.Reply {
 			return known("ct direction", []byte{1})
 		}
 		return known("ct direction", []byte{0})
 	case unix.NFT_CT_STATUS:
-		var word, mask uint32 = 0, ctStatusExpected
-		if p.Expected {
-			word = ctStatusExpected
-		}
-		if p.SYN {
-			mask |= ctStatusUnseen
-		}
-		return partly("ct status", word, mask)
+		return p.status()
 	case unix.NFT_CT_MARK:
 		if p.ctMark != nil {
 			return *p.ctMark
@@ -114,10 +111,18 @@ func (p *Packet) ct(key uint32, dir uint8) value {
 	case unix.NFT_CT_PROTOCOL:
 		return known("ct protocol", []byte{unix.IPPROTO_TCP})
 	case unix.NFT_CT_PROTO_SRC, unix.NFT_CT_PROTO_DST:
-		if (key == unix.NFT_CT_PROTO_DST) == (dir == 0) {
-			return port2("ct proto-dst", dst) // also reply proto-src
+		switch {
+		case key == unix.NFT_CT_PROTO_DST && dir == 0:
+			return port2("ct proto-dst", dst)
+		case key == unix.NFT_CT_PROTO_SRC && dir == 1:
+			return port2("ct reply proto-src", p.real(dst))
 		}
 		return port2("ct proto-src", src)
+	case unix.NFT_CT_HELPER:
+		// That of the master. Ours is never the one that speaks FTP.
+		v := unknown("ct helper", 16)
+		v.not = [][]byte{append([]byte("ftp"), make([]byte, 13)...)}
+		return v
 	case unix.NFT_CT_ZONE:
 		return known("ct zone", host16(0))
 	}
@@ -172,12 +177,18 @@ func (p *Packet) fib(result, flags uint32, at Hook) value {
 		v.not = [][]byte{make([]byte, size)}
 		return v
 	}
-	kind := uint32(routeUnicast)
 	switch {
 	case flags&unix.NFTA_FIB_F_DADDR != 0 && at == HookInput, flags&unix.NFTA_FIB_F_SADDR != 0 && at == HookOutput:
-		kind = routeLocal
-	case at == HookPrerouting, at == HookPostrouting:
-		return unknown("fib type", 4)
+		return known("fib type", host32(routeLocal))
+	case flags&unix.NFTA_FIB_F_DADDR != 0 && at == HookPrerouting, flags&unix.NFTA_FIB_F_SADDR != 0 && at == HookPostrouting:
+		// One of the two: TCP is not spoken with groups.
+		v := unknown("fib type", 4)
+		for kind := range uint32(unix.RTN_XRESOLVE + 1) {
+			if kind != routeUnicast && kind != routeLocal {
+				v.not = append(v.not, host32(kind))
+			}
+		}
+		return v
 	}
-	return known("fib type", host32(kind))
+	return known("fib type", host32(routeUnicast))
 }

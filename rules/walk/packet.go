@@ -54,9 +54,12 @@ type Packet struct {
 	Reply            bool      // it goes in the reply direction
 
 	State    State
-	Expected bool   // ct status expected
+	Expected bool   // an expectation or a claim of ours made the connection
 	Mark     uint32 // ct mark
 	MarkMask uint32 // which bits of the ct mark are known
+
+	// Translation is what becomes of the destination of the connection.
+	Translation Translation
 
 	// Ports of the connection's original direction, for a packet in reply.
 	// They are SrcPort and DstPort otherwise.
@@ -64,6 +67,12 @@ type Packet struct {
 
 	mark   *value // meta mark, once a rule has set it
 	ctMark *value
+
+	at   Hook  // where the packet is, see place
+	dnat truth // whether the destination of its connection is translated
+	raw  bool  // it is in front of conntrack
+	late bool  // it is behind destination NAT
+	undo bool  // an answer: its source is the one that was dialled again
 }
 
 func (p *Packet) address(a netip.Addr, name string) value {
@@ -120,7 +129,7 @@ func (p *Packet) network() value {
 // transport is the TCP header, without options.
 func (p *Packet) transport() value {
 	v := unknown("tcp header", 20)
-	for at, port := range map[int]value{0: port2("", p.SrcPort), 2: port2("", p.DstPort)} {
+	for at, port := range map[int]value{0: p.sport(), 2: p.dport()} {
 		copy(v.bits[at:], port.bits)
 		copy(v.known[at:], port.known)
 	}
@@ -140,10 +149,10 @@ func (p *Packet) payload(base, offset, n uint32) (v value, ok bool) {
 		header = p.network()
 	case expr.PayloadBaseTransportHeader:
 		if n == 2 && offset == 0 {
-			return port2("tcp sport", p.SrcPort), true
+			return p.sport(), true
 		}
 		if n == 2 && offset == 2 {
-			return port2("tcp dport", p.DstPort), true
+			return p.dport(), true
 		}
 		header = p.transport()
 	case payloadBaseInner:
@@ -174,7 +183,7 @@ func (p *Packet) field(header string, offset, n uint32) string {
 	return header
 }
 
-// ports of the connection's original direction.
+// ports of the connection's original direction, before any translation.
 func (p *Packet) origPorts() (src, dst PortRange) {
 	if p.Reply {
 		return p.OrigSrcPort, p.OrigDstPort

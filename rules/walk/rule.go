@@ -3,8 +3,8 @@
 package walk
 
 import (
-	"fmt"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -45,7 +45,7 @@ type effect struct {
 	kind  effectKind
 	name  string // of the helper, the flowtable
 	value value  // that is set
-	low   uint16 // queue numbers
+	low   uint16 // queue numbers, ports
 	high  uint16
 }
 
@@ -60,6 +60,7 @@ const (
 	effectQueue
 	effectPayload
 	effectZone
+	effectDNAT
 )
 
 // A judgement is what a rule does to a packet.
@@ -98,10 +99,17 @@ type machine struct {
 
 // must adds a condition of the rule.
 func (m *machine) must(t truth, on string) {
-	if t == maybe && !slices.Contains(m.out.depends, on) {
-		m.out.depends = append(m.out.depends, on)
+	if t == maybe {
+		m.depends(on)
 	}
 	m.out.match = min(m.out.match, t)
+}
+
+// depends notes what the rule looks at that is not known.
+func (m *machine) depends(on string) {
+	if on != "" && !slices.Contains(m.out.depends, on) {
+		m.out.depends = append(m.out.depends, on)
+	}
 }
 
 // end ends the rule with a verdict.
@@ -120,6 +128,14 @@ func (m *machine) step(e walkExpr) {
 	a := collect(e.data)
 	switch e.name {
 	case "counter", "log", "last", "dup":
+	case "limit", "quota", "connlimit":
+		m.must(maybe, amounts[e.name])
+	case "exthdr":
+		m.option(a)
+	case "rt", "numgen", "hash":
+		m.regs.set(be32(a[dregs[e.name]]), unknown(e.name, 16))
+	case "nat", "masq", "redir":
+		m.translate(e.name, a)
 	case "meta":
 		m.meta(a)
 	case "ct":
@@ -159,14 +175,65 @@ func (m *machine) step(e walkExpr) {
 // anything.
 func (m *machine) unknown(name string) {
 	words := map[string]string{
-		"limit": "limit rate", "quota": "quota", "connlimit": "ct count", "exthdr": "a header option", "osf": "osf",
-		"socket": "socket", "rt": "rt", "numgen": "numgen", "hash": "jhash", "xfrm": "ipsec", "inner": "an inner header",
+		"osf": "osf", "socket": "socket", "xfrm": "ipsec", "inner": "an inner header",
 	}
 	if w := words[name]; w != "" {
 		name = w
 	}
 	m.regs.forget(name)
 	m.must(maybe, name)
+}
+
+// amounts are what rules count, in nft's words.
+var amounts = map[string]string{"limit": "limit rate", "quota": "quota", "connlimit": "ct count"}
+
+// xtAmounts are the matches of xtables that do.
+var xtAmounts = []string{"limit", "hashlimit", "connlimit", "quota"}
+
+// amountIn is what a set is asked in which each element has a limit.
+const amountIn = "amounts in set "
+
+// amount reports whether something that a rule depends on is an amount.
+func amount(on string) bool {
+	match, xt := strings.CutPrefix(on, "match ")
+	return xt && slices.Contains(xtAmounts, match) || strings.HasPrefix(on, amountIn) ||
+		slices.Contains([]string{amounts["limit"], amounts["quota"], amounts["connlimit"]}, on)
+}
+
+// dregs are the attributes with the destination register of expressions that load
+// something of which we know nothing.
+var dregs = map[string]uint16{"rt": 1, "numgen": 1, "hash": 2}
+
+// translate is a translation, which ends the rule as if it accepted.
+func (m *machine) translate(name string, a map[uint16][]byte) {
+	const portOfNAT, portOfRedirect = unix.NFTA_NAT_REG_PROTO_MIN, unix.NFTA_REDIR_REG_PROTO_MIN
+	switch {
+	case name == "redir":
+		m.dnat(m.newPorts(a, portOfRedirect))
+	case name == "nat" && be32(a[unix.NFTA_NAT_TYPE]) == unix.NFT_NAT_DNAT:
+		m.dnat(m.newPorts(a, portOfNAT))
+	}
+	m.end(walkVerdict{code: verdictAccept})
+}
+
+func (m *machine) dnat(low, high uint16) { m.do(effect{kind: effectDNAT, low: low, high: high}) }
+
+// newPorts are the bounds of the ports to which a translation goes: 0 and 0 if
+// the port stays.
+func (m *machine) newPorts(a map[uint16][]byte, attr uint16) (low, high uint16) {
+	reg, ok := a[attr]
+	if !ok {
+		return 0, 0
+	}
+	least := m.regs.get(be32(reg), 2)
+	most := least
+	if reg, ok := a[attr+1]; ok {
+		most = m.regs.get(be32(reg), 2)
+	}
+	if !least.whole() || !most.whole() || len(least.bits) < 2 || len(most.bits) < 2 {
+		return 1, 65535
+	}
+	return number(least.bits[:2]), number(most.bits[:2])
 }
 
 func (m *machine) meta(a map[uint16][]byte) {
@@ -195,6 +262,10 @@ func (m *machine) ct(a map[uint16][]byte) {
 	if d := a[unix.NFTA_CT_DIRECTION]; len(d) == 1 {
 		dir = d[0]
 	}
+	if m.packet.raw && key != unix.NFT_CT_STATE {
+		m.must(no, "") // there is no connection yet
+		return
+	}
 	m.regs.set(be32(a[unix.NFTA_CT_DREG]), m.packet.ct(key, dir))
 }
 
@@ -212,13 +283,16 @@ func (m *machine) payload(a map[uint16][]byte) {
 // object is a reference to a stateful object: only helpers and limits matter.
 func (m *machine) object(a map[uint16][]byte) {
 	const quota, limit, connlimit = 2, 4, 5 // NFT_OBJECT_*
-	name := attrString(a[unix.NFTA_OBJREF_IMM_NAME])
 	switch be32(a[unix.NFTA_OBJREF_IMM_TYPE]) {
 	case unix.NFT_OBJECT_CT_HELPER:
-		ref := setRef{m.chain.ref.Family, m.chain.ref.Table, name}
+		ref := setRef{m.chain.ref.Family, m.chain.ref.Table, attrString(a[unix.NFTA_OBJREF_IMM_NAME])}
 		m.do(effect{kind: effectHelper, name: m.set.helpers[ref]})
-	case quota, limit, connlimit:
-		m.must(maybe, fmt.Sprintf("object %q", name))
+	case quota:
+		m.must(maybe, amounts["quota"])
+	case limit:
+		m.must(maybe, amounts["limit"])
+	case connlimit:
+		m.must(maybe, amounts["connlimit"])
 	}
 }
 
@@ -228,7 +302,7 @@ func (m *machine) dynset(a map[uint16][]byte) {
 	_, one := a[unix.NFTA_DYNSET_EXPR]
 	_, many := a[nftaDynsetExpressions]
 	if one || many {
-		m.must(maybe, "set "+attrString(a[unix.NFTA_DYNSET_SET_NAME]))
+		m.must(maybe, amountIn+attrString(a[unix.NFTA_DYNSET_SET_NAME]))
 	}
 }
 

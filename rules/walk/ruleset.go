@@ -5,6 +5,7 @@ package walk
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -145,12 +146,12 @@ func (r *Ruleset) addObject(f Family, body []byte) {
 }
 
 // bases are the base chains of a hook that packets of a family pass, in that
-// order. Chains of type nat are left out: they see first packets only, decide
-// on addresses, and an expected connection is translated without them.
-func (r *Ruleset) bases(h Hook, ip Family) []*walkChain {
+// order. Chains of type nat are mostly left out: they see first packets only, and
+// an expected connection is translated without them.
+func (r *Ruleset) bases(h Hook, ip Family, nat bool) []*walkChain {
 	var list []*walkChain
 	for _, c := range r.chains {
-		if c.base && c.hook == h && c.ref.Family.Has(ip) && c.kind != "nat" {
+		if c.base && c.hook == h && c.ref.Family.Has(ip) && (nat || c.kind != "nat") {
 			list = append(list, c)
 		}
 	}
@@ -158,6 +159,30 @@ func (r *Ruleset) bases(h Hook, ip Family) []*walkChain {
 		return cmp.Or(cmp.Compare(a.priority, b.priority), cmp.Compare(a.ref.String(), b.ref.String()))
 	})
 	return list
+}
+
+// Number is a rule's place in its chain, from 1, as "iptables -L --line-numbers"
+// counts them; 0 if it is not there.
+func (r *Ruleset) Number(at RuleRef) int {
+	c := r.chains[at.Chain]
+	if c == nil {
+		return 0
+	}
+	return slices.IndexFunc(c.rules, func(w walkRule) bool { return w.handle == at.Handle }) + 1
+}
+
+// Xtables reports whether a chain is in a table that iptables made: one with its
+// names, in which each base chain has its own name for the hook.
+func (r *Ruleset) Xtables(c ChainRef) bool {
+	if c.Family == FamilyINet || !slices.Contains([]string{"filter", "mangle", "raw", "nat", "security"}, c.Table) {
+		return false
+	}
+	for _, other := range r.chains {
+		if other.base && other.ref.Family == c.Family && other.ref.Table == c.Table && other.ref.Chain != strings.ToUpper(other.hook.String()) {
+			return false
+		}
+	}
+	return true
 }
 
 // Ours reports whether a table was made by a pasvport.

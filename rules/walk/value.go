@@ -164,7 +164,7 @@ func before(data []byte) []byte {
 // masked is v & mask ^ xor: bits that the mask takes away are known.
 func (v value) masked(mask, xor []byte) value {
 	n := min(len(v.bits), len(mask), len(xor))
-	out := value{name: v.name, bits: make([]byte, n), known: make([]byte, n), ranged: v.ranged, low: v.low, high: v.high, not: v.not}
+	out := value{name: v.asked(mask), bits: make([]byte, n), known: make([]byte, n), ranged: v.ranged, low: v.low, high: v.high, not: v.not}
 	for i := range n {
 		out.bits[i] = v.bits[i]&v.known[i]&mask[i] ^ xor[i]
 		out.known[i] = v.known[i] | ^mask[i]

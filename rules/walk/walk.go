@@ -37,11 +37,15 @@ type Outcome struct {
 	Policy  bool     // by policy
 	Ours    bool     // by a rule of pasvport
 	Depends []string // what the rule looks at that is not known
+	After   []string // what rules before it looked at that may have ended the way
+	If      string   // OnlyTranslated or OnlyUntranslated, where that decides
 }
 
 // A ChainWalk is a packet's way through one base chain.
 type ChainWalk struct {
 	Base     ChainRef
+	Hook     Hook
+	Priority int32
 	Outcomes []Outcome // at least one, in the order of the rules
 }
 
@@ -77,19 +81,68 @@ func Verdicts(walks []ChainWalk) Verdict {
 // that is FTP. A base chain is walked also if one before it drops the packet,
 // so that all that has to be changed is seen at once.
 func (r *Ruleset) Walk(h Hook, p Packet, c Config) []ChainWalk {
+	return r.Follow([]Hook{h}, p, c)
+}
+
+// Follow sends p through the hooks of a path, one after the other. Marks that a
+// rule sets stay with it. Where it is not known whether its connection is
+// translated, it goes both ways, and what ends it differently depends on that.
+func (r *Ruleset) Follow(path []Hook, p Packet, c Config) []ChainWalk {
 	c = c.WithDefaults()
-	var walks []ChainWalk
-	for _, base := range r.bases(h, p.Family) {
-		if r.Ours(base.ref.Family, base.ref.Table) {
-			continue
-		}
-		w := walk{set: r, packet: &p, hook: h, cfg: c}
-		if w.through(base, yes, nil, 0) != no {
-			w.end(Outcome{Verdict: policy(base.drop), At: RuleRef{Chain: base.ref}, Policy: true})
-		}
-		walks = append(walks, ChainWalk{base.ref, w.outcomes})
+	variants := p.variants()
+	walks := r.follow(path, &variants[0], c)
+	if len(variants) == 1 {
+		return walks
+	}
+	for i, other := range r.follow(path, &variants[1], c) {
+		walks[i].join(other)
 	}
 	return walks
+}
+
+func (r *Ruleset) follow(path []Hook, p *Packet, c Config) (walks []ChainWalk) {
+	for _, h := range path {
+		for _, base := range r.bases(h, p.Family, false) {
+			if r.Ours(base.ref.Family, base.ref.Table) {
+				continue
+			}
+			p.place(h, base.priority)
+			w := walk{set: r, packet: p, hook: h, cfg: c}
+			if w.through(base, yes, nil, 0) != no {
+				w.end(Outcome{Verdict: policy(base.drop), At: RuleRef{Chain: base.ref}, Policy: true})
+			}
+			walks = append(walks, ChainWalk{base.ref, h, base.priority, w.outcomes})
+		}
+	}
+	return walks
+}
+
+// join adds the ends of the same packet when it is translated. Ends that it has
+// in any case do not depend on that.
+func (w *ChainWalk) join(other ChainWalk) {
+	if w.Verdict() == other.Verdict() && w.Verdict() != Unsure {
+		return
+	}
+	same := func(list []Outcome, o Outcome) bool {
+		return slices.ContainsFunc(list, func(x Outcome) bool { return x.At == o.At && x.Verdict == o.Verdict && x.Policy == o.Policy })
+	}
+	depending := func(o Outcome, only string) Outcome {
+		o.Depends, o.If = append(slices.Clone(o.Depends), DependsTranslation), only
+		return o
+	}
+	var list []Outcome
+	for _, o := range w.Outcomes {
+		if !same(other.Outcomes, o) {
+			o = depending(o, OnlyUntranslated)
+		}
+		list = append(list, o)
+	}
+	for _, o := range other.Outcomes {
+		if !same(w.Outcomes, o) {
+			list = append(list, depending(o, OnlyTranslated))
+		}
+	}
+	w.Outcomes = list
 }
 
 func policy(drop bool) Verdict {
@@ -107,6 +160,8 @@ type walk struct {
 	cfg      Config
 	steps    int
 	outcomes []Outcome
+	nat      []translated // in chains of type nat
+	after    []string     // what rules so far looked at that may have ended the way
 }
 
 // What a walk is given up at: the kernel's own limit of nested jumps
@@ -118,6 +173,7 @@ const (
 
 // end notes an outcome once, and as the surest that it is.
 func (w *walk) end(o Outcome) {
+	o.After = slices.Clone(w.after)
 	for i := range w.outcomes {
 		old := &w.outcomes[i]
 		if old.At == o.At && old.Verdict == o.Verdict && old.Policy == o.Policy {
@@ -157,10 +213,14 @@ func (w *walk) through(c *walkChain, reached truth, depends []string, depth int)
 			continue
 		}
 		w.change(j, min(live, j.match))
+		w.translate(j, min(live, j.match))
 		if len(j.branches) == 0 {
 			continue
 		}
 		goesOn, leaves := w.branch(c, at, j, live, depends, depth)
+		if goesOn == maybe {
+			w.after = union(w.after, j.depends)
+		}
 		falls = max(falls, leaves)
 		if live = min(live, goesOn); live == no {
 			return falls
@@ -172,12 +232,7 @@ func (w *walk) through(c *walkChain, reached truth, depends []string, depth int)
 // branch follows the verdicts of a rule. goesOn tells whether the packet comes
 // to the next rule, leaves whether it leaves the chain.
 func (w *walk) branch(c *walkChain, at RuleRef, j judgement, live truth, depends []string, depth int) (goesOn, leaves truth) {
-	depends = slices.Clone(depends)
-	for _, d := range j.depends {
-		if !slices.Contains(depends, d) {
-			depends = append(depends, d)
-		}
-	}
+	depends = union(depends, j.depends)
 	sure := no
 	for _, b := range j.branches {
 		sure = max(sure, b.truth)
@@ -207,6 +262,33 @@ func (w *walk) branch(c *walkChain, at RuleRef, j judgement, live truth, depends
 		goesOn = max(goesOn, maybe)
 	}
 	return goesOn, leaves
+}
+
+// union is a list with what it lacks of another; the list stays as it is.
+func union(list, more []string) []string {
+	list = slices.Clone(list)
+	for _, m := range more {
+		if !slices.Contains(list, m) {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
+// Rated reports whether only amounts decide about an outcome, such as a rate: it
+// comes to pass where too many packets or connections come, and not otherwise.
+func (o Outcome) Rated() bool {
+	all := union(o.Depends, o.After)
+	return len(all) > 0 && !slices.ContainsFunc(all, func(on string) bool { return !amount(on) })
+}
+
+// translate notes what a rule does to the packet's destination.
+func (w *walk) translate(j judgement, t truth) {
+	for _, e := range j.effects {
+		if e.kind == effectDNAT {
+			w.nat = append(w.nat, translated{t, PortRange{Low: e.low, High: e.high}})
+		}
+	}
 }
 
 // ours reports whether a rule is one that a daemon of this configuration has

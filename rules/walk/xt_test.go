@@ -27,8 +27,22 @@ func TestWalkXtables(t *testing.T) {
 		{"-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", data, []string{byRule}},
 		{"-m conntrack --ctstate ESTABLISHED -j ACCEPT", data, []string{byPolicy}},
 		{"-m conntrack ! --ctstate NEW,INVALID -j ACCEPT", data, []string{byRule}},
-		{"-m conntrack --ctstate DNAT -j ACCEPT", data, []string{byRule + " if match conntrack", byPolicy}},
+		{"-m conntrack --ctstate DNAT -j ACCEPT", data, []string{byRule + " if whether it is translated", byPolicy}},
 		{"-m conntrack --ctstatus EXPECTED -j ACCEPT", data, []string{byRule}},
+		{"-m conntrack --ctstatus SEEN_REPLY,ASSURED -j ACCEPT", data, []string{byPolicy}},
+		{"-m conntrack --ctdir ORIGINAL -j ACCEPT", data, []string{byRule}},
+		{"-m conntrack --ctdir REPLY -j ACCEPT", data, []string{byPolicy}},
+		{"-p tcp -m conntrack --ctorigdstport 21 -j ACCEPT", control, []string{byRule}},
+		{"-p tcp -m conntrack --ctorigdstport 21 -j ACCEPT", data, []string{byPolicy}},
+		{"-p tcp -m conntrack --ctorigdstport 20:30 -j ACCEPT", control, []string{byRule}},
+		{"-p tcp -m conntrack --ctrepldstport 21 -j ACCEPT", data, []string{byRule + " if match conntrack", byPolicy}},
+		{"-m conntrack --ctstate RELATED -m helper --helper ftp -j ACCEPT", data, []string{byPolicy}},
+		{"-p tcp --syn -m tcpmss --mss 1:535 -j ACCEPT", data, []string{byPolicy}},
+		{"-p tcp --syn -m tcpmss ! --mss 536:65535 -j ACCEPT", data, []string{byPolicy}},
+		{"-m pkttype --pkt-type broadcast -j ACCEPT", data, []string{byPolicy}},
+		{"-m addrtype --dst-type BROADCAST -j ACCEPT", data, []string{byPolicy}},
+		{"-m addrtype --dst-type UNICAST -j ACCEPT", data, []string{byRule}},
+		{"-m hashlimit --hashlimit-above 10/sec --hashlimit-name x -j DROP", data, []string{"drop filter/FORWARD if match hashlimit", byPolicy}},
 		{"-m state --state RELATED -j ACCEPT", data, []string{byRule}},
 		{"-p tcp --dport 21 -m conntrack --ctstate NEW -j ACCEPT", control, []string{byRule}},
 		{"-p tcp --dport 21 -m conntrack --ctstate NEW -j ACCEPT", data, []string{byPolicy}},
@@ -72,9 +86,16 @@ func TestConflicts(t *testing.T) {
 		name, rules string
 		want        []Conflict
 	}{
-		{"helper", `chain pre { type filter hook prerouting priority 0; tcp dport 21 ct helper set "h"; }`, []Conflict{{Kind: ConflictHelper, Sure: true, Name: "ftp"}}},
-		{"helper of another port", `chain pre { type filter hook prerouting priority 0; tcp dport 2100 ct helper set "h"; }`, nil},
-		{"helper in a jumped chain", `chain pre { tcp dport { 20-22 } ct helper set "h"; }`, []Conflict{{Kind: ConflictHelper, Sure: true, Name: "ftp"}}},
+		{"helper", `chain pre { type filter hook prerouting priority -180; tcp dport 21 ct helper set "h"; }`, []Conflict{{Kind: ConflictHelper, Sure: true, Name: "ftp"}}},
+		{"helper beside ours", `chain pre { type filter hook prerouting priority -150; tcp dport 21 ct helper set "h"; }`, []Conflict{{Kind: ConflictHelper, Name: "ftp", Depends: []string{"the order of chains of one priority"}}}},
+		{"helper behind ours", `chain pre { type filter hook prerouting priority 0; tcp dport 21 ct helper set "h"; }`, []Conflict{{Kind: ConflictLate, Sure: true, Name: "ftp"}}},
+		{"helper at input", `chain in { type filter hook input priority -160; tcp dport 21 ct helper set "h"; }`, []Conflict{{Kind: ConflictLate, Sure: true, Name: "ftp"}}},
+		{"helper of another port", `chain pre { type filter hook prerouting priority -180; tcp dport 2100 ct helper set "h"; }`, nil},
+		{"helper in a jumped chain", `chain pre { tcp dport { 20-22 } ct helper set "h"; }
+			chain by { iifname vmap { "a" : jump pre }; }
+			chain p { type filter hook prerouting priority -180; ct state new goto by; }`, []Conflict{{Kind: ConflictHelper, Sure: true, Name: "ftp"}}},
+		{"helper in a chain that later ones jump to", `chain pre { tcp dport { 20-22 } ct helper set "h"; }
+			chain p { type filter hook prerouting priority 10; ct state new goto pre; }`, []Conflict{{Kind: ConflictLate, Sure: true, Name: "ftp"}}},
 		{"notrack", `chain pre { type filter hook prerouting priority raw; tcp dport 21 notrack; }`, []Conflict{{Kind: ConflictNotrack, Sure: true}}},
 		{"notrack of high ports", `chain pre { type filter hook prerouting priority raw; tcp dport 5000-6000 notrack; }`,
 			[]Conflict{{Kind: ConflictNotrack, Depends: []string{"tcp dport"}}}},
@@ -89,8 +110,9 @@ func TestConflicts(t *testing.T) {
 		{"mark not zero", `chain f { type filter hook forward priority 0; ct mark != 0 accept; }`, []Conflict{{Kind: ConflictRead}}},
 		{"one bit of the mark", `chain f { type filter hook forward priority 0; ct mark & 0x1 == 0x1 accept; }`, nil},
 		{"our bit, for --allow mark", `chain f { type filter hook forward priority 0; ct mark & 0x04000000 == 0x04000000 accept; }`, nil},
-		{"neighbour that drops", `chain p { type filter hook prerouting priority mangle; ct state invalid drop; tcp flags & (fin|syn) == syn tcp option maxseg size 1-500 drop; }`,
-			[]Conflict{{Kind: ConflictHook, Depends: []string{"a header option"}}}},
+		{"neighbour that drops", `chain p { type filter hook prerouting priority mangle; ct state invalid drop; tcp flags & (fin|syn) == syn tcp option maxseg size 1-500 drop; }`, nil},
+		{"neighbour that drops many", `chain p { type filter hook prerouting priority mangle; ct state invalid drop; tcp flags & (fin|syn) == syn limit rate over 5/second drop; }`,
+			[]Conflict{{Kind: ConflictHook, Depends: []string{"limit rate"}}}},
 		{"neighbour that lets pass", `chain p { type filter hook prerouting priority mangle; meta mark set 1; ct state established accept; }`, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

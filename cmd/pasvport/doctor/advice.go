@@ -31,15 +31,46 @@ func findFirewalls(set *walk.Ruleset) firewalls {
 	return f
 }
 
-// blocking are the base chains where a packet is, or may be, dropped.
-func blocking(walks []passage) []rules.ChainRef {
-	var list []rules.ChainRef
+// A block is a base chain where a packet is, or may be, dropped.
+type block struct {
+	rules.ChainRef
+
+	// before is the rule in front of which something that accepts the packet has
+	// to stand; its zero value is the head of the chain.
+	before walk.RuleRef
+
+	// raw says that the chain is in front of conntrack, where nothing can tell an
+	// announced connection.
+	raw bool
+}
+
+func blocking(walks []passage) []block {
+	var list []block
 	for _, w := range walks {
-		if verdict([]passage{w}) != walk.Accept && !slices.Contains(list, w.Base) {
-			list = append(list, w.Base)
+		if verdict([]passage{w}) != walk.Accept && !slices.ContainsFunc(list, func(b block) bool { return b.ChainRef == w.Base }) {
+			list = append(list, block{w.Base, w.obstacle(), w.raw()})
 		}
 	}
 	return list
+}
+
+// obstacle is the rule that may drop a packet which a later rule accepts anyway,
+// or which does so in a chain that is no place for accepting: one at prerouting or
+// postrouting, or one in front of the filters. Otherwise it is the zero value.
+func (x passage) obstacle() walk.RuleRef {
+	early := x.Priority < 0 || x.Hook == walk.HookPrerouting || x.Hook == walk.HookPostrouting
+	accepted := slices.ContainsFunc(x.Outcomes, func(o walk.Outcome) bool { return o.Verdict == walk.Accept && len(o.Depends) == 0 })
+	for _, o := range x.Outcomes {
+		if o.Verdict == walk.Drop && !x.excepted(o) && (early || accepted) {
+			return o.At // the policy has no number, and a rule before it is at the end
+		}
+	}
+	return walk.RuleRef{}
+}
+
+// raw reports whether a chain is in front of conntrack.
+func (x passage) raw() bool {
+	return (x.Hook == walk.HookPrerouting || x.Hook == walk.HookOutput) && x.Priority < walk.PriorityConntrack
 }
 
 // A line is something to accept, in the languages of the programs that may own
@@ -65,8 +96,8 @@ func (e *examination) acceptData(walks []passage) []string {
 func (e *examination) allowChains(walks []passage) []string {
 	refs := slices.Clone(e.cfg.Chains)
 	for _, c := range blocking(walks) {
-		if !slices.Contains(refs, c) {
-			refs = append(refs, c)
+		if !slices.Contains(refs, c.ChainRef) {
+			refs = append(refs, c.ChainRef)
 		}
 	}
 	texts := make([]string, len(refs))
@@ -102,23 +133,39 @@ func (e *examination) acceptControl(walks []passage, ports rules.PortRange) []st
 // lines is what to add to each chain that drops.
 func (e *examination) lines(walks []passage, l line, firewalld func(rules.ChainRef) string) []string {
 	var hints []string
-	for _, c := range blocking(walks) {
+	for _, b := range blocking(walks) {
+		c, at := b.ChainRef, b.before
 		hint := fmt.Sprintf("nft insert rule %s %s", words(c), l.nft)
 		switch {
+		case b.raw:
+			hint = fmt.Sprintf("move this rule of %s behind conntrack, to a priority above %d: before it no packet has a state", chain(c), walk.PriorityConntrack)
 		case c.Table == firewalldTable:
 			hint = firewalld(c)
 		case e.firewalls.ufw[c.Family] && xtables(c):
 			hint = e.ufw(c, l)
 		case e.firewalls.docker[c.Family] && xtables(c) && c.Chain == "FORWARD":
 			hint = iptables(c.Family) + " -I DOCKER-USER " + l.iptables + " (Docker keeps this chain for you)"
-		case xtables(c):
-			hint = iptables(c.Family) + " -I " + c.Chain + " " + l.iptables
+		case e.set.Xtables(c):
+			hint = fmt.Sprintf("%s%s -I %s %s", iptables(c.Family), inTable(c), c.Chain, l.iptables)
+			if at.Handle != 0 {
+				hint = fmt.Sprintf("%s%s -I %s %d %s", iptables(c.Family), inTable(c), at.Chain.Chain, e.set.Number(at), l.iptables)
+			}
+		case at.Handle != 0:
+			hint = fmt.Sprintf("nft insert rule %s position %d %s", words(at.Chain), at.Handle, l.nft)
 		}
 		if !slices.Contains(hints, hint) {
 			hints = append(hints, hint)
 		}
 	}
 	return hints
+}
+
+// inTable is the option of iptables for a chain's table.
+func inTable(c rules.ChainRef) string {
+	if c.Table == "filter" {
+		return ""
+	}
+	return " -t " + c.Table
 }
 
 // xtables reports whether a chain has the name of one that iptables makes.

@@ -21,12 +21,15 @@ func (e *examination) conflicts() {
 		if !c.Sure {
 			f.Level = Warn
 			if len(c.Depends) > 0 {
-				f.Detail = append(f.Detail, "cannot tell whether it matches: it depends on "+strings.Join(c.Depends, ", "))
+				f.Detail = append(f.Detail, "cannot tell whether it matters: it depends on "+strings.Join(c.Depends, ", "))
 			}
 		}
 		f.Text, f.Hint = e.conflict(c)
-		if c.Kind == walk.ConflictHook {
+		switch c.Kind {
+		case walk.ConflictHook:
 			f.Level = Warn
+		case walk.ConflictLate:
+			f.Level = OK
 		}
 		e.report.add(f)
 	}
@@ -62,6 +65,8 @@ func (e *examination) conflict(c walk.Conflict) (text string, hints []string) {
 			hints = []string{"firewall-cmd --permanent --remove-service=ftp --add-port=21/tcp, then --reload: the service brings the helper with it"}
 		}
 		return fmt.Sprintf("the helper %q of the kernel is given to control connections, which pasvport then leaves alone", c.Name), hints
+	case walk.ConflictLate:
+		return fmt.Sprintf("the helper %q of the kernel is given to control connections after pasvport has them, which the kernel ignores: they stay with pasvport", c.Name), nil
 	case walk.ConflictNotrack:
 		return "packets of FTP are not tracked: such connections have no state, and pasvport does not see them", []string{except}
 	case walk.ConflictZone:

@@ -5,6 +5,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"net/netip"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/balance"
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
@@ -31,6 +32,7 @@ func Run(ctx context.Context, cfg config.Config, ends Ends) (*Report, error) {
 	}
 	e := examination{report: r, cfg: cfg, ends: ends, rules: cfg.Rules(), set: set, nft: newLister(ctx), firewalls: findFirewalls(set)}
 	choice.Apply(&e.rules)
+	e.local = localAddresses()
 	e.rules.VirtualServers = balance.Rules(cfg.VirtualServers)
 	e.daemon(ctx)
 	e.queues()
@@ -52,7 +54,8 @@ type examination struct {
 	set       *walk.Ruleset
 	nft       *lister
 	firewalls firewalls
-	running   bool // a daemon has our table
+	local     []netip.Addr // of this host
+	running   bool         // a daemon has our table
 
 	// general are the rules that may drop control connections, too, in the
 	// position and family that are looked at.

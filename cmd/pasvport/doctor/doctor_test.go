@@ -198,7 +198,7 @@ func TestBlockLists(t *testing.T) {
 		warnings    int
 		want        string
 	}{
-		{"before everything", "ip saddr @bad drop\n" + accept + "tcp dport 21 accept\n", 0, 0, "unless dropped by chain inet f forward, rule 3: ip saddr @bad drop, as control connections are"},
+		{"before everything", "ip saddr @bad drop\n" + accept + "tcp dport 21 accept\n", 0, 0, "unless dropped by chain inet f forward, handle 3: ip saddr @bad drop, as control connections are"},
 		{"after the control port", "tcp dport 21 accept\nip saddr @bad drop\n" + accept, 0, 1, "cannot tell whether it gets there: depends on ip saddr"},
 		{"in many rules", "tcp dport 21 accept\n" + strings.Repeat("ip saddr 192.0.2.7 drop\n", 9) + accept, 0, 1, "perhaps dropped by 6 more rules"},
 	} {
@@ -247,7 +247,7 @@ func TestHintsThatWork(t *testing.T) {
 
 // TestWordsForPrograms: the owner of a chain decides how to change it.
 func TestWordsForPrograms(t *testing.T) {
-	walk := func(f rules.Family, table, chain string) []passage {
+	dropped := func(f rules.Family, table, chain string) []passage {
 		ref := rules.ChainRef{Family: f, Table: table, Chain: chain}
 		return []passage{{ChainWalk: walk.ChainWalk{Base: ref, Outcomes: []walk.Outcome{{Verdict: walk.Drop, Policy: true}}}}}
 	}
@@ -260,22 +260,22 @@ func TestWordsForPrograms(t *testing.T) {
 		walks     []passage
 		want      string
 	}{
-		{"nft", firewalls{}, config.AllowRelated, walk(rules.FamilyINet, "filter", "forward"), "nft insert rule inet filter forward ct state established,related accept"},
-		{"iptables", firewalls{}, config.AllowRelated, walk(rules.FamilyIPv4, "filter", "FORWARD"), "iptables -I FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"},
-		{"ufw", ufw, config.AllowRelated, walk(rules.FamilyIPv4, "filter", "INPUT"), "in /etc/ufw/before.rules, before COMMIT: -A ufw-before-input -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT; then ufw reload"},
-		{"ufw, IPv6, mark", ufw, config.AllowMark, walk(rules.FamilyIPv6, "filter", "FORWARD"), "in /etc/ufw/before6.rules, before COMMIT: -A ufw6-before-forward -m connmark --mark 0x4000000/0x4000000 -j ACCEPT; then ufw reload"},
-		{"docker", docker, config.AllowRelated, walk(rules.FamilyIPv4, "filter", "FORWARD"), "iptables -I DOCKER-USER -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT (Docker keeps this chain for you)"},
-		{"docker, another chain", docker, config.AllowRelated, walk(rules.FamilyIPv6, "filter", "FORWARD"), "ip6tables -I FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"},
-		{"chain", firewalls{}, config.AllowChain, walk(rules.FamilyINet, "filter", "input"), "pasvport run --allow chain=inet/filter/input"},
+		{"nft", firewalls{}, config.AllowRelated, dropped(rules.FamilyINet, "filter", "forward"), "nft insert rule inet filter forward ct state established,related accept"},
+		{"iptables", firewalls{}, config.AllowRelated, dropped(rules.FamilyIPv4, "filter", "FORWARD"), "iptables -I FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"},
+		{"ufw", ufw, config.AllowRelated, dropped(rules.FamilyIPv4, "filter", "INPUT"), "in /etc/ufw/before.rules, before COMMIT: -A ufw-before-input -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT; then ufw reload"},
+		{"ufw, IPv6, mark", ufw, config.AllowMark, dropped(rules.FamilyIPv6, "filter", "FORWARD"), "in /etc/ufw/before6.rules, before COMMIT: -A ufw6-before-forward -m connmark --mark 0x4000000/0x4000000 -j ACCEPT; then ufw reload"},
+		{"docker", docker, config.AllowRelated, dropped(rules.FamilyIPv4, "filter", "FORWARD"), "iptables -I DOCKER-USER -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT (Docker keeps this chain for you)"},
+		{"docker, another chain", docker, config.AllowRelated, dropped(rules.FamilyIPv6, "filter", "FORWARD"), "ip6tables -I FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"},
+		{"chain", firewalls{}, config.AllowChain, dropped(rules.FamilyINet, "filter", "input"), "pasvport run --allow chain=inet/filter/input"},
 	} {
-		e := examination{cfg: settings(), firewalls: tt.firewalls}
+		e := examination{set: &walk.Ruleset{}, cfg: settings(), firewalls: tt.firewalls}
 		e.cfg.Allow = tt.allow
 		if d := cmp.Diff([]string{tt.want}, e.acceptData(tt.walks)); d != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, d)
 		}
 	}
-	e := examination{cfg: settings()}
-	got := e.acceptControl(walk(rules.FamilyINet, firewalldTable, "filter_INPUT"), rules.PortRange{Low: 21, High: 21})
+	e := examination{set: &walk.Ruleset{}, cfg: settings()}
+	got := e.acceptControl(dropped(rules.FamilyINet, firewalldTable, "filter_INPUT"), rules.PortRange{Low: 21, High: 21})
 	if len(got) != 1 || !strings.Contains(got[0], "firewall-cmd --permanent --add-port=21/tcp") {
 		t.Errorf("firewalld: %q", got)
 	}
@@ -364,5 +364,60 @@ func TestVirtualServers(t *testing.T) {
 		if d := cmp.Diff(tt.want, got); d != "" {
 			t.Errorf("%q: findings (-want +got):\n%s", tt.accept, d)
 		}
+	}
+}
+
+// TestAlarms: what is no matter of FTP is no warning, and what decides is said.
+func TestAlarms(t *testing.T) {
+	const (
+		forward = "chain forward { type filter hook forward priority 0; policy drop; "
+		stock   = "ct state established,related accept; "
+	)
+	helper := `ct helper h { type "ftp" protocol tcp; }; `
+	for _, tt := range []struct {
+		name, ruleset string
+		ends          Ends
+		problems      int
+		warnings      int
+		want, not     string
+	}{
+		{"translated only, and never", "table inet f { " + forward + stock + "ct status dnat accept; }; }", Ends{}, 0, 0,
+			"forward, port 21: new control connections are dropped, so there is nothing to do", "only if"},
+		{"translated only", "table ip f { chain pre { type nat hook prerouting priority -100; iifname \"wan\" tcp dport 21 dnat to 192.0.2.7; }; " + forward + stock + "ct status dnat accept; }; }", Ends{}, 0, 0,
+			"forward, port 21, IPv4: new control connections are accepted only if they are translated", ""},
+		{"translated surely", "table ip f { chain pre { type nat hook prerouting priority -100; tcp dport 21 dnat to 192.0.2.7; }; " + forward + stock + "ct status dnat accept; }; }", Ends{}, 0, 0,
+			"forward, port 21, IPv4: announced data connections are accepted", "only if"},
+		{"translated to another port", "table ip f { chain pre { type nat hook prerouting priority -100; tcp dport 21 dnat to 192.0.2.7:2121; }; " + forward + stock + "tcp dport 2121 accept; }; }", Ends{}, 0, 0,
+			"forward, port 21, IPv4: announced data connections are accepted", "nothing to do for sessions that pass through this host\n      dropped by the policy of chain ip f"},
+		{"helper behind ours", "table inet f { " + helper + forward + stock + "tcp dport 21 ct helper set \"h\" accept; }; }", Ends{}, 0, 0,
+			"given to control connections after pasvport has them", "leaves alone"},
+		{"helper before ours", "table inet f { " + helper + "chain pre { type filter hook prerouting priority -180; tcp dport 21 ct helper set \"h\"; }; " + forward + stock + "tcp dport 21 accept; }; }", Ends{}, 1, 0,
+			"which pasvport then leaves alone", "after pasvport"},
+		{"small segments", "table inet f { chain pre { type filter hook prerouting priority -150; tcp flags syn tcp option maxseg size 1-535 drop; }; " + forward + stock + "tcp dport 21 accept; }; }", Ends{}, 0, 0, "", "insert"},
+		{"too many", "table inet f { chain pre { type filter hook prerouting priority -300; tcp flags syn limit rate over 500/second drop; }; " + forward + stock + "tcp dport 21 accept; }; }", Ends{}, 0, 0,
+			"unless dropped by chain inet f pre, handle 3: tcp flags syn limit rate over 500/second drop, where too many come", "insert"},
+		{"at prerouting", "table inet f { chain pre { type filter hook prerouting priority 0; ip saddr != 192.0.2.0/24 tcp dport 22-65535 drop; }; " + forward + stock + "tcp dport 21 accept; }; }", Ends{}, 0, 3,
+			"! nft insert rule inet f pre position 3 ct state established,related accept", "insert rule inet f pre ct"},
+		{"before conntrack", "table inet f { chain pre { type filter hook prerouting priority -300; ct state related,established accept; tcp flags & (fin|syn|rst|ack) == syn tcp dport != 21 drop; }; " + forward + stock + "tcp dport 21 accept; }; }", Ends{}, 3, 0,
+			"! move this rule of chain inet f pre behind conntrack, to a priority above -200", "nft insert"},
+		{"what is there already", "table inet f { " + forward + "tcp dport 21 accept; ip daddr 192.0.2.0/24 drop; " + stock + "}; }", Ends{}, 0, 1,
+			"! nft insert rule inet f forward position 3 ct state established,related accept", "insert rule inet f forward ct"},
+		{"a client elsewhere", "table inet f { chain out { type filter hook output priority 0; ip saddr 192.0.2.9 tcp dport != 21 tcp sport != 21 ct state new drop; }; }", Ends{Client: netip.MustParseAddr("192.0.2.9")}, 0, 0,
+			"output: not looked at: --client 192.0.2.9 is not an address of this host", "output, port"},
+		{"a server elsewhere", "", Ends{Server: netip.MustParseAddr("192.0.2.9")}, 0, 0,
+			"input: not looked at: --server 192.0.2.9 is not an address of this host", "input, port"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := examine(t, tt.ruleset, router, settings(), tt.ends)
+			portable(r)
+			var b strings.Builder
+			if err := r.WriteText(&b); err != nil {
+				t.Fatal(err)
+			}
+			text := b.String()
+			if r.Problems != tt.problems || r.Warnings != tt.warnings || !strings.Contains(text, tt.want) || tt.not != "" && strings.Contains(text, tt.not) {
+				t.Errorf("want %d problems, %d warnings and %q, not %q:\n%s", tt.problems, tt.warnings, tt.want, tt.not, text)
+			}
+		})
 	}
 }

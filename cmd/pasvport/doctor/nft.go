@@ -73,10 +73,11 @@ func (e *examination) rule(at walk.RuleRef) string {
 	if !ok {
 		text = e.set.Words(at)
 	}
-	return fmt.Sprintf("%s: %s", place(at), text)
+	if e.set.Xtables(at.Chain) {
+		return fmt.Sprintf("%s, rule number %d: %s", chain(at.Chain), e.set.Number(at), text)
+	}
+	return fmt.Sprintf("%s, handle %d: %s", chain(at.Chain), at.Handle, text)
 }
-
-func place(at walk.RuleRef) string { return fmt.Sprintf("%s, rule %d", chain(at.Chain), at.Handle) }
 
 // chain names a chain as nft does.
 func chain(c rules.ChainRef) string {

@@ -32,12 +32,25 @@ type passage struct {
 func (e *examination) walk(p path, packet walk.Packet, w way) []passage {
 	e.ends.dress(&packet, w != toClient)
 	var list []passage
-	for _, h := range p {
-		for _, walk := range e.set.Walk(h, packet, e.rules) {
-			list = append(list, passage{walk, e.general[w]})
-		}
+	for _, walk := range e.set.Follow(p, packet, e.rules) {
+		list = append(list, passage{walk, e.general[w]})
 	}
 	return list
+}
+
+// session are the packets of control connections to some ports.
+type session struct{ syn, established, reply walk.Packet }
+
+// session makes the packets of a position, with the destination that the chains
+// of type nat give the first.
+func (e *examination) session(p position, f rules.Family, ports rules.PortRange) session {
+	mark := e.cfg.Control()
+	s := session{walk.ControlSYN(f, ports), walk.ControlEstablished(f, ports, mark), walk.ControlReply(f, ports, mark)}
+	first := s.syn
+	e.ends.dress(&first, true)
+	t := e.set.Translation(p.control[0], first, e.rules)
+	s.syn.Translation, s.established.Translation, s.reply.Translation = t, t, t
+	return s
 }
 
 // exceptions finds the rules that may drop control connections in a position
@@ -48,7 +61,7 @@ func (e *examination) exceptions(p position, f rules.Family) {
 	note := func(w way, passages []passage) {
 		for _, x := range passages {
 			for _, o := range x.Outcomes {
-				if o.Verdict != walk.Drop || len(o.Depends) == 0 {
+				if o.Verdict != walk.Drop || len(o.Depends) == 0 || o.If != "" {
 					break
 				}
 				e.general[w][o.At] = true
@@ -56,8 +69,9 @@ func (e *examination) exceptions(p position, f rules.Family) {
 		}
 	}
 	for _, r := range e.cfg.Ports {
-		note(toServer, e.walk(p.control, walk.ControlSYN(f, r), toServer))
-		note(toClient, e.walk(p.back, walk.ControlReply(f, r, e.cfg.Control()), toClient))
+		s := e.session(p, f, r)
+		note(toServer, e.walk(p.control, s.syn, toServer))
+		note(toClient, e.walk(p.back, s.reply, toClient))
 	}
 	for at := range e.general[toServer] {
 		e.general[either][at] = e.general[toClient][at]
@@ -65,9 +79,9 @@ func (e *examination) exceptions(p position, f rules.Family) {
 }
 
 // excepted reports whether an outcome is one that control connections may have
-// as well.
+// as well, or that only too many packets have.
 func (x passage) excepted(o walk.Outcome) bool {
-	return o.Verdict == walk.Drop && len(o.Depends) > 0 && x.general[o.At]
+	return o.Verdict == walk.Drop && (len(o.Depends) > 0 && x.general[o.At] || o.Rated())
 }
 
 // verdict is that of the outcomes that are not excepted.
@@ -126,8 +140,12 @@ func verb(v walk.Verdict) string {
 func (e *examination) outcome(x passage, o walk.Outcome) string {
 	by := verb(o.Verdict) + " by " + e.byWhat(o)
 	switch {
+	case x.excepted(o) && o.Rated():
+		return fmt.Sprintf("unless %s, where too many come", by)
 	case x.excepted(o):
 		return fmt.Sprintf("unless %s, as control connections are (depends on %s)", by, list(o.Depends))
+	case o.If != "" && len(o.Depends) == 1:
+		return fmt.Sprintf("%s (%s)", by, o.If)
 	case len(o.Depends) > 0:
 		return fmt.Sprintf("%s (cannot tell whether it gets there: depends on %s)", by, list(o.Depends))
 	}

@@ -42,10 +42,8 @@ func (e *examination) check(virtual, name string, server netip.AddrPort) bool {
 	packet := walk.ControlSYN(f, rules.PortRange{Low: server.Port(), High: server.Port()})
 	packet.Dst = server.Addr()
 	var list []passage
-	for _, h := range out {
-		for _, walk := range e.set.Walk(h, packet, e.rules) {
-			list = append(list, passage{ChainWalk: walk})
-		}
+	for _, walk := range e.set.Follow(out, packet, e.rules) {
+		list = append(list, passage{ChainWalk: walk})
 	}
 	v := verdict(list)
 	if v == walk.Accept {

@@ -57,6 +57,10 @@ var familyNames = map[rules.Family]string{rules.FamilyIPv4: "IPv4", rules.Family
 func (e *examination) verdicts() {
 	served := false
 	for _, p := range positions {
+		if text := e.elsewhere(p); text != "" {
+			e.report.add(Finding{Level: OK, Topic: topicControl, Position: p.name, Text: "not looked at: " + text})
+			continue
+		}
 		for _, f := range e.ends.families() {
 			if p.name == "forward" && !forwards(f) {
 				e.report.add(Finding{Level: OK, Topic: topicControl, Position: p.name, Families: []string{familyNames[f]}, Text: "this host does not forward"})
@@ -79,7 +83,8 @@ func (e *examination) position(p position, f rules.Family) bool {
 	e.exceptions(p, f)
 	var ports []string // whose control connections may be there
 	for _, r := range e.cfg.Ports {
-		walks := e.walk(p.control, walk.ControlSYN(f, r), toServer)
+		s := e.session(p, f, r)
+		walks := e.walk(p.control, s.syn, toServer)
 		finding := Finding{Topic: topicControl, Position: p.name, Families: []string{familyNames[f]}, Ports: []string{r.String()}}
 		if verdict(walks) == walk.Drop {
 			finding.Level, finding.Text, finding.Detail = OK, "new control connections are dropped, so there is nothing to do for "+p.words, e.seen(walks)
@@ -88,8 +93,11 @@ func (e *examination) position(p position, f rules.Family) bool {
 			continue
 		}
 		ports = append(ports, r.String())
-		mark := e.cfg.Control()
-		later := slices.Concat(e.walk(p.control, walk.ControlEstablished(f, r, mark), toServer), e.walk(p.back, walk.ControlReply(f, r, mark), toClient))
+		if onlyTranslated(walks) {
+			finding.Level, finding.Text, finding.Detail = OK, "new control connections are accepted only if they are translated", e.seen(walks)
+			e.report.add(finding)
+		}
+		later := slices.Concat(e.walk(p.control, s.established, toServer), e.walk(p.back, s.reply, toClient))
 		if v := verdict(later); v != walk.Accept {
 			finding.Level, finding.Text, finding.Detail = level(v), "packets of established control connections are "+verdictWords(v), e.seen(later)
 			finding.Hint = e.acceptState(later, "established")
@@ -103,6 +111,24 @@ func (e *examination) position(p position, f rules.Family) bool {
 		e.data(p, m, f, ports)
 	}
 	return true
+}
+
+// onlyTranslated reports whether what lets a packet pass a chain is that it is
+// translated.
+func onlyTranslated(passages []passage) bool {
+	return slices.ContainsFunc(passages, func(x passage) bool {
+		accepts, drops := false, false
+		for _, o := range x.Outcomes {
+			drops = drops || o.Verdict == walk.Drop
+			if o.Verdict == walk.Accept {
+				if o.If != walk.OnlyTranslated {
+					return false
+				}
+				accepts = true
+			}
+		}
+		return accepts && drops
+	})
 }
 
 // data judges the data connections of one mode.
