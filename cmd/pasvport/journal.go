@@ -7,8 +7,10 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -34,7 +36,9 @@ type sendFunc func(message string, p journal.Priority, fields map[string]string)
 
 // journalHandler sends records to the journal. A record's MESSAGE is the line
 // that standard error would get, without what the journal has itself: the time
-// and the level. Its attributes are the fields PASVPORT_KEY.
+// and the level. PASVPORT_EVENT is the record's message alone, and its attributes
+// are the fields PASVPORT_KEY; a port is in a field of its own, so that one client
+// can be selected whatever its port is.
 type journalHandler struct {
 	slog.Handler // of standard error: for what cannot be sent
 	send         sendFunc
@@ -63,7 +67,7 @@ func newJournalHandler(text slog.Handler, level slog.Leveler, send sendFunc) *jo
 
 // Handle implements slog.Handler.
 func (h *journalHandler) Handle(ctx context.Context, r slog.Record) error {
-	fields := map[string]string{"SYSLOG_IDENTIFIER": "pasvport"}
+	fields := map[string]string{"SYSLOG_IDENTIFIER": "pasvport", "PASVPORT_EVENT": r.Message}
 	for _, a := range h.fields {
 		addField(fields, "", a)
 	}
@@ -113,6 +117,11 @@ func (h *journalHandler) WithGroup(name string) slog.Handler {
 // addField adds an attribute, or those of a group.
 func addField(fields map[string]string, prefix string, a slog.Attr) {
 	v := a.Value.Resolve()
+	if end, ok := v.Any().(netip.AddrPort); ok && end.IsValid() {
+		fields[fieldName(prefix+a.Key)] = end.Addr().String()
+		fields[fieldName(prefix+a.Key+"_port")] = strconv.Itoa(int(end.Port()))
+		return
+	}
 	if v.Kind() != slog.KindGroup {
 		fields[fieldName(prefix+a.Key)] = v.String()
 		return

@@ -53,10 +53,10 @@ func TestJournal(t *testing.T) {
 		return m
 	}
 	want := []sent{
-		{`msg=ready strategy=claim seen-as=192.0.2.1:21 for=3s`, journal.PriInfo, id("STRATEGY", "claim", "SEEN_AS", "192.0.2.1:21", "FOR", "3s")},
-		{`msg="two\nlines" offer.verb=PORT`, journal.PriWarning, id("OFFER_VERB", "PORT")},
-		{`msg=deep a=1 g.b=2 g.c=3`, journal.PriErr, id("A", "1", "G_B", "2", "G_C", "3")},
-		{`msg="of this level"`, journal.PriDebug, id()},
+		{`msg=ready strategy=claim seen-as=192.0.2.1:21 for=3s`, journal.PriInfo, id("EVENT", "ready", "STRATEGY", "claim", "SEEN_AS", "192.0.2.1", "SEEN_AS_PORT", "21", "FOR", "3s")},
+		{`msg="two\nlines" offer.verb=PORT`, journal.PriWarning, id("EVENT", "two\nlines", "OFFER_VERB", "PORT")},
+		{`msg=deep a=1 g.b=2 g.c=3`, journal.PriErr, id("EVENT", "deep", "A", "1", "G_B", "2", "G_C", "3")},
+		{`msg="of this level"`, journal.PriDebug, id("EVENT", "of this level")},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("sent (-want +got):\n%s", diff)
