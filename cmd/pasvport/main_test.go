@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
+	"github.com/pasvport/pasvport/cmd/pasvport/report"
 )
 
 // The test binary is the program when this is set: "main" as it is, "norights"
@@ -76,7 +77,7 @@ func empty(t *testing.T) string {
 }
 
 func TestWrongUsage(t *testing.T) {
-	const commands = "want one of check, completion, doctor, rules, run, servers, sessions, status, version"
+	const commands = "want one of check, completion, doctor, events, rules, run, servers, sessions, status, version"
 	for _, tt := range []struct{ args, want string }{
 		{"", "no command given: " + commands + "; see pasvport --help"},
 		{"walk", `unknown command "walk": ` + commands},
@@ -248,6 +249,12 @@ func (fake) Sessions() []control.Session {
 	return []control.Session{{ID: 7, Client: netip.MustParseAddrPort("10.0.0.2:40000"), NAT: control.NATSrc}}
 }
 
+func (fake) Events() *report.Stream {
+	s := &report.Stream{}
+	s.Send(report.Event{Name: "offer refused", Subject: report.Subject{Session: 77, Client: netip.MustParseAddrPort("192.0.2.9:4")}})
+	return s
+}
+
 func (fake) Servers() []control.Server { return []control.Server{{Virtual: "v", Name: "one"}} }
 
 func (fake) Drain(name string, _ bool) error {
@@ -287,6 +294,8 @@ func TestQuestions(t *testing.T) {
 		{[]string{"servers", "--control-socket", path}, []string{"VIRTUAL", "one"}},
 		{[]string{"servers", "--json", "--config", config}, []string{`"virtual": "v"`}},
 		{[]string{"servers", "drain", "one", "--config", config}, nil},
+		{[]string{"events", "--config", config, "--client", "192.0.2.9"}, []string{`"event":"offer refused"`, `"session":77`}},
+		{[]string{"events", "--config", config, "--session", "78"}, nil},
 		{[]string{"servers", "undrain", "v/one", "--config", config}, nil},
 		{[]string{"sessions", "--json", "--config", config}, []string{"[\n  {\n    \"id\": 7,\n    \"client\": \"10.0.0.2:40000\""}},
 	} {
@@ -304,7 +313,7 @@ func TestQuestions(t *testing.T) {
 
 func TestNoDaemon(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	for _, command := range [][]string{{"status"}, {"sessions"}, {"servers"}, {"servers", "drain", "x"}} {
+	for _, command := range [][]string{{"status"}, {"sessions"}, {"servers"}, {"servers", "drain", "x"}, {"events"}, {"events", "--follow"}} {
 		status, stdout, stderr := call(append(command, "--control-socket", path)...)
 		want := "pasvport: no daemon answers on " + path + ": connect: no such file or directory (is it running, and with this --control-socket?)\n"
 		if status != 1 || stdout != "" || stderr != want {

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"net/http"
 	"time"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/report"
 )
 
 // Source gives the answers. Its methods are called from any goroutine.
@@ -15,6 +17,7 @@ type Source interface {
 	Status() Status
 	Sessions() []Session
 	Servers() []Server
+	Events() *report.Stream
 	// Drain takes a server out, or puts it back. An error is its caller's.
 	Drain(name string, drain bool) error
 }
@@ -50,6 +53,7 @@ func Listen(path string, src Source) (*Listener, error) {
 		answer(w, sessions)
 	})
 	mux.HandleFunc("GET "+serversPath, func(w http.ResponseWriter, _ *http.Request) { answer(w, src.Servers()) })
+	mux.HandleFunc("GET "+eventsPath, func(w http.ResponseWriter, r *http.Request) { answerEvents(w, r, src.Events()) })
 	for method, drain := range map[string]bool{http.MethodPut: true, http.MethodDelete: false} {
 		mux.HandleFunc(method+" "+drainPath, func(w http.ResponseWriter, r *http.Request) {
 			if err := src.Drain(r.FormValue("name"), drain); err != nil {

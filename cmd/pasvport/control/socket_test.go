@@ -19,6 +19,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/report"
 )
 
 // answers is a Source.
@@ -26,11 +28,15 @@ type answers struct {
 	status   Status
 	sessions []Session
 	servers  []Server
+	events   *report.Stream
 }
 
 func (a answers) Status() Status      { return a.status }
 func (a answers) Sessions() []Session { return a.sessions }
 func (a answers) Servers() []Server   { return a.servers }
+func (a answers) Events() *report.Stream {
+	return a.events
+}
 
 func (a answers) Drain(name string, drain bool) error {
 	for i := range a.servers {

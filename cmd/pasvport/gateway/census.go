@@ -3,6 +3,7 @@
 package gateway
 
 import (
+	"log/slog"
 	"net/netip"
 	"sync"
 	"time"
@@ -120,7 +121,7 @@ func (w *worker) turnAway(e *expect.Entry, r ftpalg.Reason) *session {
 	s.aside, s.waits = true, w.g.cfg.FailClosed
 	w.g.count(r)
 	if more, ok := w.g.census.heard(w.now); ok {
-		w.g.log.Warn("control connection not read", "client", s.ep.Client, "server", s.ep.Server, "reason", r, "more", more, "hint", hints[r])
+		w.g.report.Report(slog.LevelWarn, s.subject(), "control connection not read", "reason", r, "more", more, "hint", hints[r])
 	}
 	if !s.waits {
 		w.g.leaveQueue(w.ct, s)

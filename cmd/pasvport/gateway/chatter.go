@@ -46,9 +46,8 @@ func (g *Gateway) warn(s *session, msg string, args ...any) {
 	if !ok {
 		return
 	}
-	args = append([]any{"client", s.ep.Client, "server", s.ep.Server}, args...)
 	if unsaid > 0 {
 		args = append(args, slog.Int("more", unsaid))
 	}
-	g.log.Warn(msg, args...)
+	g.report.Report(slog.LevelWarn, s.subject(), msg, args...)
 }

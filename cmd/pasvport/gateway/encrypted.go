@@ -3,6 +3,7 @@
 package gateway
 
 import (
+	"log/slog"
 	"net/netip"
 	"slices"
 	"sync"
@@ -73,15 +74,15 @@ func (g *Gateway) opensRange() bool { return g.settings().TLS == config.TLSRange
 func (g *Gateway) encrypted(ct *expect.Conn, s *session) {
 	s.setNote("encrypted: its data ports cannot be seen")
 	g.leaveQueue(ct, s)
-	args := []any{"client", s.ep.Client, "server", s.ep.Server, "reason", ftpalg.ReasonOpaque}
+	args := []any{"reason", ftpalg.ReasonOpaque}
 	if !g.opensRange() {
-		g.log.Info("session is encrypted", append(args, "hint", hints[ftpalg.ReasonOpaque])...)
+		g.report.Report(slog.LevelInfo, s.subject(), "session is encrypted", append(args, "hint", hints[ftpalg.ReasonOpaque])...)
 		return
 	}
-	g.log.Info("session is encrypted", append(args, "client_may_open", g.settings().TLSRange, "at_once", g.settings().TLSParallel)...)
+	g.report.Report(slog.LevelInfo, s.subject(), "session is encrypted", append(args, "client_may_open", g.settings().TLSRange, "at_once", g.settings().TLSParallel)...)
 	if pair := pairOf(s); g.sealed.add(s) {
 		if err := g.firewall.AllowPeer(pair.client, pair.dialled); err != nil {
-			g.log.Warn("cannot open the range of an encrypted session", "client", s.ep.Client, "server", s.ep.Server, "err", err)
+			g.report.Report(slog.LevelWarn, s.subject(), "cannot open the range of an encrypted session", "err", err)
 		}
 	}
 }
@@ -93,7 +94,7 @@ func (g *Gateway) forgetEncrypted(s *session) {
 	}
 	pair := pairOf(s)
 	if err := g.firewall.ForgetPeer(pair.client, pair.dialled); err != nil {
-		g.log.Warn("cannot close the range of an encrypted session", "client", s.ep.Client, "server", s.ep.Server, "err", err)
+		g.report.Report(slog.LevelWarn, s.subject(), "cannot close the range of an encrypted session", "err", err)
 	}
 }
 
@@ -119,8 +120,7 @@ func (w *worker) claimInRange(p *nfq.Packet) {
 	if len(sessions) > 0 {
 		s := sessions[0]
 		w.g.metrics.Pinholes.Refused.Add(1)
-		w.g.log.Warn("data connection of an encrypted session refused", "client", s.ep.Client, "server", s.ep.Server,
-			"from", p.Src, "to", p.Dst, "hint", "it has as many as --tls-parallel allows")
+		w.g.report.Report(slog.LevelWarn, s.subject(), "data connection of an encrypted session refused", "from", p.Src, "to", p.Dst, "hint", "it has as many as --tls-parallel allows")
 	}
 }
 

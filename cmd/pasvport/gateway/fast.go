@@ -4,6 +4,7 @@ package gateway
 
 import (
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
@@ -72,7 +73,7 @@ func (w *worker) arm(s *session) {
 		return
 	}
 	if err := s.fast.Arm(w.g.fast, s.fastEnds(), &u, w.now); err != nil {
-		w.g.log.Debug("fast path", "client", s.ep.Client, "server", s.ep.Server, "err", err)
+		w.g.report.Report(slog.LevelDebug, s.subject(), "fast path", "err", err)
 	}
 	if s.missed.Load() { // our rules were away meanwhile
 		s.fast.Disarm()
@@ -89,6 +90,6 @@ func (g *Gateway) endFast(s *session) {
 		return
 	}
 	if err := s.fast.End(s.fastEnds(), time.Now()); err != nil {
-		g.log.Debug("fast path", "client", s.ep.Client, "server", s.ep.Server, "err", err)
+		g.report.Report(slog.LevelDebug, s.subject(), "fast path", "err", err)
 	}
 }

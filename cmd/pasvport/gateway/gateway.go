@@ -21,6 +21,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/lost"
 	"github.com/pasvport/pasvport/cmd/pasvport/metrics"
 	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
+	"github.com/pasvport/pasvport/cmd/pasvport/report"
 	"github.com/pasvport/pasvport/cmd/pasvport/tablelock"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
@@ -36,6 +37,7 @@ const carrierName = "sane"
 type Gateway struct {
 	cfg     config.Config
 	log     *slog.Logger
+	report  report.Reporter
 	metrics *metrics.Metrics
 	started time.Time
 	current atomic.Pointer[settings] // of those in cfg that may change
@@ -74,7 +76,7 @@ func Reasons() []string {
 // New returns a gateway for a configuration. It does not touch the kernel.
 func New(cfg config.Config, log *slog.Logger, m *metrics.Metrics) *Gateway {
 	g := &Gateway{
-		cfg: cfg, log: log, metrics: m, started: time.Now(),
+		cfg: cfg, log: log, report: report.Reporter{Log: log}, metrics: m, started: time.Now(),
 		census: newCensus(),
 		sealed: encryptedSessions{of: map[hostPair][]*session{}},
 		lost:   make(chan struct{}, 1),

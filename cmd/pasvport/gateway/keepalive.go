@@ -4,6 +4,7 @@ package gateway
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/keepalive"
@@ -45,10 +46,10 @@ func (g *Gateway) watchIdle(ctx context.Context) error {
 		Ended: g.endedSilent,
 		Failed: func(s *session, reset bool, err error) {
 			if reset {
-				g.log.Warn("reset not sent", "client", s.ep.Client, "server", s.ep.Server, "err", err)
+				g.report.Report(slog.LevelWarn, s.subject(), "reset not sent", "err", err)
 				return
 			}
-			g.log.Debug("keep-alive not sent", "client", s.ep.Client, "server", s.ep.Server, "err", err)
+			g.report.Report(slog.LevelDebug, s.subject(), "keep-alive not sent", "err", err)
 		},
 	}
 	return w.Run(ctx)
@@ -59,11 +60,11 @@ func (g *Gateway) watchIdle(ctx context.Context) error {
 func (g *Gateway) endedSilent(s *session, c keepalive.Cause, unused time.Duration) {
 	switch c {
 	case keepalive.CauseIdle:
-		g.log.Info("idle control connection reset", "client", s.ep.Client, "server", s.ep.Server, "idle", unused.Round(time.Second))
+		g.report.Report(slog.LevelInfo, s.subject(), "idle control connection reset", "idle", unused.Round(time.Second))
 	case keepalive.CauseClientGone:
-		g.log.Info("control connection reset, one end is gone", "client", s.ep.Client, "server", s.ep.Server, "gone", "client")
+		g.report.Report(slog.LevelInfo, s.subject(), "control connection reset, one end is gone", "gone", "client")
 	case keepalive.CauseServerGone:
-		g.log.Info("control connection reset, one end is gone", "client", s.ep.Client, "server", s.ep.Server, "gone", "server")
+		g.report.Report(slog.LevelInfo, s.subject(), "control connection reset, one end is gone", "gone", "server")
 	}
 }
 
@@ -76,7 +77,7 @@ func (g *Gateway) refresh(ctx context.Context) error {
 	}
 	defer ct.Close()
 	r := keepalive.Refresher[*pinhole.Owner]{Conntrack: ct, Transfers: &g.pinholes.Data, Failed: func(o *pinhole.Owner, err error) {
-		g.log.Warn("cannot refresh a control connection's timeout", "client", o.Ends.Client, "server", o.Ends.Server, "err", err)
+		g.report.Report(slog.LevelWarn, subjectOf(o), "cannot refresh a control connection's timeout", "err", err)
 	}}
 	return r.Run(ctx)
 }

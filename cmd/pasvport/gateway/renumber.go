@@ -4,6 +4,7 @@ package gateway
 
 import (
 	"fmt"
+	"log/slog"
 
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
@@ -20,16 +21,15 @@ func (w *worker) adjustHere(s *session) bool {
 		return true
 	}
 	if err := w.ct.SetLiberal(s.original()); err != nil {
-		w.g.log.Warn("cannot adjust sequence numbers", "client", s.ep.Client, "server", s.ep.Server, "err", err)
+		w.g.report.Report(slog.LevelWarn, s.subject(), "cannot adjust sequence numbers", "err", err)
 		return false
 	}
 	if err := w.g.firewall.Renumber(s.id, s.adjustments().note()); err != nil {
-		w.g.log.Warn("cannot queue all packets of a session", "client", s.ep.Client, "server", s.ep.Server, "err", err)
+		w.g.report.Report(slog.LevelWarn, s.subject(), "cannot queue all packets of a session", "err", err)
 		return false
 	}
 	s.isAdjustedHere()
-	w.g.log.Info("adjusting sequence numbers here", "client", s.ep.Client, "server", s.ep.Server,
-		"hint", "without the daemon this control connection waits; a stop ends it")
+	w.g.report.Report(slog.LevelInfo, s.subject(), "adjusting sequence numbers here", "hint", "without the daemon this control connection waits; a stop ends it")
 	return true
 }
 
@@ -118,7 +118,7 @@ func (g *Gateway) forgetHere(s *session) {
 		return
 	}
 	if err := g.firewall.Forget(s.id); err != nil {
-		g.log.Warn("cannot forget a session", "client", s.ep.Client, "server", s.ep.Server, "err", err)
+		g.report.Report(slog.LevelWarn, s.subject(), "cannot forget a session", "err", err)
 	}
 }
 
@@ -138,7 +138,7 @@ func (w *worker) noteAdjustments(s *session) {
 	}
 	s.noted = now
 	if err := w.g.firewall.Renumber(s.id, now.note()); err != nil {
-		w.g.log.Warn("cannot note a session's sequence numbers", "client", s.ep.Client, "server", s.ep.Server, "err", err,
+		w.g.report.Report(slog.LevelWarn, s.subject(), "cannot note a session's sequence numbers", "err", err,
 			"hint", "if the daemon is restarted, this control connection hangs")
 	}
 }

@@ -3,13 +3,13 @@
 package gateway
 
 import (
-	"context"
 	"log/slog"
 	"net/netip"
 	"strings"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
 	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
+	"github.com/pasvport/pasvport/cmd/pasvport/report"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
 )
@@ -46,13 +46,13 @@ func (g *Gateway) opened(s *session, p *pinhole.Pinhole, o *ftpalg.Offer) {
 	s.mu.Unlock()
 	g.pinholes.Announced(p)
 	level := slog.LevelInfo
-	args := []any{"client", s.ep.Client, "server", s.ep.Server, "mode", o.Mode, "verb", verbWord(o.Verb),
+	args := []any{"mode", o.Mode, "verb", verbWord(o.Verb),
 		"announced", o.Announced, "translated", told, "from", p.Source, "to", p.Public,
 		"target", o.Target, "strategy", p.Strategy(), "timeout", p.Timeout, "reason", o.Reason}
 	if hint := hints[o.Reason]; hint != "" {
 		level, args = slog.LevelWarn, append(args, "hint", hint)
 	}
-	g.log.Log(context.Background(), level, "pinhole opened", args...)
+	g.report.Report(level, s.subject(), "pinhole opened", args...)
 }
 
 // refuse notes an offer for which nothing is open.
@@ -94,10 +94,20 @@ func (g *Gateway) withdraw(ct *expect.Conn, s *session, r ftpalg.Reason) {
 }
 
 func (g *Gateway) logPinhole(msg string, p *pinhole.Pinhole, why string) {
-	args := []any{"client", p.Owner.Ends.Client, "server", p.Owner.Ends.Server, "mode", p.Mode,
+	args := []any{"mode", p.Mode,
 		"from", p.Source, "to", p.Public, "target", p.Target, "strategy", p.Strategy()}
 	if why != "" {
 		args = append(args, "reason", why)
 	}
-	g.log.Info(msg, args...)
+	g.report.Report(slog.LevelInfo, subjectOf(p.Owner), msg, args...)
 }
+
+// subject is what a session is named by in the log and in events.
+func (s *session) subject() report.Subject { return subjectOf(&s.owner) }
+
+func subjectOf(o *pinhole.Owner) report.Subject {
+	return report.Subject{Session: uint64(o.ID), Client: o.Ends.Client, Server: o.Ends.Server}
+}
+
+// Events returns what happened, for those who follow it.
+func (g *Gateway) Events() *report.Stream { return &g.report.Stream }

@@ -4,6 +4,7 @@ package gateway
 
 import (
 	"errors"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -160,7 +161,7 @@ func (w *worker) ask(s *session, d ftpalg.Direction, p *nfq.Packet) {
 	if !s.here && !w.g.plan.rules.Bare && now >= s.acksShown {
 		w.flush()
 		if err := w.g.firewall.ShowAcks(s.id); err != nil {
-			w.g.log.Warn("cannot queue acknowledgements", "client", s.ep.Client, "server", s.ep.Server, "err", err)
+			w.g.report.Report(slog.LevelWarn, s.subject(), "cannot queue acknowledgements", "err", err)
 		}
 		s.acksShown = now + uint32(rules.AskedTime/2/time.Second)
 	}
@@ -253,7 +254,7 @@ func (w *worker) adopt(e *expect.Entry) *session {
 	w.g.metrics.SessionsTotal.Add(1)
 	s.counted.Store(true)
 	w.g.balancer.Began(s.ep.Dialled, s.ep.Server)
-	w.g.log.Debug("session", "client", s.ep.Client, "server", s.ep.Server, "dialled", s.ep.Dialled,
+	w.g.report.Report(slog.LevelDebug, s.subject(), "session", "dialled", s.ep.Dialled,
 		"seen_as", s.ep.SeenAs, "helper", e.Helper)
 	return s
 }
@@ -264,7 +265,7 @@ func (w *worker) standAside(s *session, reason ftpalg.Reason, note string) {
 	s.aside = true
 	s.note = note
 	w.g.count(reason)
-	w.g.log.Warn("standing aside", "client", s.ep.Client, "server", s.ep.Server, "note", note,
+	w.g.report.Report(slog.LevelWarn, s.subject(), "standing aside", "note", note,
 		"reason", reason, "hint", hints[reason])
 	w.g.leaveQueue(w.ct, s)
 }
@@ -276,7 +277,7 @@ func (g *Gateway) leaveQueue(ct *expect.Conn, s *session) {
 	s.mu.Unlock()
 	opaque := g.cfg.Opaque()
 	if err := ct.UpdateMark(s.original(), opaque, opaque); err != nil && !errors.Is(err, unix.ENOENT) {
-		g.log.Warn("cannot mark a session as opaque", "client", s.ep.Client, "server", s.ep.Server, "err", err)
+		g.report.Report(slog.LevelWarn, s.subject(), "cannot mark a session as opaque", "err", err)
 	}
 }
 

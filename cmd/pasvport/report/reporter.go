@@ -18,11 +18,15 @@ type Reporter struct {
 // the line in the log, args are its attributes as those of slog.Logger.Log.
 // Debug events go to the log alone.
 func (r *Reporter) Report(level slog.Level, s Subject, name string, args ...any) {
+	logged := r.Log.Enabled(context.Background(), level)
+	if level <= slog.LevelDebug && !logged {
+		return
+	}
 	attrs := toAttrs(args)
 	if level > slog.LevelDebug {
 		r.Stream.Send(Event{Time: time.Now(), Level: level, Name: name, Subject: s, Attrs: attrs})
 	}
-	if r.Log.Enabled(context.Background(), level) {
+	if logged {
 		r.Log.LogAttrs(context.Background(), level, name, append(s.attrs(), attrs...)...)
 	}
 }

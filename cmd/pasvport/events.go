@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"os/signal"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/cmd/pasvport/control"
+)
+
+const eventsHelp = `events prints what happened lately, a JSON object a line: pinholes opened, used,
+expired and closed, offers refused with reason and hint, logins and transfers where
+they are logged, sessions that began and ended. Each has "time", "event" (the message
+of the same line in the log), "level" and, if it belongs to a session, "session",
+"client" and "server".
+
+With --follow it goes on with what happens from then on, until it is interrupted. A
+reader that is too slow gets an event "events lost" that says how many it missed.`
+
+const eventsExample = `  pasvport events --follow --client 192.0.2.7
+  pasvport events --event 'offer refused' | jq -r .reason | sort | uniq -c`
+
+func newEvents() *cobra.Command {
+	cmd := &cobra.Command{Use: "events", Short: "Print what happened, and follow what happens", Long: eventsHelp, Example: eventsExample, Args: noArgs}
+	flags := config.Bind(cmd.Flags(), "control-socket")
+	follow := cmd.Flags().BoolP("follow", "f", false, "go on with what happens from now on")
+	client := cmd.Flags().String("client", "", "only sessions of this client's address")
+	server := cmd.Flags().String("server", "", "only sessions of this server's own address")
+	var filter control.EventFilter
+	cmd.Flags().Uint64Var(&filter.Session, "session", 0, "only the session with this id")
+	cmd.Flags().StringVar(&filter.Name, "event", "", "only events of this name")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := flags.Load()
+		if err == nil {
+			filter.Client, err = addressFlag("client", *client)
+		}
+		if err == nil {
+			filter.Server, err = addressFlag("server", *server)
+		}
+		if err != nil {
+			return err
+		}
+		if cfg.ControlSocket == "" {
+			return failed(errNoSocket)
+		}
+		ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGTERM, unix.SIGINT)
+		defer stop()
+		return failed(control.NewClient(cfg.ControlSocket).Events(ctx, filter, *follow, func(event []byte) error {
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\n", event)
+			return err
+		}))
+	}
+	return cmd
+}
+
+// addressFlag reads the value of a flag that takes an address; none is the zero
+// one.
+func addressFlag(name, value string) (netip.Addr, error) {
+	if value == "" {
+		return netip.Addr{}, nil
+	}
+	a, err := netip.ParseAddr(value)
+	if err != nil {
+		return a, fmt.Errorf("--%s %q: want an IPv4 or IPv6 address", name, value)
+	}
+	return a.Unmap(), nil
+}
