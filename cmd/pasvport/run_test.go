@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -352,15 +353,19 @@ func squat() {
 		_ = q.Close()
 		panic("a user without rights can have the lock")
 	}
+	var held []net.Listener // one that is collected closes its socket
 	for _, at := range []struct{ network, address string }{
 		{"unix", "@pasvport/table/pasvport"}, {"unix", "@pasvport"}, {"tcp", squattedPort},
 	} {
-		if _, err := net.Listen(at.network, at.address); err != nil {
+		l, err := net.Listen(at.network, at.address)
+		if err != nil {
 			panic(err)
 		}
+		held = append(held, l)
 	}
 	fmt.Println("held")
 	_, _ = io.Copy(io.Discard, os.Stdin)
+	runtime.KeepAlive(held)
 	os.Exit(0)
 }
 
