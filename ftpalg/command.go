@@ -2,6 +2,8 @@
 
 package ftpalg
 
+import "bytes"
+
 // command is what the engine needs to know of a client's command.
 type command uint8
 
@@ -27,7 +29,7 @@ const (
 // and some that common programs use without a document.
 var commands = map[string]command{
 	"PORT": cmdPORT, "EPRT": cmdEPRT, "LPRT": cmdLPRT,
-	"PASV": cmdPASV, "EPSV": cmdEPSV, "LPSV": cmdLPSV, "SPSV": cmdPASV,
+	"PASV": cmdPASV, "EPSV": cmdEPSV, "LPSV": cmdLPSV, "SPSV": cmdPASV, "CPSV": cmdPASV, disguisedPASV: cmdPASV,
 	"AUTH": cmdAUTH, "ADAT": cmdAUTH,
 	"USER": cmdUSER, "PASS": cmdPASS, "ACCT": cmdPASS, "REIN": cmdREIN, "QUIT": cmdQUIT,
 	"RETR": cmdTransfer, "STOR": cmdTransfer, "STOU": cmdTransfer, "APPE": cmdTransfer,
@@ -45,6 +47,10 @@ var commands = map[string]command{
 	"XRMD": cmdOther, "OPEN": cmdOther, "XAUT": cmdOther, "ESTA": cmdOther, "ESTP": cmdOther,
 	"COMB": cmdOther, "AVBL": cmdOther, "DSIZ": cmdOther, "THMB": cmdOther, "RANG": cmdOther,
 }
+
+// disguisedPASV is PASV to some servers, for clients behind a translator that is not
+// to notice.
+const disguisedPASV = "P@SW"
 
 func (c command) active() bool { return c == cmdPORT || c == cmdEPRT || c == cmdLPRT }
 
@@ -80,7 +86,7 @@ func (v *verb) bytes() []byte {
 // parseVerb reads the letters at the start of a line. n is their number; more
 // than four are no command.
 func parseVerb(line []byte) (cmd command, v verb, n int) {
-	for ; n < len(line) && isLetter(line[n]); n++ {
+	for ; n < len(line) && (isLetter(line[n]) || line[n] == '@'); n++ {
 		if n < len(v) {
 			v[n] = line[n] &^ 0x20
 		}
@@ -93,16 +99,16 @@ func parseVerb(line []byte) (cmd command, v verb, n int) {
 
 // parseCommand splits a client's line, without its line end and Telnet
 // commands, into command and argument. Verbs are matched in any case (RFC 959
-// section 5.3). arg is the offset of the argument in the line.
+// section 5.3); for many servers the line ends at a NUL. arg is the offset of the
+// argument in the line.
 func parseCommand(line []byte) (cmd command, v verb, arg int) {
+	line = bytes.TrimRight(line, "\r\x00")
 	cmd, v, i := parseVerb(line)
-	if i < len(line) && line[i] != ' ' {
+	if i < len(line) && !isBlank(line[i]) {
 		return cmdUnknown, verb{}, i
 	}
-	for i < len(line) && line[i] == ' ' {
-		i++
-	}
-	if cmd == cmdEPSV && equalFold(trimRight(line[i:]), "ALL") {
+	i += skipBlanks(line[i:])
+	if cmd == cmdEPSV && equalFold(trimBlanks(line[i:]), "ALL") {
 		cmd = cmdEPSVAll
 	}
 	return cmd, v, i
@@ -111,7 +117,12 @@ func parseCommand(line []byte) (cmd command, v verb, arg int) {
 // mayBeOffer reports whether a client's line that starts with b may turn out
 // to be PORT, EPRT or LPRT.
 func mayBeOffer(b []byte) bool {
-	return hasPrefixFold("PORT ", b) || hasPrefixFold("EPRT ", b) || hasPrefixFold("LPRT ", b)
+	for _, verb := range [...]string{"PORT", "EPRT", "LPRT"} {
+		if hasPrefixFold(verb, b) {
+			return len(b) <= len(verb) || isBlank(b[len(verb)])
+		}
+	}
+	return false
 }
 
 // hasPrefixFold reports whether one of verb and b is the start of the other,
@@ -134,13 +145,6 @@ func equalFold(b []byte, s string) bool {
 		}
 	}
 	return true
-}
-
-func trimRight(b []byte) []byte {
-	for len(b) > 0 && (b[len(b)-1] == ' ' || b[len(b)-1] == '\t') {
-		b = b[:len(b)-1]
-	}
-	return b
 }
 
 func isLetter(c byte) bool { return (c|0x20)-'a' < 26 }

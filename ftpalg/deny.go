@@ -10,7 +10,7 @@ func (c *Conn) denied(cmd command, v *verb) Reason {
 	switch {
 	case cmd == cmdAUTH && c.policy.DenyTLS && string(v[:]) == "AUTH":
 		return ReasonTLSDenied
-	case c.policy.Deny[string(v.bytes())]:
+	case c.policy.Deny[string(v.bytes())], c.policy.Deny["PASV"] && string(v[:]) == disguisedPASV:
 		return ReasonCommandDenied
 	}
 	return ReasonPlain
@@ -84,7 +84,7 @@ func (c *Conn) mayBeDenied(b []byte) bool {
 		return true
 	}
 	for v := range c.policy.Deny {
-		if mayBe(v, b) {
+		if mayBe(v, b) || v == "PASV" && mayBe(disguisedPASV, b) {
 			return true
 		}
 	}

@@ -95,10 +95,10 @@ func (c *Conn) reply(start uint32, line []byte) {
 
 // final handles the last line of a reply and finds the command it answers.
 func (c *Conn) final(code int, start uint32, line []byte) {
-	switch {
-	case isPassiveCode(code):
-		c.passive(code, start, line, min(4, len(line)), true)
+	if c.passive(code, start, line, min(4, len(line)), true) {
 		return
+	}
+	switch {
 	case code < 200:
 		c.pending.begin()
 		return

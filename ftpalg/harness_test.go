@@ -12,6 +12,12 @@ import (
 func addr(s string) netip.Addr   { return netip.MustParseAddr(s) }
 func ap(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 
+// list writes numbers as PORT and LPRT have them.
+func list(numbers []byte) string {
+	text := fmt.Sprint(numbers) // [1 2 3]
+	return strings.ReplaceAll(text[1:len(text)-1], " ", ",")
+}
+
 // The positions that the dialogues are held in.
 var (
 	routed = Endpoints{Client: ap("192.168.1.5:40000"), Dialled: ap("203.0.113.9:21"),

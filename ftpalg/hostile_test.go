@@ -63,8 +63,8 @@ func TestHostile(t *testing.T) {
 			lines: "C: PORT 192,168,1,5,4294967496,10\nC: PORT 192,168,1,261,200,10\nC: EPRT |1|192.168.1.5|116746|\nC: EPRT |4294967297|192.168.1.5|5000|\nC: LPRT 4,4,192,168,1,5,258,200,10",
 			want:  []string{"refused syntax PORT", "refused number-over-255 PORT", "refused syntax EPRT", "refused address-family EPRT", "refused syntax LPRT"}},
 		{name: "signs, spaces and letters in numbers", ep: routed,
-			lines: "C: PORT 192,168,1,5,+200,10\nC: PORT 192,168,1,5, 200,10\nC: PORT 192,168,1,5,0xc8,10\nC: EPRT |1|192.168.1.05|5000|\nC: EPRT |1|::ffff:192.168.1.5|5000|",
-			want:  []string{"refused syntax PORT", "refused syntax PORT", "refused syntax PORT", "refused syntax EPRT", "refused address-family EPRT"}},
+			lines: "C: PORT 192,168,1,5,+200,10\nC: PORT 192,168,1,5,2 00,10\nC: PORT 192,168,1,5,0xc8,10\nC: EPRT |1|192.168.1 .5|5000|\nC: EPRT |1|::ffff:192.168.1.5|5000|\nC: EPRT ||192.168.1.5|5000|",
+			want:  []string{"refused syntax PORT", "refused syntax PORT", "refused syntax PORT", "refused syntax EPRT", "refused address-family EPRT", "refused syntax EPRT"}},
 		{name: "zone and mapped addresses", ep: routed6,
 			lines: "C: EPRT |2|fd77::2%eth0|5000|\nC: EPRT |2|::ffff:192.168.1.5|5000|\nC: EPRT |1|fd77::2|5000|",
 			want:  []string{"refused syntax EPRT", "refused foreign-address EPRT", "refused address-family EPRT"}},
@@ -81,9 +81,12 @@ func TestHostile(t *testing.T) {
 		{name: "the same in two parts", ep: routed, lines: "C: " + long(MaxLine) + `\
 			C: 
 			` + pasv, want: []string{"offered 227 " + passiveOffer}},
-		{name: "CR and NUL before the end", ep: routed, lines: `C: PORT 192,168,1,5,200,10\r
-			C: PORT 192,168,1,5,200,10\0
-			C: PORT 192,168,1,5,200,10\r\0`, want: []string{"refused syntax PORT", "refused syntax PORT", "refused syntax PORT"}},
+		{name: "CR and NUL inside", ep: routed, lines: `C: PORT 192,168,1,5,200\r,10
+			C: PORT 192,168,1,5,200\0,10
+			C: PORT 192,168,1,5,200,10\0,10
+			C: PORT\0192,168,1,5,200,10
+			C: PASV\0x
+			S: 227 (203,0,113,9,200,10)`, want: []string{"refused syntax PORT", "refused syntax PORT", "refused syntax PORT", "refused unasked-reply 227"}},
 		{name: "an offer between CR and LF", ep: routed, lines: `C: NOOP\rPORT 192,168,1,5,200,10\n\`},
 		{name: "AUTH in pieces", ep: routed, lines: `C: AU\
 			C: TH T\

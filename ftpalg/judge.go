@@ -13,12 +13,12 @@ func (c *Conn) judge(o *Offer) Reason {
 	}
 	switch {
 	case r != ReasonPlain:
-	case o.Announced.Addr().Is4() != c.ep.Client.Addr().Is4() && o.Announced.Addr().IsValid():
-		r = ReasonFamily
-	case o.Mode == Active:
-		r = c.judgeActive(o)
-	default:
+	case o.Mode == Passive:
 		r = c.judgePassive(o)
+	case o.Announced.Addr().Is4() != c.ep.Client.Addr().Is4():
+		r = ReasonFamily
+	default:
+		r = c.judgeActive(o)
 	}
 	if r == ReasonPlain && !c.rate.allow(c.now, c.policy.Limits.offers()) {
 		r = ReasonRate
@@ -38,7 +38,7 @@ func (c *Conn) judgeDialogue(o *Offer) Reason {
 		return ReasonNotLoggedIn
 	case c.epsvAll && o.Mode == Active && k.has(CheckEPSVAll):
 		return ReasonEPSVAll
-	case c.stream[c.cur.dir].bare && k.has(CheckLineEnd):
+	case c.stream[c.cur.dir].returns == 0 && k.has(CheckLineEnd):
 		return ReasonLineEnd
 	case c.cur.telnet != nil:
 		return ReasonTelnet
@@ -88,6 +88,9 @@ func (c *Conn) judgePassive(o *Offer) Reason {
 		seen = ext
 	}
 	out := p.advertise(seen, own, seen)
+	// A reply may come through a translator between IPv6 and IPv4, or from a
+	// server that has nothing better to say over IPv6.
+	otherFamily := a.IsValid() && a.Is4() != own.Is4()
 	c.open(o, e.Client.Addr(), seen, own)
 	o.Text = out
 	switch {
@@ -100,12 +103,15 @@ func (c *Conn) judgePassive(o *Offer) Reason {
 		o.Reason, o.Text = ReasonTranslated, a
 	case p.repairs(Passive, a):
 		o.Reason = ReasonRepaired
-	case p.ThirdParty:
+	case p.ThirdParty && !otherFamily:
 		c.openThirdParty(o)
 	case c.checks.has(CheckPassiveAddress):
 		return ReasonForeignAddress
 	default:
 		o.Reason, o.Text = ReasonForeignText, a
+	}
+	if otherFamily { // there is no room for ours
+		o.Text = a
 	}
 	return ReasonPlain
 }

@@ -2,7 +2,10 @@
 
 package ftpalg
 
-import "net/netip"
+import (
+	"bytes"
+	"net/netip"
+)
 
 // Mode is the direction in which a data connection is opened.
 type Mode uint8
@@ -68,10 +71,11 @@ type Offer struct {
 	// connection.
 	NAT bool
 
-	line  span   // the numbers in the line: all of them, or the port of a 229
-	start uint32 // sequence number of the line's first byte
-	text  []byte // the part of the line that may change; valid while the segment is handled
-	delim byte   // of RFC 2428 forms
+	line   span   // the numbers in the line: all of them, or the port of a 229
+	start  uint32 // sequence number of the line's first byte
+	text   []byte // the part of the line that may change; valid while the segment is handled
+	delim  byte   // between the address and the port of an RFC 2428 form, if it has an address
+	mapped bool   // the address is an IPv4 one in the form of IPv6
 }
 
 // Direction returns the direction of the control connection in which the
@@ -93,48 +97,57 @@ func (c *Conn) newOffer(v Verb, m Mode, start uint32, line []byte) *Offer {
 	return o
 }
 
-// parseActive reads PORT, EPRT or LPRT. Nothing but spaces may follow the
-// numbers.
+// parseActive reads PORT, EPRT or LPRT. What servers skip may follow the numbers,
+// and nothing else.
 func (c *Conn) parseActive(cmd command, start uint32, line []byte, arg int) (*Offer, Reason) {
 	o := c.newOffer(VerbPORT, Active, start, line)
 	var n int
 	var r Reason
 	switch cmd {
 	case cmdPORT:
-		o.Announced, n, r = parseHostPort(line[arg:])
+		o.Announced, n, r = parseHostPort(line[arg:], true)
 		o.line = span{arg, arg + n}
 	case cmdLPRT:
 		o.Verb = VerbLPRT
-		o.Announced, n, r = parseLong(line[arg:])
+		o.Announced, n, r = parseLong(line[arg:], true)
 		o.line = span{arg, arg + n}
 	default:
 		o.Verb = VerbEPRT
 		n, r = o.parseEPRT(line, arg)
 	}
-	if r == ReasonPlain && len(trimRight(line[arg+n:])) > 0 {
+	if r == ReasonPlain && len(bytes.Trim(line[arg+n:], skipped)) > 0 {
 		r = ReasonSyntax
 	}
 	return o, r
 }
 
+// skipped is what servers skip behind the numbers of PORT, EPRT or LPRT.
+const skipped = " \t.\r\x00"
+
 func (o *Offer) parseEPRT(line []byte, arg int) (int, Reason) {
 	e, n, r := parseExtended(line[arg:])
-	o.Announced, o.line = e.AddrPort, span{arg + e.addr.from, arg + e.port.to}
-	if r == ReasonPlain && !e.AddrPort.Addr().IsValid() {
+	if r == ReasonPlain && (!e.AddrPort.Addr().IsValid() || e.family.from == e.family.to) {
 		r = ReasonSyntax
 	}
-	if r == ReasonPlain {
-		o.delim = line[arg]
-	}
+	o.extended(line, arg, &e)
 	return n, r
 }
 
-// passive handles a line of a reply that announces a port; its text starts at
+// extended takes over a form of RFC 2428 that was read at a place of the line.
+func (o *Offer) extended(line []byte, at int, e *extended) {
+	o.Announced, o.line = e.AddrPort, span{at + e.port.from, at + e.port.to}
+	if e.AddrPort.Addr().IsValid() {
+		o.line.from, o.delim = at+e.addr.from, line[at]
+	}
+}
+
+// passive handles a line of a reply that may announce a port; its text starts at
 // from. The reply counts only if a command waits for one; either form may
-// answer either command, as some servers do.
-func (c *Conn) passive(code int, start uint32, line []byte, from int, last bool) {
+// answer either command, as some servers do. It reports whether that is what the
+// line is about.
+func (c *Conn) passive(code int, start uint32, line []byte, from int, last bool) bool {
 	if !isPassiveCode(code) {
-		return
+		return false
 	}
 	o := c.newOffer([...]Verb{Verb227, Verb228, Verb229}[code-227], Passive, start, line)
 	r := o.parseReply(line, from)
@@ -149,7 +162,9 @@ func (c *Conn) passive(code int, start uint32, line []byte, from int, last bool)
 	c.inside = !last && (inside || r == ReasonPlain)
 	switch {
 	case r != ReasonPlain && (!last || inside): // just words, the address is elsewhere in the reply
-		return
+		return true
+	case r == ReasonSyntax && i < 0: // as "227 Logout.", the goodbye of a server
+		return false
 	case i < 0 && c.checks.has(CheckAsked):
 		r = ReasonUnasked
 	case c.epsvAll && c.checks.has(CheckEPSVAll) && asked.cmd != cmdEPSV:
@@ -160,6 +175,7 @@ func (c *Conn) passive(code int, start uint32, line []byte, from int, last bool)
 		r = ReasonTrailing
 	}
 	c.offer(o, r)
+	return true
 }
 
 // maxTrailing is how many characters may follow the numbers of a reply if the
@@ -171,11 +187,11 @@ func (o *Offer) parseReply(line []byte, from int) Reason {
 	if o.Verb == Verb229 {
 		return o.parse229(line, from)
 	}
-	find := findHostPort
+	parse := parseHostPort
 	if o.Verb == Verb228 {
-		find = findLong
+		parse = parseLong
 	}
-	ap, at, r := find(line[from:])
+	ap, at, r := findList(line[from:], parse)
 	o.Announced, o.line = ap, span{from + at.from, from + at.to}
 	return r
 }
@@ -194,7 +210,7 @@ func (o *Offer) parse229(line []byte, from int) Reason {
 		}
 		e, _, why := parseExtended(line[at:])
 		if why == ReasonPlain {
-			o.Announced, o.line = e.AddrPort, span{at + e.port.from, at + e.port.to}
+			o.extended(line, at, &e)
 			return ReasonPlain
 		}
 		if line[i] == '(' {
@@ -207,6 +223,9 @@ func (o *Offer) parse229(line []byte, from int) Reason {
 // offer judges an offer that was read, reports it, and returns whether it
 // stands.
 func (c *Conn) offer(o *Offer, r Reason) bool {
+	if a := o.Announced.Addr(); a.Is4In6() && c.ep.Client.Addr().Is4() {
+		o.Announced, o.mapped = netip.AddrPortFrom(a.Unmap(), o.Announced.Port()), true
+	}
 	if r == ReasonPlain {
 		r = c.judge(o)
 	}
@@ -227,7 +246,7 @@ func (c *Conn) offer(o *Offer, r Reason) bool {
 // more.
 func (c *Conn) keep(o *Offer) []byte {
 	text := append([]byte(nil), o.text...)
-	if !c.stream[c.cur.dir].bare {
+	for range c.stream[c.cur.dir].returns {
 		text = append(text, '\r')
 	}
 	return text[:max(o.line.to, int(int32(c.cur.seq-o.start)))]

@@ -9,27 +9,27 @@ import (
 )
 
 // again parses what was appended for a parsed value, which must be the same.
-func again(t *testing.T, in []byte, ap netip.AddrPort, out []byte, parse func([]byte) (netip.AddrPort, int, Reason)) {
+func again(t *testing.T, in []byte, ap netip.AddrPort, out []byte, parse func([]byte, bool) (netip.AddrPort, int, Reason)) {
 	t.Helper()
-	got, n, r := parse(out)
+	got, n, r := parse(out, false)
 	if r != ReasonPlain || got != ap || n != len(out) {
 		t.Errorf("%q is %v; appended it is %q, which is %v (%d bytes, %v)", in, ap, out, got, n, r)
 	}
 }
 
 func FuzzHostPort(f *testing.F) {
-	for _, s := range []string{"192,168,1,5,200,10", "0,0,0,0,0,0", "255,255,255,255,255,255", "1,2,3,4,5,256", "1,2,3,4,5", "1,2,3,4,5,6,", "01,002,3,4,5,6)"} {
+	for _, s := range []string{"192,168,1,5,200,10", "0,0,0,0,0,0", "255,255,255,255,255,255", "1,2,3,4,5,256", "1,2,3,4,5", "1,2,3,4,5,6,", "01,002,3,4,5,6)", "1, 2 ,\t3,4,5,6", "00000001,2,3,4,5,6 , 7", "1,2,3,4,5,6 ,"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		ap, n, r := parseHostPort(b)
+		ap, n, r := parseHostPort(b, true)
 		if n < 0 || n > len(b) || (r == ReasonPlain) != (n > 0) {
 			t.Fatalf("%q: %v, %d bytes, %v", b, ap, n, r)
 		}
 		if r == ReasonPlain {
-			again(t, b, ap, appendHostPort(nil, ap), parseHostPort)
+			again(t, b, ap, []byte(list(hostPortNumbers(ap))), parseHostPort)
 		}
-		_, at, r := findHostPort(b)
+		_, at, r := findList(b, parseHostPort)
 		if at.from < 0 || at.from > at.to || at.to > len(b) || (r == ReasonPlain) != (at.to > 0) {
 			t.Fatalf("%q: found at %v, %v", b, at, r)
 		}
@@ -42,14 +42,14 @@ func FuzzLong(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		ap, n, r := parseLong(b)
+		ap, n, r := parseLong(b, true)
 		if n < 0 || n > len(b) || (r == ReasonPlain) != (n > 0) {
 			t.Fatalf("%q: %v, %d bytes, %v", b, ap, n, r)
 		}
 		if r == ReasonPlain {
-			again(t, b, ap, appendLong(nil, ap), parseLong)
+			again(t, b, ap, []byte(list(longNumbers(ap))), parseLong)
 		}
-		_, at, r := findLong(b)
+		_, at, r := findList(b, parseLong)
 		if at.from < 0 || at.from > at.to || at.to > len(b) || (r == ReasonPlain) != (at.to > 0) {
 			t.Fatalf("%q: found at %v, %v", b, at, r)
 		}
@@ -57,7 +57,7 @@ func FuzzLong(f *testing.F) {
 }
 
 func FuzzExtended(f *testing.F) {
-	for _, s := range []string{"|1|192.168.1.5|51210|", "|2|fd77::2|51210|", "|||51210|", "!!!1!", "|2|fe80::1%eth0|1|", "|1|1.2.3.4|65536|", "|2|::ffff:1.2.3.4|1|"} {
+	for _, s := range []string{"|1|192.168.1.5|51210|", "|2|fd77::2|51210|", "|||51210|", "!!!1!", "|2|fe80::1%eth0|1|", "|1|1.2.3.4|65536|", "|2|::ffff:1.2.3.4|1|", "|1||7|", "||1.2.3.4|7|", "|01|010.001.0.09|007|"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -71,10 +71,8 @@ func FuzzExtended(f *testing.F) {
 		if e.addr.from > e.addr.to || e.addr.to >= e.port.from || e.port.to >= n {
 			t.Fatalf("%q: fields at %v and %v of %d", b, e.addr, e.port, n)
 		}
-		o := Offer{Verb: VerbEPRT, Mode: Active, text: b[:n], line: span{e.addr.from, e.port.to}, delim: b[0]}
-		if !e.AddrPort.Addr().IsValid() {
-			o.Verb, o.line = Verb229, e.port
-		}
+		o := Offer{Verb: VerbEPRT, text: b[:n]}
+		o.extended(b, 0, &e)
 		out := o.newText(e.AddrPort)
 		e2, n2, r := parseExtended(out)
 		if r != ReasonPlain || e2.AddrPort != e.AddrPort || n2 != len(out) {

@@ -32,6 +32,9 @@ var (
 		Server: ap("[2001:db8::9]:21"), SeenAs: ap("[2a::1]:40000")} // to less than half
 )
 
+// positions are those of random dialogues.
+var positions = []Endpoints{routed, snat, dnat, both, routed6, nat66, shrinkActive, shrinkPassive, shrink6}
+
 // exchange is a command and its reply.
 type exchange struct{ cmd, reply string }
 
@@ -48,7 +51,6 @@ const greeting = "220-hello\r\n220 ready\r\n"
 
 // randomScript makes a dialogue for a random position.
 func randomScript(r *rand.Rand) script {
-	positions := []Endpoints{routed, snat, dnat, both, routed6, nat66, shrinkActive, shrinkPassive, shrink6}
 	s := script{ep: positions[r.IntN(len(positions))], shift: uint16(r.IntN(2) * 7)}
 	if r.IntN(3) == 0 {
 		s.policy = Policy{DenyTLS: true, Deny: map[string]bool{"SITE": true}}
@@ -117,9 +119,9 @@ func (s *script) exchange(r *rand.Rand) exchange {
 		return exchange{"EPSV" + end, fmt.Sprintf("229 Entering Extended Passive Mode (|||%d|)%s", port(r), end)}
 	case n == 5:
 		words := []string{"227 Entering Passive Mode (%s)" + end, "227 %s" + end, "227-here" + end + "227 (%s)." + end}[r.IntN(3)]
-		return exchange{"PASV" + end, fmt.Sprintf(words, appendHostPort(nil, server))}
+		return exchange{"PASV" + end, fmt.Sprintf(words, list(hostPortNumbers(server)))}
 	case n == 6:
-		return exchange{"LPSV" + end, fmt.Sprintf("228 Entering Long Passive Mode (%s)%s", appendLong(nil, server), end)}
+		return exchange{"LPSV" + end, fmt.Sprintf("228 Entering Long Passive Mode (%s)%s", list(longNumbers(server)), end)}
 	}
 	return exchange{s.active(r), "200 ok" + end}
 }
@@ -130,13 +132,13 @@ func (s *script) active(r *rand.Rand) string {
 	front := []string{"", "", "\xff\xf1"}[r.IntN(3)]
 	switch n := r.IntN(3); {
 	case n == 0:
-		return front + "LPRT " + string(appendLong(nil, client)) + "\r\n"
+		return front + "LPRT " + list(longNumbers(client)) + "\r\n"
 	case client.Addr().Is6():
 		return fmt.Sprintf("%sEPRT |2|%s|%d|\r\n", front, client.Addr(), client.Port())
 	case n == 1:
 		return fmt.Sprintf("%seprt !1!%s!%d!\r\n", front, client.Addr(), client.Port())
 	}
-	return front + "PORT " + string(appendHostPort(nil, client)) + "\r\n"
+	return front + "PORT " + list(hostPortNumbers(client)) + "\r\n"
 }
 
 func port(r *rand.Rand) uint16 { return uint16(1024 + r.IntN(60000)) }

@@ -5,6 +5,7 @@ package ftpalg
 import (
 	"net/netip"
 	"slices"
+	"strconv"
 )
 
 // Announce tells which port the other side is to be told for an offer of the
@@ -94,15 +95,19 @@ func (c *Conn) between(i int) []byte {
 // are, as clients match them to the letter.
 func (o *Offer) newText(told netip.AddrPort) []byte {
 	text := append(make([]byte, 0, len(o.text)+len(told.String())), o.text[:o.line.from]...)
-	switch o.Verb {
+	if o.mapped {
+		told = netip.AddrPortFrom(netip.AddrFrom16(told.Addr().As16()), told.Port())
+	}
+	switch list := o.text[o.line.from:o.line.to]; o.Verb {
 	case VerbPORT, Verb227:
-		text = appendHostPort(text, told)
+		text = replaceNumbers(text, list, hostPortNumbers(told))
 	case VerbLPRT, Verb228:
-		text = appendLong(text, told)
-	case VerbEPRT:
-		text = appendPort(append(told.Addr().AppendTo(text), o.delim), told.Port())
-	case Verb229:
-		text = appendPort(text, told.Port())
+		text = replaceNumbers(text, list, longNumbers(told))
+	case VerbEPRT, Verb229:
+		if o.delim != 0 {
+			text = append(told.Addr().AppendTo(text), o.delim)
+		}
+		text = strconv.AppendUint(text, uint64(told.Port()), 10)
 	}
 	return append(text, o.text[o.line.to:]...)
 }

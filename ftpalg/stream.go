@@ -27,7 +27,6 @@ type stream struct {
 	aligned  bool // a line starts at lineStart
 	skip     bool // the line in progress is too long and not read
 	long     bool // the line in progress, or the last one, was too long
-	bare     bool // the last line ended with LF alone
 	held     bool // segments with the line in progress wait at the caller's
 	blind    bool // segments may have passed unseen, see Missed
 	denied   bool // a line that was denied began at deniedAt
@@ -41,6 +40,7 @@ type stream struct {
 	waits     uint8 // how often the segment at next was dropped because of edits in flight
 
 	max      int32  // longest line that is read
+	returns  int32  // how many CR the last line had before its LF
 	next     uint32 // first byte not seen yet
 	sent     uint32 // first byte not forwarded yet; differs from next while segments are held
 	taken    uint32 // bytes before next that were taken in; the last edit replaces them
@@ -92,7 +92,7 @@ func (s *stream) begin(d Direction, seq uint32, p []byte) {
 }
 
 // cut takes the next line off fresh bytes. It returns the line without its
-// end (CR LF, or LF alone), the sequence number of its first byte, and how
+// end (LF with any number of CR before it), the sequence number of its first byte, and how
 // many bytes were used. ok is false when the bytes hold no line end, or not
 // that of a line that can be read.
 func (s *stream) cut(p []byte) (line []byte, start uint32, n int, ok bool) {
@@ -115,9 +115,9 @@ func (s *stream) cut(p []byte) (line []byte, start uint32, n int, ok bool) {
 	}
 	s.next += uint32(n)
 	s.aligned, s.skip, s.line = true, false, s.line[:0]
-	line, cr := bytes.CutSuffix(line, []byte{'\r'})
-	s.bare = !cr
-	return line, start, n, readable
+	text := bytes.TrimRight(line, "\r")
+	s.returns = int32(len(line) - len(text))
+	return text, start, n, readable
 }
 
 // keep stores the start of a line.

@@ -53,7 +53,7 @@ var unreadCommands = func() map[[4]byte]Phase {
 	list := map[[4]byte]Phase{}
 	for v, cmd := range commands {
 		switch v {
-		case "ABOR", "CCC", "CONF", "ENC", "HOST", "MIC", "PBSZ", "PROT", "SITE", "STAT", "SPSV", "LPSV", "XAUT", "OPEN":
+		case "ABOR", "CCC", "CONF", "ENC", "HOST", "MIC", "PBSZ", "PROT", "SITE", "STAT", "SPSV", "CPSV", "LPSV", "XAUT", "OPEN", disguisedPASV:
 			continue
 		}
 		var name [4]byte
@@ -208,7 +208,7 @@ func (c *Conn) Passed(u *Unread) {
 		}
 		s := &c.stream[d]
 		s.next, s.sent = u.Next[d], u.Next[d]
-		s.long, s.bare = false, false
+		s.long, s.returns = false, 1
 		s.forgetOld()
 		c.Received(1-Direction(d), u.Acked[d])
 	}

@@ -28,8 +28,8 @@ type announcement struct {
 	// before are lines of the dialogue, said in order: "C: " by the client,
 	// "S: " by the server.
 	before []string
-	// line announces %h,%p (six numbers, as PORT has them) or %a and %n
-	// (address and port). It is said by the client if it begins with "C: ".
+	// line announces %h,%p (six numbers, as PORT has them), %s (with spaces
+	// between), or %a and %n (address and port; %z: with zeros in front). It is said by the client if it begins with "C: ".
 	line string
 	// after are lines that follow it.
 	after []string
@@ -125,7 +125,7 @@ func differentialRun(t *testing.T, s Subject) map[string]string {
 // whether the data connection opens that the announcement asks for.
 func (d *Dialogue) try(a announcement) string {
 	for _, line := range a.before {
-		if got, err := d.speak(line + "\r\n"); err != nil || got != line[3:] {
+		if got, err := d.speak(line + "\r\n"); err != nil || got != strings.TrimRight(line[3:], "\r") {
 			return fmt.Sprintf("before it %q was heard as %q, %v", line, got, err)
 		}
 	}
@@ -181,7 +181,10 @@ func (d *Dialogue) dialledBy(a announcement) netip.Addr {
 
 // fill writes an address into a line and ends it, unless it has an end.
 func fill(line string, a netip.AddrPort) string {
-	line = strings.NewReplacer("%h", strings.ReplaceAll(a.Addr().String(), ".", ","),
+	host := a.Addr().As4()
+	zeros := fmt.Sprintf("%03d.%03d.%03d.%03d", host[0], host[1], host[2], host[3])
+	spaces := strings.ReplaceAll(argument(PORT, a), ",", ", ")
+	line = strings.NewReplacer("%s", spaces, "%z", zeros, "%h", strings.ReplaceAll(a.Addr().String(), ".", ","),
 		"%p", fmt.Sprintf("%d,%d", a.Port()>>8, a.Port()&255), "%a", a.Addr().String(), "%n", fmt.Sprint(a.Port())).Replace(line)
 	if !strings.HasSuffix(line, "\n") {
 		line += "\r\n"
@@ -197,6 +200,7 @@ var longNumbers = regexp.MustCompile(`4,4,((?:\d+,){3}\d+),2,(\d+,\d+)`)
 
 // findAddress finds what is announced in a line that was translated.
 func findAddress(line string, peer netip.Addr) (netip.AddrPort, bool) {
+	line = strings.ReplaceAll(line, ", ", ",")
 	if f := longNumbers.FindStringSubmatch(line); f != nil { // LPRT, LPSV
 		a, err := parseCommand("PORT " + f[1] + "," + f[2])
 		return a, err == nil
@@ -213,7 +217,7 @@ func findAddress(line string, peer netip.Addr) (netip.AddrPort, bool) {
 	}
 	addr, err := netip.ParseAddr(f[2])
 	port, err2 := strconv.ParseUint(f[3], 10, 16)
-	return netip.AddrPortFrom(addr, uint16(port)), err == nil && err2 == nil
+	return netip.AddrPortFrom(addr.Unmap(), uint16(port)), err == nil && err2 == nil
 }
 
 // speak says text, which may be several lines, and returns the last one that
