@@ -49,8 +49,8 @@ func (g *Gateway) opened(s *session, p *pinhole.Pinhole, o *ftpalg.Offer) {
 	args := []any{"mode", o.Mode, "verb", verbWord(o.Verb),
 		"announced", o.Announced, "translated", told, "from", p.Source, "to", p.Public,
 		"target", o.Target, "strategy", p.Strategy(), "timeout", p.Timeout, "reason", o.Reason}
-	if hint := hints[o.Reason]; hint != "" {
-		level, args = slog.LevelWarn, append(args, "hint", hint)
+	if hint := hints[o.Reason]; hint != "" && !s.hinted {
+		level, args, s.hinted = slog.LevelWarn, append(args, "hint", hint), true // once a session
 	}
 	g.report.Report(level, s.subject(), "pinhole opened", args...)
 }

@@ -40,6 +40,7 @@ type session struct {
 	noted  adjustments // of here, what the next daemon would find
 	passed *[2]passed  // of here, by direction, after a handover; see outOfStep
 	broken bool        // it is not in step any more, and is reset
+	hinted bool        // the hint about an opened offer was logged
 
 	owner pinhole.Owner // of its pinholes and data connections
 
