@@ -5,6 +5,7 @@ package integration
 import (
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -24,17 +25,24 @@ type reloading struct {
 // startWithFile starts the daemon with nothing but a file.
 func (s *Site) startWithFile(t *testing.T, text string) *reloading {
 	t.Helper()
+	c, _ := s.DaemonCommand(t, s.Firewalls[0])
+	return s.startProgram(t, c.Args[0], text)
+}
+
+// startProgram starts the program with nothing but a file.
+func (s *Site) startProgram(t *testing.T, bin, text string) *reloading {
+	t.Helper()
 	fw := s.Firewalls[0]
 	file, err := fw.File("pasvport.yaml", text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, socket := s.DaemonCommand(t, fw)
-	p, err := fw.Start(Cmd(c.Args[0], "run", "--config", file, "--control-socket", socket))
+	socket := filepath.Join(fw.Dir, "control.sock")
+	p, err := fw.Start(Cmd(bin, "run", "--config", file, "--control-socket", socket))
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &Daemon{Process: p, Host: fw, Socket: socket, bin: c.Args[0]}
+	d := &Daemon{Process: p, Host: fw, Socket: socket, bin: bin}
 	s.Before(func() { d.end(s.t) })
 	if err := p.WaitLog(startTimeout, "msg=ready"); err != nil {
 		d.stopped = true

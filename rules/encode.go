@@ -173,7 +173,7 @@ func (b *batch) addRule(at ChainRef, r rule, flags uint16) error {
 	var list int
 	b.buf, list = openNest(b.buf, unix.NFTA_RULE_EXPRESSIONS)
 	for _, e := range r.exprs(at.Family) {
-		data, err := expr.Marshal(uint8(at.Family), e)
+		data, err := marshal(at.Family, e)
 		if err != nil {
 			return &OpError{Op: "encode rule for chain", Object: at.words(), Err: err}
 		}
@@ -185,6 +185,22 @@ func (b *batch) addRule(at ChainRef, r rule, flags uint16) error {
 	}
 	b.done()
 	return nil
+}
+
+// marshal is expr.Marshal, but for the direction of a ct expression: the library sends
+// four bytes where the kernel has one (nft_ct_policy in net/netfilter/nft_ct.c), which
+// reads the first of them and complains in its log.
+func marshal(f Family, e expr.Any) ([]byte, error) {
+	ct, ok := e.(*expr.Ct)
+	if !ok || ct.Key != expr.CtKeyPROTODST {
+		return expr.Marshal(uint8(f), e)
+	}
+	b := appendString(nil, unix.NFTA_EXPR_NAME, "ct")
+	b, data := openNest(b, unix.NFTA_EXPR_DATA)
+	b = appendUint32(b, unix.NFTA_CT_KEY, uint32(ct.Key))
+	b = appendUint32(b, unix.NFTA_CT_DREG, ct.Register)
+	b = appendUint8(b, unix.NFTA_CT_DIRECTION, uint8(ct.Direction))
+	return closeAttr(b, data), nil
 }
 
 // deleteRule is: delete rule inet table chain handle N
