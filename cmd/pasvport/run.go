@@ -109,20 +109,6 @@ func run(cfg config.Config, log *slog.Logger, reloads *reloader) error {
 	return err
 }
 
-// answers are those of the gateway, with what only main knows.
-type answers struct {
-	*gateway.Gateway
-	scrapes *scrapes
-}
-
-// Status implements control.Source.
-func (a answers) Status() control.Status {
-	s := a.Gateway.Status()
-	s.Version = version()
-	s.Notes = append(s.Notes, a.scrapes.notes()...)
-	return s
-}
-
 // listenControl returns nil for no path, and for a path on which another daemon
 // answers: two daemons with tables of their own may well share a default.
 func listenControl(path string, source answers, log *slog.Logger) (*control.Listener, error) {
