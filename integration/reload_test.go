@@ -93,6 +93,44 @@ func TestReloadBad(t *testing.T) {
 	site.mustTransfer(t, server)
 }
 
+// TestReloadCommand: the command waits for the outcome and reports it, and a bad file
+// leaves the daemon as it was.
+func TestReloadCommand(t *testing.T) {
+	site := lifecycleSite(t, Auto, AllowChain, "reload")
+	const good = "port: [21]\nallow: chain=inet/filter/forward\n"
+	d := site.startWithFile(t, good)
+	before := site.own(t)
+	command := Cmd(d.bin, "reload", "--config", d.file, "--control-socket", d.Socket)
+	for _, c := range []struct {
+		text, says string
+		status     int
+	}{
+		{"port: [21]\nprot: [22]\n", "pasvport.yaml:2:1: unknown key", 2},
+		{"port: [21, 99]\nallow: chain=inet/filter/nowhere\n", "configuration not reloaded: ", 1},
+		{good + "min-data-port: 2000\n", "", 0},
+	} {
+		if err := os.WriteFile(d.file, []byte(c.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p, err := d.Host.Start(command)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status, err := p.Wait(startTimeout); err != nil || status != c.status {
+			t.Errorf("%q: exit status %d, %v, want %d", c.text, status, err, c.status)
+		}
+		if out := p.Output(); !strings.Contains(out, c.says) || strings.Count(out, "\n") > 1 {
+			t.Errorf("%q: it says %q, want %q", c.text, out, c.says)
+		}
+		if after := site.own(t); after != before {
+			t.Errorf("%q changed the ruleset to\n%s\nfrom\n%s", c.text, after, before)
+		}
+	}
+	if !strings.Contains(d.Output(), reloaded) {
+		t.Errorf("the log does not say that the good file is in force:\n%s", d.Output())
+	}
+}
+
 // TestReload: ports, chains, policy and log level change while a session runs
 // and an offer stands; what cannot change is named.
 func TestReload(t *testing.T) {

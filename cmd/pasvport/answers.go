@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"slices"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 type answers struct {
 	*gateway.Gateway
 	scrapes *scrapes
+	reloads *reloader
 }
 
 // Status implements control.Source.
@@ -49,6 +51,9 @@ func (a answers) Servers() []control.Server {
 	}
 	return list
 }
+
+// Reload implements control.Source.
+func (a answers) Reload(ctx context.Context) error { return a.reloads.ask(ctx) }
 
 // onClock is t as today's wall clock would have shown it: t itself, unless that clock
 // has been set since then. An age is the monotonic clock's then, too.

@@ -77,7 +77,7 @@ func empty(t *testing.T) string {
 }
 
 func TestWrongUsage(t *testing.T) {
-	const commands = "want one of check, completion, doctor, events, rules, run, servers, sessions, status, version"
+	const commands = "want one of check, completion, doctor, events, reload, rules, run, servers, sessions, status, version"
 	for _, tt := range []struct{ args, want string }{
 		{"", "no command given: " + commands + "; see pasvport --help"},
 		{"walk", `unknown command "walk": ` + commands},
@@ -256,6 +256,8 @@ func (fake) Events() *report.Stream {
 }
 
 func (fake) Servers() []control.Server { return []control.Server{{Virtual: "v", Name: "one"}} }
+
+func (fake) Reload(context.Context) error { return nil }
 
 func (fake) Drain(name string, _ bool) error {
 	if name != "one" && name != "v/one" {

@@ -10,21 +10,43 @@ import (
 	"os/signal"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/cmd/pasvport/control"
 	"github.com/pasvport/pasvport/cmd/pasvport/gateway"
 )
 
-// reloader reads the configuration again on SIGHUP.
+// reloader reads the configuration again, on SIGHUP and when it is asked to.
 type reloader struct {
 	load  func() (config.Config, error) // the same flags, the file as it is now
 	level *slog.LevelVar
 	log   *slog.Logger
+	asked chan chan<- error // each takes the outcome of one reload
 }
 
-// run follows the signal until ctx ends. What comes before the gateway is
-// ready waits.
+func newReloader(load func() (config.Config, error), level *slog.LevelVar, log *slog.Logger) *reloader {
+	return &reloader{load, level, log, make(chan chan<- error)}
+}
+
+// ask has run reload, and waits for the outcome.
+func (r *reloader) ask(ctx context.Context) error {
+	outcome := make(chan error, 1)
+	select {
+	case r.asked <- outcome:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-outcome:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// run reloads until ctx ends. A signal that comes before the gateway is ready waits.
 func (r *reloader) run(ctx context.Context, g *gateway.Gateway, ready <-chan struct{}) {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, unix.SIGHUP)
@@ -37,7 +59,9 @@ func (r *reloader) run(ctx context.Context, g *gateway.Gateway, ready <-chan str
 	for {
 		select {
 		case <-hangups:
-			r.reload(g)
+			_ = r.reload(g) // it is in the log
+		case outcome := <-r.asked:
+			outcome <- r.reload(g)
 		case <-ctx.Done():
 			return
 		}
@@ -46,7 +70,7 @@ func (r *reloader) run(ctx context.Context, g *gateway.Gateway, ready <-chan str
 
 // reload takes the configuration over as far as that is possible. A bad one
 // changes nothing.
-func (r *reloader) reload(g *gateway.Gateway) {
+func (r *reloader) reload(g *gateway.Gateway) error {
 	notify(r.log, reloading())
 	defer notify(r.log, daemon.SdNotifyReady)
 	cfg, err := r.load()
@@ -55,9 +79,33 @@ func (r *reloader) reload(g *gateway.Gateway) {
 	}
 	if err != nil {
 		r.log.Error("configuration not reloaded", "err", err, "hint", "the old one stays in force")
-		return
+		return err
 	}
 	r.level.Set(cfg.LogLevel)
+	return nil
+}
+
+const reloadHelp = `reload has the running daemon read its configuration file again, and waits until that
+is done. Exit status: 0 it is in force, 1 the daemon could not take it over (a chain that
+does not exist, say), 2 the file is wrong. The old configuration stays in force then, and
+the message says what is wrong. Settings that need a restart are named in the log.
+
+SIGHUP to the daemon does the same and tells no one but the log.`
+
+func newReload() *cobra.Command {
+	cmd := &cobra.Command{Use: "reload", Short: "Have the daemon read its configuration again", Long: reloadHelp, Args: noArgs}
+	flags := config.Bind(cmd.Flags(), "control-socket")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := flags.Load()
+		if err != nil {
+			return err
+		}
+		if cfg.ControlSocket == "" {
+			return failed(errNoSocket)
+		}
+		return failed(control.NewClient(cfg.ControlSocket).Reload(cmd.Context()))
+	}
+	return cmd
 }
 
 // reloading is what a unit of Type=notify-reload says first (sd_notify(3)).

@@ -41,6 +41,7 @@ func newRun() *cobra.Command {
 	}
 	flags := config.Bind(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		crashBySignal()
 		cfg, err := flags.Load()
 		if err != nil {
 			return err
@@ -53,7 +54,7 @@ func newRun() *cobra.Command {
 		}
 		log, level, finish := newLogger(cmd.ErrOrStderr(), cfg)
 		defer finish()
-		err = run(cfg, log, &reloader{flags.Load, level, log})
+		err = run(cfg, log, newReloader(flags.Load, level, log))
 		if errors.Is(err, rules.ErrNoChain) {
 			return fmt.Errorf("--allow %q: %w, want chains that exist", cfg.AllowText(), err)
 		}
@@ -85,7 +86,7 @@ func run(cfg config.Config, log *slog.Logger, reloads *reloader) error {
 	g.Beat(patience / 4)
 	ready := make(chan struct{})
 	wg.Go(func() { reloads.run(serving, g, ready) })
-	questions, err := listenControl(cfg.ControlSocket, answers{g, scrapes}, log)
+	questions, err := listenControl(cfg.ControlSocket, answers{g, scrapes, reloads}, log)
 	if err != nil {
 		return errors.Join(err, scrapes.close())
 	}

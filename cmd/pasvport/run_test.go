@@ -253,6 +253,20 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
+// TestCrash: what systemd's watchdog sends, and what a bug of ours comes to, is no exit
+// status 2, which says wrong usage and keeps systemd from another start.
+func TestCrash(t *testing.T) {
+	for _, s := range []syscall.Signal{syscall.SIGABRT, syscall.SIGQUIT, syscall.SIGSEGV} {
+		p := startDaemon(t, nil, nil)
+		p.until(t, "msg=ready")
+		signalTo(t, p, s)
+		p.exit(t)
+		if status, ok := p.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() {
+			t.Errorf("%v ended the daemon with %v, want by a signal", s, p.ProcessState)
+		}
+	}
+}
+
 // TestLostLogReader: a daemon whose log nobody reads any more goes on, and takes
 // its rules away when it is told to stop.
 func TestLostLogReader(t *testing.T) {

@@ -62,14 +62,25 @@ func (c *Client) Drain(ctx context.Context, name string, drain bool) error {
 	if drain {
 		method = http.MethodPut
 	}
-	resp, err := c.do(ctx, method, drainPath+"?name="+url.QueryEscape(name))
+	return c.order(ctx, method, drainPath+"?name="+url.QueryEscape(name), fmt.Sprintf("server %q", name))
+}
+
+// Reload has the daemon read its configuration again. The error is what is wrong
+// with it; the old one stays in force.
+func (c *Client) Reload(ctx context.Context) error {
+	return c.order(ctx, http.MethodPost, reloadPath, "configuration not reloaded")
+}
+
+// order has something done. What the daemon says against it is an error about what.
+func (c *Client) order(ctx context.Context, method, path, what string) error {
+	resp, err := c.do(ctx, method, path)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode == http.StatusUnprocessableEntity {
 		why, _ := io.ReadAll(io.LimitReader(resp.Body, 1000))
-		return fmt.Errorf("server %q: %s", name, bytes.TrimSpace(why))
+		return fmt.Errorf("%s: %s", what, bytes.TrimSpace(why))
 	}
 	return c.understood(resp)
 }

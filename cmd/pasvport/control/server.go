@@ -20,6 +20,8 @@ type Source interface {
 	Events() *report.Stream
 	// Drain takes a server out, or puts it back. An error is its caller's.
 	Drain(name string, drain bool) error
+	// Reload reads the configuration again. An error is what is wrong with it.
+	Reload(ctx context.Context) error
 }
 
 const (
@@ -27,6 +29,7 @@ const (
 	sessionsPath = "/v1/sessions"
 	serversPath  = "/v1/servers"
 	drainPath    = "/v1/servers/drain"
+	reloadPath   = "/v1/reload"
 )
 
 // Listener answers on a control socket.
@@ -56,11 +59,10 @@ func Listen(path string, src Source) (*Listener, error) {
 	mux.HandleFunc("GET "+eventsPath, func(w http.ResponseWriter, r *http.Request) { answerEvents(w, r, src.Events()) })
 	for method, drain := range map[string]bool{http.MethodPut: true, http.MethodDelete: false} {
 		mux.HandleFunc(method+" "+drainPath, func(w http.ResponseWriter, r *http.Request) {
-			if err := src.Drain(r.FormValue("name"), drain); err != nil {
-				http.Error(w, err.Error(), http.StatusUnprocessableEntity)
-			}
+			refuse(w, src.Drain(r.FormValue("name"), drain))
 		})
 	}
+	mux.HandleFunc("POST "+reloadPath, func(w http.ResponseWriter, r *http.Request) { refuse(w, src.Reload(r.Context())) })
 	return &Listener{
 		socket: sock,
 		http: http.Server{
@@ -97,4 +99,11 @@ func answer(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	// An error here is a client that has gone.
 	_ = json.NewEncoder(w).Encode(v)
+}
+
+// refuse answers with what is wrong with the request, if something is.
+func refuse(w http.ResponseWriter, err error) {
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+	}
 }

@@ -38,6 +38,13 @@ func (a answers) Events() *report.Stream {
 	return a.events
 }
 
+func (a answers) Reload(context.Context) error {
+	if a.status.Table == "" {
+		return errors.New("no such chain")
+	}
+	return nil
+}
+
 func (a answers) Drain(name string, drain bool) error {
 	for i := range a.servers {
 		if a.servers[i].Name == name {
@@ -339,6 +346,21 @@ func TestDrain(t *testing.T) {
 		}
 	}
 	if err := c.Drain(t.Context(), "x", true); err == nil || err.Error() != `server "x": no such server` {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestReload: the outcome of a reload is the asker's.
+func TestReload(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sock")
+	stop := start(t, path, sample())
+	c := NewClient(path)
+	if err := c.Reload(t.Context()); err != nil {
+		t.Error(err)
+	}
+	stop()
+	start(t, path, answers{})
+	if err := c.Reload(t.Context()); err == nil || err.Error() != "configuration not reloaded: no such chain" {
 		t.Errorf("error %v", err)
 	}
 }
