@@ -12,7 +12,7 @@ const (
 	// its sender repeats it in one piece.
 	maxAbandons = 2
 	// maxGaps is how often a segment that follows unseen bytes comes before
-	// its receiver is asked whether it has them; see gap.go.
+	// its receiver is asked whether it has them; see missing_bytes.go.
 	maxGaps = 3
 	// gapPause is how long after one time such a segment has to come to count
 	// again: networks repeat segments, too, at once. Senders wait for longer
