@@ -3,9 +3,11 @@
 package integration
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -112,6 +114,76 @@ func TestHandoverRefused(t *testing.T) {
 			}
 			talk.Announce(PASV).MustOpen(t)
 		})
+	}
+}
+
+var (
+	handedTarget = regexp.MustCompile(`"Target":"[^"]*"`)
+	handedPublic = regexp.MustCompile(`"Public":"[^"]*"`)
+	handedSource = regexp.MustCompile(`"Source":"[^"]*"`)
+)
+
+// TestHandoverJudged: what was handed over is judged as a new offer is. A file
+// that another process of the same user wrote opens no third host's port, and no
+// service's.
+func TestHandoverJudged(t *testing.T) {
+	third := netip.MustParseAddrPort("10.7.0.99:22").String()
+	for name, forge := range map[string]func(text []byte) []byte{
+		"a third host's port 22": func(b []byte) []byte { return handedTarget.ReplaceAll(b, []byte(`"Target":"`+third+`"`)) },
+		"a third host's port 22, dialled": func(b []byte) []byte {
+			return handedPublic.ReplaceAll(handedTarget.ReplaceAll(b, []byte(`"Target":"`+third+`"`)), []byte(`"Public":"`+third+`"`))
+		},
+		"port 22 of the firewall": func(b []byte) []byte {
+			return regexp.MustCompile(`("Public":"[^"]*):\d+"`).ReplaceAll(b, []byte(`$1:22"`))
+		},
+		"port 22 of the server": func(b []byte) []byte {
+			return regexp.MustCompile(`("Target":"[^"]*):\d+"`).ReplaceAll(b, []byte(`$1:22"`))
+		},
+		"a third client":    func(b []byte) []byte { return handedSource.ReplaceAll(b, []byte(`"Source":"198.51.100.99"`)) },
+		"the policy of now": func(b []byte) []byte { return b },
+	} {
+		for _, subject := range []Subject{Expectation, Claim} {
+			t.Run(name+"/"+subject.Name, func(t *testing.T) {
+				t.Parallel()
+				needDaemon(t)
+				s := NewSite(t, position("both-nat"), AllowChain, subject)
+				s.ending = syscall.SIGTERM
+				talk := s.Talk(t, s.ListenControl(t, IPv4), s.Client, IPv4)
+				offer := talk.Announce(PASV)
+				s.end(t)
+				files := s.handovers(t)
+				if len(files) != 1 {
+					t.Fatalf("files %v, want one", files)
+				}
+				text, err := os.ReadFile(files[0])
+				if err != nil {
+					t.Fatal(err)
+				}
+				forged := forge(text)
+				var flags []string
+				if name == "the policy of now" {
+					flags = []string{"--min-data-port", "65535"}
+				} else if bytes.Equal(forged, text) {
+					t.Fatalf("nothing is forged in %s", text)
+				}
+				if err := os.WriteFile(files[0], forged, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				d := s.StartDaemon(t, s.Firewalls[0], flags...)
+				s.Daemons[0] = d
+				if err := d.WaitLog(openTimeout, `msg="cannot take back all of an earlier daemon's sessions"`); err != nil {
+					t.Error(err)
+				}
+				offer.MustRefuse(t, offer.Opener, "from a forged file")
+				if rules := s.Firewalls[0].Rules(t); openElements(rules) > 0 {
+					t.Errorf("something is open:\n%s", rules)
+				}
+				out, err := s.Firewalls[0].Run(10*time.Second, Cmd("conntrack", "-L", "expect"))
+				if err != nil || strings.Contains(out, "dport=") {
+					t.Errorf("expectations: %v\n%s", err, out)
+				}
+			})
+		}
 	}
 }
 

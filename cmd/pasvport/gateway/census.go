@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
 )
@@ -124,7 +125,7 @@ func (w *worker) turnAway(e *expect.Entry, r ftpalg.Reason) *session {
 		w.g.report.Report(slog.LevelWarn, s.subject(), "control connection not read", "reason", r, "more", more, "hint", hints[r])
 	}
 	if !s.waits {
-		w.g.leaveQueue(w.ct, s)
+		w.g.leaveQueue(w.ct, s, succession.LeftAlone)
 	}
 	return s
 }

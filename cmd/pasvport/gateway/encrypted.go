@@ -10,6 +10,7 @@ import (
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
+	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
 	"github.com/pasvport/pasvport/nfq"
@@ -73,7 +74,7 @@ func (g *Gateway) opensRange() bool { return g.settings().TLS == config.TLSRange
 // never could.
 func (g *Gateway) encrypted(ct *expect.Conn, s *session) {
 	s.setNote("encrypted: its data ports cannot be seen")
-	g.leaveQueue(ct, s)
+	g.leaveQueue(ct, s, succession.LeftEncrypted)
 	args := []any{"reason", ftpalg.ReasonOpaque}
 	if !g.opensRange() {
 		g.report.Report(slog.LevelInfo, s.subject(), "session is encrypted", append(args, "hint", hints[ftpalg.ReasonOpaque])...)

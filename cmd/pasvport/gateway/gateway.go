@@ -22,6 +22,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/metrics"
 	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
 	"github.com/pasvport/pasvport/cmd/pasvport/report"
+	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/cmd/pasvport/tablelock"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
@@ -284,13 +285,13 @@ func (g *Gateway) finish() {
 	}
 	// What was used is not handed over. Run has met an error, too.
 	_ = g.events.Drain(func(e *expect.Event) { g.event(g.ct, e) })
-	h := g.handOver()
+	records := g.handOver()
 	for _, p := range g.pinholes.All() {
 		g.pinholes.Close(g.ct, p, pinhole.Closed, "")
 	}
 	path, err := g.handoverPath()
 	if err == nil {
-		err = writeHandover(path, &h)
+		err = succession.Write(path, records, time.Now())
 	}
 	if err != nil {
 		g.log.Warn("the next daemon cannot be told what is open", "err", err,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
 	"github.com/pasvport/pasvport/nfq"
@@ -158,17 +159,19 @@ func parseAdjustments(note string) (a adjustments, err error) {
 // resumeHere gives an entry the adjustments that an earlier daemon made, and
 // reports whether it made them itself, not the kernel. It left notes in the
 // kernel, or handed them over.
-func (g *Gateway) resumeHere(e *expect.Entry, notes map[uint32]string, handed *handedAdjustments) bool {
-	note, ok := notes[e.ID]
-	if !ok && handed != nil {
-		note, ok = handed.Note, true
-	}
-	if !ok {
+func (g *Gateway) resumeHere(e *expect.Entry, notes map[uint32]string, handed *succession.Record) bool {
+	var a adjustments
+	var err error
+	switch note, ok := notes[e.ID]; {
+	case ok:
+		a, err = parseAdjustments(note)
+	case handed != nil && handed.Adjusted != nil:
+		a = *handed.Adjusted
+	default:
 		return false
 	}
-	a, err := parseAdjustments(note)
 	if err == nil {
-		err = g.firewall.Renumber(e.ID, note) // remember it
+		err = g.firewall.Renumber(e.ID, a.note()) // remember it
 	}
 	if err != nil {
 		g.log.Warn("a control connection is lost", "tuple", e.Original, "err", err,

@@ -12,6 +12,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/fastpath"
 	"github.com/pasvport/pasvport/cmd/pasvport/keepalive"
 	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
+	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
 	"github.com/pasvport/pasvport/nfq"
@@ -53,8 +54,8 @@ type session struct {
 	mu         sync.Mutex
 	state      uint8 // of the TCP connection, expect.TCPState...
 	lastVerb   string
-	offer      *offer // the last one, nil if there was none
-	opaque     bool
+	offer      *offer          // the last one, nil if there was none
+	left       succession.Left // why it is not read; LeftNot if it is
 	note       string
 	renumbered bool // as here
 	standing   standing
@@ -149,6 +150,13 @@ func (s *session) is(e *expect.Entry, p *nfq.Packet) bool {
 		return !isOpen(e)
 	}
 	return e.Liberal || s.alg.Behind(s.direction(p), p.Seq)
+}
+
+// why returns why the session is not read; LeftNot if it is.
+func (s *session) why() succession.Left {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.left
 }
 
 // setNote leaves a sentence for the administrator.

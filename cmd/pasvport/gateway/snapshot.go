@@ -9,6 +9,7 @@ import (
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
+	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/nfq"
 )
@@ -64,7 +65,7 @@ func (s *session) snapshot() control.Session {
 	c := control.Session{
 		ID: uint64(s.id), Client: s.ep.Client, Dialled: s.ep.Dialled, Server: s.ep.Server, SeenAs: s.ep.SeenAs,
 		NAT: s.nat(), State: stateWords[s.state], Strategy: "claim", Started: s.started, LastCommand: s.lastVerb,
-		Opaque: s.opaque, Note: s.note, Zone: s.zone[expect.Original],
+		Opaque: s.left != succession.LeftNot, Note: s.note, Zone: s.zone[expect.Original],
 	}
 	if s.carrier {
 		c.Strategy = "expectation"

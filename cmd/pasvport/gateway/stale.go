@@ -3,7 +3,6 @@
 package gateway
 
 import (
-	"cmp"
 	"errors"
 	"time"
 
@@ -11,6 +10,7 @@ import (
 
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
 	"github.com/pasvport/pasvport/cmd/pasvport/lost"
+	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/nfq"
 	"github.com/pasvport/pasvport/rules"
@@ -48,7 +48,7 @@ const restoredTime = time.Minute
 // first. The packet is dropped, and finds the entry when it is repeated.
 func (w *worker) restore(p *nfq.Packet, c *lost.Connection) bool {
 	x := expect.Forgotten{Original: c.Original, Mark: w.g.cfg.Control(), Timeout: restoredTime}
-	if c.Left != "" {
+	if c.Left != succession.LeftNot {
 		x.Mark |= w.g.cfg.Opaque()
 	}
 	if c.Carrier && w.g.plan.rules.Carrier == rules.CarrierSane {
@@ -100,9 +100,7 @@ func (g *Gateway) forget(s *session) {
 	}
 	s.mu.Lock()
 	established := s.state == expect.TCPStateEstablished
-	if s.opaque {
-		c.Left = cmp.Or(s.note, "left alone")
-	}
+	c.Left = s.left
 	s.mu.Unlock()
 	if established {
 		g.forgotten.Add(c, time.Now())
@@ -110,10 +108,24 @@ func (g *Gateway) forget(s *session) {
 }
 
 // recall gives a session that continues with another entry what it had before:
-// an encrypted one is not read.
+// one that was left alone is not read.
 func (w *worker) recall(s *session) {
-	if c := w.g.forgotten.Take(s.original(), s.reply(), w.now); c != nil && c.Left != "" && !s.aside {
-		w.g.encrypted(w.ct, s)
+	if c := w.g.forgotten.Take(s.original(), s.reply(), w.now); c != nil && !s.aside {
+		w.g.leaveAgain(w.ct, s, c.Left)
+	}
+}
+
+// leaveAgain leaves a session alone for the reason that it was before: it must
+// not be judged anew from its middle, and not taken for an encrypted one. LeftNot is
+// no reason.
+func (g *Gateway) leaveAgain(ct *expect.Conn, s *session, why succession.Left) {
+	switch why {
+	case succession.LeftNot:
+	case succession.LeftEncrypted:
+		g.encrypted(ct, s)
+	default:
+		s.setNote("left alone, as before: " + why.String())
+		g.leaveQueue(ct, s, why)
 	}
 }
 

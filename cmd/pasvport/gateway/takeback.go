@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
+	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
 	"github.com/pasvport/pasvport/rules"
@@ -18,19 +19,12 @@ import (
 // that daemon handed over, if it was stopped. It runs before the workers do,
 // and before our rules are there.
 func (g *Gateway) takeBack() error {
-	var h handover
-	path, err := g.handoverPath()
-	if err == nil {
-		h, err = readHandover(path)
-	}
-	if err != nil {
-		g.log.Warn("not taken over from the daemon before", "err", err)
-	}
-	sessions, err := g.takeBackSessions(&h)
+	handed := g.inherit()
+	sessions, err := g.takeBackSessions(handed)
 	if err != nil {
 		return err
 	}
-	err = errors.Join(g.takeBackExpectations(), g.takeBackElements(), g.takeHandedOver(&h))
+	err = errors.Join(g.takeBackExpectations(), g.takeBackElements(), g.takeHandedOver(handed))
 	if n := len(g.pinholes.All()); sessions > 0 {
 		g.log.Info("taken back", "sessions", sessions, "pinholes", n)
 	}
@@ -40,7 +34,7 @@ func (g *Gateway) takeBack() error {
 // takeBackSessions adopts the control connections that the kernel knows, and
 // gives them their data connections. Which queue a session has is known when
 // its first packet comes; until then the orphans have it.
-func (g *Gateway) takeBackSessions(h *handover) (n int, err error) {
+func (g *Gateway) takeBackSessions(handed legacy) (n int, err error) {
 	notes, noteErr := g.firewall.Renumbered()
 	// Most are adopted while they are listed, as a list of all would be larger
 	// than all sessions are. That takes a socket of its own.
@@ -52,7 +46,7 @@ func (g *Gateway) takeBackSessions(h *handover) (n int, err error) {
 	g.orphans.now = time.Now()
 	take := func(e *expect.Entry) {
 		n++
-		g.takeBackSession(e, notes, h.adjustments(e))
+		g.takeBackSession(e, notes, handed.of(e))
 	}
 	var unread, data []expect.Entry
 	mark := g.cfg.Control()
@@ -83,7 +77,7 @@ func (g *Gateway) takeBackSessions(h *handover) (n int, err error) {
 
 // takeBackSession adopts the control connection of an entry. The daemon before
 // may have adjusted it by itself, and left notes of it or handed it over.
-func (g *Gateway) takeBackSession(e *expect.Entry, notes map[uint32]string, handed *handedAdjustments) {
+func (g *Gateway) takeBackSession(e *expect.Entry, notes map[uint32]string, handed *succession.Record) {
 	here := g.resumeHere(e, notes, handed)
 	s := g.orphans.adopt(e)
 	s.alg.Resume()
@@ -93,13 +87,17 @@ func (g *Gateway) takeBackSession(e *expect.Entry, notes map[uint32]string, hand
 			s.passed = handedPassed(handed.Next)
 		}
 	}
-	if e.Mark&g.cfg.Opaque() == 0 {
+	if s.aside {
 		return
 	}
-	s.opaque, s.note = true, "encrypted, or left alone, since before the restart"
-	if !s.aside {
-		g.encrypted(g.ct, s)
+	why := succession.LeftNot
+	if e.Mark&g.cfg.Opaque() != 0 {
+		why = succession.LeftEncrypted
 	}
+	if handed != nil && handed.Left != succession.LeftNot {
+		why = handed.Left
+	}
+	g.leaveAgain(g.ct, s, why)
 }
 
 // isControl reports whether a port is a control port.

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/lost"
+	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
 	"github.com/pasvport/pasvport/nfq"
@@ -267,13 +268,21 @@ func (w *worker) standAside(s *session, reason ftpalg.Reason, note string) {
 	w.g.count(reason)
 	w.g.report.Report(slog.LevelWarn, s.subject(), "standing aside", "note", note,
 		"reason", reason, "hint", hints[reason])
-	w.g.leaveQueue(w.ct, s)
+	w.g.leaveQueue(w.ct, s, succession.LeftAlone)
+}
+
+// leftBecause is why the engine reads a session no further.
+func leftBecause(r ftpalg.Reason) succession.Left {
+	if r == ftpalg.ReasonNotFTP {
+		return succession.LeftForeign
+	}
+	return succession.LeftAlone
 }
 
 // leaveQueue marks a session so that its packets are not queued any more.
-func (g *Gateway) leaveQueue(ct *expect.Conn, s *session) {
+func (g *Gateway) leaveQueue(ct *expect.Conn, s *session, why succession.Left) {
 	s.mu.Lock()
-	s.opaque = true
+	s.left = why
 	s.mu.Unlock()
 	opaque := g.cfg.Opaque()
 	if err := ct.UpdateMark(s.original(), opaque, opaque); err != nil && !errors.Is(err, unix.ENOENT) {
@@ -301,7 +310,7 @@ func (w *worker) event(s *session, e *ftpalg.Event) {
 	case ftpalg.EventOpaque:
 		w.g.encrypted(w.ct, s)
 	case ftpalg.EventReleased:
-		w.g.leaveQueue(w.ct, s)
+		w.g.leaveQueue(w.ct, s, leftBecause(e.Reason))
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
 )
 
@@ -119,10 +120,10 @@ func TestMemory(t *testing.T) {
 	if m.Find(original, begin) != nil || m.Take(original, reply, begin) != nil {
 		t.Error("an empty memory has a connection")
 	}
-	add := func() { m.Add(Connection{Original: original, Reply: reply, Left: "encrypted"}, begin) }
+	add := func() { m.Add(Connection{Original: original, Reply: reply, Left: succession.LeftEncrypted}, begin) }
 	add()
 	for _, x := range []expect.Tuple{original, reply} {
-		if c := m.Find(x, begin.Add(memoryTime)); c == nil || c.Left != "encrypted" {
+		if c := m.Find(x, begin.Add(memoryTime)); c == nil || c.Left != succession.LeftEncrypted {
 			t.Errorf("%v: %+v", x, c)
 		}
 		if c := m.Find(x, begin.Add(memoryTime+1)); c != nil {

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
 )
 
@@ -21,10 +22,10 @@ const (
 // Connection is what is remembered of a connection that conntrack lost.
 type Connection struct {
 	Original, Reply expect.Tuple
-	Translated      bool   // its addresses were
-	Adjusted        bool   // its sequence numbers were
-	Carrier         bool   // its entry could carry expectations
-	Left            string // why it was left alone; empty if it was read
+	Translated      bool            // its addresses were
+	Adjusted        bool            // its sequence numbers were
+	Carrier         bool            // its entry could carry expectations
+	Left            succession.Left // why it was not read; empty if it was
 
 	since time.Time
 }

@@ -18,8 +18,8 @@ type Record struct {
 
 	// ID is that of its conntrack entry, on this machine. 0: it is not known.
 	ID uint32 `json:",omitempty"`
-	// Left is why it is not read; empty if it is.
-	Left Left `json:",omitempty"`
+	// Left is why it is not read; LeftNot if it is.
+	Left Left `json:",omitzero"`
 	// Engine is the state of the protocol engine; nil if it is not known.
 	Engine json.RawMessage `json:",omitempty"`
 	// Adjusted are its sequence adjustments if the daemon makes them, by

@@ -139,7 +139,7 @@ func TestUnknownFields(t *testing.T) {
 // TestSize: a record of a session that is idle, and of one with a pinhole.
 func TestSize(t *testing.T) {
 	idle := record()
-	idle.Left, idle.Engine, idle.Adjusted, idle.Pinholes = "", nil, nil, nil
+	idle.Left, idle.Engine, idle.Adjusted, idle.Pinholes = LeftNot, nil, nil, nil
 	busy := idle
 	busy.Pinholes = []Pinhole{passive()}
 	for name, x := range map[string]struct {
@@ -272,4 +272,20 @@ func FuzzFile(f *testing.F) {
 			t.Errorf("%d records read, written and read: %d, %v", len(records), len(same), err)
 		}
 	})
+}
+
+// TestLeft: a reason that is not known leaves alone, and opens nothing.
+func TestLeft(t *testing.T) {
+	for word, want := range map[string]Left{
+		"": LeftNot, "encrypted": LeftEncrypted, "not-ftp": LeftForeign, "left-alone": LeftAlone, "Encrypted": LeftAlone, "encrypted ": LeftAlone,
+	} {
+		if got := ParseLeft(word); got != want {
+			t.Errorf("%q: %v, want %v", word, got, want)
+		}
+	}
+	for l := range Left(8) {
+		if got := ParseLeft(l.String()); got != min(l, LeftAlone) {
+			t.Errorf("%d: %q is read as %d", l, l, got)
+		}
+	}
 }
