@@ -114,7 +114,8 @@ func newCheck() *cobra.Command {
 		Long: `check reads a configuration file as "pasvport run --config FILE" does, and says what is
 wrong with it, with line and column. It needs no rights and touches nothing. Exit
 status: 0 the file is good, 2 it is not.`,
-		Example: "  pasvport check " + config.DefaultFile,
+		Example:           "  pasvport check " + config.DefaultFile,
+		ValidArgsFunction: cobra.FixedCompletions([]string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt),
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return fmt.Errorf("check: %d arguments, want one, the name of a file", len(args))

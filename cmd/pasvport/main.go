@@ -81,7 +81,7 @@ func newRoot() *cobra.Command {
 		Long:  rootHelp,
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return fmt.Errorf("no command given: want one of %s; see pasvport --help", commandNames(cmd))
+			return fmt.Errorf("no command given: want one of %s; see pasvport --help", strings.Join(commandNames(cmd), ", "))
 		},
 		Version:            version(),
 		SilenceErrors:      true,
@@ -93,30 +93,11 @@ func newRoot() *cobra.Command {
 		root.AddCommand(command())
 	}
 	root.SetHelpCommand(newHelp(root))
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
-	})
-	root.InitDefaultCompletionCmd()
-	fixCompletion(root)
+	root.SetFlagErrorFunc(flagError)
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.AddCommand(newCompletion(root))
+	completeValues(root)
 	return root
-}
-
-// fixCompletion makes an unknown shell an error to cobra's command, and a script
-// that cannot be written no wrong usage.
-func fixCompletion(root *cobra.Command) {
-	completion, _, err := root.Find([]string{"completion"})
-	if err != nil {
-		return
-	}
-	completion.Args = noArgs
-	completion.RunE = func(cmd *cobra.Command, _ []string) error {
-		return fmt.Errorf("no shell given: want one of %s", commandNames(cmd))
-	}
-	for _, shell := range completion.Commands() {
-		if write := shell.RunE; write != nil {
-			shell.RunE = func(cmd *cobra.Command, args []string) error { return failed(write(cmd, args)) }
-		}
-	}
 }
 
 // newHelp is cobra's help command, but an unknown command is an error to it.
@@ -138,14 +119,14 @@ func newHelp(root *cobra.Command) *cobra.Command {
 }
 
 // commandNames lists what may follow the program's name.
-func commandNames(root *cobra.Command) string {
+func commandNames(root *cobra.Command) []string {
 	var names []string
 	for _, c := range root.Commands() {
 		if c.IsAvailableCommand() {
 			names = append(names, c.Name())
 		}
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
 // noArgs refuses what is neither a flag nor a command.
@@ -154,7 +135,8 @@ func noArgs(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	if cmd.HasSubCommands() {
-		return fmt.Errorf("unknown command %q: want one of %s", args[0], commandNames(cmd))
+		names := commandNames(cmd)
+		return fmt.Errorf("unknown command %q: want one of %s%s", args[0], strings.Join(names, ", "), didYouMean(args[0], names, ""))
 	}
 	hint := ""
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {

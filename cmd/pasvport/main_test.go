@@ -81,7 +81,7 @@ func TestWrongUsage(t *testing.T) {
 	for _, tt := range []struct{ args, want string }{
 		{"", "no command given: " + commands + "; see pasvport --help"},
 		{"walk", `unknown command "walk": ` + commands},
-		{"stat", `unknown command "stat": ` + commands},
+		{"stat", `unknown command "stat": ` + commands + "; did you mean status?"},
 		{"help walk", `unknown command "walk": ` + commands},
 		{"--walk", "unknown flag: --walk; see pasvport --help"},
 		{"run --walk", "unknown flag: --walk; see pasvport run --help"},
@@ -98,8 +98,9 @@ func TestWrongUsage(t *testing.T) {
 		{"help run x", `unexpected argument "x": pasvport run takes flags only`},
 		{"status --port 21", "unknown flag: --port; see pasvport status --help"},
 		{"run --port", "flag needs an argument: --port; see pasvport run --help"},
-		{"completion", "no shell given: want one of bash, fish, powershell, zsh"},
-		{"completion csh", `unknown command "csh": want one of bash, fish, powershell, zsh`},
+		{"completion", "no shell given: want one of bash, fish, zsh"},
+		{"completion csh", `unknown command "csh": want one of bash, fish, zsh; did you mean zsh?`},
+		{"run --prot 21", "unknown flag: --prot; did you mean --port?; see pasvport run --help"},
 		{"run --port 0", `--port "0": want a port from 1 to 65535, a range such as 8021-8025, or a list of them`},
 		{"rules --queues 65", `--queues "65": want a number from 1 to 64`},
 		{"run --config /no/such", `--config "/no/such": no such file or directory, want a readable file`},
@@ -127,7 +128,7 @@ func TestFileErrorIsUsage(t *testing.T) {
 	}
 	for _, command := range []string{"run", "rules", "status", "sessions"} {
 		status, _, stderr := call(command, "--config", path)
-		want := "pasvport: " + path + ":2:1: unknown key \"prot\", want the name of a flag of \"pasvport run\", policies or virtual-servers\n"
+		want := "pasvport: " + path + ":2:1: unknown key \"prot\", want the name of a flag of \"pasvport run\", policies or virtual-servers; did you mean \"port\"?\n"
 		if status != 2 || stderr != want {
 			t.Errorf("%s: status %d, errors %q, want 2 and %q", command, status, stderr, want)
 		}

@@ -39,6 +39,7 @@ func newDrain(name, short string, drain bool) *cobra.Command {
 	cmd := &cobra.Command{Use: name + " NAME", Short: short, Args: oneServer,
 		Long: short + ". NAME is a server in every virtual server that has it, VIRTUAL/NAME in one."}
 	flags := config.Bind(cmd.Flags(), "control-socket")
+	cmd.ValidArgsFunction = completeAnswer(flags, serverNames)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		cfg, err := flags.Load()
 		if err != nil {

@@ -10,6 +10,18 @@ import (
 	"github.com/pasvport/pasvport/ftpalg"
 )
 
+// presets are the names of sets of checks.
+var presets = []string{"lenient", "normal", "strict"}
+
+// checkWords are the presets and the names of the checks, which are bits.
+func checkWords() []string {
+	words := slices.Clone(presets)
+	for k := ftpalg.Checks(1); k&ftpalg.Strict != 0; k <<= 1 {
+		words = append(words, k.String())
+	}
+	return words
+}
+
 // addChecks reads a list of presets and checks. A preset stands for itself and
 // forgets what was said before it; a name adds a check, with a hyphen in front
 // it takes one away.
@@ -17,7 +29,7 @@ func addChecks(c *Config, v string) error {
 	for item := range strings.SplitSeq(v, ",") {
 		name, without := strings.CutPrefix(strings.TrimSpace(item), "-")
 		check, ok := ftpalg.ParseCheck(name)
-		preset := name == "lenient" || name == "normal" || name == "strict"
+		preset := slices.Contains(presets, name)
 		switch {
 		case !ok || preset && without:
 			return errValue

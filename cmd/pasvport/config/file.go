@@ -83,6 +83,9 @@ func parseMapping(name string, root *yaml.Node, known keys, want string) ([]entr
 		key, val := root.Content[i], root.Content[i+1]
 		s, ok := known.lookup(key.Value)
 		if !ok || key.Kind != yaml.ScalarNode {
+			if near := Nearest(key.Value, known.names()); near != "" {
+				want += fmt.Sprintf("; did you mean %q?", near)
+			}
 			return nil, fmt.Errorf("%s:%d:%d: unknown key %q, want %s", name, key.Line, key.Column, key.Value, want)
 		}
 		if line, twice := lines[s.name]; twice {

@@ -63,9 +63,9 @@ func TestFlagReplacesList(t *testing.T) {
 
 func TestFileErrors(t *testing.T) {
 	for _, tt := range []struct{ name, file, want string }{
-		{"unknown key", "port: 21\n\n  \nprot: 22\n", `FILE:4:1: unknown key "prot", want the name of a flag of "pasvport run", policies or virtual-servers`},
+		{"unknown key", "port: 21\n\n  \nprot: 22\n", `FILE:4:1: unknown key "prot", want the name of a flag of "pasvport run", policies or virtual-servers; did you mean "port"?`},
 		{"config is no key", "config: /etc/x\n", `FILE:1:1: unknown key "config", want the name of a flag of "pasvport run", policies or virtual-servers`},
-		{"case counts", "Port: 21\n", `FILE:1:1: unknown key "Port", want the name of a flag of "pasvport run", policies or virtual-servers`},
+		{"case counts", "Port: 21\n", `FILE:1:1: unknown key "Port", want the name of a flag of "pasvport run", policies or virtual-servers; did you mean "port"?`},
 		{"merge key", "a: &a {port: 21}\n", `FILE:1:1: unknown key "a", want the name of a flag of "pasvport run", policies or virtual-servers`},
 		{"bad value", "table: x\nqueues:    65\n", `FILE:2:12: queues "65": want a number from 1 to 64`},
 		{"bad item", "port:\n  - 21\n  - 0\n", `FILE:3:5: port "0": want a port from 1 to 65535, a range such as 8021-8025, or a list of them`},

@@ -28,9 +28,6 @@ func (s *Server) check() error {
 // Addr returns the address of a family, the zero value if there is none.
 func (s *Server) Addr(is4 bool) netip.Addr { return ofFamily(s.Addrs, is4) }
 
-// External returns the address of its own of a family, if there is one.
-func (s *Server) External(is4 bool) netip.Addr { return ofFamily(s.Advertise, is4) }
-
 func ofFamily(list []netip.Addr, is4 bool) netip.Addr {
 	for _, a := range list {
 		if a.Is4() == is4 {

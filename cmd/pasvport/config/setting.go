@@ -36,7 +36,7 @@ type setting struct {
 	value string   // what stands for the value in the help text
 	usage string   // help text
 	want  string   // what is allowed, the end of an error line
-	words []string // all values that it can have, if they are few
+	words []string // the values that it can have, or, with a '=' at the end, what they begin with
 	facts facts
 
 	// fields are pointers to the fields of a Config that are the setting's:
@@ -137,7 +137,7 @@ var settings = keys{
 		text:   func(c Config) []string { return []string{c.Metrics} },
 	},
 	{
-		name: "allow", value: "WAY", many: true, facts: live | inRules,
+		name: "allow", value: "WAY", many: true, words: []string{"related", "mark", "chain="}, facts: live | inRules,
 		usage:  "how the ruleset accepts data connections: related (it has ct state related), mark (it accepts our ct mark), chain=FAMILY/TABLE/CHAIN[,...] (a rule of ours at the head of these chains)",
 		want:   "related, mark, or chain=FAMILY/TABLE/CHAIN[,FAMILY/TABLE/CHAIN...] with family inet, ip or ip6",
 		fields: func(c *Config) []any { return []any{&c.Allow, &c.Chains} },
@@ -169,7 +169,7 @@ var settings = keys{
 	number("min-data-port", "PORT", "lowest port that an offer may name", live|inPolicy, 1, 65535,
 		func(c *Config) *uint16 { return &c.MinDataPort }),
 	{
-		name: "checks", value: "LIST", many: true, facts: live | inPolicy,
+		name: "checks", value: "LIST", many: true, words: checkWords(), facts: live | inPolicy,
 		usage:  "checks of the protocol: lenient, normal or strict, then names to add, or to leave out with a '-' in front; repeatable",
 		want:   "lenient, normal, strict, or the name of a check of docs/protocol.md with or without '-' in front, or a list of them",
 		fields: func(c *Config) []any { return []any{&c.Checks} },
@@ -222,7 +222,7 @@ var settings = keys{
 	idle("session-idle", "reset both ends of a control connection that is idle for that long (needs CAP_NET_RAW)", restart|inRules,
 		func(c *Config) *time.Duration { return &c.SessionIdle }),
 	{
-		name: "tls", value: "WAY", facts: live | inRules | inPolicy,
+		name: "tls", value: "WAY", words: []string{"pass", "deny", "range="}, facts: live | inRules | inPolicy,
 		usage:  "FTPS sessions: pass (leave them alone), deny, or range=LOW-HIGH (data ports for them)",
 		want:   "pass, deny, or range=LOW-HIGH with ports from 1 to 65535",
 		fields: func(c *Config) []any { return []any{&c.TLS, &c.TLSRange} },

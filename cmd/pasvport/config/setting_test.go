@@ -105,9 +105,9 @@ func examples(t *testing.T, s *setting) []Config {
 	t.Helper()
 	some := map[string][]string{
 		"control-socket": {"/tmp/x"}, "pinhole-timeout": {"5s"}, "table": {"other"}, "ct-mark": {"0x3"},
-		"tls": {"deny", "range=50000-50100"},
+		"tls": {"deny", "range=50000-50100"}, "allow": {"mark", "chain=inet/filter/forward"}, "checks": {"strict"},
 	}[s.name]
-	if len(s.words) > 0 {
+	if len(some) == 0 && len(s.words) > 0 {
 		some = slices.DeleteFunc(slices.Clone(s.words), func(w string) bool { return w == s.text(Default())[0] })
 	}
 	if strings.HasPrefix(s.want, "a number") {

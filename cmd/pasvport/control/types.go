@@ -92,9 +92,8 @@ type Server struct {
 // Mode says which side opens data connections.
 type Mode string
 
-// The modes of a session, by its last offer; none before the first.
+// The modes of a session, by its last offer; empty before the first.
 const (
-	ModeNone    Mode = ""
 	ModeActive  Mode = "active"  // the server (PORT, EPRT)
 	ModePassive Mode = "passive" // the client (PASV, EPSV)
 )
