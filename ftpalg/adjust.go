@@ -12,12 +12,6 @@ func (c *Conn) AdjustHere() { c.adjustable, c.here, c.fixed = true, true, false 
 // the kernel cannot, and the caller does not.
 func (c *Conn) CannotAdjust() { c.refused = true }
 
-// Sequence returns the sequence number that the receiver must see for one
-// that was sent in direction d.
-func (c *Conn) Sequence(d Direction, seq uint32) uint32 {
-	return c.stream[d].position(seq)
-}
-
 // Acknowledgement returns what an acknowledgement of bytes sent in direction d
 // means to their sender. An edit is acknowledged as a whole: while a part of
 // it is missing its sender must go on repeating it.

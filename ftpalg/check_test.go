@@ -157,9 +157,9 @@ func TestLimits(t *testing.T) {
 		want    map[string]int
 	}{
 		{"offers in a segment", Policy{}, strings.Repeat(port, 100), map[string]int{"offered PORT": 64, "refused too-many-lines": 36}},
-		{"lines in a segment", Policy{Limits: Limits{Lines: 3}}, "NOOP\r\nNOOP\r\n" + port + port,
+		{"lines in a segment", Policy{}, strings.Repeat("NOOP\r\n", 63) + port + port,
 			map[string]int{"offered PORT": 1, "refused too-many-lines": 1}},
-		{"long line", Policy{Limits: Limits{Line: 20}}, port, map[string]int{}},
+		{"long line", Policy{}, "PORT " + strings.Repeat(" ", maxLine) + port[len("PORT "):], map[string]int{}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -171,7 +171,7 @@ func TestLimits(t *testing.T) {
 }
 
 func TestOffersPerMinute(t *testing.T) {
-	c := NewConn(routed, &Policy{Limits: Limits{Offers: 3}}, Options{})
+	c := NewConn(routed, &Policy{Offers: 3}, Options{})
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	seq := uint32(0)
 	offer := func() Reason {

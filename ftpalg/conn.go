@@ -4,7 +4,6 @@ package ftpalg
 
 import (
 	"bytes"
-	"math"
 	"time"
 )
 
@@ -40,7 +39,6 @@ type workspace struct {
 		parts    []edit // its edits so far, in order
 		back     uint32 // how much the first of them gives back, see giveBack
 		shifting bool   // see stream.shifting
-		lines    int    // lines read so far
 		telnet   []byte // the line being read, if Telnet commands are in it
 	}
 }
@@ -75,8 +73,7 @@ func NewConn(ep Endpoints, policy *Policy, o Options) *Conn {
 	}
 	c.Share(o.Workspace)
 	for d := range c.stream {
-		s := &c.stream[d]
-		s.adj, s.max = o.Adjusted[d], int32(min(policy.Limits.line(), math.MaxInt32))
+		c.stream[d].adj = o.Adjusted[d]
 	}
 	return c
 }
@@ -87,9 +84,6 @@ func (c *Conn) Share(w *Workspace) { c.workspace = &w.workspace }
 // Endpoints returns the addresses of the connection. They must not be changed.
 func (c *Conn) Endpoints() *Endpoints { return &c.ep }
 
-// Opaque reports whether the connection is encrypted.
-func (c *Conn) Opaque() bool { return c.opaque }
-
 // LastVerb returns the client's last command in upper case, "" if there was
 // none or it was none of FTP.
 func (c *Conn) LastVerb() string { return string(c.verb.bytes()) }
@@ -99,7 +93,7 @@ func (c *Conn) LastVerb() string { return string(c.verb.bytes()) }
 // was called or the next segment is taken.
 func (c *Conn) Segment(d Direction, seq uint32, p []byte) Decision {
 	c.events = c.events[:0]
-	c.cur.dir, c.cur.seq, c.cur.p, c.cur.parts, c.cur.lines = d, seq, p, c.cur.parts[:0], 0
+	c.cur.dir, c.cur.seq, c.cur.p, c.cur.parts = d, seq, p, c.cur.parts[:0]
 	c.cur.back = 0
 	s := &c.stream[d]
 	if c.opaque {
@@ -242,7 +236,6 @@ func (c *Conn) Abandon(d Direction) {
 // readLine reads a line. Telnet commands in front of it are left out, so that
 // nothing is ever changed there; urgent data is.
 func (c *Conn) readLine(start uint32, line []byte) {
-	c.cur.lines++
 	n := skipTelnet(line)
 	start, line = start+uint32(n), line[n:]
 	c.cur.telnet = nil

@@ -127,7 +127,7 @@ func (f *fuzzed) send(d Direction, from, to int) {
 	for i := range s.edits {
 		edits += len(s.edits[i].text)
 	}
-	if len(s.line) > int(s.max) || len(s.edits) > maxEdits || edits > maxEdits*(len(p)+65536+2*int(s.max)) || len(f.g.log)-seen > 2*len(p)+1 {
+	if len(s.line) > maxLine || len(s.edits) > maxEdits || edits > maxEdits*(len(p)+65536+2*maxLine) || len(f.g.log)-seen > 2*len(p)+1 {
 		f.t.Fatalf("a line of %d bytes, %d edits of %d bytes, %d events of %d bytes", len(s.line), len(s.edits), edits, len(f.g.log)-seen, len(p))
 	}
 }
@@ -141,7 +141,7 @@ func (f *fuzzed) checkOffer(d Direction, o *Offer) {
 	front := max(bytes.LastIndexByte(all[:at], '\n')+1, f.first[d])
 	next := int(int32(f.g.c.stream[d].next - f.base[d]))
 	switch {
-	case d != o.Direction():
+	case d != [...]Direction{Active: Original, Passive: Reply}[o.Mode]:
 		f.t.Fatalf("%v offers %v", d, o.Verb)
 	case end < 0 || at+end >= next:
 		f.t.Fatalf("%v of an incomplete line %q", o.Verb, all[at:next])

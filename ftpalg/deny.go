@@ -36,7 +36,7 @@ func (c *Conn) denyEarly(s *stream, p []byte) {
 	r := c.denied(cmd, &v)
 	switch {
 	case r != ReasonPlain && n < len(text):
-	case len(s.line)+len(p) > int(s.max) && c.mayBeDenied(text):
+	case len(s.line)+len(p) > maxLine && c.mayBeDenied(text):
 		// Telnet commands without end inside the verb; nobody means well.
 		r, n = ReasonCommandDenied, len(text)
 	default:

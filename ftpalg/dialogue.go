@@ -36,7 +36,7 @@ func (c *Conn) command(start uint32, line []byte) {
 	o, r := c.parseActive(cmd, start, line, arg)
 	switch {
 	case r != ReasonPlain:
-	case full || c.cur.lines > c.policy.Limits.lines():
+	case full:
 		r = ReasonTooMany
 	case e.ahead && c.checks.has(CheckAnswered):
 		r = ReasonPipelined
@@ -130,9 +130,6 @@ func (c *Conn) answer(e *entry, code int) {
 	switch e.cmd {
 	case cmdEPSVAll:
 		c.epsvAll = true
-		if c.policy.PassiveOpen && !c.ep.NAT() {
-			c.release(ReasonEPSVAll)
-		}
 	case cmdUSER: // a second one starts anew (RFC 959 section 4.1.1)
 		c.greeted = c.greeted || code == 230 || code == 331
 		if c.login {

@@ -76,9 +76,9 @@ func TestHostile(t *testing.T) {
 			want: []string{"offered 227 " + passiveOffer, "offered 227 " + strings.ReplaceAll(passiveOffer, "51210", "51211"), "refused unasked-reply 227"}},
 		{name: "EPSV ALL ahead of its refusal", ep: routed, lines: "C: EPSV ALL\nC: PORT 192,168,1,5,200,10\nS: 502 no\nS: 200 ok",
 			want: []string{"offered PORT " + activeOffer}},
-		{name: "a line of the longest length", ep: routed, lines: "C: " + long(MaxLine-1), want: []string{"offered PORT " + activeOffer}},
-		{name: "a line of one byte more", ep: routed, lines: "C: " + long(MaxLine)},
-		{name: "the same in two parts", ep: routed, lines: "C: " + long(MaxLine) + `\
+		{name: "a line of the longest length", ep: routed, lines: "C: " + long(maxLine-1), want: []string{"offered PORT " + activeOffer}},
+		{name: "a line of one byte more", ep: routed, lines: "C: " + long(maxLine)},
+		{name: "the same in two parts", ep: routed, lines: "C: " + long(maxLine) + `\
 			C: 
 			` + pasv, want: []string{"offered 227 " + passiveOffer}},
 		{name: "CR and NUL inside", ep: routed, lines: `C: PORT 192,168,1,5,200\r,10

@@ -20,7 +20,7 @@ func (c *Conn) judge(o *Offer) Reason {
 	default:
 		r = c.judgeActive(o)
 	}
-	if r == ReasonPlain && !c.rate.allow(c.now, c.policy.Limits.offers()) {
+	if r == ReasonPlain && !c.rate.allow(c.now, c.policy.offers()) {
 		r = ReasonRate
 	}
 	return r

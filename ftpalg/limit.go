@@ -4,37 +4,9 @@ package ftpalg
 
 import "time"
 
-// Limits bound what one control connection may ask for. A zero field stands
-// for its default. Nothing in the engine grows with what is sent: beyond a
-// limit lines are forwarded and open nothing.
-type Limits struct {
-	// Line is the longest line that is read, in bytes; MaxLine by default.
-	// Of a longer one the rest is forwarded unread.
-	Line int
-	// Lines is how many lines of one segment may hold an offer; 1024 by
-	// default.
-	Lines int
-	// Offers is how many offers may be made in a minute; 60000 by default,
-	// which is more than a mirror of many small files can need on a fast
-	// network. It holds only if SetTime is called.
-	Offers int
-}
-
-const (
-	defaultLines  = 1024
-	defaultOffers = 60000
-)
-
-func (l *Limits) line() int   { return orDefault(l.Line, MaxLine) }
-func (l *Limits) lines() int  { return orDefault(l.Lines, defaultLines) }
-func (l *Limits) offers() int { return orDefault(l.Offers, defaultOffers) }
-
-func orDefault(v, otherwise int) int {
-	if v <= 0 {
-		return otherwise
-	}
-	return v
-}
+// maxLine is the longest line that is read, in bytes. Of a longer one the rest is
+// forwarded unread: nothing in the engine grows with what is sent.
+const maxLine = 4096
 
 // rate counts the offers of a minute.
 type rate struct {

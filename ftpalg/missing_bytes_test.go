@@ -144,7 +144,7 @@ func TestAskAdjusted(t *testing.T) {
 		if !here {
 			at = g.kernel[Original].adj.apply(at)
 		}
-		if want := g.c.Sequence(Original, g.next(Original)) - 1; at != want {
+		if want := g.c.stream[Original].position(g.next(Original)) - 1; at != want {
 			t.Errorf("here %t: asked with %d, want %d", here, at, want)
 		}
 	}

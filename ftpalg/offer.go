@@ -78,15 +78,6 @@ type Offer struct {
 	mapped bool   // the address is an IPv4 one in the form of IPv6
 }
 
-// Direction returns the direction of the control connection in which the
-// offer was sent.
-func (o *Offer) Direction() Direction {
-	if o.Mode == Active {
-		return Original
-	}
-	return Reply
-}
-
 // newOffer returns storage for an offer of this segment.
 func (c *Conn) newOffer(v Verb, m Mode, start uint32, line []byte) *Offer {
 	o := new(Offer)

@@ -160,7 +160,7 @@ func (c *Conn) Rest() (u Unread, ok bool) {
 	// Repeats are compared with what was read; what is asked ahead is told
 	// apart by the order of both directions, which is not kept.
 	if c.opaque || c.here || c.denies() || c.checks.has(CheckRepeats|CheckAnswered) ||
-		!c.answered || !c.spoken || c.multi != 0 || c.policy.Limits.line() < MaxUnread {
+		!c.answered || !c.spoken || c.multi != 0 {
 		return u, false
 	}
 	for d := range c.stream {

@@ -119,7 +119,6 @@ func TestRest(t *testing.T) {
 		{"repeats", loggedIn, Policy{Checks: Normal | CheckRepeats}, false},
 		{"a denied command", loggedIn, Policy{Deny: map[string]bool{"SITE": true}}, false},
 		{"no encryption", loggedIn, Policy{DenyTLS: true}, false},
-		{"short lines", loggedIn, Policy{Limits: Limits{Line: 100}}, false},
 		{"encrypted", loggedIn + "C: AUTH TLS\nS: 234 go", Policy{}, false},
 		{"half a line", loggedIn + `C: NO\`, Policy{}, false},
 		{"many lines", loggedIn + "C: STAT\nS: 211-here", Policy{}, false},

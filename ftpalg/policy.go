@@ -28,6 +28,10 @@ func (r Repair) String() string { return [...]string{"unusable", "none", "privat
 // (RFC 2577 section 3).
 const DefaultMinDataPort = 1024
 
+// DefaultOffers is how many offers a connection may make in a minute by default:
+// more than a mirror of many small files can need on a fast network.
+const DefaultOffers = 60000
+
 // Policy is what the administrator allows. The zero value is the default.
 type Policy struct {
 	// ThirdParty believes offers that name a third host (FXP).
@@ -52,12 +56,9 @@ type Policy struct {
 	Deny map[string]bool
 	// Checks are those that an offer has to pass; 0 stands for Normal.
 	Checks Checks
-	// Limits bound what a connection may ask for.
-	Limits Limits
-	// PassiveOpen tells that the firewall lets clients connect to any port of
-	// the server, so that passive data connections need no pinhole where no
-	// address is translated.
-	PassiveOpen bool
+	// Offers is how many offers a connection may make in a minute; 0 stands for
+	// DefaultOffers. It holds only if SetTime is called.
+	Offers int
 }
 
 func (p *Policy) checks() Checks {
@@ -65,6 +66,13 @@ func (p *Policy) checks() Checks {
 		return Normal
 	}
 	return p.Checks
+}
+
+func (p *Policy) offers() int {
+	if p.Offers <= 0 {
+		return DefaultOffers
+	}
+	return p.Offers
 }
 
 func (p *Policy) minPort() uint16 {

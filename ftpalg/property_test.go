@@ -264,7 +264,7 @@ func (w *wire) step(d Direction) {
 	w.send(d, from, to)
 	ack := w.base[d] + uint32(w.rcv[d].next())
 	w.una[d] = max(w.una[d], int(int32(w.g.ack(d, ack)-w.base[d])))
-	if at := int(int32(w.g.c.Sequence(d, w.base[d]+uint32(w.una[d])) - w.base[d])); at > w.rcv[d].next() {
+	if at := int(int32(w.g.c.stream[d].position(w.base[d]+uint32(w.una[d])) - w.base[d])); at > w.rcv[d].next() {
 		w.t.Fatalf("%s: %v is told that %d bytes have arrived, but %d have, not %d", w.name, d, w.una[d], w.rcv[d].next(), at)
 	}
 	if w.una[d] > len(w.sent[d]) {

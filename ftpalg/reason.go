@@ -108,8 +108,8 @@ const (
 	ReasonControlPort
 	// ReasonChanged: bytes that were sent again are not the same.
 	ReasonChanged
-	// ReasonTooMany: an offer after too many lines in its segment, or too
-	// many unanswered commands.
+	// ReasonTooMany: an offer behind too many unanswered commands, or too far from
+	// another one in its segment.
 	ReasonTooMany
 	// ReasonRate: more offers in a minute than the policy permits.
 	ReasonRate

@@ -5,9 +5,6 @@ package ftpalg
 import "bytes"
 
 const (
-	// MaxLine is the longest line that is read by default, in bytes; see
-	// Limits.
-	MaxLine = 4096
 	// maxAbandons is how often the same half line is dropped in the hope that
 	// its sender repeats it in one piece.
 	maxAbandons = 2
@@ -39,7 +36,6 @@ type stream struct {
 	gaps      uint8 // how often a segment at gapAt has come
 	waits     uint8 // how often the segment at next was dropped because of edits in flight
 
-	max      int32  // longest line that is read
 	returns  int32  // how many CR the last line had before its LF
 	next     uint32 // first byte not seen yet
 	sent     uint32 // first byte not forwarded yet; differs from next while segments are held
@@ -103,7 +99,7 @@ func (s *stream) cut(p []byte) (line []byte, start uint32, n int, ok bool) {
 	}
 	n = i + 1
 	start = s.lineStart()
-	s.long = s.aligned && (s.skip || len(s.line)+i > int(s.max))
+	s.long = s.aligned && (s.skip || len(s.line)+i > maxLine)
 	readable := s.aligned && !s.long
 	if len(s.line) > 0 {
 		if readable {
@@ -125,7 +121,7 @@ func (s *stream) keep(p []byte) {
 	s.next += uint32(len(p))
 	switch {
 	case !s.aligned || s.skip:
-	case len(s.line)+len(p) > int(s.max):
+	case len(s.line)+len(p) > maxLine:
 		s.skip, s.long, s.line = true, true, s.line[:0]
 	default:
 		s.line = append(s.line, p...)

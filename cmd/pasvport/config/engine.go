@@ -13,7 +13,7 @@ func (c Config) Policy() ftpalg.Policy {
 	return ftpalg.Policy{
 		ThirdParty: c.ThirdParty, Repair: c.Repair, Advertise: c.Advertise, External: c.external(),
 		MinDataPort: c.MinDataPort, DenyTLS: c.TLS == TLSDeny,
-		Checks: c.Checks, Deny: c.DenyCommands, Limits: ftpalg.Limits{Offers: c.MaxOffers},
+		Checks: c.Checks, Deny: c.DenyCommands, Offers: c.MaxOffers,
 	}
 }
 
