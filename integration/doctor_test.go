@@ -17,12 +17,13 @@ import (
 // name, and how its advice is followed where that is not a command.
 type patient struct {
 	name     string
-	position string   // of the site; empty: routed
-	rules    string   // for nft -f
-	iptables []string // arguments of iptables, after rules
-	allow    Allow    // of daemon and doctor; empty: related
-	names    string   // what is at fault, in the doctor's words
-	advice   string   // begins what it says to do
+	position string    // of the site; empty: routed
+	at       *Position // in its place
+	rules    string    // for nft -f
+	iptables []string  // arguments of iptables, after rules
+	allow    Allow     // of daemon and doctor; empty: related
+	names    string    // what is at fault, in the doctor's words
+	advice   string    // begins what it says to do
 	follow   func(rules string) string
 	dead     bool     // not even a control connection lives
 	flags    []string // more, of daemon and doctor
@@ -160,7 +161,12 @@ func (p patient) site(t *testing.T) *Site {
 	if p.iptables != nil {
 		needPrograms(t, "iptables-nft")
 	}
-	s := NewSiteOnly(t, position(cmp.Or(p.position, "routed")), cmp.Or(p.allow, AllowRelated), Auto)
+	at := p.at
+	if at == nil {
+		named := position(cmp.Or(p.position, "routed"))
+		at = &named
+	}
+	s := NewSiteOnly(t, *at, cmp.Or(p.allow, AllowRelated), Auto)
 	s.Case(Case{Kind: "doctor"}).Count(t)
 	s.fallIll(t, p)
 	s.StartSubject(t, p.flags...)
@@ -229,7 +235,11 @@ func (h *Host) hasFlowtables(t *testing.T) bool {
 // runLine runs a command line on the firewall.
 func (s *Site) runLine(t *testing.T, line string) {
 	t.Helper()
-	args := strings.Fields(strings.Replace(line, "iptables ", "iptables-nft ", 1))
+	program := "iptables-nft "
+	if strings.HasPrefix(line, "iptables 6 ") {
+		line, program = strings.Replace(line, "6 ", "", 1), "ip6tables-nft "
+	}
+	args := strings.Fields(strings.Replace(line, "iptables ", program, 1))
 	if out, err := s.Firewalls[0].Run(10*time.Second, Cmd(args...)); err != nil {
 		t.Fatalf("%s: %v: %s", line, err, out)
 	}
@@ -277,7 +287,7 @@ type diagnosis struct {
 
 type finding struct {
 	Level, Topic, Position, Text string
-	Detail, Hint                 []string
+	Families, Detail, Hint       []string
 }
 
 // find returns the first finding that is no praise and has a hint.

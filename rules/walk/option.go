@@ -13,9 +13,10 @@ const (
 	optionTimestamp = 8
 )
 
-// leastMSS is the least segment size that a host announces: every host takes 536
-// bytes (RFC 9293 section 3.7.1), and what is smaller is an attack.
-const leastMSS = 536
+// leastMSS is the least segment size that hosts announce: more than what they take
+// without a word, 536 bytes (RFC 9293 section 3.7.1). Less is an attack, which
+// many rulesets drop.
+const leastMSS = 537
 
 // option runs "exthdr": options of TCP and IPv4, extension headers of IPv6.
 // Packets of FTP have none of the latter two. A rule that changes an option does

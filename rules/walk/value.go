@@ -101,7 +101,8 @@ func (v value) equals(data []byte) truth {
 		return no
 	}
 	for _, other := range v.not {
-		if bytes.Equal(other, data) {
+		// The beginning of a name that ends with a zero is all of it.
+		if bytes.Equal(other, data) || len(data) > 1 && data[len(data)-1] == 0 && bytes.HasPrefix(other, data) {
 			return no
 		}
 	}

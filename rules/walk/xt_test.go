@@ -58,6 +58,8 @@ func TestWalkXtables(t *testing.T) {
 		{"-m comment --comment words -j ACCEPT", data, []string{byRule}},
 		{"-m recent --name seen --rcheck -j ACCEPT", data, []string{byRule + " if match recent", byPolicy}},
 		{"-m conntrack --ctstate RELATED -j REJECT", data, []string{"drop filter/FORWARD"}},
+		{"! -i lo -m conntrack --ctstate RELATED -j ACCEPT", data, []string{byRule}},
+		{"! -i lo+ -m conntrack --ctstate RELATED -j ACCEPT", data, []string{byRule + " if iifname", byPolicy}},
 		{"-i eth+ -m conntrack --ctstate RELATED -j ACCEPT", data, []string{byRule + " if iifname", byPolicy}},
 	} {
 		t.Run(tt.rule, func(t *testing.T) {
