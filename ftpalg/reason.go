@@ -69,20 +69,6 @@ const (
 	// ReasonNoAdjust: the offer's text had to change its length and the
 	// connection's sequence numbers cannot be adjusted.
 	ReasonNoAdjust
-	// ReasonNoCarrier: the kernel has no way to open this offer: the
-	// connection carries no helper and claims are not in use.
-	ReasonNoCarrier
-	// ReasonPortsExhausted: no free port was found to announce.
-	ReasonPortsExhausted
-	// ReasonKernel: the kernel refused the pinhole.
-	ReasonKernel
-	// ReasonHelper: an in-kernel helper that speaks FTP has the connection;
-	// it is left to it.
-	ReasonHelper
-	// ReasonZone: the connection is in a conntrack zone that cannot be served.
-	ReasonZone
-	// ReasonNotTracked: the connection tracker does not know the connection.
-	ReasonNotTracked
 	// ReasonNotFTP: the client's first line was not a command of FTP.
 	ReasonNotFTP
 	// ReasonLineTooLong: a line over the limit; its rest was not read.
@@ -129,14 +115,6 @@ const (
 	ReasonReset
 	// ReasonQuit: the client ended the session.
 	ReasonQuit
-	// ReasonSessions: a control connection beyond the number that is read.
-	ReasonSessions
-	// ReasonClientSessions: the same, of one client.
-	ReasonClientSessions
-	// ReasonPinholes: an offer beyond the number of pinholes.
-	ReasonPinholes
-	// ReasonClientPinholes: the same, of one client.
-	ReasonClientPinholes
 	// NumReasons is the number of reasons, for tables of counters.
 	NumReasons
 )
@@ -167,12 +145,6 @@ var reasonNames = [NumReasons]string{
 	ReasonRejected:       "rejected-by-server",
 	ReasonSplit:          "split-line",
 	ReasonNoAdjust:       "cannot-adjust",
-	ReasonNoCarrier:      "no-carrier",
-	ReasonPortsExhausted: "ports-exhausted",
-	ReasonKernel:         "kernel-refused",
-	ReasonHelper:         "kernel-helper",
-	ReasonZone:           "zone",
-	ReasonNotTracked:     "not-tracked",
 	ReasonNotFTP:         "not-ftp",
 	ReasonLineTooLong:    "line-too-long",
 	ReasonTLSDenied:      "tls-denied",
@@ -193,10 +165,6 @@ var reasonNames = [NumReasons]string{
 	ReasonNoConnection:   "no-data-connection",
 	ReasonReset:          "login-reset",
 	ReasonQuit:           "quit",
-	ReasonSessions:       "too-many-sessions",
-	ReasonClientSessions: "too-many-sessions-of-client",
-	ReasonPinholes:       "too-many-pinholes",
-	ReasonClientPinholes: "too-many-pinholes-of-client",
 }
 
 // String returns the name of the reason as it stands in logs and metrics.

@@ -17,6 +17,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
 	"github.com/pasvport/pasvport/cmd/pasvport/gateway"
 	"github.com/pasvport/pasvport/cmd/pasvport/metrics"
+	"github.com/pasvport/pasvport/cmd/pasvport/report"
 	"github.com/pasvport/pasvport/rules"
 )
 
@@ -73,7 +74,7 @@ func run(cfg config.Config, log *slog.Logger, reloads *reloader) error {
 	defer wg.Wait()
 	serving, done := context.WithCancel(context.WithoutCancel(ctx))
 	defer done()
-	m := metrics.New(gateway.Reasons())
+	m := metrics.New(report.Reasons())
 	scrapes := &scrapes{addr: cfg.Metrics, log: log}
 	if err := scrapes.listen(); err != nil {
 		return err

@@ -8,9 +8,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pasvport/pasvport/cmd/pasvport/report"
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
-	"github.com/pasvport/pasvport/ftpalg"
 )
 
 // census counts the sessions, so that nobody's connections can fill the memory.
@@ -40,16 +40,16 @@ func newCensus() census {
 
 // room returns why another session of a client is not to be read, ReasonPlain
 // if it is.
-func (c *census) room(client netip.Addr, set *settings) ftpalg.Reason {
+func (c *census) room(client netip.Addr, set *settings) report.Reason {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case c.living >= set.MaxSessions:
-		return ftpalg.ReasonSessions
+		return report.ReasonSessions
 	case c.of[client] >= set.MaxClientSessions:
-		return ftpalg.ReasonClientSessions
+		return report.ReasonClientSessions
 	}
-	return ftpalg.ReasonPlain
+	return report.ReasonPlain
 }
 
 func (c *census) enter(s *session) {
@@ -117,12 +117,12 @@ func (c *census) heard(now time.Time) (more int, ok bool) {
 // turnAway makes a session of an entry beyond a limit that is not kept. It is
 // treated as if there was no daemon: it passes unread and leaves the queue, or,
 // with --fail closed, waits until there is room.
-func (w *worker) turnAway(e *expect.Entry, r ftpalg.Reason) *session {
+func (w *worker) turnAway(e *expect.Entry, r report.Reason) *session {
 	s := newSession(e, w.g.settings().policyFor(e), w.now, false, &w.work)
 	s.aside, s.waits = true, w.g.cfg.FailClosed
 	w.g.count(r)
 	if more, ok := w.g.census.heard(w.now); ok {
-		w.g.report.Report(slog.LevelWarn, s.subject(), "control connection not read", "reason", r, "more", more, "hint", hints[r])
+		w.g.report.Report(slog.LevelWarn, s.subject(), "control connection not read", "reason", r, "more", more, "hint", r.Hint())
 	}
 	if !s.waits {
 		w.g.leaveQueue(w.ct, s, succession.LeftAlone)

@@ -4,6 +4,7 @@ package gateway
 
 import (
 	"fmt"
+	"github.com/pasvport/pasvport/cmd/pasvport/report"
 	"net/netip"
 	"testing"
 	"time"
@@ -19,25 +20,25 @@ func TestCensus(t *testing.T) {
 		return &session{ep: &ftpalg.Endpoints{Client: netip.MustParseAddrPort(fmt.Sprintf("192.0.2.%d:40000", i))}}
 	}
 	a, b, d := client(1), client(1), client(2)
-	room := func(s *session, want ftpalg.Reason) {
+	room := func(s *session, want report.Reason) {
 		t.Helper()
 		if got := c.room(s.ep.Client.Addr(), set); got != want {
 			t.Errorf("%v for %v, want %v", got, s.ep.Client, want)
 		}
 	}
 	c.enter(a)
-	room(b, ftpalg.ReasonPlain)
+	room(b, report.ReasonPlain)
 	c.enter(b)
-	room(a, ftpalg.ReasonClientSessions)
-	room(d, ftpalg.ReasonPlain)
+	room(a, report.ReasonClientSessions)
+	room(d, report.ReasonPlain)
 	c.enter(d)
-	room(d, ftpalg.ReasonSessions)
+	room(d, report.ReasonSessions)
 	for _, s := range []*session{a, a, b} { // a state may be told twice
 		if surplus := c.close(s, 2); surplus != nil {
 			t.Errorf("%v is surplus", surplus.ep.Client)
 		}
 	}
-	room(a, ftpalg.ReasonPlain)
+	room(a, report.ReasonPlain)
 	surplus := c.close(d, 2)
 	if surplus == nil {
 		t.Fatal("three closed sessions are kept")

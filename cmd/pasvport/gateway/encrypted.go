@@ -10,6 +10,7 @@ import (
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
+	"github.com/pasvport/pasvport/cmd/pasvport/report"
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
@@ -77,7 +78,7 @@ func (g *Gateway) encrypted(ct *expect.Conn, s *session) {
 	g.leaveQueue(ct, s, succession.LeftEncrypted)
 	args := []any{"reason", ftpalg.ReasonOpaque}
 	if !g.opensRange() {
-		g.report.Report(slog.LevelInfo, s.subject(), "session is encrypted", append(args, "hint", hints[ftpalg.ReasonOpaque])...)
+		g.report.Report(slog.LevelInfo, s.subject(), "session is encrypted", append(args, "hint", report.Reason(ftpalg.ReasonOpaque).Hint())...)
 		return
 	}
 	g.report.Report(slog.LevelInfo, s.subject(), "session is encrypted", append(args, "client_may_open", g.settings().TLSRange, "at_once", g.settings().TLSParallel)...)

@@ -3,6 +3,7 @@
 package gateway
 
 import (
+	"github.com/pasvport/pasvport/cmd/pasvport/report"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
 	"github.com/pasvport/pasvport/nfq"
@@ -88,7 +89,7 @@ func (w *worker) undo(s *session, d ftpalg.Direction) {
 		kernel = ftpalg.Adjustment(e.Adj[d])
 	}
 	s.alg.Undo(d, kernel)
-	w.g.withdraw(w.ct, s, ftpalg.ReasonNoAdjust)
+	w.g.withdraw(w.ct, s, report.Reason(ftpalg.ReasonNoAdjust))
 }
 
 func opposite(d ftpalg.Direction) ftpalg.Direction { return ftpalg.Original + ftpalg.Reply - d }

@@ -65,15 +65,6 @@ type Gateway struct {
 	lists     uint8         // how often the sweeper has listed the tracker's connections
 }
 
-// Reasons are the names of the reasons by their index, for metrics.New.
-func Reasons() []string {
-	names := make([]string, ftpalg.NumReasons)
-	for r := range ftpalg.NumReasons {
-		names[r] = r.String()
-	}
-	return names
-}
-
 // New returns a gateway for a configuration. It does not touch the kernel.
 func New(cfg config.Config, log *slog.Logger, m *metrics.Metrics) *Gateway {
 	g := &Gateway{
@@ -300,4 +291,4 @@ func (g *Gateway) finish() {
 }
 
 // count counts a decision.
-func (g *Gateway) count(r ftpalg.Reason) { g.metrics.Decision(int(r)) }
+func (g *Gateway) count(r report.Reason) { g.metrics.Decision(int(r)) }

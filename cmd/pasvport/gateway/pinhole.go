@@ -4,6 +4,7 @@ package gateway
 
 import (
 	"errors"
+	"github.com/pasvport/pasvport/cmd/pasvport/report"
 
 	"golang.org/x/sys/unix"
 
@@ -17,11 +18,11 @@ func (w *worker) offer(s *session, o *ftpalg.Offer) {
 	p, err := w.open(s, o)
 	reason := refusalOf(err)
 	if err == nil {
-		if reason = w.announce(s, o, p.Public.Port()); reason != ftpalg.ReasonPlain {
+		if reason = report.Reason(w.announce(s, o, p.Public.Port())); reason != report.ReasonPlain {
 			w.g.pinholes.Cancel(w.ct, p)
 		}
 	}
-	if reason != ftpalg.ReasonPlain {
+	if reason != report.ReasonPlain {
 		w.refuse(s, o, reason, err)
 		return
 	}
@@ -48,22 +49,22 @@ func (w *worker) settle() { w.g.sync() }
 
 // refusalOf returns the reason for which no pinhole was opened, ReasonPlain if
 // one was.
-func refusalOf(err error) ftpalg.Reason {
+func refusalOf(err error) report.Reason {
 	switch {
 	case err == nil:
-		return ftpalg.ReasonPlain
+		return report.ReasonPlain
 	case errors.Is(err, pinhole.ErrNoCarrier):
-		return ftpalg.ReasonNoCarrier
+		return report.ReasonNoCarrier
 	case errors.Is(err, pinhole.ErrTooMany):
-		return ftpalg.ReasonPinholes
+		return report.ReasonPinholes
 	case errors.Is(err, pinhole.ErrTooManyClient):
-		return ftpalg.ReasonClientPinholes
+		return report.ReasonClientPinholes
 	case errors.Is(err, pinhole.ErrNoPort):
-		return ftpalg.ReasonPortsExhausted
+		return report.ReasonPortsExhausted
 	case errors.Is(err, unix.ENOENT):
-		return ftpalg.ReasonNotTracked
+		return report.ReasonNotTracked
 	}
-	return ftpalg.ReasonKernel
+	return report.ReasonKernel
 }
 
 // announce has the engine change the text, if need be with the session's

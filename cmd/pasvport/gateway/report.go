@@ -35,7 +35,7 @@ func verbWord(v ftpalg.Verb) string {
 
 // opened notes a pinhole that is open.
 func (g *Gateway) opened(s *session, p *pinhole.Pinhole, o *ftpalg.Offer) {
-	g.count(o.Reason)
+	g.count(report.Reason(o.Reason))
 	told := netip.AddrPortFrom(o.Text, p.Public.Port())
 	s.mu.Lock()
 	s.lastVerb = s.alg.LastVerb()
@@ -49,27 +49,27 @@ func (g *Gateway) opened(s *session, p *pinhole.Pinhole, o *ftpalg.Offer) {
 	args := []any{"mode", o.Mode, "verb", verbWord(o.Verb),
 		"announced", o.Announced, "translated", told, "from", p.Source, "to", p.Public,
 		"target", o.Target, "strategy", p.Strategy(), "timeout", p.Timeout, "reason", o.Reason}
-	if hint := hints[o.Reason]; hint != "" && !s.hinted {
+	if hint := report.Reason(o.Reason).Hint(); hint != "" && !s.hinted {
 		level, args, s.hinted = slog.LevelWarn, append(args, "hint", hint), true // once a session
 	}
 	g.report.Report(level, s.subject(), "pinhole opened", args...)
 }
 
 // refuse notes an offer for which nothing is open.
-func (w *worker) refuse(s *session, o *ftpalg.Offer, r ftpalg.Reason, err error) {
+func (w *worker) refuse(s *session, o *ftpalg.Offer, r report.Reason, err error) {
 	w.g.refused(s, &control.Offer{
 		Verb: verbWord(o.Verb), Announced: o.Announced, Translated: o.Announced, Target: o.Target,
 		Time: w.now, Reason: r.String(), Pinhole: control.PinholeRefused,
 	}, o.Mode, r, err)
 }
 
-func (g *Gateway) refused(s *session, o *control.Offer, m ftpalg.Mode, r ftpalg.Reason, err error) {
+func (g *Gateway) refused(s *session, o *control.Offer, m ftpalg.Mode, r report.Reason, err error) {
 	g.count(r)
 	g.metrics.Pinholes.Refused.Add(1)
 	s.mu.Lock()
 	s.offer = &offer{Offer: *o}
 	s.mu.Unlock()
-	args := []any{"mode", m, "verb", o.Verb, "announced", o.Announced, "translated", o.Translated, "reason", r, "hint", hints[r]}
+	args := []any{"mode", m, "verb", o.Verb, "announced", o.Announced, "translated", o.Translated, "reason", r, "hint", r.Hint()}
 	if err != nil {
 		args = append(args, "err", err)
 	}
@@ -78,7 +78,7 @@ func (g *Gateway) refused(s *session, o *control.Offer, m ftpalg.Mode, r ftpalg.
 
 // withdraw closes the pinhole of an offer that could not be announced after
 // all.
-func (g *Gateway) withdraw(ct *expect.Conn, s *session, r ftpalg.Reason) {
+func (g *Gateway) withdraw(ct *expect.Conn, s *session, r report.Reason) {
 	p := g.pinholes.CloseOf(ct, &s.owner, r.String())
 	if p == nil {
 		return

@@ -4,6 +4,7 @@ package gateway
 
 import (
 	"errors"
+	"github.com/pasvport/pasvport/cmd/pasvport/report"
 	"log/slog"
 	"slices"
 	"time"
@@ -115,7 +116,7 @@ func (w *worker) read(s *session, d ftpalg.Direction, p *nfq.Packet) {
 	s.alg.SetTime(w.now)
 	s.alg.Received(opposite(d), p.Ack)
 	dec := s.alg.Segment(d, p.Seq, p.Payload)
-	w.g.count(dec.Reason)
+	w.g.count(report.Reason(dec.Reason))
 	for i := range dec.Events {
 		w.event(s, &dec.Events[i])
 	}
@@ -207,7 +208,7 @@ func (w *worker) find(p *nfq.Packet) (s *session, tracked bool) {
 		if !errors.Is(err, unix.ENOENT) {
 			w.g.log.Warn("conntrack look-up failed", "tuple", t, "err", err)
 		}
-		w.g.count(ftpalg.ReasonNotTracked)
+		w.g.count(report.ReasonNotTracked)
 		return nil, false
 	}
 	if e.Mark&w.g.cfg.CTMark == 0 || e.Liberal && (!inTime || w.g.lostAdjusted(t, w.now)) {
@@ -235,15 +236,15 @@ func (w *worker) adopt(e *expect.Entry) *session {
 	if o, old := w.g.session(e.Original); old != nil {
 		w.g.end(w.ct, o, old)
 	}
-	if r := w.g.census.room(e.Original.Src.Addr(), w.g.settings()); r != ftpalg.ReasonPlain {
+	if r := w.g.census.room(e.Original.Src.Addr(), w.g.settings()); r != report.ReasonPlain {
 		return w.turnAway(e, r)
 	}
 	s := newSession(e, w.g.settings().policyFor(e), w.now, w.started(e), &w.work)
 	switch {
 	case e.Helper != "" && e.Helper != carrierName:
-		w.standAside(s, ftpalg.ReasonHelper, "left to the in-kernel helper "+e.Helper)
+		w.standAside(s, report.ReasonHelper, "left to the in-kernel helper "+e.Helper)
 	case e.Original.Zone != e.Reply.Zone:
-		w.standAside(s, ftpalg.ReasonZone, "left alone: in a conntrack zone in one direction only")
+		w.standAside(s, report.ReasonZone, "left alone: in a conntrack zone in one direction only")
 	case w.g.settings().EncryptedPort(e.Original.Dst.Port()):
 		s.aside = true
 		w.g.encrypted(w.ct, s)
@@ -262,12 +263,12 @@ func (w *worker) adopt(e *expect.Entry) *session {
 
 // standAside leaves a session alone: an in-kernel helper has it, which edits
 // too, or it cannot be served.
-func (w *worker) standAside(s *session, reason ftpalg.Reason, note string) {
+func (w *worker) standAside(s *session, reason report.Reason, note string) {
 	s.aside = true
 	s.note = note
 	w.g.count(reason)
 	w.g.report.Report(slog.LevelWarn, s.subject(), "standing aside", "note", note,
-		"reason", reason, "hint", hints[reason])
+		"reason", reason, "hint", reason.Hint())
 	w.g.leaveQueue(w.ct, s, succession.LeftAlone)
 }
 
@@ -297,16 +298,16 @@ func (w *worker) event(s *session, e *ftpalg.Event) {
 	case ftpalg.EventOffer:
 		w.offer(s, e.Offer)
 	case ftpalg.EventRefused:
-		w.refuse(s, e.Offer, e.Reason, nil)
+		w.refuse(s, e.Offer, report.Reason(e.Reason), nil)
 	case ftpalg.EventCancelled:
-		w.g.count(e.Reason)
+		w.g.count(report.Reason(e.Reason))
 		if w.g.pinholes.Of(&s.owner) != nil {
 			w.settle()
 		}
 		w.g.pinholes.CloseOf(w.ct, &s.owner, e.Reason.String())
 	case ftpalg.EventDenied:
-		w.g.count(e.Reason)
-		w.g.warn(s, "command denied", "reason", e.Reason, "hint", hints[e.Reason])
+		w.g.count(report.Reason(e.Reason))
+		w.g.warn(s, "command denied", "reason", e.Reason, "hint", report.Reason(e.Reason).Hint())
 	case ftpalg.EventOpaque:
 		w.g.encrypted(w.ct, s)
 	case ftpalg.EventReleased:

@@ -4,6 +4,7 @@ package pinhole
 
 import (
 	"errors"
+	"github.com/pasvport/pasvport/cmd/pasvport/report"
 	"net/netip"
 	"time"
 
@@ -74,7 +75,7 @@ func (t *Table) enter(ct Conntrack, p *Pinhole, from, to netip.AddrPort, mark ui
 		t.log.Warn("cannot claim a data connection", "tuple", c.Original, "master", c.Master, "err", err)
 		t.Data.Take(c.Original)
 		p.state.Store(uint32(Closed))
-		t.end(ct, p, ftpalg.ReasonKernel.String())
+		t.end(ct, p, report.ReasonKernel.String())
 		return
 	}
 	t.events.PinholeUsed(p)

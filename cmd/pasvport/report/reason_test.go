@@ -1,12 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package gateway
+package report
 
 import (
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/pasvport/pasvport/ftpalg"
 )
+
+// TestReasonsDocument: docs/protocol.md has every reason.
+func TestReasonsDocument(t *testing.T) {
+	doc, err := os.ReadFile("../../../docs/protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range Reasons() {
+		if name == "" || !strings.Contains(string(doc), "| `"+name+"` |") {
+			t.Errorf("reason %q is not explained", name)
+		}
+	}
+}
 
 // TestHints: what is refused, denied or left alone says what to do about it.
 func TestHints(t *testing.T) {
@@ -17,9 +32,9 @@ func TestHints(t *testing.T) {
 		ftpalg.ReasonThirdParty: true, ftpalg.ReasonRejected: true, ftpalg.ReasonNoConnection: true, ftpalg.ReasonClosing: true,
 		ftpalg.ReasonReset: true, ftpalg.ReasonQuit: true,
 	}
-	for r := range ftpalg.NumReasons {
-		if (hints[r] == "") != without[r] {
-			t.Errorf("%s: hint %q, want one: %t", r, hints[r], !without[r])
+	for r := range numReasons {
+		if want := r >= Reason(ftpalg.NumReasons) || !without[ftpalg.Reason(r)]; (r.Hint() != "") != want {
+			t.Errorf("%s: hint %q, want one: %t", r, r.Hint(), want)
 		}
 	}
 }
