@@ -4,6 +4,7 @@ package ftpalg
 
 import (
 	"bytes"
+	"iter"
 	"time"
 )
 
@@ -32,6 +33,8 @@ type workspace struct {
 	offers [4]Offer // storage of the events' offers
 	text   []byte   // a line without the Telnet commands in it
 	head   []byte   // the start of a line that may be denied
+	read   []byte   // the lines that were read of a segment, one behind another
+	ends   []int    // where each of them ends in read
 	cur    struct { // the segment being handled
 		dir      Direction
 		seq      uint32
@@ -92,7 +95,7 @@ func (c *Conn) LastVerb() string { return string(c.verb.bytes()) }
 // its first byte, as sent. The payload must stay unchanged until Rewrite
 // was called or the next segment is taken.
 func (c *Conn) Segment(d Direction, seq uint32, p []byte) Decision {
-	c.events = c.events[:0]
+	c.events, c.read, c.ends = c.events[:0], c.read[:0], c.ends[:0]
 	c.cur.dir, c.cur.seq, c.cur.p, c.cur.parts = d, seq, p, c.cur.parts[:0]
 	c.cur.back = 0
 	s := &c.stream[d]
@@ -242,9 +245,27 @@ func (c *Conn) readLine(start uint32, line []byte) {
 	if text := c.plain(line); len(text) != len(line) {
 		c.cur.telnet, line = line, text
 	}
+	c.read = append(c.read, line...)
+	c.ends = append(c.ends, len(c.read))
 	if c.cur.dir == Original {
 		c.command(start, line)
 	} else {
 		c.reply(start, line)
+	}
+}
+
+// Lines returns the whole lines that the last call of Segment read, without their
+// ends and the Telnet commands in them. What was read before is not read again, and
+// nothing is on a connection that is encrypted or is not FTP. They are valid until
+// the next call of Segment on a connection with the same Workspace.
+func (c *Conn) Lines() iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		start := 0
+		for _, end := range c.ends {
+			if !yield(c.read[start:end]) {
+				return
+			}
+			start = end
+		}
 	}
 }

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ftpalg
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestLines: each line is given once, whole, however it is cut into segments and
+// repeated.
+func TestLines(t *testing.T) {
+	ep := Endpoints{Client: netip.MustParseAddrPort("192.0.2.1:4000"), Server: netip.MustParseAddrPort("203.0.113.2:21")}
+	ep.Dialled, ep.SeenAs = ep.Server, ep.Client
+	c := NewConn(ep, &Policy{}, Options{Started: true})
+	var got []string
+	next := [2]uint32{1000, 5000}
+	say := func(d Direction, text string) {
+		c.Received(Original+Reply-d, next[1-d])
+		for range 2 { // and once more, as a repetition
+			c.Segment(d, next[d], []byte(text))
+			for line := range c.Lines() {
+				got = append(got, fmt.Sprintf("%v %s", d, line))
+			}
+		}
+		next[d] += uint32(len(text))
+	}
+	say(Reply, "220-hello\r\n220 rea")
+	say(Reply, "dy\r\n")
+	say(Original, "USER a\r\nPA")
+	say(Original, "SS b\r\nPW\xff\xf4D\nTY")
+	say(Original, "PE I\r\n")
+	want := []string{"reply 220-hello", "reply 220 ready", "original USER a", "original PASS b", "original PWD", "original TYPE I"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
