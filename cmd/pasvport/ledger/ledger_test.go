@@ -3,8 +3,12 @@
 package ledger
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -238,4 +242,96 @@ func FuzzLedger(f *testing.F) {
 			t.Errorf("%d pending, user of %d, directory of %d bytes", len(l.pending), len(l.User()), len(l.dir))
 		}
 	})
+}
+
+// A transfer leaves the book once: when its data connection is closed, or when it
+// has waited long enough.
+func TestBook(t *testing.T) {
+	var b Book[int, string]
+	now := time.Unix(1000, 0)
+	if _, ok := b.Closed(1); ok || b.Due(now) != nil {
+		t.Error("an empty book has transfers")
+	}
+	b.Add(1, "one", now)
+	b.Add(2, "two", now.Add(time.Second))
+	if r, ok := b.Closed(1); !ok || r != "one" {
+		t.Errorf("closed: %q, %t", r, ok)
+	}
+	if _, ok := b.Closed(1); ok {
+		t.Error("closed twice")
+	}
+	if due := b.Due(now.Add(patience)); due != nil {
+		t.Errorf("too early: %v", due)
+	}
+	if due := b.Due(now.Add(patience + time.Second)); len(due) != 1 || due[2] != "two" {
+		t.Errorf("due: %v", due)
+	}
+}
+
+// TestFile: lines go to the file that has the path, also when it was moved away,
+// and what could not be written is told.
+func TestFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "xferlog")
+	lost := make(chan int, 10)
+	l, err := OpenFile(path, func(_ error, n int) { lost <- n })
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- l.Run(ctx) }()
+	content := func(path, want string) {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+			got, _ := os.ReadFile(path)
+			if string(got) == want {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s holds %q, want %q", path, got, want)
+			}
+		}
+	}
+	l.Add([]byte("one\n"))
+	content(path, "one\n")
+	if err := os.Rename(path, path+".1"); err != nil {
+		t.Fatal(err)
+	}
+	l.Add([]byte("two\n"))
+	content(path+".1", "one\ntwo\n")
+	l.Reopen()
+	l.Add([]byte("three\n"))
+	content(path, "three\n")
+	if err := errors.Join(os.Remove(path), os.Mkdir(path, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	l.Reopen()
+	l.Add([]byte("four\nfive\n"))
+	for n := 0; n < 2; n += <-lost {
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	l.Add([]byte("six\n"))
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	content(path, "six\n")
+	if _, err := OpenFile(filepath.Join(dir, "none", "xferlog"), nil); err == nil {
+		t.Error("a directory that is not there")
+	}
+}
+
+// What a slow disk does not take is counted, not kept.
+func TestFileFull(t *testing.T) {
+	l := &File{wake: make(chan struct{}, 1)}
+	line := make([]byte, 1000)
+	for range 2 * maxWaiting / len(line) {
+		l.Add(line)
+	}
+	if len(l.waiting) > maxWaiting || l.lost == 0 {
+		t.Errorf("%d bytes wait, %d lines lost", len(l.waiting), l.lost)
+	}
 }

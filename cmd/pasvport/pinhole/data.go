@@ -22,6 +22,7 @@ type connection struct {
 	owner *Owner
 	rule  *Pinhole // whose set elements are still there; nil when they are gone
 	bytes [2]uint64
+	count Payload // counted already
 }
 
 func newData() Data {
@@ -54,7 +55,9 @@ func (d *Data) add(t expect.Tuple, o *Owner, p *Pinhole) {
 	if o.traffic == nil {
 		o.traffic = new(Traffic)
 	}
-	d.open[t] = connection{owner: o, rule: p, bytes: d.open[t].bytes}
+	c := d.open[t]
+	d.open[t] = connection{owner: o, rule: p, bytes: c.bytes, count: c.count}
+	o.traffic.last = t
 	d.live.add(t, o)
 }
 
@@ -114,21 +117,39 @@ func (d *Data) EachRule(f func(expect.Tuple, *Pinhole)) {
 }
 
 // Count adds to an owner what its data connection has carried since it was last
-// asked. Without accounting there is nothing to add.
-func (d *Data) Count(e *expect.Entry) {
+// asked, and returns that. Without accounting there is nothing to add.
+func (d *Data) Count(e *expect.Entry) (more Carried) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c, ok := d.open[e.Original]
 	if !ok || !e.HasCounters {
-		return
+		return more
 	}
 	traffic := c.owner.traffic
 	traffic.Accounting = true
 	for i := range traffic.Bytes {
 		traffic.Bytes[i] += e.Bytes[i] - c.bytes[i]
 	}
+	more = c.owner.Carried(e)
+	more.Upload -= min(more.Upload, c.count.Upload)
+	more.Download -= min(more.Download, c.count.Download)
+	traffic.Payload.add(more.Payload)
 	c.bytes = e.Bytes
+	c.count.add(more.Payload)
 	d.open[e.Original] = c
+	return more
+}
+
+// TakeLast takes the data connection of an owner that came last, and reports
+// whether there is one that was not taken before.
+func (d *Data) TakeLast(o *Owner) (t expect.Tuple, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if o.traffic == nil || o.traffic.last == (expect.Tuple{}) {
+		return t, false
+	}
+	t, o.traffic.last = o.traffic.last, expect.Tuple{}
+	return t, true
 }
 
 // Traffic returns what an owner's data connections have carried.

@@ -3,10 +3,12 @@
 package pinhole
 
 import (
+	"net/netip"
 	"slices"
 	"testing"
 
 	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/ftpalg"
 )
 
 // TestData: a data connection from its first packet to the end of its entry.
@@ -37,8 +39,8 @@ func TestData(t *testing.T) {
 	for _, n := range []uint64{10, 30} {
 		b.Data.Count(&expect.Entry{Original: data, Bytes: [2]uint64{n, 2 * n}, HasCounters: true})
 	}
-	if got, want := b.Data.Traffic(o), (Traffic{1, true, [2]uint64{30, 60}}); got != want {
-		t.Errorf("traffic %+v, want %+v", got, want)
+	if got := b.Data.Traffic(o); got.Connections != 1 || !got.Accounting || got.Bytes != [2]uint64{30, 60} {
+		t.Errorf("traffic %+v", got)
 	}
 	b.Data.Closed(data)
 	if o.Transferring() || b.Data.IsLive(data) {
@@ -53,5 +55,38 @@ func TestData(t *testing.T) {
 	}
 	if got := b.Data.Traffic(o).Bytes; got != [2]uint64{31, 60} {
 		t.Errorf("%v bytes", got)
+	}
+}
+
+// TestPayload: headers are taken off, whoever opened the data connection.
+func TestPayload(t *testing.T) {
+	client, server := netip.MustParseAddrPort("192.0.2.1:4000"), netip.MustParseAddrPort("203.0.113.2:21")
+	client6, server6 := netip.MustParseAddrPort("[2001:db8::1]:4000"), netip.MustParseAddrPort("[2001:db8::2]:21")
+	entry := func(from, to netip.AddrPort, packets, bytes [2]uint64) *expect.Entry {
+		return &expect.Entry{Original: expect.Tuple{Src: from, Dst: to}, Reply: expect.Tuple{Src: to, Dst: from}, Packets: packets, Bytes: bytes, HasCounters: true}
+	}
+	for _, tt := range []struct {
+		name    string
+		e       *expect.Entry
+		stamped bool
+		want    Carried
+	}{
+		// SYN, ACK, FIN, ACK against SYN-ACK, 1000 bytes, FIN.
+		{"passive", entry(client, server, [2]uint64{4, 3}, [2]uint64{52 + 3*40, 52 + 1040 + 40}), false, Carried{Payload: Payload{Download: 1000}}},
+		{"stamped", entry(client, server, [2]uint64{4, 3}, [2]uint64{60 + 3*52, 60 + 1052 + 52}), true, Carried{Payload: Payload{Download: 1000}}},
+		{"active", entry(server, client, [2]uint64{3, 4}, [2]uint64{60 + 1052 + 52, 60 + 3*52}), true, Carried{true, Payload{Download: 1000}}},
+		{"active upload", entry(server, client, [2]uint64{4, 3}, [2]uint64{60 + 3*52, 60 + 1052 + 52}), true, Carried{true, Payload{Upload: 1000}}},
+		{"IPv6", entry(client6, server6, [2]uint64{2, 2}, [2]uint64{80 + 7 + 72, 80 + 72}), true, Carried{Payload: Payload{Upload: 7}}},
+		{"fewer than headers", entry(client, server, [2]uint64{4, 3}, [2]uint64{100, 100}), true, Carried{}},
+		{"not counted", &expect.Entry{Original: expect.Tuple{Src: server, Dst: client}, Reply: expect.Tuple{Src: client, Dst: server}}, true, Carried{Active: true}},
+	} {
+		o := &Owner{Ends: &ftpalg.Endpoints{Client: client, Dialled: server, Server: server, SeenAs: client}}
+		if tt.e.Original.Src.Addr().Is6() {
+			o.Ends = &ftpalg.Endpoints{Client: client6, Dialled: server6, Server: server6, SeenAs: client6}
+		}
+		o.Stamped.Store(tt.stamped)
+		if got := o.Carried(tt.e); got != tt.want {
+			t.Errorf("%s: %+v, want %+v", tt.name, got, tt.want)
+		}
 	}
 }

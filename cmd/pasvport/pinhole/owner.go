@@ -19,6 +19,10 @@ type Owner struct {
 	Carrier bool              // the entry takes expectations
 	Ends    *ftpalg.Endpoints // its addresses
 
+	// Stamped reports whether the segments of the connection carry timestamps (RFC
+	// 7323), and so those of its data connections, which are between the same hosts.
+	Stamped atomic.Bool
+
 	transferring atomic.Bool // it has live data connections
 
 	open    *Pinhole // the one that is open, if any; under Table.mu
@@ -29,7 +33,65 @@ type Owner struct {
 type Traffic struct {
 	Connections uint32
 	Accounting  bool      // conntrack counts bytes
-	Bytes       [2]uint64 // by direction of the data connections
+	Bytes       [2]uint64 // by direction of the data connections, headers included
+	Payload     Payload
+
+	last expect.Tuple // of the data connection that came last, until it is taken
+}
+
+// Payload is what data connections have carried without headers, in bytes. As
+// conntrack counts whole packets, headers are taken off at the size that a host's
+// segments have all over: without retransmissions it is exact.
+type Payload struct {
+	Upload, Download uint64 // from the client, to the client
+}
+
+func (p *Payload) add(more Payload) {
+	p.Upload += more.Upload
+	p.Download += more.Download
+}
+
+// Sizes of headers in bytes.
+const (
+	ipv4Header     = 20
+	ipv6Header     = 40
+	tcpHeader      = 20
+	timestamps     = 12 // with padding
+	optionsOfSYN   = 12 // maximum segment size, SACK permitted, window scale, with padding
+	optionsOfSYNTS = 8  // the same beside timestamps
+)
+
+// payload returns what an entry's packets carried in one direction.
+func payload(e *expect.Entry, d int, stamped bool) uint64 {
+	each, syn := uint64(ipv4Header+tcpHeader), uint64(optionsOfSYN)
+	if e.Original.Src.Addr().Is6() {
+		each = ipv6Header + tcpHeader
+	}
+	if stamped {
+		each, syn = each+timestamps, optionsOfSYNTS
+	}
+	headers := e.Packets[d]*each + syn
+	return e.Bytes[d] - min(e.Bytes[d], headers)
+}
+
+// Carried is what a data connection has carried.
+type Carried struct {
+	Active bool // the server opened it
+	Payload
+}
+
+// Carried returns what the data connection of an entry has carried; nothing, if
+// conntrack does not count.
+func (o *Owner) Carried(e *expect.Entry) (c Carried) {
+	c.Active = e.Reply.Src.Addr() == o.Ends.Client.Addr() && e.Original.Src.Addr() != o.Ends.Client.Addr()
+	if !e.HasCounters {
+		return c
+	}
+	first, second := payload(e, 0, o.Stamped.Load()), payload(e, 1, o.Stamped.Load())
+	if c.Upload, c.Download = first, second; c.Active {
+		c.Upload, c.Download = second, first
+	}
+	return c
 }
 
 // Original returns the tuple of the control connection's first packet.

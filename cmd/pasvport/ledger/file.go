@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"sync"
+)
+
+// maxWaiting bounds what waits for a slow disk, in bytes.
+const maxWaiting = 1 << 20
+
+// File is a log file whose lines are written by a goroutine of its own: who adds
+// one does not wait for the disk. Its methods may be called by several goroutines.
+type File struct {
+	path   string
+	failed func(err error, lost int)
+
+	mu      sync.Mutex
+	waiting []byte
+	wake    chan struct{}
+	reopen  bool
+	lost    int
+}
+
+// OpenFile opens a file to append to, making it with mode 0640 if it is not there.
+// failed is told of each later error, nil for none, and how many lines were lost.
+func OpenFile(path string, failed func(err error, lost int)) (*File, error) {
+	f, err := open(path)
+	if err != nil {
+		return nil, err
+	}
+	_ = f.Close() // Run opens it
+	return &File{path: path, failed: failed, wake: make(chan struct{}, 1), reopen: true}, nil
+}
+
+func open(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
+}
+
+// Add adds a line, with its end.
+func (l *File) Add(line []byte) {
+	l.mu.Lock()
+	if len(l.waiting)+len(line) > maxWaiting {
+		l.lost++
+	} else {
+		l.waiting = append(l.waiting, line...)
+	}
+	l.mu.Unlock()
+	l.touch()
+}
+
+// Reopen has the next line go to the file that then has the path: the other one
+// was moved away.
+func (l *File) Reopen() {
+	l.mu.Lock()
+	l.reopen = true
+	l.mu.Unlock()
+	l.touch()
+}
+
+func (l *File) touch() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run writes what is added until ctx ends and all of it is written.
+func (l *File) Run(ctx context.Context) error {
+	var f *os.File
+	defer func() { _ = f.Close() }() // of nil, an error without effect
+	var list []byte
+	for ended := false; !ended; {
+		select {
+		case <-ctx.Done():
+			ended = true
+		case <-l.wake:
+		}
+		l.mu.Lock()
+		list, l.waiting = l.waiting, list[:0]
+		reopen, lost := l.reopen, l.lost
+		l.reopen, l.lost = false, 0
+		l.mu.Unlock()
+		err := l.write(&f, list, reopen)
+		if err != nil {
+			lost += bytes.Count(list, []byte{'\n'})
+		}
+		if err != nil || lost > 0 {
+			l.failed(err, lost)
+		}
+	}
+	return nil
+}
+
+// write writes to the file, opened first if it is not, or anew.
+func (l *File) write(f **os.File, list []byte, reopen bool) (err error) {
+	if *f != nil && reopen {
+		_ = (*f).Close()
+		*f = nil
+	}
+	if *f == nil {
+		if *f, err = open(l.path); err != nil {
+			return err
+		}
+	}
+	_, err = (*f).Write(list)
+	return err
+}
