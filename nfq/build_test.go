@@ -43,3 +43,30 @@ func TestAppendSegment(t *testing.T) {
 }
 
 func addr(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+
+// TestTimestamps: the option is found among others, and not where the list is
+// broken or at its end.
+func TestTimestamps(t *testing.T) {
+	want := []byte{8, 10, 1, 2, 3, 4, 5, 6, 7, 8}
+	for _, tt := range []struct {
+		options []byte
+		ok      bool
+	}{
+		{append([]byte{1, 1}, want...), true},
+		{append([]byte{4, 2}, append(want, 1, 1)...)[:12], true},
+		{[]byte{8, 8, 1, 2, 3, 4, 5, 6}, false},
+		{[]byte{8, 10, 1, 2}, false},
+		{append([]byte{0, 1}, want...), false},
+		{[]byte{2, 0, 8, 10}, false},
+		{[]byte{1, 1, 1, 8}, false},
+	} {
+		b := AppendSegment(nil, &Segment{Src: addr("192.0.2.1:1"), Dst: addr("192.0.2.2:2"), Options: tt.options})
+		var p Packet
+		if err := ParsePacket(&p, b); err != nil {
+			t.Fatal(err)
+		}
+		if got := p.Timestamps(); (got != nil) != tt.ok || tt.ok && !bytes.Equal(got, want) {
+			t.Errorf("%v: %v", tt.options, got)
+		}
+	}
+}

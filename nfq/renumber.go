@@ -4,11 +4,14 @@ package nfq
 
 import "encoding/binary"
 
-// TCP options, RFC 9293 section 3.1 and RFC 2018 section 3.
+// TCP options, RFC 9293 section 3.1, RFC 2018 section 3 and RFC 7323 section 3.2.
 const (
-	optionEnd  = 0
-	optionNop  = 1
-	optionSACK = 5
+	optionEnd        = 0
+	optionNop        = 1
+	optionSACK       = 5
+	optionTimestamps = 8
+
+	timestampsLen = 10
 )
 
 // Renumber replaces the sequence number of p and passes its acknowledgement
@@ -32,11 +35,26 @@ func Renumber(p *Packet, seq uint32, ack func(uint32) uint32) {
 // sackEdges returns the edges of the SACK blocks among TCP options, none if
 // there is no such option or the options are broken.
 func sackEdges(options []byte) []byte {
-	for len(options) > 0 {
-		switch options[0] {
-		case optionEnd:
-			return nil
-		case optionNop:
+	if o := findOption(options, optionSACK); o != nil {
+		return o[2:]
+	}
+	return nil
+}
+
+// Timestamps returns the timestamps option (RFC 7323), kind and length included,
+// nil if there is none. It is a slice of p.Data.
+func (p *Packet) Timestamps() []byte {
+	if o := findOption(p.Options(), optionTimestamps); len(o) == timestampsLen {
+		return o
+	}
+	return nil
+}
+
+// findOption returns an option, kind and length included, nil if there is none
+// before the end of the list, or before what is broken.
+func findOption(options []byte, kind byte) []byte {
+	for len(options) > 0 && options[0] != optionEnd {
+		if options[0] == optionNop {
 			options = options[1:]
 			continue
 		}
@@ -44,8 +62,8 @@ func sackEdges(options []byte) []byte {
 			return nil
 		}
 		n := int(options[1])
-		if options[0] == optionSACK {
-			return options[2:n]
+		if options[0] == kind {
+			return options[:n]
 		}
 		options = options[n:]
 	}

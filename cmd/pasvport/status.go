@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,10 +19,24 @@ const statusHelp = `status asks the running daemon what it does: strategy and ca
 kernel has, queues with their losses, sessions, open pinholes, and how often each
 decision was taken and why.`
 
-const sessionsHelp = `sessions asks the running daemon for the control connections it serves: the
-addresses as each end sees them, what NAT makes of them, the last announcement of a
-data port, what went out instead, what became of its pinhole, and the bytes of the
-data connections (with sysctl net.netfilter.nf_conntrack_acct=1).`
+const sessionsHelp = `sessions asks the running daemon for the control connections it serves, oldest first:
+
+  ID           of the conntrack entry, as conntrack -o id shows it
+  CLIENT       the client's own address; SERVER the server's own
+  USER         whose login the server accepted
+  LAST         the client's last command
+  MODE         of the last announcement that was accepted: active or passive
+  STATE        login, idle, transfer, tls, opaque (left alone, see NOTE), closing
+  AGE, IDLE    since it was first seen, since its last packet
+  DOWN, UP     bytes to the client and from it over data connections, without
+               headers; "-" without sysctl net.netfilter.nf_conntrack_acct=1
+  PINHOLE      of the last announcement: open, used, expired, closed, refused
+  NAT, SEEN AS, DIALLED
+               if any is translated: how; the client as its server sees it; the
+               server as its client sees it
+
+--offers shows the last announcements instead: what was announced, what went out,
+and why.`
 
 // errNoSocket says that there is nothing to ask through.
 var errNoSocket = errors.New("no daemon to ask: control-socket is empty")
@@ -31,9 +46,41 @@ func newStatus() *cobra.Command {
 		func(ctx context.Context, c *control.Client) (control.Status, error) { return c.Status(ctx) }, control.WriteStatus)
 }
 
+const sessionsExample = `  pasvport sessions --active
+  pasvport sessions --client 192.0.2.7 --json
+  pasvport sessions --offers`
+
 func newSessions() *cobra.Command {
-	return newQuestion("sessions", "List the control connections", sessionsHelp,
-		func(ctx context.Context, c *control.Client) ([]control.Session, error) { return c.Sessions(ctx) }, control.WriteSessions)
+	var client, server string
+	var active, offers bool
+	ask := func(ctx context.Context, c *control.Client) ([]control.Session, error) {
+		ofClient, err := addressFlag("client", client)
+		if err != nil {
+			return nil, err
+		}
+		ofServer, err := addressFlag("server", server)
+		if err != nil {
+			return nil, err
+		}
+		list, err := c.Sessions(ctx)
+		return slices.DeleteFunc(list, func(s control.Session) bool {
+			return ofClient.IsValid() && ofClient != s.Client.Addr() || active && !s.Transferring ||
+				ofServer.IsValid() && ofServer != s.Server.Addr() && ofServer != s.Dialled.Addr()
+		}), err
+	}
+	write := func(w io.Writer, list []control.Session, now time.Time) error {
+		if offers {
+			return control.WriteOffers(w, list, now)
+		}
+		return control.WriteSessions(w, list, now)
+	}
+	cmd := newQuestion("sessions", "List the control connections", sessionsHelp, ask, write)
+	cmd.Example = sessionsExample
+	cmd.Flags().StringVar(&client, "client", "", "only those of this client's address")
+	cmd.Flags().StringVar(&server, "server", "", "only those to this server, by its own address or the one dialled")
+	cmd.Flags().BoolVar(&active, "active", false, "only those that transfer now")
+	cmd.Flags().BoolVar(&offers, "offers", false, "show the last announcement of each")
+	return cmd
 }
 
 // newQuestion is a command that asks the daemon and prints the answer.

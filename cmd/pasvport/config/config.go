@@ -159,6 +159,14 @@ type Config struct {
 
 	// LogLevel is the lowest level that is logged. Default: info.
 	LogLevel slog.Level
+
+	// LogSessions and LogTransfers log the begin, logins and end of control
+	// connections, and every transfer. Default: false.
+	LogSessions, LogTransfers bool
+
+	// Xferlog is the path of a file with a line for each transfer, in the format of
+	// xferlog(5). Default: empty, none.
+	Xferlog string
 }
 
 // Default returns the documented defaults.

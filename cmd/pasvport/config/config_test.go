@@ -178,6 +178,10 @@ func TestValues(t *testing.T) {
 		{"log-level", "debug", func(c *Config) { c.LogLevel = slog.LevelDebug }},
 		{"log-level", "warn", func(c *Config) { c.LogLevel = slog.LevelWarn }},
 		{"log-level", "error", func(c *Config) { c.LogLevel = slog.LevelError }},
+		{"log-sessions", "on", func(c *Config) { c.LogSessions = true }},
+		{"log-transfers", "on", func(c *Config) { c.LogTransfers = true }},
+		{"xferlog", "/var/log/xferlog", func(c *Config) { c.Xferlog = "/var/log/xferlog" }},
+		{"xferlog", "", func(c *Config) { c.Xferlog = "" }},
 	} {
 		t.Run(tt.name+" "+tt.value, func(t *testing.T) {
 			key := tt.name + ": " + tt.value + "\n"

@@ -7,6 +7,7 @@ import (
 	"math/bits"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -250,4 +251,12 @@ func setLogLevel(c *Config, v string) error {
 		}
 	}
 	return errValue
+}
+
+func setXferlog(c *Config, v string) error {
+	if v != "" && !filepath.IsAbs(v) {
+		return errValue
+	}
+	c.Xferlog = v
+	return nil
 }

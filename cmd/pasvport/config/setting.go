@@ -283,6 +283,18 @@ var settings = keys{
 		add:    setLogLevel,
 		text:   func(c Config) []string { return []string{levelText(c.LogLevel)} },
 	},
+	toggle("log-sessions", "log the begin, the logins and the end of control connections", live,
+		func(c *Config) *bool { return &c.LogSessions }),
+	toggle("log-transfers", "log every transfer: user, file, direction, bytes, result", live,
+		func(c *Config) *bool { return &c.LogTransfers }),
+	{
+		name: "xferlog", value: "FILE", facts: restart,
+		usage:  "file with a line for each transfer, in the format of xferlog(5); opened again by SIGHUP",
+		want:   "an absolute path, or nothing for no file",
+		fields: func(c *Config) []any { return []any{&c.Xferlog} },
+		add:    setXferlog,
+		text:   func(c Config) []string { return []string{c.Xferlog} },
+	},
 }
 
 // word is a setting with a few words to choose from.

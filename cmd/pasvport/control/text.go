@@ -66,23 +66,42 @@ func features(m map[string]bool) string {
 	return cmp.Or(strings.Join(append(yes, no...), ", "), "-")
 }
 
-// WriteSessions writes one line for each control connection, oldest first. now
-// is the time of the reader.
+// WriteSessions writes one line for each control connection, oldest first: what
+// each end sees of the other where it is translated, and what is to be said of it
+// where there is something. now is the time of the reader.
 func WriteSessions(w io.Writer, sessions []Session, now time.Time) error {
 	t := &table{w: tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)}
-	t.row("ID", "CLIENT", "SEEN AS", "DIALLED", "SERVER", "NAT", "MODE", "STATE", "AGE", "USER", "LAST",
-		"OFFER", "PINHOLE", "DATA", "NOTE")
+	translated := slices.ContainsFunc(sessions, func(s Session) bool { return s.NAT != NATNone && s.NAT != "" })
+	head := []any{"ID", "CLIENT", "SERVER", "USER", "LAST", "MODE", "STATE", "AGE", "IDLE", "DOWN", "UP", "PINHOLE"}
+	if translated {
+		head = append(head, "NAT", "SEEN AS", "DIALLED")
+	}
+	t.row(append(head, "NOTE")...)
 	sorted := slices.SortedFunc(slices.Values(sessions), func(a, b Session) int {
 		return cmp.Or(a.Started.Compare(b.Started), cmp.Compare(a.ID, b.ID))
 	})
 	for _, s := range sorted {
-		pinhole, offer := "-", "-"
-		if s.Offer != nil {
-			pinhole, offer = string(s.Offer.Pinhole), s.Offer.text()
+		row := []any{s.ID, addr(s.Client), addr(s.Server), dash(clean(s.User)), dash(clean(s.LastCommand)), dash(string(s.Mode)),
+			state(s), short(now.Sub(s.Started)), short(time.Duration(s.Idle)), s.carried(s.BytesDown), s.carried(s.BytesUp), s.pinhole()}
+		if translated {
+			row = append(row, dash(string(s.NAT)), addr(s.SeenAs), addr(s.Dialled))
 		}
-		t.row(s.ID, addr(s.Client), addr(s.SeenAs), addr(s.Dialled), addr(s.Server), dash(string(s.NAT)), dash(string(s.Mode)),
-			state(s), age(s.Started, now), dash(clean(s.User)), dash(clean(s.LastCommand)), offer, dash(pinhole),
-			s.Data.text(), dash(clean(s.Note)))
+		t.row(append(row, dash(clean(s.Note)))...)
+	}
+	return t.flush()
+}
+
+// WriteOffers writes the last announcement of each control connection that has made
+// one: what its sender announced, what went out instead, where the data connection
+// ends, and why.
+func WriteOffers(w io.Writer, sessions []Session, now time.Time) error {
+	t := &table{w: tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)}
+	t.row("ID", "CLIENT", "SERVER", "VERB", "ANNOUNCED", "SENT AS", "TARGET", "PINHOLE", "AGO", "REASON")
+	for _, s := range sessions {
+		if o := s.Offer; o != nil {
+			t.row(s.ID, addr(s.Client), addr(s.Server), clean(o.Verb), addr(o.Announced), addr(o.Translated), addr(o.Target),
+				dash(string(o.Pinhole)), short(now.Sub(o.Time)), dash(clean(o.Reason)))
+		}
 	}
 	return t.flush()
 }
@@ -99,28 +118,50 @@ func WriteServers(w io.Writer, servers []Server, now time.Time) error {
 	return t.flush()
 }
 
-// text is an offer as VERB ANNOUNCED, with what it became if it changed, and why.
-func (o *Offer) text() string {
-	s := clean(o.Verb) + " " + addr(o.Announced)
-	if o.Translated.IsValid() && o.Translated != o.Announced {
-		s += " as " + addr(o.Translated)
+// pinhole is what became of the last offer.
+func (s *Session) pinhole() string {
+	if s.Offer == nil {
+		return "-"
 	}
-	return s + " (" + dash(clean(o.Reason)) + ")"
+	return dash(string(s.Offer.Pinhole))
 }
 
-// text is the number of connections, and their bytes if those are known.
-func (d Data) text() string {
-	if !d.Accounting {
-		return strconv.Itoa(d.Connections)
+// carried is a number of bytes, if they are counted.
+func (s *Session) carried(n uint64) string {
+	if !s.Data.Accounting {
+		return "-"
 	}
-	return fmt.Sprintf("%d: %s+%s", d.Connections, size(d.BytesOriginal), size(d.BytesReply))
+	return size(n)
 }
 
+// state is what a session does: "tls" if it is encrypted, "opaque" if it is left alone, "transfer"
+// while data connections are open, "login" before the login is accepted.
 func state(s Session) string {
-	if s.Opaque {
-		return strings.TrimPrefix(s.State+", opaque", ", ")
+	switch {
+	case s.State != "established":
+		return dash(s.State)
+	case s.Encrypted:
+		return "tls"
+	case s.Opaque:
+		return "opaque"
+	case s.Transferring:
+		return "transfer"
+	case s.Login == "asked" || s.Login == "failed":
+		return "login"
 	}
-	return dash(s.State)
+	return "idle"
+}
+
+// short is a time with its two largest units.
+func short(d time.Duration) string {
+	d = max(d, 0)
+	switch {
+	case d < time.Hour:
+		return d.Truncate(time.Second).String()
+	case d < 24*time.Hour:
+		return fmt.Sprintf("%dh%02dm", d/time.Hour, d%time.Hour/time.Minute)
+	}
+	return fmt.Sprintf("%dd%02dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
 }
 
 // table writes rows of cells that line up.

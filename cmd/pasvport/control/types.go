@@ -127,11 +127,39 @@ type Session struct {
 	User     string    `json:"user,omitempty"`
 	Started  time.Time `json:"started"`
 
-	LastCommand string `json:"last_command"`    // the verb alone
-	Offer       *Offer `json:"offer,omitempty"` // the last one, if any
-	Data        Data   `json:"data"`            // all data connections so far
-	Opaque      bool   `json:"opaque"`          // TLS or stood aside: not looked at any more
-	Note        string `json:"note,omitempty"`  // a sentence for the administrator
+	// Login is "none", "asked", "accepted" or "failed"; User is that of an accepted one.
+	Login          string   `json:"login"`
+	LastCommand    string   `json:"last_command"` // the verb alone
+	RecentCommands []string `json:"recent_commands,omitempty"`
+
+	// BytesDown and BytesUp are what data connections have carried to the client and
+	// from it, without headers; 0 without accounting, see Data.
+	BytesDown    uint64   `json:"bytes_down"`
+	BytesUp      uint64   `json:"bytes_up"`
+	Transferring bool     `json:"transferring"` // it has an open data connection
+	Idle         Duration `json:"idle"`         // since its last packet, 0 while it transfers
+
+	Offer  *Offer `json:"offer,omitempty"` // the last one, if any
+	Data   Data   `json:"data"`            // all data connections so far
+	Opaque bool   `json:"opaque"`          // TLS or stood aside: not looked at any more
+	Note   string `json:"note,omitempty"`  // a sentence for the administrator
+
+	Encrypted bool `json:"encrypted"` // it went over to TLS
+}
+
+// Duration is a time.Duration that is text in JSON, such as "1m30s".
+type Duration time.Duration
+
+// MarshalText implements encoding.TextMarshaler.
+func (d Duration) MarshalText() ([]byte, error) {
+	return []byte(time.Duration(d).Truncate(time.Second).String()), nil
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	*d = Duration(v)
+	return err
 }
 
 // Offer is the announcement of a data port.

@@ -12,10 +12,9 @@ func (g *Gateway) countBytes() {
 		return
 	}
 	defer ct.Close()
-	data := &g.pinholes.Data
-	for _, t := range data.Tuples() {
+	for _, t := range g.pinholes.Data.Tuples() {
 		if e, err := ct.Get(t); err == nil {
-			data.Count(&e)
+			g.countData(&e)
 		}
 	}
 }

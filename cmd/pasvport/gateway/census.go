@@ -52,6 +52,13 @@ func (c *census) room(client netip.Addr, set *settings) report.Reason {
 	return report.ReasonPlain
 }
 
+// alive returns how many sessions live.
+func (c *census) alive() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.living
+}
+
 func (c *census) enter(s *session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -74,6 +74,7 @@ func (g *Gateway) opensRange() bool { return g.settings().TLS == config.TLSRange
 // encrypted notes that a session's announcements cannot be read any more, or
 // never could.
 func (g *Gateway) encrypted(ct *expect.Conn, s *session) {
+	g.metrics.Encrypted.Add(1)
 	s.setNote("encrypted: its data ports cannot be seen")
 	g.leaveQueue(ct, s, succession.LeftEncrypted)
 	args := []any{"reason", ftpalg.ReasonOpaque}

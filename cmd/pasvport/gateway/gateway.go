@@ -51,6 +51,7 @@ type Gateway struct {
 	orphans   *worker       // has no queue, and the sessions of an earlier daemon, see takeback.go
 	healer    healer
 	pinholes  *pinhole.Table
+	accounts  accounts
 	census    census
 	sealed    encryptedSessions
 	older     olderConnections
@@ -103,6 +104,9 @@ func (g *Gateway) open() error {
 		return err
 	}
 	g.claims = g.plan.rules.Claim
+	if err := g.openXferlog(); err != nil {
+		return err
+	}
 	g.openKeepalive()
 	g.openFastPath()
 	for i := range g.cfg.Queues {
@@ -202,6 +206,7 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 	start(func(ctx context.Context) error { return g.older.run(ctx, g.listControl) })
 	start(g.refresh)
 	start(g.watchIdle)
+	start(g.writeXferlog)
 	err := g.firewall.Install()
 	if err == nil {
 		g.removeLeftovers()

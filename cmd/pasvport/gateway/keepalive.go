@@ -58,6 +58,9 @@ func (g *Gateway) watchIdle(ctx context.Context) error {
 // endedSilent notes that a session was ended because it is idle, or because one
 // of its ends does not answer.
 func (g *Gateway) endedSilent(s *session, c keepalive.Cause, unused time.Duration) {
+	s.mu.Lock()
+	s.cause = c
+	s.mu.Unlock()
 	switch c {
 	case keepalive.CauseIdle:
 		g.report.Report(slog.LevelInfo, s.subject(), "idle control connection reset", "idle", unused.Round(time.Second))

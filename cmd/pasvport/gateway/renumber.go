@@ -36,7 +36,8 @@ func (w *worker) adjustHere(s *session) bool {
 
 // isAdjustedHere notes that the session's sequence numbers are adjusted here.
 func (s *session) isAdjustedHere() {
-	s.here, s.noted = true, s.adjustments()
+	now := s.adjustments()
+	s.here, s.noted = true, &now
 	s.adjusted.Store(true)
 	s.mu.Lock()
 	s.renumbered = true
@@ -134,10 +135,10 @@ func (s *session) adjustments() adjustments {
 // next daemon.
 func (w *worker) noteAdjustments(s *session) {
 	now := s.adjustments()
-	if now == s.noted {
+	if now == *s.noted {
 		return
 	}
-	s.noted = now
+	*s.noted = now
 	if err := w.g.firewall.Renumber(s.id, now.note()); err != nil {
 		w.g.report.Report(slog.LevelWarn, s.subject(), "cannot note a session's sequence numbers", "err", err,
 			"hint", "if the daemon is restarted, this control connection hangs")

@@ -38,7 +38,7 @@ func (g *Gateway) opened(s *session, p *pinhole.Pinhole, o *ftpalg.Offer) {
 	g.count(report.Reason(o.Reason))
 	told := netip.AddrPortFrom(o.Text, p.Public.Port())
 	s.mu.Lock()
-	s.lastVerb = s.alg.LastVerb()
+	s.mode = modeOf(o.Mode)
 	s.offer = &offer{control.Offer{
 		Verb: verbWord(o.Verb), Announced: o.Announced, Translated: told, Target: o.Target,
 		Time: p.Expires.Add(-p.Timeout), Reason: o.Reason.String(), Pinhole: control.PinholeOpen,
@@ -100,6 +100,17 @@ func (g *Gateway) logPinhole(msg string, p *pinhole.Pinhole, why string) {
 		args = append(args, "reason", why)
 	}
 	g.report.Report(slog.LevelInfo, subjectOf(p.Owner), msg, args...)
+}
+
+// modes are the modes of sessions as they are shown, none before the first offer.
+var modes = [...]control.Mode{"", control.ModeActive, control.ModePassive}
+
+// modeOf is the index in modes of an offer's mode.
+func modeOf(m ftpalg.Mode) uint8 {
+	if m == ftpalg.Active {
+		return 1
+	}
+	return 2
 }
 
 // subject is what a session is named by in the log and in events.

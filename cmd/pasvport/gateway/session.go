@@ -11,6 +11,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
 	"github.com/pasvport/pasvport/cmd/pasvport/fastpath"
 	"github.com/pasvport/pasvport/cmd/pasvport/keepalive"
+	"github.com/pasvport/pasvport/cmd/pasvport/ledger"
 	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
@@ -38,26 +39,30 @@ type session struct {
 	fast fastpath.Conn
 	here bool // its sequence numbers are adjusted here, see renumber.go
 
-	noted  adjustments // of here, what the next daemon would find
-	passed *[2]passed  // of here, by direction, after a handover; see outOfStep
-	broken bool        // it is not in step any more, and is reset
-	hinted bool        // the hint about an opened offer was logged
+	noted  *adjustments // of here, what the next daemon would find
+	passed *[2]passed   // of here, by direction, after a handover; see outOfStep
+	broken bool         // it is not in step any more, and is reset
+	hinted bool         // the hint about an opened offer was logged
 
 	owner pinhole.Owner // of its pinholes and data connections
 
 	closing  atomic.Bool                    // an end has begun to close it
+	over     atomic.Bool                    // its end was reported
 	missed   atomic.Bool                    // packets may have passed unread, see heal.go
 	adjusted atomic.Bool                    // its sequence numbers are, by the kernel or here
 	counted  atomic.Bool                    // by the balancer
 	alive    atomic.Pointer[keepalive.Conn] // nil until something is known
+	met      atomic.Uint32                  // seconds after started at which its last packet came, and 1; 0: none has
 
 	mu         sync.Mutex
-	state      uint8 // of the TCP connection, expect.TCPState...
-	lastVerb   string
+	state      uint8           // of the TCP connection, expect.TCPState...
+	mode       uint8           // of the last offer that was accepted, see modes
+	ledger     *ledger.Ledger  // nil before the first line
 	offer      *offer          // the last one, nil if there was none
 	left       succession.Left // why it is not read; LeftNot if it is
 	note       string
-	renumbered bool // as here
+	cause      keepalive.Cause // why we ended it, if we did
+	renumbered bool            // as here
 	standing   standing
 	chatter    *chatter
 	seen       uint8 // by the tracker's list with this number, see reconcile
@@ -157,6 +162,18 @@ func (s *session) why() succession.Left {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.left
+}
+
+// meet notes that a packet of the session came.
+func (s *session) meet(p *nfq.Packet, now time.Time) {
+	if s.met.Swap(uint32(now.Sub(s.started)/time.Second)+1) == 0 {
+		s.owner.Stamped.Store(p.Timestamps() != nil)
+	}
+}
+
+// lastPacket returns when its last packet came, to the second.
+func (s *session) lastPacket() time.Time {
+	return s.started.Add(time.Duration(max(s.met.Load(), 1)-1) * time.Second)
 }
 
 // setNote leaves a sentence for the administrator.

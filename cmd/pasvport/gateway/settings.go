@@ -59,6 +59,9 @@ func (g *Gateway) Reload(next config.Config) (config.Config, error) {
 		return old, err
 	}
 	g.older.note()
+	if g.accounts.file != nil {
+		g.accounts.file.Reopen() // as logrotate asks for
+	}
 	g.log.Info("configuration reloaded", "changed", changed)
 	if rest := config.Changed(cfg, next); len(rest) > 0 {
 		g.log.Warn("some settings need a restart", "settings", rest)

@@ -5,10 +5,11 @@ package gateway
 import (
 	"os"
 	"slices"
-	"strings"
+	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
+	"github.com/pasvport/pasvport/cmd/pasvport/ledger"
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/nfq"
@@ -21,7 +22,7 @@ func (g *Gateway) Status() control.Status {
 		PID: os.Getpid(), Started: g.started, Table: g.cfg.Table, Ports: set.PortList(),
 		Allow: set.AllowText(), Fail: failText(g.cfg), Strategy: string(g.plan.Strategy),
 		Carrier: g.plan.Carrier.String(), QueueKind: g.plan.Queue.String(),
-		Features: g.plan.found.Names(), Sessions: int(g.metrics.Sessions.Load()),
+		Features: g.plan.found.Names(), Sessions: g.census.alive(),
 		PinholesOpen: int(g.metrics.Pinholes.Open.Load()), Decisions: g.metrics.Decisions(),
 	}
 	st.Queues = g.queues()
@@ -44,7 +45,10 @@ func (g *Gateway) Sessions() []control.Session {
 			if !seen[s] {
 				seen[s] = true
 				c := s.snapshot()
-				c.Data = g.dataOf(s)
+				if c.State == stateClosed { // conntrack keeps its entry for minutes
+					continue
+				}
+				g.addData(&c, s)
 				list = append(list, c)
 			}
 		}
@@ -64,8 +68,8 @@ func (s *session) snapshot() control.Session {
 	defer s.mu.Unlock()
 	c := control.Session{
 		ID: uint64(s.id), Client: s.ep.Client, Dialled: s.ep.Dialled, Server: s.ep.Server, SeenAs: s.ep.SeenAs,
-		NAT: s.nat(), State: stateWords[s.state], Strategy: "claim", Started: s.started, LastCommand: s.lastVerb,
-		Opaque: s.left != succession.LeftNot, Note: s.note, Zone: s.zone[expect.Original],
+		NAT: s.nat(), State: stateWords[s.state], Mode: modes[s.mode], Strategy: "claim", Started: s.started,
+		Opaque: s.left != succession.LeftNot, Encrypted: s.left == succession.LeftEncrypted, Note: s.note, Zone: s.zone[expect.Original],
 	}
 	if s.carrier {
 		c.Strategy = "expectation"
@@ -75,17 +79,30 @@ func (s *session) snapshot() control.Session {
 		if s.offer.pinhole != nil {
 			o.Pinhole = pinholeWords[s.offer.pinhole.State()]
 		}
-		c.Offer, c.Mode = &o, control.ModeActive
-		if strings.HasSuffix(o.Verb, "SV") {
-			c.Mode = control.ModePassive
+		c.Offer = &o
+	}
+	c.Login = ledger.LoginNone.String()
+	if l := s.ledger; l != nil {
+		c.LastCommand, c.Login = l.Last().String(), l.Login().String()
+		if l.Login() == ledger.LoginAccepted {
+			c.User = l.User()
+		}
+		for _, v := range l.Recent() {
+			c.RecentCommands = append(c.RecentCommands, v.String())
 		}
 	}
 	return c
 }
 
-func (g *Gateway) dataOf(s *session) control.Data {
+// addData adds what the data connections of a session have carried.
+func (g *Gateway) addData(c *control.Session, s *session) {
 	t := g.pinholes.Data.Traffic(&s.owner)
-	return control.Data{Connections: int(t.Connections), BytesOriginal: t.Bytes[0], BytesReply: t.Bytes[1], Accounting: t.Accounting}
+	c.Data = control.Data{Connections: int(t.Connections), BytesOriginal: t.Bytes[0], BytesReply: t.Bytes[1], Accounting: t.Accounting}
+	c.BytesUp, c.BytesDown = t.Payload.Upload, t.Payload.Download
+	c.Transferring = s.owner.Transferring()
+	if c.Idle = control.Duration(time.Since(s.lastPacket())); c.Transferring {
+		c.Idle = 0
+	}
 }
 
 func (s *session) nat() control.NAT {
@@ -140,8 +157,10 @@ func kernelQueues() map[uint16]nfq.QueueStats {
 	return byNum
 }
 
+const stateClosed = "closed"
+
 // stateWords are the words of status and logs for the states of conntrack.
 var stateWords = map[uint8]string{
 	expect.TCPStateEstablished: "established", expect.TCPStateFinWait: "closing", expect.TCPStateCloseWait: "closing",
-	expect.TCPStateLastAck: "closing", expect.TCPStateTimeWait: "closed", expect.TCPStateClose: "closed",
+	expect.TCPStateLastAck: "closing", expect.TCPStateTimeWait: stateClosed, expect.TCPStateClose: stateClosed,
 }

@@ -56,7 +56,7 @@ func (g *Gateway) event(ct *expect.Conn, e *expect.Event) {
 		}
 	case e.Type == expect.New:
 	case e.Type == expect.Destroy:
-		g.pinholes.Data.Count(&e.Entry)
+		g.countData(&e.Entry)
 		if owner, rule := g.pinholes.Data.Take(e.Entry.Original); owner != nil {
 			g.pinholes.CloseRule(rule)
 		} else if w, s := g.session(e.Entry.Original); s != nil {
@@ -73,7 +73,7 @@ func (g *Gateway) event(ct *expect.Conn, e *expect.Event) {
 			g.older.begins(e.Entry.ID)
 		}
 		if e.Entry.TCPState >= expect.TCPStateTimeWait {
-			g.pinholes.Data.Closed(e.Entry.Original)
+			g.dataClosed(ct, e.Entry.Original)
 		}
 		if e.Entry.TCPState < expect.TCPStateFinWait {
 			return
@@ -113,6 +113,7 @@ func (g *Gateway) ending(ct *expect.Conn, s *session, state uint8) {
 	if state < expect.TCPStateTimeWait {
 		return
 	}
+	g.sessionEnded(s, state)
 	if surplus := g.census.close(s, g.settings().MaxSessions); surplus != nil {
 		w, known := g.session(surplus.original())
 		if known != surplus {
@@ -127,6 +128,7 @@ func (g *Gateway) ending(ct *expect.Conn, s *session, state uint8) {
 func (g *Gateway) end(ct *expect.Conn, w *worker, s *session) {
 	g.endFast(s) // while it is in the table, so that its successor's state is not taken for its own
 	g.forget(s)
+	g.sessionEnded(s, expect.TCPStateNone) // if conntrack reported no other end
 	g.ending(ct, s, expect.TCPStateClose)
 	g.census.forget(s)
 	if w.table.remove(s) {
@@ -151,6 +153,7 @@ func (g *Gateway) sweeps(ctx context.Context) {
 			for _, p := range g.pinholes.All() {
 				g.sweep(p, now)
 			}
+			g.overdue(g.ct, now)
 			if now.Sub(reconciled) >= reconcileEvery {
 				g.reconcile()
 				reconciled = now

@@ -79,6 +79,7 @@ func (w *worker) control(p *nfq.Packet) {
 		w.stale(p, tracked)
 		return
 	}
+	s.meet(p, w.now)
 	if w.g.sender != nil {
 		s.noteSegment(s.direction(p), p, w.now)
 	}
@@ -117,6 +118,7 @@ func (w *worker) read(s *session, d ftpalg.Direction, p *nfq.Packet) {
 	s.alg.Received(opposite(d), p.Ack)
 	dec := s.alg.Segment(d, p.Seq, p.Payload)
 	w.g.count(report.Reason(dec.Reason))
+	w.account(s, d)
 	for i := range dec.Events {
 		w.event(s, &dec.Events[i])
 	}
@@ -256,8 +258,7 @@ func (w *worker) adopt(e *expect.Entry) *session {
 	w.g.metrics.SessionsTotal.Add(1)
 	s.counted.Store(true)
 	w.g.balancer.Began(s.ep.Dialled, s.ep.Server)
-	w.g.report.Report(slog.LevelDebug, s.subject(), "session", "dialled", s.ep.Dialled,
-		"seen_as", s.ep.SeenAs, "helper", e.Helper)
+	w.g.sessionBegan(s, e.Helper)
 	return s
 }
 

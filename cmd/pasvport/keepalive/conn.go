@@ -3,7 +3,6 @@
 package keepalive
 
 import (
-	"bytes"
 	"sync"
 	"time"
 
@@ -36,9 +35,6 @@ type End struct {
 	stamp   [10]byte // its last timestamp option (RFC 7323), if stamped
 }
 
-// timestampOption is the kind and the length of that option.
-var timestampOption = []byte{8, 10}
-
 // Note notes what a segment shows.
 func (c *Conn) Note(d ftpalg.Direction, p *nfq.Packet, now time.Time) {
 	c.mu.Lock()
@@ -60,7 +56,7 @@ func (c *Conn) Note(d ftpalg.Direction, p *nfq.Packet, now time.Time) {
 		c.used = now
 	}
 	e.Known, e.Heard, e.Window = true, now, p.Window
-	e.stamped = findTimestamp(&e.stamp, p.Options())
+	e.stamped = copy(e.stamp[:], p.Timestamps()) > 0
 }
 
 // Use notes that the connection is in use, although nothing is said on it.
@@ -68,27 +64,6 @@ func (c *Conn) Use(now time.Time) {
 	c.mu.Lock()
 	c.used = now
 	c.mu.Unlock()
-}
-
-// findTimestamp copies the timestamp option, if there is one.
-func findTimestamp(dst *[10]byte, options []byte) bool {
-	const endOfList, noOperation = 0, 1
-	for len(options) >= 2 && options[0] != endOfList {
-		if options[0] == noOperation {
-			options = options[1:]
-			continue
-		}
-		n := int(options[1])
-		if n < 2 || n > len(options) {
-			return false
-		}
-		if bytes.HasPrefix(options, timestampOption) {
-			copy(dst[:], options[:n])
-			return true
-		}
-		options = options[n:]
-	}
-	return false
 }
 
 // Silent returns the ends of a connection on which no one speaks, completed:

@@ -45,12 +45,17 @@ type State struct {
 type Cause uint8
 
 const (
+	// CauseNone: it did not.
+	CauseNone Cause = iota
 	// CauseIdle: no one used it for Watch.Idle.
-	CauseIdle Cause = iota
+	CauseIdle
 	// CauseClientGone and CauseServerGone: that end did not answer.
 	CauseClientGone
 	CauseServerGone
 )
+
+// String returns the words of the log, "" for CauseNone.
+func (c Cause) String() string { return [...]string{"", "idle", "client gone", "server gone"}[c] }
 
 // sender is what a Watch needs of a Sender.
 type sender interface {

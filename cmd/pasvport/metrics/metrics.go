@@ -41,6 +41,13 @@ type Metrics struct {
 	// Pinholes are the permissions for data connections.
 	Pinholes Pinholes
 
+	// LoginFailures is how many logins servers have refused, and Encrypted how many
+	// control connections went over to TLS.
+	LoginFailures, Encrypted atomic.Uint64
+
+	transfers [2][2]atomic.Uint64 // by upload and complete
+	bytes     [2][2]atomic.Uint64 // by upload and active mode
+
 	registry  *prometheus.Registry
 	reasons   []string
 	decisions []atomic.Uint64
@@ -80,6 +87,18 @@ func New(reasons []string) *Metrics {
 	m.gauge("pasvport_sessions", "Control connections now.", &m.Sessions)
 	m.counter("pasvport_sessions_total", "Control connections since the start.", nil, &m.SessionsTotal)
 	m.counter("pasvport_heals_total", "Times our rules were put back after somebody had taken them away.", nil, &m.Heals)
+	m.counter("pasvport_login_failures_total", "Logins that servers have refused.", nil, &m.LoginFailures)
+	m.counter("pasvport_encrypted_sessions_total", "Control connections that went over to TLS.", nil, &m.Encrypted)
+	for d, direction := range [2]string{"download", "upload"} {
+		for r, result := range [2]string{"failed", "complete"} {
+			m.counter("pasvport_transfers_total", "Transfers and lists by their final reply.",
+				prometheus.Labels{"direction": direction, "result": result}, &m.transfers[d][r])
+		}
+		for a, mode := range [2]string{"passive", "active"} {
+			m.counter("pasvport_transfer_bytes_total", "Bytes that data connections carried, without headers, by the view of the client (needs nf_conntrack_acct).",
+				prometheus.Labels{"direction": direction, "mode": mode}, &m.bytes[d][a])
+		}
+	}
 	m.gauge("pasvport_pinholes", "Open pinholes now.", &m.Pinholes.Open)
 	for event, n := range map[string]*atomic.Uint64{
 		"opened": &m.Pinholes.Opened, "used": &m.Pinholes.Used, "expired": &m.Pinholes.Expired,
@@ -96,6 +115,24 @@ func (m *Metrics) Decision(reason int) {
 	if uint(reason) < uint(len(m.decisions)) {
 		m.decisions[reason].Add(1)
 	}
+}
+
+// Transfer counts a transfer that has had its final reply.
+func (m *Metrics) Transfer(upload, complete bool) {
+	m.transfers[index(upload)][index(complete)].Add(1)
+}
+
+// Carried counts bytes of data connections, without headers.
+func (m *Metrics) Carried(active bool, upload, download uint64) {
+	m.bytes[index(false)][index(active)].Add(download)
+	m.bytes[index(true)][index(active)].Add(upload)
+}
+
+func index(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // Decisions returns the counters by reason, those at zero left out.

@@ -56,6 +56,9 @@ func TestScrape(t *testing.T) {
 	m.Sessions.Add(3)
 	m.SessionsTotal.Add(4)
 	m.Heals.Add(6)
+	m.Carried(true, 7, 100)
+	m.Transfer(true, true)
+	m.Transfer(true, true)
 	m.Pinholes.Open.Add(1)
 	m.Pinholes.Opened.Add(5)
 	m.Pinholes.Used.Add(2)
@@ -71,7 +74,9 @@ func TestScrape(t *testing.T) {
 	})
 	want := `pasvport_decisions_total{reason="ok"} 0
 pasvport_decisions_total{reason="port-below-minimum"} 2
+pasvport_encrypted_sessions_total 0
 pasvport_heals_total 6
+pasvport_login_failures_total 0
 pasvport_packet_seconds_sum 0.25
 pasvport_packet_seconds_count 1
 pasvport_packets_total{queue="2121"} 10
@@ -96,6 +101,14 @@ pasvport_server_up{address="10.0.0.1:21",server="one",virtual="ftp"} 1
 pasvport_server_up{address="[fd00::2]:21",server="two",virtual="ftp"} 0
 pasvport_sessions 3
 pasvport_sessions_total 4
+pasvport_transfer_bytes_total{direction="download",mode="active"} 100
+pasvport_transfer_bytes_total{direction="download",mode="passive"} 0
+pasvport_transfer_bytes_total{direction="upload",mode="active"} 7
+pasvport_transfer_bytes_total{direction="upload",mode="passive"} 0
+pasvport_transfers_total{direction="download",result="complete"} 0
+pasvport_transfers_total{direction="download",result="failed"} 0
+pasvport_transfers_total{direction="upload",result="complete"} 2
+pasvport_transfers_total{direction="upload",result="failed"} 0
 `
 	if diff := cmp.Diff(want, scrape(t, m)); diff != "" {
 		t.Errorf("metrics (-want +got):\n%s", diff)

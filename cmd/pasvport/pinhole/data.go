@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/pasvport/pasvport/expect"
 )
@@ -23,6 +24,7 @@ type connection struct {
 	rule  *Pinhole // whose set elements are still there; nil when they are gone
 	bytes [2]uint64
 	count Payload // counted already
+	since time.Time
 }
 
 func newData() Data {
@@ -56,7 +58,11 @@ func (d *Data) add(t expect.Tuple, o *Owner, p *Pinhole) {
 		o.traffic = new(Traffic)
 	}
 	c := d.open[t]
-	d.open[t] = connection{owner: o, rule: p, bytes: c.bytes, count: c.count}
+	c.owner, c.rule = o, p
+	if c.since.IsZero() {
+		c.since = time.Now()
+	}
+	d.open[t] = c
 	o.traffic.last = t
 	d.live.add(t, o)
 }
@@ -69,13 +75,17 @@ func (d *Data) IsLive(t expect.Tuple) bool {
 	return live
 }
 
-// Closed notes that both ends of a data connection have closed it.
-func (d *Data) Closed(t expect.Tuple) {
+// Closed notes that both ends of a data connection have closed it. It returns its
+// owner, nil if it is not known or was closed before, and when it was met.
+func (d *Data) Closed(t expect.Tuple) (o *Owner, since time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if o := d.open[t].owner; o != nil {
-		d.live.remove(t, o)
+	c := d.open[t]
+	if _, live := d.live.of[c.owner][t]; !live {
+		return nil, since
 	}
+	d.live.remove(t, c.owner)
+	return c.owner, c.since
 }
 
 // Take takes a data connection out, and returns its owner, nil if it is not
