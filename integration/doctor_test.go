@@ -316,3 +316,32 @@ func (s *Site) examine(t *testing.T, flags ...string) (d diagnosis) {
 	}
 	return d
 }
+
+// TestDoctorAsks: without flags the doctor examines the settings of the daemon
+// that runs, and with others it says where they differ.
+func TestDoctorAsks(t *testing.T) {
+	needDaemon(t)
+	s := NewSiteOnly(t, position("routed"), AllowRelated, Auto)
+	s.Case(Case{Kind: "doctor"}).Count(t)
+	s.fallIll(t, patient{rules: firewall("chain forward { " + policyDropForward + " ct state established,related accept; tcp dport { 21, 2121 } accept; }")})
+	s.StartSubject(t, "--port", "2121", "--min-data-port", "2000")
+	ask := func(flags ...string) string {
+		t.Helper()
+		args := append([]string{s.Daemons[0].bin, "doctor", "--control-socket", s.Daemons[0].Socket}, flags...)
+		out, _ := s.Firewalls[0].Run(30*time.Second, Cmd(args...))
+		return out
+	}
+	for _, tt := range []struct {
+		flags     []string
+		has, lack string
+	}{
+		{nil, "control ports 21, 2121, table pasvport, allow related", "as this examination"},
+		{nil, "its rules are complete", "rules of it are missing"},
+		{[]string{"--port", "21,2121", "--min-data-port", "2000", "--strategy", "auto"}, "its rules are complete", "the running daemon has"},
+		{[]string{"--port", "8021", "--min-data-port", "2000"}, "the running daemon has ports 21,2121 and not 8021, as this examination", "rules of it are missing"},
+	} {
+		if out := ask(tt.flags...); !strings.Contains(out, tt.has) || strings.Contains(out, tt.lack) {
+			t.Errorf("%q: want %q, not %q:\n%s", tt.flags, tt.has, tt.lack, out)
+		}
+	}
+}

@@ -19,6 +19,9 @@ type answers struct {
 	reloads *reloader
 }
 
+// Settings implements control.Source.
+func (a answers) Settings() any { return a.Gateway.Settings().Export() }
+
 // Status implements control.Source.
 func (a answers) Status() control.Status {
 	s := a.Gateway.Status()

@@ -14,7 +14,8 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/doctor/selftest"
 )
 
-const doctorHelp = `doctor says what a daemon with the same flags and the same file would find here:
+const doctorHelp = `doctor says what a daemon with the same flags and the same file would find here.
+Without flags and without --config it asks a running daemon for its settings. It says
 what the kernel can do, which rules of others are in its way, and for each position
 (sessions that pass through, servers on this host, clients on this host) which rule
 would accept or drop an announced data connection, with the line to add.
@@ -54,7 +55,7 @@ func newDoctor() *cobra.Command {
 		if *selfTest {
 			r, err = selftest.Run(cmd.Context(), cfg)
 		} else {
-			r, err = doctor.Run(cmd.Context(), cfg, known)
+			r, err = doctor.Run(cmd.Context(), doctor.Question{Config: cfg, Asked: flags.Given("control-socket"), Ends: known})
 		}
 		if err != nil {
 			return failed(err)

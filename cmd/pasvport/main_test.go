@@ -258,6 +258,7 @@ func (fake) Events() *report.Stream {
 
 func (fake) Servers() []control.Server { return []control.Server{{Virtual: "v", Name: "one"}} }
 
+func (fake) Settings() any                { return nil }
 func (fake) Reload(context.Context) error { return nil }
 
 func (fake) Drain(name string, _ bool) error {

@@ -56,6 +56,9 @@ func (c *Client) Servers(ctx context.Context) ([]Server, error) {
 	return s, err
 }
 
+// Settings asks for the settings in force.
+func (c *Client) Settings(ctx context.Context, into any) error { return c.get(ctx, settingsPath, into) }
+
 // Drain takes a server out, or puts it back.
 func (c *Client) Drain(ctx context.Context, name string, drain bool) error {
 	method := http.MethodDelete

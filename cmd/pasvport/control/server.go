@@ -17,6 +17,8 @@ type Source interface {
 	Status() Status
 	Sessions() []Session
 	Servers() []Server
+	// Settings are those in force, as JSON has them.
+	Settings() any
 	Events() *report.Stream
 	// Drain takes a server out, or puts it back. An error is its caller's.
 	Drain(name string, drain bool) error
@@ -28,6 +30,7 @@ const (
 	statusPath   = "/v1/status"
 	sessionsPath = "/v1/sessions"
 	serversPath  = "/v1/servers"
+	settingsPath = "/v1/settings"
 	drainPath    = "/v1/servers/drain"
 	reloadPath   = "/v1/reload"
 )
@@ -56,6 +59,7 @@ func Listen(path string, src Source) (*Listener, error) {
 		answer(w, sessions)
 	})
 	mux.HandleFunc("GET "+serversPath, func(w http.ResponseWriter, _ *http.Request) { answer(w, src.Servers()) })
+	mux.HandleFunc("GET "+settingsPath, func(w http.ResponseWriter, _ *http.Request) { answer(w, src.Settings()) })
 	mux.HandleFunc("GET "+eventsPath, func(w http.ResponseWriter, r *http.Request) { answerEvents(w, r, src.Events()) })
 	for method, drain := range map[string]bool{http.MethodPut: true, http.MethodDelete: false} {
 		mux.HandleFunc(method+" "+drainPath, func(w http.ResponseWriter, r *http.Request) {

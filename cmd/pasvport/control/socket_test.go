@@ -29,9 +29,11 @@ type answers struct {
 	sessions []Session
 	servers  []Server
 	events   *report.Stream
+	settings map[string]string
 }
 
 func (a answers) Status() Status      { return a.status }
+func (a answers) Settings() any       { return a.settings }
 func (a answers) Sessions() []Session { return a.sessions }
 func (a answers) Servers() []Server   { return a.servers }
 func (a answers) Events() *report.Stream {

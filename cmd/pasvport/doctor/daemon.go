@@ -4,67 +4,105 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
 
+	"github.com/pasvport/pasvport/cmd/pasvport/balance"
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
+	"github.com/pasvport/pasvport/cmd/pasvport/kernel"
 	"github.com/pasvport/pasvport/cmd/pasvport/tablelock"
 	"github.com/pasvport/pasvport/rules"
 )
 
-// daemon looks for a running daemon and its table.
-func (e *examination) daemon(ctx context.Context) {
-	e.running = tableLocked(e.cfg.Table)
-	there := e.set.Ours(rules.FamilyINet, e.cfg.Table)
-	if !e.running {
-		if there {
-			e.found(Warn, topicDaemon, fmt.Sprintf("table %s is there and no daemon has it: one crashed, or a saved ruleset was loaded", e.cfg.Table),
-				"start the daemon, which replaces the table; or nft delete table inet "+e.cfg.Table)
-			return
-		}
-		e.found(OK, topicDaemon, "no daemon is running with this table; what follows is said as if one were")
-		return
-	}
-	if !there {
-		e.found(Problem, topicDaemon, fmt.Sprintf("a daemon is running and its table %s is gone: somebody flushed the ruleset", e.cfg.Table),
-			"a daemon puts it back by itself at once; if it stays away, its log says why")
-		return
-	}
-	if e.cfg.ControlSocket == "" {
-		e.found(OK, topicDaemon, "a daemon is running with this table; without a control socket it cannot be asked")
-		return
-	}
-	status, err := control.NewClient(e.cfg.ControlSocket).Status(ctx)
-	if err != nil {
-		e.found(Warn, topicDaemon, fmt.Sprintf("a daemon is running and cannot be asked: %v", err))
-		return
-	}
-	if status.Table != e.cfg.Table {
-		e.found(Warn, topicDaemon, fmt.Sprintf("the daemon that answers on %s has the table %s, not %s", e.cfg.ControlSocket, status.Table, e.cfg.Table),
-			"give the flags or the file of the daemon that is meant")
-		return
-	}
-	e.compare(status)
+// A daemon is one that runs with the table in question, and what it answers.
+type daemon struct {
+	running  bool // a process has the table
+	status   control.Status
+	settings *config.Config // nil: it did not answer, see err
+	err      error
 }
 
-// compare holds what a daemon says against what was asked about, and its table
-// against what it should hold.
-func (e *examination) compare(s control.Status) {
-	if ports := strings.Join(s.Ports, ","); ports != strings.Join(e.cfg.PortList(), ",") || s.Allow != e.cfg.AllowText() {
-		e.found(Warn, topicDaemon, fmt.Sprintf("the running daemon has ports %s and allow %s, this examination ports %s and allow %s",
-			ports, s.Allow, strings.Join(e.cfg.PortList(), ","), e.cfg.AllowText()), "give doctor the same flags, or restart the daemon with the new file")
-		return
+// ask looks for a running daemon and asks it for its settings.
+func ask(ctx context.Context, cfg config.Config) daemon {
+	d := daemon{running: tableLocked(cfg.Table)}
+	if !d.running || cfg.ControlSocket == "" {
+		return d
 	}
-	complete, err := tableComplete(e.installed(s))
+	c := control.NewClient(cfg.ControlSocket)
+	if d.status, d.err = c.Status(ctx); d.err != nil {
+		return d
+	}
+	if d.status.Table != cfg.Table {
+		d.err = &otherTable{cfg.ControlSocket, d.status.Table, cfg.Table}
+		return d
+	}
+	var e config.Exported
+	if d.err = c.Settings(ctx, &e); d.err != nil {
+		return d
+	}
+	settings, err := e.Config()
+	if d.err = err; err == nil {
+		settings.ControlSocket = cfg.ControlSocket
+		d.settings = &settings
+	}
+	return d
+}
+
+// otherTable says that the daemon on a socket is not the one that is meant.
+type otherTable struct{ socket, have, want string }
+
+func (e *otherTable) Error() string {
+	return fmt.Sprintf("the daemon that answers on %s has the table %s, not %s", e.socket, e.have, e.want)
+}
+
+// daemon says what a running daemon answers, and whether its table is there.
+func (e *examination) daemon(q Question, d daemon) {
+	e.running = d.running
+	there := e.set.Ours(rules.FamilyINet, e.cfg.Table)
+	var other *otherTable
+	switch {
+	case !d.running && there:
+		e.found(Warn, topicDaemon, fmt.Sprintf("table %s is there and no daemon has it: one crashed, or a saved ruleset was loaded", e.cfg.Table),
+			"start the daemon, which replaces the table; or nft delete table inet "+e.cfg.Table)
+	case !d.running:
+		e.found(OK, topicDaemon, "no daemon is running with this table; what follows is said as if one were")
+	case !there:
+		e.found(Problem, topicDaemon, fmt.Sprintf("a daemon is running and its table %s is gone: somebody flushed the ruleset", e.cfg.Table),
+			"a daemon puts it back on its own at once; if it stays away, its log says why")
+	case e.cfg.ControlSocket == "":
+		e.found(OK, topicDaemon, "a daemon is running with this table; without a control socket it cannot be asked")
+	case errors.As(d.err, &other):
+		e.found(Warn, topicDaemon, other.Error(), "give the flags or the file of the daemon that is meant")
+	case d.err != nil:
+		e.found(Warn, topicDaemon, fmt.Sprintf("a daemon is running and cannot be asked: %v", d.err))
+	default:
+		e.compare(q, d)
+	}
+}
+
+// compare says where the settings of a daemon differ from those that were asked
+// about, and whether its table is as it should be.
+func (e *examination) compare(q Question, d daemon) {
+	s := d.status
+	if differ := config.Examined(config.Changed(*d.settings, q.Config)); len(differ) > 0 {
+		text := "the running daemon has " + difference(differ, *d.settings, q.Config)
+		if q.Asked {
+			e.found(Warn, topicDaemon, text+", as this examination", "without flags and --config the settings of the running daemon are examined; or restart the daemon with these")
+		} else {
+			e.found(Warn, topicDaemon, text+", as its file or the defaults", "this examination is of the daemon's; if the file is newer, reload or restart the daemon")
+		}
+	}
+	complete, err := tableComplete(e.installed(d))
 	switch {
 	case err != nil:
 		e.found(Warn, topicDaemon, fmt.Sprintf("its table cannot be read: %v", err))
 	case !complete:
 		e.found(Problem, topicDaemon, fmt.Sprintf("a daemon is running (pid %d) and rules of it are missing", s.PID),
-			"a daemon puts them back by itself at once; if they stay away, its log says why")
+			"a daemon puts them back on its own at once; if they stay away, its log says why")
 	default:
 		e.found(OK, topicDaemon, fmt.Sprintf("a daemon is running (pid %d), its rules are complete; strategy %s, carrier %s", s.PID, s.Strategy, s.Carrier))
 	}
@@ -75,20 +113,31 @@ func (e *examination) compare(s control.Status) {
 	}
 }
 
-// installed is the description of the table that a daemon says it has.
-func (e *examination) installed(s control.Status) rules.Config {
-	c := e.rules
-	c.Queues = len(s.Queues)
-	c.Carrier = rules.ParseCarrier(s.Carrier)
-	c.Claim = s.Strategy == string(config.StrategyClaim) || e.cfg.Strategy == config.StrategyAuto && s.Features["claim"]
-	c.OneZone = !s.Features["zones"]
-	c.Queue = rules.QueueNative
-	c.FastPath = 0
-	if s.Features["fast-path"] {
-		c.FastPath = rules.FastPathAny
+// difference puts into words in which settings a daemon differs.
+func difference(names []string, has, asked config.Config) string {
+	words := make([]string, len(names))
+	for i, name := range names {
+		have, want := has.Text(name), asked.Text(name)
+		switch {
+		case have == want: // no flag
+			words[i] = "other " + name
+		case name == "port":
+			words[i] = fmt.Sprintf("ports %s and not %s", have, want)
+		default:
+			words[i] = fmt.Sprintf("%s %s and not %s", name, have, want)
+		}
 	}
-	if s.QueueKind == "xt" {
-		c.Queue = rules.QueueXT
+	return strings.Join(words, ", ")
+}
+
+// installed is the description of the table that a daemon has.
+func (e *examination) installed(d daemon) rules.Config {
+	c := d.settings.Rules()
+	c.VirtualServers = balance.Rules(d.settings.VirtualServers)
+	kernel.Running(d.status, d.settings.Strategy).Apply(&c)
+	c.FastPath = 0
+	if d.status.Features[string(kernel.FastPath)] {
+		c.FastPath = rules.FastPathAny
 	}
 	return c
 }

@@ -14,10 +14,24 @@ import (
 	"github.com/pasvport/pasvport/rules/walk"
 )
 
-// Run examines this host for a daemon with the configuration cfg. The error
-// says that it cannot: unix.EPERM without CAP_NET_ADMIN.
-// What ends says of the two hosts makes verdicts surer.
-func Run(ctx context.Context, cfg config.Config, ends Ends) (*Report, error) {
+// A Question is what the doctor is asked about.
+type Question struct {
+	// Config is that of the daemon that is meant. Unless it was Asked for, by a flag
+	// or a file, the settings of a daemon that answers take its place.
+	Config config.Config
+	Asked  bool
+
+	Ends Ends // makes verdicts surer
+}
+
+// Run examines this host for a daemon. The error says that it cannot: unix.EPERM
+// without CAP_NET_ADMIN.
+func Run(ctx context.Context, q Question) (*Report, error) {
+	running := ask(ctx, q.Config)
+	cfg, ends := q.Config, q.Ends
+	if !q.Asked && running.settings != nil {
+		cfg = *running.settings
+	}
 	r := &Report{Table: cfg.Table, Ports: cfg.PortList(), Allow: cfg.AllowText()}
 	found, where, probeErr := kernel.ProbeApart(cfg.Queue == rules.QueueXT)
 	r.Probed = where
@@ -34,7 +48,7 @@ func Run(ctx context.Context, cfg config.Config, ends Ends) (*Report, error) {
 	choice.Apply(&e.rules)
 	e.local = localAddresses()
 	e.rules.VirtualServers = balance.Rules(cfg.VirtualServers)
-	e.daemon(ctx)
+	e.daemon(q, running)
 	e.queues()
 	e.tracker()
 	e.conflicts()

@@ -68,7 +68,7 @@ func examine(t *testing.T, ruleset string, sysctls map[string]string, cfg config
 	t.Helper()
 	var r *Report
 	inNamespace(t, ruleset, sysctls, func() (err error) {
-		r, err = Run(t.Context(), cfg, ends)
+		r, err = Run(t.Context(), Question{Config: cfg, Asked: true, Ends: ends})
 		return err
 	})
 	return r
@@ -221,7 +221,7 @@ func TestHintsThatWork(t *testing.T) {
 	for _, allow := range []config.AllowKind{config.AllowRelated, config.AllowMark} {
 		cfg.Allow = allow
 		inNamespace(t, file(t, "established-only.nft"), router, func() error {
-			r, err := Run(t.Context(), cfg, Ends{})
+			r, err := Run(t.Context(), Question{Config: cfg, Asked: true})
 			if err != nil {
 				return err
 			}
@@ -235,7 +235,7 @@ func TestHintsThatWork(t *testing.T) {
 					}
 				}
 			}
-			if r, err = Run(t.Context(), cfg, Ends{}); err == nil && (r.Problems > 0 || r.Warnings > 0) {
+			if r, err = Run(t.Context(), Question{Config: cfg, Asked: true}); err == nil && (r.Problems > 0 || r.Warnings > 0) {
 				var b strings.Builder
 				_ = r.WriteText(&b)
 				t.Errorf("after the hints for --allow %s:\n%s", allow, b.String())

@@ -79,5 +79,8 @@ func (g *Gateway) reconfigure(cfg config.Config, servers []rules.VirtualServer) 
 	return g.firewall.Reconfigure(r)
 }
 
+// Settings are those in force.
+func (g *Gateway) Settings() config.Config { return g.settings().Config }
+
 // settings are the present ones.
 func (g *Gateway) settings() *settings { return g.current.Load() }

@@ -4,6 +4,7 @@ package kernel
 
 import (
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/cmd/pasvport/control"
 	"github.com/pasvport/pasvport/rules"
 )
 
@@ -107,4 +108,17 @@ func (f Found) chooseStrategy(c *Choice, wanted config.Strategy, carrier rules.C
 // Apply puts the choice into the description of our table.
 func (c Choice) Apply(r *rules.Config) {
 	r.Queue, r.Carrier, r.Claim, r.OneZone = c.Queue, c.Carrier, c.Claims, c.OneZone
+}
+
+// Running is the choice of a daemon, from what it says in its status and the
+// strategy that it was asked for.
+func Running(s control.Status, asked config.Strategy) Choice {
+	c := Choice{
+		Strategy: config.Strategy(s.Strategy), Carrier: rules.ParseCarrier(s.Carrier), Queue: rules.QueueNative,
+		Claims: asked != config.StrategyExpectation && s.Features[string(Claim)], OneZone: !s.Features[string(Zones)],
+	}
+	if s.QueueKind == rules.QueueXT.String() {
+		c.Queue = rules.QueueXT
+	}
+	return c
 }

@@ -29,33 +29,42 @@ const (
 )
 
 // A network is the three hosts.
-type network struct{ client, firewall, server *namespace }
+type network struct {
+	client, firewall, server *namespace
 
-func newNetwork() (n *network, err error) {
-	n = &network{}
+	ipv6 bool // it has addresses of IPv6
+}
+
+func newNetwork(ipv6 bool) (n *network, err error) {
+	n = &network{ipv6: ipv6}
 	for _, ns := range []**namespace{&n.client, &n.firewall, &n.server} {
 		if *ns, err = newNamespace(); err != nil {
 			return n, err
 		}
 	}
-	for _, f := range []func() error{
+	steps := []func() error{
 		func() error { return n.client.connect("eth0", n.firewall, linkInside) },
 		func() error { return n.server.connect("eth0", n.firewall, linkOutside) },
 		func() error { return n.client.address("eth0", client4+"/24") },
-		func() error { return n.client.address("eth0", client6+"/64") },
 		func() error { return n.firewall.address(linkInside, inside4+"/24") },
-		func() error { return n.firewall.address(linkInside, inside6+"/64") },
 		func() error { return n.firewall.address(linkOutside, outside4+"/24") },
-		func() error { return n.firewall.address(linkOutside, outside6+"/64") },
 		func() error { return n.server.address("eth0", server4+"/24") },
-		func() error { return n.server.address("eth0", server6+"/64") },
 		func() error { return n.client.route(inside4) },
-		func() error { return n.client.route(inside6) },
-		func() error { return n.server.route(outside6) },
 		func() error { return n.firewall.sysctl("net/ipv4/ip_forward", "1") },
-		func() error { return n.firewall.sysctl("net/ipv6/conf/all/forwarding", "1") },
-	} {
-		if err := f(); err != nil {
+	}
+	if ipv6 {
+		steps = append(steps,
+			func() error { return n.client.address("eth0", client6+"/64") },
+			func() error { return n.firewall.address(linkInside, inside6+"/64") },
+			func() error { return n.firewall.address(linkOutside, outside6+"/64") },
+			func() error { return n.server.address("eth0", server6+"/64") },
+			func() error { return n.client.route(inside6) },
+			func() error { return n.server.route(outside6) },
+			func() error { return n.firewall.sysctl("net/ipv6/conf/all/forwarding", "1") },
+		)
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
 			return n, err
 		}
 	}

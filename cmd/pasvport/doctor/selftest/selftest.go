@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/cmd/pasvport/kernel"
 	"github.com/pasvport/pasvport/rules/walk"
 )
 
@@ -26,11 +27,13 @@ const refusedAfter = time.Second
 
 // A Step is one thing that was tried.
 type Step struct {
-	Name  string   `json:"name"`
-	OK    bool     `json:"ok"`
-	Error string   `json:"error,omitempty"`
-	Log   []string `json:"log,omitempty"` // the daemon's last lines, after a failure
-	Took  float64  `json:"seconds"`
+	Name string `json:"name"`
+	OK   bool   `json:"ok"`
+	// Skipped says why the step was not tried; it counts as OK.
+	Skipped string   `json:"skipped,omitempty"`
+	Error   string   `json:"error,omitempty"`
+	Log     []string `json:"log,omitempty"` // the daemon's last lines, after a failure
+	Took    float64  `json:"seconds"`
 }
 
 // A Report is what became of all steps, in their order. The last one may have
@@ -62,8 +65,13 @@ func (r *Report) WriteJSON(w io.Writer) error {
 // WriteText writes r for people.
 func (r *Report) WriteText(w io.Writer) error {
 	var b strings.Builder
-	bad := 0
+	bad, skipped := 0, 0
 	for _, s := range r.Steps {
+		if s.Skipped != "" {
+			skipped++
+			fmt.Fprintf(&b, "skip  %s: %s\n", s.Name, s.Skipped)
+			continue
+		}
 		if s.OK {
 			fmt.Fprintf(&b, "ok    %s\n", s.Name)
 			continue
@@ -74,7 +82,11 @@ func (r *Report) WriteText(w io.Writer) error {
 			fmt.Fprintf(&b, "      | %s\n", l)
 		}
 	}
-	fmt.Fprintf(&b, "\n%d steps, %d failed\n", len(r.Steps), bad)
+	fmt.Fprintf(&b, "\n%d steps, %d failed", len(r.Steps), bad)
+	if skipped > 0 {
+		fmt.Fprintf(&b, ", %d skipped", skipped)
+	}
+	b.WriteString("\n")
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -98,6 +110,10 @@ func (r *Report) step(name string, f func() error) bool {
 // control port, --allow, --strategy, --table and --ct-mark are those of cfg.
 // Failed steps are in the report; the error is that of ctx.
 func Run(ctx context.Context, cfg config.Config) (*Report, error) {
+	return run(ctx, cfg, kernel.HasIPv6())
+}
+
+func run(ctx context.Context, cfg config.Config, ipv6 bool) (*Report, error) {
 	r := &Report{}
 	var n *network
 	defer func() {
@@ -106,7 +122,7 @@ func Run(ctx context.Context, cfg config.Config) (*Report, error) {
 		}
 	}()
 	built := r.step("three namespaces: client, firewall that drops everything but the control port, server", func() (err error) {
-		if n, err = newNetwork(); err != nil {
+		if n, err = newNetwork(ipv6); err != nil {
 			return err
 		}
 		return n.lockDown(cfg)
@@ -135,6 +151,7 @@ func (r *Report) transfers(ctx context.Context, n *network, s *server, cfg confi
 		r.daemon, err = startDaemon(n.firewall, cfg)
 		return err
 	})
+	const noIPv6 = "IPv6 is off in this kernel"
 	for _, t := range []struct {
 		family, addr string
 		verbs        []string
@@ -143,12 +160,14 @@ func (r *Report) transfers(ctx context.Context, n *network, s *server, cfg confi
 		{"IPv6", server6, []string{"EPSV", "EPRT"}},
 	} {
 		for _, verb := range t.verbs {
-			if !started || ctx.Err() != nil {
-				continue
+			name := fmt.Sprintf("%s, %s: fetch and store", t.family, verb)
+			switch {
+			case !started || ctx.Err() != nil:
+			case t.addr == server6 && !n.ipv6:
+				r.Steps = append(r.Steps, Step{Name: name, OK: true, Skipped: noIPv6})
+			default:
+				r.step(name, func() error { return transfer(n, s, address(t.addr, cfg), verb) })
 			}
-			r.step(fmt.Sprintf("%s, %s: fetch and store", t.family, verb), func() error {
-				return transfer(n, s, address(t.addr, cfg), verb)
-			})
 		}
 	}
 	if r.daemon == nil {

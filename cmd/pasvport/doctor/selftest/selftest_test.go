@@ -60,7 +60,7 @@ func TestRefusedIsProved(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: network namespaces")
 	}
-	n, err := newNetwork()
+	n, err := newNetwork(false)
 	defer n.close()
 	if err != nil {
 		t.Fatal(err)

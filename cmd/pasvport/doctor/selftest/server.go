@@ -34,7 +34,7 @@ type server struct {
 func startServer(ns *namespace, port uint16, file []byte) (s *server, closeAll func(), err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s = &server{ns: ns, file: file, ctx: ctx}
-	ln, err := ns.listen(fmt.Sprintf("[::]:%d", port))
+	ln, err := ns.listen(fmt.Sprintf(":%d", port))
 	if err != nil {
 		cancel()
 		return nil, nil, err
