@@ -99,7 +99,7 @@ func (s *script) oneByOne() {
 }
 
 func (s *script) exchange(r *rand.Rand) exchange {
-	end := []string{"\r\n", "\r\n", "\r\n", "\n"}[r.IntN(4)]
+	end := []string{"\r\n", "\r\n", "\r\n", "\n", "\r\r\n"}[r.IntN(5)]
 	server := netip.AddrPortFrom(s.ep.Server.Addr(), port(r))
 	switch n := r.IntN(9); {
 	case n == 0:
@@ -116,14 +116,28 @@ func (s *script) exchange(r *rand.Rand) exchange {
 	case n == 3:
 		return exchange{"RETR file" + end, "150 coming" + end + "226 done" + end}
 	case n == 4 || n == 5 && server.Addr().Is6():
-		return exchange{"EPSV" + end, fmt.Sprintf("229 Entering Extended Passive Mode (|||%d|)%s", port(r), end)}
+		return exchange{"EPSV" + end, s.extended(r, server.Addr()) + end}
 	case n == 5:
 		words := []string{"227 Entering Passive Mode (%s)" + end, "227 %s" + end, "227-here" + end + "227 (%s)." + end}[r.IntN(3)]
-		return exchange{"PASV" + end, fmt.Sprintf(words, list(hostPortNumbers(server)))}
+		return exchange{"PASV" + end, fmt.Sprintf(words, spaced(r, list(hostPortNumbers(server))))}
 	case n == 6:
-		return exchange{"LPSV" + end, fmt.Sprintf("228 Entering Long Passive Mode (%s)%s", list(longNumbers(server)), end)}
+		return exchange{"LPSV" + end, fmt.Sprintf("228 Entering Long Passive Mode (%s)%s", spaced(r, list(longNumbers(server))), end)}
 	}
 	return exchange{s.active(r), "200 ok" + end}
+}
+
+// extended makes a 229, sometimes one with an address.
+func (s *script) extended(r *rand.Rand, own netip.Addr) string {
+	if r.IntN(3) > 0 {
+		return fmt.Sprintf("229 Entering Extended Passive Mode (|||%d|)", port(r))
+	}
+	return fmt.Sprintf("229 Entering Extended Passive Mode (!!%s!%d!)", own, port(r))
+}
+
+// spaced puts spaces into a list, sometimes so many that another one has less than
+// half its length.
+func spaced(r *rand.Rand, list string) string {
+	return strings.ReplaceAll(list, ",", ","+strings.Repeat(" ", max(0, r.IntN(8)-4)))
 }
 
 // active makes an offer of the client.
@@ -132,13 +146,15 @@ func (s *script) active(r *rand.Rand) string {
 	front := []string{"", "", "\xff\xf1"}[r.IntN(3)]
 	switch n := r.IntN(3); {
 	case n == 0:
-		return front + "LPRT " + list(longNumbers(client)) + "\r\n"
+		return front + "LPRT " + spaced(r, list(longNumbers(client))) + "\r\n"
 	case client.Addr().Is6():
-		return fmt.Sprintf("%sEPRT |2|%s|%d|\r\n", front, client.Addr(), client.Port())
+		text := []string{client.Addr().String(), client.Addr().StringExpanded()}[r.IntN(2)]
+		return fmt.Sprintf("%sEPRT |2|%s|%d|\r\n", front, text, client.Port())
 	case n == 1:
-		return fmt.Sprintf("%seprt !1!%s!%d!\r\n", front, client.Addr(), client.Port())
+		zeros := strings.Repeat("0", max(0, r.IntN(60)-40)) // or what comes in its place has less than half the length
+		return fmt.Sprintf("%seprt !1!%s%s!%d!\r\n", front, zeros, client.Addr(), client.Port())
 	}
-	return front + "PORT " + list(hostPortNumbers(client)) + "\r\n"
+	return front + "PORT " + spaced(r, list(hostPortNumbers(client))) + []string{"", "", ".", "\x00", "\r"}[r.IntN(5)] + "\r\n"
 }
 
 func port(r *rand.Rand) uint16 { return uint16(1024 + r.IntN(60000)) }
