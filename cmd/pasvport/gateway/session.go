@@ -35,7 +35,8 @@ type session struct {
 	acksShown uint32 // seconds after started until which its bare acknowledgements are queued, at least
 
 	alg  *ftpalg.Conn
-	held *[2]held // nil until something is
+	used atomic.Bool // somebody uses the engine, or it went on to another session
+	held *[2]held    // nil until something is
 	fast fastpath.Conn
 	here bool // its sequence numbers are adjusted here, see renumber.go
 
@@ -57,15 +58,15 @@ type session struct {
 	mu         sync.Mutex
 	state      uint8           // of the TCP connection, expect.TCPState...
 	mode       uint8           // of the last offer that was accepted, see modes
-	ledger     *ledger.Ledger  // nil before the first line
-	offer      *offer          // the last one, nil if there was none
 	left       succession.Left // why it is not read; LeftNot if it is
-	note       string
-	cause      keepalive.Cause // why we ended it, if we did
 	renumbered bool            // as here
 	standing   standing
+	seen       uint8           // by the tracker's list with this number, see reconcile
+	cause      keepalive.Cause // why we ended it, if we did
+	ledger     *ledger.Ledger  // nil before the first line
+	offer      *offer          // the last one, nil if there was none
+	note       string
 	chatter    *chatter
-	seen       uint8 // by the tracker's list with this number, see reconcile
 }
 
 // offer is an announcement as it is shown, with its pinhole, nil if it was
@@ -110,6 +111,33 @@ func newSession(e *expect.Entry, policy *ftpalg.Policy, now time.Time, started b
 	s.ep = s.alg.Endpoints()
 	s.owner.ID, s.owner.Zone, s.owner.Carrier, s.owner.Ends = s.id, s.zone[expect.Original], s.carrier, s.ep
 	return s
+}
+
+// Acquire implements lost.Engine. The engine is the worker's that handles a packet
+// of the session; who continues a connection that conntrack lost acquires it for
+// good.
+func (s *session) Acquire(work *ftpalg.Workspace) *ftpalg.Conn {
+	if !s.used.CompareAndSwap(false, true) {
+		return nil
+	}
+	s.alg.Share(work)
+	return s.alg
+}
+
+// Release implements lost.Engine.
+func (s *session) Release() { s.used.Store(false) }
+
+// continues gives a session the engine of the connection that it continues.
+func (s *session) continues(alg *ftpalg.Conn) bool {
+	if alg == nil || *alg.Endpoints() != *s.ep {
+		return false
+	}
+	// What was held is dropped by who held it.
+	alg.Abandon(ftpalg.Original)
+	alg.Abandon(ftpalg.Reply)
+	s.alg, s.ep = alg, alg.Endpoints()
+	s.owner.Ends = s.ep
+	return true
 }
 
 // original returns the tuple of the connection's first packet.

@@ -10,8 +10,10 @@ import (
 
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
 	"github.com/pasvport/pasvport/cmd/pasvport/lost"
+	"github.com/pasvport/pasvport/cmd/pasvport/report"
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/ftpalg"
 	"github.com/pasvport/pasvport/nfq"
 	"github.com/pasvport/pasvport/rules"
 )
@@ -34,10 +36,32 @@ func (w *worker) stale(p *nfq.Packet, confirmed bool) {
 		j.Cause = w.sightings.Repeated(t, p.Seq, confirmed, w.now)
 	}
 	if j.Cause == "" {
+		w.readLost(c, p)
 		w.verdict(w.queue.Accept(p.ID))
 		return
 	}
 	w.resetStale(p, c, j.Cause)
+}
+
+// readLost has the engine of a lost connection read a packet that passes before
+// there is a session again. It cannot act on it, as conntrack confirms the entry
+// only behind us: an announcement passes as it is, and is missed.
+func (w *worker) readLost(c *lost.Connection, p *nfq.Packet) {
+	if c == nil || c.Engine == nil || c.Left != succession.LeftNot || tupleOf(p) != c.Original || len(p.Payload) == 0 {
+		return
+	}
+	alg := c.Engine.Acquire(&w.work)
+	if alg == nil {
+		return
+	}
+	defer c.Engine.Release()
+	alg.SetTime(w.now)
+	alg.Received(ftpalg.Reply, p.Ack)
+	dec := alg.Segment(ftpalg.Original, p.Seq, p.Payload)
+	w.g.count(report.Reason(dec.Reason))
+	if dec.Action != ftpalg.Forward || len(dec.Events) > 0 || alg.Rewrite(w.payload[:0], ftpalg.Original, p.Seq, p.Payload).Changed {
+		alg.Missed()
+	}
 }
 
 // restoredTime is how long an entry that was made again waits for the packet
@@ -101,18 +125,33 @@ func (g *Gateway) forget(s *session) {
 	s.mu.Lock()
 	established := s.state == expect.TCPStateEstablished
 	c.Left = s.left
+	if !c.Adjusted {
+		c.Engine = s
+	}
 	s.mu.Unlock()
 	if established {
 		g.forgotten.Add(c, time.Now())
 	}
 }
 
-// recall gives a session that continues with another entry what it had before:
-// one that was left alone is not read.
-func (w *worker) recall(s *session) {
-	if c := w.g.forgotten.Take(s.original(), s.reply(), w.now); c != nil && !s.aside {
-		w.g.leaveAgain(w.ct, s, c.Left)
+// recall gives a session that continues with another entry the engine that it had
+// before, and returns why it was not read. A connection that is not picked up is a
+// new one, which has nothing to do with what is remembered.
+func (w *worker) recall(s *session, e *expect.Entry, alg *ftpalg.Conn) succession.Left {
+	c := w.g.forgotten.Take(s.original(), s.reply(), w.now)
+	if !e.Liberal {
+		return succession.LeftNot
 	}
+	if c != nil && alg == nil && c.Engine != nil {
+		alg = c.Engine.Acquire(&w.work) // for good
+	}
+	if !s.continues(alg) {
+		s.alg.Resume()
+	}
+	if c == nil {
+		return succession.LeftNot
+	}
+	return c.Left
 }
 
 // leaveAgain leaves a session alone for the reason that it was before: it must

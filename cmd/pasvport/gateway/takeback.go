@@ -79,7 +79,8 @@ func (g *Gateway) takeBackSessions(handed legacy) (n int, err error) {
 // may have adjusted it by itself, and left notes of it or handed it over.
 func (g *Gateway) takeBackSession(e *expect.Entry, notes map[uint32]string, handed *succession.Record) {
 	here := g.resumeHere(e, notes, handed)
-	s := g.orphans.adopt(e)
+	s := g.orphans.adopt(e, nil)
+	defer s.Release()
 	s.alg.Resume()
 	if here {
 		s.isAdjustedHere()
@@ -201,7 +202,6 @@ func (w *worker) takeOver(t expect.Tuple) *session {
 	if s == nil {
 		return nil
 	}
-	s.alg.Share(&w.work)
 	// In this order, so that the watcher finds it at any time.
 	w.table.add(s)
 	if !w.g.orphans.table.remove(s) { // it ended meanwhile

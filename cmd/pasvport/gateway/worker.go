@@ -44,6 +44,7 @@ type worker struct {
 	table table
 	heart heartbeat
 
+	using   *session   // whose packet is being handled
 	holding []*session // sessions with held packets
 	waiting int        // how many packets
 	now     time.Time  // when the packet being handled came
@@ -79,6 +80,14 @@ func (w *worker) control(p *nfq.Packet) {
 		w.stale(p, tracked)
 		return
 	}
+	w.using = s
+	w.handle(s, p)
+	w.using.Release()
+	w.using = nil
+}
+
+// handle handles a packet of a session whose engine is the worker's.
+func (w *worker) handle(s *session, p *nfq.Packet) {
 	s.meet(p, w.now)
 	if w.g.sender != nil {
 		s.noteSegment(s.direction(p), p, w.now)
@@ -120,6 +129,9 @@ func (w *worker) read(s *session, d ftpalg.Direction, p *nfq.Packet) {
 	w.g.count(report.Reason(dec.Reason))
 	w.account(s, d)
 	for i := range dec.Events {
+		if dec.Events[i].Kind == ftpalg.EventOffer {
+			s = w.present(s)
+		}
 		w.event(s, &dec.Events[i])
 	}
 	if dec.Adjust && !w.adjustHere(s) {
@@ -187,14 +199,18 @@ func (w *worker) ask(s *session, d ftpalg.Direction, p *nfq.Packet) {
 // one a packet belongs to; see expect.Events.Sync.
 func (w *worker) find(p *nfq.Packet) (s *session, tracked bool) {
 	t := tupleOf(p)
-	if s = w.known(t); s != nil && !s.doubtful(p) {
-		if !s.adjusted.Load() {
+	if s = w.known(t); s != nil {
+		doubtful := s.doubtful(p)
+		if !doubtful && !s.adjusted.Load() {
 			return s, true
 		}
-		// Without its entry its bytes would come to the wrong place.
-		w.g.sync()
-		if s = w.known(t); s != nil {
-			return s, true
+		s.Release()
+		// Without its entry the bytes of an adjusted one would come to the wrong
+		// place.
+		if w.g.sync(); !doubtful {
+			if s = w.known(t); s != nil {
+				return s, true
+			}
 		}
 	}
 	w.flush()
@@ -204,6 +220,7 @@ func (w *worker) find(p *nfq.Packet) (s *session, tracked bool) {
 		return s, true
 	}
 	if s != nil { // its end was not reported
+		s.Release()
 		w.g.end(w.ct, w, s)
 	}
 	if err != nil {
@@ -216,24 +233,49 @@ func (w *worker) find(p *nfq.Packet) (s *session, tracked bool) {
 	if e.Mark&w.g.cfg.CTMark == 0 || e.Liberal && (!inTime || w.g.lostAdjusted(t, w.now)) {
 		return nil, true
 	}
-	return w.adopt(&e), true
+	return w.adopt(&e, nil), true
 }
 
-// known returns the session that has a tuple, as far as events were read.
+// known returns the session that has a tuple, as far as events were read, with its
+// engine acquired.
 func (w *worker) known(t expect.Tuple) *session {
 	s := w.table.find(t)
 	if s == nil {
 		s = w.takeOver(t)
 	}
-	if s != nil {
-		w.catchUp(s)
+	if s == nil || s.Acquire(&w.work) == nil {
+		return nil
 	}
+	w.catchUp(s)
 	return s
+}
+
+// present returns the session that a packet of s is of, when it matters: another
+// one if the entry of s is gone meanwhile, and conntrack has picked the connection
+// up again.
+func (w *worker) present(s *session) *session {
+	w.g.sync()
+	if w.table.find(s.original()) == s {
+		return s
+	}
+	e, err := w.ct.Get(s.original())
+	if err != nil || e.Original != s.original() || e.Reply != s.reply() || e.Mark&w.g.cfg.CTMark == 0 {
+		return s
+	}
+	next := w.adopt(&e, s.alg)
+	if next.alg != s.alg { // one too many now
+		next.Release()
+		return s
+	}
+	w.using = next
+	return next
 }
 
 // adopt makes a session of a conntrack entry. One that another worker still has
 // for the same addresses and ports is over.
-func (w *worker) adopt(e *expect.Entry) *session {
+// It has the engine of the connection that it continues, if that is given or
+// conntrack has lost it, and else a new one; which is the worker's.
+func (w *worker) adopt(e *expect.Entry, alg *ftpalg.Conn) *session {
 	w.g.noteZone(e)
 	if o, old := w.g.session(e.Original); old != nil {
 		w.g.end(w.ct, o, old)
@@ -242,6 +284,8 @@ func (w *worker) adopt(e *expect.Entry) *session {
 		return w.turnAway(e, r)
 	}
 	s := newSession(e, w.g.settings().policyFor(e), w.now, w.started(e), &w.work)
+	s.used.Store(true)
+	before := w.recall(s, e, alg)
 	switch {
 	case e.Helper != "" && e.Helper != carrierName:
 		w.standAside(s, report.ReasonHelper, "left to the in-kernel helper "+e.Helper)
@@ -253,7 +297,9 @@ func (w *worker) adopt(e *expect.Entry) *session {
 	}
 	w.table.add(s)
 	w.g.census.enter(s)
-	w.recall(s)
+	if !s.aside {
+		w.g.leaveAgain(w.ct, s, before)
+	}
 	w.g.metrics.Sessions.Add(1)
 	w.g.metrics.SessionsTotal.Add(1)
 	s.counted.Store(true)
@@ -392,7 +438,12 @@ func (w *worker) Wake(now time.Time) {
 }
 
 func (w *worker) abandon(s *session, d ftpalg.Direction) {
-	s.alg.Abandon(d)
+	if w.using == s {
+		s.alg.Abandon(d)
+	} else if alg := s.Acquire(&w.work); alg != nil {
+		alg.Abandon(d)
+		s.Release()
+	}
 	if s.holds(d) == 0 {
 		return
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/ftpalg"
 )
 
 const (
@@ -25,9 +26,21 @@ type Connection struct {
 	Translated      bool            // its addresses were
 	Adjusted        bool            // its sequence numbers were
 	Carrier         bool            // its entry could carry expectations
-	Left            succession.Left // why it was not read; empty if it was
+	Left            succession.Left // why it was not read; LeftNot if it was
+	Engine          Engine          // that read it; nil if there is none
 
 	since time.Time
+}
+
+// Engine is the protocol engine of a connection that conntrack lost. It knows
+// where lines start, what was asked for and what was judged, which the connection
+// needs when it continues.
+type Engine interface {
+	// Acquire returns the engine, with a workspace of the caller's, if no one
+	// else uses it; else nil.
+	Acquire(*ftpalg.Workspace) *ftpalg.Conn
+	// Release lets others use it.
+	Release()
 }
 
 // Memory has the connections that conntrack lost, by both of their tuples. The
