@@ -202,6 +202,10 @@ func TestCheck(t *testing.T) {
 			}
 		}
 	}
+	doubtful := write("doubtful", "tls-port: 21\n")
+	if status, stdout, stderr := call("check", doubtful); status != 0 || !strings.HasPrefix(stdout, doubtful+": warning: control port 21 is one of tls-port as well") || stderr != "" {
+		t.Errorf("a doubtful file: status %d, output %q, errors %q", status, stdout, stderr)
+	}
 	if status, _, stderr := call("check"); status != 2 || stderr != "pasvport: check: 0 arguments, want one, the name of a file\n" {
 		t.Errorf("without a file: status %d, errors %q", status, stderr)
 	}

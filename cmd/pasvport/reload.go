@@ -82,6 +82,7 @@ func (r *reloader) reload(g *gateway.Gateway) error {
 		return err
 	}
 	r.level.Set(cfg.LogLevel)
+	logDoubts(r.log, cfg)
 	return nil
 }
 

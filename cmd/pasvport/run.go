@@ -16,6 +16,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
 	"github.com/pasvport/pasvport/cmd/pasvport/gateway"
+	"github.com/pasvport/pasvport/cmd/pasvport/kernel"
 	"github.com/pasvport/pasvport/cmd/pasvport/metrics"
 	"github.com/pasvport/pasvport/cmd/pasvport/report"
 	"github.com/pasvport/pasvport/rules"
@@ -70,6 +71,7 @@ func newRun() *cobra.Command {
 func run(cfg config.Config, log *slog.Logger, reloads *reloader) error {
 	ctx, stop := untilStopped()
 	defer stop()
+	logDoubts(log, cfg)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	serving, done := context.WithCancel(context.WithoutCancel(ctx))
@@ -126,6 +128,13 @@ func listenControl(path string, source answers, log *slog.Logger) (*control.List
 		return nil, fmt.Errorf("--control-socket %q: %w", path, err)
 	}
 	return s, nil
+}
+
+// logDoubts says what in a configuration is hardly meant.
+func logDoubts(log *slog.Logger, cfg config.Config) {
+	for _, d := range kernel.Doubts(cfg) {
+		log.Warn("configuration may not do what is meant", "what", d.Text, "hint", d.Hint)
+	}
 }
 
 // logEnd logs why a listener ended if nobody stopped it. The daemon goes on: FTP

@@ -452,3 +452,10 @@ func readable(t *testing.T, path string) string {
 	}
 	return copied
 }
+
+// TestDoubtsAtStart: settings that are hardly meant are in the log.
+func TestDoubtsAtStart(t *testing.T) {
+	p := startDaemon(t, nil, nil, "--tls-port", "21")
+	p.until(t, "control port 21 is one of tls-port as well")
+	p.until(t, "msg=ready")
+}

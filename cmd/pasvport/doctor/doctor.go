@@ -49,6 +49,9 @@ func Run(ctx context.Context, q Question) (*Report, error) {
 	e.local = localAddresses()
 	e.rules.VirtualServers = balance.Rules(cfg.VirtualServers)
 	e.daemon(q, running)
+	for _, d := range kernel.Doubts(cfg) {
+		e.found(Warn, topicDaemon, d.Text, d.Hint)
+	}
 	e.queues()
 	e.tracker()
 	e.conflicts()

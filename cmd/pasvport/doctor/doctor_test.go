@@ -421,3 +421,15 @@ func TestAlarms(t *testing.T) {
 		})
 	}
 }
+
+// TestDoubts: settings and sysctls that are hardly meant are warnings.
+func TestDoubts(t *testing.T) {
+	cfg := settings()
+	cfg.TLSPorts = cfg.Ports
+	r := examine(t, "", map[string]string{"net/netfilter/nf_conntrack_events": "0"}, cfg, Ends{})
+	for _, want := range []string{"nf_conntrack_events is 0", "control port 21 is one of tls-port as well"} {
+		if !slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Level == Warn && strings.HasPrefix(f.Text, want) }) {
+			t.Errorf("nothing warns that %s: %+v", want, r.Findings)
+		}
+	}
+}

@@ -5,10 +5,10 @@ package doctor
 import (
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
+	"github.com/pasvport/pasvport/cmd/pasvport/kernel"
 	"github.com/pasvport/pasvport/rules"
 )
 
@@ -22,33 +22,22 @@ const (
 	fullProblem = 95
 )
 
-// sysctl reads a number of the thread's network namespace; ok is false where
-// the kernel has no such setting.
-func sysctl(name string) (n int, ok bool) {
-	text, err := os.ReadFile("/proc/sys/" + name)
-	if err != nil {
-		return 0, false
-	}
-	n, err = strconv.Atoi(strings.TrimSpace(string(text)))
-	return n, err == nil
-}
-
 // tracker looks at the settings of connection tracking.
 func (e *examination) tracker() {
 	const dir = "net/netfilter/nf_conntrack_"
-	if s, ok := sysctl(dir + "tcp_timeout_established"); ok {
+	if s, ok := kernel.Sysctl(dir + "tcp_timeout_established"); ok {
 		e.timeout(time.Duration(s) * time.Second)
 	}
-	if v, ok := sysctl(dir + "tcp_be_liberal"); ok && v != 0 {
+	if v, ok := kernel.Sysctl(dir + "tcp_be_liberal"); ok && v != 0 {
 		e.found(Warn, topicTracker, "nf_conntrack_tcp_be_liberal is on: segments outside the window are let through, also forged ones of control connections",
 			"sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=0, unless something else here needs it")
 	}
 	e.room(dir)
-	if v, ok := sysctl(dir + "helper"); ok && v != 0 {
+	if v, ok := kernel.Sysctl(dir + "helper"); ok && v != 0 {
 		e.found(Warn, topicTracker, "nf_conntrack_helper is on: the kernel gives the helper ftp to port 21 by itself if nf_conntrack_ftp is loaded, and pasvport leaves such connections alone",
 			"sysctl -w net.netfilter.nf_conntrack_helper=0")
 	}
-	if v, ok := sysctl(dir + "acct"); ok && v == 0 {
+	if v, ok := kernel.Sysctl(dir + "acct"); ok && v == 0 {
 		e.found(OK, topicTracker, "nf_conntrack_acct is off: sessions are shown without bytes")
 	}
 }
@@ -65,8 +54,8 @@ func (e *examination) timeout(have time.Duration) {
 
 // room looks how many more connections the tracker can hold.
 func (e *examination) room(dir string) {
-	most, ok := sysctl(dir + "max")
-	count, ok2 := sysctl(dir + "count")
+	most, ok := kernel.Sysctl(dir + "max")
+	count, ok2 := kernel.Sysctl(dir + "count")
 	if !ok || !ok2 || most == 0 { // 0: no limit
 		return
 	}
@@ -89,7 +78,7 @@ func forwards(f rules.Family) bool {
 	if f == rules.FamilyIPv6 {
 		name = "net/ipv6/conf/all/forwarding"
 	}
-	v, ok := sysctl(name)
+	v, ok := kernel.Sysctl(name)
 	return !ok || v != 0
 }
 

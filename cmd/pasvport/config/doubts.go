@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"fmt"
+
+	"github.com/pasvport/pasvport/ftpalg"
+	"github.com/pasvport/pasvport/rules"
+)
+
+// A Doubt is about settings that are allowed together and probably not meant so.
+type Doubt struct{ Text, Hint string }
+
+// manyPorts is how many data ports an encrypted session may open before it is
+// worth a word: servers are given some hundreds.
+const manyPorts = 16384
+
+// Doubts are those about a configuration: what is said when a daemon starts, by
+// check and by doctor.
+func (c Config) Doubts() (list []Doubt) {
+	say := func(hint, format string, args ...any) { list = append(list, Doubt{fmt.Sprintf(format, args...), hint}) }
+	for _, p := range c.Ports {
+		for _, t := range c.TLSPorts {
+			if low, high := max(p.Low, t.Low), min(p.High, t.High); low <= high {
+				say("take it out of port or of tls-port", "control port %s is one of tls-port as well: its sessions are taken to be encrypted, and none of their lines is read",
+					rules.PortRange{Low: low, High: high})
+			}
+		}
+	}
+	if c.TLS == TLSRange {
+		c.doubtRange(say)
+	}
+	if c.FastPath == FastPathAuto {
+		c.doubtFastPath(say)
+	}
+	return list
+}
+
+func (c Config) doubtRange(say func(hint, format string, args ...any)) {
+	r := c.TLSRange
+	if r.Low < c.MinDataPort {
+		say("raise its lower end, or lower min-data-port", "tls range=%s opens ports below min-data-port %d for encrypted sessions", r, c.MinDataPort)
+	}
+	if n := int(r.High) - int(r.Low) + 1; n > manyPorts {
+		say("give the range that the servers are configured with", "tls range=%s lets an encrypted session open any of %d ports of its server, also those of services that are not FTP", r, n)
+	}
+}
+
+func (c Config) doubtFastPath(say func(hint, format string, args ...any)) {
+	const off = "fast-path off says the same without trying"
+	for _, e := range []struct {
+		excludes bool
+		setting  string
+	}{
+		{c.Checks&ftpalg.CheckRepeats != 0, "check repeats"}, {c.Checks&ftpalg.CheckAnswered != 0, "check answered"},
+		{len(c.DenyCommands) > 0, "deny-command"}, {c.TLS == TLSDeny, "tls deny"},
+		{c.Keepalive > 0, "keepalive"}, {c.SessionIdle > 0, "session-idle"},
+	} {
+		if e.excludes {
+			say(off, "fast-path auto has no effect with %s, which has to see every line", e.setting)
+		}
+	}
+	if c.User != "" {
+		say("have systemd start the daemon as that user with CAP_BPF, or leave fast-path off", "fast-path auto has no effect with user %s where root starts the daemon: CAP_BPF is given up", c.User)
+	}
+}

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestDoubts: what is allowed and hardly meant is said, and nothing else.
+func TestDoubts(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		want []string
+	}{
+		{nil, nil},
+		{[]string{"--tls-port=990"}, nil},
+		{[]string{"--port=21", "--tls-port=21"}, []string{"control port 21 is one of tls-port as well"}},
+		{[]string{"--port=21,2100-2200", "--tls-port=990,2150-2300"}, []string{"control port 2150-2200 is one of tls-port as well"}},
+		{[]string{"--tls=range=50000-50100"}, nil},
+		{[]string{"--tls=range=1024-65535"}, []string{"any of 64512 ports"}},
+		{[]string{"--tls=range=900-1100"}, []string{"below min-data-port 1024"}},
+		{[]string{"--tls=range=900-1100", "--min-data-port=800"}, nil},
+		{[]string{"--tls=range=4000-4100", "--min-data-port=5000"}, []string{"below min-data-port 5000"}},
+		{[]string{"--fast-path=auto"}, nil},
+		{[]string{"--fast-path=auto", "--checks=strict"}, []string{"with check repeats", "with check answered"}},
+		{[]string{"--fast-path=auto", "--checks=normal,answered"}, []string{"with check answered"}},
+		{[]string{"--fast-path=auto", "--deny-command=SITE"}, []string{"with deny-command"}},
+		{[]string{"--fast-path=auto", "--tls=deny", "--keepalive=1m", "--session-idle=1h"}, []string{"with tls deny", "with keepalive", "with session-idle"}},
+		{[]string{"--fast-path=auto", "--user=nobody"}, []string{"with user nobody"}},
+		{[]string{"--checks=strict", "--user=nobody"}, nil},
+	} {
+		c, msg := load(t, "# empty\n", tt.args...)
+		if msg != "" {
+			t.Fatal(msg)
+		}
+		got := c.Doubts()
+		ok := len(got) == len(tt.want)
+		for i := range min(len(got), len(tt.want)) {
+			ok = ok && strings.Contains(got[i].Text, tt.want[i]) && got[i].Hint != ""
+		}
+		if !ok {
+			t.Errorf("%q: %q, want %q", tt.args, got, tt.want)
+		}
+	}
+}

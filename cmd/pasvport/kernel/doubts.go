@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernel
+
+import (
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/config"
+)
+
+// Sysctl reads a number from /proc/sys, in the network namespace of the calling
+// thread. ok is false where it cannot be read.
+func Sysctl(name string) (n int, ok bool) {
+	text, err := os.ReadFile("/proc/sys/" + name)
+	if err != nil {
+		return 0, false
+	}
+	n, err = strconv.Atoi(strings.TrimSpace(string(text)))
+	return n, err == nil
+}
+
+// Doubts are those about a configuration on this machine: what run, check and
+// doctor say of it.
+func Doubts(cfg config.Config) []config.Doubt {
+	list := cfg.Doubts()
+	if v, ok := Sysctl("net/netfilter/nf_conntrack_events"); ok && v == 0 {
+		list = append(list, config.Doubt{
+			Text: "nf_conntrack_events is 0: conntrack does not report when connections begin and end, so pinholes that were used or whose session is over stay until they expire",
+			Hint: "sysctl -w net.netfilter.nf_conntrack_events=1",
+		})
+	}
+	return list
+}
