@@ -25,6 +25,8 @@ require (
 	golang.org/x/sys v0.48.0
 )
 
+require github.com/gopacket/gopacket v1.5.0
+
 require (
 	github.com/BurntSushi/toml v1.6.0 // indirect
 	github.com/beorn7/perks v1.0.1 // indirect

@@ -211,6 +211,11 @@ func (c Config) Opaque() uint32 {
 	return 1 << (bits.Len32(c.CTMark) - 1)
 }
 
+// ControlPort reports whether a port is a control port.
+func (c Config) ControlPort(port uint16) bool {
+	return slices.ContainsFunc(c.Ports, contains(port)) || c.EncryptedPort(port)
+}
+
 // EncryptedPort reports whether a control port is one of implicit TLS.
 func (c Config) EncryptedPort(port uint16) bool {
 	return slices.ContainsFunc(c.TLSPorts, contains(port))

@@ -30,3 +30,9 @@ func (c Config) external() map[netip.Addr]netip.Addr {
 	}
 	return m
 }
+
+// EngineSettings names the settings that say what the engine makes of a connection:
+// the control ports, and what a policy may change.
+func EngineSettings() []string {
+	return append([]string{"port", "tls-port"}, settings.with(inPolicy).names()...)
+}

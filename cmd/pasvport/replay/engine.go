@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package replay
+
+import (
+	"time"
+
+	"github.com/pasvport/pasvport/ftpalg"
+)
+
+// engine is all that a session asks of package ftpalg.
+type engine struct {
+	alg   *ftpalg.Conn
+	moved [2][]shift // by the edits of a direction
+}
+
+// shift is a change of length: what is sent from there on comes later.
+type shift struct {
+	end   uint32 // of the segment, as sent
+	delta int
+}
+
+func newEngine(s sides, policy *ftpalg.Policy, started bool) engine {
+	ends := ftpalg.Endpoints{Client: s.client.client, Dialled: s.client.server, Server: s.server.server, SeenAs: s.server.client}
+	return engine{alg: ftpalg.NewConn(ends, policy, ftpalg.Options{Started: started, Adjustable: true})}
+}
+
+// received tells how far the receiver of a direction has got, as the capture has it.
+func (e *engine) received(d ftpalg.Direction, ack uint32) {
+	moved := ack
+	for _, s := range e.moved[d] {
+		if int32(ack-s.end) >= 0 {
+			moved += uint32(s.delta)
+		}
+	}
+	e.alg.Received(d, moved)
+}
+
+// segment has a segment read. Every offer is opened, at the port that was announced.
+func (e *engine) segment(now time.Time, d ftpalg.Direction, seq uint32, p []byte, each func(*ftpalg.Event, ftpalg.Reason)) ftpalg.Decision {
+	e.alg.SetTime(now)
+	dec := e.alg.Segment(d, seq, p)
+	for i := range dec.Events {
+		ev, r := &dec.Events[i], ftpalg.ReasonPlain
+		if ev.Kind == ftpalg.EventOffer {
+			if r = e.alg.Announce(ev.Offer, ev.Offer.Public.Port()); r == ftpalg.ReasonNoAdjust {
+				e.alg.AdjustHere()
+				r = e.alg.Announce(ev.Offer, ev.Offer.Public.Port())
+			}
+		}
+		each(ev, r)
+	}
+	if dec.Adjust {
+		e.alg.AdjustHere()
+	}
+	return dec
+}
+
+// rewrite returns what goes on in place of a segment; rest is what does not go yet.
+func (e *engine) rewrite(d ftpalg.Direction, seq uint32, p []byte) (out []byte, changed bool, rest int) {
+	r := e.alg.Rewrite(nil, d, seq, p)
+	if !r.Changed {
+		return p, false, 0
+	}
+	end := seq + uint32(len(p))
+	if next, known := e.alg.Next(d); known && r.Trimmed && int32(end-next) > 0 {
+		rest = int(min(int32(end-next), int32(len(p))))
+		end = next
+	}
+	if delta := len(r.Data) - (len(p) - rest); delta != 0 && !e.has(d, end) {
+		e.moved[d] = append(e.moved[d], shift{end, delta})
+	}
+	return r.Data, true, rest
+}
+
+// has reports whether a segment that ends there was moved already.
+func (e *engine) has(d ftpalg.Direction, end uint32) bool {
+	for _, s := range e.moved[d] {
+		if s.end == end {
+			return true
+		}
+	}
+	return false
+}
