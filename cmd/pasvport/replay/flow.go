@@ -4,6 +4,7 @@ package replay
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/pasvport/pasvport/nfq"
@@ -86,22 +87,23 @@ func (s *pairs) match(files int) (map[flow]sides, []time.Duration) {
 	ahead := make([]time.Duration, files)
 	known := make([]bool, files)
 	twice := map[flow]sides{}
-	first := map[[2]uint32]flow{}
+	alone := map[[2]uint32][]flow{}
 	for _, fl := range s.order {
 		h := s.seen[fl]
 		if !h.ready {
 			continue
 		}
-		other, ok := first[h.numbers]
-		if !ok {
-			first[h.numbers] = fl
+		same := alone[h.numbers]
+		i := slices.IndexFunc(same, func(other flow) bool { return s.seen[other].around(h) || h.around(s.seen[other]) })
+		if i < 0 {
+			alone[h.numbers] = append(same, fl)
 			continue
 		}
+		other := same[i]
+		alone[h.numbers] = slices.Delete(same, i, i+1)
 		o := s.seen[other]
-		// The client's side has the SYN first and its answer last, so the clocks
-		// do not matter.
 		sd := sides{client: other, server: fl}
-		if h.syn.Sub(o.syn) < h.answer.Sub(o.answer) {
+		if !o.around(h) {
 			sd = sides{client: fl, server: other}
 		}
 		twice[fl], twice[other] = sd, sd
@@ -111,6 +113,16 @@ func (s *pairs) match(files int) (map[flow]sides, []time.Duration) {
 		}
 	}
 	return twice, ahead
+}
+
+// around reports whether a handshake may be another one as the client's side has
+// it, which sees the SYN first and the answer last. Of another capture's clock only
+// durations are to be trusted.
+func (h *handshake) around(o *handshake) bool {
+	if h.file == o.file {
+		return !h.syn.After(o.syn) && !h.answer.Before(o.answer)
+	}
+	return h.answer.Sub(h.syn) >= o.answer.Sub(o.syn)
 }
 
 // Translation is an address that a firewall translates, in either direction.

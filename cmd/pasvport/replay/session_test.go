@@ -246,6 +246,21 @@ func TestAgain(t *testing.T) {
 	}
 }
 
+// TestSameNumbers: connections that only have their sequence numbers in common, as
+// those of generated captures do, are two.
+func TestSameNumbers(t *testing.T) {
+	f := newFilm(t)
+	for _, client := range []string{"192.168.1.5:40000", "192.168.1.6:40000"} {
+		w := f.connection(client, "203.0.113.9:21")
+		w.open()
+		w.lines("S: 220 ready\nC: QUIT\nS: 221 bye\n")
+	}
+	got := replayed(t, Options{Files: []string{f.pcap()}})
+	if strings.Count(got, " session ") != 2 || strings.Contains(got, "skipped") || strings.Contains(got, "seen as") {
+		t.Errorf("got\n%s", got)
+	}
+}
+
 // TestMiddle: a session whose start is not there, and bytes that are not.
 func TestMiddle(t *testing.T) {
 	f := newFilm(t)
