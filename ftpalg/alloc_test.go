@@ -16,7 +16,7 @@ var noop, noopDone = []byte("NOOP\r\n"), []byte("200 NOOP ok.\r\n")
 func passed(c *Conn, seq *[2]uint32) {
 	for d, p := range [][]byte{noop, noopDone} {
 		c.SetTime(clock)
-		c.Received(Direction(1-d), seq[1-d])
+		c.Received(Direction(1-d), seq[d], seq[1-d])
 		c.Segment(Direction(d), seq[d], p)
 		c.Rewrite(nil, Direction(d), seq[d], p)
 		seq[d] += uint32(len(p))

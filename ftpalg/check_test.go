@@ -22,25 +22,25 @@ func TestFirstWords(t *testing.T) {
 		`
 	runDialogues(t, "", []dialogueTest{
 		{name: "browser, server sends no greeting", ep: routed, lines: http + offer,
-			want: []string{"released not-ftp", "refused not-ftp PORT"}},
+			want: []string{"foreign not-ftp", "released not-ftp", "refused not-ftp PORT"}},
 		{name: "browser, server greets", ep: routed, lines: "S: 220 hi\n" + http + offer,
-			want: []string{"released not-ftp", "refused not-ftp PORT"}},
+			want: []string{"foreign not-ftp", "released not-ftp", "refused not-ftp PORT"}},
 		{name: "browser, passive", ep: routed, lines: "S: 220 hi\n" + http + "C: PASV\nS: 227 (203,0,113,9,200,10)",
-			want: []string{"released not-ftp", "refused not-ftp 227"}},
+			want: []string{"foreign not-ftp", "released not-ftp", "refused not-ftp 227"}},
 		{name: "browser, offer aligned to a segment", ep: routed, lines: "C: GET / HTTP/1.1\nS: 220 hi\n" + offer,
-			want: []string{"released not-ftp", "refused not-ftp PORT"}},
+			want: []string{"foreign not-ftp", "released not-ftp", "refused not-ftp PORT"}},
 		{name: "a line too long to read comes first", ep: routed,
 			lines: "S: 220 hi\nC: GET /" + strings.Repeat("x", 5000) + " HTTP/1.1\nC: USER x\nS: 230 in\n" + offer,
-			want:  []string{"released not-ftp", "refused not-ftp PORT"}},
+			want:  []string{"foreign not-ftp", "released not-ftp", "refused not-ftp PORT"}},
 		{name: "the same in one-byte pieces", ep: routed,
 			lines: "S: 220 hi\nC: G\\\nC: ET / HTTP/1.1\nC: USER x\nS: 230 in\n" + offer,
-			want:  []string{"released not-ftp", "refused not-ftp PORT"}},
+			want:  []string{"foreign not-ftp", "released not-ftp", "refused not-ftp PORT"}},
 		{name: "TLS first", ep: routed, lines: `C: \x16\x03\x01\nUSER x\r\nPORT 192,168,1,5,200,10`,
-			want: []string{"released not-ftp", "refused not-ftp PORT"}},
+			want: []string{"foreign not-ftp", "released not-ftp", "refused not-ftp PORT"}},
 		{name: "mail client", ep: routed, lines: "S: 220 mail\nC: EHLO x\nS: 250 hi\n" + offer,
-			want: []string{"released not-ftp", "refused not-ftp PORT"}},
+			want: []string{"foreign not-ftp", "released not-ftp", "refused not-ftp PORT"}},
 		{name: "denials go on", ep: routed, policy: Policy{DenyTLS: true}, lines: "S: 220 hi\nC: FOO\nS: 500 ?\nC: AUTH TLS",
-			want: []string{"denied tls-denied"}, server: "FOO\r\nXXXX TLS"},
+			want: []string{"foreign not-ftp", "denied tls-denied"}, server: "FOO\r\nXXXX TLS"},
 		{name: "no greeting", ep: routed, lines: "C: USER x\n" + offer, want: []string{"refused no-greeting PORT"}},
 		{name: "another service", ep: routed, lines: "S: 554 go away\nC: USER x\nS: 500 ?\n" + offer, want: []string{"refused no-greeting PORT"}},
 		{name: "greeting missed, login seen", ep: routed, lines: "C: USER x\nS: 331 ok\n" + offer, want: []string{"offered PORT " + activeOffer}},
@@ -121,8 +121,9 @@ func TestRepeatedBytes(t *testing.T) {
 		{"changed, two segments ago", with(Strict), []send{{100, "NOOP\r\n"}, {106, "STAT\r\n"}, {100, "QUIT\r\n"}}, ReasonChanged},
 		{"changed in the overlap", with(Strict), []send{{100, "NOOP\r\n"}, {104, "\rXPORT"}}, ReasonChanged},
 		{"changed around the wrap", with(Strict), []send{{0xfffffffd, "NOOP\r\n"}, {0xffffffff, "XP\r\n"}}, ReasonChanged},
-		{"keep-alive", with(Strict), []send{{100, "NOOP\r\n"}, {105, "\x00"}}, ReasonRetransmission},
-		{"too long ago", with(Strict), []send{{100, "AAAA\r\n"}, {106, strings.Repeat("NOOP\r\n", 400)}, {100, "BBBB\r\n"}}, ReasonRetransmission},
+		{"keep-alive", with(Strict), []send{{100, "NOOP\r\n"}, {105, "\n"}}, ReasonRetransmission},
+		{"one byte in the middle", with(Strict), []send{{100, "NOOP\r\n"}, {103, "E"}}, ReasonChanged},
+		{"too long ago", with(Strict), []send{{100, "AAAA\r\n"}, {106, strings.Repeat("NOOP\r\n", 1400)}, {100, "BBBB\r\n"}}, ReasonRetransmission},
 		{"normal", Policy{}, []send{{100, "NOOP\r\n"}, {100, "QUIT\r\n"}}, ReasonRetransmission},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -138,11 +139,58 @@ func TestRepeatedBytes(t *testing.T) {
 	}
 }
 
+// TestProbeByte: a keep-alive probe may have any byte in it, and is to be
+// answered; its receiver may lack what came there before, and must not get it.
+func TestProbeByte(t *testing.T) {
+	g := newGateway(snat, with(Strict)).midway()
+	g.segment(Original, 100, []byte("NOOP\r\n"))
+	out := g.segment(Original, 105, []byte("X"))
+	if len(out) != 1 || len(out[0].p) != 0 || out[0].seq != 105 && out[0].seq != 104 || g.reason != ReasonChanged {
+		t.Errorf("%v: %+v", g.reason, out)
+	}
+}
+
+// TestRepeatsInFlight: a sender that says something else in place of what never
+// arrived is refused, however much there was, and one that is honest goes on.
+func TestRepeatsInFlight(t *testing.T) {
+	c := NewConn(routed, &Policy{Checks: Strict, Deny: map[string]bool{"SITE": true}}, Options{Started: true})
+	c.Received(Original, 5000, 1000)
+	c.Segment(Reply, 5000, []byte("220 hi\r\n"))
+	acked, next, asked := uint32(1000), uint32(1000), 0
+	said := []byte(strings.Repeat("NOOP 12345678901\r\n", 50))
+	for range 100 {
+		c.Received(Reply, next, 5008)
+		dec := c.Segment(Original, next, said)
+		if dec.Action == Forward {
+			r := c.Rewrite(nil, Original, next, said)
+			next += uint32(len(r.Data))
+		}
+		if n := next - acked; n > maxHistory {
+			t.Fatalf("%d bytes are on their way, more than can be compared", n)
+		}
+		if dec.Ask {
+			other := []byte(strings.Repeat("SITE 12345678901\r\n", 50))
+			for at := acked; int32(next-at) > 0; at += 100 {
+				c.Received(Reply, at, 5008)
+				if dec := c.Segment(Original, at, other[:100]); dec.Action != Drop || dec.Reason != ReasonChanged {
+					t.Fatalf("other text at %d of %d: %+v", at-1000, next-1000, dec)
+				}
+			}
+			asked++
+			acked = next
+			c.Received(Original, 5008, acked)
+		}
+	}
+	if asked == 0 || next-1000 < 5*maxHistory {
+		t.Errorf("asked %d times, %d bytes went on", asked, next-1000)
+	}
+}
+
 func TestLimits(t *testing.T) {
 	port := "PORT 192,168,1,5,200,10\r\n"
 	count := func(p Policy, segment string) map[string]int {
 		g := newGateway(routed, p)
-		g.c.started = false
+		g.midway()
 		g.segment(Original, 0, []byte(segment))
 		n := map[string]int{}
 		for _, l := range g.log {
@@ -171,11 +219,13 @@ func TestLimits(t *testing.T) {
 }
 
 func TestOffersPerMinute(t *testing.T) {
-	c := NewConn(routed, &Policy{Offers: 3}, Options{})
+	g := newGateway(routed, Policy{Offers: 3}).midway()
+	c := g.c
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	seq := uint32(0)
 	offer := func() Reason {
 		c.SetTime(now)
+		g.known(Original, seq)
 		p := []byte("PORT 192,168,1,5,200,10\r\n")
 		d := c.Segment(Original, seq, p)
 		seq += uint32(len(p))

@@ -23,6 +23,7 @@ const (
 	cmdPASS // PASS and ACCT, which end a login
 	cmdREIN
 	cmdQUIT
+	cmdMany // not a command: an entry of pending that stands for many
 )
 
 // commands are those of the registry of RFC 5797, their X forms of RFC 775,

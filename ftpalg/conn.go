@@ -42,6 +42,8 @@ type workspace struct {
 		parts    []edit // its edits so far, in order
 		back     uint32 // how much the first of them gives back, see giveBack
 		shifting bool   // see stream.shifting
+		blank    bool   // it goes on without its bytes
+		guess    bool   // it is not known whether the line being read starts there
 		telnet   []byte // the line being read, if Telnet commands are in it
 	}
 }
@@ -59,6 +61,10 @@ type Conn struct {
 	fixed      bool // nobody does, see Undo
 	refused    bool // the caller does not, see CannotAdjust
 	opaque     bool
+	met        bool   // the numbers of both ends are known, see meet
+	start      uint32 // see dialogue.startSet
+
+	forwarded *Forwarded
 
 	stream  [2]stream
 	pending pending
@@ -70,7 +76,7 @@ type Conn struct {
 // and must not change.
 func NewConn(ep Endpoints, policy *Policy, o Options) *Conn {
 	c := &Conn{ep: ep, policy: policy, checks: policy.checks(), adjustable: o.Adjustable}
-	c.started = o.Started
+	c.started, c.met = o.Started, o.Started
 	if o.Workspace == nil {
 		o.Workspace = new(Workspace)
 	}
@@ -97,19 +103,23 @@ func (c *Conn) LastVerb() string { return string(c.verb.bytes()) }
 func (c *Conn) Segment(d Direction, seq uint32, p []byte) Decision {
 	c.events, c.read, c.ends = c.events[:0], c.read[:0], c.ends[:0]
 	c.cur.dir, c.cur.seq, c.cur.p, c.cur.parts = d, seq, p, c.cur.parts[:0]
-	c.cur.back = 0
+	c.cur.back, c.cur.blank = 0, false
 	s := &c.stream[d]
 	if c.opaque {
 		return Decision{Reason: ReasonOpaque}
 	}
 	if !s.known {
-		s.begin(d, seq, p)
-		// A client that does not wait for the greeting is judged by what it
-		// says first, whatever that is.
-		s.aligned = s.aligned || d == Original && c.started && !c.answered
+		c.begin(d, seq, p)
+	}
+	if s.again {
+		s.comesAgain(seq, len(p))
 	}
 	seen, answer, known := c.place(s, seq, p)
+	if c.unseen {
+		c.notFTP(ReasonStartUnseen)
+	}
 	if known {
+		answer.Events = c.events
 		return answer
 	}
 	if c.mustWait(s, p[seen:]) {
@@ -118,24 +128,45 @@ func (c *Conn) Segment(d Direction, seq uint32, p []byte) Decision {
 			// the rest waits for. Its acknowledgement will come, so this
 			// does not count as waiting in vain.
 			s.waits -= min(s.waits, 1)
-			return Decision{Reason: ReasonInFlight}
+			return Decision{Reason: ReasonInFlight, Events: c.events}
 		}
-		return Decision{Action: Drop, Reason: ReasonInFlight, Ask: true}
+		return Decision{Action: Drop, Reason: ReasonInFlight, Ask: true, Events: c.events}
 	}
 	if !s.held {
 		s.sent = s.next - s.taken
 	}
-	return c.fresh(s, p[seen:], answer.Reason)
+	p = p[seen:]
+	switch readable := c.remember(s, p); {
+	case len(readable) == len(p):
+		return c.fresh(s, p, answer.Reason)
+	case len(readable) > 0:
+		dec := c.fresh(s, readable, answer.Reason)
+		if dec.Action == Hold { // its end must not go on when its start does
+			s.abandon()
+			dec.Action = Drop
+		}
+		return dec
+	}
+	// More than can be compared is on its way; its receiver is asked for it.
+	return Decision{Action: Drop, Reason: ReasonInFlight, Ask: true, Events: c.events}
 }
 
 // place finds out how many bytes of a segment were seen before. If there is
 // nothing to read in it, known is true and the answer is the decision on it.
 func (c *Conn) place(s *stream, seq uint32, p []byte) (seen int32, answer Decision, known bool) {
 	seen = int32(s.next - seq)
-	switch {
+	switch d := c.cur.dir; {
+	case s.far(seq) && c.met:
+		return seen, Decision{Action: Drop, Reason: ReasonFarAway}, true
 	case s.floorSet && int32(seq-s.floor) < 0:
 		return seen, Decision{Action: Drop, Reason: ReasonTooOld}, true
+	case d == Original && c.startSet && int32(seq-c.start) < 0:
+		return seen, c.beforeStart(s, seq, p), true
 	case seen > 0 && c.checks.has(CheckRepeats) && !s.history.same(seq, p[:min(int(seen), len(p))]):
+		// A keep-alive probe is answered, but not with what is in it.
+		if c.cur.blank = s.history.probe(seq, p); c.cur.blank {
+			return seen, Decision{Reason: ReasonChanged}, true
+		}
 		return seen, Decision{Action: Drop, Reason: ReasonChanged}, true
 	case seen >= int32(len(p)) && s.held && int32(seq+uint32(len(p))-s.sent) > 0:
 		return seen, Decision{Action: Drop, Reason: ReasonHeldTwice}, true
@@ -145,8 +176,9 @@ func (c *Conn) place(s *stream, seq uint32, p []byte) (seen int32, answer Decisi
 	case seen >= 0:
 		return seen, Decision{}, false
 	case s.blind:
+		c.started = c.started && c.spoken // how it began may have passed
 		c.resync(s, seq)
-		s.begin(c.cur.dir, seq, p)
+		s.aligned = startsLine(c.cur.dir, p)
 	case !c.pass(s, seq):
 		return seen, Decision{Action: Drop, Reason: ReasonGap, Ask: s.insists(seq, c.now)}, true
 	}
@@ -157,22 +189,18 @@ func (c *Conn) place(s *stream, seq uint32, p []byte) (seen int32, answer Decisi
 func (c *Conn) fresh(s *stream, p []byte, reason Reason) Decision {
 	s.gaps, s.waits, s.blind = 0, 0, false
 	s.forgetOld()
+	c.startSet = c.startSet && c.stream[Original].next-c.start <= old
 	c.giveBack(s)
-	if c.checks.has(CheckRepeats) {
-		if s.history == nil {
-			s.history = new(history)
-		}
-		s.history.add(s.next, p)
-	}
-	for len(p) > 0 && !c.opaque {
+	for p = c.stepOverProxy(s, p); len(p) > 0 && !c.opaque; {
 		c.denyEarly(s, p)
+		c.cur.guess = !s.proven || !c.met
 		line, start, n, ok := s.cut(p)
 		p = p[n:]
 		if ok {
 			c.readLine(start, line)
 		} else if s.long {
 			reason = ReasonLineTooLong
-			c.firstLine(cmdUnknown)
+			c.firstLine(cmdUnknown, nil)
 		}
 	}
 	switch {
@@ -214,7 +242,7 @@ func (c *Conn) mayEdit(s *stream) bool {
 		return true
 	case c.cur.dir == Original:
 		return (nat || p.Repair >= RepairPrivate) && mayBeOffer(b)
-	case !nat && p.Repair == RepairNone || c.checks.has(CheckAsked) && c.pending.index(isPassive) < 0:
+	case !nat && p.Repair == RepairNone || c.checks.has(CheckAsked) && !c.pending.asks():
 		return false
 	}
 	return isPassiveCode(int(c.multi)) || c.multi == 0 && mayBePassiveReply(b)

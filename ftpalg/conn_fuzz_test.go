@@ -91,7 +91,7 @@ func (f *fuzzed) op(kind, n byte) {
 		if n > 127 && s.known { // the receiver has bytes that were not seen, or says so
 			ack, f.lost = min(next+int(n)-127, len(f.stream[d])), true
 		}
-		f.g.c.Received(d, f.base[d]+uint32(ack))
+		acked(f.g.c, d, f.base[d]+uint32(ack))
 		return
 	case 2:
 		from = max(0, next-int(n))
@@ -127,7 +127,7 @@ func (f *fuzzed) send(d Direction, from, to int) {
 	for i := range s.edits {
 		edits += len(s.edits[i].text)
 	}
-	if len(s.line) > maxLine || len(s.edits) > maxEdits || edits > maxEdits*(len(p)+65536+2*maxLine) || len(f.g.log)-seen > 2*len(p)+1 {
+	if len(s.line) > maxLine || len(s.edits) > maxEdits || edits > maxEdits*(len(p)+65536+2*maxLine) || len(f.g.log)-seen > 2*len(p)+3 {
 		f.t.Fatalf("a line of %d bytes, %d edits of %d bytes, %d events of %d bytes", len(s.line), len(s.edits), edits, len(f.g.log)-seen, len(p))
 	}
 }

@@ -171,7 +171,7 @@ func runDialogues(t *testing.T, before string, tests []dialogueTest) {
 		t.Run(tt.name, func(t *testing.T) {
 			g := newGateway(tt.ep, tt.policy)
 			if tt.begun {
-				g.c.started = false
+				g.midway()
 			}
 			g.shift = tt.shift
 			client, server := talk(t, g, before+tt.lines)

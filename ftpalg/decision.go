@@ -53,6 +53,10 @@ const (
 	// EventDenied: the client gave a command that the policy denies,
 	// encryption or another; see Reason.
 	EventDenied
+	// EventForeign: the connection is not one of FTP, or its start was not seen;
+	// see Reason. Nothing is opened on it any more, and nothing should be on
+	// another one that goes on where it was.
+	EventForeign
 	// EventReleased: nothing can come on this connection any more that would
 	// have to be acted on. It need not be read any more; if it is, it is
 	// judged as before.
@@ -66,6 +70,10 @@ type Event struct {
 	Kind   EventKind
 	Reason Reason
 	Offer  *Offer
+	// Announce tells, with EventRefused, that the announcement is to be passed
+	// on all the same, with its own port: [Conn.Announce] is to be called. It is
+	// not known whether it is one.
+	Announce bool
 }
 
 // Decision is the answer to a segment.

@@ -2,6 +2,8 @@
 
 package ftpalg
 
+import "bytes"
+
 // dialogue is what has been said so far, as far as it decides what an offer
 // is worth.
 type dialogue struct {
@@ -9,7 +11,10 @@ type dialogue struct {
 	greeted  bool   // the server said 220 or 120, or asked for a password
 	answered bool   // the server has said anything with a code
 	spoken   bool   // the client's first line has come
-	foreign  bool   // and it was not a command of FTP
+	begun    bool   // it is known where the client's first byte is
+	startSet bool   // start is the first of the client's bytes that was seen
+	unseen   bool   // it was not seen
+	foreign  Reason // why the connection is not one of FTP, else ReasonPlain
 	login    bool   // the server has accepted the user
 	epsvAll  bool   // nothing but EPSV may follow (RFC 2428 section 4)
 	offered  bool   // an offer stands
@@ -24,8 +29,11 @@ func (c *Conn) command(start uint32, line []byte) {
 		c.multi, c.ended = 0, false
 	}
 	cmd, v, arg := parseCommand(line)
+	if len(line) > 0 && c.isProxyHeader(line) {
+		return
+	}
 	if len(line) > 0 {
-		c.firstLine(cmd)
+		c.firstLine(cmd, line)
 	}
 	c.verb = v
 	full := c.pending.full()
@@ -44,19 +52,48 @@ func (c *Conn) command(start uint32, line []byte) {
 	e.offer = c.offer(o, r)
 }
 
-// firstLine judges the client's first line. A program that was made to speak
-// to a control port, a browser above all, starts with words of its own. If it
-// is not certain that the line is the first, because only the server's side
-// was seen from its start, nothing is concluded.
-func (c *Conn) firstLine(cmd command) {
-	if c.spoken {
+// firstLine judges the client's lines up to the login, the first one above all.
+// A program that was made to speak to a control port, a browser, starts with
+// words of its own.
+func (c *Conn) firstLine(cmd command, line []byte) {
+	first := !c.spoken
+	c.spoken = true
+	switch {
+	case c.started && first && cmd == cmdUnknown:
+	case (c.started || cmd == cmdUnknown && !c.cur.guess) && !c.login && isRequest(line):
+	default:
 		return
 	}
-	c.spoken = true
-	c.foreign = c.started && cmd == cmdUnknown && (c.stream[Original].certain || !c.answered)
-	if c.foreign && c.checks.has(CheckFirstCommand) {
-		c.release(ReasonNotFTP)
+	c.notFTP(ReasonNotFTP)
+}
+
+// isRequest reports whether a client's line is one of HTTP, or of a protocol
+// made after it: a request that ends with the protocol's version, whatever its
+// method, or a header.
+func isRequest(line []byte) bool {
+	line = bytes.TrimRight(line, " \t")
+	word := line[bytes.LastIndexByte(line, ' ')+1:]
+	for _, name := range [...]string{"HTTP/", "RTSP/", "SIP/", "ICAP/"} {
+		if n := len(name); len(word) > n && len(word) < len(line) && equalFold(word[:n], name) && isDigit(word[n]) {
+			return true
+		}
 	}
+	n := 0
+	for n < len(line) && (isLetter(line[n]) || n > 0 && (line[n] == '-' || isDigit(line[n]))) {
+		n++
+	}
+	return n > 0 && n < len(line) && line[n] == ':'
+}
+
+// notFTP notes that the connection is not one of FTP. It stays so.
+func (c *Conn) notFTP(r Reason) {
+	if c.foreign != ReasonPlain || !c.checks.has(CheckFirstCommand) {
+		return
+	}
+	c.foreign = r
+	c.cancel(r)
+	c.events = append(c.events, Event{Kind: EventForeign, Reason: r})
+	c.release(r)
 }
 
 // release reports that nothing can come on this connection any more that
@@ -83,7 +120,8 @@ func (c *Conn) reply(start uint32, line []byte) {
 		return
 	}
 	if !c.answered {
-		c.answered, c.greeted = true, r.code == 220 || r.code == 120
+		c.answered, c.greeted = true, r.code == 220 || r.code == 120 || r.code == 230
+		c.login = c.login || r.code == 230 // no login is asked for
 	}
 	if r.more {
 		c.multi, c.inside = uint16(r.code), false
@@ -105,7 +143,7 @@ func (c *Conn) final(code int, start uint32, line []byte) {
 	case code == 421: // it may answer anything (RFC 959 section 4.2.1)
 		c.cancel(ReasonClosing)
 	case code == 234 || code == 235:
-		if c.pending.index(isAUTH) >= 0 {
+		if c.pending.index(isAUTH) >= 0 || c.pending.many() != nil {
 			c.opaque = true
 			c.events = append(c.events, Event{Kind: EventOpaque, Reason: ReasonOpaque})
 			return

@@ -5,22 +5,32 @@ package ftpalg
 import "bytes"
 
 // maxWaits is how often a segment with an offer is dropped because an earlier
-// edit has not arrived. After that it goes on, and the offer is refused.
-const maxWaits = 8
+// edit has not arrived, and its receiver asked: three seconds, as senders double
+// their patience. After that it goes on, and the offer is refused.
+const maxWaits = 4
 
 // Received tells how far the receiver of direction d has got: ack is the
 // acknowledgement number of a segment of the other direction, as its sender
-// wrote it. It is called before Segment with that segment. The first one of a
-// connection that is seen from its start also tells where direction d begins.
-func (c *Conn) Received(d Direction, ack uint32) {
+// wrote it, and seq its sequence number. It is called before Segment with that
+// segment, and for segments without payload. It returns false if the segment
+// cannot be one of this connection's, because a number is too far from what was
+// sent: then its receiver does not take it, and it is to be dropped.
+func (c *Conn) Received(d Direction, seq, ack uint32) bool {
+	if c.opaque {
+		return true // what passes is not followed
+	}
 	s := &c.stream[d]
-	if !s.known && c.started {
-		s.known, s.aligned, s.certain = true, true, true
-		s.next, s.sent = ack, ack
+	has := c.Acknowledgement(d, ack)
+	if !c.meet(&c.stream[1-d], s, seq, has) {
+		return false
 	}
 	if !s.ackKnown || int32(ack-s.acked) > 0 {
 		s.acked, s.ackKnown = ack, true
 	}
+	if d == Original {
+		c.confirm(has)
+	}
+	return true
 }
 
 // arrived reports whether the receiver has all of an edit. Without any

@@ -55,6 +55,8 @@ type gateway struct {
 	fails   []Reason                 // what Announce returned
 	acks    func(d Direction) uint32 // how far the receiver of d has got
 
+	handed bool // see midway
+
 	fast   bool    // lines that may pass unread do
 	unread *Unread // nil: the next segment is read
 	passed int     // unread
@@ -80,6 +82,8 @@ func describe(e Event) string {
 		return "cancelled " + e.Reason.String()
 	case EventDenied:
 		return "denied " + e.Reason.String()
+	case EventForeign:
+		return "foreign " + e.Reason.String()
 	case EventReleased:
 		return "released " + e.Reason.String()
 	}
@@ -93,8 +97,10 @@ func (g *gateway) segment(d Direction, seq uint32, p []byte) (out []segment) {
 		return out
 	}
 	defer g.rest()
-	if g.acks != nil {
-		g.c.Received(1-d, g.acks(1-d))
+	g.known(d, seq)
+	if g.acks != nil && !g.c.Received(1-d, seq, g.acks(1-d)) {
+		g.reason = ReasonFarAway
+		return nil
 	}
 	dec := g.c.Segment(d, seq, p)
 	g.reason = dec.Reason
@@ -115,6 +121,9 @@ func (g *gateway) segment(d Direction, seq uint32, p []byte) (out []segment) {
 				g.fails = append(g.fails, r)
 			}
 		}
+		if e.Announce {
+			g.c.Announce(e.Offer, e.Offer.Announced.Port())
+		}
 	}
 	switch dec.Action {
 	case Drop:
@@ -124,7 +133,7 @@ func (g *gateway) segment(d Direction, seq uint32, p []byte) (out []segment) {
 		case dec.Adjust:
 			g.c.CannotAdjust()
 		case dec.Ask && g.acks != nil:
-			g.c.Received(d, g.acks(d))
+			acked(g.c, d, g.acks(d))
 		}
 		return nil
 	case Hold:
@@ -139,6 +148,23 @@ func (g *gateway) segment(d Direction, seq uint32, p []byte) (out []segment) {
 	}
 	return append(out, g.send(d, seq, p))
 }
+
+// midway takes the connection for one that is not seen from its start, but of
+// which it is known that a line starts with the first segment of each direction.
+func (g *gateway) midway() *gateway {
+	g.c.started, g.c.met, g.handed = false, true, true
+	return g
+}
+
+// known has the engine know that a line starts at seq, if it was told so.
+func (g *gateway) known(d Direction, seq uint32) {
+	if s := &g.c.stream[d]; g.handed && !s.known {
+		s.known, s.aligned, s.proven, s.next, s.sent = true, true, true, seq, seq
+	}
+}
+
+// acked tells the engine of a bare acknowledgement in direction d.
+func acked(c *Conn, d Direction, ack uint32) bool { return c.Received(d, c.stream[1-d].next, ack) }
 
 func (g *gateway) adjustHere() {
 	g.here = true

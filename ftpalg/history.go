@@ -2,16 +2,37 @@
 
 package ftpalg
 
-// historySize is how many bytes are kept of a direction to compare repeated
-// ones with, if the policy asks for it. What is older is not compared.
-const historySize = 2048
+// The bytes of a direction are kept to compare repeated ones with, if the policy
+// asks for it: as many as its receiver has not acknowledged. One of the copies may
+// be meant for us alone and die on its way, so that until then it is not known
+// which of them the receiver reads. What it has acknowledged it never reads again.
+const (
+	minHistory = 512
+	maxHistory = 8192
+)
 
 // history are the last bytes of a direction. The byte with sequence number n is
-// at n % historySize.
+// at n % len(buf), which is a power of two.
 type history struct {
-	buf [historySize]byte
+	buf []byte
 	end uint32 // sequence number after the last byte
 	n   uint32 // how many bytes before it are kept
+}
+
+// grow makes room for n bytes.
+func (h *history) grow(n int) {
+	size := max(len(h.buf), minHistory)
+	for size < n && size < maxHistory {
+		size *= 2
+	}
+	if size == len(h.buf) {
+		return
+	}
+	old := *h
+	h.buf = make([]byte, size)
+	for i := uint32(1); i <= h.n; i++ {
+		h.buf[(h.end-i)%uint32(size)] = old.buf[(h.end-i)%uint32(len(old.buf))]
+	}
 }
 
 // add notes bytes that go on from seq. What was noted from there on before is
@@ -22,25 +43,48 @@ func (h *history) add(seq uint32, p []byte) {
 	} else {
 		h.n = 0
 	}
+	size := uint32(len(h.buf))
 	for i, b := range p {
-		h.buf[(seq+uint32(i))%historySize] = b
+		h.buf[(seq+uint32(i))%size] = b
 	}
 	h.end = seq + uint32(len(p))
-	h.n = min(h.n+uint32(len(p)), historySize)
+	h.n = min(h.n+uint32(len(p)), size)
 }
 
 // same reports whether p, whose first byte has the number seq, is what came
-// there before, as far as that is known; h may be nil. A single last byte is that of a
-// keep-alive probe, which may be anything (RFC 9293 section 3.8.4).
+// there before, as far as that is known; h may be nil.
 func (h *history) same(seq uint32, p []byte) bool {
-	if h == nil || len(p) == 1 && seq+1 == h.end {
+	if h == nil {
 		return true
 	}
 	for i, b := range p {
 		at := seq + uint32(i)
-		if back := h.end - at; back-1 < h.n && h.buf[at%historySize] != b {
+		if back := h.end - at; back-1 < h.n && h.buf[at%uint32(len(h.buf))] != b {
 			return false
 		}
 	}
 	return true
+}
+
+// probe reports whether p is a keep-alive probe, whose only byte may be anything
+// (RFC 9293 section 3.8.4).
+func (h *history) probe(seq uint32, p []byte) bool { return len(p) == 1 && seq+1 == h.end }
+
+// remember notes fresh bytes, and returns how many of them may go on: no more
+// than can be compared when they come again.
+func (c *Conn) remember(s *stream, p []byte) []byte {
+	if !c.checks.has(CheckRepeats) {
+		return p
+	}
+	flying := 0
+	if s.ackKnown {
+		flying = max(0, int(int32(s.next-c.Acknowledgement(c.cur.dir, s.acked))))
+		p = p[:min(len(p), max(0, maxHistory-flying))]
+	}
+	if s.history == nil {
+		s.history = new(history)
+	}
+	s.history.grow(flying + len(p))
+	s.history.add(s.next, p)
+	return p
 }

@@ -19,7 +19,7 @@ type sends []struct {
 func TestDeniedBehindHole(t *testing.T) {
 	for _, policy := range []Policy{{Deny: map[string]bool{"SITE": true}}, {DenyTLS: true}} {
 		g := newGateway(routed, policy)
-		g.c.started = false
+		g.midway()
 		rcv := &receiver{t: t}
 		list := sends{{0, "NOOP\r\n"}}
 		for range 5 {
@@ -30,7 +30,7 @@ func TestDeniedBehindHole(t *testing.T) {
 				t.Errorf("segment %d: %d went on", i, len(out))
 			}
 		}
-		g.c.Received(Original, 16)
+		acked(g.c, Original, 16)
 		list = append(list, sends{{6, "SITE xyz\r\n"}, {6, "AUTH TLS\r\n"}, {6, "AUTH TLS\r\nNOOP\r\n"}, {22, "NOOP\r\n"}}...)
 		for _, s := range list {
 			for _, out := range g.segment(Original, uint32(s.at), []byte(s.text)) {
@@ -133,7 +133,7 @@ func TestAgainAfterUndo(t *testing.T) {
 // again.
 func TestHalfLineBehindRefusals(t *testing.T) {
 	g := newGateway(snat, Policy{})
-	g.c.started = false
+	g.midway()
 	if out := g.segment(Original, 0, []byte("PORT\r\nPORT\r\nPO")); len(out) > 0 || g.reason != ReasonPartial {
 		t.Errorf("%+v, %v", out, g.reason)
 	}

@@ -30,8 +30,8 @@ func (c *Conn) judge(o *Offer) Reason {
 // such that an offer may be believed.
 func (c *Conn) judgeDialogue(o *Offer) Reason {
 	switch k := c.checks; {
-	case c.foreign && k.has(CheckFirstCommand):
-		return ReasonNotFTP
+	case c.foreign != ReasonPlain:
+		return c.foreign
 	case c.started && !c.greeted && k.has(CheckGreeting):
 		return ReasonNoGreeting
 	case c.started && !c.login && k.has(CheckLogin):

@@ -10,8 +10,8 @@ const maxLine = 4096
 
 // rate counts the offers of a minute.
 type rate struct {
-	begun int64 // when the minute that is counted began, in Unix nanoseconds
-	count int
+	begun uint32 // when the minute that is counted began, in Unix seconds
+	count uint32
 }
 
 // SetTime tells the engine what time it is. It is called before Segment, as
@@ -24,9 +24,9 @@ func (r *rate) allow(now time.Time, limit int) bool {
 	if now.IsZero() {
 		return true
 	}
-	if d := time.Duration(now.UnixNano() - r.begun); d >= time.Minute || d < 0 {
-		r.begun, r.count = now.UnixNano(), 0
+	if at := uint32(now.Unix()); at-r.begun >= 60 { // also if the clock was set back
+		r.begun, r.count = at, 0
 	}
 	r.count++
-	return r.count <= limit
+	return int(r.count) <= limit
 }

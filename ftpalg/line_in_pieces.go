@@ -60,7 +60,7 @@ func (c *Conn) giveBack(s *stream) {
 // line in progress.
 func (c *Conn) alone(s *stream) bool {
 	for i := range c.events {
-		if c.events[i].Kind == EventOffer {
+		if c.events[i].Kind == EventOffer || c.events[i].Announce {
 			return false
 		}
 	}

@@ -10,7 +10,7 @@ import (
 
 // TestMissed: after a time without rules the dialogue is read on at once.
 func TestMissed(t *testing.T) {
-	const pasv, noop, answer = "PASV\r\n", "NOOP\r\n", "227 ok (203,0,113,9,200,10)\r\n"
+	const pasv, noop, answer, refused = "PASV\r\n", "NOOP\r\n", "227 ok (203,0,113,9,200,10)\r\n", "refused line-start-unknown 227"
 	for _, missed := range []bool{true, false} {
 		g := newGateway(routed, Policy{})
 		client, server := uint32(1000), uint32(5000)
@@ -35,7 +35,11 @@ func TestMissed(t *testing.T) {
 		}
 		var want []string
 		if missed {
-			want = []string{"offered 227 203.0.113.9:51210 192.168.1.5>203.0.113.9:51210=203.0.113.9:51210"}
+			// Where the answer starts is a guess, where the next one does is not.
+			g.segment(Original, client, []byte(pasv))
+			g.acks = func(d Direction) uint32 { return [...]uint32{client + uint32(len(pasv)), server}[d] }
+			g.segment(Reply, server, []byte(answer))
+			want = []string{refused, "offered 227 203.0.113.9:51210 192.168.1.5>203.0.113.9:51210=203.0.113.9:51210"}
 		}
 		if d := cmp.Diff(want, g.log); d != "" {
 			t.Errorf("missed %t: events (-want +got):\n%s", missed, d)

@@ -32,9 +32,10 @@ func (c *Conn) pass(s *stream, seq uint32) bool {
 // resync goes on after bytes that were not seen, at the next line end.
 func (c *Conn) resync(s *stream, seq uint32) {
 	s.next, s.sent = seq, seq
-	s.aligned, s.skip, s.held, s.taken = false, false, false, 0
+	s.aligned, s.proven, s.skip, s.held, s.taken = false, false, false, false, 0
 	s.line = s.line[:0]
 	s.gaps = 0
+	c.unseen = c.unseen || c.cur.dir == Original && c.started && !c.spoken
 	if c.cur.dir == Original && c.denies() {
 		// A client that skips bytes and sends them later would have them pass
 		// unread as if they came again.

@@ -91,7 +91,7 @@ func TestGapPassed(t *testing.T) {
 					if at := g.c.Ask(Reply); at != g.next(Reply)-1 {
 						t.Errorf("asked with %d, not one before %d", at, g.next(Reply))
 					}
-					g.c.Received(Reply, missing+tc.acked)
+					acked(g.c, Reply, missing+tc.acked)
 				}
 				got = append(got, what)
 			}
@@ -118,7 +118,7 @@ func TestGapAnswered(t *testing.T) {
 	talk(t, g, "S: 220 ready\nC: USER one\nS: 230 in")
 	g.acks = nil
 	seq := g.next(Original) + uint32(len(noop))
-	g.c.Received(Original, seq) // with the reply
+	acked(g.c, Original, seq) // with the reply
 	g.segment(Reply, g.next(Reply), []byte("200 ok\r\n"))
 	out := g.segment(Original, seq, []byte(port))
 	if len(out) != 1 || g.reason != ReasonResync {

@@ -142,21 +142,15 @@ func (c *Conn) passive(code int, start uint32, line []byte, from int, last bool)
 	}
 	o := c.newOffer([...]Verb{Verb227, Verb228, Verb229}[code-227], Passive, start, line)
 	r := o.parseReply(line, from)
-	i, asked := c.pending.index(isPassive), entry{}
-	if i >= 0 {
-		asked = c.pending.list[i]
-	}
-	if last && i >= 0 {
-		c.pending.drop(i + 1)
-	}
+	asked, any := c.pending.takeAsked(last)
 	inside := c.inside
 	c.inside = !last && (inside || r == ReasonPlain)
 	switch {
 	case r != ReasonPlain && (!last || inside): // just words, the address is elsewhere in the reply
 		return true
-	case r == ReasonSyntax && i < 0: // as "227 Logout.", the goodbye of a server
+	case r == ReasonSyntax && !any: // as "227 Logout.", the goodbye of a server
 		return false
-	case i < 0 && c.checks.has(CheckAsked):
+	case !any && c.checks.has(CheckAsked):
 		r = ReasonUnasked
 	case c.epsvAll && c.checks.has(CheckEPSVAll) && asked.cmd != cmdEPSV:
 		r = ReasonEPSVAll
@@ -225,6 +219,10 @@ func (c *Conn) offer(o *Offer, r Reason) bool {
 		return false
 	}
 	o.text = c.keep(o)
+	if c.cur.guess {
+		c.events = append(c.events, Event{Kind: EventRefused, Reason: ReasonLineStart, Offer: o, Announce: true})
+		return false
+	}
 	c.pending.newOffer()
 	c.offered = true
 	c.events = append(c.events, Event{Kind: EventOffer, Reason: o.Reason, Offer: o})

@@ -160,7 +160,7 @@ func (c *Conn) Rest() (u Unread, ok bool) {
 	// Repeats are compared with what was read; what is asked ahead is told
 	// apart by the order of both directions, which is not kept.
 	if c.opaque || c.here || c.denies() || c.checks.has(CheckRepeats|CheckAnswered) ||
-		!c.answered || !c.spoken || c.multi != 0 {
+		!c.answered || !c.spoken || !c.met || c.multi != 0 {
 		return u, false
 	}
 	for d := range c.stream {
@@ -176,7 +176,7 @@ func (c *Conn) Rest() (u Unread, ok bool) {
 // rests reports whether all of a direction was read and forwarded, up to the
 // start of a line.
 func (s *stream) rests() bool {
-	return s.known && s.aligned && !s.skip && len(s.line) == 0 && !s.held &&
+	return s.known && s.proven && !s.skip && len(s.line) == 0 && !s.held &&
 		s.taken == 0 && s.gaps == 0 && s.waits == 0 && !s.blind && !s.adjNew
 }
 
@@ -210,7 +210,7 @@ func (c *Conn) Passed(u *Unread) {
 		s.next, s.sent = u.Next[d], u.Next[d]
 		s.long, s.returns = false, 1
 		s.forgetOld()
-		c.Received(1-Direction(d), u.Acked[d])
+		c.Received(1-Direction(d), u.Next[d], u.Acked[d])
 	}
 	if u.Lines[Original]+u.Lines[Reply] == 0 {
 		return

@@ -2,9 +2,11 @@
 
 package ftpalg
 
+import "math"
+
 const (
-	// maxPending is how many unanswered commands are remembered. A client
-	// that sends more ahead loses the oldest: its answer is then nobody's.
+	// maxPending is how many unanswered commands are remembered one by one. A
+	// client that sends more ahead has the oldest counted only.
 	maxPending = 64
 	// maxSkipped is how many answers to other commands may pass a command
 	// before it is given up. Some servers send a reply too many, for example
@@ -15,26 +17,93 @@ const (
 // entry is a command that the server has not answered yet.
 type entry struct {
 	cmd     command
-	offer   bool  // it made the offer that stands
-	ahead   bool  // it was sent before an earlier command was answered
-	begun   bool  // a 1xx reply has come
-	skipped uint8 // answers that cannot have been to it
+	offer   bool   // it made the offer that stands
+	ahead   bool   // it was sent before an earlier command was answered
+	begun   bool   // a 1xx reply has come
+	skipped uint8  // answers that cannot have been to it
+	count   uint16 // of cmdMany: how many commands
+	asked   uint16 // of cmdMany: how many of them ask for a port
 }
 
-// pending is the queue of commands that the server has not answered yet.
+// pending is the queue of commands that the server has not answered yet. The
+// first entry may stand for many.
 type pending struct {
 	list []entry
 }
 
 // push adds a command and returns its entry, which is valid until the next
-// call. When the queue is full its oldest command is given up.
+// call. When the queue is full its oldest commands become a number.
 func (p *pending) push(c command) *entry {
 	ahead := p.waiting()
 	if p.full() {
-		p.drop(1)
+		p.merge()
 	}
 	p.list = append(p.list, entry{cmd: c, ahead: ahead})
 	return &p.list[len(p.list)-1]
+}
+
+// merge makes one entry of the two oldest.
+func (p *pending) merge() {
+	many := p.list[0]
+	for _, e := range p.list[:2] {
+		if e.cmd == cmdMany {
+			continue
+		}
+		if many.cmd != cmdMany {
+			many = entry{cmd: cmdMany}
+		}
+		many.count = min(many.count, math.MaxUint16-1) + 1
+		if isPassive(e.cmd) {
+			many.asked = min(many.asked, math.MaxUint16-1) + 1
+		}
+	}
+	p.remove(0)
+	p.list[0] = many
+}
+
+// many returns the entry that stands for many commands, nil if there is none.
+func (p *pending) many() *entry {
+	if len(p.list) == 0 || p.list[0].cmd != cmdMany {
+		return nil
+	}
+	return &p.list[0]
+}
+
+// takeMany takes one of many commands as answered.
+func (p *pending) takeMany() {
+	m := &p.list[0]
+	m.count--
+	m.asked = min(m.asked, m.count)
+	if m.count == 0 {
+		p.remove(0)
+	}
+}
+
+// asks reports whether a command waits for a reply with a port.
+func (p *pending) asks() bool {
+	m := p.many()
+	return m != nil && m.asked > 0 || p.index(isPassive) >= 0
+}
+
+// takeAsked returns the command that a reply with a port answers, and takes it
+// if it is answered for good.
+func (p *pending) takeAsked(last bool) (e entry, ok bool) {
+	if m := p.many(); m != nil && m.asked > 0 {
+		if last {
+			m.asked--
+			p.takeMany()
+		}
+		return entry{cmd: cmdPASV, ahead: true}, true
+	}
+	i := p.index(isPassive)
+	if i < 0 {
+		return e, false
+	}
+	e = p.list[i]
+	if last {
+		p.drop(i + 1)
+	}
+	return e, true
 }
 
 func (p *pending) full() bool { return len(p.list) == maxPending }
@@ -73,7 +142,7 @@ func (p *pending) index(f func(command) bool) int {
 // begin notes a 1xx reply: the transfer has begun, so that the commands
 // before it are answered.
 func (p *pending) begin() {
-	if i := p.index(isTransfer); i >= 0 {
+	if i := p.index(isTransfer); i >= 0 && p.many() == nil {
 		p.drop(i)
 		p.list[0].begun = true
 	}
@@ -82,6 +151,10 @@ func (p *pending) begin() {
 // answer takes the command that a final reply with this code answers: the
 // oldest that can have got it.
 func (p *pending) answer(code int) (entry, bool) {
+	if p.many() != nil {
+		p.takeMany()
+		return entry{cmd: cmdOther}, true
+	}
 	for i := range p.list {
 		e := p.list[i]
 		if e.cmd.answeredBy(code) {

@@ -169,7 +169,7 @@ func (s *script) whole(t *testing.T, g *gateway) (client, server string) {
 			if l == "" {
 				continue
 			}
-			g.c.Received(d, g.acks(d)) // bare acknowledgements are seen, too
+			acked(g.c, d, g.acks(d)) // bare acknowledgements are seen, too
 			for _, out := range g.segment(d, seq[d], []byte(l)) {
 				rcv[d].take(out)
 			}

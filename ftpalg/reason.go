@@ -71,6 +71,15 @@ const (
 	ReasonNoAdjust
 	// ReasonNotFTP: the client's first line was not a command of FTP.
 	ReasonNotFTP
+	// ReasonStartUnseen: the client's first bytes were not seen, in a connection
+	// that was seen from its start.
+	ReasonStartUnseen
+	// ReasonLineStart: an offer in a line of which it is not known where it
+	// starts.
+	ReasonLineStart
+	// ReasonFarAway: a segment whose numbers are far from those of its
+	// connection.
+	ReasonFarAway
 	// ReasonLineTooLong: a line over the limit; its rest was not read.
 	ReasonLineTooLong
 	// ReasonTLSDenied: AUTH was made to fail.
@@ -146,6 +155,9 @@ var reasonNames = [NumReasons]string{
 	ReasonSplit:          "split-line",
 	ReasonNoAdjust:       "cannot-adjust",
 	ReasonNotFTP:         "not-ftp",
+	ReasonStartUnseen:    "start-not-seen",
+	ReasonLineStart:      "line-start-unknown",
+	ReasonFarAway:        "far-away",
 	ReasonLineTooLong:    "line-too-long",
 	ReasonTLSDenied:      "tls-denied",
 	ReasonNoGreeting:     "no-greeting",

@@ -141,6 +141,10 @@ func (c *Conn) Rewrite(dst []byte, d Direction, seq uint32, p []byte) Rewritten 
 		p = p[:len(p)-int(over)]
 		r.Data, r.Changed, r.Trimmed = p, true, true
 	}
+	if c.cur.blank && d == c.cur.dir && seq == c.cur.seq {
+		p = p[:0]
+		r.Data, r.Changed, r.Trimmed = p, true, true
+	}
 	if s.touches(seq, len(p)) {
 		r.Data, r.Changed = s.rewrite(dst, seq, p), true
 	}

@@ -21,14 +21,15 @@ const (
 // sender's.
 type stream struct {
 	known    bool // next is set
-	aligned  bool // a line starts at lineStart
+	aligned  bool // a line starts at lineStart, or is taken to
+	proven   bool // it is known to, not taken to
 	skip     bool // the line in progress is too long and not read
 	long     bool // the line in progress, or the last one, was too long
 	held     bool // segments with the line in progress wait at the caller's
 	blind    bool // segments may have passed unseen, see Missed
+	again    bool // a line that was changed starts at gapAt, see Place.Again
 	denied   bool // a line that was denied began at deniedAt
 	ackKnown bool // acked is set
-	certain  bool // the first byte's number is known, not guessed
 	adjNew   bool // adj is not set in the kernel yet
 	floorSet bool
 
@@ -61,30 +62,18 @@ func (s *stream) lineStart() uint32 { return s.next - uint32(len(s.line)) }
 // numbers move on by 15.6 million in a second (net/core/secure_seq.c).
 const farAway = 1 << 20
 
+// far reports whether a sequence number cannot be one of the stream's now.
+func (s *stream) far(seq uint32) bool { return s.known && seq-s.next+farAway > 2*farAway }
+
 // Foreign reports whether a segment at seq is so far from what was sent last in
 // direction d that it may be one of another connection.
-func (c *Conn) Foreign(d Direction, seq uint32) bool {
-	s := &c.stream[d]
-	return s.known && seq-s.next+farAway > 2*farAway
-}
+func (c *Conn) Foreign(d Direction, seq uint32) bool { return c.stream[d].far(seq) }
 
 // Behind reports whether a segment at seq comes before what is waited for in
 // direction d.
 func (c *Conn) Behind(d Direction, seq uint32) bool {
 	s := &c.stream[d]
 	return s.known && int32(seq-s.next) < 0
-}
-
-// begin takes the first segment that is seen as the start of a line if it
-// looks like one.
-func (s *stream) begin(d Direction, seq uint32, p []byte) {
-	s.known, s.next, s.sent = true, seq, seq
-	if d == Reply {
-		s.aligned = parseReply(p[:min(4, len(p))]).code != 0
-	} else {
-		i := skipTelnet(p)
-		s.aligned = i < len(p) && isLetter(p[i])
-	}
 }
 
 // cut takes the next line off fresh bytes. It returns the line without its
@@ -110,7 +99,7 @@ func (s *stream) cut(p []byte) (line []byte, start uint32, n int, ok bool) {
 		line = p[:i]
 	}
 	s.next += uint32(n)
-	s.aligned, s.skip, s.line = true, false, s.line[:0]
+	s.aligned, s.proven, s.skip, s.line = true, true, false, s.line[:0]
 	text := bytes.TrimRight(line, "\r")
 	s.returns = int32(len(line) - len(text))
 	return text, start, n, readable

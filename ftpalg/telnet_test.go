@@ -49,7 +49,7 @@ func TestTelnet(t *testing.T) {
 // its sender waits, nor by a line that is too long to be kept.
 func TestDeniedInParts(t *testing.T) {
 	g := newGateway(routed, Policy{DenyTLS: true})
-	g.c.started = false
+	g.midway()
 	for i := range 20 {
 		for _, out := range g.segment(Original, 0, []byte("AU")) {
 			if len(out.p) > 0 {
@@ -64,7 +64,7 @@ func TestDeniedInParts(t *testing.T) {
 	}
 
 	g = newGateway(routed, Policy{DenyTLS: true})
-	g.c.started = false
+	g.midway()
 	var got []byte
 	line := []byte("AU")
 	for range 2500 {
@@ -96,7 +96,7 @@ func TestUrgent(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			g := newGateway(tt.ep, Policy{})
-			g.c.started = false
+			g.midway()
 			g.segment(Original, 1000, p)
 			if got := g.c.Urgent(Original, 1000, uint16(tt.urgent)); int(got) != tt.want {
 				t.Errorf("urgent pointer %d became %d, want %d", tt.urgent, got, tt.want)

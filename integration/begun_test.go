@@ -27,6 +27,7 @@ func TestBegunWhileListed(t *testing.T) {
 			site.StartSubject(t)
 			d := site.connect(t, ln, site.Client, IPv4, netip.AddrPort{})
 			d.Announce(PORT).MustRefuse(t, site.Server, "the server has not said 220")
+			older.Exchange()
 			older.Announce(PORT).MustOpen(t)
 		})
 	}

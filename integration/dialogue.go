@@ -141,6 +141,13 @@ type Offer struct {
 	accepted atomic.Int32
 }
 
+// Exchange says a command and its reply. A session that was taken up in the
+// middle opens nothing before: only then it is known where its lines start.
+func (d *Dialogue) Exchange() {
+	d.Command("NOOP")
+	d.Reply("200 ok")
+}
+
 // Announce has one end listen and announce its port in this mode.
 func (d *Dialogue) Announce(m Mode) *Offer {
 	d.t.Helper()

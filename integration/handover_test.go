@@ -112,6 +112,7 @@ func TestHandoverRefused(t *testing.T) {
 			if said := strings.Contains(d.Output(), "not taken over from the daemon before"); said != (name != "another session") {
 				t.Errorf("the log tells of the file: %t\n%s", said, d.Output())
 			}
+			talk.Exchange()
 			talk.Announce(PASV).MustOpen(t)
 		})
 	}
@@ -250,6 +251,7 @@ func TestHandoverAdjustedHere(t *testing.T) {
 // adjustHere has the daemon adjust a session that is older than it.
 func (s *Site) adjustHere(t *testing.T, talk *Dialogue) {
 	t.Helper()
+	talk.Exchange()
 	for range 3 {
 		talk.Announce(PORT).MustOpen(t).Close()
 		talk.Announce(EPRT)

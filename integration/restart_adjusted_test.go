@@ -52,6 +52,7 @@ func TestRestartAdjustedHere(t *testing.T) {
 			h := map[string]*Host{"client": s.Client, "client2": s.Client2}[from]
 			talk := s.Talk(t, s.ListenControl(t, IPv4), h, IPv4)
 			s.StartSubject(t)
+			talk.Exchange()
 			for i := range 3 {
 				for range 3 {
 					talk.Announce(PORT).MustOpen(t).Close()

@@ -76,6 +76,13 @@ func (g *Gateway) refused(s *session, o *control.Offer, m ftpalg.Mode, r report.
 	g.warn(s, "offer refused", args...)
 }
 
+// foreign notes that a session is not one of FTP.
+func (g *Gateway) foreign(s *session, r report.Reason) {
+	g.count(r)
+	s.setNote("not FTP: nothing is opened for it (" + r.String() + ")")
+	g.warn(s, "session is not FTP", "reason", r, "hint", r.Hint())
+}
+
 // withdraw closes the pinhole of an offer that could not be announced after
 // all.
 func (g *Gateway) withdraw(ct *expect.Conn, s *session, r report.Reason) {

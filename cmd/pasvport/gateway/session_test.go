@@ -33,7 +33,7 @@ func logIn(s *session) {
 			d = ftpalg.Reply
 		}
 		s.alg.SetTime(time.Unix(1000, 0))
-		s.alg.Received(opposite(d), seq[opposite(d)])
+		s.alg.Received(opposite(d), seq[d], seq[opposite(d)])
 		s.alg.Segment(d, seq[d], text)
 		s.alg.Rewrite(nil, d, seq[d], text)
 		seq[d] += uint32(len(text))

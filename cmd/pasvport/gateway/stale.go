@@ -56,7 +56,9 @@ func (w *worker) readLost(c *lost.Connection, p *nfq.Packet) {
 	}
 	defer c.Engine.Release()
 	alg.SetTime(w.now)
-	alg.Received(ftpalg.Reply, p.Ack)
+	if !alg.Received(ftpalg.Reply, p.Seq, p.Ack) {
+		return
+	}
 	dec := alg.Segment(ftpalg.Original, p.Seq, p.Payload)
 	w.g.count(report.Reason(dec.Reason))
 	if dec.Action != ftpalg.Forward || len(dec.Events) > 0 || alg.Rewrite(w.payload[:0], ftpalg.Original, p.Seq, p.Payload).Changed {

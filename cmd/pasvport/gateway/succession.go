@@ -59,7 +59,7 @@ func (g *Gateway) handOver() []succession.Record {
 	var records []succession.Record
 	for _, w := range g.holders() {
 		for _, s := range w.table.all() {
-			if r := s.record(pinholes[&s.owner]); r.Left != succession.LeftNot || r.Adjusted != nil || r.Pinholes != nil {
+			if r := s.record(pinholes[&s.owner]); r.Left != succession.LeftNot || r.Adjusted != nil || r.Pinholes != nil || r.Engine != nil {
 				records = append(records, r)
 			}
 		}
@@ -71,6 +71,9 @@ func (s *session) record(pinholes []succession.Pinhole) succession.Record {
 	r := succession.Record{
 		Original: succession.Tuple(s.original()), Reply: succession.Tuple(s.reply()),
 		ID: s.id, Left: s.why(), Pinholes: pinholes,
+	}
+	if t := s.alg.State(); t.Foreign || t.Stream[0].Start || t.Stream[1].Start {
+		r.Engine = &t
 	}
 	if s.here {
 		a := s.adjustments()

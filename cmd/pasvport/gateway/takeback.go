@@ -81,7 +81,11 @@ func (g *Gateway) takeBackSession(e *expect.Entry, notes map[uint32]string, hand
 	here := g.resumeHere(e, notes, handed)
 	s := g.orphans.adopt(e, nil)
 	defer s.Release()
-	s.alg.Resume()
+	if handed != nil && handed.Engine != nil {
+		s.alg.Continue(handed.Engine)
+	} else {
+		s.alg.Resume()
+	}
 	if here {
 		s.isAdjustedHere()
 		if handed != nil {

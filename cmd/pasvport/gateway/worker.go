@@ -124,7 +124,11 @@ func (w *worker) read(s *session, d ftpalg.Direction, p *nfq.Packet) {
 		s.alg.Missed()
 	}
 	s.alg.SetTime(w.now)
-	s.alg.Received(opposite(d), p.Ack)
+	if !s.alg.Received(opposite(d), p.Seq, p.Ack) {
+		w.g.count(report.Reason(ftpalg.ReasonFarAway))
+		w.verdict(w.queue.Drop(p.ID))
+		return
+	}
 	dec := s.alg.Segment(d, p.Seq, p.Payload)
 	w.g.count(report.Reason(dec.Reason))
 	w.account(s, d)
@@ -160,8 +164,10 @@ func (w *worker) read(s *session, d ftpalg.Direction, p *nfq.Packet) {
 
 // bare handles a packet without payload.
 func (w *worker) bare(s *session, d ftpalg.Direction, p *nfq.Packet) {
-	if p.Flags&(nfq.FlagSYN|nfq.FlagRST|nfq.FlagACK) == nfq.FlagACK {
-		s.alg.Received(opposite(d), p.Ack)
+	if p.Flags&(nfq.FlagSYN|nfq.FlagRST|nfq.FlagACK) == nfq.FlagACK && !s.alg.Received(opposite(d), p.Seq, p.Ack) {
+		w.g.count(report.Reason(ftpalg.ReasonFarAway))
+		w.verdict(w.queue.Drop(p.ID))
+		return
 	}
 	if s.here {
 		w.forward(s, d, p)
@@ -321,7 +327,7 @@ func (w *worker) standAside(s *session, reason report.Reason, note string) {
 
 // leftBecause is why the engine reads a session no further.
 func leftBecause(r ftpalg.Reason) succession.Left {
-	if r == ftpalg.ReasonNotFTP {
+	if r == ftpalg.ReasonNotFTP || r == ftpalg.ReasonStartUnseen {
 		return succession.LeftForeign
 	}
 	return succession.LeftAlone
@@ -345,6 +351,9 @@ func (w *worker) event(s *session, e *ftpalg.Event) {
 	case ftpalg.EventOffer:
 		w.offer(s, e.Offer)
 	case ftpalg.EventRefused:
+		if e.Announce {
+			w.announce(s, e.Offer, e.Offer.Announced.Port())
+		}
 		w.refuse(s, e.Offer, report.Reason(e.Reason), nil)
 	case ftpalg.EventCancelled:
 		w.g.count(report.Reason(e.Reason))
@@ -357,6 +366,8 @@ func (w *worker) event(s *session, e *ftpalg.Event) {
 		w.g.warn(s, "command denied", "reason", e.Reason, "hint", report.Reason(e.Reason).Hint())
 	case ftpalg.EventOpaque:
 		w.g.encrypted(w.ct, s)
+	case ftpalg.EventForeign:
+		w.g.foreign(s, report.Reason(e.Reason))
 	case ftpalg.EventReleased:
 		w.g.leaveQueue(w.ct, s, leftBecause(e.Reason))
 	}

@@ -32,6 +32,8 @@ var hints = map[Reason]string{
 	Reason(ftpalg.ReasonTLSDenied):     "--tls deny is set; the client was told that the server knows no AUTH",
 	Reason(ftpalg.ReasonCommandDenied): "the command is on the deny list; the client was told that the server does not know it",
 	Reason(ftpalg.ReasonNotFTP):        "the client's first line was no command of FTP; is another service on this port?",
+	Reason(ftpalg.ReasonStartUnseen):   "the client's first bytes passed unread; was the queue full? reconnect",
+	Reason(ftpalg.ReasonLineStart):     "the session was taken up in the middle of a line; its next command and reply are read again",
 	Reason(ftpalg.ReasonNoGreeting):    "the server did not begin as FTP servers do; is another service on this port? if the queue was full, reconnect",
 	Reason(ftpalg.ReasonNotLoggedIn):   "the server has not accepted the user yet",
 	Reason(ftpalg.ReasonPipelined):     "it was sent before an earlier command was answered; let the client wait for replies (lftp: ftp:sync-mode on)",

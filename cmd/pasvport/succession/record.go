@@ -3,7 +3,6 @@
 package succession
 
 import (
-	"encoding/json"
 	"net/netip"
 	"time"
 
@@ -21,7 +20,7 @@ type Record struct {
 	// Left is why it is not read; LeftNot if it is.
 	Left Left `json:",omitzero"`
 	// Engine is the state of the protocol engine; nil if it is not known.
-	Engine json.RawMessage `json:",omitempty"`
+	Engine *ftpalg.State `json:",omitempty"`
 	// Adjusted are its sequence adjustments if the daemon makes them, by
 	// direction.
 	Adjusted *[2]ftpalg.Adjustment `json:",omitempty"`

@@ -33,7 +33,7 @@ func record() Record {
 	e, next := ends(), uint32(1<<32-1)
 	return Record{
 		Original: Tuple{e.Client, e.Dialled, 7}, Reply: Tuple{e.Server, e.SeenAs, 7},
-		ID: 42, Left: LeftForeign, Engine: []byte(`{"x":1}`),
+		ID: 42, Left: LeftForeign, Engine: &ftpalg.State{Foreign: true},
 		Adjusted: &[2]ftpalg.Adjustment{{Pos: 1, Before: -2, After: 3}, {Pos: 1<<32 - 1, Before: -1 << 31, After: 1<<31 - 1}},
 		Next:     [2]*uint32{&next, nil},
 		Pinholes: []Pinhole{passive(), {Active: true, Source: e.Server.Addr(), Public: ap("172.16.0.1:50000"), Target: ap("10.0.0.2:50000"),

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ftpalg
+
+// Who decides where a line starts? Text that one side chose, a file name or the
+// body of a browser's request, may look like an announcement, and the other side
+// can have it cut so that it starts a segment: the segment's start says nothing.
+// A line start is known behind a line end that was seen in order, and at the first
+// byte of a connection. That one is where its sender begins; what the receiver
+// acknowledges may be a lie that suits it. So both have to say the same, or the
+// connection is not read (client), or its first line opens nothing (server).
+//
+// A line whose start is not known is read all the same, because its numbers may
+// have to be translated, but it opens nothing; see Event.Announce.
+
+// begin takes a segment of direction d for the first one of its stream.
+func (c *Conn) begin(d Direction, seq uint32, p []byte) {
+	s := &c.stream[d]
+	at := seq
+	var has uint32
+	if s.ackKnown {
+		has = c.Acknowledgement(d, s.acked)
+	}
+	if c.started && s.ackKnown && (seq-has <= farAway || len(p) == 1 && seq+1 == has) {
+		at = has // what is before the segment is missing, or it is a keep-alive probe
+	}
+	s.known, s.next, s.sent = true, at, at
+	s.proven = c.started && s.ackKnown && at == has
+	s.aligned = c.started || startsLine(d, p)
+	if d == Original {
+		c.start, c.startSet = at, true
+	}
+	if d == Original && c.started {
+		c.begun = s.proven
+		c.unseen = c.unseen || s.ackKnown && !s.proven
+	}
+}
+
+// startsLine reports whether bytes of which it is not known where they stand in
+// a line look like the start of one.
+func startsLine(d Direction, p []byte) bool {
+	if d == Reply {
+		return parseReply(p[:min(4, len(p))]).code != 0
+	}
+	i := skipTelnet(p)
+	return i < len(p) && isLetter(p[i])
+}
+
+// confirm compares where the client's stream was seen to begin with what the
+// server has of it. A server that acknowledges more than was seen, or less than
+// where it seems to begin, says that its first bytes were not seen.
+func (c *Conn) confirm(has uint32) {
+	s := &c.stream[Original]
+	if !c.started || c.begun || !s.known {
+		return
+	}
+	if has-c.start > s.next-c.start {
+		c.unseen = true
+		return
+	}
+	c.begun = true
+	s.proven = s.proven || s.lineStart() == c.start
+}
+
+// beforeStart decides on a segment from before the client's first byte that was
+// seen.
+// What its receiver has already does no harm. Otherwise the client did not begin
+// where it seemed to.
+func (c *Conn) beforeStart(s *stream, seq uint32, p []byte) Decision {
+	end := seq + uint32(len(p))
+	if s.ackKnown && int32(end-c.Acknowledgement(c.cur.dir, s.acked)) <= 0 {
+		return Decision{Reason: ReasonRetransmission}
+	}
+	c.unseen = c.unseen || c.started
+	if c.denies() {
+		return Decision{Action: Drop, Reason: ReasonTooOld}
+	}
+	return Decision{Reason: ReasonRetransmission}
+}
+
+// meet reports whether a segment can be one of this connection's: it comes from
+// where its sender is and acknowledges what the other end has sent, give or take
+// a window. Who knows only addresses and ports cannot send such a one. Where the
+// start was not seen the kernel does not compare numbers either, and the two ends
+// are known when a segment of each agrees with one of the other.
+func (c *Conn) meet(from, of *stream, seq, has uint32) bool {
+	switch {
+	case c.met:
+		return !from.far(seq) && !of.far(has)
+	case from.far(seq) || of.far(has) || from.hintFar(seq) || of.hintFar(has):
+		if c.started || len(from.edits)+len(of.edits) > 0 {
+			return false
+		}
+		from.forgetPlace()
+		of.forgetPlace()
+	case of.known:
+		c.met = true
+	}
+	return true
+}
+
+// hintFar reports whether a number is far from what was acknowledged of a stream
+// of which nothing was seen.
+func (s *stream) hintFar(seq uint32) bool {
+	return !s.known && s.ackKnown && seq-s.acked+farAway > 2*farAway
+}
+
+// forgetPlace forgets what was seen of a stream.
+func (s *stream) forgetPlace() {
+	s.known, s.aligned, s.proven, s.skip, s.held, s.ackKnown = false, false, false, false, false, false
+	s.line, s.taken, s.gaps, s.waits = s.line[:0], 0, 0, 0
+}
