@@ -6,7 +6,11 @@ package ftpalg
 // connection itself, in every packet, from now on: the kernel cannot. Edits
 // may change lengths again, Rewrite asks for no adjustment, and Sequence and
 // Acknowledgement give the numbers that a packet must have.
-func (c *Conn) AdjustHere() { c.adjustable, c.here, c.fixed = true, true, false }
+func (c *Conn) AdjustHere() {
+	c.adjustable, c.here, c.fixed = true, true, false
+	// The kernel compares no numbers from now on.
+	c.met = c.met || c.stream[Original].known && c.stream[Reply].known
+}
 
 // CannotAdjust tells that nobody adjusts the sequence numbers of this connection:
 // the kernel cannot, and the caller does not.

@@ -5,6 +5,7 @@ package ftpalg
 import (
 	"bytes"
 	"math/rand/v2"
+	"os"
 	"regexp"
 	"slices"
 	"testing"
@@ -41,15 +42,29 @@ func explained(sent, got []byte) bool {
 	return true
 }
 
-// fuzzed drives an engine with two streams that are sent in ranges.
+var traceOps = os.Getenv("TRACE") != ""
+
+// maxHeldBytes bounds Conn.Held: edits of both directions and one more each, with
+// what a segment can hold, and the bytes that strict mode compares.
+const maxHeldBytes = 2*(maxEditText+2*maxLine+maxEdits*64+maxHistory) + 4096
+
+// fuzzed drives an engine with two streams that are sent in ranges, by ends that
+// follow TCP but may lie about what they have. It knows what the engine must not
+// guess: where the streams begin, what went on to the receiver, what that one has.
 type fuzzed struct {
-	t      *testing.T
-	g      *gateway
-	stream [2][]byte
-	base   [2]uint32
-	first  [2]int // where reading began: whether a line starts there is guessed
-	rcv    [2]*receiver
-	lost   bool // bytes were given up: the receivers' view says nothing
+	t       *testing.T
+	g       *gateway
+	stream  [2][]byte
+	base    [2]uint32
+	rcv     [2]*receiver
+	passed  [2][]bool // bytes that were read, or passed unseen, or that the receiver says it has
+	first   [2]int    // the first byte that an engine saw; -1: not yet
+	begins  bool      // the engine knows that byte 0 of a stream is its first
+	unseen  bool      // and so might be another one: what was before it passed unseen
+	foreign bool      // the connection was judged not to be one of FTP
+	drops   bool      // what goes on does not arrive
+	missed  bool      // the engine was told that bytes may have passed
+	lost    bool      // bytes were given up: the receivers' view says nothing
 }
 
 // fuzzConfig makes a gateway of some bits.
@@ -69,29 +84,31 @@ func fuzzConfig(cfg uint16) *gateway {
 	return g
 }
 
-// op does one thing: send a range of a stream, let held segments time out, or
-// pass on an acknowledgement.
+// op does one thing: send a range of a stream, let held segments time out, pass
+// on an acknowledgement, true or not, or change who reads.
 func (f *fuzzed) op(kind, n byte) {
 	d := Direction(kind & 1)
 	s := &f.g.c.stream[d]
+	if traceOps {
+		println("op", kind>>1&15, d, n)
+	}
 	next := 0
 	if s.known {
 		next = int(int32(s.next - f.base[d]))
+	}
+	if f.lost {
+		next = max(0, next) // a liar said that it lacks what is before the first byte
 	}
 	if next < 0 || next > len(f.stream[d]) {
 		f.t.Fatalf("next byte of %v is %d of %d", d, next, len(f.stream[d]))
 	}
 	from, size := next, int(n)
-	switch kind >> 1 & 7 {
+	switch kind >> 1 & 15 {
 	case 0:
 		f.g.timeout(d)
 		return
 	case 1:
-		ack := f.rcv[d].next()
-		if n > 127 && s.known { // the receiver has bytes that were not seen, or says so
-			ack, f.lost = min(next+int(n)-127, len(f.stream[d])), true
-		}
-		acked(f.g.c, d, f.base[d]+uint32(ack))
+		f.acknowledge(d, f.rcv[d].next(), 0)
 		return
 	case 2:
 		from = max(0, next-int(n))
@@ -102,55 +119,200 @@ func (f *fuzzed) op(kind, n byte) {
 		size = 1
 	case 5:
 		size *= 64
+	case 8:
+		f.drops = n > 100
+		return
+	case 9: // the queue is full
+		f.pass(d, next, min(next+size, len(f.stream[d])))
+		return
+	case 10: // the receiver says that it has more, or less
+		f.acknowledge(d, next+int(n)-128, 0)
+		return
+	case 11:
+		f.acknowledge(d, next, uint32(n|1)<<23)
+		return
+	case 12: // somebody else's; of a connection that it saw begin the kernel lets pass none before both ends have spoken
+		if f.g.c.started && !(f.g.c.stream[0].known && f.g.c.stream[1].known) {
+			return
+		}
+		text := []byte("x\r\n" + [...]string{"PORT 192,168,1,5,200,10\r\nPORT 192,168,1,5,200,10\r\n", "227 (203,0,113,9,200,10)\r\n227 (10,0,0,2,200,10)\r\n"}[d])
+		f.forged(d, f.base[d]+uint32(n)<<22+1<<21, f.base[1-d]+uint32(n)<<23+1<<21, text)
+		return
+	case 13:
+		f.g.c.Missed()
+		f.lost, f.missed = true, true
+		return
+	case 14, 15:
+		f.restart(n > 30)
+		return
 	}
 	f.send(d, from, min(from+size, len(f.stream[d])))
+}
+
+// acknowledge has the receiver of direction d say in an empty segment that it has
+// n bytes, which is off by so much.
+func (f *fuzzed) acknowledge(d Direction, n int, off uint32) {
+	n = max(-1, min(n, len(f.stream[d])))
+	if f.g.c.Received(d, f.g.c.stream[1-d].next, f.base[d]+uint32(n)+off) {
+		f.says(d, n)
+	}
+}
+
+// says notes that the receiver of direction d has said that it has n bytes.
+func (f *fuzzed) says(d Direction, n int) {
+	if has := f.rcv[d].next(); n != has {
+		f.lost = true // and its sender may believe it
+	}
+	n = int(int32(f.g.c.Acknowledgement(d, f.base[d]+uint32(n)) - f.base[d]))
+	for i := range max(0, min(n, len(f.passed[d]))) {
+		f.passed[d][i] = true
+	}
+}
+
+// pass lets a range of a stream by, unseen.
+func (f *fuzzed) pass(d Direction, from, to int) {
+	f.lost = true
+	f.unseen = f.unseen || f.first[d] < 0
+	for i := from; i < to; i++ {
+		f.passed[d][i] = true
+	}
+}
+
+// forged lets a segment of a third host come by, which opens nothing and leaves
+// nothing behind.
+func (f *fuzzed) forged(d Direction, seq, ack uint32, p []byte) {
+	f.g.offers = f.g.offers[:0]
+	met, before := f.g.c.met, [2]uint32{f.g.c.stream[0].next, f.g.c.stream[1].next}
+	if f.g.c.Received(1-d, seq, ack) {
+		acks := f.g.acks
+		f.g.acks = nil
+		f.g.segment(d, seq, p)
+		f.g.acks = acks
+		f.lost = true
+	}
+	if len(f.g.offers) > 0 {
+		f.t.Fatalf("a forged segment at %d opens %+v", seq, f.g.offers)
+	}
+	for d := range f.g.c.stream {
+		s := &f.g.c.stream[d]
+		n := int(int32(s.next - f.base[d]))
+		switch {
+		case met && s.known && s.next != before[d]:
+			f.t.Fatalf("a forged segment moved %d to %d", before[d], s.next)
+		case !met && s.known && (n < -1 || n > len(f.stream[d])): // the real ends are met with again
+			f.g.c.stream[0].forgetPlace()
+			f.g.c.stream[1].forgetPlace()
+			f.lost = true
+		}
+	}
+}
+
+// restart has another engine go on, which is told the state of this one or not.
+func (f *fuzzed) restart(told bool) {
+	old := f.g.c
+	state := old.State()
+	f.g.timeout(Original)
+	f.g.timeout(Reply)
+	f.g.c = NewConn(old.ep, old.policy, Options{Adjustable: old.adjustable, Adjusted: [2]Adjustment{old.Adjustment(Original), old.Adjustment(Reply)}})
+	f.missed = true
+	if told {
+		f.g.c.Continue(&state)
+		for d := range f.first {
+			if !state.Stream[d].Known {
+				f.first[d] = -1
+			}
+		}
+	} else {
+		f.g.c.Resume()
+		f.begins, f.foreign, f.first = false, false, [2]int{-1, -1}
+	}
+	if f.g.here {
+		f.g.c.AdjustHere()
+	}
+	f.lost = true
 }
 
 func (f *fuzzed) send(d Direction, from, to int) {
 	s, seen := &f.g.c.stream[d], len(f.g.log)
 	seq, p := f.base[d]+uint32(from), f.stream[d][from:to]
+	f.g.offers = f.g.offers[:0]
+	f.says(1-d, f.rcv[1-d].next())
+	if !f.g.c.Received(1-d, seq, f.base[1-d]+uint32(f.rcv[1-d].next())) {
+		return
+	}
+	for e := range f.first {
+		if !f.g.c.stream[e].known && f.first[e] >= 0 { // which of the two was somebody else's?
+			f.first[e], f.begins, f.lost = -1, false, true
+		}
+	}
+	before := s.next
 	if !s.known {
+		before = seq
+	}
+	out := f.g.segment(d, seq, p)
+	if traceOps {
+		println(d, from, to, f.g.reason.String(), int32(s.next-f.base[d]), s.held, f.first[d], string(p))
+	}
+	if f.first[d] < 0 {
 		f.first[d] = from
 	}
-	f.g.offers = f.g.offers[:0]
-	out := f.g.segment(d, seq, p)
 	f.lost = f.lost || f.g.reason == ReasonResync || f.g.reason == ReasonTooOld || !f.g.c.adjustable
+	if f.missed && len(p) > 0 && int(int32(s.next-f.base[d])) > from { // it was told that bytes may have passed
+		for i := max(0, int(int32(before-f.base[d]))); i < from; i++ {
+			f.passed[d][i] = true
+		}
+	}
+	// What was read goes on now, or when it is repeated.
+	for i := max(from, int(int32(before-f.base[d]))); i < min(to, int(int32(s.next-f.base[d]))); i++ {
+		f.passed[d][i] = true
+	}
 	for _, o := range out {
-		if !f.lost {
+		if !f.lost && !f.drops {
 			f.rcv[d].take(o)
 		}
 	}
 	for _, o := range f.g.offers {
 		f.checkOffer(d, &o)
 	}
-	edits := 0
-	for i := range s.edits {
-		edits += len(s.edits[i].text)
+	f.foreign = f.foreign || f.g.c.foreign != ReasonPlain
+	if n := f.g.c.Held(); n > maxHeldBytes {
+		f.t.Fatalf("%d bytes are held beside the line in progress", n)
 	}
-	if len(s.line) > maxLine || len(s.edits) > maxEdits || edits > maxEdits*(len(p)+65536+2*maxLine) || len(f.g.log)-seen > 2*len(p)+3 {
-		f.t.Fatalf("a line of %d bytes, %d edits of %d bytes, %d events of %d bytes", len(s.line), len(s.edits), edits, len(f.g.log)-seen, len(p))
+	if len(s.line) > maxLine || len(s.edits) > maxEdits || len(f.g.log)-seen > 2*len(p)+3 {
+		f.t.Fatalf("a line of %d bytes, %d edits, %d events of %d bytes", len(s.line), len(s.edits), len(f.g.log)-seen, len(p))
 	}
 }
 
 // checkOffer holds an offer against the bytes that were sent: it must be a
-// complete line.
+// complete line, and begin where one does, which may not be a guess; and its
+// receiver must have been sent what is before it.
 func (f *fuzzed) checkOffer(d Direction, o *Offer) {
 	all := f.stream[d]
 	at := int(int32(o.start - f.base[d]))
 	end := bytes.IndexByte(all[at:], '\n')
-	front := max(bytes.LastIndexByte(all[:at], '\n')+1, f.first[d])
+	front := bytes.LastIndexByte(all[:at], '\n') + 1
 	next := int(int32(f.g.c.stream[d].next - f.base[d]))
+	mode := map[Direction]Mode{Original: Active, Reply: Passive}[d]
 	switch {
-	case d != [...]Direction{Active: Original, Passive: Reply}[o.Mode]:
+	case f.foreign:
+		f.t.Fatalf("%v opens what is not FTP", o.Verb)
+	case o.Mode != mode:
 		f.t.Fatalf("%v offers %v", d, o.Verb)
 	case end < 0 || at+end >= next:
 		f.t.Fatalf("%v of an incomplete line %q", o.Verb, all[at:next])
 	case len(appendText(nil, all[front:at])) > 0:
 		f.t.Fatalf("%v behind %q in a line", o.Verb, all[front:at])
+	case front == 0 && !f.begins || front > 0 && front <= f.first[d] && !f.unseen:
+		f.t.Fatalf("%v at %d: it is a guess that a line starts there", o.Verb, at)
 	case !offerLines[o.Verb].Match(all[at : at+end+1]):
 		f.t.Fatalf("%v in %q", o.Verb, all[at:at+end+1])
 	case o.Announced.Port() == 0 || !o.Source.IsValid() || !o.Public.IsValid() || !o.Target.IsValid():
 		f.t.Fatalf("incomplete offer %+v", o)
+	}
+	for i := max(0, f.first[d]); i <= at+end; i++ {
+		if !f.passed[d][i] {
+			f.t.Fatalf("%v at %d, and byte %d was not read", o.Verb, at, i)
+		}
 	}
 }
 
@@ -187,9 +349,12 @@ func runOps(t *testing.T, cfg uint16, client, server, ops []byte) {
 		return
 	}
 	w := &fuzzed{t: t, g: fuzzConfig(cfg), stream: [2][]byte{client, server}, base: [2]uint32{0xffffff80, 1000}}
+	w.begins, w.first = w.g.c.started, [2]int{-1, -1}
 	for d := range w.rcv {
 		w.rcv[d] = &receiver{t: t, base: w.base[d]}
+		w.passed[d] = make([]bool, len(w.stream[d]))
 	}
+	w.g.acks = func(d Direction) uint32 { return w.base[d] + uint32(w.rcv[d].next()) }
 	for ; len(ops) > 1 && !w.g.c.opaque; ops = ops[2:] {
 		w.op(ops[0], ops[1])
 	}

@@ -53,6 +53,9 @@ const (
 	// EventDenied: the client gave a command that the policy denies,
 	// encryption or another; see Reason.
 	EventDenied
+	// EventForwarded: the connection began with a PROXY header, see
+	// [Conn.Forwarded].
+	EventForwarded
 	// EventForeign: the connection is not one of FTP, or its start was not seen;
 	// see Reason. Nothing is opened on it any more, and nothing should be on
 	// another one that goes on where it was.

@@ -79,6 +79,10 @@ func (e *edit) place(seq uint32) uint32 {
 // One is in flight as a rule, as the next command waits for a reply.
 const maxEdits = 16
 
+// maxEditText is how many bytes edits keep before one more waits until the oldest
+// has arrived.
+const maxEditText = 2048
+
 // addEdit records the first edit in a segment.
 func (s *stream) addEdit(e edit) {
 	if s.repeated(&e) {
@@ -86,10 +90,9 @@ func (s *stream) addEdit(e edit) {
 	} else {
 		e.adj = e.newAdjustment(s.adj.After)
 	}
-	if len(s.edits) == maxEdits {
+	if s.crowded() {
 		s.floor, s.floorSet = s.edits[0].end, true
-		copy(s.edits, s.edits[1:])
-		s.edits = s.edits[:maxEdits-1]
+		s.edits = append(s.edits[:0], s.edits[1:]...)
 	}
 	s.edits = append(s.edits, e)
 	s.setAdjustment(e.adj)

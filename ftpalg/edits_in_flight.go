@@ -42,7 +42,16 @@ func (s *stream) arrived(e *edit) bool {
 
 // full reports whether no edit can be made, because none may be forgotten: each
 // may have to be sent again.
-func (s *stream) full() bool { return len(s.edits) == maxEdits && !s.arrived(&s.edits[0]) }
+func (s *stream) full() bool { return s.crowded() && !s.arrived(&s.edits[0]) }
+
+// crowded reports whether an edit must be forgotten before another one is made.
+func (s *stream) crowded() bool {
+	n := 0
+	for i := range s.edits {
+		n += cap(s.edits[i].text)
+	}
+	return len(s.edits) == maxEdits || n > maxEditText
+}
 
 // shifting reports whether another change of length would do harm while
 // earlier ones are on their way. The kernel knows the shift before the last

@@ -82,6 +82,8 @@ func describe(e Event) string {
 		return "cancelled " + e.Reason.String()
 	case EventDenied:
 		return "denied " + e.Reason.String()
+	case EventForwarded:
+		return "forwarded"
 	case EventForeign:
 		return "foreign " + e.Reason.String()
 	case EventReleased:

@@ -29,9 +29,14 @@ func (c *Conn) isProxyHeader(line []byte) bool {
 	}
 	f, ok := parseProxyLine(line)
 	if ok {
-		c.forwarded = &f
+		c.forward(f)
 	}
 	return ok
+}
+
+func (c *Conn) forward(f Forwarded) {
+	c.forwarded = &f
+	c.events = append(c.events, Event{Kind: EventForwarded})
 }
 
 // maxProxyLine is the longest text form without its line end.
@@ -91,7 +96,7 @@ func (c *Conn) stepOverProxy(s *stream, p []byte) []byte {
 	}
 	switch f, size, ok := parseProxy(b); {
 	case ok && size <= len(b):
-		c.forwarded = &f
+		c.forward(f)
 		s.next += uint32(size - kept)
 		s.line = s.line[:0]
 		return p[size-kept:]

@@ -24,8 +24,12 @@ func (c *Conn) Announce(o *Offer, port uint16) Reason {
 	if n := len(c.cur.parts); n > 0 && max(int32(o.start-c.cur.parts[0].start), int32(c.cur.parts[n-1].end-o.start)) > maxJoined {
 		return ReasonTooMany
 	}
-	// What was forwarded already must not change, and need not be repeated.
+	// What was forwarded already must not change, and need not be repeated; nor is
+	// all of a long line to be kept for its numbers.
 	cut := int(max(0, int32(s.sent-o.start)))
+	if o.line.from > maxKept {
+		cut = max(cut, o.line.from)
+	}
 	if cut > len(text) || cut > len(o.text) || string(text[:cut]) != string(o.text[:cut]) {
 		return ReasonSplit
 	}
@@ -34,7 +38,10 @@ func (c *Conn) Announce(o *Offer, port uint16) Reason {
 
 // maxJoined is how far apart the offers of one segment may lie to be changed,
 // in bytes; what is between them has to be kept.
-const maxJoined = 4096
+const maxJoined = 2048
+
+// maxKept is how much of a line is kept before numbers that change.
+const maxKept = 64
 
 // replace records an edit of the segment being handled. Edits of one segment
 // may come in any order: commands are denied while the segment is read, offers

@@ -24,15 +24,18 @@ func (c *Conn) begin(d Direction, seq uint32, p []byte) {
 	if c.started && s.ackKnown && (seq-has <= farAway || len(p) == 1 && seq+1 == has) {
 		at = has // what is before the segment is missing, or it is a keep-alive probe
 	}
+	believed := s.ackKnown && at-has+farAway <= 2*farAway
+	unsaid := !s.ackKnown
+	s.ackKnown = believed
 	s.known, s.next, s.sent = true, at, at
-	s.proven = c.started && s.ackKnown && at == has
+	s.proven = c.started && believed && at == has
 	s.aligned = c.started || startsLine(d, p)
 	if d == Original {
 		c.start, c.startSet = at, true
 	}
 	if d == Original && c.started {
 		c.begun = s.proven
-		c.unseen = c.unseen || s.ackKnown && !s.proven
+		c.unseen = c.unseen || !unsaid && !s.proven
 	}
 }
 

@@ -44,7 +44,7 @@ func (c *Conn) State() State {
 		t.Waiting = append(t.Waiting, e.cmd.example())
 	}
 	for d := range t.Stream {
-		t.Stream[d] = c.stream[d].keptPlace(c.met)
+		t.Stream[d] = c.stream[d].keptPlace(c.met || c.started)
 	}
 	return t
 }

@@ -100,9 +100,17 @@ func (s *stream) cut(p []byte) (line []byte, start uint32, n int, ok bool) {
 	}
 	s.next += uint32(n)
 	s.aligned, s.proven, s.skip, s.line = true, true, false, s.line[:0]
+	s.shrink()
 	text := bytes.TrimRight(line, "\r")
 	s.returns = int32(len(line) - len(text))
 	return text, start, n, readable
+}
+
+// shrink gives the memory of a long line back; what is in it stays valid.
+func (s *stream) shrink() {
+	if cap(s.line) > maxLineKept {
+		s.line = nil
+	}
 }
 
 // keep stores the start of a line.

@@ -55,6 +55,16 @@ func (g *Gateway) opened(s *session, p *pinhole.Pinhole, o *ftpalg.Offer) {
 	g.report.Report(level, s.subject(), "pinhole opened", args...)
 }
 
+// toldPort returns the port to announce where nothing is opened: its own, or the
+// one that was opened and announced for it before, by an earlier daemon. Then its
+// line comes again, and must become what it was.
+func (g *Gateway) toldPort(s *session, o *ftpalg.Offer) uint16 {
+	if p := g.pinholes.Of(&s.owner); p != nil && p.Target == o.Target {
+		return p.Public.Port()
+	}
+	return o.Announced.Port()
+}
+
 // refuse notes an offer for which nothing is open.
 func (w *worker) refuse(s *session, o *ftpalg.Offer, r report.Reason, err error) {
 	w.g.refused(s, &control.Offer{

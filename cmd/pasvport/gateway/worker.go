@@ -4,6 +4,7 @@ package gateway
 
 import (
 	"errors"
+	"fmt"
 	"github.com/pasvport/pasvport/cmd/pasvport/report"
 	"log/slog"
 	"slices"
@@ -103,7 +104,15 @@ func (w *worker) handle(s *session, p *nfq.Packet) {
 	if s.owner.Transferring() {
 		w.g.pinholes.Data.Spoke(&s.owner)
 	}
+	if s.missed.Load() {
+		s.missed.Store(false)
+		s.alg.Missed()
+	}
 	switch d := s.direction(p); {
+	case p.Flags&(nfq.FlagSYN|nfq.FlagRST|nfq.FlagACK) == nfq.FlagACK && !s.alg.Received(opposite(d), p.Seq, p.Ack):
+		// Whoever sent it knows the addresses and the ports, and no number.
+		w.g.count(report.Reason(ftpalg.ReasonFarAway))
+		w.verdict(w.queue.Drop(p.ID))
 	case s.here && s.outOfStep(d, p):
 		w.resetStale(p, nil, lost.CauseUnread)
 	case len(p.Payload) > 0:
@@ -119,16 +128,7 @@ func (w *worker) flush() { w.verdict(w.queue.Flush()) }
 
 // read has the engine read a packet with payload, and does what it says.
 func (w *worker) read(s *session, d ftpalg.Direction, p *nfq.Packet) {
-	if s.missed.Load() {
-		s.missed.Store(false)
-		s.alg.Missed()
-	}
 	s.alg.SetTime(w.now)
-	if !s.alg.Received(opposite(d), p.Seq, p.Ack) {
-		w.g.count(report.Reason(ftpalg.ReasonFarAway))
-		w.verdict(w.queue.Drop(p.ID))
-		return
-	}
 	dec := s.alg.Segment(d, p.Seq, p.Payload)
 	w.g.count(report.Reason(dec.Reason))
 	w.account(s, d)
@@ -164,11 +164,6 @@ func (w *worker) read(s *session, d ftpalg.Direction, p *nfq.Packet) {
 
 // bare handles a packet without payload.
 func (w *worker) bare(s *session, d ftpalg.Direction, p *nfq.Packet) {
-	if p.Flags&(nfq.FlagSYN|nfq.FlagRST|nfq.FlagACK) == nfq.FlagACK && !s.alg.Received(opposite(d), p.Seq, p.Ack) {
-		w.g.count(report.Reason(ftpalg.ReasonFarAway))
-		w.verdict(w.queue.Drop(p.ID))
-		return
-	}
 	if s.here {
 		w.forward(s, d, p)
 		return
@@ -352,7 +347,7 @@ func (w *worker) event(s *session, e *ftpalg.Event) {
 		w.offer(s, e.Offer)
 	case ftpalg.EventRefused:
 		if e.Announce {
-			w.announce(s, e.Offer, e.Offer.Announced.Port())
+			w.announce(s, e.Offer, w.g.toldPort(s, e.Offer))
 		}
 		w.refuse(s, e.Offer, report.Reason(e.Reason), nil)
 	case ftpalg.EventCancelled:
@@ -366,6 +361,9 @@ func (w *worker) event(s *session, e *ftpalg.Event) {
 		w.g.warn(s, "command denied", "reason", e.Reason, "hint", report.Reason(e.Reason).Hint())
 	case ftpalg.EventOpaque:
 		w.g.encrypted(w.ct, s)
+	case ftpalg.EventForwarded:
+		f := s.alg.Forwarded()
+		s.setNote(fmt.Sprintf("PROXY header: from %v to %v", f.Source, f.Dest))
 	case ftpalg.EventForeign:
 		w.g.foreign(s, report.Reason(e.Reason))
 	case ftpalg.EventReleased:
