@@ -273,8 +273,10 @@ func (c *Conn) readLine(start uint32, line []byte) {
 	if text := c.plain(line); len(text) != len(line) {
 		c.cur.telnet, line = line, text
 	}
-	c.read = append(c.read, line...)
-	c.ends = append(c.ends, len(c.read))
+	if c.foreign == ReasonPlain {
+		c.read = append(c.read, line...)
+		c.ends = append(c.ends, len(c.read))
+	}
 	if c.cur.dir == Original {
 		c.command(start, line)
 	} else {

@@ -97,6 +97,7 @@ func (c *Conn) Continue(t *State) {
 	if t.Foreign {
 		c.foreign = ReasonNotFTP
 	}
+	c.pending.drop(len(c.pending.list))
 	for _, line := range t.Waiting {
 		cmd, _, _ := parseCommand([]byte(line))
 		c.pending.push(cmd)

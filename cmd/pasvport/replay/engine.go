@@ -25,15 +25,17 @@ func newEngine(s sides, policy *ftpalg.Policy, started bool) engine {
 	return engine{alg: ftpalg.NewConn(ends, policy, ftpalg.Options{Started: started, Adjustable: true})}
 }
 
-// received tells how far the receiver of a direction has got, as the capture has it.
-func (e *engine) received(d ftpalg.Direction, ack uint32) {
+// received tells how far the receiver of a direction has got, as the capture has
+// it, in a segment at seq. It returns false if the segment cannot be one of the
+// connection's.
+func (e *engine) received(d ftpalg.Direction, seq, ack uint32) bool {
 	moved := ack
 	for _, s := range e.moved[d] {
 		if int32(ack-s.end) >= 0 {
 			moved += uint32(s.delta)
 		}
 	}
-	e.alg.Received(d, moved)
+	return e.alg.Received(d, seq, moved)
 }
 
 // segment has a segment read. Every offer is opened, at the port that was announced.
@@ -42,7 +44,7 @@ func (e *engine) segment(now time.Time, d ftpalg.Direction, seq uint32, p []byte
 	dec := e.alg.Segment(d, seq, p)
 	for i := range dec.Events {
 		ev, r := &dec.Events[i], ftpalg.ReasonPlain
-		if ev.Kind == ftpalg.EventOffer {
+		if ev.Kind == ftpalg.EventOffer || ev.Announce {
 			if r = e.alg.Announce(ev.Offer, ev.Offer.Public.Port()); r == ftpalg.ReasonNoAdjust {
 				e.alg.AdjustHere()
 				r = e.alg.Announce(ev.Offer, ev.Offer.Public.Port())

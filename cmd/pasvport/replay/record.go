@@ -22,6 +22,8 @@ const (
 	KindCancelled Kind = "cancelled" // the last offer is void
 	KindDenied    Kind = "denied"    // a command that the policy denies
 	KindEncrypted Kind = "encrypted" // nothing can be read from here on
+	KindForeign   Kind = "foreign"   // the control connection is not one of FTP
+	KindForwarded Kind = "forwarded" // it began with a PROXY header
 	KindReleased  Kind = "released"  // nothing more has to be read
 	KindEdit      Kind = "edit"      // what goes on in place of a line
 	KindDecision  Kind = "decision"  // on the segment

@@ -112,7 +112,9 @@ func (s *session) packet(f *frame, d ftpalg.Direction) {
 		if a := &s.half[o].again; len(a.p) > 0 && int32(ack-a.seq) > 0 {
 			ack = a.seq // what is behind has not gone on yet
 		}
-		s.engine.received(o, ack)
+		if !s.engine.received(o, p.Seq, ack) {
+			return
+		}
 		s.repeat(f, o)
 	}
 	if len(p.Payload) > 0 {
@@ -241,6 +243,10 @@ func (s *session) event(f *frame, d ftpalg.Direction, e *ftpalg.Event, announced
 		r.Kind = KindDenied
 	case ftpalg.EventOpaque:
 		r.Kind, s.opaque = KindEncrypted, true
+	case ftpalg.EventForeign:
+		r.Kind = KindForeign
+	case ftpalg.EventForwarded:
+		r.Kind = KindForwarded
 	case ftpalg.EventReleased:
 		r.Kind = KindReleased
 	}
