@@ -29,30 +29,34 @@ func (t *Table) Open(ct Conntrack, o *Owner, want Spec, most Limits, now time.Ti
 	if t.Of(o) != nil {
 		settle()
 	}
-	p := &Pinhole{Spec: want, Owner: o, Expires: now.Add(want.Timeout)}
 	if before := t.Of(o); t.take(before, Replaced) {
 		t.end(ct, before, "")
-		if before.NAT && before.Target == p.Target && before.Source == p.Source {
+		if before.NAT && before.Target == want.Target && before.Source == want.Source {
 			// A segment that an earlier daemon has edited comes again: it must
 			// look as before, whatever port was free then.
-			p.Public = before.Public
+			want.Public = before.Public
 		}
 	}
-	if p.Claim && !t.Claims {
+	if want.Claim && !t.Claims {
 		return nil, ErrNoCarrier
 	}
-	t.freeSource(ct, p)
+	t.freeSource(ct, o, &want)
+	expires, announced := now.Add(want.Timeout), want.Public.Addr()
 	for range maxPortTries {
+		p := newPinhole(o, want, expires)
 		err := t.try(ct, p, most, settle)
 		switch {
 		case err == nil:
 			return p, nil
+		case errors.Is(err, unix.EMFILE) && t.Claims: // there is no room for expectations
+			want.Claim = true
+			continue
 		case !taken(err):
 			return nil, err
-		case !p.NAT:
+		case !want.NAT:
 			return nil, fmt.Errorf("%w: %w", ErrNoPort, err)
 		}
-		p.Public = netip.AddrPortFrom(want.Public.Addr(), randomPort())
+		want.Public = netip.AddrPortFrom(announced, randomPort())
 	}
 	return nil, ErrNoPort
 }
@@ -61,18 +65,18 @@ func (t *Table) Open(ct Conntrack, o *Owner, want Spec, most Limits, now time.Ti
 // lingers, from the same translated port to the same port of the client: of
 // several servers with one address, another may have had it. Else the new one
 // would leave from another port than control port - 1.
-func (t *Table) freeSource(ct Conntrack, p *Pinhole) {
-	e := p.Owner.Ends
-	if p.Mode != ftpalg.Active || e.Dialled.Addr() == e.Server.Addr() {
+func (t *Table) freeSource(ct Conntrack, o *Owner, want *Spec) {
+	e := o.Ends
+	if want.Mode != ftpalg.Active || e.Dialled.Addr() == e.Server.Addr() {
 		return
 	}
 	from := netip.AddrPortFrom(e.Dialled.Addr(), e.Server.Port()-1)
-	old, err := ct.Get(expect.Tuple{Src: p.Target, Dst: from, Zone: p.Owner.Zone})
+	old, err := ct.Get(expect.Tuple{Src: want.Target, Dst: from, Zone: o.Zone})
 	if err == nil && old.Master != (expect.Tuple{}) && old.TCPState >= expect.TCPStateTimeWait {
 		err = ct.Delete(old.Original)
 	}
 	if err != nil && !errors.Is(err, unix.ENOENT) {
-		t.log.Warn("cannot forget an old data connection", "from", from, "to", p.Target, "err", err)
+		t.log.Warn("cannot forget an old data connection", "from", from, "to", want.Target, "err", err)
 	}
 }
 
@@ -99,23 +103,30 @@ func (t *Table) try(ct Conntrack, p *Pinhole, most Limits, settle func()) error 
 		if err != nil {
 			return err
 		}
-		// The same end has announced the same port before, on another
-		// connection: only the newer can be meant.
-		if other.Target != p.Target || other.Owner.Zone != p.Owner.Zone {
-			return ErrTaken
+		if other.Owner != p.Owner && !isOver(ct, other.Owner) {
+			return ErrTaken // the older keeps its pinhole
 		}
 		t.Close(ct, other, Replaced, "")
 	}
 	err := t.program(ct, p)
-	if err != nil && !t.take(p, Closed) {
-		return ErrTaken // by a newer one, meanwhile
+	if err != nil {
+		t.take(p, Closed)
 	}
 	return err
 }
 
+// isOver reports whether a control connection has ended, though no event has
+// been read that says so.
+func isOver(ct Conntrack, o *Owner) bool {
+	e, err := ct.Get(o.Original())
+	if err != nil {
+		return errors.Is(err, unix.ENOENT)
+	}
+	return e.ID != o.ID || e.TCPState >= expect.TCPStateFinWait
+}
+
 // program puts the pinhole into the kernel.
 func (t *Table) program(ct Conntrack, p *Pinhole) error {
-	p.element = p.elements()
 	if !p.Claim {
 		err := ct.CreateExpectation(p.expectation())
 		if taken(err) && !p.NAT && deleteStale(ct, p.expected()) {
@@ -185,9 +196,10 @@ func (t *Table) Restore(p *Pinhole) bool {
 // Reopen puts a pinhole into the kernel that was in it before and enters it. It
 // reports false, without an error, if the kernel had it all the time.
 func (t *Table) Reopen(ct Conntrack, p *Pinhole) (bool, error) {
-	if t.Has(p.Key) {
+	if t.find(p.Key) != nil {
 		return false, nil
 	}
+	p.element = p.elements()
 	if err := t.program(ct, p); err != nil {
 		return false, err
 	}
@@ -197,11 +209,11 @@ func (t *Table) Reopen(ct Conntrack, p *Pinhole) (bool, error) {
 // ReopenRule opens the way for the SYN of a data connection that came through p
 // and was not answered yet.
 func (t *Table) ReopenRule(p *Pinhole, data expect.Tuple) error {
-	p.element = p.elements()
-	p.element.Source = netip.Addr{}
 	if !t.Data.IsLive(data) {
 		return nil
 	}
+	p.element = p.elements()
+	p.element.Source = netip.Addr{}
 	t.Data.Add(data, p.Owner, p)
 	return t.Firewall.OpenPinhole(p.element)
 }

@@ -41,6 +41,12 @@ type Pinhole struct {
 	element rules.Pinhole // as it is in the sets of nftables
 }
 
+func newPinhole(o *Owner, spec Spec, expires time.Time) *Pinhole {
+	p := &Pinhole{Spec: spec, Owner: o, Expires: expires}
+	p.element = p.elements()
+	return p
+}
+
 // State is where a pinhole is in its life.
 type State uint32
 

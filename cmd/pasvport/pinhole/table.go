@@ -133,9 +133,6 @@ func (t *Table) Of(o *Owner) *Pinhole {
 	return o.open
 }
 
-// Has reports whether a key is taken.
-func (t *Table) Has(k Key) bool { return t.find(k) != nil }
-
 // All returns the pinholes that are reserved or open.
 func (t *Table) All() []*Pinhole {
 	t.mu.Lock()

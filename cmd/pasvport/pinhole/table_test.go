@@ -149,6 +149,86 @@ func TestStale(t *testing.T) {
 	}
 }
 
+// TestSamePort: where another control connection has announced the same port,
+// the older one keeps its pinhole as long as it lives. The newer gets another
+// port where it is translated, and is refused where it is not.
+func TestSamePort(t *testing.T) {
+	living := func(b *bench, o *Owner) {
+		b.k.enter(expect.Entry{ID: o.ID, Original: o.Original(), Reply: o.Original().Reverse(), TCPState: expect.TCPStateEstablished})
+	}
+	for _, tt := range []struct {
+		name  string
+		spec  Spec
+		older func(*bench, *Owner)
+		err   error
+		moved bool // to another port
+		state State
+	}{
+		{"untranslated", passive(5000), living, ErrNoPort, false, Open},
+		{"translated", active(5000), living, nil, true, Open},
+		{"the older is gone", passive(5000), func(*bench, *Owner) {}, nil, false, Replaced},
+		{"the older is being closed", passive(5000), func(b *bench, o *Owner) {
+			b.k.enter(expect.Entry{ID: o.ID, Original: o.Original(), TCPState: expect.TCPStateTimeWait})
+		}, nil, false, Replaced},
+		{"another has the older's ports", passive(5000), func(b *bench, o *Owner) {
+			b.k.enter(expect.Entry{ID: o.ID + 1, Original: o.Original(), TCPState: expect.TCPStateEstablished})
+		}, nil, false, Replaced},
+	} {
+		for _, claim := range []bool{false, true} {
+			tt.spec.Claim = claim
+			t.Run(tt.name+" "+(&Pinhole{Spec: tt.spec}).Strategy(), func(t *testing.T) {
+				b := newBench()
+				older, newer := owner(1, public), owner(2, public)
+				tt.older(b, older)
+				p, err := b.open(older, tt.spec)
+				if err != nil {
+					t.Fatal(err)
+				}
+				q, err := b.open(newer, tt.spec)
+				if !errors.Is(err, tt.err) {
+					t.Errorf("the newer gets %v, want %v", err, tt.err)
+				}
+				if err == nil && (q.Public != p.Public) != tt.moved {
+					t.Errorf("the newer gets %v, the older has %v", q.Public, p.Public)
+				}
+				if p.State() != tt.state {
+					t.Errorf("the older's is %v, want %v", p.State(), tt.state)
+				}
+				again, err := b.open(older, tt.spec)
+				if tt.state == Open && (err != nil || again.Public != p.Public) {
+					t.Errorf("the older, again: %v, %v", again, err)
+				}
+			})
+		}
+	}
+}
+
+// TestFull: where there is no room for an expectation, the next one is claimed
+// if that may be.
+func TestFull(t *testing.T) {
+	for _, claims := range []bool{true, false} {
+		b := newBench()
+		b.Claims, b.k.room = claims, 1
+		if _, err := b.open(owner(1, client), passive(5000)); err != nil {
+			t.Fatal(err)
+		}
+		p, err := b.open(owner(2, client), passive(5001))
+		if !claims {
+			if !errors.Is(err, unix.EMFILE) || len(b.All()) != 1 {
+				t.Errorf("without claims: %v, %v", p, err)
+			}
+			continue
+		}
+		if err != nil || !p.Claim || p.Public.Port() != 5001 {
+			t.Fatalf("%+v, %v", p, err)
+		}
+		if !b.Claim(b.k, netip.AddrPortFrom(client, 50000), p.Public, 0) || p.State() != Used {
+			t.Errorf("it is %v", p.State())
+		}
+		b.CloseOf(b.k, owner(2, client), "")
+	}
+}
+
 // TestEdited: where an earlier daemon has edited a segment that comes again, its
 // port stays.
 func TestEdited(t *testing.T) {

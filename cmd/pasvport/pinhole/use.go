@@ -46,9 +46,8 @@ func (t *Table) Claim(ct Conntrack, from, to netip.AddrPort, mark uint32) bool {
 // ClaimRange makes the entry for the SYN of a data connection that needs no
 // announcement: spec is opened and used at once.
 func (t *Table) ClaimRange(ct Conntrack, o *Owner, spec Spec, from netip.AddrPort, mark uint32) error {
-	p := &Pinhole{Spec: spec, Owner: o}
+	p := newPinhole(o, spec, time.Time{})
 	p.state.Store(uint32(Used))
-	p.element = p.elements()
 	p.element.Source, p.element.Note = netip.Addr{}, "" // its SYN is here
 	if err := t.Firewall.OpenPinhole(p.element); err != nil {
 		return err
