@@ -57,9 +57,10 @@ func (g *Gateway) event(ct *expect.Conn, e *expect.Event) {
 	case e.Type == expect.New:
 	case e.Type == expect.Destroy:
 		g.countData(&e.Entry)
-		if owner, rule := g.pinholes.Data.Take(e.Entry.Original); owner != nil {
-			g.pinholes.CloseRule(rule)
-		} else if w, s := g.session(e.Entry.Original); s != nil {
+		if g.pinholes.Ends(&e.Entry) {
+			return
+		}
+		if w, s := g.session(e.Entry.Original); s != nil {
 			g.end(ct, w, s)
 		}
 	case e.Type == expect.Lost:
@@ -68,7 +69,7 @@ func (g *Gateway) event(ct *expect.Conn, e *expect.Event) {
 		default:
 		}
 	case e.Entry.TCPState >= expect.TCPStateSynRecv:
-		g.pinholes.CloseRule(g.pinholes.Data.TakeRule(e.Entry.Original))
+		g.pinholes.Answered(e.Entry.Original)
 		if e.Entry.TCPState == expect.TCPStateSynRecv {
 			g.older.begins(e.Entry.ID)
 		}

@@ -61,7 +61,18 @@ func (t *Table) CloseRule(p *Pinhole) {
 	if p == nil {
 		return
 	}
-	if err := t.Firewall.ClosePinhole(p.element); err != nil {
+	e := t.halves.release(p)
+	if halvesOf(&e) == [2]half{} {
+		return
+	}
+	if err := t.Firewall.ClosePinhole(e); err != nil {
 		t.log.Warn("cannot delete a set element", "tuple", p.expected(), "err", err)
 	}
+	t.halves.done(&e)
+}
+
+// openRule puts a pinhole into the sets of nftables.
+func (t *Table) openRule(p *Pinhole) error {
+	t.halves.hold(p)
+	return t.Firewall.OpenPinhole(p.element)
 }

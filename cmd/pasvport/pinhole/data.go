@@ -25,6 +25,9 @@ type connection struct {
 	bytes [2]uint64
 	count Payload // counted already
 	since time.Time
+	// before is the id of the entry that it has replaced, until the end of that is
+	// reported.
+	before uint32
 }
 
 func newData() Data {
@@ -32,39 +35,42 @@ func newData() Data {
 }
 
 // begins counts a data connection and adds it.
-func (d *Data) begins(t expect.Tuple, o *Owner, p *Pinhole) {
+func (d *Data) begins(t expect.Tuple, o *Owner, p *Pinhole) *Pinhole {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.add(t, o, p)
+	before := d.add(t, o, p)
 	o.traffic.Connections++
+	return before
 }
 
 // Found adds a data connection that was there before.
 func (d *Data) Found(t expect.Tuple, o *Owner) { d.begins(t, o, nil) }
 
 // Add enters a data connection. p is the pinhole that it came through, nil if
-// that is not known; what is known already stays.
-func (d *Data) Add(t expect.Tuple, o *Owner, p *Pinhole) {
+// that is not known; what is known already stays. It returns the pinhole of an
+// earlier data connection with the same tuple, whose rule is still there.
+func (d *Data) Add(t expect.Tuple, o *Owner, p *Pinhole) *Pinhole {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.add(t, o, p)
+	return d.add(t, o, p)
 }
 
-func (d *Data) add(t expect.Tuple, o *Owner, p *Pinhole) {
-	if p == nil {
-		p = d.open[t].rule
+func (d *Data) add(t expect.Tuple, o *Owner, p *Pinhole) (before *Pinhole) {
+	c := d.open[t]
+	c.owner = o
+	if p != nil && c.rule != p { // another connection than before
+		before, c = c.rule, connection{owner: o, rule: p, before: c.before}
 	}
 	if o.traffic == nil {
 		o.traffic = new(Traffic)
 	}
-	c := d.open[t]
-	c.owner, c.rule = o, p
 	if c.since.IsZero() {
 		c.since = time.Now()
 	}
 	d.open[t] = c
 	o.traffic.last = t
 	d.live.add(t, o)
+	return before
 }
 
 // IsLive reports whether a data connection is open and carries bytes still.
@@ -88,15 +94,45 @@ func (d *Data) Closed(t expect.Tuple) (o *Owner, since time.Time) {
 	return c.owner, c.since
 }
 
-// Take takes a data connection out, and returns its owner, nil if it is not
-// known, and the pinhole whose rule is still there.
-func (d *Data) Take(t expect.Tuple) (*Owner, *Pinhole) {
+// drop forgets a data connection that did not come to be.
+func (d *Data) drop(t expect.Tuple) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.live.remove(t, d.open[t].owner)
+	delete(d.open, t)
+}
+
+// replaces says that the entry with this id is about to be deleted to make place
+// for another connection with the same tuple: its end is not that one's.
+func (d *Data) replaces(t expect.Tuple, id uint32) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c := d.open[t]
+	c.before = id
+	d.open[t] = c
+}
+
+// isBefore reports whether an entry is the one that the connection has replaced.
+func (c *connection) isBefore(e *expect.Entry) bool { return c.before != 0 && c.before == e.ID }
+
+// ends takes a data connection out whose entry is gone. It reports whether it is
+// one, and returns the pinhole whose rule is still there.
+func (d *Data) ends(e *expect.Entry) (known bool, rule *Pinhole) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t := e.Original
+	c, known := d.open[t]
+	switch {
+	case !known:
+		return false, nil
+	case c.isBefore(e):
+		c.before = 0
+		d.open[t] = c
+		return true, nil
+	}
 	delete(d.open, t)
 	d.live.remove(t, c.owner)
-	return c.owner, c.rule
+	return true, c.rule
 }
 
 // TakeRule takes the pinhole of a data connection whose rule is not needed any
@@ -132,7 +168,7 @@ func (d *Data) Count(e *expect.Entry) (more Carried) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c, ok := d.open[e.Original]
-	if !ok || !e.HasCounters {
+	if !ok || !e.HasCounters || c.isBefore(e) {
 		return more
 	}
 	traffic := c.owner.traffic

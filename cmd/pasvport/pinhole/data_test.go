@@ -47,13 +47,12 @@ func TestData(t *testing.T) {
 		t.Error("it is live although it is closed")
 	}
 	b.Data.Count(&expect.Entry{Original: data, Bytes: [2]uint64{31, 60}, HasCounters: true})
-	if who, rule := b.Data.Take(data); who != o || rule != nil {
-		t.Errorf("%v, %v", who, rule)
+	gone := &expect.Entry{Original: data, Bytes: [2]uint64{32, 60}, HasCounters: true}
+	b.Data.Count(gone)
+	if !b.Ends(gone) || b.Ends(gone) || len(b.Data.Tuples()) != 0 {
+		t.Error("it does not end once")
 	}
-	if who, _ := b.Data.Take(data); who != nil || len(b.Data.Tuples()) != 0 {
-		t.Error("it is taken twice")
-	}
-	if got := b.Data.Traffic(o).Bytes; got != [2]uint64{31, 60} {
+	if got := b.Data.Traffic(o).Bytes; got != [2]uint64{32, 60} {
 		t.Errorf("%v bytes", got)
 	}
 }
@@ -89,4 +88,69 @@ func TestPayload(t *testing.T) {
 			t.Errorf("%s: %+v, want %+v", tt.name, got, tt.want)
 		}
 	}
+}
+
+// TestSharedRule: a pinhole that was used keeps its elements in the sets until its
+// data connection is answered. The next pinhole between the same two ends has the
+// same elements, and they stay.
+func TestSharedRule(t *testing.T) {
+	for _, claim := range []bool{false, true} {
+		b := newBench()
+		o := owner(1, client)
+		spec := passive(5000)
+		spec.Claim = claim
+		var data []expect.Tuple
+		for i := range 2 {
+			p, err := b.open(o, spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if i == 0 {
+				from := uint16(50000)
+				data = append(data, expect.Tuple{Src: netip.AddrPortFrom(client, from), Dst: p.Public})
+				if claim {
+					b.Claim(b.k, data[0].Src, p.Public, 0)
+				} else {
+					b.begins(p, from)
+				}
+			}
+		}
+		b.Answered(data[0])
+		if len(b.k.elements) != 1 {
+			t.Errorf("claim %v: the second pinhole has the elements %v", claim, b.k.elements)
+		}
+		b.CloseOf(b.k, o, "")
+		b.k.empty(t)
+	}
+}
+
+// TestReplacedEntry: the end of an entry that was deleted to make place for a
+// claim does not end the data connection of the claim, whenever it is reported.
+func TestReplacedEntry(t *testing.T) {
+	b := newBench()
+	o := owner(1, client)
+	spec := passive(5000)
+	spec.Claim = true
+	data := expect.Tuple{Src: netip.AddrPortFrom(client, 50000), Dst: spec.Public}
+	for id := range uint32(3) {
+		if _, err := b.open(o, spec); err != nil {
+			t.Fatal(err)
+		}
+		b.Claim(b.k, data.Src, data.Dst, 0)
+		if id > 0 {
+			b.Ends(&expect.Entry{Original: data, ID: id}) // the one before
+		}
+		if !b.Data.IsLive(data) || len(b.k.elements) != 1 {
+			t.Errorf("connection %d: live %v, elements %v", id+1, b.Data.IsLive(data), b.k.elements)
+		}
+		b.Answered(data)
+		e := b.k.entries[data]
+		e.ID, e.TCPState = id+1, expect.TCPStateTimeWait
+		b.k.enter(e)
+		b.Data.Closed(data)
+	}
+	if !b.Ends(&expect.Entry{Original: data, ID: 3}) || len(b.Data.Tuples()) != 0 {
+		t.Error("the last one does not end")
+	}
+	b.k.empty(t)
 }

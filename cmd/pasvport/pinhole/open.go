@@ -136,7 +136,7 @@ func (t *Table) program(ct Conntrack, p *Pinhole) error {
 			return err
 		}
 	}
-	if err := t.Firewall.OpenPinhole(p.element); err != nil {
+	if err := t.openRule(p); err != nil {
 		t.undo(ct, p)
 		return err
 	}
@@ -189,6 +189,7 @@ func (t *Table) Restore(p *Pinhole) bool {
 	if other, _ := t.reserve(p, Limits{math.MaxInt, math.MaxInt}); other != nil {
 		return false
 	}
+	t.halves.hold(p)
 	t.opened(p)
 	return true
 }
@@ -215,5 +216,5 @@ func (t *Table) ReopenRule(p *Pinhole, data expect.Tuple) error {
 	p.element = p.elements()
 	p.element.Source = netip.Addr{}
 	t.Data.Add(data, p.Owner, p)
-	return t.Firewall.OpenPinhole(p.element)
+	return t.openRule(p)
 }

@@ -39,6 +39,7 @@ type Pinhole struct {
 
 	state   atomic.Uint32
 	element rules.Pinhole // as it is in the sets of nftables
+	holds   bool          // it needs that; under halves.mu
 }
 
 func newPinhole(o *Owner, spec Spec, expires time.Time) *Pinhole {

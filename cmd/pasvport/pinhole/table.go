@@ -57,6 +57,8 @@ type Table struct {
 	events   Events
 	log      *slog.Logger
 
+	halves halves
+
 	mu  sync.Mutex
 	by  map[Key]*Pinhole
 	per map[netip.Addr]int // how many, by Owner.client
@@ -64,7 +66,9 @@ type Table struct {
 
 // NewTable returns an empty table.
 func NewTable(events Events, log *slog.Logger) *Table {
-	return &Table{events: events, log: log, by: map[Key]*Pinhole{}, per: map[netip.Addr]int{}, Data: newData()}
+	t := &Table{events: events, log: log, by: map[Key]*Pinhole{}, per: map[netip.Addr]int{}, Data: newData()}
+	t.halves.init()
+	return t
 }
 
 // What Open returns where it opens nothing. The kernel's own errors come as

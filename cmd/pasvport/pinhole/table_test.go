@@ -35,7 +35,7 @@ func TestLife(t *testing.T) {
 				} else {
 					b.begins(p, from.Port())
 				}
-				b.CloseRule(b.Data.TakeRule(data)) // the answer
+				b.Answered(data)
 			}, []string{"used: used 203.0.113.2:5000"}},
 			{"expired", func(b *bench, p *Pinhole) {
 				if b.Expire(b.k, p, b.now.Add(59*time.Second)) {
@@ -285,7 +285,7 @@ func TestRace(t *testing.T) {
 			if p.State() == Used {
 				data := expect.Tuple{Src: from, Dst: p.Public}
 				delete(b.k.expected, wild(data))
-				b.CloseRule(b.Data.TakeRule(data))
+				b.Answered(data)
 			}
 		}
 		b.k.empty(t)

@@ -3,6 +3,7 @@
 package pinhole
 
 import (
+	"cmp"
 	"errors"
 	"github.com/pasvport/pasvport/cmd/pasvport/report"
 	"net/netip"
@@ -27,8 +28,20 @@ func (t *Table) Begins(e *expect.Entry, o *Owner) {
 	} else {
 		t.events.PinholeUsed(p)
 	}
-	t.Data.begins(e.Original, o, p)
+	t.CloseRule(t.Data.begins(e.Original, o, p))
 }
+
+// Ends notes that an entry is gone, and reports whether it was that of a data
+// connection.
+func (t *Table) Ends(e *expect.Entry) bool {
+	known, rule := t.Data.ends(e)
+	t.CloseRule(rule)
+	return known
+}
+
+// Answered notes that the other end of a data connection has answered: its
+// pinhole's rule is not needed any more.
+func (t *Table) Answered(data expect.Tuple) { t.CloseRule(t.Data.TakeRule(data)) }
 
 // Claim makes the conntrack entry for the SYN of a data connection, seen before
 // conntrack, if there is a pinhole by claim for it. It reports whether there is.
@@ -49,7 +62,8 @@ func (t *Table) ClaimRange(ct Conntrack, o *Owner, spec Spec, from netip.AddrPor
 	p := newPinhole(o, spec, time.Time{})
 	p.state.Store(uint32(Used))
 	p.element.Source, p.element.Note = netip.Addr{}, "" // its SYN is here
-	if err := t.Firewall.OpenPinhole(p.element); err != nil {
+	if err := t.openRule(p); err != nil {
+		t.CloseRule(p)
 		return err
 	}
 	t.events.PinholeOpened(p)
@@ -61,18 +75,14 @@ func (t *Table) ClaimRange(ct Conntrack, o *Owner, spec Spec, from netip.AddrPor
 func (t *Table) enter(ct Conntrack, p *Pinhole, from, to netip.AddrPort, mark uint32) {
 	// The SYN has not come to the rule that gives it a zone: its master's.
 	c := p.entry(expect.Tuple{Src: from, Dst: to, Zone: p.Owner.Zone}, mark)
-	t.Data.Add(c.Original, p.Owner, p) // before the event reports it
+	t.CloseRule(t.Data.Add(c.Original, p.Owner, p)) // before the event reports it
 	err := ct.Claim(c)
 	if errors.Is(err, unix.EEXIST) {
-		err = claimAgain(ct, c)
-	}
-	if errors.Is(err, unix.EEXIST) { // another connection has the translated port
-		c.SNAT = netip.AddrPortFrom(c.SNAT.Addr(), 0)
-		err = ct.Claim(c)
+		err = t.claimAgain(ct, &c)
 	}
 	if err != nil {
 		t.log.Warn("cannot claim a data connection", "tuple", c.Original, "master", c.Master, "err", err)
-		t.Data.Take(c.Original)
+		t.Data.drop(c.Original)
 		p.state.Store(uint32(Closed))
 		t.end(ct, p, report.ReasonKernel.String())
 		return
@@ -80,20 +90,42 @@ func (t *Table) enter(ct Conntrack, p *Pinhole, from, to netip.AddrPort, mark ui
 	t.events.PinholeUsed(p)
 }
 
-// claimAgain replaces the entry of an older connection between the same two
-// ports, which has ended and lingers.
-func claimAgain(ct Conntrack, c expect.Claim) error {
+// claimAgain makes an entry in the way of which there is another one: that of an
+// older connection between the same two ports, as seen from either side of the
+// translation, which has ended and lingers.
+func (t *Table) claimAgain(ct Conntrack, c *expect.Claim) error {
 	old, err := ct.Get(c.Original)
-	if err == nil {
-		if old.TCPState < expect.TCPStateFinWait {
-			return nil // the SYN's own entry
-		}
+	switch {
+	case err == nil && old.TCPState < expect.TCPStateFinWait:
+		return nil // the SYN's own entry
+	case err == nil:
+		t.Data.replaces(c.Original, old.ID)
+		err = ct.Delete(old.Original)
+	}
+	if old, e := ct.Get(replyOf(c)); err == nil && e == nil && old.TCPState >= expect.TCPStateTimeWait {
 		err = ct.Delete(old.Original)
 	}
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return err
 	}
-	return ct.Claim(c)
+	err = ct.Claim(*c)
+	if errors.Is(err, unix.EEXIST) { // a connection that lives has the translated port
+		c.SNAT = netip.AddrPortFrom(c.SNAT.Addr(), 0)
+		err = ct.Claim(*c)
+	}
+	return err
+}
+
+// replyOf is the tuple of the packets that answer a claimed connection.
+func replyOf(c *expect.Claim) expect.Tuple {
+	t := c.Original.Reverse()
+	if c.DNAT.IsValid() {
+		t.Src = c.DNAT
+	}
+	if c.SNAT.IsValid() {
+		t.Dst = netip.AddrPortFrom(c.SNAT.Addr(), cmp.Or(c.SNAT.Port(), t.Dst.Port()))
+	}
+	return t
 }
 
 // entry is the conntrack entry for a data connection that begins with SYN syn.

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pinhole
+
+import (
+	"net/netip"
+	"sync"
+
+	"github.com/pasvport/pasvport/rules"
+)
+
+// half is one of the two elements that a pinhole may have in the sets of
+// nftables. A pinhole that was used keeps its own until its data connection is
+// answered, and the next one may need the same: between the same two ends on the
+// same port. It stays until the last one that holds it lets it go.
+type half struct {
+	forward bool
+	source  netip.Addr
+	dest    netip.AddrPort
+}
+
+// halves counts who holds which element.
+type halves struct {
+	mu      sync.Mutex
+	closed  sync.Cond // one is not being closed any more
+	held    map[half]int
+	closing map[half]bool
+}
+
+func (h *halves) init() {
+	h.held, h.closing, h.closed.L = map[half]int{}, map[half]bool{}, &h.mu
+}
+
+// halvesOf returns the elements of a pinhole; those that it does not have are
+// zero.
+func halvesOf(e *rules.Pinhole) (list [2]half) {
+	if e.Source.IsValid() {
+		list[0] = half{false, e.Source, e.Dest}
+	}
+	if e.Forward.Src.IsValid() {
+		list[1] = half{true, e.Forward.Src, e.Forward.Dst}
+	}
+	return list
+}
+
+// hold notes that p needs its elements. It waits while one of them is being
+// closed, so that what p opens is not closed by who was before it.
+func (h *halves) hold(p *Pinhole) {
+	list := halvesOf(&p.element)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for h.closing[list[0]] || h.closing[list[1]] {
+		h.closed.Wait()
+	}
+	if p.holds {
+		return
+	}
+	p.holds = true
+	for _, e := range list {
+		if e != (half{}) {
+			h.held[e]++
+		}
+	}
+}
+
+// release notes that p needs its elements no more, and returns those that no
+// other pinhole needs. They are to be closed, and then given to done.
+func (h *halves) release(p *Pinhole) rules.Pinhole {
+	e := p.element
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !p.holds {
+		return rules.Pinhole{}
+	}
+	p.holds = false
+	for i, x := range halvesOf(&p.element) {
+		if x == (half{}) {
+			continue
+		}
+		if h.held[x]--; h.held[x] == 0 {
+			delete(h.held, x)
+			h.closing[x] = true
+			continue
+		}
+		if i == 0 {
+			e.Source, e.Dest = netip.Addr{}, netip.AddrPort{}
+		} else {
+			e.Forward.Src, e.Forward.Dst = netip.Addr{}, netip.AddrPort{}
+		}
+	}
+	return e
+}
+
+// done notes that elements are closed that release returned.
+func (h *halves) done(e *rules.Pinhole) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, x := range halvesOf(e) {
+		delete(h.closing, x)
+	}
+	h.closed.Broadcast()
+}
