@@ -9,23 +9,24 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// A ConflictKind is a way in which somebody else's rule gets in ours' way.
+// A ConflictKind is a way in which another rule gets in the way of ours.
 type ConflictKind uint8
 
 // The kinds of conflicts.
 const (
 	ConflictHelper  ConflictKind = iota // gives control connections a helper before ours
 	ConflictLate                        // gives them one after ours, which the kernel ignores
-	ConflictNotrack                     // takes packets out of the tracker
+	ConflictNotrack                     // takes packets out of conntrack
 	ConflictFlow                        // moves control connections past the hooks, with rules.CarrierNone
 	ConflictMark                        // overwrites our bits of the ct mark
 	ConflictQueue                       // sends packets to one of our queues
 	ConflictRead                        // matches otherwise because of our bits of the ct mark
+	ConflictCopy                        // copies our bits of the ct mark into the packet mark
 	ConflictZone                        // puts packets into a conntrack zone, with Config.OneZone
-	ConflictHook                        // drops, queues or changes packets between the tracker and destination NAT
+	ConflictHook                        // drops, queues or changes packets between conntrack and destination NAT
 )
 
-// A Conflict is a rule of somebody else.
+// A Conflict is a rule that is not ours.
 type Conflict struct {
 	Kind    ConflictKind
 	At      RuleRef
@@ -35,7 +36,7 @@ type Conflict struct {
 	Queue   uint16   // the first queue number that is ours
 }
 
-// A Neighbour is a base chain of somebody else between the tracker (-200) and
+// A Neighbour is a base chain of others between conntrack (-200) and
 // destination NAT (-100), where ours are.
 type Neighbour struct {
 	Chain    ChainRef
@@ -124,7 +125,7 @@ func (r *Ruleset) conflictsOf(chain *walkChain, rule *walkRule, c Config) []Conf
 // carrier.
 const priorityOurs = -150
 
-// helperOrder tells whether a rule that gives a helper comes before ours, and
+// helperOrder reports whether a rule that gives a helper comes before ours, and
 // whether that is sure: chains of one priority have no order. The kernel gives a
 // connection one helper or help extension, the first that a rule asks for
 // (nft_ct_helper_obj_eval), so one behind our carrier is ignored.
@@ -179,7 +180,7 @@ func trials(f Family, c Config) []trial {
 	return list
 }
 
-// openers are the ports from which data connections are opened as a rule: any
+// openers are the ports from which data connections are usually opened: any
 // of a client, and in active mode the one before the control port (RFC 959
 // section 3.2). A server that takes another privileged one is not worth a doubt
 // about each rule that names a port.
@@ -208,6 +209,8 @@ func (t trial) conflicts(chain *walkChain, j judgement, order ConflictKind, c Co
 			found = append(found, Conflict{Kind: ConflictFlow, Name: e.name})
 		case e.kind == effectCtMark && t.packet.Mark != 0 && !keeps(e.value, t.packet.Mark, c.Control|c.Opaque):
 			found = append(found, Conflict{Kind: ConflictMark})
+		case e.kind == effectMark && carries(e.value, t.packet.Mark):
+			found = append(found, Conflict{Kind: ConflictCopy})
 		case e.kind == effectQueue && int(e.high) >= int(c.QueueNum) && int(e.low) < int(c.QueueNum)+c.Queues:
 			found = append(found, Conflict{Kind: ConflictQueue, Queue: max(e.low, c.QueueNum)})
 		}
@@ -227,6 +230,14 @@ func keeps(v value, mark, ours uint32) bool {
 	return sure&ours == ours && (have^mark)&ours == 0
 }
 
+// carries reports whether a packet mark surely has our bits of a ct mark.
+func carries(v value, ours uint32) bool {
+	if ours == 0 || len(v.bits) != 4 {
+		return false
+	}
+	return binary.NativeEndian.Uint32(v.bits)&binary.NativeEndian.Uint32(v.known)&ours != 0
+}
+
 // disturbs reports whether a rule does more to a packet than to let it pass.
 func disturbs(j judgement) bool {
 	return slices.ContainsFunc(j.branches, func(b branch) bool {
@@ -234,7 +245,7 @@ func disturbs(j judgement) bool {
 	}) || slices.ContainsFunc(j.effects, func(e effect) bool { return e.kind == effectPayload })
 }
 
-// neighbourHook reports whether a chain is between the tracker and destination
+// neighbourHook reports whether a chain is between conntrack and destination
 // NAT, in a hook where ours are.
 func neighbourHook(c *walkChain) bool {
 	return c.base && c.kind != "nat" && (c.hook == HookPrerouting || c.hook == HookOutput) &&

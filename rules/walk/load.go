@@ -47,7 +47,7 @@ func (p *Packet) meta(key uint32, at Hook) value {
 	return unknown(metaName(key), 4)
 }
 
-// linkName is an interface's name; has tells whether there is one at this hook.
+// linkName is an interface's name; has says whether there is one at this hook.
 func linkName(name, have string, has bool) value {
 	switch {
 	case !has:

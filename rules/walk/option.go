@@ -51,7 +51,7 @@ func (m *machine) option(a map[uint16][]byte) {
 	m.regs.set(be32(dreg), v)
 }
 
-// hasOption tells whether the packet has a TCP option.
+// hasOption reports whether the packet has a TCP option.
 func (p *Packet) hasOption(kind uint8) truth {
 	switch kind {
 	case optionMSS:

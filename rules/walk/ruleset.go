@@ -59,7 +59,7 @@ type walkExpr struct {
 }
 
 // Read reads the ruleset of the network namespace that netns refers to (0: the
-// calling thread's). The parts belong to one moment, unless somebody changes
+// calling thread's). The parts belong to one moment, unless a program changes
 // the ruleset each time it is read. unix.EPERM says that CAP_NET_ADMIN is
 // missing.
 func Read(netns int) (r *Ruleset, err error) {

@@ -15,7 +15,7 @@ type walkSet struct {
 	flags  uint32
 	keyLen int
 	data   int      // length of a map's values
-	fields []uint32 // lengths of a concatenation's parts, if the kernel tells
+	fields []uint32 // lengths of a concatenation's parts, if the kernel reports them
 
 	elements []walkElement
 	marks    []walkElement // of an interval set, until finish
@@ -139,7 +139,7 @@ func (s *walkSet) find(key []value) []hit {
 	return hits
 }
 
-// contains tells whether the key is in the set.
+// contains reports whether the key is in the set.
 func (s *walkSet) contains(key []value) truth {
 	t := no
 	for _, h := range s.find(key) {

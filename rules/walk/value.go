@@ -109,7 +109,7 @@ func (v value) equals(data []byte) truth {
 	return maybe
 }
 
-// within tells whether v is from low to high, both included, in the order of
+// within reports whether v is from low to high, both included, in the order of
 // the kernel's memcmp.
 func (v value) within(low, high []byte) truth {
 	if len(low) != len(high) || len(low) > len(v.bits) {
@@ -139,7 +139,7 @@ func (v value) within(low, high []byte) truth {
 	return maybe
 }
 
-// less tells whether v < data.
+// less reports whether v < data.
 func (v value) less(data []byte) truth {
 	if len(data) == 0 || len(data) > len(v.bits) {
 		return maybe

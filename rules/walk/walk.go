@@ -32,7 +32,7 @@ type RuleRef struct {
 
 // An Outcome is one end that a packet's way through a base chain may have.
 type Outcome struct {
-	Verdict Verdict  // Unsure for a rule that hands the packet to somebody else
+	Verdict Verdict  // Unsure for a rule that hands the packet to another program
 	At      RuleRef  // Handle 0: the policy of the base chain, or a rule of ours that is not there yet
 	Policy  bool     // by policy
 	Ours    bool     // by a rule of pasvport
@@ -229,7 +229,7 @@ func (w *walk) through(c *walkChain, reached truth, depends []string, depth int)
 	return max(falls, live)
 }
 
-// branch follows the verdicts of a rule. goesOn tells whether the packet comes
+// branch follows the verdicts of a rule. goesOn says whether the packet comes
 // to the next rule, leaves whether it leaves the chain.
 func (w *walk) branch(c *walkChain, at RuleRef, j judgement, live truth, depends []string, depth int) (goesOn, leaves truth) {
 	depends = union(depends, j.depends)

@@ -115,6 +115,8 @@ func TestConflicts(t *testing.T) {
 		{"neighbour that drops", `chain p { type filter hook prerouting priority mangle; ct state invalid drop; tcp flags & (fin|syn) == syn tcp option maxseg size 1-500 drop; }`, nil},
 		{"neighbour that drops many", `chain p { type filter hook prerouting priority mangle; ct state invalid drop; tcp flags & (fin|syn) == syn limit rate over 5/second drop; }`,
 			[]Conflict{{Kind: ConflictHook, Depends: []string{"limit rate"}}}},
+		{"our bits copied", `chain p { type filter hook prerouting priority 0; meta mark set ct mark; }`, []Conflict{{Kind: ConflictCopy, Sure: true}}},
+		{"other bits copied", `chain p { type filter hook prerouting priority 0; meta mark set ct mark & 0x000000ff; }`, nil},
 		{"neighbour that lets pass", `chain p { type filter hook prerouting priority mangle; meta mark set 1; ct state established accept; }`, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -14,6 +14,9 @@ import (
 func (e *examination) conflicts() {
 	disturbing := map[rules.ChainRef]bool{}
 	for _, c := range e.set.Conflicts(e.rules) {
+		if c.Kind == walk.ConflictCopy && len(e.routed) == 0 {
+			continue // nothing asks for the packet mark, other than rules that were walked
+		}
 		if c.Kind == walk.ConflictHook {
 			disturbing[c.At.Chain] = true
 		}
@@ -35,7 +38,7 @@ func (e *examination) conflicts() {
 	}
 	for _, n := range e.set.Neighbours() {
 		if !disturbing[n.Chain] {
-			e.found(OK, topicConflict, fmt.Sprintf("%s is beside ours (%s, priority %d) and only lets pass", chain(n.Chain), n.Hook, n.Priority))
+			e.found(OK, topicConflict, fmt.Sprintf("%s is beside ours (%s, priority %d) and drops nothing", chain(n.Chain), n.Hook, n.Priority))
 		}
 	}
 	for _, r := range e.rules.Chains {
@@ -81,6 +84,9 @@ func (e *examination) conflict(c walk.Conflict) (text string, hints []string) {
 	case walk.ConflictRead:
 		return fmt.Sprintf("the ct mark is compared as a whole, and pasvport's bits (0x%08x) are part of it", e.cfg.CTMark),
 			[]string{fmt.Sprintf("compare the bits that are meant: ct mark & 0x%08x == ..., or give the daemon two other bits with --ct-mark", ^e.cfg.CTMark)}
+	case walk.ConflictCopy:
+		return fmt.Sprintf("pasvport's bits of the ct mark (0x%08x) are copied into the packet mark, and routes are chosen by it: %s", e.cfg.CTMark, strings.Join(e.routed, "; ")),
+			[]string{fmt.Sprintf("copy the bits that are meant: meta mark set ct mark & 0x%08x, or compare them with ip rule ... fwmark VALUE/MASK", ^e.cfg.CTMark)}
 	case walk.ConflictQueue:
 		return fmt.Sprintf("packets are sent to queue %d, which is to be pasvport's", c.Queue), []string{"give the daemon another --queue-num, or change this rule"}
 	default:

@@ -71,7 +71,7 @@ func (e *examination) daemon(q Question, d daemon) {
 	case !d.running:
 		e.found(OK, topicDaemon, "no daemon is running with this table; what follows is said as if one were")
 	case !there:
-		e.found(Problem, topicDaemon, fmt.Sprintf("a daemon is running and its table %s is gone: somebody flushed the ruleset", e.cfg.Table),
+		e.found(Problem, topicDaemon, fmt.Sprintf("a daemon is running and its table %s is gone: the ruleset was flushed", e.cfg.Table),
 			"a daemon puts it back on its own at once; if it stays away, its log says why")
 	case e.cfg.ControlSocket == "":
 		e.found(OK, topicDaemon, "a daemon is running with this table; without a control socket it cannot be asked")
@@ -166,7 +166,7 @@ func tableLocked(table string) bool {
 	return false
 }
 
-// queues looks whether somebody else listens on one of our queue numbers.
+// queues looks whether another process listens on one of our queue numbers.
 func (e *examination) queues() {
 	text, err := os.ReadFile("/proc/thread-self/net/netfilter/nfnetlink_queue")
 	if err != nil || e.running {

@@ -47,6 +47,7 @@ func Run(ctx context.Context, q Question) (*Report, error) {
 	e := examination{report: r, cfg: cfg, ends: ends, rules: cfg.Rules(), set: set, nft: newLister(ctx), firewalls: findFirewalls(set)}
 	choice.Apply(&e.rules)
 	e.local = localAddresses()
+	e.routed = routedBy(cfg.CTMark)
 	e.rules.VirtualServers = balance.Rules(cfg.VirtualServers)
 	e.daemon(q, running)
 	for _, d := range kernel.Doubts(cfg) {
@@ -72,6 +73,7 @@ type examination struct {
 	nft       *lister
 	firewalls firewalls
 	local     []netip.Addr // of this host
+	routed    []string     // rules of policy routing that ask for our bits of the packet mark
 	running   bool         // a daemon has our table
 
 	// general are the rules that may drop control connections, too, in the

@@ -433,3 +433,41 @@ func TestDoubts(t *testing.T) {
 		}
 	}
 }
+
+// TestMarkCopied: a ct mark that becomes a packet mark is a problem where routes
+// are chosen by it, and no word otherwise.
+func TestMarkCopied(t *testing.T) {
+	if _, err := exec.LookPath("ip"); err != nil {
+		t.Skip("needs the program ip")
+	}
+	cfg := settings()
+	cfg.Allow = config.AllowMark
+	for _, tt := range []struct {
+		rule string
+		want string
+	}{
+		{"", ""},
+		{"fwmark 0x6f/0xff table 100", ""},
+		{"fwmark 0x6f table 100", "ip rule 32765: fwmark 0x6f/0xffffffff lookup 100"},
+	} {
+		inNamespace(t, "table inet m { chain p { type filter hook prerouting priority -50; meta mark set ct mark; }; }", nil, func() error {
+			if tt.rule != "" {
+				if out, err := exec.Command("ip", append([]string{"rule", "add"}, strings.Fields(tt.rule)...)...).CombinedOutput(); err != nil {
+					return fmt.Errorf("ip rule: %w: %s", err, out)
+				}
+			}
+			r, err := Run(t.Context(), Question{Config: cfg, Asked: true})
+			if err != nil {
+				return err
+			}
+			i := slices.IndexFunc(r.Findings, func(f Finding) bool { return strings.Contains(f.Text, "copied into the packet mark") })
+			switch {
+			case tt.want == "" && i >= 0:
+				t.Errorf("%q: %+v", tt.rule, r.Findings[i])
+			case tt.want != "" && (i < 0 || r.Findings[i].Level != Problem || !strings.Contains(r.Findings[i].Text, tt.want)):
+				t.Errorf("%q: want a problem with %q: %+v", tt.rule, tt.want, r.Findings)
+			}
+			return nil
+		})
+	}
+}

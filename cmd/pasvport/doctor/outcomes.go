@@ -133,7 +133,7 @@ func (e *examination) seen(passages []passage) []string {
 }
 
 func verb(v walk.Verdict) string {
-	return map[walk.Verdict]string{walk.Accept: "accepted", walk.Drop: "dropped", walk.Unsure: "handed to somebody else"}[v]
+	return map[walk.Verdict]string{walk.Accept: "accepted", walk.Drop: "dropped", walk.Unsure: "handed to another program"}[v]
 }
 
 // outcome puts one possible end into words.

@@ -16,7 +16,7 @@ import (
 // (RFC 5382, REQ-5). The control connection is idle while data flows.
 const idleLimit = 2*time.Hour + 4*time.Minute
 
-// How full the tracker may be, in percent of nf_conntrack_max.
+// How full the table of connections may be, in percent of nf_conntrack_max.
 const (
 	fullWarn    = 80
 	fullProblem = 95
@@ -34,7 +34,7 @@ func (e *examination) tracker() {
 	}
 	e.room(dir)
 	if v, ok := kernel.Sysctl(dir + "helper"); ok && v != 0 {
-		e.found(Warn, topicTracker, "nf_conntrack_helper is on: the kernel gives the helper ftp to port 21 by itself if nf_conntrack_ftp is loaded, and pasvport leaves such connections alone",
+		e.found(Warn, topicTracker, "nf_conntrack_helper is on: the kernel gives the helper ftp to port 21 on its own if nf_conntrack_ftp is loaded, and pasvport leaves such connections alone",
 			"sysctl -w net.netfilter.nf_conntrack_helper=0")
 	}
 	if v, ok := kernel.Sysctl(dir + "acct"); ok && v == 0 {
@@ -52,7 +52,7 @@ func (e *examination) timeout(have time.Duration) {
 		fmt.Sprintf("sysctl -w net.netfilter.nf_conntrack_tcp_timeout_established=%d (the kernel's default is 432000)", int(idleLimit.Seconds())))
 }
 
-// room looks how many more connections the tracker can hold.
+// room looks how many more connections conntrack can hold.
 func (e *examination) room(dir string) {
 	most, ok := kernel.Sysctl(dir + "max")
 	count, ok2 := kernel.Sysctl(dir + "count")

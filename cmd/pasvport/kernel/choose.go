@@ -22,7 +22,7 @@ type MissingError struct {
 	What    string // what cannot be done, "--queue native"
 	Needs   string // what it needs, "the NFQUEUE target"
 	Option  string // the kernel's options and modules that give it
-	Instead string // settings that may work without; empty: none
+	Instead string // settings that may work without it; empty: there are none
 	Err     error  // the kernel's answer
 }
 
@@ -30,7 +30,7 @@ type MissingError struct {
 func (e *MissingError) Error() string {
 	text := e.What + " needs " + e.Needs + " (" + e.Option + "), which this kernel does not have: " + e.Err.Error()
 	if e.Instead != "" {
-		text += "; " + e.Instead + " works without"
+		text += "; " + e.Instead + " works without it"
 	}
 	return text
 }

@@ -66,7 +66,7 @@ func (f Found) tryConntrack(ipv6 bool) error {
 	return nil
 }
 
-// HasIPv6 reports whether this kernel speaks IPv6. With ipv6.disable=1 it does
+// HasIPv6 reports whether this kernel has IPv6. With ipv6.disable=1 it does
 // not, although nftables and conntrack still take IPv6 rules and entries.
 func HasIPv6() bool {
 	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
