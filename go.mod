@@ -25,7 +25,10 @@ require (
 	golang.org/x/sys v0.48.0
 )
 
-require github.com/gopacket/gopacket v1.5.0
+require (
+	github.com/gopacket/gopacket v1.5.0
+	golang.org/x/tools v0.49.0
+)
 
 require (
 	github.com/BurntSushi/toml v1.6.0 // indirect
@@ -47,7 +50,6 @@ require (
 	golang.org/x/net v0.59.0 // indirect
 	golang.org/x/sync v0.23.0 // indirect
 	golang.org/x/text v0.42.0 // indirect
-	golang.org/x/tools v0.49.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 	honnef.co/go/tools v0.7.0 // indirect
 )
