@@ -2,19 +2,35 @@
 
 package ftpalg
 
-// AdjustHere tells that the caller adjusts the sequence numbers of this
-// connection itself, in every packet, from now on: the kernel cannot. Edits
-// may change lengths again, Rewrite asks for no adjustment, and Sequence and
-// Acknowledgement give the numbers that a packet must have.
-func (c *Conn) AdjustHere() {
-	c.adjustable, c.here, c.fixed = true, true, false
-	// The kernel compares no numbers from now on.
-	c.met = c.met || c.stream[Original].known && c.stream[Reply].known
-}
+// AdjustBy is who adjusts the sequence numbers of a connection behind an edit that
+// has changed a length.
+type AdjustBy uint8
 
-// CannotAdjust tells that nobody adjusts the sequence numbers of this connection:
-// the kernel cannot, and the caller does not.
-func (c *Conn) CannotAdjust() { c.refused = true }
+const (
+	// Nobody: no edit may change a length.
+	Nobody AdjustBy = iota
+	// Kernel: it is told the adjustment that Rewrite gives.
+	Kernel
+	// Caller: it sees every packet, gives it the sequence number of Rewrite, and
+	// passes what it acknowledges through Acknowledgement.
+	Caller
+)
+
+// SetAdjustBy says who adjusts sequence numbers from now on. Nobody, when the
+// kernel has not taken the adjustment that the last Rewrite gave, takes back the
+// edit: the segment is to be rewritten again, and goes on as it came.
+func (c *Conn) SetAdjustBy(who AdjustBy) {
+	c.adjustBy = who
+	switch {
+	case who == Caller: // the kernel compares no numbers any more
+		c.met = c.met || c.stream[Original].known && c.stream[Reply].known
+	case who == Nobody && c.cur.undoable:
+		s := &c.stream[c.cur.dir]
+		s.edits = s.edits[:max(0, len(s.edits)-1)]
+		s.adj, s.told, s.taken = c.cur.undo, c.cur.undo, 0
+		c.cur.undoable = false
+	}
+}
 
 // Acknowledgement returns what an acknowledgement of bytes sent in direction d
 // means to their sender. An edit is acknowledged as a whole: while a part of

@@ -15,10 +15,10 @@ var noop, noopDone = []byte("NOOP\r\n"), []byte("200 NOOP ok.\r\n")
 // nearly all are.
 func passed(c *Conn, seq *[2]uint32) {
 	for d, p := range [][]byte{noop, noopDone} {
-		c.SetTime(clock)
-		c.Received(Direction(1-d), seq[d], seq[1-d])
-		c.Segment(Direction(d), seq[d], p)
-		c.Rewrite(nil, Direction(d), seq[d], p)
+		c.now = clock
+		c.received(Direction(1-d), seq[d], seq[1-d])
+		take(c, Direction(d), seq[d], p)
+		rewrite(c, nil, Direction(d), seq[d], p)
 		seq[d] += uint32(len(p))
 	}
 }
@@ -28,7 +28,7 @@ func TestPassedSegmentAllocatesNothing(t *testing.T) {
 		"normal": {}, "strict": {Checks: Strict},
 		"denies": {DenyTLS: true, Deny: map[string]bool{"SITE": true}},
 	} {
-		c := NewConn(both, &p, Options{Adjustable: true, Started: true})
+		c := NewConn(both, &p, Options{AdjustBy: Kernel, Started: true})
 		var seq [2]uint32
 		if n := testing.AllocsPerRun(100, func() { passed(c, &seq) }); n != 0 {
 			t.Errorf("%s: %v allocations for a segment that is forwarded unchanged, want 0", name, n)
@@ -37,7 +37,7 @@ func TestPassedSegmentAllocatesNothing(t *testing.T) {
 }
 
 func BenchmarkSegmentPlain(b *testing.B) {
-	c := NewConn(both, &Policy{}, Options{Adjustable: true})
+	c := NewConn(both, &Policy{}, Options{AdjustBy: Kernel})
 	var seq [2]uint32
 	b.ReportAllocs()
 	for b.Loop() {
@@ -46,17 +46,17 @@ func BenchmarkSegmentPlain(b *testing.B) {
 }
 
 func BenchmarkSegmentOffer(b *testing.B) {
-	c := NewConn(snat, &Policy{}, Options{Adjustable: true})
+	c := NewConn(snat, &Policy{}, Options{AdjustBy: Kernel})
 	p, ok := []byte("PORT 192,168,1,5,200,10\r\n"), []byte("200 ok\r\n")
 	var out []byte
 	var seq, ack uint32
 	b.ReportAllocs()
 	for b.Loop() {
-		d := c.Segment(Original, seq, p)
+		d := take(c, Original, seq, p)
 		c.Announce(d.Events[0].Offer, 51210)
-		out = c.Rewrite(out[:0], Original, seq, p).Data
+		out = rewrite(c, out[:0], Original, seq, p).Data
 		seq += uint32(len(p))
-		c.Segment(Reply, ack, ok)
+		take(c, Reply, ack, ok)
 		ack += uint32(len(ok))
 	}
 }

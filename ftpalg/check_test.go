@@ -130,7 +130,7 @@ func TestRepeatedBytes(t *testing.T) {
 			c := NewConn(routed, &tt.policy, Options{})
 			var last Decision
 			for _, s := range tt.sends {
-				last = c.Segment(Original, s.seq, []byte(s.p))
+				last = take(c, Original, s.seq, []byte(s.p))
 			}
 			if last.Reason != tt.want || (last.Action == Drop) != (tt.want == ReasonChanged) {
 				t.Errorf("%v, action %v, want %v", last.Reason, last.Action, tt.want)
@@ -154,15 +154,15 @@ func TestProbeByte(t *testing.T) {
 // arrived is refused, however much there was, and one that is honest goes on.
 func TestRepeatsInFlight(t *testing.T) {
 	c := NewConn(routed, &Policy{Checks: Strict, Deny: map[string]bool{"SITE": true}}, Options{Started: true})
-	c.Received(Original, 5000, 1000)
-	c.Segment(Reply, 5000, []byte("220 hi\r\n"))
+	c.received(Original, 5000, 1000)
+	take(c, Reply, 5000, []byte("220 hi\r\n"))
 	acked, next, asked := uint32(1000), uint32(1000), 0
 	said := []byte(strings.Repeat("NOOP 12345678901\r\n", 50))
 	for range 100 {
-		c.Received(Reply, next, 5008)
-		dec := c.Segment(Original, next, said)
+		c.received(Reply, next, 5008)
+		dec := take(c, Original, next, said)
 		if dec.Action == Forward {
-			r := c.Rewrite(nil, Original, next, said)
+			r := rewrite(c, nil, Original, next, said)
 			next += uint32(len(r.Data))
 		}
 		if n := next - acked; n > maxHistory {
@@ -171,14 +171,14 @@ func TestRepeatsInFlight(t *testing.T) {
 		if dec.Ask {
 			other := []byte(strings.Repeat("SITE 12345678901\r\n", 50))
 			for at := acked; int32(next-at) > 0; at += 100 {
-				c.Received(Reply, at, 5008)
-				if dec := c.Segment(Original, at, other[:100]); dec.Action != Drop || dec.Reason != ReasonChanged {
+				c.received(Reply, at, 5008)
+				if dec := take(c, Original, at, other[:100]); dec.Action != Drop || dec.Reason != ReasonChanged {
 					t.Fatalf("other text at %d of %d: %+v", at-1000, next-1000, dec)
 				}
 			}
 			asked++
 			acked = next
-			c.Received(Original, 5008, acked)
+			c.received(Original, 5008, acked)
 		}
 	}
 	if asked == 0 || next-1000 < 5*maxHistory {
@@ -224,10 +224,10 @@ func TestOffersPerMinute(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	seq := uint32(0)
 	offer := func() Reason {
-		c.SetTime(now)
+		c.now = now
 		g.known(Original, seq)
 		p := []byte("PORT 192,168,1,5,200,10\r\n")
-		d := c.Segment(Original, seq, p)
+		d := take(c, Original, seq, p)
 		seq += uint32(len(p))
 		return d.Events[0].Reason
 	}

@@ -4,7 +4,6 @@ package ftpalg
 
 import (
 	"bytes"
-	"iter"
 	"time"
 )
 
@@ -13,8 +12,9 @@ type Options struct {
 	// Started tells that the connection is seen from its first byte on. If it
 	// is not, what was said before is taken to have been in order.
 	Started bool
-	// Adjustable tells that the kernel can adjust sequence numbers.
-	Adjustable bool
+	// AdjustBy is who adjusts sequence numbers. Whether the kernel can is known
+	// for certain only once it was told to, see [Rewritten].
+	AdjustBy AdjustBy
 	// Adjusted are the adjustments that the kernel makes already, by
 	// Direction.
 	Adjusted [2]Adjustment
@@ -28,7 +28,7 @@ type Options struct {
 type Workspace struct{ workspace }
 
 type workspace struct {
-	now    time.Time // see SetTime
+	now    time.Time // of the segment being handled
 	events []Event
 	offers [4]Offer // storage of the events' offers
 	text   []byte   // a line without the Telnet commands in it
@@ -39,12 +39,14 @@ type workspace struct {
 		dir      Direction
 		seq      uint32
 		p        []byte
-		parts    []edit // its edits so far, in order
-		back     uint32 // how much the first of them gives back, see giveBack
-		shifting bool   // see stream.shifting
-		blank    bool   // it goes on without its bytes
-		guess    bool   // it is not known whether the line being read starts there
-		telnet   []byte // the line being read, if Telnet commands are in it
+		parts    []edit     // its edits so far, in order
+		back     uint32     // how much the first of them gives back, see giveBack
+		shifting bool       // see stream.shifting
+		blank    bool       // it goes on without its bytes
+		undo     Adjustment // what the kernel was told before Rewrite had it told something else
+		undoable bool       // it has
+		guess    bool       // it is not known whether the line being read starts there
+		telnet   []byte     // the line being read, if Telnet commands are in it
 	}
 }
 
@@ -53,36 +55,30 @@ type workspace struct {
 type Conn struct {
 	*workspace
 	dialogue
-	ep         Endpoints
-	policy     *Policy
-	checks     Checks
-	adjustable bool
-	here       bool // the caller adjusts, see AdjustHere
-	fixed      bool // nobody does, see Undo
-	refused    bool // the caller does not, see CannotAdjust
-	opaque     bool
-	met        bool   // the numbers of both ends are known, see meet
-	start      uint32 // see dialogue.startSet
-
-	forwarded *Forwarded
+	ep       Endpoints
+	policy   *Policy
+	checks   Checks
+	adjustBy AdjustBy
+	opaque   bool
+	met      bool   // the numbers of both ends are known, see meet
+	start    uint32 // see dialogue.startSet
 
 	stream  [2]stream
 	pending pending
-	verb    verb // the client's last command
 	rate    rate
 }
 
 // NewConn returns the engine for a control connection. The policy is shared
 // and must not change.
 func NewConn(ep Endpoints, policy *Policy, o Options) *Conn {
-	c := &Conn{ep: ep, policy: policy, checks: policy.checks(), adjustable: o.Adjustable}
+	c := &Conn{ep: ep, policy: policy, checks: policy.checks(), adjustBy: o.AdjustBy}
 	c.started, c.met = o.Started, o.Started
 	if o.Workspace == nil {
 		o.Workspace = new(Workspace)
 	}
 	c.Share(o.Workspace)
 	for d := range c.stream {
-		c.stream[d].adj = o.Adjusted[d]
+		c.stream[d].adj, c.stream[d].told = o.Adjusted[d], o.Adjusted[d]
 	}
 	return c
 }
@@ -93,17 +89,40 @@ func (c *Conn) Share(w *Workspace) { c.workspace = &w.workspace }
 // Endpoints returns the addresses of the connection. They must not be changed.
 func (c *Conn) Endpoints() *Endpoints { return &c.ep }
 
-// LastVerb returns the client's last command in upper case, "" if there was
-// none or it was none of FTP.
-func (c *Conn) LastVerb() string { return string(c.verb.bytes()) }
+// Segment is a TCP segment, as its sender wrote it.
+type Segment struct {
+	// Time is when it came; the zero time where there is no clock.
+	Time time.Time
+	Dir  Direction
+	// Seq is its sequence number. Ack is its acknowledgement number; it means
+	// something if Acks is set.
+	Seq, Ack uint32
+	Acks     bool
+	// Urgent is its urgent pointer, 0 if it has none.
+	Urgent uint16
+	// Payload may be empty. It must stay unchanged until Rewrite was called or
+	// the next segment is taken.
+	Payload []byte
+}
 
-// Segment takes the payload of a TCP segment. seq is the sequence number of
-// its first byte, as sent. The payload must stay unchanged until Rewrite
-// was called or the next segment is taken.
-func (c *Conn) Segment(d Direction, seq uint32, p []byte) Decision {
-	c.events, c.read, c.ends = c.events[:0], c.read[:0], c.ends[:0]
+// Segment takes a segment of the connection and says what is to be done with it.
+func (c *Conn) Segment(seg *Segment) Decision {
+	c.now, c.events, c.read, c.ends = seg.Time, c.events[:0], c.read[:0], c.ends[:0]
+	dec := c.segment(seg)
+	dec.Events, dec.Lines = c.events, Lines{c.read, c.ends}
+	return dec
+}
+
+func (c *Conn) segment(seg *Segment) Decision {
+	d, seq, p := seg.Dir, seg.Seq, seg.Payload
 	c.cur.dir, c.cur.seq, c.cur.p, c.cur.parts = d, seq, p, c.cur.parts[:0]
-	c.cur.back, c.cur.blank = 0, false
+	c.cur.back, c.cur.blank, c.cur.undoable = 0, false, false
+	if seg.Acks && !c.received(opposite(d), seq, seg.Ack) {
+		return Decision{Action: Drop, Reason: ReasonFarAway}
+	}
+	if len(p) == 0 {
+		return Decision{}
+	}
 	s := &c.stream[d]
 	if c.opaque {
 		return Decision{Reason: ReasonOpaque}
@@ -119,7 +138,6 @@ func (c *Conn) Segment(d Direction, seq uint32, p []byte) Decision {
 		c.notFTP(ReasonStartUnseen)
 	}
 	if known {
-		answer.Events = c.events
 		return answer
 	}
 	if c.mustWait(s, p[seen:]) {
@@ -128,9 +146,9 @@ func (c *Conn) Segment(d Direction, seq uint32, p []byte) Decision {
 			// the rest waits for. Its acknowledgement will come, so this
 			// does not count as waiting in vain.
 			s.waits -= min(s.waits, 1)
-			return Decision{Reason: ReasonInFlight, Events: c.events}
+			return Decision{Reason: ReasonInFlight}
 		}
-		return Decision{Action: Drop, Reason: ReasonInFlight, Ask: true, Events: c.events}
+		return c.ask(ReasonInFlight)
 	}
 	if !s.held {
 		s.sent = s.next - s.taken
@@ -148,7 +166,7 @@ func (c *Conn) Segment(d Direction, seq uint32, p []byte) Decision {
 		return dec
 	}
 	// More than can be compared is on its way; its receiver is asked for it.
-	return Decision{Action: Drop, Reason: ReasonInFlight, Ask: true, Events: c.events}
+	return c.ask(ReasonInFlight)
 }
 
 // place finds out how many bytes of a segment were seen before. If there is
@@ -180,7 +198,10 @@ func (c *Conn) place(s *stream, seq uint32, p []byte) (seen int32, answer Decisi
 		c.resync(s, seq)
 		s.aligned = startsLine(c.cur.dir, p)
 	case !c.pass(s, seq):
-		return seen, Decision{Action: Drop, Reason: ReasonGap, Ask: s.insists(seq, c.now)}, true
+		if s.insists(seq, c.now) {
+			return seen, c.ask(ReasonGap), true
+		}
+		return seen, Decision{Action: Drop, Reason: ReasonGap}, true
 	}
 	return 0, Decision{Reason: ReasonResync}, false
 }
@@ -212,18 +233,18 @@ func (c *Conn) fresh(s *stream, p []byte, reason Reason) Decision {
 		// again.
 		s.unread()
 	case s.tired() && c.takeIn(s):
-		return Decision{Reason: ReasonPieces, Events: c.events}
+		return Decision{Reason: ReasonPieces}
 	case s.tired() && c.mustAdjust(s):
 		s.abandon()
-		return Decision{Action: Drop, Reason: ReasonPartial, Adjust: true, Events: c.events}
+		return Decision{Action: Drop, Reason: ReasonPartial, Adjust: true}
 	case !s.tired() || c.cur.dir == Original && c.mayBeDenied(c.plain(s.line)):
 		// A command that is denied must not slip through in parts.
 		s.held = true
-		return Decision{Action: Hold, Reason: ReasonPartial, Events: c.events}
+		return Decision{Action: Hold, Reason: ReasonPartial}
 	}
 	release := s.held
 	s.held = false
-	return Decision{Release: release, Reason: reason, Events: c.events}
+	return Decision{Release: release, Reason: reason}
 }
 
 // mayEdit reports whether the line in progress may turn out to be one whose
@@ -281,21 +302,5 @@ func (c *Conn) readLine(start uint32, line []byte) {
 		c.command(start, line)
 	} else {
 		c.reply(start, line)
-	}
-}
-
-// Lines returns the whole lines that the last call of Segment read, without their
-// ends and the Telnet commands in them. What was read before is not read again, and
-// nothing is on a connection that is encrypted or is not FTP. They are valid until
-// the next call of Segment on a connection with the same Workspace.
-func (c *Conn) Lines() iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) {
-		start := 0
-		for _, end := range c.ends {
-			if !yield(c.read[start:end]) {
-				return
-			}
-			start = end
-		}
 	}
 }

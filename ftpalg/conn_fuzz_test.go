@@ -76,10 +76,10 @@ func fuzzConfig(cfg uint16) *gateway {
 		p.Deny = map[string]bool{"SITE": true, "CWD": true}
 	}
 	g := &gateway{shift: cfg >> 10 & 7, adjusts: cfg>>10&1 == 1}
-	g.c = NewConn(positions[cfg&7], &p, Options{Adjustable: cfg>>13&1 == 0, Started: cfg>>14&1 == 1})
+	g.c = NewConn(positions[cfg&7], &p, Options{AdjustBy: []AdjustBy{Kernel, Nobody}[cfg>>13&1], Started: cfg>>14&1 == 1})
 	if cfg>>15 == 1 {
 		g.here = true
-		g.c.AdjustHere()
+		g.c.SetAdjustBy(Caller)
 	}
 	return g
 }
@@ -153,7 +153,7 @@ func (f *fuzzed) op(kind, n byte) {
 // n bytes, which is off by so much.
 func (f *fuzzed) acknowledge(d Direction, n int, off uint32) {
 	n = max(-1, min(n, len(f.stream[d])))
-	if f.g.c.Received(d, f.g.c.stream[1-d].next, f.base[d]+uint32(n)+off) {
+	if f.g.c.received(d, f.g.c.stream[1-d].next, f.base[d]+uint32(n)+off) {
 		f.says(d, n)
 	}
 }
@@ -183,7 +183,7 @@ func (f *fuzzed) pass(d Direction, from, to int) {
 func (f *fuzzed) forged(d Direction, seq, ack uint32, p []byte) {
 	f.g.offers = f.g.offers[:0]
 	met, before := f.g.c.met, [2]uint32{f.g.c.stream[0].next, f.g.c.stream[1].next}
-	if f.g.c.Received(1-d, seq, ack) {
+	if f.g.c.received(1-d, seq, ack) {
 		acks := f.g.acks
 		f.g.acks = nil
 		f.g.segment(d, seq, p)
@@ -213,7 +213,7 @@ func (f *fuzzed) restart(told bool) {
 	state := old.State()
 	f.g.timeout(Original)
 	f.g.timeout(Reply)
-	f.g.c = NewConn(old.ep, old.policy, Options{Adjustable: old.adjustable, Adjusted: [2]Adjustment{old.Adjustment(Original), old.Adjustment(Reply)}})
+	f.g.c = NewConn(old.ep, old.policy, Options{AdjustBy: old.adjustBy, Adjusted: [2]Adjustment{old.Position(Original).Adjusted, old.Position(Reply).Adjusted}})
 	f.missed = true
 	if told {
 		f.g.c.Continue(&state)
@@ -223,11 +223,11 @@ func (f *fuzzed) restart(told bool) {
 			}
 		}
 	} else {
-		f.g.c.Resume()
+		f.g.c.Continue(nil)
 		f.begins, f.foreign, f.first = false, false, [2]int{-1, -1}
 	}
 	if f.g.here {
-		f.g.c.AdjustHere()
+		f.g.c.SetAdjustBy(Caller)
 	}
 	f.lost = true
 }
@@ -237,7 +237,7 @@ func (f *fuzzed) send(d Direction, from, to int) {
 	seq, p := f.base[d]+uint32(from), f.stream[d][from:to]
 	f.g.offers = f.g.offers[:0]
 	f.says(1-d, f.rcv[1-d].next())
-	if !f.g.c.Received(1-d, seq, f.base[1-d]+uint32(f.rcv[1-d].next())) {
+	if !f.g.c.received(1-d, seq, f.base[1-d]+uint32(f.rcv[1-d].next())) {
 		return
 	}
 	for e := range f.first {
@@ -256,7 +256,7 @@ func (f *fuzzed) send(d Direction, from, to int) {
 	if f.first[d] < 0 {
 		f.first[d] = from
 	}
-	f.lost = f.lost || f.g.reason == ReasonResync || f.g.reason == ReasonTooOld || !f.g.c.adjustable
+	f.lost = f.lost || f.g.reason == ReasonResync || f.g.reason == ReasonTooOld || f.g.c.adjustBy == Nobody
 	if f.missed && len(p) > 0 && int(int32(s.next-f.base[d])) > from { // it was told that bytes may have passed
 		for i := max(0, int(int32(before-f.base[d]))); i < from; i++ {
 			f.passed[d][i] = true

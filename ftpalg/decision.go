@@ -2,6 +2,8 @@
 
 package ftpalg
 
+import "iter"
+
 // Direction is a direction of the control connection.
 type Direction uint8
 
@@ -20,6 +22,8 @@ func (d Direction) String() string {
 	}
 	return "original"
 }
+
+func opposite(d Direction) Direction { return Original + Reply - d }
 
 // Action is what is to be done with a segment.
 type Action uint8
@@ -53,8 +57,8 @@ const (
 	// EventDenied: the client gave a command that the policy denies,
 	// encryption or another; see Reason.
 	EventDenied
-	// EventForwarded: the connection began with a PROXY header, see
-	// [Conn.Forwarded].
+	// EventForwarded: the connection began with a PROXY header, which says
+	// Forwarded.
 	EventForwarded
 	// EventForeign: the connection is not one of FTP, or its start was not seen;
 	// see Reason. Nothing is opened on it any more, and nothing should be on
@@ -77,6 +81,8 @@ type Event struct {
 	// on all the same, with its own port: [Conn.Announce] is to be called. It is
 	// not known whether it is one.
 	Announce bool
+	// Forwarded is set for EventForwarded.
+	Forwarded *Forwarded
 }
 
 // Decision is the answer to a segment.
@@ -86,16 +92,40 @@ type Decision struct {
 	// go first, each through Rewrite, in the order in which they came.
 	Release bool
 	// Adjust tells, with Drop, that the line comes in pieces and cannot be taken
-	// in unless sequence numbers are adjusted: [Conn.AdjustHere] or
-	// [Conn.CannotAdjust] is to be called.
+	// in while nobody adjusts sequence numbers: [Conn.SetAdjustBy] may change that.
 	Adjust bool
 	// Ask tells, with Drop, that the segment has to wait until it is known what
 	// its receiver has: the bytes before it, or an earlier edit. An empty segment
-	// with the sequence number that [Conn.Ask] gives may go in its place; the
-	// answer, an acknowledgement, is for [Conn.Received].
-	Ask bool
+	// with the sequence number AskAt, as that of Rewritten, may go in its place;
+	// the answer is an acknowledgement.
+	Ask   bool
+	AskAt uint32
 	// Reason is that of the segment as a whole.
 	Reason Reason
-	// Events are valid until the next call of Segment.
+	// Events are valid until the next call of Segment on a connection with the
+	// same Workspace, as Lines are.
 	Events []Event
+	// Lines are the whole lines that the segment completed.
+	Lines Lines
+}
+
+// Lines are lines without their ends and the Telnet commands in them. What was read
+// before is not read again, and nothing is on a connection that is encrypted or is
+// not FTP.
+type Lines struct {
+	text []byte // one behind another
+	ends []int  // where each of them ends
+}
+
+// All returns the lines in the order in which they came.
+func (l Lines) All() iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		start := 0
+		for _, end := range l.ends {
+			if !yield(l.text[start:end]) {
+				return
+			}
+			start = end
+		}
+	}
 }

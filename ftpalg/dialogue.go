@@ -9,6 +9,7 @@ import "bytes"
 type dialogue struct {
 	started  bool   // seen from its first byte
 	greeted  bool   // the server said 220 or 120, or asked for a password
+	proxied  bool   // it began with a PROXY header
 	answered bool   // the server has said anything with a code
 	spoken   bool   // the client's first line has come
 	begun    bool   // it is known where the client's first byte is
@@ -35,7 +36,6 @@ func (c *Conn) command(start uint32, line []byte) {
 	if len(line) > 0 {
 		c.firstLine(cmd, line)
 	}
-	c.verb = v
 	full := c.pending.full()
 	e := c.pending.push(cmd)
 	if !cmd.active() || c.policy.Deny[string(v.bytes())] {

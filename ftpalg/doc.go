@@ -16,10 +16,10 @@
 // that were sent the first time, and the sequence number adjustment that the
 // kernel has to make is part of the answer (see [Adjustment]).
 //
-// What the caller knows beside the bytes makes the engine safer: Options.Started
-// that a connection is seen from its start, [Conn.Received] how far the other
-// side has got, [Conn.SetTime] what time it is. Where a segment with urgent data
-// is changed, [Conn.Urgent] gives its urgent pointer.
+// A packet takes three calls at most: [Conn.Segment], which is given all that the
+// engine needs of it and returns one decision; [Conn.Announce] for each offer in
+// it; and [Conn.Rewrite] if it is forwarded. Where an announcement gets another
+// length somebody has to adjust sequence numbers: see [AdjustBy].
 //
 // What is understood, and each check and reason, is in docs/protocol.md.
 //

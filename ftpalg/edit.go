@@ -111,8 +111,8 @@ func (s *stream) joinEdits(text []byte, parts []edit) {
 }
 
 func (s *stream) setAdjustment(a Adjustment) {
-	if a.After != s.adj.After || s.adjNew {
-		s.adj, s.adjNew = a, true
+	if a.After != s.adj.After || s.adj != s.told {
+		s.adj = a
 	}
 }
 

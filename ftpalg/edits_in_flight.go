@@ -9,19 +9,18 @@ import "bytes"
 // their patience. After that it goes on, and the offer is refused.
 const maxWaits = 4
 
-// Received tells how far the receiver of direction d has got: ack is the
+// received notes how far the receiver of direction d has got: ack is the
 // acknowledgement number of a segment of the other direction, as its sender
-// wrote it, and seq its sequence number. It is called before Segment with that
-// segment, and for segments without payload. It returns false if the segment
+// wrote it, and seq its sequence number. It returns false if the segment
 // cannot be one of this connection's, because a number is too far from what was
 // sent: then its receiver does not take it, and it is to be dropped.
-func (c *Conn) Received(d Direction, seq, ack uint32) bool {
+func (c *Conn) received(d Direction, seq, ack uint32) bool {
 	if c.opaque {
 		return true // what passes is not followed
 	}
 	s := &c.stream[d]
 	has := c.Acknowledgement(d, ack)
-	if !c.meet(&c.stream[1-d], s, seq, has) {
+	if !c.meet(&c.stream[opposite(d)], s, seq, has) {
 		return false
 	}
 	if !s.ackKnown || int32(ack-s.acked) > 0 {
@@ -75,7 +74,7 @@ func (s *stream) shifting() bool {
 // may need an edit that cannot be made yet.
 func (c *Conn) mustWait(s *stream, p []byte) bool {
 	full := s.taken == 0 && s.full()
-	c.cur.shifting = !c.here && s.shifting()
+	c.cur.shifting = c.adjustBy != Caller && s.shifting()
 	if !full && !c.cur.shifting {
 		return false
 	}
@@ -122,6 +121,6 @@ func (s *stream) forgetOld() {
 		s.floorSet = false
 	}
 	if len(s.edits) == 0 && s.adj.Before != s.adj.After && s.next-s.adj.Pos > old && s.next-s.adj.Pos < 3*old {
-		s.adj, s.adjNew = Adjustment{Pos: s.next - 1, Before: s.adj.After, After: s.adj.After}, true
+		s.adj = Adjustment{Pos: s.next - 1, Before: s.adj.After, After: s.adj.After}
 	}
 }

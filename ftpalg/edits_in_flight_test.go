@@ -11,23 +11,23 @@ import (
 // it has to wait until it has.
 func TestEditInFlight(t *testing.T) {
 	line := []byte("PORT 192,168,100,200,200,10\r\n")
-	c := NewConn(shrinkActive, &Policy{}, Options{Adjustable: true})
+	c := NewConn(shrinkActive, &Policy{}, Options{AdjustBy: Kernel})
 	acked(c, Original, 0)
-	d := c.Segment(Original, 0, line)
+	d := take(c, Original, 0, line)
 	if r := c.Announce(d.Events[0].Offer, 51210); r != ReasonPlain {
 		t.Fatalf("first offer: %v", r)
 	}
-	c.Rewrite(nil, Original, 0, line)
+	rewrite(c, nil, Original, 0, line)
 	second := uint32(len(line))
-	if d := c.Segment(Original, second, line); d.Action != Drop || d.Reason != ReasonInFlight || len(d.Events) > 0 {
+	if d := take(c, Original, second, line); d.Action != Drop || d.Reason != ReasonInFlight || len(d.Events) > 0 {
 		t.Fatalf("second offer in flight: %+v", d)
 	}
-	if d := c.Segment(Original, second, []byte("NOOP\r\n")); d.Action != Forward {
+	if d := take(c, Original, second, []byte("NOOP\r\n")); d.Action != Forward {
 		t.Fatalf("a segment without an offer: %+v", d)
 	}
 	second += 6
 	acked(c, Original, uint32(len("PORT 8,8,8,8,200,10\r\n")))
-	if d := c.Segment(Original, second, line); d.Action != Forward || len(d.Events) != 1 || c.Announce(d.Events[0].Offer, 51210) != ReasonPlain {
+	if d := take(c, Original, second, line); d.Action != Forward || len(d.Events) != 1 || c.Announce(d.Events[0].Offer, 51210) != ReasonPlain {
 		t.Fatalf("second offer, the first has arrived: %+v", d)
 	}
 }
@@ -36,17 +36,17 @@ func TestEditInFlight(t *testing.T) {
 // on, or the second waits for ever.
 func TestEditInFlightJoined(t *testing.T) {
 	line := []byte("PORT 192,168,100,200,200,10\r\n")
-	c := NewConn(shrinkActive, &Policy{}, Options{Adjustable: true})
+	c := NewConn(shrinkActive, &Policy{}, Options{AdjustBy: Kernel})
 	acked(c, Original, 0)
-	d := c.Segment(Original, 0, line)
+	d := take(c, Original, 0, line)
 	c.Announce(d.Events[0].Offer, 51210)
-	first := string(c.Rewrite(nil, Original, 0, line).Data)
-	c.Segment(Original, uint32(len(line)), line)
+	first := string(rewrite(c, nil, Original, 0, line).Data)
+	take(c, Original, uint32(len(line)), line)
 	both := append(line[:len(line):len(line)], line...)
-	if d := c.Segment(Original, 0, both); d.Action != Forward || len(d.Events) != 0 {
+	if d := take(c, Original, 0, both); d.Action != Forward || len(d.Events) != 0 {
 		t.Fatalf("both lines: %+v", d)
 	}
-	if r := c.Rewrite(nil, Original, 0, both); string(r.Data) != first || !r.Trimmed {
+	if r := rewrite(c, nil, Original, 0, both); string(r.Data) != first || !r.Trimmed {
 		t.Errorf("both lines went on as %q, trimmed %t, want %q", r.Data, r.Trimmed, first)
 	}
 }
@@ -55,12 +55,12 @@ func TestEditInFlightJoined(t *testing.T) {
 // goes on.
 func TestEditInFlightForever(t *testing.T) {
 	line := []byte("PORT 192,168,100,200,200,10\r\n")
-	c := NewConn(shrinkActive, &Policy{}, Options{Adjustable: true})
+	c := NewConn(shrinkActive, &Policy{}, Options{AdjustBy: Kernel})
 	acked(c, Original, 0)
-	d := c.Segment(Original, 0, line)
+	d := take(c, Original, 0, line)
 	c.Announce(d.Events[0].Offer, 51210)
 	drops := 0
-	for d = c.Segment(Original, uint32(len(line)), line); d.Action == Drop; d = c.Segment(Original, uint32(len(line)), line) {
+	for d = take(c, Original, uint32(len(line)), line); d.Action == Drop; d = take(c, Original, uint32(len(line)), line) {
 		drops++
 	}
 	if r := c.Announce(d.Events[0].Offer, 51210); r != ReasonInFlight || drops != maxWaits {
@@ -72,22 +72,22 @@ func TestEditInFlightForever(t *testing.T) {
 // say, and so is asked what it has.
 func TestEditInFlightAsks(t *testing.T) {
 	line := []byte("227 Entering Passive Mode (192,168,100,200,200,10).\r\n")
-	c := NewConn(shrinkPassive, &Policy{}, Options{Adjustable: true})
+	c := NewConn(shrinkPassive, &Policy{}, Options{AdjustBy: Kernel})
 	acked(c, Reply, 0)
-	c.Segment(Original, 0, []byte("PASV\r\nPASV\r\n"))
-	d := c.Segment(Reply, 0, line)
+	take(c, Original, 0, []byte("PASV\r\nPASV\r\n"))
+	d := take(c, Reply, 0, line)
 	c.Announce(d.Events[0].Offer, 51210)
-	first := c.Rewrite(nil, Reply, 0, line)
+	first := rewrite(c, nil, Reply, 0, line)
 	second := uint32(len(line))
-	if d := c.Segment(Reply, second, line); d.Action != Drop || d.Reason != ReasonInFlight || !d.Ask {
+	if d = take(c, Reply, second, line); d.Action != Drop || d.Reason != ReasonInFlight || !d.Ask {
 		t.Fatalf("second offer in flight: %+v", d)
 	}
 	arrived := uint32(len(first.Data))
-	if at := first.Adjust.apply(c.Ask(Reply)); at != arrived-1 {
+	if at := first.Adjust.apply(d.AskAt); at != arrived-1 {
 		t.Errorf("the client is asked with sequence number %d, want %d", at, arrived-1)
 	}
 	acked(c, Reply, arrived)
-	if d := c.Segment(Reply, second, line); d.Action != Forward || len(d.Events) != 1 || c.Announce(d.Events[0].Offer, 51210) != ReasonPlain {
+	if d := take(c, Reply, second, line); d.Action != Forward || len(d.Events) != 1 || c.Announce(d.Events[0].Offer, 51210) != ReasonPlain {
 		t.Fatalf("second offer, the first has arrived: %+v", d)
 	}
 }
@@ -124,8 +124,8 @@ func TestEditsLongAgo(t *testing.T) {
 	step := make([]byte, 1<<24)
 	k := &g.kernel[Original]
 	for seq := uint64(len(line)); seq < 5<<30; seq += uint64(len(step)) {
-		d := g.c.Segment(Original, uint32(seq), step)
-		r := g.c.Rewrite(nil, Original, uint32(seq), step)
+		d := take(g.c, Original, uint32(seq), step)
+		r := rewrite(g.c, nil, Original, uint32(seq), step)
 		if r.Set {
 			k.adj = r.Adjust
 		}
@@ -212,15 +212,15 @@ func TestHalfLineIsTakenIn(t *testing.T) {
 func TestTakenInForNothing(t *testing.T) {
 	g := newGateway(snat, Policy{})
 	g.midway()
-	half := func(p string) (out []segment) {
-		for range maxAbandons + 1 {
+	half := func(p string, tries int) (out []segment) {
+		for range tries {
 			if out = g.segment(Original, 1000, []byte(p)); len(out) == 0 {
 				g.timeout(Original)
 			}
 		}
 		return out
 	}
-	half("POR")
+	half("POR", maxAbandons+1)
 	out := g.segment(Original, 1003, []byte("K 1\r\n"))
 	if len(out) != 1 || out[0].seq != 1000 || string(out[0].p) != "PORK 1\r\n" {
 		t.Errorf("no offer became %+v", out)
@@ -228,8 +228,8 @@ func TestTakenInForNothing(t *testing.T) {
 
 	g = newGateway(snat, Policy{})
 	g.midway()
-	g.c.Undo(Original, Adjustment{})
-	if out = half("PORT 192,168,"); len(out) != 1 || string(out[0].p) != "PORT 192,168," {
+	g.c.SetAdjustBy(Nobody)
+	if out = half("PORT 192,168,", maxAbandons+2); len(out) != 1 || string(out[0].p) != "PORT 192,168," {
 		t.Errorf("half a line became %+v", out)
 	}
 	g.segment(Original, 1013, []byte("1,5,200,10\r\n"))
@@ -251,8 +251,8 @@ func TestOldSegment(t *testing.T) {
 	last := g.segment(Original, 33, port)
 	have := last[0].seq + uint32(len(last[0].p))
 	before := g.kernel[Original].adj
-	g.c.Segment(Original, 0, user)
-	r := g.c.Rewrite(nil, Original, 0, user)
+	take(g.c, Original, 0, user)
+	r := rewrite(g.c, nil, Original, 0, user)
 	if r.Set || r.Changed {
 		t.Errorf("the kernel is told %+v, the bytes are changed: %v", r.Adjust, r.Changed)
 	}

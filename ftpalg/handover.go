@@ -2,11 +2,6 @@
 
 package ftpalg
 
-// Resume tells that the connection was read by another engine before, which
-// is gone without a word. The client may have asked for a port, and the answer
-// is still to come: the first one is believed.
-func (c *Conn) Resume() { c.pending.push(cmdPASV) }
-
 // repeated reports whether the adjustment with which the engine was made is
 // that of e: the other engine made the same edit, and told the kernel, and the
 // segment comes again. The kernel must not be told twice, because what counts
@@ -16,17 +11,28 @@ func (s *stream) repeated(e *edit) bool {
 		s.adj.Pos == e.newAdjustment(s.adj.Before).Pos
 }
 
-// Adjustment returns how the sequence numbers of direction d are adjusted. It
-// is what another engine needs to go on (Options.Adjusted) where the kernel
-// does not keep it.
-func (c *Conn) Adjustment(d Direction) Adjustment { return c.stream[d].adj }
+// Position is where the engine is in a direction.
+type Position struct {
+	// Next is the sequence number, as its sender counts, of the first byte that
+	// was not seen yet, if that is Known: it is not where nothing was seen.
+	Next  uint32
+	Known bool
+	// Adjusted is how sequence numbers are adjusted. It is what another engine
+	// needs to go on (Options.Adjusted) where the kernel does not keep it.
+	Adjusted Adjustment
+}
 
-// Next returns the sequence number, as its sender counts, of the first byte of
-// direction d that was not seen yet. It is not known of a direction in which
-// nothing was.
-func (c *Conn) Next(d Direction) (seq uint32, known bool) {
+// Foreign reports whether a segment at seq is so far from what was seen last that it
+// may be one of another connection.
+func (p Position) Foreign(seq uint32) bool { return p.Known && farApart(seq, p.Next) }
+
+// Behind reports whether a segment at seq comes before what is waited for.
+func (p Position) Behind(seq uint32) bool { return p.Known && int32(seq-p.Next) < 0 }
+
+// Position returns where the engine is in direction d.
+func (c *Conn) Position(d Direction) Position {
 	s := &c.stream[d]
-	return s.next, s.known
+	return Position{s.next, s.known, s.adj}
 }
 
 // undo returns what an acknowledgement of adjusted bytes means to their

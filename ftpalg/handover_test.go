@@ -11,7 +11,7 @@ import (
 
 // joined is a gateway that has not seen the start of the connection.
 func joined(ep Endpoints) *gateway {
-	return &gateway{c: NewConn(ep, &Policy{}, Options{Adjustable: true})}
+	return &gateway{c: NewConn(ep, &Policy{}, Options{AdjustBy: Kernel})}
 }
 
 // resumed is the gateway after a restart: what the kernel keeps is what the
@@ -19,9 +19,9 @@ func joined(ep Endpoints) *gateway {
 func (g *gateway) resumed(ep Endpoints) *gateway {
 	next := &gateway{kernel: g.kernel, shift: g.shift}
 	next.c = NewConn(ep, &Policy{}, Options{
-		Adjustable: true, Adjusted: [2]Adjustment{g.kernel[Original].adj, g.kernel[Reply].adj},
+		AdjustBy: Kernel, Adjusted: [2]Adjustment{g.kernel[Original].adj, g.kernel[Reply].adj},
 	})
-	next.c.Resume()
+	next.c.Continue(nil)
 	return next
 }
 

@@ -57,6 +57,8 @@ type gateway struct {
 
 	handed bool // see midway
 
+	forwarded Forwarded // what a PROXY header said
+
 	fast   bool    // lines that may pass unread do
 	unread *Unread // nil: the next segment is read
 	passed int     // unread
@@ -68,7 +70,7 @@ type segment struct {
 }
 
 func newGateway(ep Endpoints, pol Policy) *gateway {
-	return &gateway{c: NewConn(ep, &pol, Options{Adjustable: true, Started: true})}
+	return &gateway{c: NewConn(ep, &pol, Options{AdjustBy: Kernel, Started: true})}
 }
 
 func describe(e Event) string {
@@ -92,6 +94,16 @@ func describe(e Event) string {
 	return "opaque"
 }
 
+// take has the engine take a segment that acknowledges nothing, at the time of the
+// one before.
+func take(c *Conn, d Direction, seq uint32, p []byte) Decision {
+	return c.Segment(&Segment{Time: c.now, Dir: d, Seq: seq, Payload: p})
+}
+
+func rewrite(c *Conn, dst []byte, d Direction, seq uint32, p []byte) Rewritten {
+	return c.Rewrite(dst, &Segment{Dir: d, Seq: seq, Payload: p})
+}
+
 // segment passes one segment through and returns what comes out, as the
 // receiver sees it.
 func (g *gateway) segment(d Direction, seq uint32, p []byte) (out []segment) {
@@ -100,11 +112,11 @@ func (g *gateway) segment(d Direction, seq uint32, p []byte) (out []segment) {
 	}
 	defer g.rest()
 	g.known(d, seq)
-	if g.acks != nil && !g.c.Received(1-d, seq, g.acks(1-d)) {
-		g.reason = ReasonFarAway
-		return nil
+	seg := Segment{Time: g.c.now, Dir: d, Seq: seq, Payload: p}
+	if g.acks != nil {
+		seg.Acks, seg.Ack = true, g.acks(opposite(d))
 	}
-	dec := g.c.Segment(d, seq, p)
+	dec := g.c.Segment(&seg)
 	g.reason = dec.Reason
 	if dec.Reason == ReasonPieces {
 		g.pieces++
@@ -123,6 +135,9 @@ func (g *gateway) segment(d Direction, seq uint32, p []byte) (out []segment) {
 				g.fails = append(g.fails, r)
 			}
 		}
+		if e.Forwarded != nil {
+			g.forwarded = *e.Forwarded
+		}
 		if e.Announce {
 			g.c.Announce(e.Offer, e.Offer.Announced.Port())
 		}
@@ -132,8 +147,6 @@ func (g *gateway) segment(d Direction, seq uint32, p []byte) (out []segment) {
 		switch {
 		case dec.Adjust && g.adjusts:
 			g.adjustHere()
-		case dec.Adjust:
-			g.c.CannotAdjust()
 		case dec.Ask && g.acks != nil:
 			acked(g.c, d, g.acks(d))
 		}
@@ -166,11 +179,11 @@ func (g *gateway) known(d Direction, seq uint32) {
 }
 
 // acked tells the engine of a bare acknowledgement in direction d.
-func acked(c *Conn, d Direction, ack uint32) bool { return c.Received(d, c.stream[1-d].next, ack) }
+func acked(c *Conn, d Direction, ack uint32) bool { return c.received(d, c.stream[1-d].next, ack) }
 
 func (g *gateway) adjustHere() {
 	g.here = true
-	g.c.AdjustHere()
+	g.c.SetAdjustBy(Caller)
 }
 
 // passUnread lets a segment pass if it may, and else has the engine told of
@@ -208,7 +221,7 @@ func (g *gateway) next(d Direction) uint32 {
 }
 
 func (g *gateway) send(d Direction, seq uint32, p []byte) segment {
-	r := g.c.Rewrite(nil, d, seq, p)
+	r := rewrite(g.c, nil, d, seq, p)
 	k := &g.kernel[d]
 	if r.Set {
 		k.adj = r.Adjust

@@ -107,22 +107,22 @@ func TestHostile(t *testing.T) {
 // TestAgainAfterUndo: the kernel did not take an adjustment, the segment went on
 // as it came, and comes again.
 func TestAgainAfterUndo(t *testing.T) {
-	c := NewConn(snat, new(Policy), Options{Adjustable: true})
+	c := NewConn(snat, new(Policy), Options{AdjustBy: Kernel})
 	line := []byte("PORT 192,168,1,5,200,10\r\n")
-	d := c.Segment(Original, 0xfffffff8, line)
+	d := take(c, Original, 0xfffffff8, line)
 	if r := c.Announce(d.Events[0].Offer, 51210); r != ReasonPlain {
 		t.Fatal(r)
 	}
-	if r := c.Rewrite(nil, Original, 0xfffffff8, line); !r.Set || !r.Changed {
+	if r := rewrite(c, nil, Original, 0xfffffff8, line); !r.Set || !r.Changed {
 		t.Fatalf("%+v", r)
 	}
-	c.Undo(Original, Adjustment{})
+	c.SetAdjustBy(Nobody)
 	for i, at := range []int{0, 0, 7, 12} { // the numbers wrap at 8
 		if i > 0 {
-			c.Segment(Original, 0xfffffff8+uint32(at), line[at:])
+			take(c, Original, 0xfffffff8+uint32(at), line[at:])
 		}
-		r := c.Rewrite(nil, Original, 0xfffffff8+uint32(at), line[at:])
-		if r.Set || r.Changed || r.Seq != 0xfffffff8+uint32(at) {
+		r := rewrite(c, nil, Original, 0xfffffff8+uint32(at), line[at:])
+		if r.Set || r.Changed || c.Position(Original).Adjusted != (Adjustment{}) || r.Seq != 0xfffffff8+uint32(at) {
 			t.Errorf("from %d: %+v", at, r)
 		}
 	}

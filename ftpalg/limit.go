@@ -17,11 +17,6 @@ type rate struct {
 	count uint32
 }
 
-// SetTime tells the engine what time it is. It is called before Segment, as
-// often as the caller likes; time that stands still only makes the limit on
-// offers stricter.
-func (c *Conn) SetTime(now time.Time) { c.now = now }
-
 // allow counts an offer and reports whether it is within the limit.
 func (r *rate) allow(now time.Time, limit int) bool {
 	if now.IsZero() {

@@ -23,7 +23,7 @@ func (c *Conn) takeIn(s *stream) bool {
 	n := s.next - s.sent
 	again := len(c.cur.parts) > 0
 	denied := c.cur.dir == Original && c.mayBeDenied(c.plain(s.line))
-	if c.fixed || !denied && (!c.adjustable || n > maxTaken) || !again && (s.full() || c.cur.shifting) {
+	if c.adjustBy == Nobody || !denied && n > maxTaken || !again && (s.full() || c.cur.shifting) {
 		return false
 	}
 	e := edit{start: s.sent, end: s.next}
@@ -38,9 +38,9 @@ func (c *Conn) takeIn(s *stream) bool {
 }
 
 // mustAdjust reports whether the line in progress could be taken in if sequence
-// numbers were adjusted.
+// numbers were adjusted. That is asked once for a line.
 func (c *Conn) mustAdjust(s *stream) bool {
-	return !c.adjustable && !c.fixed && !c.refused && s.next-s.sent <= maxTaken
+	return c.adjustBy == Nobody && s.abandoned == maxAbandons && s.next-s.sent <= maxTaken
 }
 
 // giveBack makes the segment being handled carry what was taken in before it,

@@ -45,10 +45,9 @@ func TestPiecesNotAdjusted(t *testing.T) {
 	talk(t, g, "S: 220 ready\nC: USER one\nS: 230 in")
 	seq, asked, passed := g.next(Original), 0, false
 	for range maxAbandons + 2 {
-		dec := g.c.Segment(Original, seq, []byte("PORT 17"))
+		dec := take(g.c, Original, seq, []byte("PORT 17"))
 		if dec.Adjust {
 			asked++
-			g.c.CannotAdjust()
 		}
 		passed = dec.Action == Forward
 		g.c.Abandon(Original)

@@ -19,10 +19,9 @@ func TestLines(t *testing.T) {
 	var got []string
 	next := [2]uint32{1000, 5000}
 	say := func(d Direction, text string) {
-		c.Received(Original+Reply-d, next[d], next[1-d])
 		for range 2 { // and once more, as a repetition
-			c.Segment(d, next[d], []byte(text))
-			for line := range c.Lines() {
+			dec := c.Segment(&Segment{Dir: d, Seq: next[d], Ack: next[opposite(d)], Acks: true, Payload: []byte(text)})
+			for line := range dec.Lines.All() {
 				got = append(got, fmt.Sprintf("%v %s", d, line))
 			}
 		}

@@ -58,20 +58,32 @@ func (s *stream) insists(seq uint32, now time.Time) bool {
 	return s.gaps == maxGaps
 }
 
-// Ask returns the sequence number, as that of Rewritten, with which an empty
-// segment in direction d has its receiver acknowledge all that it has: one that
-// is behind (RFC 9293 section 3.10.7.4), unless the receiver lacks what was seen,
-// too.
-func (c *Conn) Ask(d Direction) uint32 {
-	s := &c.stream[d]
-	return c.number(s, s.position(s.next)-1)
+// ask has the receiver of the segment being handled acknowledge all that it has: an
+// empty segment does that which is behind (RFC 9293 section 3.10.7.4), unless the
+// receiver lacks what was seen, too.
+func (c *Conn) ask(why Reason) Decision {
+	s := &c.stream[c.cur.dir]
+	return Decision{Action: Drop, Reason: why, Ask: true, AskAt: c.number(s, s.position(s.next)-1)}
 }
 
 // number returns the sequence number with which a segment must leave to arrive
 // as one at seq.
 func (c *Conn) number(s *stream, seq uint32) uint32 {
-	if c.here {
+	if c.adjustBy == Caller {
 		return seq
 	}
 	return s.adj.source(seq)
+}
+
+// Missed notes that segments may have passed unread, because the rules that
+// bring them were away for a moment. A segment behind unseen bytes is then read at
+// once, as the first one is of a connection that is not seen from its start, and
+// the first reply that announces a port is believed to be asked for: the command
+// may have been among what was missed.
+func (c *Conn) Missed() {
+	for d := range c.stream {
+		c.stream[d].blind = c.stream[d].known
+	}
+	c.met = false
+	c.pending.push(cmdPASV)
 }

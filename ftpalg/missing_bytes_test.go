@@ -43,7 +43,7 @@ func TestGapTailLoss(t *testing.T) {
 		{1758, 1, 3}, // a timeout
 		{1900, 3, 4},
 	} {
-		g.c.SetTime(time.Unix(1e9, 0).Add(time.Duration(s.at) * time.Millisecond))
+		g.c.now = time.Unix(1e9, 0).Add(time.Duration(s.at) * time.Millisecond)
 		var text string
 		for _, r := range replies[s.from:s.to] {
 			text += r
@@ -83,13 +83,13 @@ func TestGapPassed(t *testing.T) {
 			var got []string
 			for range tc.want {
 				now = now.Add(tc.apart)
-				g.c.SetTime(now)
-				dec := g.c.Segment(Reply, seq, []byte(done))
+				g.c.now = now
+				dec := take(g.c, Reply, seq, []byte(done))
 				what := dec.Reason.String()
 				if dec.Ask {
 					what += " asked"
-					if at := g.c.Ask(Reply); at != g.next(Reply)-1 {
-						t.Errorf("asked with %d, not one before %d", at, g.next(Reply))
+					if dec.AskAt != g.next(Reply)-1 {
+						t.Errorf("asked with %d, not one before %d", dec.AskAt, g.next(Reply))
 					}
 					acked(g.c, Reply, missing+tc.acked)
 				}
@@ -137,10 +137,11 @@ func TestAskAdjusted(t *testing.T) {
 	for _, here := range []bool{false, true} {
 		g := newGateway(snat, Policy{})
 		if g.here = here; here {
-			g.c.AdjustHere()
+			g.c.SetAdjustBy(Caller)
 		}
 		talk(t, g, "S: 220 ready\nC: USER one\nS: 230 in\nC: PORT 192,168,1,5,200,10")
-		at := g.c.Ask(Original)
+		g.c.cur.dir = Original
+		at := g.c.ask(ReasonGap).AskAt
 		if !here {
 			at = g.kernel[Original].adj.apply(at)
 		}

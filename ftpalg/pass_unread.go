@@ -159,7 +159,7 @@ func contains(list []int, v int) bool {
 func (c *Conn) Rest() (u Unread, ok bool) {
 	// Repeats are compared with what was read; what is asked ahead is told
 	// apart by the order of both directions, which is not kept.
-	if c.opaque || c.here || c.denies() || c.checks.has(CheckRepeats|CheckAnswered) ||
+	if c.opaque || c.adjustBy == Caller || c.denies() || c.checks.has(CheckRepeats|CheckAnswered) ||
 		!c.answered || !c.spoken || !c.met || c.multi != 0 {
 		return u, false
 	}
@@ -177,7 +177,7 @@ func (c *Conn) Rest() (u Unread, ok bool) {
 // start of a line.
 func (s *stream) rests() bool {
 	return s.known && s.proven && !s.skip && len(s.line) == 0 && !s.held &&
-		s.taken == 0 && s.gaps == 0 && s.waits == 0 && !s.blind && !s.adjNew
+		s.taken == 0 && s.gaps == 0 && s.waits == 0 && !s.blind && s.adj == s.told
 }
 
 // phase returns the phase, if there is one that says it all.
@@ -210,17 +210,17 @@ func (c *Conn) Passed(u *Unread) {
 		s.next, s.sent = u.Next[d], u.Next[d]
 		s.long, s.returns = false, 1
 		s.forgetOld()
-		c.Received(1-Direction(d), u.Next[d], u.Acked[d])
+		c.received(opposite(Direction(d)), u.Next[d], u.Acked[d])
 	}
 	if u.Lines[Original]+u.Lines[Reply] == 0 {
 		return
 	}
 	before, _ := c.pending.phase()
 	if u.Lines[Original] > 0 {
-		c.verb = u.Verb
 		c.pending.drop(len(c.pending.list)) // answered, or the command could not have passed
 		if before = PhaseIdle; u.Phase != PhaseIdle {
-			c.pending.push(commands[string(c.verb.bytes())])
+			v := verb(u.Verb)
+			c.pending.push(commands[string(v.bytes())])
 			before = unreadCommands[u.Verb]
 		}
 	}

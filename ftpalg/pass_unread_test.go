@@ -89,8 +89,8 @@ func TestUnreadLines(t *testing.T) {
 // sameState compares all of two engines that later decisions depend on.
 func sameState(t *testing.T, a, b *Conn) {
 	t.Helper()
-	if a.dialogue != b.dialogue || a.verb != b.verb || a.opaque != b.opaque {
-		t.Errorf("dialogue %+v %q, want %+v %q", a.dialogue, a.verb, b.dialogue, b.verb)
+	if a.dialogue != b.dialogue || a.opaque != b.opaque {
+		t.Errorf("dialogue %+v, want %+v", a.dialogue, b.dialogue)
 	}
 	if pa, pb := a.pending.list, b.pending.list; len(pa) != len(pb) || len(pa) > 0 && pa[0] != pb[0] {
 		t.Errorf("unanswered %+v, want %+v", pa, pb)
@@ -135,7 +135,7 @@ func TestRest(t *testing.T) {
 	}
 	g := newGateway(routed, Policy{})
 	talk(t, g, loggedIn)
-	g.c.AdjustHere()
+	g.c.SetAdjustBy(Caller)
 	if _, ok := g.c.Rest(); ok {
 		t.Error("sequence numbers are adjusted here, and lines may pass")
 	}

@@ -57,7 +57,7 @@ type Policy struct {
 	// Checks are those that an offer has to pass; 0 stands for Normal.
 	Checks Checks
 	// Offers is how many offers a connection may make in a minute; 0 stands for
-	// DefaultOffers. It holds only if SetTime is called.
+	// DefaultOffers. It holds only where segments have a time.
 	Offers int
 }
 

@@ -356,7 +356,7 @@ func anyCut(t *testing.T, fast int) (passed int) {
 		g.shift, g.fast = s.shift, fast == 1 || fast == 2
 		if i%3 == 0 {
 			g.here = true
-			g.c.AdjustHere()
+			g.c.SetAdjustBy(Caller)
 		}
 		w := newWire(t, r, g)
 		w.name, w.lines, w.small = fmt.Sprint("seed ", i), fast == 2, fast == inPieces

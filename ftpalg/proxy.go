@@ -18,13 +18,9 @@ type Forwarded struct {
 	Source, Dest netip.AddrPort // invalid if the header names none
 }
 
-// Forwarded returns what the PROXY header of the connection says, nil if it has
-// none.
-func (c *Conn) Forwarded() *Forwarded { return c.forwarded }
-
 // isProxyHeader reads the text form, if it is the client's first line.
 func (c *Conn) isProxyHeader(line []byte) bool {
-	if c.spoken || !c.started || c.forwarded != nil || c.stream[Original].returns != 1 {
+	if c.spoken || !c.started || c.proxied || c.stream[Original].returns != 1 {
 		return false
 	}
 	f, ok := parseProxyLine(line)
@@ -35,8 +31,8 @@ func (c *Conn) isProxyHeader(line []byte) bool {
 }
 
 func (c *Conn) forward(f Forwarded) {
-	c.forwarded = &f
-	c.events = append(c.events, Event{Kind: EventForwarded})
+	c.proxied = true
+	c.events = append(c.events, Event{Kind: EventForwarded, Forwarded: &f})
 }
 
 // maxProxyLine is the longest text form without its line end.
@@ -86,7 +82,7 @@ const (
 // what follows. While more of it is to come it is kept as if it were the start of
 // a line.
 func (c *Conn) stepOverProxy(s *stream, p []byte) []byte {
-	if c.cur.dir != Original || c.spoken || !c.started || c.forwarded != nil || !c.startSet || s.lineStart() != c.start {
+	if c.cur.dir != Original || c.spoken || !c.started || c.proxied || !c.startSet || s.lineStart() != c.start {
 		return p
 	}
 	kept := len(s.line)

@@ -64,7 +64,7 @@ func TestProxyHeader(t *testing.T) {
 				if d := cmp.Diff(want, g.log); d != "" {
 					t.Fatalf("%s, greeted %t, cut at %d: events (-want +got):\n%s", tt.name, greeted, cut, d)
 				}
-				if got := fmt.Sprint(*g.c.Forwarded()); got != tt.want {
+				if got := fmt.Sprint(g.forwarded); got != tt.want {
 					t.Fatalf("%s: %s, want %s", tt.name, got, tt.want)
 				}
 			}
@@ -111,10 +111,10 @@ func TestProxyDenied(t *testing.T) {
 		g := newGateway(routed, Policy{Deny: map[string]bool{"QUIT": true, "SITE": true}})
 		var got []byte
 		text := proxyFour[:cut] + "\nSITE x\r\nSITE y\r\n"
-		g.c.Received(Original, 5000, 1000)
+		g.c.received(Original, 5000, 1000)
 		g.segment(Reply, 5000, []byte("220 hi\r\n"))
 		for _, s := range [][2]int{{0, cut}, {cut, len(text)}} {
-			g.c.Received(Reply, 1000+uint32(s[0]), 5008)
+			g.c.received(Reply, 1000+uint32(s[0]), 5008)
 			for _, out := range g.segment(Original, 1000+uint32(s[0]), []byte(text[s[0]:s[1]])) {
 				got = append(got, out.p...)
 			}

@@ -18,7 +18,7 @@ func (c *Conn) Announce(o *Offer, port uint16) Reason {
 	}
 	text := o.newText(told)
 	s := &c.stream[c.cur.dir]
-	if len(text) != len(o.text) && !c.adjustable {
+	if len(text) != len(o.text) && c.adjustBy == Nobody {
 		return ReasonNoAdjust
 	}
 	if n := len(c.cur.parts); n > 0 && max(int32(o.start-c.cur.parts[0].start), int32(c.cur.parts[n-1].end-o.start)) > maxJoined {
@@ -133,15 +133,21 @@ type Rewritten struct {
 	// Seq is the sequence number that the packet is to have, as its sender
 	// counts. It is another one where the segment is an old one, from before
 	// an edit that the kernel has moved on from: the kernel makes of it what
-	// it made of the segment's own then. After AdjustHere it is what the
-	// receiver is to see.
+	// it made of the segment's own then. Where the caller adjusts it is what
+	// the receiver is to see.
 	Seq uint32
+	// Urgent is the urgent pointer that the packet is to have. It counts from the
+	// segment's first byte (RFC 9293 section 3.8.5), and an edit may have moved
+	// what it points at. Telnet commands in front of a line are never edited, so
+	// that the byte before it stays the same.
+	Urgent uint16
 }
 
 // Rewrite gives what to send in place of a segment that is to be forwarded.
 // Changed bytes are appended to dst. It is called once for each segment that
 // goes on, in the order in which they go.
-func (c *Conn) Rewrite(dst []byte, d Direction, seq uint32, p []byte) Rewritten {
+func (c *Conn) Rewrite(dst []byte, seg *Segment) Rewritten {
+	d, seq, p := seg.Dir, seg.Seq, seg.Payload
 	s := &c.stream[d]
 	r := Rewritten{Data: p, Seq: seq}
 	if over := int32(seq + uint32(len(p)) - s.next); over > 0 && int(over) <= len(p) && !c.opaque {
@@ -161,35 +167,19 @@ func (c *Conn) Rewrite(dst []byte, d Direction, seq uint32, p []byte) Rewritten 
 		// acknowledges an empty segment, but no FIN.
 		at, r.Trimmed = at-1, true
 	}
-	if c.here {
-		r.Seq, s.adjNew = at, false
+	if seg.Urgent != 0 {
+		r.Urgent = uint16(s.position(seq+uint32(seg.Urgent)) - s.position(seq))
+	}
+	if c.adjustBy == Caller {
+		r.Seq, s.told = at, s.adj
 		return r
 	}
 	if at != s.adj.apply(seq) {
 		r.Seq = s.adj.source(at)
 	}
-	r.Adjust, r.Set = s.adj, s.adjNew
-	s.adjNew = false
-	return r
-}
-
-// Urgent returns the urgent pointer that a segment must have after Rewrite: it
-// counts from the segment's first byte (RFC 9293 section 3.8.5), and an edit
-// may have moved what it points at. Telnet commands in front of a line are
-// never edited, so that the byte before it stays the same.
-func (c *Conn) Urgent(d Direction, seq uint32, urgent uint16) uint16 {
-	s := &c.stream[d]
-	return uint16(s.position(seq+uint32(urgent)) - s.position(seq))
-}
-
-// Undo takes back the last edit of direction d, whose adjustment the kernel
-// did not take. The segment goes on as it came, and no later edit of this
-// connection may change a length.
-func (c *Conn) Undo(d Direction, kernel Adjustment) {
-	s := &c.stream[d]
-	if n := len(s.edits); n > 0 {
-		s.edits = s.edits[:n-1]
+	if r.Set = s.adj != s.told; r.Set {
+		c.cur.undo, c.cur.undoable = s.told, true
+		r.Adjust, s.told = s.adj, s.adj
 	}
-	s.adj, s.adjNew, s.taken = kernel, false, 0
-	c.adjustable, c.fixed = false, true
+	return r
 }

@@ -22,7 +22,7 @@ type step struct {
 func (g *gateway) steps(list ...step) []string {
 	g.acks = nil
 	for _, s := range list {
-		if g.c.Received(1-s.d, s.seq, s.ack) {
+		if g.c.received(1-s.d, s.seq, s.ack) {
 			g.segment(s.d, s.seq, []byte(s.text))
 		}
 	}
@@ -170,7 +170,7 @@ func TestTakenUpInTheMiddle(t *testing.T) {
 		{"nothing from the other side yet", []string{"C|NOOP\r\n", "C|" + port}, []string{refused("PORT")}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			g := &gateway{c: NewConn(routed, &Policy{}, Options{Adjustable: true})}
+			g := &gateway{c: NewConn(routed, &Policy{}, Options{AdjustBy: Kernel})}
 			next := [2]uint32{7000, 0xfffffffe}
 			for _, l := range tt.lines {
 				d := Original
@@ -189,7 +189,7 @@ func TestTakenUpInTheMiddle(t *testing.T) {
 
 // TestTranslatedWithoutHole: an announcement whose start is a guess is translated.
 func TestTranslatedWithoutHole(t *testing.T) {
-	g := &gateway{c: NewConn(both, &Policy{}, Options{Adjustable: true})}
+	g := &gateway{c: NewConn(both, &Policy{}, Options{AdjustBy: Kernel})}
 	out := g.segment(Original, 1000, []byte("PORT 192,168,1,5,200,10\r\n"))
 	if len(out) != 1 || string(out[0].p) != "PORT 10,0,0,1,200,10\r\n" || !slices.Equal(g.log, []string{"refused line-start-unknown PORT"}) {
 		t.Errorf("%q became %+v", g.log, out)
@@ -209,7 +209,7 @@ func TestForgedSegments(t *testing.T) {
 		}
 	}
 	for _, started := range []bool{true, false} {
-		g := &gateway{c: NewConn(routed, &Policy{}, Options{Adjustable: true, Started: started})}
+		g := &gateway{c: NewConn(routed, &Policy{}, Options{AdjustBy: Kernel, Started: started})}
 		next := [2]uint32{7000, 900}
 		say := func(d Direction, text string) {
 			g.steps(step{d, next[d], next[1-d], text})
@@ -257,7 +257,7 @@ func TestDeniedBeforeStart(t *testing.T) {
 	g := newGateway(routed, Policy{Deny: map[string]bool{"SITE": true}})
 	var got []segment
 	for _, s := range []step{{Original, 1010, 5000, "NOOP\r\n"}, {Original, 1000, 5000, "SITE x y\r\n"}} {
-		g.c.Received(Reply, s.seq, s.ack)
+		g.c.received(Reply, s.seq, s.ack)
 		got = append(got, g.segment(s.d, s.seq, []byte(s.text))...)
 	}
 	for _, s := range got {
@@ -292,7 +292,7 @@ func TestState(t *testing.T) {
 		for i, l := range lines {
 			if i == cut {
 				state := g.c.State()
-				g.c = NewConn(routed, g.c.policy, Options{Adjustable: true})
+				g.c = NewConn(routed, g.c.policy, Options{AdjustBy: Kernel})
 				g.c.Continue(&state)
 			}
 			d, p := parseLine(t, l)
@@ -350,7 +350,7 @@ func TestStateRepeatedEdit(t *testing.T) {
 			g.segment(Original, start, []byte(noop))
 			once := g.segment(Original, start+uint32(len(noop)), []byte(line))
 			state, kernel := g.c.State(), g.kernel
-			next := &gateway{kernel: g.kernel, c: NewConn(delta, &Policy{}, Options{Adjustable: true, Adjusted: [2]Adjustment{g.kernel[0].adj, g.kernel[1].adj}})}
+			next := &gateway{kernel: g.kernel, c: NewConn(delta, &Policy{}, Options{AdjustBy: Kernel, Adjusted: [2]Adjustment{g.kernel[0].adj, g.kernel[1].adj}})}
 			next.c.Continue(&state)
 			end := start + uint32(len(noop)+len(line))
 			if again != "" {
@@ -420,7 +420,7 @@ func TestManyPortsAhead(t *testing.T) {
 	for i := range 40 {
 		line := fmt.Appendf(nil, "PORT 192,168,1,5,200,%d\r\n", i)
 		for {
-			dec := g.c.Segment(Original, seq, line)
+			dec := take(g.c, Original, seq, line)
 			if dec.Action == Forward {
 				if r := g.c.Announce(dec.Events[0].Offer, dec.Events[0].Offer.Announced.Port()); r != ReasonPlain {
 					t.Fatalf("line %d: %v", i, r)

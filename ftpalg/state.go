@@ -89,8 +89,13 @@ var examples = [...]string{
 }
 
 // Continue has a connection of which no segment was seen yet go on from a state.
-// Bytes may have passed unseen since then.
+// Bytes may have passed unseen since then. If nothing is known of the state, t is
+// nil, the client may have asked for a port, and the first answer is believed.
 func (c *Conn) Continue(t *State) {
+	if t == nil {
+		c.pending.push(cmdPASV)
+		return
+	}
 	c.started, c.begun, c.spoken, c.opaque = t.Started, t.Begun, t.Spoken, t.Encrypted
 	c.answered, c.greeted, c.login, c.epsvAll = t.Answered, t.Greeted, t.Login, t.EPSVAll
 	c.multi = t.Multi

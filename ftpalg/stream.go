@@ -30,7 +30,6 @@ type stream struct {
 	again    bool // a line that was changed starts at gapAt, see Place.Again
 	denied   bool // a line that was denied began at deniedAt
 	ackKnown bool // acked is set
-	adjNew   bool // adj is not set in the kernel yet
 	floorSet bool
 
 	abandoned uint8 // how often the line at giveUp was dropped half
@@ -47,7 +46,8 @@ type stream struct {
 	deniedAt uint32
 	acked    uint32     // what the receiver has, in its own numbers
 	floor    uint32     // no edits are known before this
-	adj      Adjustment // as it is or has to be set in the kernel
+	adj      Adjustment // as it has to be
+	told     Adjustment // as the kernel was told to make it
 
 	line    []byte // what has been seen of the line in progress
 	edits   []edit
@@ -63,18 +63,9 @@ func (s *stream) lineStart() uint32 { return s.next - uint32(len(s.line)) }
 const farAway = 1 << 20
 
 // far reports whether a sequence number cannot be one of the stream's now.
-func (s *stream) far(seq uint32) bool { return s.known && seq-s.next+farAway > 2*farAway }
+func (s *stream) far(seq uint32) bool { return s.known && farApart(seq, s.next) }
 
-// Foreign reports whether a segment at seq is so far from what was sent last in
-// direction d that it may be one of another connection.
-func (c *Conn) Foreign(d Direction, seq uint32) bool { return c.stream[d].far(seq) }
-
-// Behind reports whether a segment at seq comes before what is waited for in
-// direction d.
-func (c *Conn) Behind(d Direction, seq uint32) bool {
-	s := &c.stream[d]
-	return s.known && int32(seq-s.next) < 0
-}
+func farApart(a, b uint32) bool { return a-b+farAway > 2*farAway }
 
 // cut takes the next line off fresh bytes. It returns the line without its
 // end (LF with any number of CR before it), the sequence number of its first byte, and how

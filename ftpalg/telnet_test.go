@@ -98,8 +98,9 @@ func TestUrgent(t *testing.T) {
 			g := newGateway(tt.ep, Policy{})
 			g.midway()
 			g.segment(Original, 1000, p)
-			if got := g.c.Urgent(Original, 1000, uint16(tt.urgent)); int(got) != tt.want {
-				t.Errorf("urgent pointer %d became %d, want %d", tt.urgent, got, tt.want)
+			r := g.c.Rewrite(nil, &Segment{Dir: Original, Seq: 1000, Urgent: uint16(tt.urgent), Payload: p})
+			if int(r.Urgent) != tt.want {
+				t.Errorf("urgent pointer %d became %d, want %d", tt.urgent, r.Urgent, tt.want)
 			}
 		})
 	}

@@ -58,8 +58,8 @@ func (g *Gateway) writeXferlog(ctx context.Context) error {
 }
 
 // account enters the lines that the engine has read last into the ledger.
-func (w *worker) account(s *session, d ftpalg.Direction) {
-	for line := range s.alg.Lines() {
+func (w *worker) account(s *session, d ftpalg.Direction, lines ftpalg.Lines) {
+	for line := range lines.All() {
 		s.mu.Lock()
 		if s.ledger == nil {
 			s.ledger = new(ledger.Ledger)

@@ -9,32 +9,27 @@ import (
 	"github.com/pasvport/pasvport/nfq"
 )
 
-// forward sends a packet on with the bytes that the engine wants, once the
-// kernel adjusts its sequence number.
-func (w *worker) forward(s *session, d ftpalg.Direction, p *nfq.Packet) {
-	if s.here {
-		w.forwardHere(s, d, p)
-		return
-	}
-	r := s.alg.Rewrite(w.payload[:0], d, p.Seq, p.Payload)
-	switch {
-	case !r.Set || w.adjust(s, d, r.Adjust):
-	case w.adjustHere(s):
-		w.forwardHere(s, d, p)
-		return
-	default:
-		w.undo(s, d)
-		r = s.alg.Rewrite(w.payload[:0], d, p.Seq, p.Payload)
+// forward sends a packet on with the bytes that the engine wants, once whoever
+// adjusts its sequence number does.
+func (w *worker) forward(s *session, seg *ftpalg.Segment, p *nfq.Packet) {
+	r := s.alg.Rewrite(w.payload[:0], seg)
+	if r.Set && !w.adjust(s, seg.Dir, r.Adjust) {
+		if !w.adjustHere(s) {
+			// Nobody adjusts: the edit is taken back, and the offer that asked for it.
+			s.alg.SetAdjustBy(ftpalg.Nobody)
+			w.g.withdraw(w.ct, s, report.Reason(ftpalg.ReasonNoAdjust))
+		}
+		r = s.alg.Rewrite(w.payload[:0], seg)
 	}
 	if !r.Trimmed {
 		w.arm(s)
 	}
-	w.send(s, d, p, &r)
+	w.send(s, seg.Dir, p, &r)
 }
 
 // send gives the verdict on a packet that goes on.
 func (w *worker) send(s *session, d ftpalg.Direction, p *nfq.Packet, r *ftpalg.Rewritten) {
-	switch whole := !r.Changed && !r.Trimmed && r.Seq == p.Seq; {
+	switch whole := !r.Changed && !r.Trimmed && r.Seq == p.Seq && !s.here(); {
 	case whole && !r.Set: // as nearly all
 		w.verdict(w.queue.AcceptLater(p.ID))
 		return
@@ -42,21 +37,21 @@ func (w *worker) send(s *session, d ftpalg.Direction, p *nfq.Packet, r *ftpalg.R
 		w.verdict(w.queue.Accept(p.ID))
 		return
 	}
-	w.prepare(s, d, p, r)
-	w.splice(p, r.Data)
-}
-
-// prepare changes in a packet's header what depends on its payload.
-func (w *worker) prepare(s *session, d ftpalg.Direction, p *nfq.Packet, r *ftpalg.Rewritten) {
 	if r.Trimmed {
 		nfq.ClearFIN(p)
 	}
 	if r.Changed && p.Flags&nfq.FlagURG != 0 {
-		nfq.SetUrgent(p, s.alg.Urgent(d, p.Seq, p.Urgent))
+		nfq.SetUrgent(p, r.Urgent)
 	}
-	if r.Seq != p.Seq {
+	switch {
+	case s.here():
+		w.noteAdjustments(s) // before anything leaves that depends on them
+		back := opposite(d)
+		nfq.Renumber(p, r.Seq, func(ack uint32) uint32 { return s.alg.Acknowledgement(back, ack) })
+	case r.Seq != p.Seq:
 		nfq.Renumber(p, r.Seq, func(ack uint32) uint32 { return ack })
 	}
+	w.splice(p, r.Data)
 }
 
 // splice sends a packet on with another payload.
@@ -79,17 +74,6 @@ func (w *worker) adjust(s *session, d ftpalg.Direction, a ftpalg.Adjustment) boo
 	}
 	s.adjusted.Store(true)
 	return true
-}
-
-// undo takes back an edit whose length nobody can adjust, and withdraws the
-// offer that asked for it.
-func (w *worker) undo(s *session, d ftpalg.Direction) {
-	var kernel ftpalg.Adjustment
-	if e, err := w.ct.Get(s.original()); err == nil {
-		kernel = ftpalg.Adjustment(e.Adj[d])
-	}
-	s.alg.Undo(d, kernel)
-	w.g.withdraw(w.ct, s, report.Reason(ftpalg.ReasonNoAdjust))
 }
 
 func opposite(d ftpalg.Direction) ftpalg.Direction { return ftpalg.Original + ftpalg.Reply - d }

@@ -18,7 +18,7 @@ import (
 // bare acknowledgements. It reports whether that could be arranged; nothing
 // of the session has been changed yet, so the order of the steps is free.
 func (w *worker) adjustHere(s *session) bool {
-	if s.here {
+	if s.here() {
 		return true
 	}
 	if err := w.ct.SetLiberal(s.original()); err != nil {
@@ -34,15 +34,22 @@ func (w *worker) adjustHere(s *session) bool {
 	return true
 }
 
-// isAdjustedHere notes that the session's sequence numbers are adjusted here.
+// ownNumbers is what is needed of a session whose sequence numbers are adjusted
+// here. It belongs to the goroutine of its queue; that there is one, any may see.
+type ownNumbers struct {
+	noted  adjustments // what the next daemon would find
+	passed *[2]passed  // by direction, after a handover; see outOfStep
+	broken bool        // the session is not in step any more, and is reset
+}
+
+// here reports whether the session's sequence numbers are adjusted here.
+func (s *session) here() bool { return s.own.Load() != nil }
+
+// isAdjustedHere notes that they are.
 func (s *session) isAdjustedHere() {
-	now := s.adjustments()
-	s.here, s.noted = true, &now
+	s.own.Store(&ownNumbers{noted: s.adjustments()})
 	s.adjusted.Store(true)
-	s.mu.Lock()
-	s.renumbered = true
-	s.mu.Unlock()
-	s.alg.AdjustHere()
+	s.alg.SetAdjustBy(ftpalg.Caller)
 }
 
 // outOfStep reports whether an end of a session that was handed over has sent
@@ -52,21 +59,22 @@ func (s *session) isAdjustedHere() {
 // if that one is a repetition, in an acknowledgement of more than came by here: the
 // other end had kept a part of the lost one, as if it were what follows.
 func (s *session) outOfStep(d ftpalg.Direction, p *nfq.Packet) bool {
-	if s.passed == nil || s.broken {
-		return s.broken
+	own := s.own.Load()
+	if own == nil || own.passed == nil || own.broken {
+		return own != nil && own.broken
 	}
-	if mine := &s.passed[d]; mine.known {
-		s.broken = !mine.heard && int32(p.Seq-mine.next) > 0
+	if mine := &own.passed[d]; mine.known {
+		own.broken = !mine.heard && int32(p.Seq-mine.next) > 0
 		mine.heard = true
 		if end := segmentEnd(p); int32(end-mine.next) > 0 {
 			mine.next = end
 		}
 	}
 	back := opposite(d)
-	if theirs := &s.passed[back]; theirs.known && p.Flags&nfq.FlagACK != 0 {
-		s.broken = s.broken || int32(s.alg.Acknowledgement(back, p.Ack)-theirs.next) > 0
+	if theirs := &own.passed[back]; theirs.known && p.Flags&nfq.FlagACK != 0 {
+		own.broken = own.broken || int32(s.alg.Acknowledgement(back, p.Ack)-theirs.next) > 0
 	}
-	return s.broken
+	return own.broken
 }
 
 // passed is what came by here of a direction of a session that was handed over.
@@ -96,27 +104,9 @@ func segmentEnd(p *nfq.Packet) uint32 {
 	return end
 }
 
-// forwardHere sends on a packet of a session that is adjusted here.
-func (w *worker) forwardHere(s *session, d ftpalg.Direction, p *nfq.Packet) {
-	r := s.alg.Rewrite(w.payload[:0], d, p.Seq, p.Payload)
-	w.sendHere(s, d, p, &r)
-}
-
-// sendHere sends a packet on as r says, with the numbers that its receiver knows.
-func (w *worker) sendHere(s *session, d ftpalg.Direction, p *nfq.Packet, r *ftpalg.Rewritten) {
-	w.prepare(s, d, p, r)
-	w.noteAdjustments(s) // before anything leaves that depends on them
-	back := opposite(d)
-	nfq.Renumber(p, r.Seq, func(ack uint32) uint32 { return s.alg.Acknowledgement(back, ack) })
-	w.splice(p, r.Data)
-}
-
 // forgetHere ends the queueing of all packets of a session that is gone.
 func (g *Gateway) forgetHere(s *session) {
-	s.mu.Lock()
-	renumbered := s.renumbered
-	s.mu.Unlock()
-	if !renumbered {
+	if !s.here() {
 		return
 	}
 	if err := g.firewall.Forget(s.id); err != nil {
@@ -128,17 +118,17 @@ func (g *Gateway) forgetHere(s *session) {
 type adjustments [2]ftpalg.Adjustment
 
 func (s *session) adjustments() adjustments {
-	return adjustments{s.alg.Adjustment(ftpalg.Original), s.alg.Adjustment(ftpalg.Reply)}
+	return adjustments{s.alg.Position(ftpalg.Original).Adjusted, s.alg.Position(ftpalg.Reply).Adjusted}
 }
 
 // noteAdjustments keeps the adjustments of a session in the kernel, for the
 // next daemon.
 func (w *worker) noteAdjustments(s *session) {
-	now := s.adjustments()
-	if now == *s.noted {
+	own, now := s.own.Load(), s.adjustments()
+	if now == own.noted {
 		return
 	}
-	*s.noted = now
+	own.noted = now
 	if err := w.g.firewall.Renumber(s.id, now.note()); err != nil {
 		w.g.report.Report(slog.LevelWarn, s.subject(), "cannot note a session's sequence numbers", "err", err,
 			"hint", "if the daemon is restarted, this control connection hangs")

@@ -71,7 +71,7 @@ func TestOutOfStep(t *testing.T) {
 			s := newSession(e, &ftpalg.Policy{}, time.Unix(1000, 0), false, new(ftpalg.Workspace))
 			s.isAdjustedHere()
 			next := [2]uint32{1000, 5000}
-			s.passed = handedPassed([2]*uint32{&next[0], &next[1]})
+			s.own.Load().passed = handedPassed([2]*uint32{&next[0], &next[1]})
 			for i, p := range c.packets {
 				q := &nfq.Packet{Seq: p.seq, Ack: p.ack, Payload: make([]byte, p.payload), Flags: p.flags | nfq.FlagACK}
 				if got := s.outOfStep(p.d, q); got != p.broken {

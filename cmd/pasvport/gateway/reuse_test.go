@@ -38,7 +38,7 @@ func TestSessionOfEntry(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newSession(&open, &ftpalg.Policy{}, time.Unix(1000, 0), true, new(ftpalg.Workspace))
-			s.alg.Segment(ftpalg.Original, 990, []byte("USER pvp\r\n"))
+			s.alg.Segment(&ftpalg.Segment{Dir: ftpalg.Original, Seq: 990, Payload: []byte("USER pvp\r\n")})
 			s.closing.Store(tt.closing)
 			p := &nfq.Packet{Src: control.Src, Dst: control.Dst, Seq: tt.seq}
 			doubtful := s.doubtful(p)

@@ -31,6 +31,7 @@ type session struct {
 	carrier bool // it takes expectations
 	aside   bool // somebody else's, or one too many: not read
 	waits   bool // its packets are dropped, see census.go
+	hinted  bool // the hint about an opened offer was logged
 
 	acksShown uint32 // seconds after started until which its bare acknowledgements are queued, at least
 
@@ -38,12 +39,6 @@ type session struct {
 	used atomic.Bool // somebody uses the engine, or it went on to another session
 	held *[2]held    // nil until something is
 	fast fastpath.Conn
-	here bool // its sequence numbers are adjusted here, see renumber.go
-
-	noted  *adjustments // of here, what the next daemon would find
-	passed *[2]passed   // of here, by direction, after a handover; see outOfStep
-	broken bool         // it is not in step any more, and is reset
-	hinted bool         // the hint about an opened offer was logged
 
 	owner pinhole.Owner // of its pinholes and data connections
 
@@ -51,22 +46,22 @@ type session struct {
 	over     atomic.Bool                    // its end was reported
 	missed   atomic.Bool                    // packets may have passed unread, see heal.go
 	adjusted atomic.Bool                    // its sequence numbers are, by the kernel or here
+	own      atomic.Pointer[ownNumbers]     // nil unless they are adjusted here
 	counted  atomic.Bool                    // by the balancer
 	alive    atomic.Pointer[keepalive.Conn] // nil until something is known
 	met      atomic.Uint32                  // seconds after started at which its last packet came, and 1; 0: none has
 
-	mu         sync.Mutex
-	state      uint8           // of the TCP connection, expect.TCPState...
-	mode       uint8           // of the last offer that was accepted, see modes
-	left       succession.Left // why it is not read; LeftNot if it is
-	renumbered bool            // as here
-	standing   standing
-	seen       uint8           // by the tracker's list with this number, see reconcile
-	cause      keepalive.Cause // why we ended it, if we did
-	ledger     *ledger.Ledger  // nil before the first line
-	offer      *offer          // the last one, nil if there was none
-	note       string
-	chatter    *chatter
+	mu       sync.Mutex
+	state    uint8           // of the TCP connection, expect.TCPState...
+	mode     uint8           // of the last offer that was accepted, see modes
+	left     succession.Left // why it is not read; LeftNot if it is
+	standing standing
+	seen     uint8           // by the tracker's list with this number, see reconcile
+	cause    keepalive.Cause // why we ended it, if we did
+	ledger   *ledger.Ledger  // nil before the first line
+	offer    *offer          // the last one, nil if there was none
+	note     string
+	chatter  *chatter
 }
 
 // offer is an announcement as it is shown, with its pinhole, nil if it was
@@ -100,13 +95,15 @@ func newSession(e *expect.Entry, policy *ftpalg.Policy, now time.Time, started b
 	}
 	s.adjusted.Store(e.Status&expect.StatusSeqAdjust != 0)
 	ep := ftpalg.Endpoints{Client: e.Original.Src, Dialled: e.Original.Dst, Server: e.Reply.Src, SeenAs: e.Reply.Dst}
+	by := ftpalg.Nobody
+	if ep.Client != ep.SeenAs || ep.Dialled != ep.Server {
+		by = ftpalg.Kernel // whether it can is known after it was told to, see worker.forward
+	}
 	s.alg = ftpalg.NewConn(ep, policy, ftpalg.Options{
-		// Whether the kernel can adjust is known for certain only after it
-		// was told to; see worker.forward.
-		Adjustable: ep.Client != ep.SeenAs || ep.Dialled != ep.Server,
-		Started:    started,
-		Adjusted:   [2]ftpalg.Adjustment{ftpalg.Adjustment(e.Adj[0]), ftpalg.Adjustment(e.Adj[1])},
-		Workspace:  work,
+		AdjustBy:  by,
+		Started:   started,
+		Adjusted:  [2]ftpalg.Adjustment{ftpalg.Adjustment(e.Adj[0]), ftpalg.Adjustment(e.Adj[1])},
+		Workspace: work,
 	})
 	s.ep = s.alg.Endpoints()
 	s.owner.ID, s.owner.Zone, s.owner.Carrier, s.owner.Ends = s.id, s.zone[expect.Original], s.carrier, s.ep
@@ -163,7 +160,7 @@ func (s *session) direction(p *nfq.Packet) ftpalg.Direction {
 // tuple of one that is closed to the next, also under translation
 // (nf_nat_used_tuple_harder in net/netfilter/nf_nat_core.c).
 func (s *session) doubtful(p *nfq.Packet) bool {
-	return s.closing.Load() || s.alg.Foreign(s.direction(p), p.Seq)
+	return s.closing.Load() || s.alg.Position(s.direction(p)).Foreign(p.Seq)
 }
 
 // is reports whether a session that is in doubt is that of the entry which the
@@ -182,7 +179,7 @@ func (s *session) is(e *expect.Entry, p *nfq.Packet) bool {
 	if s.closing.Load() {
 		return !isOpen(e)
 	}
-	return e.Liberal || s.alg.Behind(s.direction(p), p.Seq)
+	return e.Liberal || s.alg.Position(s.direction(p)).Behind(p.Seq)
 }
 
 // why returns why the session is not read; LeftNot if it is.

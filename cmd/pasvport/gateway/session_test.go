@@ -32,10 +32,9 @@ func logIn(s *session) {
 		if line[0] == '<' {
 			d = ftpalg.Reply
 		}
-		s.alg.SetTime(time.Unix(1000, 0))
-		s.alg.Received(opposite(d), seq[d], seq[opposite(d)])
-		s.alg.Segment(d, seq[d], text)
-		s.alg.Rewrite(nil, d, seq[d], text)
+		seg := ftpalg.Segment{Time: time.Unix(1000, 0), Dir: d, Seq: seq[d], Ack: seq[opposite(d)], Acks: true, Payload: text}
+		s.alg.Segment(&seg)
+		s.alg.Rewrite(nil, &seg)
 		seq[d] += uint32(len(text))
 	}
 }

@@ -55,13 +55,13 @@ func (w *worker) readLost(c *lost.Connection, p *nfq.Packet) {
 		return
 	}
 	defer c.Engine.Release()
-	alg.SetTime(w.now)
-	if !alg.Received(ftpalg.Reply, p.Seq, p.Ack) {
+	seg := w.segmentOf(ftpalg.Original, p)
+	dec := alg.Segment(&seg)
+	w.g.count(report.Reason(dec.Reason))
+	if dec.Reason == ftpalg.ReasonFarAway {
 		return
 	}
-	dec := alg.Segment(ftpalg.Original, p.Seq, p.Payload)
-	w.g.count(report.Reason(dec.Reason))
-	if dec.Action != ftpalg.Forward || len(dec.Events) > 0 || alg.Rewrite(w.payload[:0], ftpalg.Original, p.Seq, p.Payload).Changed {
+	if dec.Action != ftpalg.Forward || len(dec.Events) > 0 || alg.Rewrite(w.payload[:0], &seg).Changed {
 		alg.Missed()
 	}
 }
@@ -148,7 +148,7 @@ func (w *worker) recall(s *session, e *expect.Entry, alg *ftpalg.Conn) successio
 		alg = c.Engine.Acquire(&w.work) // for good
 	}
 	if !s.continues(alg) {
-		s.alg.Resume()
+		s.alg.Continue(nil)
 	}
 	if c == nil {
 		return succession.LeftNot

@@ -75,12 +75,12 @@ func (s *session) record(pinholes []succession.Pinhole) succession.Record {
 	if t := s.alg.State(); t.Foreign || t.Stream[0].Start || t.Stream[1].Start {
 		r.Engine = &t
 	}
-	if s.here {
+	if s.here() {
 		a := s.adjustments()
 		r.Adjusted = (*[2]ftpalg.Adjustment)(&a)
 		for d := range r.Next {
-			if seq, known := s.alg.Next(ftpalg.Direction(d)); known {
-				r.Next[d] = &seq
+			if at := s.alg.Position(ftpalg.Direction(d)); at.Known {
+				r.Next[d] = &at.Next
 			}
 		}
 	}

@@ -81,15 +81,15 @@ func (g *Gateway) takeBackSession(e *expect.Entry, notes map[uint32]string, hand
 	here := g.resumeHere(e, notes, handed)
 	s := g.orphans.adopt(e, nil)
 	defer s.Release()
-	if handed != nil && handed.Engine != nil {
-		s.alg.Continue(handed.Engine)
-	} else {
-		s.alg.Resume()
+	var state *ftpalg.State
+	if handed != nil {
+		state = handed.Engine
 	}
+	s.alg.Continue(state)
 	if here {
 		s.isAdjustedHere()
 		if handed != nil {
-			s.passed = handedPassed(handed.Next)
+			s.own.Load().passed = handedPassed(handed.Next)
 		}
 	}
 	if s.aside {

@@ -104,42 +104,50 @@ func (w *worker) handle(s *session, p *nfq.Packet) {
 	if s.owner.Transferring() {
 		w.g.pinholes.Data.Spoke(&s.owner)
 	}
-	if s.missed.Load() {
-		s.missed.Store(false)
-		s.alg.Missed()
-	}
-	switch d := s.direction(p); {
-	case p.Flags&(nfq.FlagSYN|nfq.FlagRST|nfq.FlagACK) == nfq.FlagACK && !s.alg.Received(opposite(d), p.Seq, p.Ack):
-		// Whoever sent it knows the addresses and the ports, and no number.
-		w.g.count(report.Reason(ftpalg.ReasonFarAway))
-		w.verdict(w.queue.Drop(p.ID))
-	case s.here && s.outOfStep(d, p):
-		w.resetStale(p, nil, lost.CauseUnread)
-	case len(p.Payload) > 0:
-		w.read(s, d, p)
-	default:
-		w.bare(s, d, p)
-	}
+	w.read(s, s.direction(p), p)
 }
 
 // flush lets packets go on that were accepted with those that came with them,
 // before the kernel is asked for something that takes longer.
 func (w *worker) flush() { w.verdict(w.queue.Flush()) }
 
-// read has the engine read a packet with payload, and does what it says.
+// segmentOf is a packet as the engine sees it.
+func (w *worker) segmentOf(d ftpalg.Direction, p *nfq.Packet) ftpalg.Segment {
+	seg := ftpalg.Segment{Time: w.now, Dir: d, Seq: p.Seq, Ack: p.Ack, Payload: p.Payload}
+	seg.Acks = p.Flags&(nfq.FlagSYN|nfq.FlagRST|nfq.FlagACK) == nfq.FlagACK
+	if p.Flags&nfq.FlagURG != 0 {
+		seg.Urgent = p.Urgent
+	}
+	return seg
+}
+
+// read has the engine read a packet, and does what it says.
 func (w *worker) read(s *session, d ftpalg.Direction, p *nfq.Packet) {
-	s.alg.SetTime(w.now)
-	dec := s.alg.Segment(d, p.Seq, p.Payload)
-	w.g.count(report.Reason(dec.Reason))
-	w.account(s, d)
+	if s.missed.Load() {
+		s.missed.Store(false)
+		s.alg.Missed()
+	}
+	seg := w.segmentOf(d, p)
+	dec := s.alg.Segment(&seg)
+	bare := len(p.Payload) == 0
+	if !bare || dec.Reason != ftpalg.ReasonPlain {
+		w.g.count(report.Reason(dec.Reason))
+	}
+	// Whoever sent one that is far away knows the addresses and the ports, and no
+	// number.
+	if dec.Reason != ftpalg.ReasonFarAway && s.outOfStep(d, p) {
+		w.resetStale(p, nil, lost.CauseUnread)
+		return
+	}
+	w.account(s, d, dec.Lines)
 	for i := range dec.Events {
 		if dec.Events[i].Kind == ftpalg.EventOffer {
 			s = w.present(s)
 		}
 		w.event(s, &dec.Events[i])
 	}
-	if dec.Adjust && !w.adjustHere(s) {
-		s.alg.CannotAdjust()
+	if dec.Adjust {
+		w.adjustHere(s)
 	}
 	switch {
 	case dec.Action == ftpalg.Hold && s.holds(d) < maxHeld && w.waiting < maxWaiting:
@@ -150,44 +158,34 @@ func (w *worker) read(s *session, d ftpalg.Direction, p *nfq.Packet) {
 		w.abandon(s, d)
 		return
 	case dec.Ask:
-		w.ask(s, d, p)
+		w.ask(s, p, dec.AskAt)
 		return
 	case dec.Action != ftpalg.Forward:
 		w.verdict(w.queue.Drop(p.ID))
+		return
+	case bare && !s.here():
+		w.verdict(w.queue.AcceptLater(p.ID))
 		return
 	}
 	if dec.Release {
 		w.release(s, d)
 	}
-	w.forward(s, d, p)
-}
-
-// bare handles a packet without payload.
-func (w *worker) bare(s *session, d ftpalg.Direction, p *nfq.Packet) {
-	if s.here {
-		w.forward(s, d, p)
-		return
-	}
-	w.verdict(w.queue.AcceptLater(p.ID))
+	w.forward(s, &seg, p)
 }
 
 // ask sends an empty segment in place of one that cannot be read before it is
 // known what its receiver has, and has the answer shown to us.
-func (w *worker) ask(s *session, d ftpalg.Direction, p *nfq.Packet) {
+func (w *worker) ask(s *session, p *nfq.Packet, at uint32) {
 	now := uint32(w.now.Sub(s.started) / time.Second)
-	if !s.here && !w.g.plan.rules.Bare && now >= s.acksShown {
+	if !s.here() && !w.g.plan.rules.Bare && now >= s.acksShown {
 		w.flush()
 		if err := w.g.firewall.ShowAcks(s.id); err != nil {
 			w.g.report.Report(slog.LevelWarn, s.subject(), "cannot queue acknowledgements", "err", err)
 		}
 		s.acksShown = now + uint32(rules.AskedTime/2/time.Second)
 	}
-	r := ftpalg.Rewritten{Changed: true, Trimmed: true, Seq: s.alg.Ask(d)}
-	if s.here {
-		w.sendHere(s, d, p, &r)
-		return
-	}
-	w.send(s, d, p, &r)
+	r := ftpalg.Rewritten{Changed: true, Trimmed: true, Seq: at, Urgent: p.Urgent}
+	w.send(s, s.direction(p), p, &r)
 }
 
 // find returns the session of a packet. If there is none, tracked tells
@@ -362,8 +360,7 @@ func (w *worker) event(s *session, e *ftpalg.Event) {
 	case ftpalg.EventOpaque:
 		w.g.encrypted(w.ct, s)
 	case ftpalg.EventForwarded:
-		f := s.alg.Forwarded()
-		s.setNote(fmt.Sprintf("PROXY header: from %v to %v", f.Source, f.Dest))
+		s.setNote(fmt.Sprintf("PROXY header: from %v to %v", e.Forwarded.Source, e.Forwarded.Dest))
 	case ftpalg.EventForeign:
 		w.g.foreign(s, report.Reason(e.Reason))
 	case ftpalg.EventReleased:
@@ -405,7 +402,8 @@ func (w *worker) release(s *session, d ftpalg.Direction) {
 			continue
 		}
 		w.scratch.ID = hp.id
-		w.forward(s, d, &w.scratch)
+		seg := w.segmentOf(d, &w.scratch)
+		w.forward(s, &seg, &w.scratch)
 	}
 	w.unhold(s, d)
 }

@@ -22,7 +22,7 @@ type shift struct {
 
 func newEngine(s sides, policy *ftpalg.Policy, started bool) engine {
 	ends := ftpalg.Endpoints{Client: s.client.client, Dialled: s.client.server, Server: s.server.server, SeenAs: s.server.client}
-	return engine{alg: ftpalg.NewConn(ends, policy, ftpalg.Options{Started: started, Adjustable: true})}
+	return engine{alg: ftpalg.NewConn(ends, policy, ftpalg.Options{Started: started, AdjustBy: ftpalg.Kernel})}
 }
 
 // received tells how far the receiver of a direction has got, as the capture has
@@ -35,39 +35,39 @@ func (e *engine) received(d ftpalg.Direction, seq, ack uint32) bool {
 			moved += uint32(s.delta)
 		}
 	}
-	return e.alg.Received(d, seq, moved)
+	dec := e.alg.Segment(&ftpalg.Segment{Dir: ftpalg.Original + ftpalg.Reply - d, Seq: seq, Ack: moved, Acks: true})
+	return dec.Reason != ftpalg.ReasonFarAway
 }
 
 // segment has a segment read. Every offer is opened, at the port that was announced.
 func (e *engine) segment(now time.Time, d ftpalg.Direction, seq uint32, p []byte, each func(*ftpalg.Event, ftpalg.Reason)) ftpalg.Decision {
-	e.alg.SetTime(now)
-	dec := e.alg.Segment(d, seq, p)
+	dec := e.alg.Segment(&ftpalg.Segment{Time: now, Dir: d, Seq: seq, Payload: p})
 	for i := range dec.Events {
 		ev, r := &dec.Events[i], ftpalg.ReasonPlain
 		if ev.Kind == ftpalg.EventOffer || ev.Announce {
 			if r = e.alg.Announce(ev.Offer, ev.Offer.Public.Port()); r == ftpalg.ReasonNoAdjust {
-				e.alg.AdjustHere()
+				e.alg.SetAdjustBy(ftpalg.Caller)
 				r = e.alg.Announce(ev.Offer, ev.Offer.Public.Port())
 			}
 		}
 		each(ev, r)
 	}
 	if dec.Adjust {
-		e.alg.AdjustHere()
+		e.alg.SetAdjustBy(ftpalg.Caller)
 	}
 	return dec
 }
 
 // rewrite returns what goes on in place of a segment; rest is what does not go yet.
 func (e *engine) rewrite(d ftpalg.Direction, seq uint32, p []byte) (out []byte, changed bool, rest int) {
-	r := e.alg.Rewrite(nil, d, seq, p)
+	r := e.alg.Rewrite(nil, &ftpalg.Segment{Dir: d, Seq: seq, Payload: p})
 	if !r.Changed {
 		return p, false, 0
 	}
 	end := seq + uint32(len(p))
-	if next, known := e.alg.Next(d); known && r.Trimmed && int32(end-next) > 0 {
-		rest = int(min(int32(end-next), int32(len(p))))
-		end = next
+	if at := e.alg.Position(d); at.Known && r.Trimmed && int32(end-at.Next) > 0 {
+		rest = int(min(int32(end-at.Next), int32(len(p))))
+		end = at.Next
 	}
 	if delta := len(r.Data) - (len(p) - rest); delta != 0 && !e.has(d, end) {
 		e.moved[d] = append(e.moved[d], shift{end, delta})
