@@ -224,6 +224,12 @@ var situations = []situation{
 		rules: firewall("chain pre { " + prerouting + "mangle + 20; iifname { \"in0\", \"out0\" } meta mark set 0x1; }\nchain forward { " + forward + "meta mark 0x1 ct state established,related accept; meta mark 0x1 tcp dport 21 accept; }")},
 	{name: "countries by a set, before states", seen: "zero trust installers", word: works,
 		rules: firewall("set home { type ipv4_addr; flags interval; elements = { 10.0.0.0/8, 203.0.113.0/24 }; }\nchain forward { " + forward + "ip saddr != @home drop; " + stateful + "tcp dport 21 accept; }")},
+	{name: "bogons at a device", seen: "knocking daemons with a table netdev", word: works,
+		rules: "table netdev firewall { chain in { type filter hook ingress device \"in0\" priority -500; ip saddr { 192.0.2.0/24, 198.18.0.0/15 } drop; tcp flags & (fin|syn) == fin|syn drop; }; }\n" +
+			firewall("chain forward { "+forward+stateful+"tcp dport 21 accept; }")},
+	{name: "ports at a device", seen: "the same, gone too far", word: fails, ends: links,
+		rules: "table netdev firewall { chain in { type filter hook ingress device \"in0\" priority -500; tcp dport != { 21, 22 } tcp flags & (fin|syn|rst|ack) == syn drop; }; }\n" +
+			firewall("chain forward { "+forward+stateful+"tcp dport 21 accept; }")},
 	{name: "a drop in front of states that only data meets", seen: "gone wrong: high ports closed first", word: fails,
 		rules: firewall("chain forward { " + forward + "tcp dport { 135-139, 445, 1024-65535 } ct state related,new drop; " + stateful + "tcp dport 21 accept; }")},
 }
@@ -260,12 +266,15 @@ func TestDoctorSituations(t *testing.T) {
 // tryAll tries a control connection, and data connections in both modes.
 func (s *Site) tryAll(t *testing.T, want word) word {
 	t.Helper()
-	timeout := openTimeout
+	control, timeout := openTimeout, openTimeout
 	if want != works {
 		timeout = refusedTimeout * slowness
 	}
+	if want == closed {
+		control = timeout
+	}
 	ln := s.ListenControl(t, IPv4)
-	c, err := s.ClientHost().Dial(netip.AddrPort{}, s.Dial(s.ClientHost(), IPv4, 0), timeout)
+	c, err := s.ClientHost().Dial(netip.AddrPort{}, s.Dial(s.ClientHost(), IPv4, 0), control)
 	if err != nil {
 		return closed
 	}

@@ -28,6 +28,8 @@ func (f Family) String() string {
 		return "ip"
 	case FamilyIPv6:
 		return "ip6"
+	case unix.NFPROTO_NETDEV: // others' alone
+		return "netdev"
 	}
 	return fmt.Sprintf("family %d", uint8(f))
 }

@@ -7,6 +7,8 @@ import (
 	"encoding/binary"
 	"iter"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/pasvport/pasvport/rules"
 )
 
@@ -22,7 +24,13 @@ const (
 	FamilyINet = rules.FamilyINet
 	FamilyIPv4 = rules.FamilyIPv4
 	FamilyIPv6 = rules.FamilyIPv6
+
+	familyNetdev Family = unix.NFPROTO_NETDEV
 )
+
+// netdevHooks are the hooks of family netdev by their numbers there
+// (NF_NETDEV_INGRESS); that of packets that leave is not looked at.
+var netdevHooks = map[Hook]Hook{0: HookIngress, 1: ^Hook(0)}
 
 // From the TCP header and <linux/netfilter/nf_tables.h>.
 const (

@@ -13,7 +13,7 @@ const loopbackIndex = 1
 
 // meta loads a key of "meta" at a hook.
 func (p *Packet) meta(key uint32, at Hook) value {
-	in, out := at != HookOutput && at != HookPostrouting, at != HookPrerouting && at != HookInput
+	in, out := at != HookOutput && at != HookPostrouting, at != HookPrerouting && at != HookInput && at != HookIngress
 	switch key {
 	case unix.NFT_META_NFPROTO:
 		return known("meta nfproto", []byte{uint8(p.Family)})

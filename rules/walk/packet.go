@@ -20,14 +20,18 @@ const (
 	HookForward     Hook = unix.NF_INET_FORWARD
 	HookOutput      Hook = unix.NF_INET_LOCAL_OUT
 	HookPostrouting Hook = unix.NF_INET_POST_ROUTING
+
+	// HookIngress is where a device hands packets in, before everything else: that
+	// of tables of families netdev and inet.
+	HookIngress = HookPostrouting + 1 // NF_INET_INGRESS
 )
 
 // String returns nft's word for h.
 func (h Hook) String() string {
-	if h > HookPostrouting {
+	if h > HookIngress {
 		return "hook"
 	}
-	return [...]string{"prerouting", "input", "forward", "output", "postrouting"}[h]
+	return [...]string{"prerouting", "input", "forward", "output", "postrouting", "ingress"}[h]
 }
 
 // A State is the connection's state as "ct state" has it.

@@ -39,8 +39,9 @@ type walkChain struct {
 	base     bool
 	hook     Hook
 	priority int32
-	drop     bool   // policy
-	kind     string // "filter", "nat", "route"
+	drop     bool     // policy
+	kind     string   // "filter", "nat", "route"
+	devices  []string // of HookIngress
 	rules    []walkRule
 }
 
@@ -115,10 +116,26 @@ func (r *Ruleset) addChain(f Family, body []byte) {
 		h := collect(hook)
 		c.base = true
 		c.hook = Hook(be32(h[unix.NFTA_HOOK_HOOKNUM]))
+		if f == familyNetdev {
+			c.hook = netdevHooks[c.hook]
+		}
+		c.devices = devices(h)
 		c.priority = int32(be32(h[unix.NFTA_HOOK_PRIORITY]))
 		c.drop = be32(a[unix.NFTA_CHAIN_POLICY]) == verdictDrop && len(a[unix.NFTA_CHAIN_POLICY]) == 4
 	}
 	r.chains[c.ref] = c
+}
+
+// devices are those that a base chain is bound to.
+func devices(hook map[uint16][]byte) (list []string) {
+	const hookDev, hookDevs = 3, 4 // NFTA_HOOK_DEV, NFTA_HOOK_DEVS
+	if one := hook[hookDev]; one != nil {
+		list = append(list, attrString(one))
+	}
+	for _, name := range attrs(hook[hookDevs]) {
+		list = append(list, attrString(name))
+	}
+	return list
 }
 
 func (r *Ruleset) addRule(f Family, body []byte) {
@@ -151,7 +168,7 @@ func (r *Ruleset) addObject(f Family, body []byte) {
 func (r *Ruleset) bases(h Hook, ip Family, nat bool) []*walkChain {
 	var list []*walkChain
 	for _, c := range r.chains {
-		if c.base && c.hook == h && c.ref.Family.Has(ip) && (nat || c.kind != "nat") {
+		if c.base && c.hook == h && (c.ref.Family.Has(ip) || c.ref.Family == familyNetdev) && (nat || c.kind != "nat") {
 			list = append(list, c)
 		}
 	}

@@ -2,6 +2,8 @@
 
 package walk
 
+import "slices"
+
 // A Translation is what the ruleset's chains of type nat do to the destination of
 // a control connection. Its zero value is: not known.
 type Translation struct {
@@ -16,9 +18,10 @@ var NoTranslation = Translation{judged: true, done: no}
 // May reports whether the destination may be translated.
 func (t Translation) May() bool { return !t.judged || t.done != no }
 
-// Translation finds out what becomes of the destination of a connection that p
-// opens at a hook, prerouting or output.
-func (r *Ruleset) Translation(h Hook, p Packet, c Config) Translation {
+// Translation finds out what becomes of the destination of a connection whose
+// first packet p takes a path.
+func (r *Ruleset) Translation(path []Hook, p Packet, c Config) Translation {
+	h := path[slices.IndexFunc(path, func(h Hook) bool { return h == HookPrerouting || h == HookOutput })]
 	c = c.WithDefaults()
 	t := Translation{judged: true}
 	if len(c.VirtualServers) > 0 {
@@ -75,8 +78,8 @@ func (p *Packet) real(dialled PortRange) PortRange {
 func (p *Packet) place(h Hook, priority int32) {
 	const priorityUndo = 100 // NF_IP_PRI_NAT_SRC, also where answers get their source back
 	p.at = h
-	p.raw = (h == HookPrerouting || h == HookOutput) && priority < PriorityConntrack
-	p.late = h != HookPrerouting && h != HookOutput || priority > priorityDNAT
+	p.raw = h == HookIngress || (h == HookPrerouting || h == HookOutput) && priority < PriorityConntrack
+	p.late = h != HookIngress && h != HookPrerouting && h != HookOutput || priority > priorityDNAT
 	p.undo = (h == HookPostrouting || h == HookInput) && priority > priorityUndo
 }
 

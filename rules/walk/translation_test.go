@@ -53,7 +53,7 @@ func TestTranslation(t *testing.T) {
 			c := Config{Ports: []PortRange{ports}}
 			way := []Hook{HookPrerouting, HookForward}
 			follow := func(p Packet) []string {
-				p.Translation = r.Translation(HookPrerouting, ControlSYN(FamilyIPv4, ports), c)
+				p.Translation = r.Translation([]Hook{HookPrerouting}, ControlSYN(FamilyIPv4, ports), c)
 				return told(r.Follow(way, p, c))[1:] // without the chain of marks
 			}
 			if d := cmp.Diff(tt.want, follow(ControlSYN(FamilyIPv4, ports))); d != "" {
@@ -91,7 +91,7 @@ func TestTranslationByXtables(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := r.Translation(HookPrerouting, ControlSYN(FamilyIPv4, PortRange{Low: 21, High: 21}), Config{})
+		got := r.Translation([]Hook{HookPrerouting}, ControlSYN(FamilyIPv4, PortRange{Low: 21, High: 21}), Config{})
 		if got.port != want || got.May() != (want != PortRange{}) {
 			t.Errorf("%s: %+v, want %v", rule, got, want)
 		}

@@ -108,13 +108,28 @@ func (r *Ruleset) follow(path []Hook, p *Packet, c Config) (walks []ChainWalk) {
 			}
 			p.place(h, base.priority)
 			w := walk{set: r, packet: p, hook: h, cfg: c}
-			if w.through(base, yes, nil, 0) != no {
+			reached, depends := base.receives(p)
+			if reached == no {
+				continue
+			}
+			if w.through(base, reached, depends, 0) != no || reached == maybe {
 				w.end(Outcome{Verdict: policy(base.drop), At: RuleRef{Chain: base.ref}, Policy: true})
 			}
 			walks = append(walks, ChainWalk{base.ref, h, base.priority, w.outcomes})
 		}
 	}
 	return walks
+}
+
+// receives says whether a packet comes to a base chain that is bound to devices.
+func (c *walkChain) receives(p *Packet) (t truth, depends []string) {
+	switch {
+	case c.hook != HookIngress:
+		return yes, nil
+	case p.In == "":
+		return maybe, []string{"iifname"}
+	}
+	return certain(slices.Contains(c.devices, p.In)), nil
 }
 
 // join adds the ends of the same packet when it is translated. Ends that it has

@@ -70,7 +70,7 @@ func (x passage) obstacle() walk.RuleRef {
 
 // raw reports whether a chain is in front of conntrack.
 func (x passage) raw() bool {
-	return (x.Hook == walk.HookPrerouting || x.Hook == walk.HookOutput) && x.Priority < walk.PriorityConntrack
+	return x.Hook == walk.HookIngress || (x.Hook == walk.HookPrerouting || x.Hook == walk.HookOutput) && x.Priority < walk.PriorityConntrack
 }
 
 // A line is something to accept, in the languages of the programs that may own

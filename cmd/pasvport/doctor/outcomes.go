@@ -48,7 +48,7 @@ func (e *examination) session(p position, f rules.Family, ports rules.PortRange)
 	s := session{walk.ControlSYN(f, ports), walk.ControlEstablished(f, ports, mark), walk.ControlReply(f, ports, mark)}
 	first := s.syn
 	e.ends.dress(&first, true)
-	t := e.set.Translation(p.control[0], first, e.rules)
+	t := e.set.Translation(p.control, first, e.rules)
 	s.syn.Translation, s.established.Translation, s.reply.Translation = t, t, t
 	return s
 }

@@ -13,8 +13,8 @@ import (
 type path []walk.Hook
 
 var (
-	through = path{walk.HookPrerouting, walk.HookForward, walk.HookPostrouting}
-	in      = path{walk.HookPrerouting, walk.HookInput}
+	through = path{walk.HookIngress, walk.HookPrerouting, walk.HookForward, walk.HookPostrouting}
+	in      = path{walk.HookIngress, walk.HookPrerouting, walk.HookInput}
 	out     = path{walk.HookOutput, walk.HookPostrouting}
 )
 
