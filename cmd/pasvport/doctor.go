@@ -12,7 +12,6 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/cmd/pasvport/doctor"
 	"github.com/pasvport/pasvport/cmd/pasvport/doctor/selftest"
-	"github.com/pasvport/pasvport/cmd/pasvport/kernel"
 )
 
 const doctorHelp = `doctor says what a daemon with the same flags and the same file would find here.
@@ -107,35 +106,4 @@ func (f *endFlags) parse() (doctor.Ends, error) {
 		return n, fmt.Errorf("--client %q with --server %q: want addresses of one family", f.client, f.server)
 	}
 	return n, nil
-}
-
-func newCheck() *cobra.Command {
-	return &cobra.Command{
-		Use:   "check FILE",
-		Short: "Check a configuration file",
-		Long: `check reads a configuration file as "pasvport run --config FILE" does, and says what is
-wrong with it, with line and column. Settings that are allowed and hardly meant, here or
-on this machine, are warnings. It needs no privilege and touches nothing. Exit status: 0
-the file is good, 2 it is not.`,
-		Example:           "  pasvport check " + config.DefaultFile,
-		ValidArgsFunction: cobra.FixedCompletions([]string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt),
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return fmt.Errorf("check: %d arguments, want one, the name of a file", len(args))
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := config.LoadFile(args[0])
-			if err != nil {
-				return err
-			}
-			for _, d := range kernel.Doubts(cfg) {
-				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: warning: %s (%s)\n", args[0], d.Text, d.Hint); err != nil {
-					return failed(err)
-				}
-			}
-			return nil
-		},
-	}
 }

@@ -28,6 +28,7 @@ func (c Config) Doubts() (list []Doubt) {
 			}
 		}
 	}
+	c.doubtPolicies(say)
 	if c.TLS == TLSRange {
 		c.doubtRange(say)
 	}

@@ -101,6 +101,7 @@ func parseMapping(name string, root *yaml.Node, known keys, want string) ([]entr
 		if err != nil {
 			return nil, err
 		}
+		e.at = value{file: name, line: key.Line, column: key.Column}
 		entries = append(entries, e)
 	}
 	return entries, nil

@@ -112,6 +112,7 @@ func (v *flagValue) entry() entry {
 // entry is one setting as it was given, by flag or by key.
 type entry struct {
 	setting *setting
+	at      value // the key, without a text; of a key of the file
 	values  []value
 	maps    []mapping // of settings that are mappings, and then no values
 }
@@ -134,5 +135,5 @@ func (v value) explain(s *setting, want string) error {
 	if v.file == "" {
 		return fmt.Errorf("--%s %q: want %s", s.name, v.text, want)
 	}
-	return fmt.Errorf("%s:%d:%d: %s %q: want %s", v.file, v.line, v.column, s.name, v.text, want)
+	return fmt.Errorf("%s: %s %q: want %s", v.place(), s.name, v.text, want)
 }

@@ -134,7 +134,7 @@ func (c *Config) addVirtualServer(m mapping, _ keys) error {
 
 // wrong puts a place before an error.
 func (v value) wrong(err error) error {
-	return fmt.Errorf("%s:%d:%d: %w", v.file, v.line, v.column, err)
+	return fmt.Errorf("%s: %w", v.place(), err)
 }
 
 // each gives the values of a mapping to set, and the mappings in it to add.

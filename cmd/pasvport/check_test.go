@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const policiesFile = `port: [21, 2121]
+tls-port: 990
+checks: strict
+policies:
+  - port: 2121
+    client: 192.0.2.0/24
+    deny-command: [SITE, DELE]
+    tls: deny
+  - client: 192.0.2.0/25
+    port: 2121
+  - server: 10.0.0.5
+    third-party: allow
+`
+
+// TestExplain: the policy that holds, and the line of each setting.
+func TestExplain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "p.yaml")
+	if err := os.WriteFile(path, []byte(policiesFile), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		args string
+		want []string
+	}{
+		{"client=192.0.2.7 server=10.0.0.5 port=2121", []string{"policy 1 holds (port 2121, client 192.0.2.0/24), FILE:5:5\n",
+			"third-party    deny       default\n", "checks         strict     FILE:3:1\n", "deny-command   DELE,SITE  policy, FILE:7:5\n",
+			"tls            deny       policy, FILE:8:5\n"}},
+		{"client=192.0.3.7 server=::ffff:10.0.0.5", []string{"policy 3 holds (server 10.0.0.5), FILE:11:5\n", "third-party    allow     policy, FILE:12:5\n", "deny-command   none "}},
+		{"server=10.0.0.6 client=2001:db8::1 port=21", []string{"no policy holds\n", "third-party    deny      default\n"}},
+		{"client=192.0.3.7 server=10.0.0.6 port=990", []string{"no policy holds\n", "tls-port       990       encrypted from the first byte"}},
+		{"client=192.0.3.7 server=10.0.0.6 port=22", []string{"22 is not a control port: connections to it are not read\n"}},
+	} {
+		status, out, stderr := call(append([]string{"check", path, "--explain"}, strings.Fields(tt.args)...)...)
+		out = strings.ReplaceAll(out, path, "FILE")
+		if status != 0 || stderr != "" {
+			t.Errorf("%s: status %d, errors %q", tt.args, status, stderr)
+		}
+		for _, want := range tt.want {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s: no %q in\n%s", tt.args, want, out)
+			}
+		}
+	}
+	for _, args := range []string{"", "client=192.0.2.7", "client=x server=10.0.0.5", "client=192.0.2.7 server=10.0.0.5 port=0",
+		"client=192.0.2.7 server=10.0.0.5 port=65536", "client=fe80::1%eth0 server=::1", "host=1.2.3.4"} {
+		status, out, stderr := call(append([]string{"check", path, "--explain"}, strings.Fields(args)...)...)
+		if status != 2 || out != "" || !strings.Contains(stderr, wantConnection) {
+			t.Errorf("%q: status %d, output %q, errors %q", args, status, out, stderr)
+		}
+	}
+	// A policy that never holds is a warning.
+	status, out, _ := call("check", path)
+	if want := "warning: policy 2 (port 2121, client 192.0.2.0/25) never holds: policy 1 (port 2121, client 192.0.2.0/24) matches all of its connections first"; status != 0 || !strings.Contains(out, want) {
+		t.Errorf("status %d, output %q, want in it %q", status, out, want)
+	}
+}

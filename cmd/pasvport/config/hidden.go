@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/pasvport/pasvport/rules"
+)
+
+// String names what the policy is for.
+func (p *Policy) String() string {
+	var parts []string
+	add := func(name string, list []string) {
+		if len(list) > 0 {
+			parts = append(parts, name+" "+strings.Join(list, ","))
+		}
+	}
+	add("port", portNames(p.Ports))
+	add("client", textsOf(p.Clients))
+	add("server", textsOf(p.Servers))
+	if len(parts) == 0 {
+		return "all connections"
+	}
+	return strings.Join(parts, ", ")
+}
+
+func textsOf(networks []netip.Prefix) []string {
+	list := make([]string, len(networks))
+	for i, n := range networks {
+		list[i] = n.String()
+		if n.IsSingleIP() {
+			list[i] = n.Addr().String()
+		}
+	}
+	return list
+}
+
+// doubtPolicies finds the policies that never hold: for no connection that is read,
+// or only for those that earlier policies have.
+func (c Config) doubtPolicies(say func(hint, format string, args ...any)) {
+	all := region{spansOf(slices.Concat(c.Ports, c.TLSPorts)), whole, whole}
+	var before []region
+	for i := range c.Policies {
+		p := &c.Policies[i]
+		own := p.region()
+		mine := all.and(own)
+		name := fmt.Sprintf("policy %d (%s)", i+1, p)
+		switch {
+		case mine.empty():
+			say("add its ports to port or tls-port, or take it out", "%s never holds: none of its ports is a control port", name)
+		case p.impossible():
+			say("take it out, or give both ends networks of one family", "%s never holds: an IPv4 client has no IPv6 server", name)
+		case covered(mine, before, new(int)):
+			say("put it first, or take it out", "%s never holds: %s first", name, c.hides(i, mine, before))
+		}
+		before = append(before, own)
+	}
+}
+
+// hides says which earlier policies match all of the connections of policy i.
+func (c Config) hides(i int, mine region, before []region) string {
+	for j := range before {
+		if covered(mine, before[j:j+1], new(int)) {
+			return fmt.Sprintf("policy %d (%s) matches all of its connections", j+1, &c.Policies[j])
+		}
+	}
+	return fmt.Sprintf("policies 1 to %d together match all of its connections", i)
+}
+
+// impossible reports whether all clients are IPv4 and all servers IPv6. The other
+// way round is NAT64.
+func (p *Policy) impossible() bool {
+	is4 := func(n netip.Prefix) bool { return n.Addr().Is4() }
+	return len(p.Clients) > 0 && len(p.Servers) > 0 &&
+		!slices.ContainsFunc(p.Clients, func(n netip.Prefix) bool { return !is4(n) }) && !slices.ContainsFunc(p.Servers, is4)
+}
+
+// A region is a set of connections: those whose port, client and server are each
+// within some spans.
+type region [3][]span
+
+// span is what lies between two addresses, both included. IPv4 addresses are in it
+// as mapped ones, ports as the last bytes of an address.
+type span struct{ low, high netip.Addr }
+
+var whole = []span{{netip.IPv6Unspecified(), netip.AddrFrom16([16]byte(slices.Repeat([]byte{255}, 16)))}}
+
+func (p *Policy) region() region {
+	r := region{whole, whole, whole}
+	if len(p.Ports) > 0 {
+		r[0] = spansOf(p.Ports)
+	}
+	for d, list := range [][]netip.Prefix{1: p.Clients, 2: p.Servers} {
+		if len(list) == 0 {
+			continue
+		}
+		r[d] = nil
+		for _, n := range list {
+			r[d] = append(r[d], spanOf(n))
+		}
+	}
+	return r
+}
+
+func spansOf(ports []rules.PortRange) []span {
+	address := func(port uint16) netip.Addr {
+		var b [16]byte
+		binary.BigEndian.PutUint16(b[14:], port)
+		return netip.AddrFrom16(b)
+	}
+	var list []span
+	for _, p := range ports {
+		list = append(list, span{address(p.Low), address(p.High)})
+	}
+	return list
+}
+
+func spanOf(n netip.Prefix) span {
+	low := n.Masked().Addr().As16()
+	high := low
+	bits := n.Bits()
+	if n.Addr().Is4() {
+		bits += 96
+	}
+	for i := bits; i < 128; i++ {
+		high[i/8] |= 1 << (7 - i%8)
+	}
+	return span{netip.AddrFrom16(low), netip.AddrFrom16(high)}
+}
+
+func (r region) empty() bool {
+	return slices.ContainsFunc(r[:], func(list []span) bool { return len(list) == 0 })
+}
+
+func (r region) and(o region) region {
+	for d := range r {
+		r[d] = both(r[d], o[d])
+	}
+	return r
+}
+
+// maxSteps bounds how long it is looked whether policies hide another one.
+const maxSteps = 100_000
+
+// covered reports whether all of a region is in one of the others. What lies outside
+// the first one, in one respect after the other, must be in the rest.
+func covered(r region, others []region, steps *int) bool {
+	switch {
+	case r.empty():
+		return true
+	case len(others) == 0 || *steps > maxSteps:
+		return false
+	}
+	*steps++
+	for d := range r {
+		outside := r
+		outside[d] = minus(r[d], others[0][d])
+		if !covered(outside, others[1:], steps) {
+			return false
+		}
+		r[d] = both(r[d], others[0][d])
+	}
+	return true
+}
+
+// both is what is in both lists.
+func both(a, b []span) (list []span) {
+	for _, x := range a {
+		for _, y := range b {
+			s := span{later(x.low, y.low), earlier(x.high, y.high)}
+			if s.low.Compare(s.high) <= 0 {
+				list = append(list, s)
+			}
+		}
+	}
+	return list
+}
+
+// minus is what is in a and not in b.
+func minus(a, b []span) []span {
+	for _, y := range b {
+		var rest []span
+		for _, x := range a {
+			if y.high.Compare(x.low) < 0 || x.high.Compare(y.low) < 0 {
+				rest = append(rest, x)
+				continue
+			}
+			if x.low.Compare(y.low) < 0 {
+				rest = append(rest, span{x.low, y.low.Prev()})
+			}
+			if y.high.Compare(x.high) < 0 {
+				rest = append(rest, span{y.high.Next(), x.high})
+			}
+		}
+		a = rest
+	}
+	return a
+}
+
+func later(a, b netip.Addr) netip.Addr {
+	if a.Compare(b) < 0 {
+		return b
+	}
+	return a
+}
+
+func earlier(a, b netip.Addr) netip.Addr {
+	if a.Compare(b) < 0 {
+		return a
+	}
+	return b
+}
