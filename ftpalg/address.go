@@ -215,7 +215,7 @@ func parseNumber(b []byte) (v, n int) {
 
 func isDigit(c byte) bool { return c-'0' < 10 }
 
-// unusable reports whether nobody on another host can reach the address.
+// unusable reports whether no other host can reach the address.
 func unusable(a netip.Addr) bool {
 	return a.IsUnspecified() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsMulticast() ||
 		a.Is4() && (a.As4()[0] == 0 || a.As4()[0] >= 240)

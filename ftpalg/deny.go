@@ -37,7 +37,7 @@ func (c *Conn) denyEarly(s *stream, p []byte) {
 	switch {
 	case r != ReasonPlain && n < len(text):
 	case len(s.line)+len(p) > maxLine && c.mayBeDenied(text):
-		// Telnet commands without end inside the verb; nobody means well.
+		// Telnet commands without end inside the verb: no honest client sends them.
 		r, n = ReasonCommandDenied, len(text)
 	default:
 		return

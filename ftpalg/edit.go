@@ -76,7 +76,7 @@ func (e *edit) place(seq uint32) uint32 {
 }
 
 // maxEdits is how many edits of a direction are kept for retransmissions.
-// One is in flight as a rule, as the next command waits for a reply.
+// Usually one is in flight, as the next command waits for a reply.
 const maxEdits = 16
 
 // maxEditText is how many bytes edits keep before one more waits until the oldest

@@ -33,7 +33,7 @@ func (c *Conn) received(d Direction, seq, ack uint32) bool {
 }
 
 // arrived reports whether the receiver has all of an edit. Without any
-// acknowledgement to go by it is taken for granted: as a rule the next edit
+// acknowledgement to go by it is taken for granted: usually the next edit
 // follows the reply to the one before.
 func (s *stream) arrived(e *edit) bool {
 	return !s.ackKnown || int32(s.acked-e.end-uint32(e.adj.After)) >= 0

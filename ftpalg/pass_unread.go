@@ -31,7 +31,7 @@ const (
 // Unread is the state of a connection whose next line may pass unread: it is
 // known where that line starts in either direction, and what it can be the
 // answer to. [Conn.Rest] gives it, Pass moves it on for each line that passes,
-// and [Conn.Passed] tells the engine in the end. Whoever decides for the engine
+// and [Conn.Passed] takes it over in the end. Whoever decides for the engine
 // in a place of its own decides as Pass does.
 type Unread struct {
 	Next  [2]uint32 // sequence number of the next byte, by Direction
@@ -199,7 +199,7 @@ func (p *pending) phase() (Phase, bool) {
 	return PhaseAsked, e.cmd == cmdOther || e.cmd == cmdUnknown
 }
 
-// Passed tells of the lines that have passed unread since Rest. The connection
+// Passed takes over the lines that have passed unread since Rest. The connection
 // is then as if they had been read.
 func (c *Conn) Passed(u *Unread) {
 	for d := range c.stream {

@@ -9,7 +9,7 @@ import "net/netip"
 type Repair uint8
 
 const (
-	// RepairUnusable replaces addresses that nobody can use: unspecified,
+	// RepairUnusable replaces addresses that no other host can use: unspecified,
 	// loopback, link-local. Passive offers only. The default.
 	RepairUnusable Repair = iota
 	// RepairNone replaces nothing.
@@ -110,9 +110,8 @@ func (p *Policy) advertise(fallback netip.Addr, inside ...netip.Addr) netip.Addr
 	return fallback
 }
 
-// Endpoints are the addresses of a control connection as the connection
-// tracker knows them. Without NAT Client equals SeenAs and Dialled equals
-// Server.
+// Endpoints are the addresses of a control connection as conntrack knows them.
+// Without NAT Client equals SeenAs and Dialled equals Server.
 type Endpoints struct {
 	Client  netip.AddrPort // source of the original direction
 	Dialled netip.AddrPort // destination of the original direction
