@@ -224,6 +224,12 @@ func (c *Conn) fresh(s *stream, p []byte, reason Reason) Decision {
 			c.firstLine(cmdUnknown, nil)
 		}
 	}
+	return c.end(s, reason)
+}
+
+// end decides on a segment by the line in progress at its end: one that may have to
+// be edited must not be forwarded in part.
+func (c *Conn) end(s *stream, reason Reason) Decision {
 	switch {
 	case !c.mayEdit(s):
 	case !c.alone(s):
