@@ -42,7 +42,6 @@ type Neighbour struct {
 	Chain    ChainRef
 	Hook     Hook
 	Priority int32
-	Rules    int
 }
 
 // Priorities between which a neighbour sees the packets that we see: before
@@ -258,7 +257,7 @@ func (r *Ruleset) Neighbours() []Neighbour {
 	for _, ref := range r.Chains() {
 		c := r.chains[ref]
 		if neighbourHook(c) && len(c.rules) > 0 && !r.Ours(ref.Family, ref.Table) && (ref.Family.Has(FamilyIPv4) || ref.Family.Has(FamilyIPv6)) {
-			list = append(list, Neighbour{ref, c.hook, c.priority, len(c.rules)})
+			list = append(list, Neighbour{ref, c.hook, c.priority})
 		}
 	}
 	return list

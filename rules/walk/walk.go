@@ -21,9 +21,6 @@ const (
 	Unsure
 )
 
-// String returns "accept", "drop" or "unsure".
-func (v Verdict) String() string { return [...]string{"accept", "drop", "unsure"}[v] }
-
 // A RuleRef names a rule, as "nft -a" numbers it.
 type RuleRef struct {
 	Chain  ChainRef

@@ -58,6 +58,9 @@ func told(walks []ChainWalk) []string {
 	return lines
 }
 
+// String returns "accept", "drop" or "unsure".
+func (v Verdict) String() string { return [...]string{"accept", "drop", "unsure"}[v] }
+
 const ourBit = 0x04000000
 
 // TestWalkData sends a related packet through one chain.

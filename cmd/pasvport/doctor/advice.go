@@ -142,7 +142,7 @@ func (e *examination) lines(walks []passage, l line, firewalld func(rules.ChainR
 		case c.Table == firewalldTable:
 			hint = firewalld(c)
 		case e.firewalls.ufw[c.Family] && xtables(c):
-			hint = e.ufw(c, l)
+			hint = e.ufw(c, l, at)
 		case e.firewalls.docker[c.Family] && xtables(c) && c.Chain == "FORWARD":
 			hint = iptables(c.Family) + " -I DOCKER-USER " + l.iptables + " (Docker keeps this chain for you)"
 		case e.set.Xtables(c):
@@ -181,10 +181,13 @@ func iptables(f rules.Family) string {
 }
 
 // ufw names the file and the chain of ufw for a built-in chain.
-func (e *examination) ufw(c rules.ChainRef, l line) string {
+func (e *examination) ufw(c rules.ChainRef, l line, before walk.RuleRef) string {
 	file, prefix := "/etc/ufw/before.rules", "ufw-before-"
 	if c.Family == rules.FamilyIPv6 {
 		file, prefix = "/etc/ufw/before6.rules", "ufw6-before-"
+	}
+	if before.Handle != 0 && strings.HasPrefix(before.Chain.Chain, prefix) {
+		return fmt.Sprintf("in %s, above the line of rule number %d of its chain: -A %s %s; then ufw reload", file, e.set.Number(before), before.Chain.Chain, l.iptables)
 	}
 	return fmt.Sprintf("in %s, before COMMIT: -A %s%s %s; then ufw reload", file, prefix, strings.ToLower(c.Chain), l.iptables)
 }

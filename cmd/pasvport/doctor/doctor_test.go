@@ -400,6 +400,8 @@ func TestAlarms(t *testing.T) {
 			"! nft insert rule inet f pre position 3 ct state established,related accept", "insert rule inet f pre ct"},
 		{"before conntrack", "table inet f { chain pre { type filter hook prerouting priority -300; ct state related,established accept; tcp flags & (fin|syn|rst|ack) == syn tcp dport != 21 drop; }; " + forward + stock + "tcp dport 21 accept; }; }", Ends{}, 3, 0,
 			"! move this rule of chain inet f pre behind conntrack, to a priority above -200", "nft insert"},
+		{"what is there already, with ufw", "table ip filter { chain ufw-before-forward { tcp dport 21 accept; ip daddr 192.0.2.0/24 drop; " + stock + "}; chain FORWARD { type filter hook forward priority 0; policy drop; jump ufw-before-forward; }; }", Ends{}, 0, 1,
+			"! in /etc/ufw/before.rules, above the line of rule number 2 of its chain: -A ufw-before-forward -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT; then ufw reload", "COMMIT"},
 		{"at a device", "table netdev f { chain in { type filter hook ingress device lo priority -500; tcp dport != 21 tcp flags & (fin|syn|rst|ack) == syn drop; }; }\ntable inet f { " + forward + stock + "tcp dport 21 accept; }; }", Ends{ClientLink: "lo", ServerLink: "lo"}, 4, 0,
 			"dropped by chain netdev f in, handle 2: tcp dport != 21", "nft insert"},
 		{"at another device", "table netdev f { chain in { type filter hook ingress device lo priority -500; drop; }; }\ntable inet f { " + forward + stock + "tcp dport 21 accept; }; }", Ends{ClientLink: "lan", ServerLink: "wan"}, 0, 0,
