@@ -147,6 +147,46 @@ func TestPinholeLimits(t *testing.T) {
 	}, "--max-pinholes", "3", "--max-client-pinholes", "2")
 }
 
+// TestLogLimit: a session that announces thousands of ports and uses none has no
+// more lines written to the log than its limit, and the log says how many were
+// left out. Another session's lines are written still.
+func TestLogLimit(t *testing.T) {
+	const offers = 3000
+	limited(t, "lines of the log", func(t *testing.T, site *Site, ln *net.TCPListener) {
+		d, other := site.Talk(t, ln, site.Client, IPv4), site.Talk(t, ln, site.Client2, IPv4)
+		for i := range offers {
+			d.AnnounceText(PORT, netip.AddrPortFrom(d.clientAddr(), uint16(20000+i)))
+		}
+		took := time.Since(site.Daemons[0].ready(t))
+		out := site.Daemons[0].Output()
+		lines := strings.Count(out, "\n")
+		if most := 600 * (1 + int(took/(10*time.Second)) + 1); lines > most {
+			t.Errorf("%d offers wrote %d lines in %v, want at most %d", offers, lines, took, most)
+		}
+		other.Announce(PORT).MustOpen(t)
+		if err := site.Daemons[0].WaitLog(openTimeout, `msg="pinhole used" .*client=192\.168\.178\.202`); err != nil {
+			t.Error(err)
+		}
+		if err := site.Daemons[0].WaitLog(openTimeout, `msg="lines were left out of the log" lines=\d{3,}`); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// ready is when the daemon was ready.
+func (d *Daemon) ready(t *testing.T) time.Time {
+	t.Helper()
+	status, err := d.Status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := time.Parse(time.RFC3339Nano, status["started"].(string))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at
+}
+
 // TestOfferLimit: a session that announces too often in a minute.
 func TestOfferLimit(t *testing.T) {
 	limited(t, "offers", func(t *testing.T, site *Site, ln *net.TCPListener) {

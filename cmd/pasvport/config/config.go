@@ -99,8 +99,13 @@ type Config struct {
 	MaxSessions, MaxClientSessions int
 
 	// MaxPinholes and MaxClientPinholes are how many pinholes are open at once,
-	// in all and for the sessions of one client. Default: 4096 and 1024.
+	// in all and for the sessions of one client. Default: 4096, and 0, which is a
+	// quarter of the kernel's nf_conntrack_expect_max, at most 1024.
 	MaxPinholes, MaxClientPinholes int
+
+	// ClientPrefix is how many leading bits of an IPv6 address are one client's, for
+	// what it may have at once. Default: 64.
+	ClientPrefix int
 
 	// StrictActivePort wants active data to come from control port - 1. Default: false.
 	StrictActivePort bool
@@ -184,7 +189,7 @@ func Default() Config {
 		Checks:        ftpalg.Normal,
 		MaxOffers:     60000,
 		MaxSessions:   16384, MaxClientSessions: 4096,
-		MaxPinholes: 4096, MaxClientPinholes: 1024,
+		MaxPinholes: 4096, ClientPrefix: 64,
 		PinholeTimeout: time.Minute,
 		ResetStale:     true,
 		TLS:            TLSPass,

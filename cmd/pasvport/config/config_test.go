@@ -86,7 +86,7 @@ func TestDefault(t *testing.T) {
 		TLS:            "pass",
 		MaxOffers:      60000,
 		MaxSessions:    16384, MaxClientSessions: 4096,
-		MaxPinholes: 4096, MaxClientPinholes: 1024,
+		MaxPinholes: 4096, ClientPrefix: 64,
 		TLSParallel: 8,
 		QueueNum:    2121,
 		Queues:      min(runtime.NumCPU(), 64),

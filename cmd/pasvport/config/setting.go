@@ -204,8 +204,10 @@ var settings = keys{
 		func(c *Config) *int { return &c.MaxClientSessions }),
 	number("max-pinholes", "N", "pinholes that are open at once", live, 1, maxLimit,
 		func(c *Config) *int { return &c.MaxPinholes }),
-	number("max-client-pinholes", "N", "pinholes that are open at once for one client's sessions", live, 1, maxLimit,
+	number("max-client-pinholes", "N", "pinholes that are open at once for one client's sessions; 0: a quarter of nf_conntrack_expect_max, at most 1024", live, 0, maxLimit,
 		func(c *Config) *int { return &c.MaxClientPinholes }),
+	number("client-prefix", "BITS", "leading bits of an IPv6 address that are one client's, in the limits of a client", restart, 1, 128,
+		func(c *Config) *int { return &c.ClientPrefix }),
 	toggle("strict-active-port", "active data must come from control port - 1", live, func(c *Config) *bool { return &c.StrictActivePort }),
 	{
 		name: "pinhole-timeout", value: "DURATION", facts: live | inRules,

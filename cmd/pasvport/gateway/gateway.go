@@ -18,6 +18,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/cmd/pasvport/fastpath"
 	"github.com/pasvport/pasvport/cmd/pasvport/keepalive"
+	"github.com/pasvport/pasvport/cmd/pasvport/limit"
 	"github.com/pasvport/pasvport/cmd/pasvport/lost"
 	"github.com/pasvport/pasvport/cmd/pasvport/metrics"
 	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
@@ -52,7 +53,10 @@ type Gateway struct {
 	healer    healer
 	pinholes  *pinhole.Table
 	accounts  accounts
-	census    census
+	present   limit.Sessions[*session]
+	turned    limit.Seldom // sessions that were turned away
+	lines     *limit.Lines // of the log
+	expectMax int          // expectations that the kernel has room for; 0: not known, or none are made
 	sealed    encryptedSessions
 	older     olderConnections
 	forgotten lost.Memory
@@ -69,12 +73,15 @@ type Gateway struct {
 // New returns a gateway for a configuration. It does not touch the kernel.
 func New(cfg config.Config, log *slog.Logger, m *metrics.Metrics) *Gateway {
 	g := &Gateway{
-		cfg: cfg, log: log, report: report.Reporter{Log: log}, metrics: m, started: time.Now(),
-		census: newCensus(),
+		cfg: cfg, metrics: m, started: time.Now(),
 		sealed: encryptedSessions{of: map[hostPair][]*session{}},
 		lost:   make(chan struct{}, 1),
 	}
+	g.lines = limit.NewLines(g.clientOf, time.Now)
+	log = slog.New(g.lines.Handler(log.Handler()))
+	g.log, g.report = log, report.Reporter{Log: log}
 	g.pinholes = pinhole.NewTable(g, log)
+	g.pinholes.Client = g.clientOf
 	g.current.Store(newSettings(cfg))
 	g.balancer = balance.New(cfg.VirtualServers, func(port uint16) bool { return g.settings().EncryptedPort(port) }, log)
 	m.AddServers(g.balancer.Servers)
@@ -124,6 +131,9 @@ func (g *Gateway) open() error {
 	}
 	if g.firewall, err = rules.Open(g.plan.rules); err != nil {
 		return fmt.Errorf("nftables: %w", err)
+	}
+	if g.plan.Strategy == config.StrategyExpectation {
+		g.expectMax = expect.MostExpectations()
 	}
 	g.pinholes.Firewall, g.pinholes.Claims = g.firewall, g.claims
 	if err := g.restoreServers(); err != nil {

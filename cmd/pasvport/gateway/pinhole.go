@@ -39,7 +39,7 @@ func (w *worker) open(s *session, o *ftpalg.Offer) (*pinhole.Pinhole, error) {
 	if o.Mode == ftpalg.Active && set.StrictActivePort {
 		want.Port = s.ep.Server.Port() - 1
 	}
-	most := pinhole.Limits{All: set.MaxPinholes, Client: set.MaxClientPinholes}
+	most := pinhole.Limits{All: set.MaxPinholes, Client: w.g.clientPinholes()}
 	return w.g.pinholes.Open(w.ct, &s.owner, want, most, w.now, w.settle)
 }
 

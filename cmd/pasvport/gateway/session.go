@@ -12,6 +12,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/fastpath"
 	"github.com/pasvport/pasvport/cmd/pasvport/keepalive"
 	"github.com/pasvport/pasvport/cmd/pasvport/ledger"
+	"github.com/pasvport/pasvport/cmd/pasvport/limit"
 	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
@@ -30,7 +31,7 @@ type session struct {
 	started time.Time
 	carrier bool // it takes expectations
 	aside   bool // somebody else's, or one too many: not read
-	waits   bool // its packets are dropped, see census.go
+	waits   bool // its packets are dropped, see turnAway
 	hinted  bool // the hint about an opened offer was logged
 
 	acksShown uint32 // seconds after started until which its bare acknowledgements are queued, at least
@@ -51,17 +52,16 @@ type session struct {
 	alive    atomic.Pointer[keepalive.Conn] // nil until something is known
 	met      atomic.Uint32                  // seconds after started at which its last packet came, and 1; 0: none has
 
-	mu       sync.Mutex
-	state    uint8           // of the TCP connection, expect.TCPState...
-	mode     uint8           // of the last offer that was accepted, see modes
-	left     succession.Left // why it is not read; LeftNot if it is
-	standing standing
-	seen     uint8           // by the tracker's list with this number, see reconcile
-	cause    keepalive.Cause // why we ended it, if we did
-	ledger   *ledger.Ledger  // nil before the first line
-	offer    *offer          // the last one, nil if there was none
-	note     string
-	chatter  *chatter
+	mu     sync.Mutex
+	state  uint8           // of the TCP connection, expect.TCPState...
+	mode   uint8           // of the last offer that was accepted, see modes
+	left   succession.Left // why it is not read; LeftNot if it is
+	member limit.Member    // of those that are counted, which guard it
+	seen   uint8           // by the tracker's list with this number, see reconcile
+	cause  keepalive.Cause // why we ended it, if we did
+	ledger *ledger.Ledger  // nil before the first line
+	offer  *offer          // the last one, nil if there was none
+	note   string
 }
 
 // offer is an announcement as it is shown, with its pinhole, nil if it was

@@ -22,7 +22,7 @@ func (g *Gateway) Status() control.Status {
 		PID: os.Getpid(), Started: g.started, Table: g.cfg.Table, Ports: set.PortList(),
 		Allow: set.AllowText(), Fail: failText(g.cfg), Strategy: string(g.plan.Strategy),
 		Carrier: g.plan.Carrier.String(), QueueKind: g.plan.Queue.String(),
-		Features: g.plan.found.Names(), Sessions: g.census.alive(),
+		Features: g.plan.found.Names(), Sessions: g.present.Living(),
 		PinholesOpen: int(g.metrics.Pinholes.Open.Load()), Decisions: g.metrics.Decisions(),
 	}
 	st.Queues = g.queues()

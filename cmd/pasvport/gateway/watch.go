@@ -115,10 +115,10 @@ func (g *Gateway) ending(ct *expect.Conn, s *session, state uint8) {
 		return
 	}
 	g.sessionEnded(s, state)
-	if surplus := g.census.close(s, g.settings().MaxSessions); surplus != nil {
+	if surplus, ok := g.present.Close(&s.member, s.client(g), s, g.settings().MaxSessions); ok {
 		w, known := g.session(surplus.original())
 		if known != surplus {
-			g.census.forget(surplus)
+			g.present.Forget(&surplus.member, surplus.client(g))
 			return
 		}
 		g.end(ct, w, surplus)
@@ -131,7 +131,7 @@ func (g *Gateway) end(ct *expect.Conn, w *worker, s *session) {
 	g.forget(s)
 	g.sessionEnded(s, expect.TCPStateNone) // if conntrack reported no other end
 	g.ending(ct, s, expect.TCPStateClose)
-	g.census.forget(s)
+	g.present.Forget(&s.member, s.client(g))
 	if w.table.remove(s) {
 		g.forgetHere(s)
 		g.metrics.Sessions.Add(-1)
@@ -154,6 +154,7 @@ func (g *Gateway) sweeps(ctx context.Context) {
 			for _, p := range g.pinholes.All() {
 				g.sweep(p, now)
 			}
+			g.sayLeft()
 			g.overdue(g.ct, now)
 			if now.Sub(reconciled) >= reconcileEvery {
 				g.reconcile()

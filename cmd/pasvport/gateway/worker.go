@@ -279,7 +279,7 @@ func (w *worker) adopt(e *expect.Entry, alg *ftpalg.Conn) *session {
 	if o, old := w.g.session(e.Original); old != nil {
 		w.g.end(w.ct, o, old)
 	}
-	if r := w.g.census.room(e.Original.Src.Addr(), w.g.settings()); r != report.ReasonPlain {
+	if r := w.g.room(e.Original.Src.Addr()); r != report.ReasonPlain {
 		return w.turnAway(e, r)
 	}
 	s := newSession(e, w.g.settings().policyFor(e), w.now, w.started(e), &w.work)
@@ -295,7 +295,7 @@ func (w *worker) adopt(e *expect.Entry, alg *ftpalg.Conn) *session {
 		w.g.encrypted(w.ct, s)
 	}
 	w.table.add(s)
-	w.g.census.enter(s)
+	w.g.present.Enter(&s.member, s.client(w.g))
 	if !s.aside {
 		w.g.leaveAgain(w.ct, s, before)
 	}

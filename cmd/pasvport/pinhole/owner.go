@@ -3,7 +3,6 @@
 package pinhole
 
 import (
-	"net/netip"
 	"sync/atomic"
 
 	"github.com/pasvport/pasvport/expect"
@@ -101,9 +100,6 @@ func (o *Owner) Original() expect.Tuple {
 
 // Entry implements keepalive.Control.
 func (o *Owner) Entry() (original expect.Tuple, id uint32) { return o.Original(), o.ID }
-
-// client is for whom its pinholes count.
-func (o *Owner) client() netip.Addr { return o.Ends.Client.Addr() }
 
 // Transferring reports whether bytes may still go over a data connection.
 func (o *Owner) Transferring() bool { return o.transferring.Load() }

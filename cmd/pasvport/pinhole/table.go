@@ -54,14 +54,19 @@ type Table struct {
 	Data     Data
 	Firewall Firewall // set before the first pinhole
 	Claims   bool     // pinholes may be by claim; set with it
-	events   Events
-	log      *slog.Logger
+
+	// Client returns what stands for the client that has an address, in the limit
+	// of each. It does not change; nil stands for the address itself.
+	Client func(netip.Addr) netip.Addr
+
+	events Events
+	log    *slog.Logger
 
 	halves halves
 
 	mu  sync.Mutex
 	by  map[Key]*Pinhole
-	per map[netip.Addr]int // how many, by Owner.client
+	per map[netip.Addr]int // how many, by client
 }
 
 // NewTable returns an empty table.
@@ -90,16 +95,17 @@ var (
 func (t *Table) reserve(p *Pinhole, most Limits) (other *Pinhole, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	client := t.client(p.Owner)
 	switch other := t.by[p.Key]; {
 	case other != nil:
 		return other, nil
 	case len(t.by) >= most.All:
 		return nil, ErrTooMany
-	case t.per[p.Owner.client()] >= most.Client:
+	case t.per[client] >= most.Client:
 		return nil, ErrTooManyClient
 	}
 	t.by[p.Key] = p
-	t.per[p.Owner.client()]++
+	t.per[client]++
 	return nil, nil
 }
 
@@ -112,7 +118,7 @@ func (t *Table) take(p *Pinhole, to State) bool {
 		return false
 	}
 	delete(t.by, p.Key)
-	client := p.Owner.client()
+	client := t.client(p.Owner)
 	if t.per[client]--; t.per[client] == 0 {
 		delete(t.per, client)
 	}
@@ -121,6 +127,15 @@ func (t *Table) take(p *Pinhole, to State) bool {
 	}
 	p.state.Store(uint32(to))
 	return true
+}
+
+// client is for whom the pinholes of an owner count.
+func (t *Table) client(o *Owner) netip.Addr {
+	a := o.Ends.Client.Addr()
+	if t.Client == nil {
+		return a
+	}
+	return t.Client(a)
 }
 
 // find returns the pinhole with a key, nil if there is none.

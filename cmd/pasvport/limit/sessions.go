@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package limit
+
+import (
+	"errors"
+	"net/netip"
+	"sync"
+)
+
+// Sessions counts control connections, so that no one's can fill the memory.
+// Those that both ends have closed do not count; conntrack keeps their entries
+// for minutes, and they are forgotten sooner if they are too many. S is what
+// stands for one. The zero value counts none.
+type Sessions[S any] struct {
+	mu     sync.Mutex
+	living int
+	of     map[netip.Addr]int // the living, by client
+	closed map[*Member]S
+}
+
+// Member is a control connection's part of Sessions, which guards it.
+type Member struct{ standing standing }
+
+type standing uint8
+
+const (
+	unknown standing = iota
+	living
+	closed
+)
+
+// What Room returns where there is none.
+var (
+	ErrSessions       = errors.New("too many sessions")
+	ErrClientSessions = errors.New("too many sessions of one client")
+)
+
+// Room returns why another session of a client is not to be read, nil if it is.
+func (c *Sessions[S]) Room(client netip.Addr, most, mostOfClient int) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.living >= most:
+		return ErrSessions
+	case c.of[client] >= mostOfClient:
+		return ErrClientSessions
+	}
+	return nil
+}
+
+// Living returns how many count.
+func (c *Sessions[S]) Living() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.living
+}
+
+// Enter counts a session.
+func (c *Sessions[S]) Enter(m *Member, client netip.Addr) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.of == nil {
+		c.of, c.closed = map[netip.Addr]int{}, map[*Member]S{}
+	}
+	m.standing = living
+	c.living++
+	c.of[client]++
+}
+
+// Close does not count a session any more, which is closed. If more than most
+// such are kept it returns one that is to be forgotten.
+func (c *Sessions[S]) Close(m *Member, client netip.Addr, s S, most int) (surplus S, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if m.standing != living {
+		return surplus, false
+	}
+	c.leave(client)
+	m.standing, c.closed[m] = closed, s
+	if len(c.closed) <= most {
+		return surplus, false
+	}
+	for _, surplus = range c.closed {
+		break
+	}
+	return surplus, true
+}
+
+// Forget forgets a session.
+func (c *Sessions[S]) Forget(m *Member, client netip.Addr) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if m.standing == living {
+		c.leave(client)
+	}
+	m.standing = unknown
+	delete(c.closed, m)
+}
+
+func (c *Sessions[S]) leave(client netip.Addr) {
+	c.living--
+	if c.of[client]--; c.of[client] == 0 {
+		delete(c.of, client)
+	}
+}

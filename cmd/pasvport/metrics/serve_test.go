@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package metrics
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+)
+
+// TestServeBounded: who opens connections and says nothing takes no more of the
+// daemon than mostScrapes of them, and those for a while only.
+func TestServeBounded(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- New(nil).Serve(ctx, ln) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	began := time.Now()
+	var silent []net.Conn
+	for range mostScrapes + 50 {
+		c, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		silent = append(silent, c)
+	}
+	open := 0
+	for _, c := range silent {
+		c.SetReadDeadline(began.Add(headerTime / 2))
+		_, err := c.Read(make([]byte, 1))
+		if e, ok := err.(net.Error); ok && e.Timeout() {
+			open++
+		}
+	}
+	if open != mostScrapes {
+		t.Errorf("%d of %d silent connections are open, want %d", open, len(silent), mostScrapes)
+	}
+	for {
+		resp, err := http.Get("http://" + ln.Addr().String() + "/metrics")
+		if err == nil {
+			resp.Body.Close()
+			break
+		}
+		if time.Since(began) > 6*headerTime {
+			t.Fatalf("no answer after %v: %v", time.Since(began), err)
+		}
+		time.Sleep(50 * time.Millisecond) // a connection that is turned away is closed at once
+	}
+}
