@@ -102,8 +102,8 @@ func completeInterfaces(*cobra.Command, []string, string) ([]string, cobra.Shell
 // completePatience is how long a press of the tabulator waits for the daemon.
 const completePatience = 500 * time.Millisecond
 
-// completeAnswer offers what the daemon answers as a command's one argument. A
-// daemon that does not answer has nothing to offer.
+// completeAnswer offers what the daemon answers as a command's one argument or as a
+// flag's value. A daemon that does not answer has nothing to offer.
 func completeAnswer(flags *config.Flags, ask func(context.Context, *control.Client) ([]string, error)) cobra.CompletionFunc {
 	return func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 		const nothing = cobra.ShellCompDirectiveNoFileComp

@@ -34,6 +34,8 @@ func newEvents() *cobra.Command {
 	server := cmd.Flags().String("server", "", "only sessions of this server's own address")
 	var filter control.EventFilter
 	cmd.Flags().Uint64Var(&filter.Session, "session", 0, "only the session with this id")
+	// It fails only for a flag that is not there.
+	_ = cmd.RegisterFlagCompletionFunc("session", completeAnswer(flags, sessionIDs))
 	cmd.Flags().StringVar(&filter.Name, "event", "", "only events of this name")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, err := flags.Load()

@@ -228,6 +228,9 @@ func TestLinks(t *testing.T) {
 		{name: "ethernet"},
 		{"cooked", linkSLL, cooked},
 		{"cooked 2", linkSLL2, cooked2},
+		{"PPPoE", linkEthernet, func(ip []byte) []byte {
+			return append(append(make([]byte, 12), 0x88, 0x64, 0x11, 0, 0, 1, 0, 0, 0, 0x21), ip...)
+		}},
 		{"raw", linkRaw, bare},
 		{"raw of BSD", linkRawBSD, bare},
 		{"null", linkNull, func(ip []byte) []byte { return append([]byte{2, 0, 0, 0}, ip...) }},
@@ -291,14 +294,16 @@ func TestSkipped(t *testing.T) {
 	f.put(f.link(udp))
 	f.put(append(make([]byte, 12), 8, 6, 1, 2, 3, 4)) // ARP
 	f.put([]byte{1, 2, 3})
+	f.put(append(make([]byte, 12), 0x88, 0x64, 0x11))
+	f.put(append(make([]byte, 12), 0x81, 0, 1))
 	f.put(f.link(whole)[:50]) // cut off
 	got := replayed(t, Options{Files: []string{f.pcap()}})
 	for _, want := range []string{
 		"skipped 2 packets: fragment, 4, 5\n",
 		"skipped 1 packets: not TCP, 6\n",
 		"skipped 1 packets: not IP, 7\n",
-		"skipped 1 packets: shorter than its link layer's header, 8\n",
-		"skipped 1 packets: packet shorter than its headers say, 9\n",
+		"skipped 3 packets: shorter than its link layer's header, 8, 9, 10\n",
+		"skipped 1 packets: packet shorter than its headers say, 11\n",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)

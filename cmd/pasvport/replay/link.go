@@ -89,6 +89,9 @@ func inner(b []byte, kind uint16, offset int) (int, string) {
 			}
 			kind, offset = binary.BigEndian.Uint16(b[offset+2:]), offset+vlanLen
 		case typePPPoE:
+			if len(b) < offset+pppoeLen {
+				return 0, shortFrame
+			}
 			return offset + pppoeLen, "" // what is not IP is not taken for it
 		default:
 			return 0, "not IP"
