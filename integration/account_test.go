@@ -4,12 +4,18 @@ package integration
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // accountSize is of the files that are transferred and counted, in bytes.
@@ -99,4 +105,60 @@ func (d *Daemon) wantXferlog(t *testing.T, path string) {
 	}); err != nil {
 		t.Errorf("%v:\n%s", err, text)
 	}
+}
+
+// TestEndByHand: an administrator ends a session; both ends are reset at once, and
+// the log says why.
+func TestEndByHand(t *testing.T) {
+	needDaemon(t)
+	for _, name := range []string{"routed", "both-nat"} {
+		for _, s := range subjects(t) {
+			t.Run(name+"/"+s.Name, func(t *testing.T) {
+				t.Parallel()
+				site := NewSite(t, position(name), AllowRelated, s, "--log-sessions")
+				d := site.Daemons[0]
+				ln := site.ListenControl(t, IPv4)
+				ended, other := site.Talk(t, ln, site.Client, IPv4), site.Talk(t, ln, site.Client, IPv4)
+				ended.Announce(PASV).MustOpen(t).Close() // numbers are adjusted where it is translated
+				end := func(id string) string {
+					out, _ := d.Host.Run(10*time.Second, Cmd(d.bin, "sessions", "end", id, "--control-socket", d.Socket))
+					return out
+				}
+				if out := end(ended.id(t, d)); out != "" {
+					t.Fatal(out)
+				}
+				for _, c := range []net.Conn{ended.Client, ended.Server} {
+					if err := c.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+						t.Fatal(err)
+					}
+					if _, err := io.ReadAll(c); !errors.Is(err, unix.ECONNRESET) {
+						t.Errorf("%s reads %v, want a reset", c.LocalAddr(), err)
+					}
+				}
+				if err := d.WaitLog(5*time.Second, `cause="by hand"`); err != nil {
+					t.Error(err)
+				}
+				other.Command("NOOP")
+				if out := end("1"); !strings.Contains(out, "session 1: no such session") {
+					t.Errorf("another session: %q", out)
+				}
+			})
+		}
+	}
+}
+
+// id is the id under which a daemon lists the session.
+func (d *Dialogue) id(t *testing.T, daemon *Daemon) string {
+	t.Helper()
+	list, err := daemon.Sessions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range list {
+		if s["client"] == d.Client.LocalAddr().String() {
+			return fmt.Sprintf("%.0f", s["id"])
+		}
+	}
+	t.Fatalf("no session of %s in %v", d.Client.LocalAddr(), list)
+	return ""
 }

@@ -116,7 +116,7 @@ func (q *Queue) wait(until time.Time) error {
 }
 
 // poke has the kernel acknowledge a message that asks for nothing, so that there
-// is something to read. The caller has set stop or down.
+// is something to read.
 func (q *Queue) poke() {
 	var noop [nlmsgHdrLen]byte
 	binary.NativeEndian.PutUint32(noop[0:], nlmsgHdrLen)
@@ -124,6 +124,10 @@ func (q *Queue) poke() {
 	binary.NativeEndian.PutUint16(noop[6:], unix.NLM_F_REQUEST|unix.NLM_F_ACK)
 	_, _ = unix.Write(q.fd, noop[:])
 }
+
+// Interrupt has Run ask its handler for the deadline again soon. It may be called
+// from any goroutine while Run runs.
+func (q *Queue) Interrupt() { q.poke() }
 
 // yieldEvery is how often Run lets the scheduler go on. After 10 ms without
 // that (forcePreemptNS in runtime/proc.go) the runtime's monitor takes the

@@ -90,7 +90,7 @@ func TestWrongUsage(t *testing.T) {
 		{"run --strict-active-port on", `unexpected argument "on": pasvport run takes flags only; the value of a switch follows a =, as in --strict-active-port=on`},
 		{"rules x y", `unexpected argument "x": pasvport rules takes flags only`},
 		{"status x", `unexpected argument "x": pasvport status takes flags only`},
-		{"sessions x", `unexpected argument "x": pasvport sessions takes flags only`},
+		{"sessions x", `unknown command "x": want one of end`},
 		{"servers x", `unknown command "x": want one of drain, undrain`},
 		{"servers drain", `pasvport servers drain with 0 arguments: want the name of one server`},
 		{"servers undrain a b", `pasvport servers undrain with 2 arguments: want the name of one server`},
@@ -261,6 +261,13 @@ func (fake) Servers() []control.Server { return []control.Server{{Virtual: "v", 
 func (fake) Settings() any                { return nil }
 func (fake) Reload(context.Context) error { return nil }
 
+func (fake) End(id uint64) error {
+	if id != 7 {
+		return errors.New("no such session")
+	}
+	return nil
+}
+
 func (fake) Drain(name string, _ bool) error {
 	if name != "one" && name != "v/one" {
 		return errors.New("no such server")
@@ -298,6 +305,7 @@ func TestQuestions(t *testing.T) {
 		{[]string{"servers", "--control-socket", path}, []string{"VIRTUAL", "one"}},
 		{[]string{"servers", "--json", "--config", config}, []string{`"virtual": "v"`}},
 		{[]string{"servers", "drain", "one", "--config", config}, nil},
+		{[]string{"sessions", "end", "7", "--config", config}, nil},
 		{[]string{"events", "--config", config, "--client", "192.0.2.9"}, []string{`"event":"offer refused"`, `"session":77`}},
 		{[]string{"events", "--config", config, "--session", "78"}, nil},
 		{[]string{"servers", "undrain", "v/one", "--config", config}, nil},

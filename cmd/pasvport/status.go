@@ -5,8 +5,11 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -80,7 +83,39 @@ func newSessions() *cobra.Command {
 	cmd.Flags().StringVar(&server, "server", "", "only those to this server, by its own address or the one dialled")
 	cmd.Flags().BoolVar(&active, "active", false, "only those that transfer now")
 	cmd.Flags().BoolVar(&offers, "offers", false, "show the last announcement of each")
+	cmd.AddCommand(newEnd())
 	return cmd
+}
+
+// newEnd is the command that ends a session.
+func newEnd() *cobra.Command {
+	cmd := &cobra.Command{Use: "end ID", Short: "Reset both ends of a control connection",
+		Long: `end resets both ends of the control connection with this id, as sessions shows it. Data
+connections that are open go on to their end. It needs CAP_NET_RAW in the daemon.`,
+		Args: oneSession}
+	flags := config.Bind(cmd.Flags(), "control-socket")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		cfg, err := flags.Load()
+		if err != nil {
+			return err
+		}
+		if cfg.ControlSocket == "" {
+			return failed(errNoSocket)
+		}
+		id, _ := strconv.ParseUint(args[0], 10, 64) // oneSession has tried
+		return failed(control.NewClient(cfg.ControlSocket).End(cmd.Context(), id))
+	}
+	return cmd
+}
+
+// oneSession wants the id of one session.
+func oneSession(cmd *cobra.Command, args []string) error {
+	if len(args) == 1 {
+		if _, err := strconv.ParseUint(args[0], 10, 64); err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s %s: want the id of one session, as pasvport sessions shows it", cmd.CommandPath(), strings.Join(args, " "))
 }
 
 // newQuestion is a command that asks the daemon and prints the answer.

@@ -68,6 +68,11 @@ func (c *Client) Drain(ctx context.Context, name string, drain bool) error {
 	return c.order(ctx, method, drainPath+"?name="+url.QueryEscape(name), fmt.Sprintf("server %q", name))
 }
 
+// End resets both ends of a session.
+func (c *Client) End(ctx context.Context, id uint64) error {
+	return c.order(ctx, http.MethodDelete, fmt.Sprintf("%s?id=%d", sessionsPath, id), fmt.Sprintf("session %d", id))
+}
+
 // Reload has the daemon read its configuration again. The error is what is wrong
 // with it; the old one stays in force.
 func (c *Client) Reload(ctx context.Context) error {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/report"
@@ -22,6 +23,8 @@ type Source interface {
 	Events() *report.Stream
 	// Drain takes a server out, or puts it back. An error is its caller's.
 	Drain(name string, drain bool) error
+	// End resets both ends of a session. An error is its caller's.
+	End(id uint64) error
 	// Reload reads the configuration again. An error is what is wrong with it.
 	Reload(ctx context.Context) error
 }
@@ -57,6 +60,15 @@ func Listen(path string, src Source) (*Listener, error) {
 			sessions = []Session{} // [] and not null
 		}
 		answer(w, sessions)
+	})
+	mux.HandleFunc("DELETE "+sessionsPath, func(w http.ResponseWriter, r *http.Request) {
+		id, err := strconv.ParseUint(r.FormValue("id"), 10, 64)
+		if err == nil {
+			err = src.End(id)
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+		}
 	})
 	mux.HandleFunc("GET "+serversPath, func(w http.ResponseWriter, _ *http.Request) { answer(w, src.Servers()) })
 	mux.HandleFunc("GET "+settingsPath, func(w http.ResponseWriter, _ *http.Request) { answer(w, src.Settings()) })

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -55,6 +56,13 @@ func (a answers) Drain(name string, drain bool) error {
 		}
 	}
 	return errors.New("no such server")
+}
+
+func (a answers) End(id uint64) error {
+	if slices.ContainsFunc(a.sessions, func(s Session) bool { return s.ID == id }) {
+		return nil
+	}
+	return errors.New("no such session")
 }
 
 // start runs a server until the test ends or stop is called.

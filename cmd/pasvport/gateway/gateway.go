@@ -144,7 +144,7 @@ func (g *Gateway) open() error {
 }
 
 func (g *Gateway) addWorker(num uint16) error {
-	w := &worker{g: g, payload: make([]byte, 0, maxPayload), heart: heartbeat{every: g.beatEvery}}
+	w := &worker{g: g, payload: make([]byte, 0, maxPayload), heart: heartbeat{every: g.beatEvery}, calls: make(chan func(), maxCalls)}
 	g.workers = append(g.workers, w)
 	var err error
 	if w.ct, err = expect.Dial(); err != nil {

@@ -44,6 +44,7 @@ type worker struct {
 	ct    *expect.Conn
 	table table
 	heart heartbeat
+	calls chan func() // to be made by its goroutine, see do
 
 	using   *session   // whose packet is being handled
 	holding []*session // sessions with held packets
@@ -418,6 +419,9 @@ func (w *worker) unhold(s *session, d ftpalg.Direction) {
 
 // Deadline implements nfq.Handler.
 func (w *worker) Deadline() time.Time {
+	if len(w.calls) > 0 {
+		return overdue
+	}
 	var first time.Time
 	for _, s := range w.holding {
 		for d := range s.held {
@@ -435,6 +439,7 @@ func (w *worker) Deadline() time.Time {
 // Wake implements nfq.Handler: it drops what was held for too long.
 func (w *worker) Wake(now time.Time) {
 	w.heart.beat(now)
+	w.answer()
 	for _, s := range slices.Clone(w.holding) {
 		for d := range s.held {
 			if h := &s.held[d]; len(h.packets) > 0 && now.Sub(h.since) >= holdTime {

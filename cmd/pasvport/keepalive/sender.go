@@ -71,8 +71,12 @@ func (s *Sender) Probe(t expect.Tuple, from *End) error {
 
 // Reset sends a reset in direction t in the name of an end. Its sequence number
 // is the one that the receiver waits for, and so it is believed (RFC 5961
-// section 3.2).
+// section 3.2). Of an end that is not Known, Next alone is used: the reset
+// acknowledges nothing.
 func (s *Sender) Reset(t expect.Tuple, from *End) error {
+	if !from.Known {
+		return s.send(t, from, from.Next, nfq.FlagRST)
+	}
 	return s.send(t, from, from.Next, nfq.FlagRST|nfq.FlagACK)
 }
 

@@ -41,7 +41,7 @@ type State struct {
 	Transferring bool            // it has open data connections
 }
 
-// Cause is why a Watch ended a session.
+// Cause is why a session was ended by us.
 type Cause uint8
 
 const (
@@ -52,10 +52,14 @@ const (
 	// CauseClientGone and CauseServerGone: that end did not answer.
 	CauseClientGone
 	CauseServerGone
+	// CauseByHand: an administrator ended it.
+	CauseByHand
 )
 
 // String returns the words of the log, "" for CauseNone.
-func (c Cause) String() string { return [...]string{"", "idle", "client gone", "server gone"}[c] }
+func (c Cause) String() string {
+	return [...]string{"", "idle", "client gone", "server gone", "by hand"}[c]
+}
 
 // sender is what a Watch needs of a Sender.
 type sender interface {
