@@ -68,11 +68,11 @@ func (w *worker) endByHand(s *session) error {
 	tuples := [2]expect.Tuple{s.original(), s.reply()}
 	var ends [2]keepalive.End
 	for d := range ends {
-		next, known := s.alg.Next(ftpalg.Direction(d))
-		if !known {
+		at := s.alg.Position(ftpalg.Direction(d))
+		if !at.Known {
 			return fmt.Errorf("the %s has sent nothing since it was first seen, so its peer cannot be reset yet", [2]string{"client", "server"}[d])
 		}
-		ends[d].Next = next
+		ends[d].Next = at.Next
 	}
 	s.mu.Lock()
 	s.cause = keepalive.CauseByHand
