@@ -17,7 +17,8 @@ import (
 //	<!-- test NAME: POSITION [ipv4] [kernel] -->
 //
 // where POSITION is said with the first of them. ipv4 leaves IPv6 out, kernel
-// means that it is for the in-kernel helper and not for pasvport.
+// means that it is for the in-kernel helper and not for pasvport. Blocks of shell are
+// run by the round guides of scripts/vm-test.
 type Scenario struct {
 	Guide, Name string
 	Position    Position
@@ -51,6 +52,9 @@ var (
 	// guideBlock is a fenced block with its language and text.
 	guideBlock = regexp.MustCompile("(?ms)^(<!-- [^\n]* -->\n)?```([a-z]+)\n(.*?)^```$")
 	guideMark  = regexp.MustCompile(`^<!-- test ([a-z-]+)(?:: ([a-z-]+)( ipv4)?( kernel)?)? -->\n$`)
+	// guideCommands is in front of shell: the scenarios for which the round "guides" of
+	// scripts/vm-test runs it, or why it cannot.
+	guideCommands = regexp.MustCompile(`^<!-- (?:run ([a-z -]+)|not run: .+) -->\n$`)
 )
 
 // Scenarios reads all guides. A ruleset that belongs to no scenario is an error:
@@ -102,8 +106,17 @@ func guideConfigs(t testing.TB) (texts []string) {
 // scenarios reads one guide.
 func scenarios(guide, text string) (list []*Scenario, err error) {
 	named := map[string]*Scenario{}
+	var commands []string // names of scenarios
 	for _, block := range guideBlock.FindAllStringSubmatch(text, -1) {
 		mark, language, body := guideMark.FindStringSubmatch(block[1]), block[2], block[3]
+		if language == "sh" {
+			run := guideCommands.FindStringSubmatch(block[1])
+			if run == nil {
+				return list, fmt.Errorf("no test runs these commands, and no comment says why:\n%s", body)
+			}
+			commands = append(commands, strings.Fields(run[1])...)
+			continue
+		}
 		if mark == nil {
 			if language == "nft" || language == "iptables" || block[1] != "" {
 				return list, fmt.Errorf("%q: no test runs this block of %s:\n%s", block[1], language, body)
@@ -120,6 +133,11 @@ func scenarios(guide, text string) (list []*Scenario, err error) {
 		}
 		if err := s.add(language, body, mark[2]); err != nil {
 			return list, err
+		}
+	}
+	for _, name := range commands {
+		if named[name] == nil {
+			return list, fmt.Errorf("commands for %q, of which there is no ruleset", name)
 		}
 	}
 	return list, nil

@@ -70,12 +70,36 @@ func writeDocs(reference, dir string) error {
 	if err := appendSections(filepath.Join(dir, "pasvport.8")); err != nil {
 		return err
 	}
+	for command, list := range explanations {
+		if err := explain(filepath.Join(dir, "pasvport-"+command+".8"), list); err != nil {
+			return err
+		}
+	}
 	text, err := os.ReadFile(reference)
 	if err != nil {
 		return err
 	}
 	page := yamlPage(string(text), date.Format("2006-01-02"), header.Source)
 	return os.WriteFile(filepath.Join(dir, "pasvport.yaml.5"), []byte(page), 0o644)
+}
+
+// explain puts the explanations of a command's output before the list of pages.
+func explain(path string, list []explanation) error {
+	page, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	before, after, found := strings.Cut(string(page), "\n.SH SEE ALSO\n")
+	if !found {
+		return fmt.Errorf("%s: no SEE ALSO", path)
+	}
+	for _, e := range list {
+		before += "\n.SH " + e.title
+		for _, w := range e.words {
+			before += "\n.TP\n.B " + w[0] + "\n" + w[1]
+		}
+	}
+	return os.WriteFile(path, []byte(before+"\n.SH SEE ALSO\n"+after), 0o644)
 }
 
 // appendSections puts our sections before the list of the commands' pages, whose

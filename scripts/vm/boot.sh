@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # boot.sh: one boot of a virtual machine. Part of vm-test; uses $work, $cache,
-# $logs, $packages, $run, $bench, $full.
+# $image, $logs, $packages, $run, $bench, $full.
 
 vm_pid=
 
@@ -10,16 +10,17 @@ vm_pid=
 # results.txt and the guest's /out in $logs/KERNEL/ROUND. Status 0 if the guest ran
 # to its end, whatever its tests say.
 boot() {
-	local kernel=$1 round=$2 out=$logs/$1/$2 seconds=${PASVPORT_VM_TIMEOUT:-} began=$SECONDS
+	local kernel=$1 round=$2 out=$logs/$1/$2 seconds=${PASVPORT_VM_TIMEOUT:-} began=$SECONDS memory=1536
+	[ "$round" != guides ] || memory=2048
 	[ -n "$seconds" ] || seconds=$([ -n "$full" ] && echo 5400 || echo 1500)
 	rm -rf "$out"
 	mkdir -p "$out/guest"
 	: >"$out/console.log"
 	echo "== $kernel, round $round"
 	boot_overlay "$round" "$seconds" >"$work/overlay.cpio" || return 1
-	cat "$work/$kernel.cpio" "$work/overlay.cpio" >"$work/initrd"
+	cat "$image" "$work/overlay.cpio" >"$work/initrd"
 	qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -cpu max -smp 2 \
-		-m "${PASVPORT_VM_MEMORY:-1536}" -nodefaults -display none -no-reboot \
+		-m "${PASVPORT_VM_MEMORY:-$memory}" -nodefaults -display none -no-reboot \
 		-serial "file:$out/console.log" -device virtio-serial-pci \
 		-chardev "file,id=results,path=$out/results.txt" -device virtserialport,chardev=results,name=results \
 		-chardev "file,id=files,path=$out/files.tar" -device virtserialport,chardev=files,name=files \

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+// explanation is a list of a manual page: what each column or state means.
+type explanation struct {
+	title string
+	words [][2]string
+}
+
+// explanations are those of each command's page, by the command's name.
+var explanations = map[string][]explanation{
+	"status": {{"LINES", [][2]string{
+		{"pasvport", "Version of the daemon."},
+		{"pid, up", "Its process, and how long that has run."},
+		{"table, ports, allow, fail", "Settings in force; see \\fBpasvport.yaml\\fP(5)."},
+		{"strategy", "How data connections become known to the kernel: expectation or claim, with the carrier, which is what control connections are given so that they can have expectations: sane (the in-kernel helper of that name), bare, or none."},
+		{"features", "What trying the kernel found; \"no\" is before what it does not have. \\fBpasvport doctor\\fP says what gives it."},
+		{"sessions", "Control connections now."},
+		{"pinholes", "Announced data connections that have not come yet."},
+		{"queue N", "native or xt is the way packets come; then packets received, packets that wait in the kernel, packets the kernel dropped because the queue was full, messages that the socket had no room for, and packets that could not be read and passed as they were."},
+		{"unread", "Lines that passed in the kernel (fast-path)."},
+		{"decided REASON", "How often the engine decided so; docs/protocol.md explains each reason."},
+		{"note", "What the administrator should know, such as a metrics address that cannot be had."},
+	}}},
+	"sessions": {{"COLUMNS", [][2]string{
+		{"ID", "Of the conntrack entry, as \\fBconntrack -L -o id\\fP shows it."},
+		{"CLIENT", "The client's own address."},
+		{"SEEN AS", "The client as the server sees it."},
+		{"DIALLED", "The server as the client sees it."},
+		{"SERVER", "The server's own address."},
+		{"NAT", "What this machine translates: none, snat (the client's address), dnat (the server's), or both."},
+		{"MODE", "By the last announcement: active (the server opens data connections: PORT, EPRT) or passive (the client does: PASV, EPSV)."},
+		{"STATE", "See STATES."},
+		{"AGE", "Since it began; after a crash of the daemon, since it was taken back."},
+		{"USER", "The name of the login, if it is recorded."},
+		{"LAST", "The last command, without its argument."},
+		{"OFFER", "The last announcement: its verb, what was announced, what went out instead (after \"as\"), and the reason of the decision."},
+		{"PINHOLE", "What became of it: open (the data connection may come), used (it came), expired (it did not come in time), closed (another announcement replaced it, or the server refused the command), or refused (nothing was opened, for the reason in OFFER)."},
+		{"DATA", "Data connections so far, and their bytes from and to the side that opened them, where the kernel counts bytes (sysctl net.netfilter.nf_conntrack_acct=1)."},
+		{"NOTE", "Why it is not looked at any more, or what is particular about it."},
+	}}, {"STATES", [][2]string{
+		{"established", "Both ends may speak."},
+		{"closing", "One end has said its last."},
+		{"closed", "Both have, or one has reset it; the entry goes within seconds."},
+		{"opaque", "Behind one of these: not read any more, because it is encrypted or does not begin as FTP does; NOTE says which."},
+	}}},
+	"servers": {{"COLUMNS", [][2]string{
+		{"VIRTUAL", "Name of the virtual server."},
+		{"METHOD", "How new sessions are spread: round-robin, source-hash or least-sessions."},
+		{"SERVER, ADDRESS", "A server and one of its addresses."},
+		{"WEIGHT", "Its share of new sessions beside the others' weights."},
+		{"STATE", "See STATES."},
+		{"FOR", "How long it has been up or down."},
+		{"SESSIONS", "Control connections that it has."},
+		{"SHARE", "Of new sessions, as things are."},
+		{"LAST CHECK, AGO", "ok, or what was wrong; and when that was."},
+	}}, {"STATES", [][2]string{
+		{"up", "Its checks succeed (or there are none): it gets new sessions."},
+		{"down", "Its checks fail: it gets none, and keeps those that it has."},
+		{"draining", "Taken out by \\fBservers drain\\fP, with sessions still."},
+		{"drained", "Taken out, and without sessions."},
+	}}},
+	"rules": {{"OUTPUT", [][2]string{
+		{"table inet pasvport", "The whole table as \\fBrun\\fP would install it here, with a line of explanation above each rule; and, with allow: chain=, the rule and the set that would go into each chain."},
+	}}},
+	"doctor": {{"OUTPUT", [][2]string{
+		{"problem", "FTP does not work, or not always; the lines below say what was seen and what to change. Exit status 1."},
+		{"warn", "It may not work, or that cannot be told from here."},
+		{"ok", "As it should be."},
+	}}},
+}
