@@ -132,7 +132,7 @@ func (r guideRun) open(m Mode) bool {
 		return false
 	}
 	switch r.g.Guide {
-	case "firewalld", "ufw":
+	case "firewalld", "rhel", "ubuntu", "ufw":
 		return r.g.Position.ServerLocal
 	case "containers":
 		return r.g.Name != "docker-user"
