@@ -29,7 +29,7 @@ func TestExplained(t *testing.T) {
 	var sessions, servers, status bytes.Buffer
 	now := time.Now()
 	s := control.Status{Queues: []control.Queue{{}}, LinesUnread: 1, Notes: []string{"a"}, Decisions: map[string]uint64{"plain": 1}}
-	if err := control.WriteSessions(&sessions, nil, now); err != nil {
+	if err := control.WriteSessions(&sessions, []control.Session{{NAT: control.NATBoth}}, now); err != nil {
 		t.Fatal(err)
 	}
 	if err := control.WriteServers(&servers, nil, now); err != nil {
@@ -40,7 +40,7 @@ func TestExplained(t *testing.T) {
 	}
 	gap := regexp.MustCompile("  +")
 	words := map[string][]string{
-		"sessions": gap.Split(strings.TrimSpace(sessions.String()), -1),
+		"sessions": gap.Split(strings.SplitN(sessions.String(), "\n", 2)[0], -1),
 		"servers":  gap.Split(strings.TrimSpace(servers.String()), -1),
 	}
 	for line := range strings.Lines(status.String()) {
@@ -59,6 +59,11 @@ func TestExplained(t *testing.T) {
 	for _, state := range []control.ServerState{control.ServerUp, control.ServerDown, control.ServerDraining, control.ServerDrained} {
 		if !strings.Contains(explained("servers"), ","+string(state)+",") {
 			t.Errorf("the page of servers does not explain %q", state)
+		}
+	}
+	for _, p := range []control.Pinhole{control.PinholeOpen, control.PinholeUsed, control.PinholeExpired, control.PinholeClosed, control.PinholeRefused} {
+		if !strings.Contains(explained("sessions"), ","+string(p)+",") {
+			t.Errorf("the page of sessions does not explain %q", p)
 		}
 	}
 	for command := range explanations {
