@@ -170,8 +170,11 @@ func writeMissing(w io.Writer, report *doctor.Report, position string) error {
 		if f.Position != "" && f.Position != position || len(f.Hint) == 0 {
 			continue
 		}
-		fmt.Fprintf(&b, "#\n# %s:\n", f.Text)
+		// That FTP is wanted is what this command says.
+		text, _, _ := strings.Cut(f.Text, ", so there is nothing to do")
+		fmt.Fprintf(&b, "#\n# %s:\n", text)
 		for _, h := range f.Hint {
+			h = strings.TrimPrefix(h, "if FTP is wanted here: ")
 			if !seen[h] {
 				seen[h] = true
 				fmt.Fprintf(&b, "#   %s\n", h)

@@ -35,7 +35,7 @@ guides_image() {
 	cp "$work"/deb/*.deb "$root/pasvport.deb" &&
 		chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C dpkg -i /pasvport.deb >"$logs/dpkg.log" 2>&1 ||
 		{ cat "$logs/dpkg.log"; return 1; }
-	rm -rf "$root"/pasvport.deb "$root"/var/cache/apt "$root"/var/lib/apt/lists "$root"/boot
+	rm -rf "${root:?}"/{pasvport.deb,var/cache/apt,var/lib/apt/lists,boot}
 	mkdir -p "$root/usr/lib/modules" "$root/vm"
 	cp -r "$cache/$kernel/trim/lib/modules/." "$root/usr/lib/modules/"
 	cp -r docs/guides integration/testdata/ftp_client.py integration/testdata/ftp_server.py scripts/vm/guest/guides/. "$root/vm/"
