@@ -440,3 +440,40 @@ func TestManyPortsAhead(t *testing.T) {
 		t.Errorf("asked %d times", asked)
 	}
 }
+
+// TestHeld: twenty long lines each way leave a few kilobytes in a session.
+func TestHeld(t *testing.T) {
+	for _, policy := range []Policy{{}, {Checks: Strict}, {Repair: RepairAll, Deny: map[string]bool{"SITE": true}}} {
+		for name, line := range map[string][2]string{
+			"spaces before": {"PORT " + strings.Repeat(" ", 4000) + "192,168,1,5,200,%d", "227 " + strings.Repeat("x", 4000) + " (203,0,113,9,200,%d)"},
+			"spaces behind": {"PORT 192,168,1,5,200,%d" + strings.Repeat(" ", 4000), "227 (203,0,113,9,200,%d) " + strings.Repeat("x", 4000)},
+			"no offers":     {"SITE %d" + strings.Repeat("x", 4000), "500 %d" + strings.Repeat("x", 4000)},
+		} {
+			g := newGateway(shrinkActive, policy)
+			talk(t, g, login)
+			if strings.HasPrefix(line[0], "PORT") {
+				line[0] = strings.Replace(line[0], "192,168,1,5", "192,168,100,200", 1)
+			}
+			next := [2]uint32{g.next(Original), g.next(Reply)}
+			for i := range 20 {
+				for d, text := range []string{"PASV\r\n" + fmt.Sprintf(line[0], i) + "\r\n", fmt.Sprintf(line[1], i) + "\r\n200 ok\r\n"} {
+					for len(text) > 0 { // in segments
+						n := min(len(text), 1460)
+						g.acks = nil
+						g.c.Received(Direction(1-d), next[d], next[1-d])
+						g.segment(Direction(d), next[d], []byte(text[:n]))
+						next[d] += uint32(n)
+						text = text[n:]
+					}
+				}
+			}
+			limit := 8 << 10
+			if policy.Checks == Strict {
+				limit += 2 * maxHistory
+			}
+			if n := g.c.Held(); n > limit {
+				t.Errorf("%s, %v: %d bytes are held", name, policy.Checks, n)
+			}
+		}
+	}
+}

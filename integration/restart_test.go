@@ -236,6 +236,44 @@ func (s *Site) testFail(t *testing.T, fail string) {
 	talk.Announce(PASV).MustOpen(t)
 }
 
+// TestTakenUp: of a session that is taken up in the middle it is not known where a
+// line starts. The first announcement is passed on and opens nothing; what comes
+// behind it, or behind any command and its reply, opens.
+func TestTakenUp(t *testing.T) {
+	for _, first := range []string{"PASV", "PORT", "NOOP"} {
+		for _, where := range []string{"routed", "both-nat"} {
+			t.Run(first+"/"+where, func(t *testing.T) {
+				t.Parallel()
+				needDaemon(t)
+				s := NewSite(t, position(where), AllowRelated, Auto)
+				s.Case(Case{Kind: "restart"}).Count(t)
+				talk := s.Talk(t, s.ListenControl(t, IPv4), s.Client, IPv4)
+				talk.Announce(PASV).MustOpen(t)
+				s.crash(t)
+				s.Daemons[0] = s.StartDaemon(t, s.Firewalls[0])
+				begun := time.Now()
+				if first == "NOOP" {
+					talk.Exchange()
+				} else {
+					m := map[string]Mode{"PASV": PASV, "PORT": PORT}[first]
+					o := talk.Announce(m)
+					if m == PORT {
+						talk.Reply("200 ok")
+					}
+					t.Logf("told %v", o.To)
+					if out := s.Daemons[0].Output(); !strings.Contains(out, "reason=line-start-unknown") {
+						t.Errorf("nothing is said of an announcement that is not opened:\n%s", out)
+					}
+					o.MustRefuse(t, o.Opener, "it is a guess that its line starts there")
+				}
+				t.Logf("the next announcement opens after %v", time.Since(begun))
+				talk.Announce(PASV).MustOpen(t)
+				talk.Announce(PORT).MustOpen(t)
+			})
+		}
+	}
+}
+
 // TestRestartWithoutDaemonBetween: control connections live through the time
 // in which nobody reads them, and are taken back.
 func TestRestartWithoutDaemonBetween(t *testing.T) {
