@@ -257,7 +257,7 @@ func (f *fuzzed) send(d Direction, from, to int) {
 		f.first[d] = from
 	}
 	f.lost = f.lost || f.g.reason == ReasonResync || f.g.reason == ReasonTooOld || f.g.c.adjustBy == Nobody
-	if f.missed && len(p) > 0 && int(int32(s.next-f.base[d])) > from { // it was told that bytes may have passed
+	if f.missed && s.next != before && int(int32(s.next-f.base[d])) >= from { // it was told that bytes may have passed
 		for i := max(0, int(int32(before-f.base[d]))); i < from; i++ {
 			f.passed[d][i] = true
 		}

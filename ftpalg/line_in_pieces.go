@@ -23,6 +23,9 @@ func (c *Conn) takeIn(s *stream) bool {
 	n := s.next - s.sent
 	again := len(c.cur.parts) > 0
 	denied := c.cur.dir == Original && c.mayBeDenied(c.plain(s.line))
+	if int32(s.lineStart()-s.sent) > 0 { // whole lines are in front of it
+		return false
+	}
 	if c.adjustBy == Nobody || !denied && n > maxTaken || !again && (s.full() || c.cur.shifting) {
 		return false
 	}

@@ -16,26 +16,23 @@ package ftpalg
 // begin takes a segment of direction d for the first one of its stream.
 func (c *Conn) begin(d Direction, seq uint32, p []byte) {
 	s := &c.stream[d]
-	at := seq
-	var has uint32
-	if s.ackKnown {
+	said, at, has := s.ackKnown, seq, uint32(0)
+	if said {
 		has = c.Acknowledgement(d, s.acked)
 	}
-	if c.started && s.ackKnown && (seq-has <= farAway || len(p) == 1 && seq+1 == has) {
+	if c.started && said && (seq-has <= farAway || len(p) == 1 && seq+1 == has) {
 		at = has // what is before the segment is missing, or it is a keep-alive probe
 	}
-	believed := s.ackKnown && at-has+farAway <= 2*farAway
-	unsaid := !s.ackKnown
-	s.ackKnown = believed
+	s.ackKnown = said && at-has+farAway <= 2*farAway
 	s.known, s.next, s.sent = true, at, at
-	s.proven = c.started && believed && at == has
+	s.proven = c.started && s.ackKnown && at == has
 	s.aligned = c.started || startsLine(d, p)
 	if d == Original {
 		c.start, c.startSet = at, true
 	}
 	if d == Original && c.started {
 		c.begun = s.proven
-		c.unseen = c.unseen || !unsaid && !s.proven
+		c.unseen = c.unseen || said && !s.proven
 	}
 }
 
@@ -111,5 +108,5 @@ func (s *stream) hintFar(seq uint32) bool {
 // forgetPlace forgets what was seen of a stream.
 func (s *stream) forgetPlace() {
 	s.known, s.aligned, s.proven, s.skip, s.held, s.ackKnown = false, false, false, false, false, false
-	s.line, s.taken, s.gaps, s.waits = s.line[:0], 0, 0, 0
+	s.line, s.taken, s.gaps, s.waits, s.abandoned = s.line[:0], 0, 0, 0, 0
 }

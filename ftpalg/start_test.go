@@ -460,7 +460,7 @@ func TestHeld(t *testing.T) {
 					for len(text) > 0 { // in segments
 						n := min(len(text), 1460)
 						g.acks = nil
-						g.c.Received(Direction(1-d), next[d], next[1-d])
+						g.c.received(Direction(1-d), next[d], next[1-d])
 						g.segment(Direction(d), next[d], []byte(text[:n]))
 						next[d] += uint32(n)
 						text = text[n:]
