@@ -89,6 +89,7 @@ func TestRestartBetweenOfferAndConnection(t *testing.T) {
 						t.Error(err)
 					}
 					offer.MustRefuse(t, offer.Opener, "a second time, after the restart")
+					talk.Exchange()
 					talk.Announce(m).MustOpen(t)
 				})
 			})
