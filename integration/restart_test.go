@@ -205,6 +205,7 @@ func TestRestartDuringTransfer(t *testing.T) {
 		if _, err := io.Copy(io.Discard, data); err != nil {
 			t.Errorf("end of the transfer: %v", err)
 		}
+		talk.Exchange()
 		talk.Announce(PORT).MustOpen(t)
 	})
 }
