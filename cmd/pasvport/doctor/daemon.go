@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/balance"
@@ -28,7 +27,7 @@ type daemon struct {
 
 // ask looks for a running daemon and asks it for its settings.
 func ask(ctx context.Context, cfg config.Config) daemon {
-	d := daemon{running: tableLocked(cfg.Table)}
+	d := daemon{running: tablelock.Held(cfg.Table)}
 	if !d.running || cfg.ControlSocket == "" {
 		return d
 	}
@@ -149,21 +148,6 @@ func tableComplete(c rules.Config) (bool, error) {
 	}
 	defer f.Close()
 	return f.Present()
-}
-
-// tableLocked reports whether a process has the lock of a table.
-func tableLocked(table string) bool {
-	text, err := os.ReadFile("/proc/thread-self/net/netfilter/nfnetlink_queue")
-	if err != nil {
-		return false
-	}
-	lock := strconv.Itoa(int(tablelock.Queue(table)))
-	for line := range strings.Lines(string(text)) {
-		if f := strings.Fields(line); len(f) > 0 && f[0] == lock {
-			return true
-		}
-	}
-	return false
 }
 
 // queues looks whether another process listens on one of our queue numbers.

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"slices"
 
 	"github.com/pasvport/pasvport/nfq"
 )
@@ -43,15 +44,35 @@ func Take(table string, first uint16, queues int) (*Lock, error) {
 	if num >= first && int(num) < int(first)+queues {
 		return nil, fmt.Errorf("queue %d is the lock of the table %q: give this daemon another --queue-num", num, table)
 	}
-	q, err := nfq.Open(nfq.Config{Num: num, MaxLen: 1, RecvBuf: 4096})
+	l, err := bind(num)
 	if errors.Is(err, nfq.ErrQueueInUse) {
 		return nil, fmt.Errorf("another pasvport has the table %q (whose lock is queue %d): stop it, or give this one another --table and --queue-num", table, num)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("lock of the table %q: %w (does this kernel have CONFIG_NETFILTER_NETLINK_QUEUE, module nfnetlink_queue?)", table, err)
 	}
-	return &Lock{q}, nil
+	return l, nil
 }
 
 // Close gives the lock back.
 func (l *Lock) Close() error { return l.queue.Close() }
+
+// Held reports whether a process has the lock of a table. The list of queues is for
+// root to read; for others the lock is taken and given back at once.
+func Held(table string) bool {
+	num := Queue(table)
+	bound, err := nfq.ReadQueueStats()
+	if err == nil {
+		return slices.ContainsFunc(bound, func(q nfq.QueueStats) bool { return q.Num == num })
+	}
+	l, err := bind(num)
+	if err == nil {
+		_ = l.Close()
+	}
+	return errors.Is(err, nfq.ErrQueueInUse)
+}
+
+func bind(num uint16) (*Lock, error) {
+	q, err := nfq.Open(nfq.Config{Num: num, MaxLen: 1, RecvBuf: 4096})
+	return &Lock{q}, err
+}
