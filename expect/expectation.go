@@ -116,6 +116,18 @@ func (c *Conn) CreateExpectation(x Expectation) error {
 	return nil
 }
 
+// ProlongExpectation sets the timeout of an expectation that is there. The error is
+// ENOENT when it is not.
+func (c *Conn) ProlongExpectation(x Expectation) error {
+	const op = "prolong expectation"
+	if !x.valid() || x.Timeout <= 0 {
+		return opError(op, x.Tuple(), errTuple)
+	}
+	c.beginIn(expNew, unix.NLM_F_ACK, x.Master)
+	c.out = appendExpectation(c.out, &x)
+	return opError(op, x.Tuple(), c.execute())
+}
+
 // resendAsChange sends the request of the output buffer again without CREATE
 // and EXCL. The kernel ignores CTA_EXPECT_TIMEOUT when it creates an
 // expectation and honours it when it changes one (ctnetlink_change_expect).

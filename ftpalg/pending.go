@@ -181,3 +181,7 @@ func (p *pending) newOffer() {
 		p.list[i].offer = false
 	}
 }
+
+// TransferWaits reports whether a command that opens a data connection waits for
+// its final reply. What was opened for it may still be used.
+func (c *Conn) TransferWaits() bool { return c.pending.index(isTransfer) >= 0 }

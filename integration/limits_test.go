@@ -80,7 +80,7 @@ func TestSessionLimits(t *testing.T) {
 		if n := site.decisions(t); n["too-many-sessions-of-client"] != 1 || n["too-many-sessions"] != 1 {
 			t.Errorf("decisions: %v", n)
 		}
-		turnedAway := regexp.MustCompile(`msg="control connection not read" client=10\.7\.0\.2:.* reason=too-many-sessions-of-client .*hint=`)
+		turnedAway := regexp.MustCompile(`msg="control connection not read" .*client=10\.7\.0\.2:.* reason=too-many-sessions-of-client .*hint=`)
 		if out := site.Daemons[0].Output(); !turnedAway.MatchString(out) {
 			t.Errorf("no line of the session that is not read in\n%s", out)
 		}

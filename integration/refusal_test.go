@@ -199,3 +199,33 @@ func listenLow(t *testing.T, h *Host, addr netip.Addr) *net.TCPListener {
 	t.Fatal("no free port under 1024")
 	return nil
 }
+
+// TestPinholeKept: while a transfer command waits for its final reply its pinhole
+// outlives its time, whoever dials; when the reply has come it does not.
+func TestPinholeKept(t *testing.T) {
+	needDaemon(t)
+	const timeout = 2 * time.Second
+	for _, a := range []Allow{AllowRelated, AllowChain} {
+		for _, s := range subjects(t) {
+			for _, m := range []Mode{PORT, PASV} {
+				t.Run(fmt.Sprintf("%s/%s/%s", s.Name, a, m), func(t *testing.T) {
+					t.Parallel()
+					site := NewSite(t, position("masquerade"), a, s, "--pinhole-timeout", timeout.String())
+					site.Case(Case{Mode: m, Family: IPv4, Kind: "pinhole kept"}).Count(t)
+					d := site.Talk(t, site.ListenControl(t, IPv4), site.Client, IPv4)
+					o := d.Announce(m)
+					d.Command("RETR slow")
+					time.Sleep(3 * timeout)
+					d.Reply("150 at last")
+					o.MustOpen(t).Close()
+					d.Reply("226 done")
+					o = d.Announce(m)
+					d.Command("RETR never")
+					d.Reply("550 no such file")
+					time.Sleep(2*timeout + time.Second)
+					o.MustRefuse(t, o.Opener, "after the timeout")
+				})
+			}
+		}
+	}
+}

@@ -82,6 +82,18 @@ func (c *Conn) Disarm() {
 	}
 }
 
+// Phase returns what the connection waits for, if lines may pass unread.
+func (c *Conn) Phase() (ftpalg.Phase, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.table == nil {
+		return 0, false
+	}
+	s := c.table.slot(c.index)
+	phase := ftpalg.Phase(atomic.LoadUint32(&s.phase))
+	return phase, atomic.LoadUint32(&s.state)&armed != 0
+}
+
 // Stop has all packets queued from here on, and tells in u what has passed
 // since Arm. ok is false if nothing has.
 func (c *Conn) Stop(u *ftpalg.Unread) (ok bool) {

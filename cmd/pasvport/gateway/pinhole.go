@@ -107,3 +107,11 @@ func (g *Gateway) PinholeEnded(p *pinhole.Pinhole, why string) {
 	g.metrics.Pinholes.Closed.Add(1)
 	g.logPinhole("pinhole closed", p, why)
 }
+
+// transferWaits reports whether a transfer command waits for its final reply.
+func (s *session) transferWaits() bool {
+	if phase, armed := s.fast.Phase(); armed {
+		return phase == ftpalg.PhaseTransfer || phase == ftpalg.PhaseBegun
+	}
+	return s.waiting.Load()
+}

@@ -44,6 +44,7 @@ type session struct {
 	owner pinhole.Owner // of its pinholes and data connections
 
 	closing  atomic.Bool                    // an end has begun to close it
+	waiting  atomic.Bool                    // a transfer command waits for its final reply, as the engine knows
 	over     atomic.Bool                    // its end was reported
 	missed   atomic.Bool                    // packets may have passed unread, see heal.go
 	adjusted atomic.Bool                    // its sequence numbers are, by the kernel or here

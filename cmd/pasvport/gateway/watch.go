@@ -169,6 +169,9 @@ func (g *Gateway) sweep(p *pinhole.Pinhole, now time.Time) {
 	if g.pinholes.Expire(g.ct, p, now) {
 		return
 	}
+	if _, s := g.session(p.Owner.Original()); s != nil && &s.owner == p.Owner && s.transferWaits() {
+		g.pinholes.Keep(g.ct, p, now)
+	}
 	e, err := g.ct.Get(p.Owner.Original())
 	switch _, s := g.session(p.Owner.Original()); {
 	case errors.Is(err, unix.ENOENT):

@@ -130,6 +130,9 @@ func (w *worker) read(s *session, d ftpalg.Direction, p *nfq.Packet) {
 	}
 	seg := w.segmentOf(d, p)
 	dec := s.alg.Segment(&seg)
+	if waits := s.alg.TransferWaits(); waits != s.waiting.Load() {
+		s.waiting.Store(waits)
+	}
 	bare := len(p.Payload) == 0
 	if !bare || dec.Reason != ftpalg.ReasonPlain {
 		w.g.count(report.Reason(dec.Reason))

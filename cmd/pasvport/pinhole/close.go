@@ -31,11 +31,54 @@ func (t *Table) CloseOf(ct Conntrack, o *Owner, why string) *Pinhole {
 
 // Expire closes a pinhole whose time is over, and reports whether it is.
 func (t *Table) Expire(ct Conntrack, p *Pinhole, now time.Time) bool {
-	if !now.After(p.Expires) {
+	if !now.After(p.Until()) {
 		return false
 	}
 	t.Close(ct, p, Expired, "")
 	return true
+}
+
+// The bounds of Keep: how long a pinhole stays open at the most for a transfer
+// command that waits for its data connection, and how long before its end it is
+// kept for another while.
+const (
+	longest    = 300 * time.Second
+	keepBefore = time.Second
+)
+
+// Keep keeps a pinhole that is about to expire: a transfer command of its control
+// connection waits for its final reply, so that its data connection may still come.
+// Some servers dial after more than a minute, and some clients wait for a 150 that
+// is slow.
+func (t *Table) Keep(ct Conntrack, p *Pinhole, now time.Time) {
+	before := p.Until()
+	until := now.Add(max(p.Timeout, 2*keepBefore))
+	if last := p.Expires.Add(longest - p.Timeout); until.After(last) {
+		until = last
+	}
+	if before.Sub(now) > keepBefore || !until.After(before) || t.find(p.Key) != p {
+		return
+	}
+	p.kept.Store(until.UnixNano())
+	if !p.Claim {
+		x := p.expectation()
+		x.Timeout = until.Sub(now) + keepBefore // it is we who close it
+		if err := ct.ProlongExpectation(x); err != nil && !errors.Is(err, unix.ENOENT) {
+			t.log.Warn("cannot keep an expectation", "tuple", p.expected(), "err", err)
+		}
+	}
+	e := p.element
+	e.Timeout = until.Sub(now) + keepBefore
+	if err := t.Firewall.OpenPinhole(e); err != nil {
+		t.log.Warn("cannot keep a set element", "tuple", p.expected(), "err", err)
+	}
+	if t.halves.needs(p) {
+		return
+	}
+	// It ended meanwhile, and its elements may have been closed before they were
+	// opened again.
+	t.halves.hold(p)
+	t.CloseRule(p)
 }
 
 // end closes a pinhole in the kernel that was taken.

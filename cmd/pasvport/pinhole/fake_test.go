@@ -56,6 +56,16 @@ func (k *kernel) CreateExpectation(x expect.Expectation) error {
 	return nil
 }
 
+func (k *kernel) ProlongExpectation(x expect.Expectation) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if _, ok := k.expected[wild(x.Tuple())]; !ok {
+		return unix.ENOENT
+	}
+	k.expected[wild(x.Tuple())] = x
+	return nil
+}
+
 func (k *kernel) DeleteExpectation(master, expected expect.Tuple) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -63,6 +63,13 @@ func (h *halves) hold(p *Pinhole) {
 	}
 }
 
+// needs reports whether p needs its elements.
+func (h *halves) needs(p *Pinhole) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return p.holds
+}
+
 // release notes that p needs its elements no more, and returns those that no
 // other pinhole needs. They are to be closed, and then given to done.
 func (h *halves) release(p *Pinhole) rules.Pinhole {

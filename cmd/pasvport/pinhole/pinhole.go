@@ -38,6 +38,7 @@ type Pinhole struct {
 	Expires time.Time
 
 	state   atomic.Uint32
+	kept    atomic.Int64  // until when it is kept beyond Expires, see Table.Keep; in Unix nanoseconds
 	element rules.Pinhole // as it is in the sets of nftables
 	holds   bool          // it needs that; under halves.mu
 }
@@ -68,6 +69,14 @@ func (s State) String() string {
 
 // State returns the present state.
 func (p *Pinhole) State() State { return State(p.state.Load()) }
+
+// Until returns when the pinhole closes if it is not used.
+func (p *Pinhole) Until() time.Time {
+	if kept := p.kept.Load(); kept > p.Expires.UnixNano() {
+		return time.Unix(0, kept)
+	}
+	return p.Expires
+}
 
 // Strategy names how the kernel is told of the data connection.
 func (p *Pinhole) Strategy() string {

@@ -19,6 +19,7 @@ type Conntrack interface {
 	Delete(original expect.Tuple) error
 	Claim(expect.Claim) error
 	CreateExpectation(expect.Expectation) error
+	ProlongExpectation(expect.Expectation) error
 	DeleteExpectation(master, expected expect.Tuple) error
 	DumpExpectations(func(*expect.ExpectationInfo)) error
 }

@@ -271,6 +271,7 @@ func TestRace(t *testing.T) {
 			})
 			wg.Go(func() { b.Expire(b.k, p, b.now.Add(time.Hour)) })
 			wg.Go(func() { b.CloseOf(b.k, o, "") })
+			wg.Go(func() { b.Keep(b.k, p, p.Expires) })
 			wg.Go(func() {
 				another := passive(5001)
 				another.Claim = claim
@@ -349,3 +350,32 @@ func TestClaimFails(t *testing.T) {
 type refusing struct{ *kernel }
 
 func (refusing) Claim(expect.Claim) error { return unix.ENOMEM }
+
+// TestKeep: a pinhole whose transfer waits is kept until 300 s after it was
+// opened, in the kernel as in the table, and one that ended meanwhile is not
+// opened again.
+func TestKeep(t *testing.T) {
+	for _, claim := range []bool{false, true} {
+		b := newBench()
+		spec := passive(5000)
+		spec.Claim = claim
+		p, err := b.open(owner(1, client), spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := b.now
+		for ; b.Of(p.Owner) == p; now = now.Add(300 * time.Millisecond) {
+			if !b.Expire(b.k, p, now) {
+				b.Keep(b.k, p, now)
+			}
+			if x, ok := b.k.expected[wild(p.expected())]; ok && now.Sub(b.now) > time.Minute && x.Timeout < time.Second {
+				t.Fatalf("after %v the kernel has %v left", now.Sub(b.now), x.Timeout)
+			}
+		}
+		if lived := now.Sub(b.now); lived < longest || lived > longest+time.Second {
+			t.Errorf("it lived for %v", lived)
+		}
+		b.Keep(b.k, p, p.Until())
+		b.k.empty(t)
+	}
+}
