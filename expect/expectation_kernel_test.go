@@ -384,3 +384,36 @@ func TestKernelExpectationSourcePort(t *testing.T) {
 		t.Errorf("%d packets were RELATED, want 1", got)
 	}
 }
+
+// TestKernelProlong: an expectation that is there gets another timeout, and one
+// that is not is not made. Both are counted.
+func TestKernelProlong(t *testing.T) {
+	n := newNetwork(t, carrierSane, false, false)
+	c := n.dial()
+	_, one := n.control(ipv4, false)
+	count := func(want int) {
+		t.Helper()
+		got, err := c.CountExpectations()
+		must(t, err)
+		if got != want {
+			t.Errorf("%d expectations are counted, want %d", got, want)
+		}
+	}
+	x := passive(ipv4, one, false, 40000)
+	wantErr(t, "one that is not there", c.ProlongExpectation(x), unix.ENOENT)
+	count(0)
+	must(t, c.CreateExpectation(x))
+	count(1)
+	x.Timeout = 10 * time.Minute
+	must(t, c.ProlongExpectation(x))
+	got, err := c.getExpectation(x.Tuple())
+	must(t, err)
+	if got.Timeout < 9*time.Minute {
+		t.Errorf("it has %v left, want 10m", got.Timeout)
+	}
+	must(t, c.DeleteExpectation(one, x.Tuple()))
+	count(0)
+	if MostExpectations() < 1 {
+		t.Error("the kernel has room for none")
+	}
+}

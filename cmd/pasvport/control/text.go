@@ -41,6 +41,9 @@ func WriteStatus(w io.Writer, s Status, now time.Time) error {
 		t.row(fmt.Sprintf("queue %d", q.Num), fmt.Sprintf("%s, %d packets, %d waiting, %d dropped, %d enobufs, %d unreadable",
 			s.QueueKind, q.Packets, q.Waiting, q.Dropped, q.ENOBUFS, q.Errors))
 	}
+	if s.ExpectationsMax > 0 {
+		t.row("expectations", fmt.Sprintf("%d, of %d that the kernel has room for", s.Expectations, s.ExpectationsMax))
+	}
 	if s.LinesUnread > 0 {
 		t.row("unread", fmt.Sprintf("%d lines passed in the kernel", s.LinesUnread))
 	}

@@ -30,6 +30,11 @@ type Status struct {
 	Sessions     int `json:"sessions"`      // control connections now
 	PinholesOpen int `json:"pinholes_open"` // now
 
+	// Expectations are those that the kernel has in this network namespace, of
+	// whatever helper, and ExpectationsMax is how many it has room for; 0 if that is
+	// not known.
+	Expectations    int `json:"expectations"`
+	ExpectationsMax int `json:"expectations_max"`
 	// LinesUnread are the lines that passed in the kernel, since the start.
 	LinesUnread uint64 `json:"lines_unread"`
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/kernel"
+	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/rules"
 )
 
@@ -33,6 +34,7 @@ func (e *examination) tracker() {
 			"sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=0, unless something else here needs it")
 	}
 	e.room(dir)
+	e.roomForExpectations()
 	if v, ok := kernel.Sysctl(dir + "helper"); ok && v != 0 {
 		e.found(Warn, topicTracker, "nf_conntrack_helper is on: the kernel gives the helper ftp to port 21 on its own if nf_conntrack_ftp is loaded, and pasvport leaves such connections alone",
 			"sysctl -w net.netfilter.nf_conntrack_helper=0")
@@ -50,6 +52,27 @@ func (e *examination) timeout(have time.Duration) {
 	e.found(Warn, topicTracker,
 		fmt.Sprintf("established connections are forgotten after %s without a packet, less than the 2h4m of RFC 5382: a control connection may be lost in a pause", have),
 		fmt.Sprintf("sysctl -w net.netfilter.nf_conntrack_tcp_timeout_established=%d (the kernel's default is 432000)", int(idleLimit.Seconds())))
+}
+
+// roomForExpectations looks how many more expectations the kernel can hold.
+func (e *examination) roomForExpectations() {
+	ct, err := expect.Dial()
+	if err != nil {
+		return
+	}
+	defer ct.Close()
+	n, err := ct.CountExpectations()
+	most := expect.MostExpectations()
+	if err != nil || most == 0 {
+		return
+	}
+	text := fmt.Sprintf("%d of at most %d expectations in use", n, most)
+	if n*100 < fullWarn*most {
+		e.found(OK, topicTracker, text)
+		return
+	}
+	e.found(Warn, topicTracker, text+": when there is no room left, announcements are claimed with --strategy auto, and else refused",
+		"sysctl -w net.netfilter.nf_conntrack_expect_max with a higher number, in the first network namespace")
 }
 
 // room looks how many more connections conntrack can hold.

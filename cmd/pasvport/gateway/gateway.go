@@ -85,6 +85,7 @@ func New(cfg config.Config, log *slog.Logger, m *metrics.Metrics) *Gateway {
 	g.current.Store(newSettings(cfg))
 	g.balancer = balance.New(cfg.VirtualServers, func(port uint16) bool { return g.settings().EncryptedPort(port) }, log)
 	m.AddServers(g.balancer.Servers)
+	m.AddExpectations(expectations)
 	return g
 }
 

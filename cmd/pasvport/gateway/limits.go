@@ -78,3 +78,18 @@ func (g *Gateway) sayLeft() {
 			"hint", "sessions caused more than the log takes; see pasvport status for what they did")
 	}
 }
+
+// expectations returns how many expectations the kernel has and how many it has
+// room for, 0 where that is not known.
+func expectations() (n, most int) {
+	ct, err := expect.Dial()
+	if err != nil {
+		return 0, 0
+	}
+	defer ct.Close()
+	n, err = ct.CountExpectations()
+	if err != nil {
+		return 0, 0
+	}
+	return n, expect.MostExpectations()
+}

@@ -29,6 +29,7 @@ func (g *Gateway) Status() control.Status {
 	if g.zoned.Load() && g.plan.rules.OneZone {
 		st.Notes = append(st.Notes, "control connections in conntrack zones are left alone: "+noZones)
 	}
+	st.Expectations, st.ExpectationsMax = expectations()
 	if g.fast != nil {
 		st.LinesUnread = g.fast.Lines()
 	}

@@ -149,6 +149,18 @@ func (m *Metrics) Decisions() map[string]uint64 {
 // Packet notes how long a packet waited for its verdict.
 func (m *Metrics) Packet(d time.Duration) { m.packet.Observe(d.Seconds()) }
 
+// AddExpectations adds gauges of how many expectations the kernel has and has room
+// for.
+func (m *Metrics) AddExpectations(f func() (n, most int)) {
+	m.registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "pasvport_expectations",
+			Help: "Expectations that the kernel has, of whatever helper."},
+			func() float64 { n, _ := f(); return float64(n) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "pasvport_expectations_max",
+			Help: "Expectations that the kernel has room for (nf_conntrack_expect_max)."},
+			func() float64 { _, most := f(); return float64(most) }))
+}
+
 // CountUnread adds a counter of the lines that pass in the kernel.
 func (m *Metrics) CountUnread(n func() uint64) {
 	m.registry.MustRegister(prometheus.NewCounterFunc(
