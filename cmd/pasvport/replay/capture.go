@@ -24,9 +24,9 @@ type frame struct {
 	number int // from 1, as other programs count
 	time   time.Time
 	link   layers.LinkType
-	data   []byte // valid until the next one is read
-	length int    // on the wire
-	ip     int    // offset of the IP header in data
+	data   []byte
+	length int // on the wire
+	ip     int // offset of the IP header in data
 
 	tcp  nfq.Packet // if skip is empty
 	skip string     // why there is no TCP segment to look at
@@ -34,7 +34,7 @@ type frame struct {
 
 // reader reads either format of captures.
 type reader interface {
-	ZeroCopyReadPacketData() ([]byte, gopacket.CaptureInfo, error)
+	ReadPacketData() ([]byte, gopacket.CaptureInfo, error)
 }
 
 // capture is an open file.
@@ -46,6 +46,9 @@ type capture struct {
 	link  func(*gopacket.CaptureInfo) layers.LinkType
 	count int
 }
+
+// maxPacket is the longest packet that is read, MAXIMUM_SNAPLEN of libpcap.
+const maxPacket = 1 << 18
 
 // pcapngMagic is the type of the first block of a pcapng file.
 var pcapngMagic = []byte{0x0a, 0x0d, 0x0d, 0x0a}
@@ -88,7 +91,7 @@ func (c *capture) start(b *bufio.Reader) error {
 	if err != nil {
 		return noEOF(err)
 	}
-	r.SetSnaplen(max(r.Snaplen(), 1<<18)) // some writers give one that their packets exceed
+	r.SetSnaplen(maxPacket) // some writers give one that their packets exceed, others none
 	c.r = r
 	c.link = func(*gopacket.CaptureInfo) layers.LinkType { return r.LinkType() }
 	return nil
@@ -105,7 +108,7 @@ func noEOF(err error) error {
 // next reads a frame into f; io.EOF after the last one. A file that ends within a
 // packet, as that of a capture that was interrupted, ends before it.
 func (c *capture) next(f *frame) error {
-	data, ci, err := c.r.ZeroCopyReadPacketData()
+	data, ci, err := c.r.ReadPacketData()
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return io.EOF
 	}

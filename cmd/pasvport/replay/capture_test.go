@@ -126,47 +126,47 @@ func (w *wire) lines(text string) {
 }
 
 // pcap writes the film as a pcap file.
-func (f *film) pcap() string {
-	return f.write("film.pcap", func(b *bytes.Buffer) error {
-		w := pcapgo.NewWriter(b)
-		if err := w.WriteFileHeader(1<<16, f.kind); err != nil {
-			return err
+func (f *film) pcap() string { return f.write("film.pcap", f.bytes()) }
+
+func (f *film) bytes() []byte {
+	var b bytes.Buffer
+	w := pcapgo.NewWriter(&b)
+	if err := w.WriteFileHeader(1<<16, f.kind); err != nil {
+		panic(err)
+	}
+	for i, frame := range f.frames {
+		ci := gopacket.CaptureInfo{Timestamp: f.times[i], CaptureLength: len(frame), Length: len(frame)}
+		if err := w.WritePacket(ci, frame); err != nil {
+			panic(err)
 		}
-		for i, frame := range f.frames {
-			ci := gopacket.CaptureInfo{Timestamp: f.times[i], CaptureLength: len(frame), Length: len(frame)}
-			if err := w.WritePacket(ci, frame); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	}
+	return b.Bytes()
 }
 
 // pcapng writes it as a pcapng file.
 func (f *film) pcapng() string {
-	return f.write("film.pcapng", func(b *bytes.Buffer) error {
-		w, err := pcapgo.NewNgWriter(b, f.kind)
-		if err != nil {
-			return err
-		}
-		for i, frame := range f.frames {
-			ci := gopacket.CaptureInfo{Timestamp: f.times[i], CaptureLength: len(frame), Length: len(frame)}
-			if err := w.WritePacket(ci, frame); err != nil {
-				return err
-			}
-		}
-		return w.Flush()
-	})
-}
-
-func (f *film) write(name string, write func(*bytes.Buffer) error) string {
 	f.t.Helper()
 	var b bytes.Buffer
-	if err := write(&b); err != nil {
+	w, err := pcapgo.NewNgWriter(&b, f.kind)
+	if err != nil {
 		f.t.Fatal(err)
 	}
+	for i, frame := range f.frames {
+		ci := gopacket.CaptureInfo{Timestamp: f.times[i], CaptureLength: len(frame), Length: len(frame)}
+		if err := w.WritePacket(ci, frame); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+	if err := w.Flush(); err != nil {
+		f.t.Fatal(err)
+	}
+	return f.write("film.pcapng", b.Bytes())
+}
+
+func (f *film) write(name string, b []byte) string {
+	f.t.Helper()
 	path := filepath.Join(f.t.TempDir(), name)
-	if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
+	if err := os.WriteFile(path, b, 0o600); err != nil {
 		f.t.Fatal(err)
 	}
 	return path

@@ -119,7 +119,7 @@ func (s *scrubber) header(link layers.LinkType) error {
 	switch {
 	case !s.begun:
 		s.begun, s.link = true, link
-		return s.out.WriteFileHeader(1<<18, link)
+		return s.out.WriteFileHeader(maxPacket, link)
 	case s.written > 0 && s.link != link && s.frames > 0 && link != layers.LinkTypeEthernet:
 		return fmt.Errorf("packets of link types %d and %d, which a pcap file cannot have both of", s.link, link)
 	}

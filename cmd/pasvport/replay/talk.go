@@ -4,6 +4,7 @@ package replay
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 
 	"github.com/pasvport/pasvport/ftpalg"
@@ -45,20 +46,20 @@ func (t *talks) of(fl flow, original bool, p *nfq.Packet) *talk {
 	return k
 }
 
-// text is what was sent in one direction: pieces, then one text with holes.
+// text is what was sent in one direction, in pieces: first as the packets had them,
+// then, sorted, with those joined that touch.
 type text struct {
 	known  bool
 	base   uint32 // sequence number of a byte of it
 	pieces []piece
-	from   int32 // of the first byte, from base
-	all    []byte
-	have   []bool
 }
 
 type piece struct {
 	at int32 // from base
 	p  []byte
 }
+
+func (p piece) end() int32 { return p.at + int32(len(p.p)) }
 
 // add takes the payload of a packet.
 func (t *talk) add(d ftpalg.Direction, p *nfq.Packet) {
@@ -71,73 +72,56 @@ func (t *talk) add(d ftpalg.Direction, p *nfq.Packet) {
 	}
 }
 
-// maxText is how far apart the bytes of one direction may lie. What is further is
-// not FTP's text.
-const maxText = 64 << 20
-
 // copy gives the scrubbed payload of a packet.
 func (t *talk) copy(d ftpalg.Direction, p *nfq.Packet, to []byte) {
 	x := &t.half[d]
-	at := int(int32(p.Seq-x.base) - x.from)
-	if p.Flags&nfq.FlagSYN != 0 || at < 0 || at+len(to) > len(x.all) {
+	at := int32(p.Seq - x.base)
+	i, exact := slices.BinarySearchFunc(x.pieces, at, func(p piece, at int32) int { return cmp.Compare(p.at, at) })
+	if !exact {
+		i--
+	}
+	if p.Flags&nfq.FlagSYN != 0 || i < 0 || x.pieces[i].end() < at+int32(len(to)) {
 		fill(to)
 		return
 	}
-	copy(to, x.all[at:])
+	copy(to, x.pieces[i].p[at-x.pieces[i].at:])
 }
 
 // scrub puts one direction together and replaces what is to be.
 func (t *talk) scrub(w *words, d ftpalg.Direction) {
 	x := &t.half[d]
 	x.assemble()
-	for i := 0; i < len(x.all); {
-		if !x.have[i] {
-			i++
-			continue
-		}
-		if isTLS(x.all[i]) {
-			fill(x.all[i:])
-			break
-		}
-		n := x.run(i)
-		whole := i == 0 || x.have[i-1]
-		i += w.scrub(d, x.all[i:i+n], whole)
-	}
-	x.pieces, x.have = nil, nil
-}
-
-// run is how many bytes there are from one on, to the end of its line.
-func (x *text) run(i int) int {
-	n := bytes.IndexByte(x.all[i:], '\n') + 1
-	if n == 0 {
-		n = len(x.all) - i
-	}
-	if hole := slices.Index(x.have[i:i+n], false); hole > 0 {
-		n = hole
-	}
-	return n
-}
-
-func (x *text) assemble() {
-	if len(x.pieces) == 0 {
-		return
-	}
-	x.from = slices.MinFunc(x.pieces, func(a, b piece) int { return int(a.at) - int(b.at) }).at
-	var end int32
-	for _, p := range x.pieces {
-		end = max(end, p.at-x.from+int32(len(p.p)))
-	}
-	end = min(end, maxText)
-	x.all, x.have = make([]byte, end), make([]bool, end)
-	for _, p := range x.pieces {
-		at := p.at - x.from
-		if at < 0 || at >= end {
-			continue
-		}
-		for i, c := range p.p[:min(len(p.p), int(end-at))] {
-			if k := int(at) + i; !x.have[k] {
-				x.all[k], x.have[k] = c, true
+	encrypted := false
+	for i, piece := range x.pieces {
+		whole := i == 0 // else the start of its first line is missing
+		for b := piece.p; len(b) > 0; whole = true {
+			if encrypted = encrypted || isTLS(b[0]); encrypted {
+				fill(b)
+				break
 			}
+			n := bytes.IndexByte(b, '\n') + 1
+			if n == 0 {
+				n = len(b)
+			}
+			w.scrub(d, b[:n], whole)
+			b = b[n:]
 		}
 	}
+}
+
+// assemble sorts the pieces and joins those that touch. Of bytes that came twice
+// the first ones are kept.
+func (x *text) assemble() {
+	slices.SortStableFunc(x.pieces, func(a, b piece) int { return cmp.Compare(a.at, b.at) })
+	var joined []piece
+	for _, p := range x.pieces {
+		if n := len(joined) - 1; n >= 0 && p.at <= joined[n].end() {
+			if seen := joined[n].end() - p.at; int(seen) < len(p.p) {
+				joined[n].p = append(joined[n].p, p.p[seen:]...)
+			}
+			continue
+		}
+		joined = append(joined, p)
+	}
+	x.pieces = joined
 }

@@ -60,9 +60,9 @@ func set(list string) map[string]bool {
 	return m
 }
 
-// scrub replaces what is to be in the line at the start of b, in place, and returns
-// how long it was. whole tells that its start is there.
-func (w *words) scrub(d ftpalg.Direction, b []byte, whole bool) int {
+// scrub replaces what is to be in a line, in place. whole tells that its start is
+// there.
+func (w *words) scrub(d ftpalg.Direction, b []byte, whole bool) {
 	switch {
 	case !whole:
 		w.blank(b, false)
@@ -71,7 +71,6 @@ func (w *words) scrub(d ftpalg.Direction, b []byte, whole bool) int {
 	default:
 		w.reply(b)
 	}
-	return len(b)
 }
 
 // isTLS reports whether the first byte of a line is that of a TLS record (RFC 8446
