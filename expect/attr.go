@@ -67,6 +67,11 @@ func appendAttr32(dst []byte, typ uint16, v uint32) []byte {
 	return binary.BigEndian.AppendUint32(appendAttrHeader(dst, typ, 4), v)
 }
 
+// appendNative32 appends one of the few values in host order.
+func appendNative32(dst []byte, typ uint16, v uint32) []byte {
+	return binary.NativeEndian.AppendUint32(appendAttrHeader(dst, typ, 4), v)
+}
+
 // appendAttrString appends a string with its terminating zero.
 func appendAttrString(dst []byte, typ uint16, s string) []byte {
 	dst = append(appendAttrHeader(dst, typ, len(s)+1), s...)

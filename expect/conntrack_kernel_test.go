@@ -134,38 +134,46 @@ func TestKernelDeleteWithoutTupleIsNotSent(t *testing.T) {
 	must(t, err)
 }
 
-// The dump's mark filter is the kernel's: other bits of the mark do not matter.
-func TestKernelDumpByMark(t *testing.T) {
-	n := newNetwork(t, carrierSane, false, false)
+// A dump has the connections to the ports, and none that was expected; whether
+// the kernel filters makes no difference.
+func TestKernelDumpTo(t *testing.T) {
+	n := newNetwork(t, carrierNone, false, false)
 	c := n.dial()
-	_, plain := n.control(ipv4, false)
-	_, other := n.control(ipv6, false)
-	_, marked := n.control(ipv6, false)
-	must(t, c.UpdateMark(plain, 0, 0xffffffff))
-	must(t, c.UpdateMark(other, 0x08000001, 0xffffffff))
-	must(t, c.UpdateMark(marked, 0x0c0000ff, 0xffffffff))
+	_, v4 := n.control(ipv4, false)
+	_, v6 := n.control(ipv6, false)
+	l := n.listen("s", netip.AddrPortFrom(ipv4.server, 30021))
+	elsewhere := Tuple{Src: localAddr(n.connect("c", netip.AddrPortFrom(ipv4.client, 0), unmap(l.Addr()), l).near), Dst: unmap(l.Addr())}
+	child := Tuple{Src: netip.AddrPortFrom(ipv4.server, 40000), Dst: netip.AddrPortFrom(ipv4.client, controlPort)}
+	must(t, c.Claim(Claim{Original: child, Master: v4, Timeout: time.Minute}))
 	for _, tc := range []struct {
-		mark, mask uint32
-		want       []Tuple
+		ports []PortRange
+		want  []Tuple
 	}{
-		{controlMark, controlMark, []Tuple{marked}},
-		{0x08000000, 0x08000000, []Tuple{other, marked}},
-		{0, controlMark, []Tuple{plain, other}},
-		{0x30000000, 0x30000000, nil},
-		{0, 0, []Tuple{plain, other, marked}},
+		{[]PortRange{{controlPort, controlPort}}, []Tuple{v4, v6}},
+		{[]PortRange{{30021, 30021}}, []Tuple{elsewhere}},
+		{[]PortRange{{controlPort, controlPort}, {30021, 30021}}, []Tuple{v4, v6, elsewhere}},
+		{[]PortRange{{1, 65535}}, []Tuple{v4, v6, elsewhere}},
+		{[]PortRange{{1, 1}, {2, 2}, {3, 3}, {4, 4}, {controlPort, controlPort}}, []Tuple{v4, v6}},
+		{[]PortRange{{1, 2}}, nil},
+		{nil, nil},
 	} {
 		got := make(map[Tuple]bool)
-		must(t, c.Dump(tc.mark, tc.mask, func(e *Entry) { got[e.Original] = true }))
+		must(t, c.DumpTo(tc.ports, func(e *Entry) { got[e.Original] = true }))
 		if len(got) != len(tc.want) {
-			t.Errorf("dump %#x/%#x: %v, want %v", tc.mark, tc.mask, got, tc.want)
+			t.Errorf("dump of %v: %v, want %v", tc.ports, got, tc.want)
 		}
 		for _, w := range tc.want {
 			if !got[w] {
-				t.Errorf("dump %#x/%#x lacks %v", tc.mark, tc.mask, w)
+				t.Errorf("dump of %v lacks %v", tc.ports, w)
 			}
 		}
 	}
+	var expected []Tuple
+	must(t, c.DumpExpected(func(e *Entry) { expected = append(expected, e.Original) }))
+	if len(expected) != 1 || expected[0] != child {
+		t.Errorf("expected connections %v, want %v", expected, child)
+	}
 	// The socket is usable for the next request.
-	_, err := c.Get(plain)
+	_, err := c.Get(v4)
 	must(t, err)
 }

@@ -49,7 +49,7 @@ type Event struct {
 	Entry Entry
 }
 
-// Events receives the events of the TCP entries that carry a mark.
+// Events receives the events of TCP entries; see Listen.
 //
 // It does not use go-conntrack's RegisterFiltered, which joins the groups
 // before it attaches its filter, ends at the first ENOBUFS, and decodes the
@@ -74,23 +74,23 @@ type Events struct {
 // data connection, and each would else be a switch between processes.
 const pause = time.Millisecond
 
-// Listen subscribes to the events of entries whose mark, under mask, equals
-// mark. The filter runs in the kernel: events of other entries never wake the
-// process. A mark given to an entry later counts from then on. Of changes those in
-// the states ESTABLISHED, CLOSE_WAIT and LAST_ACK are left out, too, and for
-// connections that were expected FIN_WAIT: a connection was answered with SYN_RECV,
-// its end begins with FIN_WAIT, and no data comes any more with TIME_WAIT.
+// Listen subscribes to the events of the entries that were expected, and of those
+// whose original direction goes to one of ports. The filter runs in the kernel:
+// events of other entries never wake the process. Of changes those in the states
+// ESTABLISHED, CLOSE_WAIT and LAST_ACK are left out, too, and for connections that
+// were expected FIN_WAIT: a connection was answered with SYN_RECV, its end begins
+// with FIN_WAIT, and no data comes any more with TIME_WAIT.
 //
 // With nf_conntrack_events = 2, the default, an entry has events only if it
 // was created while somebody listened (on Linux 6.18 in whatever namespace).
-// Those of entries that are older than the first listener never come; Dump
+// Those of entries that are older than the first listener never come; DumpTo
 // finds those entries.
-func Listen(mark, mask uint32) (*Events, error) {
-	e, err := listen(mark, mask, eventBuffer)
+func Listen(ports []PortRange) (*Events, error) {
+	e, err := listen(ports, eventBuffer)
 	return e, opError("listen", Tuple{}, err)
 }
 
-func listen(mark, mask uint32, buffer int) (*Events, error) {
+func listen(ports []PortRange, buffer int) (*Events, error) {
 	fd, err := dial()
 	if err != nil {
 		return nil, err
@@ -100,16 +100,22 @@ func listen(mark, mask uint32, buffer int) (*Events, error) {
 		e.Close()
 		return nil, err
 	}
-	if err := e.subscribe(mark, mask, buffer); err != nil {
+	if err := e.subscribe(ports, buffer); err != nil {
 		e.Close()
 		return nil, err
 	}
 	return e, nil
 }
 
+// SetPorts changes the ports of Listen, at one moment. It may be called at any
+// time.
+func (e *Events) SetPorts(ports []PortRange) error {
+	return opError("listen", Tuple{}, attachFilter(e.fd, eventFilter(ports)))
+}
+
 // subscribe joins the groups last, so that no event passes unfiltered.
-func (e *Events) subscribe(mark, mask uint32, buffer int) error {
-	if err := attachFilter(e.fd, eventFilter(mark, mask)); err != nil {
+func (e *Events) subscribe(ports []PortRange, buffer int) error {
+	if err := attachFilter(e.fd, eventFilter(ports)); err != nil {
 		return err
 	}
 	if unix.SetsockoptInt(e.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer) != nil {

@@ -11,11 +11,11 @@ import (
 )
 
 // listenEvents subscribes in the router.
-func (n *network) listenEvents(mark, mask uint32, buffer int) *Events {
+func (n *network) listenEvents(buffer int) *Events {
 	n.t.Helper()
 	var e *Events
 	var err error
-	n.in("r", func() { e, err = listen(mark, mask, buffer) })
+	n.in("r", func() { e, err = listen([]PortRange{{controlPort, controlPort}}, buffer) })
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -43,11 +43,12 @@ func collect(t *testing.T, e *Events, last func(Event) bool) []Event {
 	return got
 }
 
-// Only events of marked entries pass the filter in the kernel, whatever their
-// other bits; a data connection's has its master and inherited mark.
-func TestKernelEventsByMark(t *testing.T) {
+// Only events of connections to the ports and of expected ones pass the filter in
+// the kernel, whatever their marks; a data connection's has its master and
+// inherited mark.
+func TestKernelEventsByPort(t *testing.T) {
 	n := newNetwork(t, carrierSane, true, false)
-	e := n.listenEvents(controlMark, controlMark, eventBuffer)
+	e := n.listenEvents(eventBuffer)
 	c := n.dial()
 
 	ctl, control := n.control(ipv4, false)
@@ -80,8 +81,8 @@ func TestKernelEventsByMark(t *testing.T) {
 	seen := make(map[EventType]map[Tuple]Entry)
 	answered, closed := false, map[Tuple][]uint8{}
 	for _, ev := range got {
-		if ev.Entry.Mark&controlMark == 0 {
-			t.Errorf("event %v of mark %#x: %v", ev.Type, ev.Entry.Mark, ev.Entry.Original)
+		if ev.Entry.Original == stranger || ev.Entry.Original.Dst.Port() != controlPort && ev.Entry.Status&StatusExpected == 0 {
+			t.Errorf("event %v of %v", ev.Type, ev.Entry.Original)
 		}
 		switch state := ev.Entry.TCPState; {
 		case ev.Type != Update:
@@ -119,7 +120,7 @@ func TestKernelEventOfClaim(t *testing.T) {
 	n := newNetwork(t, carrierNone, false, false)
 	c := n.dial()
 	_, control := n.control(ipv4, false)
-	e := n.listenEvents(controlMark, controlMark, eventBuffer)
+	e := n.listenEvents(eventBuffer)
 	x := Claim{Original: control.shift(), Master: control, Mark: controlMark, Timeout: time.Minute}
 	must(t, c.Claim(x))
 	got := collect(t, e, func(ev Event) bool { return ev.Type == New })
@@ -165,7 +166,7 @@ func olderAndYounger(t *testing.T, n *network, between func()) (older, younger i
 	c := n.dial()
 	_, before := n.control(ipv4, false)
 	between()
-	e := n.listenEvents(controlMark, controlMark, eventBuffer)
+	e := n.listenEvents(eventBuffer)
 	_, after := n.control(ipv4, false)
 	must(t, c.UpdateMark(before, 1, 1))
 	must(t, c.Delete(before))
@@ -188,7 +189,7 @@ func TestKernelEventsOverrun(t *testing.T) {
 	n := newNetwork(t, carrierNone, false, false)
 	c := n.dial()
 	_, control := n.control(ipv4, false)
-	e := n.listenEvents(controlMark, controlMark, 4096)
+	e := n.listenEvents(4096)
 	claim := func(port uint16) {
 		t.Helper()
 		must(t, c.Claim(Claim{Master: control, Mark: controlMark, Timeout: time.Minute, Original: Tuple{
@@ -215,7 +216,7 @@ func TestKernelEventsOverrun(t *testing.T) {
 // Run ends with its context, even if somebody waits for what it has handled.
 func TestKernelEventsEndWithContext(t *testing.T) {
 	n := newNetwork(t, carrierNone, false, false)
-	e := n.listenEvents(controlMark, controlMark, eventBuffer)
+	e := n.listenEvents(eventBuffer)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- e.Run(ctx, func(*Event) {}) }()
@@ -241,7 +242,8 @@ func TestKernelEventsEndWithContext(t *testing.T) {
 // long that takes, and not by another goroutine than Run's.
 func TestKernelEventsSync(t *testing.T) {
 	n := newNetwork(t, carrierNone, false, false)
-	e := n.listenEvents(controlMark, controlMark, eventBuffer)
+	_, control := n.control(ipv4, false)
+	e := n.listenEvents(eventBuffer)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	var got []Event // of Run's goroutine, and of this one behind Sync
@@ -253,7 +255,6 @@ func TestKernelEventsSync(t *testing.T) {
 	}()
 	defer func() { cancel(); must(t, <-done) }()
 	c := n.dial()
-	_, control := n.control(ipv4, false)
 	x := Claim{Original: control.shift(), Master: control, Mark: controlMark, Timeout: time.Minute}
 	for i := range 20 {
 		want := New
@@ -275,8 +276,8 @@ func TestKernelEventsSync(t *testing.T) {
 // TestKernelEventsSyncGivesUp: without Run, or if it takes too long, Sync says so.
 func TestKernelEventsSyncGivesUp(t *testing.T) {
 	n := newNetwork(t, carrierNone, false, false)
-	e := n.listenEvents(controlMark, controlMark, eventBuffer)
 	_, control := n.control(ipv4, false)
+	e := n.listenEvents(eventBuffer)
 	if !e.Sync(0) {
 		t.Error("there is nothing to wait for")
 	}
@@ -288,5 +289,41 @@ func TestKernelEventsSyncGivesUp(t *testing.T) {
 	must(t, e.Drain(func(*Event) { seen++ }))
 	if seen != 1 || !e.Sync(0) {
 		t.Errorf("%d events drained, want 1", seen)
+	}
+}
+
+// The ports can be changed while events come, to as many as there may be.
+func TestKernelEventsOfOtherPorts(t *testing.T) {
+	many := make([]PortRange, maxFilterRanges)
+	for i := range many {
+		many[i] = PortRange{uint16(20000 + 4*i), uint16(20001 + 4*i)}
+	}
+	many[len(many)-1] = PortRange{controlPort, controlPort}
+	for _, tc := range []struct {
+		name  string
+		ports []PortRange
+		pass  bool
+	}{
+		{"none", nil, false},
+		{"below", []PortRange{{1, controlPort - 1}}, false},
+		{"above", []PortRange{{controlPort + 1, 65535}}, false},
+		{"lowest", []PortRange{{controlPort, 65535}}, true},
+		{"highest", []PortRange{{1, controlPort}}, true},
+		{"second", []PortRange{{1, 2}, {controlPort, controlPort}}, true},
+		{"many", many, true},
+		{"others", many[:len(many)-1], false},
+		{"too many", append(many[:len(many)-1:len(many)-1], PortRange{1, 2}, PortRange{4, 5}), true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			n := newNetwork(t, carrierNone, false, false)
+			e := n.listenEvents(eventBuffer)
+			must(t, e.SetPorts(tc.ports))
+			_, control := n.control(ipv4, false)
+			got := false
+			e.Drain(func(ev *Event) { got = got || ev.Entry.Original == control })
+			if got != tc.pass {
+				t.Errorf("events of a connection to port %d: %v, want %v", controlPort, got, tc.pass)
+			}
+		})
 	}
 }

@@ -5,7 +5,6 @@ package expect
 import (
 	"encoding/binary"
 	"math"
-	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,18 +17,36 @@ const (
 	skfAdNlattrNest = 16
 )
 
-// eventFilter is a socket filter that passes the messages with a CTA_MARK that
-// equals mark under mask, but for changes to a state of TCP that says nothing
-// new: a data connection has seven events, and three of them are of use.
+// eventFilter is a socket filter that passes the events of two kinds of entry:
+// those whose original direction goes to one of ports, and those that were
+// expected. Of both it leaves out changes to a TCP state that says nothing new: a
+// data connection has seven events, and three of them are of use.
 //
 //	    ld  #20                  ; after struct nlmsghdr and nfgenmsg
-//	    ldx #CTA_MARK
+//	    ldx #CTA_STATUS
 //	    ld  nlattr
-//	    jeq #0, drop
+//	    jeq #0, port
 //	    tax
 //	    ld  [x + 4]              ; its value, in network order
-//	    and #mask
-//	    jne #mark, drop
+//	    jset #IPS_EXPECTED, ours
+//	port:
+//	    ld  #20
+//	    ldx #CTA_TUPLE_ORIG
+//	    ld  nlattr
+//	    jeq #0, drop
+//	    ldx #CTA_TUPLE_PROTO
+//	    ld  nlattr_nest
+//	    jeq #0, drop
+//	    ldx #CTA_PROTO_DST_PORT
+//	    ld  nlattr_nest
+//	    jeq #0, drop
+//	    tax
+//	    ldh [x + 4]
+//	    jlt #low, next           ; these three for each range
+//	    jgt #high, next
+//	    ja  ours
+//	    ja  drop
+//	ours:
 //	    ldh [6]                  ; flags: an entry is new
 //	    jne #0, pass
 //	    ldh [4]                  ; type: it is gone
@@ -60,58 +77,125 @@ const (
 //	pass: ret #-1
 //	drop: ret #0
 //
-// The kernel puts the mark into every event unless it is zero
-// (ctnetlink_conntrack_event), so with a mark of zero nothing passes that has
-// none.
-func eventFilter(mark, mask uint32) []unix.SockFilter {
-	const (
-		jumpIfEqual = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
-		pass, drop  = 254, 255 // as targets of jumps, until they are resolved
-	)
+// Tuples and status are in every event (ctnetlink_conntrack_event). The master
+// is not, which is why the status tells what was expected.
+func eventFilter(ports []PortRange) []unix.SockFilter {
+	var f filter
+	f.attribute(ctaStatus, "port")
+	f.value(unix.BPF_W)
+	f.jump(unix.BPF_JSET, uint32(StatusExpected), "ours", "")
+	f.label("port")
+	f.attribute(ctaTupleOrig, "drop")
+	f.nested(ctaTupleProto, "drop")
+	f.nested(ctaProtoDstPort, "drop")
+	f.value(unix.BPF_H)
+	if len(ports) > maxFilterRanges {
+		ports = []PortRange{{0, math.MaxUint16}}
+	}
+	for _, r := range ports {
+		f.add(unix.BPF_JMP|unix.BPF_JGE|unix.BPF_K, uint32(r.Low), 0, 2)
+		f.add(unix.BPF_JMP|unix.BPF_JGT|unix.BPF_K, uint32(r.High), 1, 0)
+		f.always("ours")
+	}
+	f.always("drop")
+	f.label("ours")
 	newEntry := uint32(binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, ctNew)))
-	load := func(size uint16, offset uint32) unix.SockFilter {
-		return unix.SockFilter{Code: unix.BPF_LD | size | unix.BPF_ABS, K: offset}
+	f.add(unix.BPF_LD|unix.BPF_H|unix.BPF_ABS, 6, 0, 0)
+	f.jump(unix.BPF_JEQ, 0, "", "pass")
+	f.add(unix.BPF_LD|unix.BPF_H|unix.BPF_ABS, 4, 0, 0)
+	f.jump(unix.BPF_JEQ, newEntry, "", "pass")
+	f.attribute(ctaProtoinfo, "pass")
+	f.nested(ctaProtoinfoTCP, "pass")
+	f.nested(ctaProtoinfoTCPState, "pass")
+	f.value(unix.BPF_B)
+	f.jump(unix.BPF_JEQ, uint32(TCPStateEstablished), "drop", "")
+	f.jump(unix.BPF_JEQ, uint32(TCPStateCloseWait), "drop", "")
+	f.jump(unix.BPF_JEQ, uint32(TCPStateLastAck), "drop", "")
+	f.jump(unix.BPF_JEQ, uint32(TCPStateFinWait), "", "pass")
+	f.attribute(ctaStatus, "pass")
+	f.value(unix.BPF_W)
+	f.jump(unix.BPF_JSET, uint32(StatusExpected), "drop", "")
+	f.label("pass")
+	f.add(unix.BPF_RET|unix.BPF_K, math.MaxUint32, 0, 0)
+	f.label("drop")
+	f.add(unix.BPF_RET|unix.BPF_K, 0, 0, 0)
+	return f.assemble()
+}
+
+// maxFilterRanges keeps a filter under the kernel's limit of 4096 instructions
+// (BPF_MAXINSNS). With more ranges than that the events of all ports pass.
+const maxFilterRanges = 1000
+
+// filter is a classic BPF program in the making, with labels.
+type filter struct {
+	prog   []unix.SockFilter
+	labels map[string]int
+	jumps  []jump
+}
+
+// jump is an unconditional jump to a label that may not be known yet.
+type jump struct {
+	at int
+	to string
+}
+
+func (f *filter) add(code uint16, k uint32, jt, jf uint8) {
+	f.prog = append(f.prog, unix.SockFilter{Code: code, Jt: jt, Jf: jf, K: k})
+}
+
+func (f *filter) label(name string) {
+	if f.labels == nil {
+		f.labels = map[string]int{}
 	}
-	// attribute makes A the offset of an attribute among those behind the headers,
-	// or of one within that at offset A.
-	start := unix.SockFilter{Code: unix.BPF_LD | unix.BPF_IMM, K: nlmsgHeaderLen + nfgenLen}
-	attribute := func(typ, how uint32, without uint8) []unix.SockFilter {
-		return []unix.SockFilter{
-			{Code: unix.BPF_LDX | unix.BPF_IMM, K: typ}, load(unix.BPF_B, skfAdOff+how), {Code: jumpIfEqual, K: 0, Jt: without},
-		}
+	f.labels[name] = len(f.prog)
+}
+
+// jump compares the accumulator with k; one of the labels is empty, which is the
+// next instruction. The other may be further away than a conditional jump can
+// go, so an unconditional one follows.
+func (f *filter) jump(op uint16, k uint32, ifTrue, otherwise string) {
+	jt, jf := uint8(0), uint8(1)
+	to := ifTrue
+	if ifTrue == "" {
+		jt, jf, to = 1, 0, otherwise
 	}
-	value := func(size uint16) []unix.SockFilter {
-		return []unix.SockFilter{{Code: unix.BPF_MISC | unix.BPF_TAX}, {Code: unix.BPF_LD | size | unix.BPF_IND, K: attrHeaderLen}}
+	f.add(unix.BPF_JMP|op|unix.BPF_K, k, jt, jf)
+	f.always(to)
+}
+
+// always jumps to a label.
+func (f *filter) always(to string) {
+	f.jumps = append(f.jumps, jump{len(f.prog), to})
+	f.add(unix.BPF_JMP|unix.BPF_JA, 0, 0, 0)
+}
+
+// attribute makes the accumulator the offset of an attribute of the message.
+func (f *filter) attribute(typ uint32, without string) {
+	f.add(unix.BPF_LD|unix.BPF_IMM, nlmsgHeaderLen+nfgenLen, 0, 0)
+	f.seek(typ, skfAdNlattr, without)
+}
+
+// nested does so for an attribute within that at the accumulator's offset.
+func (f *filter) nested(typ uint32, without string) { f.seek(typ, skfAdNlattrNest, without) }
+
+func (f *filter) seek(typ, how uint32, without string) {
+	f.add(unix.BPF_LDX|unix.BPF_IMM, typ, 0, 0)
+	f.add(unix.BPF_LD|unix.BPF_B|unix.BPF_ABS, skfAdOff+how, 0, 0)
+	f.jump(unix.BPF_JEQ, 0, without, "")
+}
+
+// value loads the value of the attribute at the accumulator's offset.
+func (f *filter) value(size uint16) {
+	f.add(unix.BPF_MISC|unix.BPF_TAX, 0, 0, 0)
+	f.add(unix.BPF_LD|size|unix.BPF_IND, attrHeaderLen, 0, 0)
+}
+
+// assemble resolves the jumps.
+func (f *filter) assemble() []unix.SockFilter {
+	for _, j := range f.jumps {
+		f.prog[j.at].K = uint32(f.labels[j.to] - j.at - 1)
 	}
-	prog := slices.Concat(
-		[]unix.SockFilter{start},
-		attribute(ctaMark, skfAdNlattr, drop), value(unix.BPF_W), []unix.SockFilter{
-			{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: mask},
-			{Code: jumpIfEqual, K: mark & mask, Jf: drop},
-			load(unix.BPF_H, 6), {Code: jumpIfEqual, K: 0, Jf: pass},
-			load(unix.BPF_H, 4), {Code: jumpIfEqual, K: newEntry, Jf: pass}, start,
-		},
-		attribute(ctaProtoinfo, skfAdNlattr, pass),
-		attribute(ctaProtoinfoTCP, skfAdNlattrNest, pass),
-		attribute(ctaProtoinfoTCPState, skfAdNlattrNest, pass), value(unix.BPF_B), []unix.SockFilter{
-			{Code: jumpIfEqual, K: uint32(TCPStateEstablished), Jt: drop},
-			{Code: jumpIfEqual, K: uint32(TCPStateCloseWait), Jt: drop},
-			{Code: jumpIfEqual, K: uint32(TCPStateLastAck), Jt: drop},
-			{Code: jumpIfEqual, K: uint32(TCPStateFinWait), Jf: pass}, start,
-		},
-		attribute(ctaStatus, skfAdNlattr, pass), value(unix.BPF_W), []unix.SockFilter{
-			{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: uint32(StatusExpected), Jt: drop},
-			{Code: unix.BPF_RET | unix.BPF_K, K: math.MaxUint32},
-			{Code: unix.BPF_RET | unix.BPF_K, K: 0},
-		})
-	for i := range prog {
-		for _, jump := range []*uint8{&prog[i].Jt, &prog[i].Jf} {
-			if *jump >= pass {
-				*jump = uint8(len(prog) - 3 - i + int(*jump-pass))
-			}
-		}
-	}
-	return prog
+	return f.prog
 }
 
 func attachFilter(fd int, prog []unix.SockFilter) error {

@@ -106,7 +106,8 @@ func TestGoldenRequests(t *testing.T) {
 		{"mark", func(c *Conn) error { return c.UpdateMark(control4, 0x38000000, 0x0c000000) }},
 		{"timeout", func(c *Conn) error { return c.UpdateTimeout(control4, 5*24*time.Hour) }},
 		{"liberal", func(c *Conn) error { return c.SetLiberal(control4) }},
-		{"dump", func(c *Conn) error { return c.Dump(0xff000000, 0x04000000, func(*Entry) {}) }},
+		{"dump dump6", func(c *Conn) error { return c.DumpTo([]PortRange{{21, 21}}, func(*Entry) {}) }},
+		{"dump_expected", func(c *Conn) error { return c.DumpExpected(func(*Entry) {}) }},
 		{"seqadj", func(c *Conn) error {
 			return c.SetSeqAdj(control4, Reply, SeqAdj{Pos: 4000000000, Before: -1, After: 4})
 		}},

@@ -16,5 +16,5 @@ func TestKernelProbeExtensions(t *testing.T) {
 		t.Errorf("sequence adjustment %v, mark %v: want both", x.SeqAdj.Err, x.Mark.Err)
 	}
 	c := n.dial()
-	must(t, c.Dump(0, 0, func(e *Entry) { t.Errorf("left behind: %+v", e) }))
+	must(t, c.DumpTo([]PortRange{{0, 65535}}, func(e *Entry) { t.Errorf("left behind: %+v", e) }))
 }

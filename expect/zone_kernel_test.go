@@ -53,7 +53,7 @@ func TestKernelZoneEntry(t *testing.T) {
 			must(t, c.SetSeqAdj(zoned, Original, SeqAdj{Pos: 5, After: 3}))
 			must(t, c.SetLiberal(zoned))
 			dumped := false
-			must(t, c.Dump(1, 1, func(d *Entry) { dumped = dumped || d.Original == zoned }))
+			must(t, c.DumpTo([]PortRange{{controlPort, controlPort}}, func(d *Entry) { dumped = dumped || d.Original == zoned }))
 			if !dumped {
 				t.Error("the dump does not have it, or not with its zone")
 			}

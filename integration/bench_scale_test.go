@@ -67,7 +67,7 @@ func (r *Results) add(f Figure, column string) {
 }
 
 // idle is a control connection that an earlier daemon has served.
-var idle = expect.Forgotten{Mark: 0x04000000, Helper: "sane", Timeout: time.Hour}
+var idle = expect.Forgotten{Helper: "sane", Timeout: time.Hour}
 
 func scale(t *testing.T, n int) (figures []Figure) {
 	note := func(name, unit string, v float64) { figures = append(figures, Figure{name, unit, v}) }

@@ -191,14 +191,14 @@ func (c *chaos) count(o outcome) {
 	}
 }
 
-// marked are the established connections of a listing that carry a mark, but
+// controls are the established control connections of a listing, but
 // those whose end may have been lost: the tracker takes up in the middle what
 // it was made to forget, and hears no end of it if one side is gone; and where an
 // edited segment was lost while there was no daemon, and repeated as it was
 // (docs/operations.md), the ends do not understand one another any more.
-func (c *chaos) marked(listing string) []string {
+func (c *chaos) controls(listing string) []string {
 	return slices.DeleteFunc(strings.Split(listing, "\n"), func(l string) bool {
-		return !strings.Contains(l, "ESTABLISHED") || strings.Contains(l, "mark=0 ") ||
+		return !strings.Contains(l, "ESTABLISHED") || !strings.Contains(l, " dport=21 ") ||
 			slices.ContainsFunc(endsOf(l), func(a netip.AddrPort) bool {
 				life, ok := c.used[a]
 				return ok && (c.ill[a] || slices.ContainsFunc(c.broken, life.overlaps))

@@ -252,7 +252,7 @@ func (c *chaos) nothingLeft(t *testing.T, before string) {
 	if err != nil || len(left) > 0 {
 		t.Errorf("processes are left: %v, %v", left, err)
 	}
-	if left := c.marked(list("conntrack", "-L") + list("conntrack", "-L", "-f", "ipv6")); len(left) > 0 {
-		t.Errorf("marked connections are left:\n%s", strings.Join(left, "\n"))
+	if left := c.controls(list("conntrack", "-L") + list("conntrack", "-L", "-f", "ipv6")); len(left) > 0 {
+		t.Errorf("control connections are left:\n%s", strings.Join(left, "\n"))
 	}
 }

@@ -93,15 +93,9 @@ var patients = []patient{
 	{name: "mark overwritten", names: "ct mark set 0x00000001",
 		rules: firewall("chain marks { type filter hook forward priority -50; ct mark set 0x1; }\n" +
 			"chain forward { " + policyDropForward + " ct state established accept; ct mark & 0x04000000 == 0x04000000 accept; tcp dport 21 accept; }"),
-		allow: AllowMark, advice: "keep them: ct mark set ct mark & 0x0c000000 | ...",
+		allow: AllowMark, advice: "keep it: ct mark set ct mark & 0x04000000 | ...",
 		follow: func(r string) string {
-			return strings.Replace(r, "ct mark set 0x1", "ct mark set ct mark & 0x0c000000 | 0x1", 1)
-		}},
-	{name: "mark compared as a whole", names: "ct mark 0x00000001 accept",
-		rules: firewall("chain forward { " + policyDropForward + " tcp dport 21 ct state new ct mark set 0x1; ct mark 0x1 accept; ct state related accept; }"),
-		dead:  true, advice: "compare the bits that are meant: ct mark & 0xf3ffffff == ...",
-		follow: func(r string) string {
-			return strings.Replace(r, "ct mark 0x1 accept", "ct mark & 0xf3ffffff == 0x1 accept", 1)
+			return strings.Replace(r, "ct mark set 0x1", "ct mark set ct mark & 0x04000000 | 0x1", 1)
 		}},
 	{name: "iptables", names: "dropped by the policy of chain ip filter FORWARD",
 		iptables: []string{"-P FORWARD DROP", "-A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT", "-A FORWARD -p tcp --dport 21 -j ACCEPT"},

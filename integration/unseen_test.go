@@ -10,18 +10,18 @@ import (
 )
 
 // passUnseen has lines of control connections with the word skip pass our table
-// unread, as they do when its queue is full: as if their session was opaque. Each
-// passes once: both ends repeat what was not acknowledged at the same time, and
-// then the other one's line would find the session opaque.
+// unread, as they do when its queue is full: it takes them for resets, of which
+// nothing is read (PSH and ACK become PSH, ACK and RST, and again what they were).
+// Each passes once.
 func passUnseen(skip []string) string {
 	const table = `table inet unseen {
 	chain before {
 		type filter hook prerouting priority -151; policy accept;
-%s		@ih,0,64 { %[2]s } ct mark set ct mark | 0x08000000
+%s		@ih,0,64 { %[2]s } tcp flags set 0x1c
 	}
 	chain behind {
 		type filter hook prerouting priority -149; policy accept;
-		@ih,0,64 { %[2]s } ct mark set ct mark & 0xf7ffffff
+		@ih,0,64 { %[2]s } tcp flags set 0x18
 	}
 }`
 	once := ""

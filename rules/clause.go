@@ -222,6 +222,14 @@ func firstSYN() clause {
 // anySYN matches SYN and SYN-ACK.
 func anySYN() clause { return tcpFlags("syn == syn", tcpSYN, tcpSYN) }
 
+// synOrReset is: tcp flags & (syn | rst) != 0x0
+func synOrReset() clause {
+	return ofTCP("tcp flags & (syn | rst) != 0x0",
+		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: tcpFlagsOffset, Len: 1},
+		bitwise([]byte{tcpSYN | tcpRST}, []byte{0}),
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg, Data: []byte{0}})
+}
+
 // dport is: tcp dport @set
 func dport(set string) clause { return port("tcp dport @"+set, 2, set) }
 

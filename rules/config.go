@@ -82,8 +82,9 @@ type Config struct {
 	Queues     int         // how many queue numbers; 1
 	FailClosed bool        // control packets are dropped when nobody listens on the queue
 
-	Control uint32 // ct mark bit of control connections; 0x04000000
-	Opaque  uint32 // ct mark bit of sessions not to be queued any more; 0x08000000
+	// Mark is a bit that control connections get in their ct mark, and by it
+	// their data connections. 0: no mark is touched.
+	Mark uint32
 
 	// Stale has packets in the middle of a control connection that conntrack
 	// has no entry for come to the first queue; see MarkReset.
@@ -134,8 +135,6 @@ const (
 	defaultTable          = "pasvport"
 	defaultPort           = 21
 	defaultQueueNum       = 2121
-	defaultControl        = 0x04000000
-	defaultOpaque         = 0x08000000
 	defaultPinholeTimeout = time.Minute
 )
 
@@ -151,8 +150,6 @@ func (c Config) WithDefaults() Config {
 	c.Queue = cmp.Or(c.Queue, QueueNative)
 	c.QueueNum = cmp.Or(c.QueueNum, defaultQueueNum)
 	c.Queues = cmp.Or(c.Queues, 1)
-	c.Control = cmp.Or(c.Control, defaultControl)
-	c.Opaque = cmp.Or(c.Opaque, defaultOpaque)
 	c.PinholeTimeout = cmp.Or(c.PinholeTimeout, defaultPinholeTimeout)
 	c.Chains = slices.Clone(c.Chains)
 	slices.SortFunc(c.Chains, func(a, b ChainRef) int { return cmp.Compare(a.String(), b.String()) })
@@ -174,8 +171,8 @@ func (c Config) validate() error {
 	if c.Queues < 1 || int(c.QueueNum)+c.Queues > 1<<16 {
 		return fmt.Errorf("queue numbers %d to %d: outside 0 to 65535", c.QueueNum, int(c.QueueNum)+c.Queues-1)
 	}
-	if bits.OnesCount32(c.Control) != 1 || bits.OnesCount32(c.Opaque) != 1 || c.Control == c.Opaque {
-		return fmt.Errorf("ct mark bits %#x and %#x: want two different single bits", c.Control, c.Opaque)
+	if bits.OnesCount32(c.Mark) > 1 {
+		return fmt.Errorf("ct mark bit %#x: want a single bit, or none", c.Mark)
 	}
 	if c.PinholeTimeout < time.Millisecond {
 		return errors.New("pinhole timeout: less than a millisecond")

@@ -53,8 +53,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"backward range", Config{Ports: []PortRange{{30, 20}}}},
 		{"no queues", Config{Queues: -1}},
 		{"last queue", Config{QueueNum: 65535, Queues: 2}},
-		{"two bits", Config{Control: 3}},
-		{"same bit", Config{Control: 1, Opaque: 1}},
+		{"two bits", Config{Mark: 3}},
 		{"negative timeout", Config{PinholeTimeout: -1}},
 		{"own chain", Config{Chains: []ChainRef{{FamilyINet, "pasvport", "prerouting"}}}},
 	}
@@ -96,7 +95,7 @@ func TestDefaultsLeaveCallerAlone(t *testing.T) {
 	}
 	want := Config{
 		Table: "pasvport", Ports: []PortRange{{21, 21}, {2121, 2121}}, QueueNum: 2121, Queues: 1,
-		Control: 0x04000000, Opaque: 0x08000000, Carrier: CarrierSane, Queue: QueueNative, PinholeTimeout: time.Minute,
+		Carrier: CarrierSane, Queue: QueueNative, PinholeTimeout: time.Minute,
 		Chains: []ChainRef{{FamilyINet, "a", "a"}, {FamilyIPv4, "z", "z"}},
 	}
 	if d := cmp.Diff(want, got); d != "" {

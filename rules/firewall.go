@@ -82,15 +82,15 @@ func (f *Firewall) Install() error {
 	return f.learn()
 }
 
-// Reconfigure changes ports, chains, pinhole timeout, the range of peers and
-// virtual servers to those of c, in one transaction; all else in c must be as
+// Reconfigure changes ports, chains, the mark, pinhole timeout, the range of peers
+// and virtual servers to those of c, in one transaction; all else in c must be as
 // it was. If it fails, as with ErrNoChain, nothing has changed.
 func (f *Firewall) Reconfigure(c Config) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	next := f.cfg
 	next.Ports, next.Chains, next.PinholeTimeout, next.PeerPorts = c.Ports, c.Chains, c.PinholeTimeout, c.PeerPorts
-	next.VirtualServers, next.Translate = c.VirtualServers, c.Translate
+	next.VirtualServers, next.Translate, next.Mark = c.VirtualServers, c.Translate, c.Mark
 	next = next.WithDefaults()
 	if err := next.validate(); err != nil {
 		return err

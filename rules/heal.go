@@ -83,17 +83,31 @@ func (f *Firewall) missingElements() (missing []string, err error) {
 			missing = append(missing, "elements of open pinholes")
 		}
 	}
-	if len(f.memory.renumbered) > 0 {
-		ids, err := f.renumberedIDs()
+	for name, want := range map[string]map[uint32]string{setRenumbered: f.memory.renumbered, setAside: f.memory.aside} {
+		if len(want) == 0 {
+			continue
+		}
+		have, err := f.conn.ids(f.cfg.Table, name)
 		if err != nil {
 			return nil, err
 		}
-		if len(ids) < len(f.memory.renumbered) {
-			missing = append(missing, "elements of set inet "+f.cfg.Table+" "+setRenumbered)
+		if name == setRenumbered && len(have) < len(want) || !haveAny(have, want) {
+			missing = append(missing, "elements of set inet "+f.cfg.Table+" "+name)
 		}
 	}
 	servers, err := f.missingServers()
 	return append(missing, servers...), err
+}
+
+// haveAny reports whether a set that somebody may have flushed holds anything of
+// what it should. Rules, and time, take single elements out of setAside.
+func haveAny(have, want map[uint32]string) bool {
+	for id := range want {
+		if _, ok := have[id]; ok {
+			return true
+		}
+	}
+	return false
 }
 
 // put puts what c asks for and what is remembered into the kernel, in place of

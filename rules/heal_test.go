@@ -34,15 +34,15 @@ func TestHeal(t *testing.T) {
 			[]string{"rule of ours in chain inet filter forward", "set inet filter pasvport4"}},
 		{"rules of a chain", "flush chain inet pasvport divert", []string{"chain " + own + "divert (changed)"}},
 		{"all rules", "flush table inet pasvport", []string{
-			"chain " + own + "claim_output (changed)", "chain " + own + "claim_prerouting (changed)", "chain " + own + "control (changed)",
+			"chain " + own + "begin (changed)", "chain " + own + "claim_output (changed)", "chain " + own + "claim_prerouting (changed)", "chain " + own + "control (changed)",
 			"chain " + own + "divert (changed)", "chain " + own + "guard_output (changed)", "chain " + own + "guard_prerouting (changed)",
 			"chain " + own + "output (changed)", "chain " + own + "prerouting (changed)",
 			"chain " + own + "renumber (changed)", "chain " + own + "session (changed)"}},
 		{"control ports", "add element inet pasvport control_ports { 99 }", []string{"set " + own + "control_ports (changed)"}},
 		{"rule added", "add rule inet pasvport session accept", []string{"chain " + own + "session (changed)"}},
 		{"chain added", "add chain inet pasvport more; add rule inet pasvport more drop", []string{"chain " + own + "more (added)"}},
-		{"carrier", "flush chain inet pasvport control; delete ct helper inet pasvport sane4",
-			[]string{"chain " + own + "control (changed)", "ct helper " + own + "sane4"}},
+		{"carrier", "flush chain inet pasvport begin; delete ct helper inet pasvport sane4",
+			[]string{"chain " + own + "begin (changed)", "ct helper " + own + "sane4"}},
 		{"dormant", "add table inet pasvport { flags dormant; }", []string{"table inet pasvport (changed)"}},
 		{"pinholes", "flush set inet pasvport pinholes4", []string{"elements of open pinholes"}},
 	}

@@ -22,6 +22,7 @@ type half struct {
 type memory struct {
 	open       map[half]remembered
 	renumbered map[uint32]string
+	aside      map[uint32]string
 	peers      map[peers]struct{}
 	pruned     time.Time
 }
@@ -32,7 +33,7 @@ type remembered struct {
 }
 
 func newMemory() memory {
-	return memory{open: map[half]remembered{}, renumbered: map[uint32]string{}, peers: map[peers]struct{}{}}
+	return memory{open: map[half]remembered{}, renumbered: map[uint32]string{}, aside: map[uint32]string{}, peers: map[peers]struct{}{}}
 }
 
 // halves are the halves of p that are to be opened.
@@ -128,16 +129,21 @@ func (b *batch) addRemembered(m *memory, c Config) (n int) {
 		}
 		n += l.end()
 	}
-	s := renumberedSet(c.Table)
-	l := listing{b: b, s: &s}
-	for id, note := range m.renumbered {
-		l.add(idKey(nil, id), 0, note)
-	}
-	n += l.end()
+	n += b.addIDs(renumberedSet(c.Table), m.renumbered)
+	n += b.addIDs(asideSet(c.Table), m.aside)
 	if c.hasPeers() {
 		b.addPeers(m, c.Table)
 	}
 	return n
+}
+
+// addIDs adds conntrack ids with their notes to a set.
+func (b *batch) addIDs(s set, ids map[uint32]string) int {
+	l := listing{b: b, s: &s}
+	for id, note := range ids {
+		l.add(idKey(nil, id), 0, note)
+	}
+	return l.end()
 }
 
 // addPeers adds to b the pairs of addresses in m.

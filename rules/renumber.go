@@ -52,6 +52,9 @@ func appendIDSet(b []byte, s set, id uint32) []byte {
 	if s.timeout != 0 {
 		flags = unix.NFT_SET_TIMEOUT
 	}
+	if s.dynamic {
+		flags |= unix.NFT_SET_EVAL
+	}
 	b = appendUint32(b, unix.NFTA_SET_FLAGS, flags)
 	b = appendUint32(b, unix.NFTA_SET_KEY_TYPE, typeInteger)
 	b = appendUint32(b, unix.NFTA_SET_KEY_LEN, 4)
@@ -103,18 +106,19 @@ func idKey(b []byte, id uint32) []byte { return binary.BigEndian.AppendUint32(b,
 func (f *Firewall) Renumbered() (map[uint32]string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.renumberedIDs()
+	return f.conn.ids(f.cfg.Table, setRenumbered)
 }
 
-func (f *Firewall) renumberedIDs() (map[uint32]string, error) {
-	query := appendString(nil, unix.NFTA_SET_ELEM_LIST_TABLE, f.cfg.Table)
-	query = appendString(query, unix.NFTA_SET_ELEM_LIST_SET, setRenumbered)
+// ids reads a set of conntrack ids. One that does not exist is empty.
+func (c *conn) ids(table, name string) (map[uint32]string, error) {
+	query := appendString(nil, unix.NFTA_SET_ELEM_LIST_TABLE, table)
+	query = appendString(query, unix.NFTA_SET_ELEM_LIST_SET, name)
 	ids := map[uint32]string{}
-	err := f.conn.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, FamilyINet, query, func(_ Family, body []byte) {
+	err := c.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, FamilyINet, query, func(_ Family, body []byte) {
 		readIDs(ids, body)
 	})
 	if errors.Is(err, unix.ENOENT) {
-		return nil, nil
+		err = nil
 	}
 	return ids, err
 }

@@ -5,6 +5,7 @@ package rules
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -13,6 +14,19 @@ import (
 // MarkCheck is the priority (SO_PRIORITY) of packets that check a server: that
 // connection is no session. A priority, because routes do not depend on it.
 const MarkCheck uint32 = 0x70617378
+
+// setChecks holds the conntrack ids of connections that check a server.
+const setChecks = "checks"
+
+// checkTime is longer than a check.
+const checkTime = time.Minute
+
+// checksSet is: set checks { typeof ct id; flags dynamic,timeout; timeout 60s; }
+func checksSet(table string) set {
+	s := idSet(table, setChecks, checkTime)
+	s.dynamic = true
+	return s
+}
 
 // balanceChains send new connections to a server, before the administrator's
 // own destination translation: a connection that has one is not shown to
@@ -50,13 +64,12 @@ func translateChain() chain {
 	return ch
 }
 
-// checkRule keeps checks of servers out of what is done for sessions: the
-// opaque bit without the control bit.
-func checkRule(c Config) rule {
-	// meta priority 7061:7378 ct mark set ct mark | 0x08000000 return
+// checkRule keeps checks of servers out of what is done for sessions.
+func checkRule() rule {
+	// meta priority 7061:7378 update @checks { ct id } return
 	return newRule(plain(fmt.Sprintf("meta priority %x:%x", MarkCheck>>16, MarkCheck&0xffff),
 		&expr.Meta{Key: expr.MetaKeyPRIORITY, Register: reg}, equal(host32(MarkCheck))),
-		setCtMark(c.Opaque), leave()).explained("a check of a server is no session")
+		dynset("update", unix.NFT_DYNSET_OP_UPDATE, setChecks), leave()).explained("a check of a server is no session")
 }
 
 // daddr is: ip daddr 203.0.113.171

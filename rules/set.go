@@ -22,9 +22,10 @@ type set struct {
 	fullName    string // words(), made once
 	comment     string
 
-	ports []PortRange // control ports
-	ids   bool        // conntrack ids, see renumber.go
-	pairs Family      // pairs of addresses of this family, see peers.go
+	ports   []PortRange // control ports
+	ids     bool        // conntrack ids, see renumber.go
+	dynamic bool        // rules change it
+	pairs   Family      // pairs of addresses of this family, see peers.go
 
 	servers *VirtualServer // a map of its slots, see servers.go
 
@@ -59,7 +60,11 @@ func (s set) properties() []string {
 		return []string{"typeof ct id"}
 	}
 	if s.ids {
-		return []string{"typeof ct id", "flags timeout", "timeout " + duration(s.timeout)}
+		flags := "flags timeout"
+		if s.dynamic {
+			flags = "flags dynamic,timeout"
+		}
+		return []string{"typeof ct id", flags, "timeout " + duration(s.timeout)}
 	}
 	if s.pairs != 0 {
 		return []string{"type " + pairType(s.pairs).Name}

@@ -41,13 +41,10 @@ func staleChain(c Config) chain {
 		// ct zone != 0 return
 		ch.rules = append(ch.rules, newRule(otherZone(), leave()))
 	}
-	for _, o := range carriers(c.Carrier) {
-		set := setHelper(o.name)
-		if c.Carrier == CarrierBare {
-			set = setExpectation(o.name)
-		}
+	for _, r := range carrierRules(c) {
 		// tcp dport @control_ports meta nfproto ipv4 counter ct helper set "sane4"
-		ch.rules = append(ch.rules, newRule(dport(setControlPorts), nfproto(o.ip), counter(), set))
+		r.clauses = append([]clause{dport(setControlPorts)}, r.clauses...)
+		ch.rules = append(ch.rules, r)
 	}
 	// limit rate 500/second burst 500 packets counter queue flags bypass to 2121
 	ch.rules = append(ch.rules, newRule(limit(staleRate), counter(), queue(c.Queue, c.QueueNum, true)))

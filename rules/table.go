@@ -57,7 +57,7 @@ type chain struct {
 func describe(c Config) table {
 	t := table{name: c.Table, sets: []set{{
 		family: FamilyINet, table: c.Table, name: setControlPorts, ports: c.Ports,
-	}, renumberedSet(c.Table)}}
+	}, renumberedSet(c.Table), asideSet(c.Table)}}
 	if !c.Bare {
 		t.sets = append(t.sets, askedSet(c.Table))
 	}
@@ -69,11 +69,14 @@ func describe(c Config) table {
 	if c.hasPeers() {
 		t.sets = append(t.sets, peerSet(c.Table, FamilyIPv4), peerSet(c.Table, FamilyIPv6))
 	}
+	if len(c.VirtualServers) > 0 {
+		t.sets = append(t.sets, checksSet(c.Table))
+	}
 	for i := range c.VirtualServers {
 		t.sets = append(t.sets, serverMap(c.Table, &c.VirtualServers[i]))
 	}
 	t.objects = carriers(c.Carrier)
-	t.chains = []chain{divertChain(c), renumberChain(c), sessionChain(c)}
+	t.chains = []chain{divertChain(c), renumberChain(c), sessionChain(c), beginChain(c)}
 	if c.Stale {
 		t.chains = append(t.chains, staleChain(c))
 	}
@@ -130,16 +133,17 @@ func queueChain(c Config, name string, bypass bool) chain {
 // sessionChain sees the packets of established control connections, in both
 // directions.
 func sessionChain(c Config) chain {
-	ours := c.Control | c.Opaque
 	ch := chain{name: "session"}
 	if len(c.VirtualServers) > 0 {
-		// ct mark & 0x0c000000 == 0x08000000 return
-		ch.rules = append(ch.rules, newRule(ctMark(ours, c.Opaque), leave()).explained("a check of a server is no session"))
+		// ct id @checks return
+		ch.rules = append(ch.rules, newRule(ctIn(setChecks), leave()).explained("a check of a server is no session"))
 	}
-	ch.rules = append(ch.rules,
-		// ct mark & 0x0c000000 == 0x00000000 ct mark set ct mark | 0x04000000
-		newRule(ctMark(ours, 0), setCtMark(c.Control)).
-			explained("mark it, not before it is established: an accept by mark must not let a new one in"))
+	if c.Mark != 0 {
+		ch.rules = append(ch.rules,
+			// ct mark & 0x04000000 == 0x00000000 ct mark set ct mark | 0x04000000
+			newRule(ctMark(c.Mark, 0), setCtMark(c.Mark)).
+				explained("for --allow mark; not before it is established: an accept by mark must not let a new one in"))
+	}
 	if c.OneZone {
 		ch.rules = append(ch.rules,
 			// ct zone != 0 return
@@ -152,6 +156,9 @@ func sessionChain(c Config) chain {
 			newRule(ctOriginal(), payloadStarts(saneRequest), counter(), drop()).
 				explained("the one request that the carrier's parser would act on; it is not FTP"))
 	}
+	// tcp flags & syn == syn @ih,0,8 >= 0 counter drop
+	ch.rules = append(ch.rules, newRule(anySYN(), hasPayload(), counter(), drop()).
+		explained("conntrack does not check its window, and its data would pass unread"))
 	// ct id @renumbered goto renumber
 	ch.rules = append(ch.rules, newRule(ctIn(setRenumbered), goTo("renumber")).
 		explained("its sequence numbers are adjusted by the daemon, in each packet"))
@@ -159,9 +166,11 @@ func sessionChain(c Config) chain {
 		ch.rules = append(ch.rules, bareRules(c)...)
 	}
 	ch.rules = append(ch.rules,
-		// ct mark & 0x08000000 == 0x08000000 return
-		newRule(ctMark(c.Opaque, c.Opaque), leave()).
-			explained("opaque: TLS, or left alone"))
+		// tcp flags & (syn | rst) != 0x0 return
+		newRule(synOrReset(), leave()).explained("the data of a reset is not read by its receiver either"),
+		// ct id @aside return
+		newRule(ctIn(setAside), leave()).
+			explained("left alone: TLS, or not to be read"))
 	if !c.Bare {
 		// ct id @asked tcp flags & (fin | syn | rst) == 0x0 goto divert
 		ch.rules = append(ch.rules, newRule(ctIn(setAsked), tcpFlags("(fin | syn | rst) == 0x0", tcpFIN|tcpSYN|tcpRST, 0), goTo("divert")).
@@ -183,27 +192,44 @@ func sessionChain(c Config) chain {
 // and the sequence numbers of a connection whose data is not read.
 func bareRules(c Config) []rule {
 	return []rule{
-		// ct mark & 0x08000000 == 0x08000000 @ih,0,8 >= 0 return
-		newRule(ctMark(c.Opaque, c.Opaque), hasPayload(), leave()).
-			explained("the data of an opaque session is not read, its acknowledgements are"),
+		// @ih,0,8 >= 0 ct id @aside return
+		newRule(hasPayload(), ctIn(setAside), leave()).
+			explained("the data of a session that is left alone is not read, its acknowledgements are"),
 		// tcp flags & (fin | syn | rst) == 0x0 goto divert
 		newRule(tcpFlags("(fin | syn | rst) == 0x0", tcpFIN|tcpSYN|tcpRST, 0), goTo("divert")),
 	}
 }
 
-// controlChain finds control connections among TCP packets.
-func controlChain(c Config) chain {
-	ch := chain{name: "control"}
+// beginChain gets the first packet of a control connection. If that carries data,
+// which has passed unread when the session begins, it is dropped: its sender
+// repeats it without (RFC 7413 section 4.2.1).
+func beginChain(c Config) chain {
+	// delete @aside { ct id }
+	// @ih,0,8 >= 0 counter drop
+	return chain{name: "begin", rules: append([]rule{
+		newRule(dynset("delete", dynsetDelete, setAside)).explained("an earlier connection may have had the same id"),
+		newRule(hasPayload(), counter(), drop()).explained("its data would pass unread; it is repeated without"),
+	}, carrierRules(c)...)}
+}
+
+// carrierRules give a connection its carrier.
+func carrierRules(c Config) (list []rule) {
 	for _, o := range carriers(c.Carrier) {
 		set := setHelper(o.name)
 		if c.Carrier == CarrierBare {
 			set = setExpectation(o.name)
 		}
-		// ct state new tcp flags & (fin | syn | rst | ack) == syn tcp dport @control_ports
-		//	meta nfproto ipv4 counter ct helper set "sane4"
-		ch.rules = append(ch.rules, newRule(ctState("new", expr.CtStateBitNEW), firstSYN(), dport(setControlPorts),
-			nfproto(o.ip), counter(), set))
+		// meta nfproto ipv4 counter ct helper set "sane4"
+		list = append(list, newRule(nfproto(o.ip), counter(), set))
 	}
+	return list
+}
+
+// controlChain finds control connections among TCP packets.
+func controlChain(c Config) chain {
+	ch := chain{name: "control"}
+	// ct state new tcp flags & (fin | syn | rst | ack) == syn tcp dport @control_ports goto begin
+	ch.rules = append(ch.rules, newRule(ctState("new", expr.CtStateBitNEW), firstSYN(), dport(setControlPorts), goTo("begin")))
 	// A data connection to a port that happens to be a control port is expected.
 	//
 	// meta l4proto tcp ct state established ct original proto-dst @control_ports
@@ -235,7 +261,7 @@ func hookChains(c Config) []chain {
 	pre := preroutingHook("prerouting", -150, "mangle", append(skip, control)...)
 	out := outputHook("output", -150, "mangle", control)
 	if len(c.VirtualServers) > 0 {
-		out.rules = []rule{checkRule(c), control}
+		out.rules = []rule{checkRule(), control}
 	}
 	guard, local := skip, []rule(nil)
 	if c.Stale {

@@ -24,15 +24,14 @@ var textConfigs = []struct {
 }{
 	{"default", Config{}},
 	{"claim", Config{Carrier: CarrierBare, Claim: true, FastPath: FastPathAny}},
-	{"bare-table", Config{Carrier: CarrierNone, Table: "ftp-2", Control: 1, Opaque: 2}},
+	{"bare-table", Config{Carrier: CarrierNone, Table: "ftp-2", Mark: 1}},
 	{"everything", Config{
 		Table:      "pv2",
 		Ports:      []PortRange{{2121, 2121}, {21, 21}, {990, 1000}, {1001, 1001}, {65000, 65535}},
 		QueueNum:   100,
 		Queues:     4,
 		FailClosed: true,
-		Control:    0x10,
-		Opaque:     0x80000000,
+		Mark:       0x10,
 		Claim:      true,
 		Chains: []ChainRef{
 			{FamilyINet, "filter", "forward"},

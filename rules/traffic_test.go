@@ -179,7 +179,7 @@ func entry(t *testing.T, n netns, c net.Addr) string {
 	if from.Addr().Is6() {
 		family = "ipv6"
 	}
-	out := n.run(t, "conntrack", "-L", "-f", family, "-p", "tcp")
+	out := n.run(t, "conntrack", "-L", "-f", family, "-p", "tcp", "-o", "extended,id")
 	for _, l := range strings.Split(out, "\n") {
 		if strings.Contains(l, fmt.Sprintf("src=%s ", from.Addr())) && strings.Contains(l, fmt.Sprintf("sport=%d ", from.Port())) {
 			return l
@@ -200,9 +200,8 @@ func eventually(t *testing.T, what string, f func() bool) {
 }
 
 const (
-	controlMark = "mark=67108864"  // 0x04000000
-	opaqueMark  = "mark=201326592" // 0x0c000000
-	dataPort    = 7777
+	adminMark = "mark=111 "
+	dataPort  = 7777
 )
 
 var families = []struct{ name, client, router, server string }{
@@ -212,34 +211,28 @@ var families = []struct{ name, client, router, server string }{
 
 func TestTrafficControlConnection(t *testing.T) {
 	n := newTopology(t)
-	installed(t, n.router, Config{
+	f := installed(t, n.router, Config{
 		Ports: []PortRange{{21, 21}, {2121, 2122}}, Queues: 4, Queue: testQueue(t, n.router),
 	})
+	n.router.load(t, `table inet admin { chain p { type filter hook prerouting priority mangle - 1; ct state new ct mark set 111; }; }`)
 	n.server.load(t, `table inet f { chain i { type filter hook input priority 0; tcp dport 2122 drop; }; }`)
 	for _, fam := range families {
 		t.Run(fam.name, func(t *testing.T) {
 			ctl := listen(t, n.server, fam.server, 2121)
 			c, s := connect(t, n.client, ctl)
 
-			t.Run("carrier and mark", func(t *testing.T) {
-				if e := entry(t, n.router, c.LocalAddr()); !strings.Contains(e, "helper=sane") || !strings.Contains(e, controlMark) {
+			t.Run("carrier", func(t *testing.T) {
+				if e := entry(t, n.router, c.LocalAddr()); !strings.Contains(e, "helper=sane") || !strings.Contains(e, adminMark) {
 					t.Errorf("control connection: %s", e)
 				}
 				other := listen(t, n.server, fam.server, dataPort)
 				d, _ := connect(t, n.client, other)
-				if e := entry(t, n.router, d.LocalAddr()); strings.Contains(e, "helper=") || !strings.Contains(e, "mark=0") {
+				if e := entry(t, n.router, d.LocalAddr()); strings.Contains(e, "helper=") || !strings.Contains(e, adminMark) {
 					t.Errorf("other connection: %s", e)
 				}
 				if mss := info(t, d).Snd_mss; mss <= controlMSS {
 					t.Errorf("MSS of another connection is %d: nothing there to clamp", mss)
 				}
-			})
-			t.Run("no mark before establishment", func(t *testing.T) {
-				halfOpen(t, n, fam.server, 2122, func(local net.Addr) {
-					if e := entry(t, n.router, local); !strings.Contains(e, "helper=sane") || !strings.Contains(e, "mark=0 ") {
-						t.Errorf("SYN only: %s", e)
-					}
-				})
 			})
 			t.Run("MSS", func(t *testing.T) {
 				for _, end := range []*net.TCPConn{c, s} {
@@ -261,7 +254,7 @@ func TestTrafficControlConnection(t *testing.T) {
 				}
 			})
 			t.Run("carrier's request", func(t *testing.T) { testCarrierRequest(t, n, c, s) })
-			t.Run("opaque", func(t *testing.T) { testOpaque(t, n, fam.server, ctl) })
+			t.Run("left alone", func(t *testing.T) { testLeftAlone(t, n, f, ctl) })
 			t.Run("one queue", func(t *testing.T) { testOneQueue(t, n, ctl) })
 		})
 	}
@@ -317,28 +310,90 @@ func testCarrierRequest(t *testing.T, n topology, c, s *net.TCPConn) {
 	}
 }
 
-// An opaque session is not queued.
-func testOpaque(t *testing.T, n topology, host string, ctl *endpoint) {
+// A session that is left alone is not queued until it is taken up; its mark is
+// not ours.
+func testLeftAlone(t *testing.T, n topology, f *Firewall, ctl *endpoint) {
 	c, s := connect(t, n.client, ctl)
 	say(t, c, s, "AUTH TLS\r\n")
-	from := netip.MustParseAddrPort(c.LocalAddr().String())
-	family := "ipv4"
-	if from.Addr().Is6() {
-		family = "ipv6"
+	id := entryID(t, n.router, c.LocalAddr())
+	queued := func() int {
+		before := sum(queueCounters(t, n.router))
+		for range 3 {
+			say(t, c, s, "\x16\x03\x01")
+			say(t, s, c, "\x16\x03\x03")
+		}
+		return sum(queueCounters(t, n.router)) - before
 	}
-	n.router.run(t, "conntrack", "-U", "-f", family, "-p", "tcp", "-s", from.Addr().String(),
-		"--sport", fmt.Sprint(from.Port()), "--mark", "0x0c000000")
-	before := sum(queueCounters(t, n.router))
-	for range 3 {
-		say(t, c, s, "\x16\x03\x01")
-		say(t, s, c, "\x16\x03\x03")
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
-	if got := sum(queueCounters(t, n.router)) - before; got != 0 {
-		t.Errorf("%d packets of an opaque session were queued", got)
+	must(f.LeaveAlone(id, "limit"))
+	must(f.LeaveAlone(id, "encrypted"))
+	if got := queued(); got != 0 {
+		t.Errorf("%d packets of a session that is left alone were queued", got)
 	}
-	if e := entry(t, n.router, c.LocalAddr()); !strings.Contains(e, opaqueMark) {
+	if have, err := f.LeftAlone(); err != nil || have[id] != "encrypted" {
+		t.Errorf("left alone: %v, %v", have, err)
+	}
+	if e := entry(t, n.router, c.LocalAddr()); !strings.Contains(e, adminMark) {
 		t.Errorf("mark changed: %s", e)
 	}
+	must(f.TakeUp(id))
+	must(f.TakeUp(id))
+	if got := queued(); got != 6 {
+		t.Errorf("%d packets of a session that was taken up were queued, want 6", got)
+	}
+}
+
+// An element of an ended connection with the same id goes with the first packet
+// of the next one.
+func TestTrafficAsideOfAnEarlierConnection(t *testing.T) {
+	n := newTopology(t)
+	f := installed(t, n.router, Config{Ports: []PortRange{{2121, 2122}}, Queue: testQueue(t, n.router)})
+	n.server.load(t, `table inet f { chain i { type filter hook input priority 0; tcp dport 2122 drop; }; }`)
+	halfOpen(t, n, serverV4, 2122, func(local net.Addr) {
+		id := entryID(t, n.router, local)
+		if err := f.LeaveAlone(id, "earlier"); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the repeated SYN takes the element out", func() bool {
+			have, err := f.LeftAlone()
+			return err == nil && len(have) == 0
+		})
+	})
+}
+
+// The mark of --allow mark is set when the connection is established, and no
+// other bit changes.
+func TestTrafficMark(t *testing.T) {
+	n := newTopology(t)
+	installed(t, n.router, Config{Ports: []PortRange{{2121, 2122}}, Queue: testQueue(t, n.router), Mark: 0x04000000})
+	n.server.load(t, `table inet f { chain i { type filter hook input priority 0; tcp dport 2122 drop; }; }`)
+	n.router.load(t, `table inet admin { chain p { type filter hook prerouting priority mangle - 1; ct state new ct mark set 111; }; }`)
+	c, _ := connect(t, n.client, listen(t, n.server, serverV4, 2121))
+	if e := entry(t, n.router, c.LocalAddr()); !strings.Contains(e, "mark=67108975 ") { // 0x0400006f
+		t.Errorf("control connection: %s", e)
+	}
+	halfOpen(t, n, serverV4, 2122, func(local net.Addr) {
+		if e := entry(t, n.router, local); !strings.Contains(e, adminMark) {
+			t.Errorf("SYN only: %s", e)
+		}
+	})
+}
+
+// entryID is the id of the conntrack entry of a connection.
+func entryID(t *testing.T, n netns, c net.Addr) uint32 {
+	t.Helper()
+	e := entry(t, n, c)
+	_, after, _ := strings.Cut(e, " id=")
+	id, err := strconv.ParseUint(strings.Fields(after + " ")[0], 10, 32)
+	if err != nil {
+		t.Fatalf("%s: %v", e, err)
+	}
+	return uint32(id)
 }
 
 // All packets of a connection meet on one queue, and connections spread.
@@ -402,7 +457,7 @@ func TestTrafficLocal(t *testing.T) {
 				if got != want || want < 6 {
 					t.Errorf("%d packets queued, %d segments with payload sent", got, want)
 				}
-				if e := entry(t, n.router, c.LocalAddr()); !strings.Contains(e, "helper=sane") || !strings.Contains(e, controlMark) {
+				if e := entry(t, n.router, c.LocalAddr()); !strings.Contains(e, "helper=sane") || !strings.Contains(e, "mark=0 ") {
 					t.Errorf("entry: %s", e)
 				}
 				for _, end := range []*net.TCPConn{c, s} {

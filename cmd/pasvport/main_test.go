@@ -186,14 +186,21 @@ func TestVersionOfLinker(t *testing.T) {
 func TestRulesNeedsNoRights(t *testing.T) {
 	config := empty(t)
 	out, err := program(t, "norights", "rules", "--config", config, "--table", "mine", "--port", "8021-8025,2121",
-		"--queue-num", "700", "--queues", "1", "--allow", "chain=inet/filter/forward", "--ct-mark", "0x30").CombinedOutput()
+		"--queue-num", "700", "--queues", "1", "--allow", "chain=inet/filter/forward").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, want := range []string{"table inet mine {", "2121", "8021-8025", "700", "sane", "inet filter forward", "0x00000010"} {
+	for _, want := range []string{"table inet mine {", "2121", "8021-8025", "700", "sane", "inet filter forward"} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("no %q in:\n%s", want, out)
 		}
+	}
+	if strings.Contains(string(out), "ct mark") {
+		t.Errorf("a mark without --allow mark:\n%s", out)
+	}
+	_, mark, _ := call("rules", "--config", config, "--allow", "mark", "--ct-mark", "0x30")
+	if !strings.Contains(mark, "ct mark set ct mark | 0x00000010") {
+		t.Errorf("no bit of the mark in:\n%s", mark)
 	}
 	_, claim, _ := call("rules", "--config", config, "--strategy", "claim")
 	if strings.Contains(claim, "sane") || !strings.Contains(claim, "priority -350") {

@@ -151,9 +151,9 @@ func (r *Ruleset) helperOrder(chain *walkChain, rule *walkRule, c Config) (order
 // rule that waits for our bit is meant so.
 func (r *Ruleset) readsMark(chain *walkChain, rule *walkRule, f Family, hook Hook, c Config) bool {
 	without := ControlEstablished(f, c.Ports[0], 0)
-	without.MarkMask = c.Control | c.Opaque
+	without.MarkMask = c.Mark
 	with := without
-	with.Mark = c.Control
+	with.Mark = c.Mark
 	before := r.judge(chain, rule, &without, hook)
 	return before.match != no && before.match != r.judge(chain, rule, &with, hook).match
 }
@@ -168,11 +168,11 @@ func trials(f Family, c Config) []trial {
 	var list []trial
 	for _, ports := range c.Ports {
 		list = append(list,
-			trial{packet: ControlSYN(f, ports)}, trial{packet: ControlEstablished(f, ports, c.Control)},
-			trial{packet: ControlReply(f, ports, c.Control)})
+			trial{packet: ControlSYN(f, ports)}, trial{packet: ControlEstablished(f, ports, c.Mark)},
+			trial{packet: ControlReply(f, ports, c.Mark)})
 	}
 	for _, from := range openers(c.Ports) {
-		syn, later := DataSYN(f, 1024, c.Control), DataEstablished(f, 1024, c.Control)
+		syn, later := DataSYN(f, 1024, c.Mark), DataEstablished(f, 1024, c.Mark)
 		syn.SrcPort, later.SrcPort = from, from
 		list = append(list, trial{syn, true}, trial{reply(later), true})
 	}
@@ -206,7 +206,7 @@ func (t trial) conflicts(chain *walkChain, j judgement, order ConflictKind, c Co
 			// An entry with a help extension, which both carriers are, is never
 			// offloaded (nft_flow_offload_eval).
 			found = append(found, Conflict{Kind: ConflictFlow, Name: e.name})
-		case e.kind == effectCtMark && t.packet.Mark != 0 && !keeps(e.value, t.packet.Mark, c.Control|c.Opaque):
+		case e.kind == effectCtMark && t.packet.Mark != 0 && !keeps(e.value, t.packet.Mark, c.Mark):
 			found = append(found, Conflict{Kind: ConflictMark})
 		case e.kind == effectMark && carries(e.value, t.packet.Mark):
 			found = append(found, Conflict{Kind: ConflictCopy})

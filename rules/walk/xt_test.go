@@ -105,7 +105,7 @@ func TestConflicts(t *testing.T) {
 		{"notrack of dns", `chain pre { type filter hook prerouting priority raw; udp dport 53 notrack; }`, nil},
 		{"mark overwritten", `chain f { type filter hook forward priority 0; tcp dport 21 ct mark set 0x1; }`, []Conflict{{Kind: ConflictMark, Sure: true}}},
 		{"mark kept", `chain f { type filter hook forward priority 0; ct mark set ct mark | 0x1; }`, nil},
-		{"our bit set", `chain f { type filter hook forward priority 0; ct mark set ct mark | 0x08000000; }`, []Conflict{{Kind: ConflictMark, Sure: true}}},
+		{"our bit cleared", `chain f { type filter hook forward priority 0; ct mark set ct mark & 0xfbffffff; }`, []Conflict{{Kind: ConflictMark, Sure: true}}},
 		{"mark saved", `chain f { type filter hook forward priority 0; iifname "lan" ct mark set meta mark; }`,
 			[]Conflict{{Kind: ConflictMark, Depends: []string{"iifname"}}}},
 		{"whole mark compared", `chain f { type filter hook forward priority 0; tcp dport 21 ct mark 0x1 accept; }`, []Conflict{{Kind: ConflictRead}}},
@@ -121,7 +121,7 @@ func TestConflicts(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := read(t, n, "table inet t {\n"+`ct helper h { type "ftp" protocol tcp; }`+"\n"+tt.rules+"\n}")
-			got := r.Conflicts(Config{})
+			got := r.Conflicts(Config{Mark: 0x04000000})
 			for i := range got {
 				if got[i].At.Handle == 0 || got[i].At.Chain.Table != "t" || r.Words(got[i].At) == "" {
 					t.Errorf("conflict at %+v: %q", got[i].At, r.Words(got[i].At))
@@ -157,7 +157,7 @@ func TestConflictZone(t *testing.T) {
 			if d := cmp.Diff(tt.want, got); d != "" {
 				t.Errorf("(-want +got):\n%s", d)
 			}
-			if got := r.Conflicts(Config{}); len(got) != 0 {
+			if got := r.Conflicts(Config{Mark: 0x04000000}); len(got) != 0 {
 				t.Errorf("conflicts where zones are served: %+v", got)
 			}
 		})
@@ -173,7 +173,7 @@ func TestConflictsOurOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := r.Conflicts(Config{}); len(got) != 0 {
+	if got := r.Conflicts(Config{Mark: 0x04000000}); len(got) != 0 {
 		t.Errorf("conflicts with ourselves: %+v", got)
 	}
 	if got := r.Neighbours(); len(got) != 0 {

@@ -4,7 +4,6 @@ package config
 
 import (
 	"log/slog"
-	"math/bits"
 	"net/netip"
 	"runtime"
 	"slices"
@@ -152,8 +151,8 @@ type Config struct {
 	// Table is the name of our nftables table. Default: "pasvport".
 	Table string
 
-	// CTMark has exactly two bits set, the ct mark bits that are ours; see
-	// Control and Opaque. Default: 0x0c000000.
+	// CTMark has exactly two bits set, the ct mark bits that are ours with
+	// AllowMark; see Control. Default: 0x0c000000.
 	CTMark uint32
 
 	// User is whom the daemon becomes when root starts it. Default: empty, nobody else.
@@ -204,16 +203,12 @@ func Default() Config {
 }
 
 // Control returns the ct mark bit of a control connection, which its data
-// connections inherit: the lower one of CTMark.
-func (c Config) Control() uint32 { return c.CTMark & -c.CTMark }
-
-// Opaque returns the ct mark bit of a session that is not queued any more: the
-// higher one of CTMark.
-func (c Config) Opaque() uint32 {
-	if c.CTMark == 0 {
+// connections inherit: the lower one of CTMark, and 0 without --allow mark.
+func (c Config) Control() uint32 {
+	if c.Allow != AllowMark {
 		return 0
 	}
-	return 1 << (bits.Len32(c.CTMark) - 1)
+	return c.CTMark & -c.CTMark
 }
 
 // ControlPort reports whether a port is a control port.

@@ -96,8 +96,8 @@ func TestDefault(t *testing.T) {
 		LogLevel:    slog.LevelInfo,
 	}
 	equal(t, want, got)
-	if got.Control() != 0x04000000 || got.Opaque() != 0x08000000 {
-		t.Errorf("bits %#x and %#x, want control 0x4000000 and opaque 0x8000000", got.Control(), got.Opaque())
+	if got.Control() != 0 {
+		t.Errorf("bit %#x without --allow mark, want none", got.Control())
 	}
 }
 
@@ -202,16 +202,18 @@ func TestValues(t *testing.T) {
 	}
 }
 
-// TestBits keeps the two meanings of the mark apart for any two bits.
-func TestBits(t *testing.T) {
-	for _, tt := range []struct{ mark, control, opaque uint32 }{
-		{0x0c000000, 0x04000000, 0x08000000},
-		{0x80000001, 1, 0x80000000},
-		{0x6, 2, 4},
+// TestMarkBit: the lower bit is ours with --allow mark, and none without.
+func TestMarkBit(t *testing.T) {
+	for _, tt := range []struct{ mark, want uint32 }{
+		{0x0c000000, 0x04000000},
+		{0x80000001, 1},
+		{0x6, 2},
 	} {
-		c := Config{CTMark: tt.mark}
-		if c.Control() != tt.control || c.Opaque() != tt.opaque {
-			t.Errorf("mark %#x: control %#x opaque %#x, want %#x %#x", tt.mark, c.Control(), c.Opaque(), tt.control, tt.opaque)
+		for allow, want := range map[AllowKind]uint32{AllowMark: tt.want, AllowRelated: 0, AllowChain: 0} {
+			c := Config{CTMark: tt.mark, Allow: allow}
+			if c.Control() != want || c.Rules().Mark != want {
+				t.Errorf("mark %#x, allow %s: bit %#x, rules %#x, want %#x", tt.mark, allow, c.Control(), c.Rules().Mark, want)
+			}
 		}
 	}
 }

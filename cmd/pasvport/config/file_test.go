@@ -228,7 +228,7 @@ func TestTextRoundTrip(t *testing.T) {
 func TestRules(t *testing.T) {
 	c := Default()
 	r := c.Rules()
-	if r.Control != c.Control() || r.Opaque != c.Opaque() || r.Table != c.Table || r.QueueNum != c.QueueNum {
+	if r.Mark != c.Control() || r.Table != c.Table || r.QueueNum != c.QueueNum {
 		t.Errorf("%+v does not follow %+v", r, c)
 	}
 }

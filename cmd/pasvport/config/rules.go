@@ -18,8 +18,7 @@ func (c Config) Rules() rules.Config {
 		QueueNum:       c.QueueNum,
 		Queues:         c.Queues,
 		FailClosed:     c.FailClosed,
-		Control:        c.Control(),
-		Opaque:         c.Opaque(),
+		Mark:           c.Control(),
 		Chains:         c.Chains,
 		PinholeTimeout: c.PinholeTimeout,
 		Stale:          c.ResetStale,
@@ -39,5 +38,6 @@ func (c Config) Rules() rules.Config {
 func (c Config) ReloadRules(r rules.Config) rules.Config {
 	want := c.Rules()
 	r.Ports, r.Chains, r.PinholeTimeout, r.PeerPorts = want.Ports, want.Chains, want.PinholeTimeout, want.PeerPorts
+	r.Mark = want.Mark
 	return r
 }

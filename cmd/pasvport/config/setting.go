@@ -262,7 +262,7 @@ var settings = keys{
 	},
 	{
 		name: "ct-mark", value: "BITS", facts: restart | inRules,
-		usage:  "the two ct mark bits that are ours: control connection, opaque",
+		usage:  "two ct mark bits for --allow mark, of which data connections carry the lower one; no mark is touched without it",
 		want:   "a 32 bit number with exactly two bits set, such as 0x0c000000",
 		fields: func(c *Config) []any { return []any{&c.CTMark} },
 		add:    setCTMark,

@@ -46,7 +46,8 @@ func TestFacts(t *testing.T) {
 				if d := cmp.Diff(r, other.ReloadRules(def.Rules()), compared); s.is(live) && d != "" {
 					t.Errorf("rules after a reload (-want +got):\n%s", d)
 				}
-				ruled = ruled || cmp.Diff(r, def.Rules(), compared) != ""
+				ruled = ruled || cmp.Diff(r, def.Rules(), compared) != "" ||
+					cmp.Diff(withMark(other).Rules(), withMark(def).Rules(), compared) != ""
 				told = told || cmp.Diff(other.Policy(), def.Policy(), compared) != ""
 			}
 			if s.name == virtualServersKey {
@@ -61,6 +62,12 @@ func TestFacts(t *testing.T) {
 			}
 		})
 	}
+}
+
+// withMark is c with the way of --allow that --ct-mark is for.
+func withMark(c Config) Config {
+	c.Allow = AllowMark
+	return c
 }
 
 var compared = cmpopts.EquateComparable(netip.Addr{})

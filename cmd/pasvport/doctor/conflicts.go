@@ -79,14 +79,14 @@ func (e *examination) conflict(c walk.Conflict) (text string, hints []string) {
 		return fmt.Sprintf("the flowtable %q takes control connections, which get no carrier, past every hook: pasvport does not see them", c.Name),
 			[]string{except, "with a carrier (--carrier auto) they stay: the kernel offloads no connection that has one"}
 	case walk.ConflictMark:
-		return fmt.Sprintf("pasvport's bits of the ct mark (0x%08x) are overwritten", e.cfg.CTMark),
-			[]string{fmt.Sprintf("keep them: ct mark set ct mark & 0x%08x | ..., or give the daemon two other bits with --ct-mark", e.cfg.CTMark)}
+		return fmt.Sprintf("pasvport's bit of the ct mark (0x%08x) is overwritten", e.cfg.Control()),
+			[]string{fmt.Sprintf("keep it: ct mark set ct mark & 0x%08x | ..., or give the daemon other bits with --ct-mark, or accept by state instead (--allow related)", e.cfg.Control())}
 	case walk.ConflictRead:
-		return fmt.Sprintf("the ct mark is compared as a whole, and pasvport's bits (0x%08x) are part of it", e.cfg.CTMark),
-			[]string{fmt.Sprintf("compare the bits that are meant: ct mark & 0x%08x == ..., or give the daemon two other bits with --ct-mark", ^e.cfg.CTMark)}
+		return fmt.Sprintf("the ct mark is compared as a whole, and pasvport's bit (0x%08x) is part of it", e.cfg.Control()),
+			[]string{fmt.Sprintf("compare the bits that are meant: ct mark & 0x%08x == ..., or accept by state instead (--allow related)", ^e.cfg.Control())}
 	case walk.ConflictCopy:
-		return fmt.Sprintf("pasvport's bits of the ct mark (0x%08x) are copied into the packet mark, and routes are chosen by it: %s", e.cfg.CTMark, strings.Join(e.routed, "; ")),
-			[]string{fmt.Sprintf("copy the bits that are meant: meta mark set ct mark & 0x%08x, or compare them with ip rule ... fwmark VALUE/MASK", ^e.cfg.CTMark)}
+		return fmt.Sprintf("pasvport's bit of the ct mark (0x%08x) is copied into the packet mark, and routes are chosen by it: %s", e.cfg.Control(), strings.Join(e.routed, "; ")),
+			[]string{fmt.Sprintf("copy the bits that are meant: meta mark set ct mark & 0x%08x, or compare them with ip rule ... fwmark VALUE/MASK, or accept by state instead (--allow related)", ^e.cfg.Control())}
 	case walk.ConflictQueue:
 		return fmt.Sprintf("packets are sent to queue %d, which is to be pasvport's", c.Queue), []string{"give the daemon another --queue-num, or change this rule"}
 	default:

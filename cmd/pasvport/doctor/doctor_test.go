@@ -120,7 +120,7 @@ func TestBrokenRulesets(t *testing.T) {
 	}{
 		{"established-only", "established-only", router, settings(), Ends{}},
 		{"established-only-mark", "established-only", router, marked, Ends{}},
-		{"conflicts", "conflicts", short, settings(), Ends{}},
+		{"conflicts", "conflicts", short, marked, Ends{}},
 		{"docker", "docker", router, settings(), Ends{ClientLink: "wlan0", ServerLink: "eth0"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -9,7 +9,7 @@ import "github.com/pasvport/pasvport/nfq"
 // forwarded; without an entry of ours it is nothing special to the
 // administrator's rules.
 func (w *worker) claim(p *nfq.Packet) {
-	if !w.g.pinholes.Claim(w.ct, p.Src, p.Dst, w.g.cfg.Control()) {
+	if !w.g.pinholes.Claim(w.ct, p.Src, p.Dst, w.g.settings().Control()) {
 		w.claimInRange(p)
 	}
 	w.verdict(w.queue.Accept(p.ID))

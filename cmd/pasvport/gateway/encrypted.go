@@ -73,10 +73,10 @@ func (g *Gateway) opensRange() bool { return g.settings().TLS == config.TLSRange
 
 // encrypted notes that a session's announcements cannot be read any more, or
 // never could.
-func (g *Gateway) encrypted(ct *expect.Conn, s *session) {
+func (g *Gateway) encrypted(s *session) {
 	g.metrics.Encrypted.Add(1)
 	s.setNote("encrypted: its data ports cannot be seen")
-	g.leaveQueue(ct, s, succession.LeftEncrypted)
+	g.leaveQueue(s, succession.LeftEncrypted)
 	args := []any{"reason", ftpalg.ReasonOpaque}
 	if !g.opensRange() {
 		g.report.Report(slog.LevelInfo, s.subject(), "session is encrypted", append(args, "hint", report.Reason(ftpalg.ReasonOpaque).Hint())...)
@@ -134,7 +134,7 @@ func (w *worker) openInRange(s *session, p *nfq.Packet) {
 		Key: pinhole.Key{Source: p.Src.Addr(), Public: p.Dst}, Target: target, Mode: ftpalg.Passive,
 		NAT: s.ep.NAT(), Claim: true, Timeout: w.g.settings().PinholeTimeout,
 	}
-	if err := w.g.pinholes.ClaimRange(w.ct, &s.owner, spec, p.Src, w.g.cfg.Control()); err != nil {
+	if err := w.g.pinholes.ClaimRange(w.ct, &s.owner, spec, p.Src, w.g.settings().Control()); err != nil {
 		w.g.log.Warn("cannot open a pinhole", "from", p.Src, "to", p.Dst, "err", err)
 	}
 }

@@ -66,8 +66,9 @@ type Gateway struct {
 	ct        *expect.Conn      // of the watcher
 	fast      *fastpath.Table   // nil: every line is read
 	events    *expect.Events
-	lost      chan struct{} // events were lost
-	lists     uint8         // how often the sweeper has listed the tracker's connections
+	listening atomic.Pointer[[]expect.PortRange] // that events come of, see aside.go
+	lost      chan struct{}                      // events were lost
+	lists     uint8                              // how often the sweeper has listed the tracker's connections
 }
 
 // New returns a gateway for a configuration. It does not touch the kernel.
@@ -125,9 +126,10 @@ func (g *Gateway) open() error {
 	if g.ct, err = expect.Dial(); err != nil {
 		return fmt.Errorf("conntrack netlink: %w", err)
 	}
-	// The tracker reports on a connection only if somebody listened when it
-	// began: listen before the first rule marks one.
-	if g.events, err = expect.Listen(g.cfg.Control(), g.cfg.Control()); err != nil {
+	// conntrack reports on a connection only if somebody listened when it began:
+	// listen before the first rule is there.
+	g.track(g.cfg)
+	if g.events, err = expect.Listen(g.tracked()); err != nil {
 		return fmt.Errorf("conntrack events: %w", err)
 	}
 	if g.firewall, err = rules.Open(g.plan.rules); err != nil {

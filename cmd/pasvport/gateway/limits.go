@@ -60,7 +60,7 @@ func (w *worker) turnAway(e *expect.Entry, r report.Reason) *session {
 		w.g.report.Report(slog.LevelWarn, s.subject(), "control connection not read", "reason", r, "more", more, "hint", r.Hint())
 	}
 	if !s.waits {
-		w.g.leaveQueue(w.ct, s, succession.LeftAlone)
+		w.g.leaveQueue(s, succession.LeftAlone)
 	}
 	return s
 }

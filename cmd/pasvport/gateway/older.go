@@ -146,11 +146,7 @@ func (g *Gateway) listControl(f func(id uint32)) {
 		return
 	}
 	defer ct.Close()
-	err = ct.Dump(0, 0, func(e *expect.Entry) {
-		if e.Status&expect.StatusExpected == 0 && g.isControl(e.Original.Dst.Port()) {
-			f(e.ID)
-		}
-	})
+	err = ct.DumpTo(g.tracked(), func(e *expect.Entry) { f(e.ID) })
 	if err != nil {
 		g.log.Warn("cannot list conntrack entries", "err", err)
 	}

@@ -34,6 +34,7 @@ type session struct {
 	waits   bool // its packets are dropped, see turnAway
 	hinted  bool // the hint about an opened offer was logged
 
+	leftAt    uint32 // seconds after started at which it was left alone last
 	acksShown uint32 // seconds after started until which its bare acknowledgements are queued, at least
 
 	alg  *ftpalg.Conn
@@ -59,6 +60,7 @@ type session struct {
 	left   succession.Left // why it is not read; LeftNot if it is
 	member limit.Member    // of those that are counted, which guard it
 	seen   uint8           // by the tracker's list with this number, see reconcile
+	mark   uint32          // the ct mark, as far as it was reported
 	cause  keepalive.Cause // why we ended it, if we did
 	ledger *ledger.Ledger  // nil before the first line
 	offer  *offer          // the last one, nil if there was none
@@ -92,6 +94,7 @@ func newSession(e *expect.Entry, policy *ftpalg.Policy, now time.Time, started b
 		zone:    [2]uint16{e.Original.Zone, e.Reply.Zone},
 		started: now,
 		state:   e.TCPState,
+		mark:    e.Mark,
 		carrier: e.Helper == carrierName,
 	}
 	s.adjusted.Store(e.Status&expect.StatusSeqAdjust != 0)

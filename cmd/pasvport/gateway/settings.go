@@ -76,6 +76,10 @@ func (g *Gateway) reconfigure(cfg config.Config, servers []rules.VirtualServer) 
 	// What was translated once goes on being translated.
 	r.Translate = r.Translate || len(g.settings().VirtualServers) > 0
 	g.plan.rules.Translate = r.Translate
+	g.track(cfg)
+	if err := g.events.SetPorts(g.tracked()); err != nil {
+		return err
+	}
 	return g.firewall.Reconfigure(r)
 }
 

@@ -73,10 +73,7 @@ const restoredTime = time.Minute
 // restore makes the entry of an untranslated session again, whose server sends
 // first. The packet is dropped, and finds the entry when it is repeated.
 func (w *worker) restore(p *nfq.Packet, c *lost.Connection) bool {
-	x := expect.Forgotten{Original: c.Original, Mark: w.g.cfg.Control(), Timeout: restoredTime}
-	if c.Left != succession.LeftNot {
-		x.Mark |= w.g.cfg.Opaque()
-	}
+	x := expect.Forgotten{Original: c.Original, Mark: c.Mark, Timeout: restoredTime}
 	if c.Carrier && w.g.plan.rules.Carrier == rules.CarrierSane {
 		x.Helper = carrierName
 	}
@@ -126,7 +123,7 @@ func (g *Gateway) forget(s *session) {
 	}
 	s.mu.Lock()
 	established := s.state == expect.TCPStateEstablished
-	c.Left = s.left
+	c.Left, c.Mark = s.left, s.mark
 	if !c.Adjusted {
 		c.Engine = s
 	}
@@ -159,14 +156,14 @@ func (w *worker) recall(s *session, e *expect.Entry, alg *ftpalg.Conn) successio
 // leaveAgain leaves a session alone for the reason that it was before: it must
 // not be judged anew from its middle, and not taken for an encrypted one. LeftNot is
 // no reason.
-func (g *Gateway) leaveAgain(ct *expect.Conn, s *session, why succession.Left) {
+func (g *Gateway) leaveAgain(s *session, why succession.Left) {
 	switch why {
 	case succession.LeftNot:
 	case succession.LeftEncrypted:
-		g.encrypted(ct, s)
+		g.encrypted(s)
 	default:
 		s.setNote("left alone, as before: " + why.String())
-		g.leaveQueue(ct, s, why)
+		g.leaveQueue(s, why)
 	}
 }
 

@@ -14,8 +14,8 @@ import (
 )
 
 // takeBack makes the state of a daemon that ended, however it ended, of what
-// the kernel holds: control connections and their data connections by our
-// mark, pinholes by expectations and by the elements of our sets; and of what
+// the kernel holds: control connections by their port, data connections by
+// their master, pinholes by expectations and by the elements of our sets; and of what
 // that daemon handed over, if it was stopped. It runs before the workers do,
 // and before our rules are there.
 func (g *Gateway) takeBack() error {
@@ -36,6 +36,7 @@ func (g *Gateway) takeBack() error {
 // its first packet comes; until then the orphans have it.
 func (g *Gateway) takeBackSessions(handed legacy) (n int, err error) {
 	notes, noteErr := g.firewall.Renumbered()
+	left, leftErr := g.firewall.LeftAlone()
 	// Most are adopted while they are listed, as a list of all would be larger
 	// than all sessions are. That takes a socket of its own.
 	list, err := expect.Dial()
@@ -46,24 +47,27 @@ func (g *Gateway) takeBackSessions(handed legacy) (n int, err error) {
 	g.orphans.now = time.Now()
 	take := func(e *expect.Entry) {
 		n++
-		g.takeBackSession(e, notes, handed.of(e))
+		g.takeBackSession(e, notes, handed.of(e), succession.ParseLeft(left[e.ID]))
 	}
 	var unread, data []expect.Entry
-	mark := g.cfg.Control()
-	err = list.Dump(mark, mark, func(e *expect.Entry) {
+	err = list.DumpTo(g.tracked(), func(e *expect.Entry) {
+		why, alone := left[e.ID]
 		switch {
-		case e.TCPState >= expect.TCPStateTimeWait:
+		case e.TCPState >= expect.TCPStateTimeWait || e.Status&expect.StatusSeenReply == 0:
+		case alone && why == "": // a check of a server
 		case e.Original.Zone != 0 && g.plan.rules.OneZone:
 			g.noteZone(e)
-		case e.Status&expect.StatusExpected != 0:
-			data = append(data, *e)
-		case !g.isControl(e.Original.Dst.Port()):
-		case e.Mark&g.cfg.Opaque() != 0:
+		case alone, isLeft(handed.of(e)):
 			unread = append(unread, *e) // should there be more than there may be, these come last
 		default:
 			take(e)
 		}
 	})
+	err = errors.Join(err, list.DumpExpected(func(e *expect.Entry) {
+		if e.TCPState < expect.TCPStateTimeWait {
+			data = append(data, *e)
+		}
+	}))
 	for i := range unread {
 		take(&unread[i])
 	}
@@ -72,12 +76,13 @@ func (g *Gateway) takeBackSessions(handed legacy) (n int, err error) {
 			g.pinholes.Data.Found(data[i].Original, &s.owner)
 		}
 	}
-	return n, errors.Join(err, noteErr)
+	return n, errors.Join(err, noteErr, leftErr)
 }
 
 // takeBackSession adopts the control connection of an entry. The daemon before
-// may have adjusted it by itself, and left notes of it or handed it over.
-func (g *Gateway) takeBackSession(e *expect.Entry, notes map[uint32]string, handed *succession.Record) {
+// may have adjusted it by itself, and left notes of it or handed it over; or it has
+// left it alone, and why says so.
+func (g *Gateway) takeBackSession(e *expect.Entry, notes map[uint32]string, handed *succession.Record, why succession.Left) {
 	here := g.resumeHere(e, notes, handed)
 	s := g.orphans.adopt(e, nil)
 	defer s.Release()
@@ -95,14 +100,10 @@ func (g *Gateway) takeBackSession(e *expect.Entry, notes map[uint32]string, hand
 	if s.aside {
 		return
 	}
-	why := succession.LeftNot
-	if e.Mark&g.cfg.Opaque() != 0 {
-		why = succession.LeftEncrypted
-	}
 	if handed != nil && handed.Left != succession.LeftNot {
 		why = handed.Left
 	}
-	g.leaveAgain(g.ct, s, why)
+	g.leaveAgain(s, why)
 }
 
 // isControl reports whether a port is a control port.
@@ -219,3 +220,6 @@ func (w *worker) takeOver(t expect.Tuple) *session {
 func (g *Gateway) holders() []*worker {
 	return append(g.workers[:len(g.workers):len(g.workers)], g.orphans)
 }
+
+// isLeft reports whether a session was handed over as one that was left alone.
+func isLeft(r *succession.Record) bool { return r != nil && r.Left != succession.LeftNot }

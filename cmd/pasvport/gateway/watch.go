@@ -48,7 +48,9 @@ const syncBound = 100 * time.Millisecond
 func (g *Gateway) sync() bool { return g.events.Sync(syncBound) }
 
 func (g *Gateway) event(ct *expect.Conn, e *expect.Event) {
-	g.noteZone(&e.Entry)
+	if e.Entry.Status&expect.StatusExpected == 0 {
+		g.noteZone(&e.Entry)
+	}
 	switch {
 	case e.Type == expect.New && e.Entry.Master != (expect.Tuple{}):
 		if _, s := g.session(e.Entry.Master); s != nil {
@@ -56,11 +58,15 @@ func (g *Gateway) event(ct *expect.Conn, e *expect.Event) {
 		}
 	case e.Type == expect.New:
 	case e.Type == expect.Destroy:
+		g.takeUp(e.Entry.ID)
 		g.countData(&e.Entry)
 		if g.pinholes.Ends(&e.Entry) {
 			return
 		}
 		if w, s := g.session(e.Entry.Original); s != nil {
+			s.mu.Lock()
+			s.mark = e.Entry.Mark
+			s.mu.Unlock()
 			g.end(ct, w, s)
 		}
 	case e.Type == expect.Lost:
@@ -132,6 +138,7 @@ func (g *Gateway) end(ct *expect.Conn, w *worker, s *session) {
 	g.sessionEnded(s, expect.TCPStateNone) // if conntrack reported no other end
 	g.ending(ct, s, expect.TCPStateClose)
 	g.present.Forget(&s.member, s.client(g))
+	g.takeUp(s.id)
 	if w.table.remove(s) {
 		g.forgetHere(s)
 		g.metrics.Sessions.Add(-1)
@@ -192,8 +199,7 @@ func (g *Gateway) reconcile() {
 		sessions[w] = w.table.all() // before the dump: what begins later stays
 	}
 	g.lists++
-	mark := g.cfg.Control()
-	err := g.ct.Dump(mark, mark, func(e *expect.Entry) {
+	err := g.ct.DumpTo(g.tracked(), func(e *expect.Entry) {
 		if _, s := g.session(e.Original); s != nil {
 			s.seen = g.lists
 		}

@@ -94,6 +94,7 @@ func (w *worker) handle(s *session, p *nfq.Packet) {
 	if w.g.sender != nil {
 		s.noteSegment(s.direction(p), p, w.now)
 	}
+	w.g.stayAway(s, p, w.now)
 	switch {
 	case s.waits:
 		w.verdict(w.queue.Drop(p.ID))
@@ -233,7 +234,7 @@ func (w *worker) find(p *nfq.Packet) (s *session, tracked bool) {
 		w.g.count(report.ReasonNotTracked)
 		return nil, false
 	}
-	if e.Mark&w.g.cfg.CTMark == 0 || e.Liberal && (!inTime || w.g.lostAdjusted(t, w.now)) {
+	if e.Status&expect.StatusSeenReply == 0 || e.Liberal && (!inTime || w.g.lostAdjusted(t, w.now)) {
 		return nil, true
 	}
 	return w.adopt(&e, nil), true
@@ -296,12 +297,12 @@ func (w *worker) adopt(e *expect.Entry, alg *ftpalg.Conn) *session {
 		w.standAside(s, report.ReasonZone, "left alone: in a conntrack zone in one direction only")
 	case w.g.settings().EncryptedPort(e.Original.Dst.Port()):
 		s.aside = true
-		w.g.encrypted(w.ct, s)
+		w.g.encrypted(s)
 	}
 	w.table.add(s)
 	w.g.present.Enter(&s.member, s.client(w.g))
 	if !s.aside {
-		w.g.leaveAgain(w.ct, s, before)
+		w.g.leaveAgain(s, before)
 	}
 	w.g.metrics.Sessions.Add(1)
 	w.g.metrics.SessionsTotal.Add(1)
@@ -319,7 +320,7 @@ func (w *worker) standAside(s *session, reason report.Reason, note string) {
 	w.g.count(reason)
 	w.g.report.Report(slog.LevelWarn, s.subject(), "standing aside", "note", note,
 		"reason", reason, "hint", reason.Hint())
-	w.g.leaveQueue(w.ct, s, succession.LeftAlone)
+	w.g.leaveQueue(s, succession.LeftAlone)
 }
 
 // leftBecause is why the engine reads a session no further.
@@ -328,17 +329,6 @@ func leftBecause(r ftpalg.Reason) succession.Left {
 		return succession.LeftForeign
 	}
 	return succession.LeftAlone
-}
-
-// leaveQueue marks a session so that its packets are not queued any more.
-func (g *Gateway) leaveQueue(ct *expect.Conn, s *session, why succession.Left) {
-	s.mu.Lock()
-	s.left = why
-	s.mu.Unlock()
-	opaque := g.cfg.Opaque()
-	if err := ct.UpdateMark(s.original(), opaque, opaque); err != nil && !errors.Is(err, unix.ENOENT) {
-		g.report.Report(slog.LevelWarn, s.subject(), "cannot mark a session as opaque", "err", err)
-	}
 }
 
 // event acts on what the engine saw.
@@ -362,13 +352,13 @@ func (w *worker) event(s *session, e *ftpalg.Event) {
 		w.g.count(report.Reason(e.Reason))
 		w.g.warn(s, "command denied", "reason", e.Reason, "hint", report.Reason(e.Reason).Hint())
 	case ftpalg.EventOpaque:
-		w.g.encrypted(w.ct, s)
+		w.g.encrypted(s)
 	case ftpalg.EventForwarded:
 		s.setNote(fmt.Sprintf("PROXY header: from %v to %v", e.Forwarded.Source, e.Forwarded.Dest))
 	case ftpalg.EventForeign:
 		w.g.foreign(s, report.Reason(e.Reason))
 	case ftpalg.EventReleased:
-		w.g.leaveQueue(w.ct, s, leftBecause(e.Reason))
+		w.g.leaveQueue(s, leftBecause(e.Reason))
 	}
 }
 

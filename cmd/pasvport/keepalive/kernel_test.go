@@ -21,7 +21,6 @@ const (
 	manyEntries  = 10_000
 	entryTimeout = 9 * time.Second
 	keptFor      = 3 * entryTimeout
-	markOfTest   = 0x04000000
 )
 
 // TestKernelRefresher keeps ten thousand silent control connections with a data
@@ -93,7 +92,7 @@ func testRefresher(t *testing.T) {
 	}
 	used := processorTime() - before
 	kept := 0
-	if err := ct.Dump(markOfTest, markOfTest, func(e *expect.Entry) {
+	if err := ct.DumpTo([]expect.PortRange{{Low: 21, High: 21}}, func(e *expect.Entry) {
 		if e.Original.Dst.Port() == 21 && e.Timeout > 0 {
 			kept++
 		}
@@ -112,7 +111,7 @@ func makeEntries(ct *expect.Conn) (list []*kernelControl, err error) {
 	for i := range manyEntries {
 		from := netip.AddrPortFrom(client, uint16(20000+i))
 		x := expect.Forgotten{Original: expect.Tuple{Src: from, Dst: netip.AddrPortFrom(server, 21)},
-			Mark: markOfTest, Timeout: entryTimeout}
+			Timeout: entryTimeout}
 		if err := ct.Restore(x); err != nil {
 			return nil, err
 		}

@@ -28,6 +28,7 @@ type Connection struct {
 	Carrier         bool            // its entry could carry expectations
 	Left            succession.Left // why it was not read; LeftNot if it was
 	Engine          Engine          // that read it; nil if there is none
+	Mark            uint32          // the ct mark of its entry
 
 	since time.Time
 }

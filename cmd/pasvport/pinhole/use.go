@@ -74,7 +74,7 @@ func (t *Table) ClaimRange(ct Conntrack, o *Owner, spec Spec, from netip.AddrPor
 // enter makes the conntrack entry for the SYN of a pinhole that was taken.
 func (t *Table) enter(ct Conntrack, p *Pinhole, from, to netip.AddrPort, mark uint32) {
 	// The SYN has not come to the rule that gives it a zone: its master's.
-	c := p.entry(expect.Tuple{Src: from, Dst: to, Zone: p.Owner.Zone}, mark)
+	c := p.entry(expect.Tuple{Src: from, Dst: to, Zone: p.Owner.Zone}, mark|masterMark(ct, p))
 	t.CloseRule(t.Data.Add(c.Original, p.Owner, p)) // before the event reports it
 	err := ct.Claim(c)
 	if errors.Is(err, unix.EEXIST) {
@@ -88,6 +88,17 @@ func (t *Table) enter(ct Conntrack, p *Pinhole, from, to netip.AddrPort, mark ui
 		return
 	}
 	t.events.PinholeUsed(p)
+}
+
+// masterMark is the ct mark of a pinhole's control connection, which a data
+// connection that was expected has, too (init_conntrack in
+// net/netfilter/nf_conntrack_core.c).
+func masterMark(ct Conntrack, p *Pinhole) uint32 {
+	master, err := ct.Get(p.Owner.Original())
+	if err != nil { // then there will be no claim either
+		return 0
+	}
+	return master.Mark
 }
 
 // claimAgain makes an entry in the way of which there is another one: that of an
