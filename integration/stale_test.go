@@ -108,7 +108,7 @@ func TestStaleOpaque(t *testing.T) {
 				d.Command("\x17\x03\x03 neither")
 				d.Reply("\x17\x03\x03 never")
 				out, err := site.Firewalls[0].Run(5*time.Second, Cmd("nft", "list", "set", "inet", "pasvport", "aside"))
-				if err != nil || !strings.Contains(out, `comment "opaque"`) {
+				if err != nil || !strings.Contains(out, `comment "encrypted"`) {
 					t.Errorf("left alone: %v %s, want the session", err, out)
 				}
 			})
