@@ -85,6 +85,9 @@ func TestCompletionAsks(t *testing.T) {
 	if got := completions(t, append(ask, "one", "")...); len(got) != 0 {
 		t.Errorf("%q for a second name", got)
 	}
+	if got, want := completions(t, "sessions", "end", "--config", empty(t), "--control-socket", path, ""), []string{"7"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
 	if got, want := completions(t, "events", "--config", empty(t), "--control-socket", path, "--session", ""), []string{"7"}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}

@@ -94,6 +94,7 @@ func newEnd() *cobra.Command {
 connections that are open go on to their end. It needs CAP_NET_RAW in the daemon.`,
 		Args: oneSession}
 	flags := config.Bind(cmd.Flags(), "control-socket")
+	cmd.ValidArgsFunction = completeAnswer(flags, sessionIDs)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		cfg, err := flags.Load()
 		if err != nil {
