@@ -51,7 +51,7 @@ func WriteStatus(w io.Writer, s Status, now time.Time) error {
 		t.row("decided "+reason, s.Decisions[reason])
 	}
 	for _, note := range s.Notes {
-		t.row("note", clean(note))
+		t.row("note", Clean(note))
 	}
 	return t.flush()
 }
@@ -84,12 +84,12 @@ func WriteSessions(w io.Writer, sessions []Session, now time.Time) error {
 		return cmp.Or(a.Started.Compare(b.Started), cmp.Compare(a.ID, b.ID))
 	})
 	for _, s := range sorted {
-		row := []any{s.ID, addr(s.Client), addr(s.Server), dash(clean(s.User)), dash(clean(s.LastCommand)), dash(string(s.Mode)),
-			state(s), short(now.Sub(s.Started)), short(time.Duration(s.Idle)), s.carried(s.BytesDown), s.carried(s.BytesUp), s.pinhole()}
+		row := []any{s.ID, addr(s.Client), addr(s.Server), dash(Clean(s.User)), dash(Clean(s.LastCommand)), dash(string(s.Mode)),
+			StateWord(s), ShortTime(now.Sub(s.Started)), ShortTime(time.Duration(s.Idle)), s.carried(s.BytesDown), s.carried(s.BytesUp), s.pinhole()}
 		if translated {
 			row = append(row, dash(string(s.NAT)), addr(s.SeenAs), addr(s.Dialled))
 		}
-		t.row(append(row, dash(clean(s.Note)))...)
+		t.row(append(row, dash(Clean(s.Note)))...)
 	}
 	return t.flush()
 }
@@ -102,8 +102,8 @@ func WriteOffers(w io.Writer, sessions []Session, now time.Time) error {
 	t.row("ID", "CLIENT", "SERVER", "VERB", "ANNOUNCED", "SENT AS", "TARGET", "PINHOLE", "AGO", "REASON")
 	for _, s := range sessions {
 		if o := s.Offer; o != nil {
-			t.row(s.ID, addr(s.Client), addr(s.Server), clean(o.Verb), addr(o.Announced), addr(o.Translated), addr(o.Target),
-				dash(string(o.Pinhole)), short(now.Sub(o.Time)), dash(clean(o.Reason)))
+			t.row(s.ID, addr(s.Client), addr(s.Server), Clean(o.Verb), addr(o.Announced), addr(o.Translated), addr(o.Target),
+				dash(string(o.Pinhole)), ShortTime(now.Sub(o.Time)), dash(Clean(o.Reason)))
 		}
 	}
 	return t.flush()
@@ -116,7 +116,7 @@ func WriteServers(w io.Writer, servers []Server, now time.Time) error {
 	t.row("VIRTUAL", "METHOD", "SERVER", "ADDRESS", "WEIGHT", "STATE", "FOR", "SESSIONS", "SHARE", "LAST CHECK", "AGO")
 	for _, s := range servers {
 		t.row(s.Virtual, s.Method, s.Name, addr(s.Address), s.Weight, s.State, age(s.Since, now), s.Sessions,
-			fmt.Sprintf("%.0f%%", 100*s.Share), dash(clean(s.Check)), age(s.Checked, now))
+			fmt.Sprintf("%.0f%%", 100*s.Share), dash(Clean(s.Check)), age(s.Checked, now))
 	}
 	return t.flush()
 }
@@ -134,12 +134,12 @@ func (s *Session) carried(n uint64) string {
 	if !s.Data.Accounting {
 		return "-"
 	}
-	return size(n)
+	return Size(n)
 }
 
-// state is what a session does: "tls" if it is encrypted, "opaque" if it is left alone, "transfer"
+// StateWord is what a session does: "tls" if it is encrypted, "opaque" if it is left alone, "transfer"
 // while data connections are open, "login" before the login is accepted.
-func state(s Session) string {
+func StateWord(s Session) string {
 	switch {
 	case s.State != "established":
 		return dash(s.State)
@@ -155,8 +155,8 @@ func state(s Session) string {
 	return "idle"
 }
 
-// short is a time with its two largest units.
-func short(d time.Duration) string {
+// ShortTime is a time with its two largest units.
+func ShortTime(d time.Duration) string {
 	d = max(d, 0)
 	switch {
 	case d < time.Hour:
@@ -191,9 +191,9 @@ func (t *table) flush() error {
 	return t.w.Flush()
 }
 
-// clean shows what came from the network: no control character reaches the
+// Clean shows what came from the network: no control character reaches the
 // terminal, no tab breaks the table, and nobody's name fills the screen.
-func clean(s string) string {
+func Clean(s string) string {
 	const longest = 80
 	var b strings.Builder
 	for _, r := range s {
@@ -227,8 +227,8 @@ func age(start, now time.Time) string {
 	return max(now.Sub(start), 0).Truncate(time.Second).String()
 }
 
-// size is a number of bytes with three digits or so.
-func size(n uint64) string {
+// Size is a number of bytes with three digits or so.
+func Size(n uint64) string {
 	const units = "kMGTPE"
 	if n < 1000 {
 		return fmt.Sprintf("%d B", n)

@@ -68,8 +68,8 @@ func TestHostileText(t *testing.T) {
 		{"\u202egpj.exe", `\u202egpj.exe`},
 		{strings.Repeat("x", 500), strings.Repeat("x", 80) + "..."},
 	} {
-		if got := clean(tt.in); got != tt.want {
-			t.Errorf("clean(%q) = %q, want %q", tt.in, got, tt.want)
+		if got := Clean(tt.in); got != tt.want {
+			t.Errorf("Clean(%q) = %q, want %q", tt.in, got, tt.want)
 		}
 	}
 	var b bytes.Buffer
@@ -89,8 +89,8 @@ func TestSize(t *testing.T) {
 		{0, "0 B"}, {999, "999 B"}, {1000, "1 kB"}, {1234, "1.23 kB"}, {999_499, "999 kB"}, {999_500, "1 MB"},
 		{52_428_800, "52.4 MB"}, {1 << 40, "1.1 TB"}, {1<<64 - 1, "18.4 EB"},
 	} {
-		if got := size(tt.in); got != tt.want {
-			t.Errorf("size(%d) = %q, want %q", tt.in, got, tt.want)
+		if got := Size(tt.in); got != tt.want {
+			t.Errorf("Size(%d) = %q, want %q", tt.in, got, tt.want)
 		}
 	}
 }

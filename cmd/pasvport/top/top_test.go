@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package top
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/control"
+)
+
+// daemon is a Source.
+type daemon struct {
+	sessions []control.Session
+	events   []string
+	ended    uint64
+	err      error
+}
+
+func (d *daemon) Status(context.Context) (control.Status, error) {
+	return control.Status{Version: "v1", Started: time.Now().Add(-time.Hour), Table: "pasvport", Ports: []string{"21"}, Allow: "related", Strategy: "expectation", PinholesOpen: 3}, d.err
+}
+
+func (d *daemon) Sessions(context.Context) ([]control.Session, error) { return d.sessions, d.err }
+
+func (d *daemon) Events(_ context.Context, _ control.EventFilter, _ bool, each func([]byte) error) error {
+	for _, e := range d.events {
+		if err := each([]byte(e)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *daemon) End(_ context.Context, id uint64) error { d.ended = id; return nil }
+
+// many are sessions of which the third of each ten transfers.
+func many(n int) []control.Session {
+	list := make([]control.Session, n)
+	for i := range list {
+		list[i] = control.Session{
+			ID: uint64(i + 1), Client: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 40000),
+			Server: netip.MustParseAddrPort("203.0.113.2:21"), State: "established", Login: "accepted", User: "alice", LastCommand: "RETR",
+			Mode: control.ModePassive, Started: time.Now().Add(-time.Duration(n-i) * time.Second), RecentCommands: []string{"PASV", "RETR"},
+			Data: control.Data{Accounting: true}, Transferring: i%10 == 3,
+		}
+	}
+	return list
+}
+
+// TestFrame: what is shown at any width fits, and the fastest session comes first.
+func TestFrame(t *testing.T) {
+	at := time.Now()
+	s := screen{before: look{time: at.Add(-2 * time.Second), sessions: many(5000)}, look: look{time: at, sessions: many(5000)}}
+	s.look.sessions[1234].BytesDown = 4e6
+	s.look.sessions[77].User = "eve\x1b[2J\tül"
+	s.look.refusals = []refusal{{at.Add(-10 * time.Second), "offer refused", "192.0.2.1:4", "third-party", "look here"}, {at.Add(-time.Hour), "offer refused", "", "old", ""}}
+	for _, size := range [][2]int{{80, 24}, {200, 50}, {40, 5}, {10, 2}, {0, 0}} {
+		s.width, s.height = size[0], size[1]
+		lines := strings.Split(s.frame(), "\n")
+		if s.height > 0 && len(lines) != s.height {
+			t.Errorf("%v: %d lines", size, len(lines))
+		}
+		for _, line := range lines {
+			if s.width > 0 && utf8.RuneCountInString(line) > s.width {
+				t.Errorf("%v: a line of %d: %q", size, utf8.RuneCountInString(line), line)
+			}
+			if strings.ContainsAny(line, "\x1b\t") {
+				t.Errorf("%v: control characters in %q", size, line)
+			}
+		}
+		if s.width >= 80 && !strings.Contains(lines[4], "10.0.4.210:40000") {
+			t.Errorf("%v: the first session is %q", size, lines[4])
+		}
+	}
+	all := s.frame()
+	for _, want := range []string{"5000 sessions, 500 transfer, 0 encrypted; down 2 MB/s", "! 1 offer refused: third-party; look here"} {
+		if !strings.Contains(all, want) {
+			t.Errorf("no %q in\n%s", want, strings.Join(strings.Split(all, "\n")[:4], "\n"))
+		}
+	}
+}
+
+// press gives a model keys, one after another, and makes the commands that they
+// lead to.
+func press(t *testing.T, m *model, keys ...tea.KeyPressMsg) {
+	t.Helper()
+	for _, k := range keys {
+		if _, cmd := m.Update(k); cmd != nil {
+			m.Update(cmd())
+		}
+	}
+}
+
+func letters(text string) (keys []tea.KeyPressMsg) {
+	for _, r := range text {
+		keys = append(keys, tea.KeyPressMsg{Code: r, Text: string(r)})
+	}
+	return keys
+}
+
+// TestKeys: sort, filter, select, details and the end of a session.
+func TestKeys(t *testing.T) {
+	d := &daemon{sessions: many(30), events: []string{`{"level":"WARN","event":"offer refused","reason":"x"}`, `not JSON`}}
+	m := &model{ctx: t.Context(), src: d, interval: time.Hour}
+	m.Update(tea.WindowSizeMsg{Width: 120, Height: 20})
+	m.Update(m.ask())
+	shows := func(want ...string) {
+		t.Helper()
+		for _, w := range want {
+			if f := m.View().Content; !strings.Contains(f, w) {
+				t.Errorf("no %q in\n%s", w, f)
+			}
+		}
+	}
+	shows("30 sessions", "sort: rate")
+	press(t, m, letters("s")...)
+	shows("sort: bytes")
+	press(t, m, letters("/0.0.7")...)
+	press(t, m, tea.KeyPressMsg{Code: tea.KeyEnter})
+	shows("1 sessions", "10.0.0.7:40000", "[0.0.7]")
+	press(t, m, tea.KeyPressMsg{Code: tea.KeyDown}, tea.KeyPressMsg{Code: tea.KeyEnter})
+	shows("commands  PASV RETR", "login accepted")
+	press(t, m, letters("e")...)
+	shows("reset both ends of session 8? y/n")
+	press(t, m, letters("n")...)
+	if d.ended != 0 {
+		t.Error("ended although it was not confirmed")
+	}
+	press(t, m, letters("ey")...)
+	if shows("session 8 was reset"); d.ended != 8 {
+		t.Errorf("session %d was ended", d.ended)
+	}
+	press(t, m, tea.KeyPressMsg{Code: tea.KeyEscape})
+	press(t, m, letters("p")...)
+	d.sessions = nil
+	m.Update(m.ask())
+	shows("30 sessions", "PAUSED")
+	press(t, m, letters("p")...)
+	m.Update(m.ask())
+	shows("0 sessions")
+	d.err = errors.New("no daemon answers")
+	m.Update(m.ask())
+	shows("no daemon answers")
+	if _, cmd := m.Update(letters("q")[0]); cmd == nil {
+		t.Error("q does not leave")
+	}
+}
+
+func TestOnce(t *testing.T) {
+	var b bytes.Buffer
+	if err := Once(t.Context(), &b, &daemon{sessions: many(3)}, time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.String(); strings.Count(got, "203.0.113.2:21") != 3 || !strings.HasPrefix(got, "pasvport v1, up 1h00m") {
+		t.Errorf("%s", got)
+	}
+	if err := Once(t.Context(), &b, &daemon{err: fmt.Errorf("away")}, time.Millisecond); err == nil {
+		t.Error("no daemon is no error")
+	}
+}
