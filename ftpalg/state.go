@@ -66,12 +66,14 @@ func (s *stream) keptPlace(met bool) Place {
 }
 
 // comesAgain has a segment read that an earlier engine changed, and that comes
-// again.
-func (s *stream) comesAgain(seq uint32, n int) {
-	if s.again && int32(seq-s.gapAt) <= 0 && int32(seq+uint32(n)-s.gapAt) > 0 {
+// again, and reports whether this is one.
+func (s *stream) comesAgain(seq uint32, n int) bool {
+	again := s.again && int32(seq-s.gapAt) <= 0 && int32(seq+uint32(n)-s.gapAt) > 0
+	if again {
 		s.next, s.sent = s.gapAt, s.gapAt
 	}
 	s.again = false
+	return again
 }
 
 // example returns a command that is answered in the same way.

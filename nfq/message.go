@@ -78,6 +78,13 @@ func appendGenmsg(dst []byte, queue uint16) []byte {
 // queued in the kernel's initial mode, which copies no payload
 // (nfqnl_recv_config, net/netfilter/nfnetlink_queue.c).
 func appendBind(dst []byte, c Config) []byte {
+	dst = appendGenmsg(dst, c.Num)
+	dst = appendAttr(dst, nfqaCfgCmd, nfqnlCfgCmdBind, 0, 0, unix.AF_UNSPEC)
+	return appendParams(dst, c)
+}
+
+// appendParams appends what a config message says beside the command.
+func appendParams(dst []byte, c Config) []byte {
 	var flags uint32
 	if c.FailOpen {
 		flags |= nfqueue.NfQaCfgFlagFailOpen
@@ -87,8 +94,6 @@ func appendBind(dst []byte, c Config) []byte {
 		flags |= nfqueue.NfQaCfgFlagConntrack
 		mask |= nfqueue.NfQaCfgFlagConntrack
 	}
-	dst = appendGenmsg(dst, c.Num)
-	dst = appendAttr(dst, nfqaCfgCmd, nfqnlCfgCmdBind, 0, 0, unix.AF_UNSPEC)
 	dst = appendAttr(dst, nfqaCfgParams, append(be32(copyRange), nfqueue.NfQnlCopyPacket)...)
 	dst = appendAttr(dst, nfqaCfgQueueMaxLen, be32(c.MaxLen)...)
 	dst = appendAttr(dst, nfqaCfgMask, be32(mask)...)

@@ -69,21 +69,7 @@ type Queue struct {
 // *OpError. It holds ErrQueueInUse if another socket has the queue, and EPERM
 // alone without CAP_NET_ADMIN.
 func Open(c Config) (*Queue, error) {
-	if c.MaxLen == 0 {
-		c.MaxLen = defaultMaxLen
-	}
-	if c.RecvBuf == 0 {
-		c.RecvBuf = defaultRecvBuf
-	}
-	q := &Queue{
-		num:     c.Num,
-		fd:      -1,
-		guard:   -1,
-		maxLen:  c.MaxLen,
-		zones:   c.Zones,
-		in:      newReceiver(),
-		verdict: make([]byte, 0, receiveLen),
-	}
+	q := newQueue(&c)
 	nf, err := q.socket()
 	if err != nil {
 		q.Close()
@@ -95,6 +81,25 @@ func Open(c Config) (*Queue, error) {
 		return nil, &OpError{"bind", c.Num, err}
 	}
 	return q, nil
+}
+
+// newQueue returns a queue without a socket, and gives c its defaults.
+func newQueue(c *Config) *Queue {
+	if c.MaxLen == 0 {
+		c.MaxLen = defaultMaxLen
+	}
+	if c.RecvBuf == 0 {
+		c.RecvBuf = defaultRecvBuf
+	}
+	return &Queue{
+		num:     c.Num,
+		fd:      -1,
+		guard:   -1,
+		maxLen:  c.MaxLen,
+		zones:   c.Zones,
+		in:      newReceiver(),
+		verdict: make([]byte, 0, receiveLen),
+	}
 }
 
 // socket has the library open a socket whose netlink port is not the process id.

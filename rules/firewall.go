@@ -82,6 +82,27 @@ func (f *Firewall) Install() error {
 	return f.learn()
 }
 
+// Inherit takes over the rules that an earlier run left, as they are: until Install,
+// pinholes are opened in them. An error says that there are none.
+func (f *Firewall) Inherit() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ours, _, err := f.conn.findTable(f.cfg.Table)
+	if err != nil {
+		return err
+	}
+	if !ours {
+		return &OpError{Op: "inherit", Err: unix.ENOENT}
+	}
+	left, err := f.elements()
+	if err != nil {
+		return err
+	}
+	f.memory.recall(left)
+	f.installed, f.removed = true, false
+	return nil
+}
+
 // Reconfigure changes ports, chains, the mark, pinhole timeout, the range of peers
 // and virtual servers to those of c, in one transaction; all else in c must be as
 // it was. If it fails, as with ErrNoChain, nothing has changed.

@@ -27,7 +27,8 @@ const runHelp = `run starts the daemon in the foreground. It needs CAP_NET_ADMIN
 When its queues are bound and its rules are installed it logs a line with msg=ready
 to standard error and notifies systemd. SIGTERM and SIGINT stop it: its rules are
 taken away, established transfers go on, and what was open is open again if it is
-started in time. SIGHUP has it read the file again; what is wrong with it is
+started in time. SIGUSR1 stops it for a restart: its rules stay, and control packets
+wait until the next daemon is there, for 2 seconds at most. SIGHUP has it read the file again; what is wrong with it is
 logged, and the old configuration stays. Exit status: 0
 stopped on request, 1 failed, 2 wrong usage.
 
@@ -69,6 +70,8 @@ func newRun() *cobra.Command {
 // daemon that cannot have them must not have touched the ruleset; they are taken
 // down last, because the stop is a thing to be seen.
 func run(cfg config.Config, log *slog.Logger, reloads *reloader) error {
+	turn := newTurn(cfg)
+	defer turn.end()
 	ctx, stop := untilStopped()
 	defer stop()
 	logDoubts(log, cfg)
@@ -85,6 +88,8 @@ func run(cfg config.Config, log *slog.Logger, reloads *reloader) error {
 	// and it takes milliseconds to take that away again.
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + cfg.Queues)
 	g := gateway.New(cfg, log, m)
+	g.Inherit(turn.over(log))
+	turn.listen(g, stop)
 	patience := watchdogInterval(log)
 	g.Beat(patience / 4)
 	ready := make(chan struct{})

@@ -44,31 +44,35 @@ type Gateway struct {
 	started time.Time
 	current atomic.Pointer[settings] // of those in cfg that may change
 
-	plan      plan
-	claims    bool // sessions without a carrier are served by claims
-	firewall  *rules.Firewall
-	workers   []*worker
-	beatEvery time.Duration // see alive.go
-	orphans   *worker       // has no queue, and the sessions of an earlier daemon, see takeback.go
-	healer    healer
-	pinholes  *pinhole.Table
-	accounts  accounts
-	present   limit.Sessions[*session]
-	turned    limit.Seldom // sessions that were turned away
-	lines     *limit.Lines // of the log
-	expectMax int          // expectations that the kernel has room for; 0: not known, or none are made
-	sealed    encryptedSessions
-	older     olderConnections
-	forgotten lost.Memory
-	zoned     atomic.Bool // see zone.go
-	balancer  *balance.Balancer
-	sender    *keepalive.Sender // nil: nothing is sent to silent sessions
-	ct        *expect.Conn      // of the watcher
-	fast      *fastpath.Table   // nil: every line is read
-	events    *expect.Events
-	listening atomic.Pointer[[]expect.PortRange] // that events come of, see aside.go
-	lost      chan struct{}                      // events were lost
-	lists     uint8                              // how often the sweeper has listed the tracker's connections
+	plan       plan
+	claims     bool // sessions without a carrier are served by claims
+	firewall   *rules.Firewall
+	workers    []*worker
+	beatEvery  time.Duration // see alive.go
+	orphans    *worker       // has no queue, and the sessions of an earlier daemon, see takeback.go
+	healer     healer
+	pinholes   *pinhole.Table
+	accounts   accounts
+	present    limit.Sessions[*session]
+	turned     limit.Seldom // sessions that were turned away
+	lines      *limit.Lines // of the log
+	expectMax  int          // expectations that the kernel has room for; 0: not known, or none are made
+	sealed     encryptedSessions
+	older      olderConnections
+	forgotten  lost.Memory
+	zoned      atomic.Bool // see zone.go
+	balancer   *balance.Balancer
+	sender     *keepalive.Sender             // nil: nothing is sent to silent sessions
+	ct         *expect.Conn                  // of the watcher
+	inherited  succession.Queues             // of the daemon before
+	planned    bool                          // it waited for this one
+	handOver   func(succession.Queues) error // gives the queues to the next one; see Restart
+	restarting atomic.Bool
+	fast       *fastpath.Table // nil: every line is read
+	events     *expect.Events
+	listening  atomic.Pointer[[]expect.PortRange] // that events come of, see aside.go
+	lost       chan struct{}                      // events were lost
+	lists      uint8                              // how often the sweeper has listed the tracker's connections
 }
 
 // New returns a gateway for a configuration. It does not touch the kernel.
@@ -153,7 +157,7 @@ func (g *Gateway) addWorker(num uint16) error {
 	if w.ct, err = expect.Dial(); err != nil {
 		return fmt.Errorf("conntrack netlink: %w", err)
 	}
-	w.queue, err = nfq.Open(nfq.Config{Num: num, FailOpen: !g.cfg.FailClosed, Zones: !g.plan.rules.OneZone})
+	w.queue, err = g.openQueue(nfq.Config{Num: num, FailOpen: !g.cfg.FailClosed, Zones: !g.plan.rules.OneZone})
 	if errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("another process has queue %d: give this daemon another --queue-num", num)
 	}
@@ -200,32 +204,63 @@ func (g *Gateway) close() {
 func (g *Gateway) serve(ctx context.Context, ready func()) error {
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	failed := make(chan error, len(g.workers)+6)
-	var wg sync.WaitGroup
-	start := func(f func(context.Context) error) {
+	failed := make(chan error, len(g.workers)+8)
+	start := func(ctx context.Context, wg *sync.WaitGroup, f func(context.Context) error) {
 		wg.Go(func() {
-			if err := f(run); err != nil {
+			if err := f(ctx); err != nil {
 				failed <- err
 			}
 		})
 	}
-	if err := g.takeBack(); err != nil {
-		g.log.Warn("cannot take back all of an earlier daemon's sessions", "err", err)
+	var others sync.WaitGroup
+	// The workers end first: they wait for what the watcher does.
+	work, stopWork := context.WithCancel(run)
+	var workers sync.WaitGroup
+	startWorkers := func() {
+		for _, w := range g.workers {
+			start(work, &workers, func(ctx context.Context) error { return w.queue.Run(ctx, w) })
+		}
 	}
-	for _, w := range g.workers {
-		start(func(ctx context.Context) error { return w.queue.Run(ctx, w) })
+	end := func() {
+		stopWork()
+		workers.Wait()
+		stop()
+		others.Wait()
 	}
-	start(g.watch)
-	start(func(ctx context.Context) error { return g.older.run(ctx, g.listControl) })
-	start(g.refresh)
-	start(g.watchIdle)
-	start(g.writeXferlog)
+	// In this order: what was open must be let pass by our rules before the kernel
+	// expects it, or its first packet is dropped and does away with the
+	// expectation; and a packet that waits in a queue must meet its session.
+	handed := g.inherit()
+	takenBack := g.takeBack(handed)
+	start(run, &others, g.watch)
+	start(run, &others, func(ctx context.Context) error { return g.older.run(ctx, g.listControl) })
+	start(run, &others, g.refresh)
+	start(run, &others, g.watchIdle)
+	start(run, &others, g.writeXferlog)
+	takeOver := func() {
+		if err := errors.Join(takenBack, g.takeHandedOver(handed)); err != nil {
+			g.log.Warn("cannot take back all of an earlier daemon's sessions", "err", err)
+		}
+		g.logTakenBack()
+		g.older.note()
+		startWorkers()
+	}
+	// When a chain goes, the kernel drops all that waits in queues, of whatever chain
+	// (nfqnl_nf_hook_drop in net/netfilter/nfnetlink_queue.c). So what waits is
+	// handled with the rules that are there, before ours take their place.
+	early := g.planned && g.firewall.Inherit() == nil
+	if early {
+		takeOver()
+		g.drain()
+	}
 	err := g.firewall.Install()
 	if err == nil {
 		g.removeLeftovers()
-		g.older.note()
-		start(g.heal)
-		start(func(ctx context.Context) error { return g.balancer.Run(ctx, g.firewall.Spread) })
+		if !early {
+			takeOver()
+		}
+		start(run, &others, g.heal)
+		start(run, &others, func(ctx context.Context) error { return g.balancer.Run(ctx, g.firewall.Spread) })
 		g.logReady()
 		ready()
 		select {
@@ -233,14 +268,31 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 		case err = <-failed:
 		}
 	}
-	if removeErr := g.removeRules(); removeErr != nil {
-		err = errors.Join(err, fmt.Errorf("removing our rules: %w", removeErr))
+	if err == nil && g.restarting.Load() {
+		end()
+		if g.settle(); g.handOn() {
+			return nil
+		}
+		err = g.remove()
+	} else {
+		err = errors.Join(err, g.remove())
+		g.drain()
+		end()
+		g.settle()
 	}
-	g.drain()
-	stop()
-	wg.Wait()
-	g.finish()
+	g.bequeath()
+	for _, p := range g.pinholes.All() {
+		g.pinholes.Close(g.ct, p, pinhole.Closed, "")
+	}
 	return err
+}
+
+// remove is removeRules, and says what went wrong.
+func (g *Gateway) remove() error {
+	if err := g.removeRules(); err != nil {
+		return fmt.Errorf("removing our rules: %w", err)
+	}
+	return nil
 }
 
 // removeLeftovers removes what a daemon left that had another name for its
@@ -282,30 +334,21 @@ func (g *Gateway) drain() {
 	}
 }
 
-// finish closes what is open when the workers have ended, and leaves word of it
-// to the next daemon.
-func (g *Gateway) finish() {
+// settle comes to terms with what is under way when the workers have ended.
+func (g *Gateway) settle() {
 	for _, w := range g.workers {
 		for _, s := range slices.Clone(w.holding) {
 			for d := range s.held {
 				w.release(s, ftpalg.Direction(d))
 			}
 		}
+		w.flush()
+		for _, s := range w.table.all() {
+			w.catchUp(s) // from here on nothing passes in the kernel
+		}
 	}
 	// What was used is not handed over. Run has met an error, too.
 	_ = g.events.Drain(func(e *expect.Event) { g.event(g.ct, e) })
-	records := g.handOver()
-	for _, p := range g.pinholes.All() {
-		g.pinholes.Close(g.ct, p, pinhole.Closed, "")
-	}
-	path, err := g.handoverPath()
-	if err == nil {
-		err = succession.Write(path, records, time.Now())
-	}
-	if err != nil {
-		g.log.Warn("the next daemon cannot be told what is open", "err", err,
-			"hint", "what was announced and not used yet does not work after a restart")
-	}
 }
 
 // count counts a decision.

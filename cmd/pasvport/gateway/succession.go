@@ -14,6 +14,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
+	"github.com/pasvport/pasvport/nfq"
 )
 
 // legacy is what an earlier daemon handed over, by the original tuple.
@@ -44,9 +45,9 @@ func (g *Gateway) inherit() legacy {
 	return l
 }
 
-// handOver returns what the next daemon has to know and does not find in the
+// records returns what the next daemon has to know and does not find in the
 // kernel. The workers have ended.
-func (g *Gateway) handOver() []succession.Record {
+func (g *Gateway) records() []succession.Record {
 	now := time.Now()
 	pinholes := map[*pinhole.Owner][]succession.Pinhole{}
 	add := func(p *pinhole.Pinhole, data *expect.Tuple) {
@@ -150,4 +151,67 @@ var errNoClaims = errors.New("by claim, which this daemon does not make")
 // handoverPath is where a daemon leaves its hand-over: beside its control socket.
 func (g *Gateway) handoverPath() (string, error) {
 	return succession.Path(filepath.Dir(cmp.Or(g.cfg.ControlSocket, config.DefaultControlSocket)), g.cfg.Table)
+}
+
+// Inherit gives the gateway the queues that the daemon before it handed on. It must
+// be called before Run.
+func (g *Gateway) Inherit(q succession.Queues) { g.inherited, g.planned = q, len(q) > 0 }
+
+// Restart makes the stop that follows one for a restart: our rules stay, and pass
+// gives the queues, which the kernel fills meanwhile, to the next daemon. It
+// returns an error if none has them, and then the stop is a stop.
+func (g *Gateway) Restart(pass func(succession.Queues) error) {
+	g.handOver = pass
+	g.restarting.Store(true)
+}
+
+// openQueue binds a queue, or takes over the one that was handed on. What that
+// holds is read when the worker begins.
+func (g *Gateway) openQueue(c nfq.Config) (*nfq.Queue, error) {
+	fd, ok := g.inherited[c.Num]
+	if !ok {
+		return nfq.Open(c)
+	}
+	delete(g.inherited, c.Num)
+	q, err := nfq.Inherit(fd, c)
+	if err == nil {
+		return q, nil
+	}
+	g.log.Warn("cannot take over a queue of the daemon before", "queue", c.Num, "err", err)
+	return nfq.Open(c)
+}
+
+// bequeath leaves what the next daemon has to know.
+func (g *Gateway) bequeath() {
+	path, err := g.handoverPath()
+	if err == nil {
+		err = succession.Write(path, g.records(), time.Now())
+	}
+	if err != nil {
+		g.log.Warn("the next daemon cannot be told what is open", "err", err,
+			"hint", "what was announced and not used yet does not work after a restart")
+	}
+}
+
+// handOn gives the queues to the next daemon, and reports whether one has them or
+// will. Our rules and pinholes stay in the kernel.
+func (g *Gateway) handOn() bool {
+	queues := succession.Queues{}
+	defer queues.Close()
+	for _, w := range g.workers {
+		fd, err := w.queue.Detach()
+		if err != nil {
+			g.log.Warn("cannot hand on a queue", "err", err)
+			return false
+		}
+		queues[w.queue.Num()] = fd
+	}
+	g.bequeath()
+	g.log.Info("waiting for the next daemon", "queues", len(queues), "pinholes", len(g.pinholes.All()))
+	if err := g.handOver(queues); err != nil {
+		g.log.Warn("not handed over to another daemon", "err", err, "hint", "this is a stop")
+		return false
+	}
+	g.log.Info("handed over to the next daemon")
+	return true
 }

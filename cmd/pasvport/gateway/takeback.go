@@ -14,39 +14,39 @@ import (
 )
 
 // takeBack makes the state of a daemon that ended, however it ended, of what
-// the kernel holds: control connections by their port, data connections by
-// their master, pinholes by expectations and by the elements of our sets; and of what
-// that daemon handed over, if it was stopped. It runs before the workers do,
-// and before our rules are there.
-func (g *Gateway) takeBack() error {
-	handed := g.inherit()
-	sessions, err := g.takeBackSessions(handed)
-	if err != nil {
+// the kernel holds: control connections by their port, data connections by their
+// master, pinholes by expectations and by the elements of our sets; and of what
+// that daemon handed over. It runs before our rules are there and before the
+// workers do.
+func (g *Gateway) takeBack(handed legacy) error {
+	if err := g.takeBackSessions(handed); err != nil {
 		return err
 	}
-	err = errors.Join(g.takeBackExpectations(), g.takeBackElements(), g.takeHandedOver(handed))
-	if n := len(g.pinholes.All()); sessions > 0 {
-		g.log.Info("taken back", "sessions", sessions, "pinholes", n)
+	return errors.Join(g.takeBackExpectations(), g.takeBackElements())
+}
+
+// logTakenBack says what was.
+func (g *Gateway) logTakenBack() {
+	if n := len(g.orphans.table.all()); n > 0 {
+		g.log.Info("taken back", "sessions", n, "pinholes", len(g.pinholes.All()))
 	}
-	return err
 }
 
 // takeBackSessions adopts the control connections that the kernel knows, and
 // gives them their data connections. Which queue a session has is known when
 // its first packet comes; until then the orphans have it.
-func (g *Gateway) takeBackSessions(handed legacy) (n int, err error) {
+func (g *Gateway) takeBackSessions(handed legacy) error {
 	notes, noteErr := g.firewall.Renumbered()
 	left, leftErr := g.firewall.LeftAlone()
 	// Most are adopted while they are listed, as a list of all would be larger
 	// than all sessions are. That takes a socket of its own.
 	list, err := expect.Dial()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer list.Close()
 	g.orphans.now = time.Now()
 	take := func(e *expect.Entry) {
-		n++
 		g.takeBackSession(e, notes, handed.of(e), succession.ParseLeft(left[e.ID]))
 	}
 	var unread, data []expect.Entry
@@ -76,7 +76,7 @@ func (g *Gateway) takeBackSessions(handed legacy) (n int, err error) {
 			g.pinholes.Data.Found(data[i].Original, &s.owner)
 		}
 	}
-	return n, errors.Join(err, noteErr, leftErr)
+	return errors.Join(err, noteErr, leftErr)
 }
 
 // takeBackSession adopts the control connection of an entry. The daemon before

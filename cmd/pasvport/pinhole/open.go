@@ -195,13 +195,19 @@ func (t *Table) Restore(p *Pinhole) bool {
 }
 
 // Reopen puts a pinhole into the kernel that was in it before and enters it. It
-// reports false, without an error, if the kernel had it all the time.
+// reports false, without an error, if the kernel had it all the time. The rule
+// comes first here: the data connection may be on its way, and a packet that the
+// kernel expects and the rules drop would do away with the expectation.
 func (t *Table) Reopen(ct Conntrack, p *Pinhole) (bool, error) {
 	if t.find(p.Key) != nil {
 		return false, nil
 	}
 	p.element = p.elements()
+	if err := t.Firewall.OpenPinhole(p.element); err != nil {
+		return false, err
+	}
 	if err := t.program(ct, p); err != nil {
+		t.CloseRule(p)
 		return false, err
 	}
 	return t.Restore(p), nil

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package succession
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Queues are the sockets of netfilter queues, by the queues' numbers. As long as a
+// socket is open the kernel queues packets to it, whoever has it: none is lost,
+// and none passes unread, while one daemon follows another.
+type Queues map[uint16]int
+
+// Close closes the sockets.
+func (q Queues) Close() {
+	for _, fd := range q {
+		unix.Close(fd)
+	}
+}
+
+// pack returns the descriptors and their names, queue-N each.
+func (q Queues) pack() (fds []int, names string) {
+	var list []string
+	for num, fd := range q {
+		fds = append(fds, fd)
+		list = append(list, namePrefix+strconv.Itoa(int(num)))
+	}
+	return fds, strings.Join(list, ":")
+}
+
+const namePrefix = "queue-"
+
+// unpack is the reverse. Descriptors with other names are closed.
+func unpack(fds []int, names string) Queues {
+	q := Queues{}
+	list := strings.Split(names, ":")
+	for i, fd := range fds {
+		if i < len(list) {
+			text, ours := strings.CutPrefix(list[i], namePrefix)
+			num, err := strconv.ParseUint(text, 10, 16)
+			if _, twice := q[uint16(num)]; ours && err == nil && !twice {
+				q[uint16(num)] = fd
+				continue
+			}
+		}
+		unix.Close(fd)
+	}
+	return q
+}
+
+// firstStored is SD_LISTEN_FDS_START of sd_listen_fds(3).
+const firstStored = 3
+
+// FromSystemd returns the sockets that systemd kept for this process, and takes
+// what told of them out of the environment.
+func FromSystemd() Queues {
+	pid, n, names := os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS"), os.Getenv("LISTEN_FDNAMES")
+	for _, name := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
+		os.Unsetenv(name)
+	}
+	count, err := strconv.Atoi(n)
+	if pid != strconv.Itoa(os.Getpid()) || err != nil {
+		return nil
+	}
+	var fds []int
+	for fd := firstStored; fd < firstStored+count; fd++ {
+		unix.CloseOnExec(fd)
+		fds = append(fds, fd)
+	}
+	return unpack(fds, names)
+}
+
+// ErrNoSystemd says that systemd did not start this process.
+var ErrNoSystemd = errors.New("not started by systemd")
+
+// ToSystemd has systemd keep the sockets for the next start of the unit, and waits
+// until it has them (FDSTORE and BARRIER of sd_notify(3)). The unit needs
+// FileDescriptorStoreMax=; without it they are closed.
+func ToSystemd(q Queues, within time.Duration) error {
+	path := os.Getenv("NOTIFY_SOCKET")
+	if path == "" {
+		return ErrNoSystemd
+	}
+	sock, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(sock)
+	send := func(state string, fd int) error {
+		return unix.Sendmsg(sock, []byte(state), unix.UnixRights(fd), &unix.SockaddrUnix{Name: path}, 0)
+	}
+	for num, fd := range q { // one name for all descriptors of a message
+		state := fmt.Sprintf("FDSTORE=1\nFDNAME=%s%d\nFDPOLL=0", namePrefix, num)
+		if err := send(state, fd); err != nil {
+			return err
+		}
+	}
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		return err
+	}
+	defer unix.Close(pipe[0])
+	err = send("BARRIER=1", pipe[1])
+	unix.Close(pipe[1])
+	if err != nil {
+		return err
+	}
+	ready := []unix.PollFd{{Fd: int32(pipe[0])}} // POLLHUP: all before was read
+	_, err = unix.Poll(ready, int(within.Milliseconds()))
+	return err
+}
+
+// ErrNoSuccessor says that no daemon came to take over.
+var ErrNoSuccessor = errors.New("no successor came")
+
+// maxNames is how long the names of all sockets are.
+const maxNames = 1 << 13
+
+// Pass waits on a socket of the file system for the next daemon, and gives it the
+// queues. That one waits until the returned connection is closed, which is when
+// this process ends at the latest.
+func Pass(path string, q Queues, within time.Duration) (net.Conn, error) {
+	os.Remove(path)
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	defer ln.Close()
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, err
+	}
+	if err := ln.SetDeadline(time.Now().Add(within)); err != nil {
+		return nil, err
+	}
+	for {
+		conn, err := ln.AcceptUnix()
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrNoSuccessor, err)
+		}
+		if err = trusted(conn); err == nil {
+			fds, names := q.pack()
+			_, _, err = conn.WriteMsgUnix([]byte(names), unix.UnixRights(fds...), nil)
+		}
+		if err == nil {
+			return conn, nil
+		}
+		conn.Close()
+	}
+}
+
+// errStranger says that another user has the other end of a socket.
+var errStranger = errors.New("the other end is another user's")
+
+// trusted reports whether the other end is root's or this user's.
+func trusted(conn *net.UnixConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var peer *unix.Ucred
+	var credErr error
+	err = raw.Control(func(fd uintptr) { peer, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	if err = errors.Join(err, credErr); err != nil {
+		return err
+	}
+	if peer.Uid != 0 && int(peer.Uid) != os.Geteuid() {
+		return errStranger
+	}
+	return nil
+}
+
+// Fetch takes the queues of a daemon that waits in Pass, and waits until it has
+// ended. Without one there are none.
+func Fetch(path string, within time.Duration) (Queues, error) {
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	if err := trusted(conn); err != nil {
+		return nil, err
+	}
+	if err := conn.SetDeadline(time.Now().Add(within)); err != nil {
+		return nil, err
+	}
+	names, rights := make([]byte, maxNames), make([]byte, 1<<12)
+	n, m, _, _, err := conn.ReadMsgUnix(names, rights)
+	if err != nil {
+		return nil, err
+	}
+	q, err := received(rights[:m], string(names[:n]))
+	if err != nil {
+		return nil, err
+	}
+	if n, _, _, _, err := conn.ReadMsgUnix(make([]byte, 1), nil); n > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+		q.Close()
+		return nil, fmt.Errorf("the daemon before does not end: %w", err)
+	}
+	return q, nil
+}
+
+func received(rights []byte, names string) (Queues, error) {
+	messages, err := unix.ParseSocketControlMessage(rights)
+	if err != nil {
+		return nil, err
+	}
+	var fds []int
+	for i := range messages {
+		list, err := unix.ParseUnixRights(&messages[i])
+		if err != nil {
+			return nil, err
+		}
+		fds = append(fds, list...)
+	}
+	for _, fd := range fds {
+		unix.CloseOnExec(fd)
+	}
+	return unpack(fds, names), nil
+}
