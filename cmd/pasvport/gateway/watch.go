@@ -58,7 +58,9 @@ func (g *Gateway) event(ct *expect.Conn, e *expect.Event) {
 		}
 	case e.Type == expect.New:
 	case e.Type == expect.Destroy:
-		g.takeUp(e.Entry.ID)
+		if e.Entry.Status&expect.StatusExpected == 0 {
+			g.takeUp(e.Entry.ID)
+		}
 		g.countData(&e.Entry)
 		if g.pinholes.Ends(&e.Entry) {
 			return

@@ -263,7 +263,7 @@ func (w *worker) present(s *session) *session {
 		return s
 	}
 	e, err := w.ct.Get(s.original())
-	if err != nil || e.Original != s.original() || e.Reply != s.reply() || e.Mark&w.g.cfg.CTMark == 0 {
+	if err != nil || e.Original != s.original() || e.Reply != s.reply() || e.Status&expect.StatusSeenReply == 0 {
 		return s
 	}
 	next := w.adopt(&e, s.alg)
