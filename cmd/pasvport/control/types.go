@@ -111,6 +111,7 @@ const (
 	PinholeOpen    Pinhole = "open"
 	PinholeUsed    Pinhole = "used"    // the data connection came
 	PinholeExpired Pinhole = "expired" // it did not come in time
+	PinholeDropped Pinhole = "dropped" // it came, and the ruleset did not let it through
 	PinholeClosed  Pinhole = "closed"  // the offer was replaced or taken back
 	PinholeRefused Pinhole = "refused" // the offer was not believed; nothing was opened
 )

@@ -4,12 +4,15 @@ package gateway
 
 import (
 	"errors"
-	"github.com/pasvport/pasvport/cmd/pasvport/report"
+	"fmt"
+	"log/slog"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
 	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
+	"github.com/pasvport/pasvport/cmd/pasvport/report"
 	"github.com/pasvport/pasvport/ftpalg"
 )
 
@@ -81,6 +84,7 @@ func (w *worker) announce(s *session, o *ftpalg.Offer, port uint16) ftpalg.Reaso
 var pinholeWords = map[pinhole.State]control.Pinhole{
 	pinhole.Reserved: control.PinholeOpen, pinhole.Open: control.PinholeOpen, pinhole.Used: control.PinholeUsed,
 	pinhole.Expired: control.PinholeExpired, pinhole.Replaced: control.PinholeClosed, pinhole.Closed: control.PinholeClosed,
+	pinhole.Dropped: control.PinholeDropped,
 }
 
 // PinholeOpened implements pinhole.Events.
@@ -99,9 +103,15 @@ func (g *Gateway) PinholeUsed(p *pinhole.Pinhole) {
 // PinholeEnded implements pinhole.Events.
 func (g *Gateway) PinholeEnded(p *pinhole.Pinhole, why string) {
 	g.metrics.Pinholes.Open.Add(-1)
-	if p.State() == pinhole.Expired {
+	switch p.State() {
+	case pinhole.Expired:
 		g.metrics.Pinholes.Expired.Add(1)
-		g.logPinhole("pinhole expired", p, why)
+		g.logPinhole("pinhole expired", p, why, "cause", "no connection came")
+		return
+	case pinhole.Dropped:
+		g.metrics.Pinholes.Expired.Add(1)
+		g.metrics.Pinholes.Dropped.Add(1)
+		g.warnPinhole("pinhole expired", p, "the connection came, and the ruleset of this machine dropped it")
 		return
 	}
 	g.metrics.Pinholes.Closed.Add(1)
@@ -114,4 +124,23 @@ func (s *session) transferWaits() bool {
 		return phase == ftpalg.PhaseTransfer || phase == ftpalg.PhaseBegun
 	}
 	return s.waiting.Load()
+}
+
+// answerTime is how long the SYN of a claimed data connection may be unanswered
+// before that is reported.
+const answerTime = 3 * time.Second
+
+// reportUnanswered reports claimed data connections that come to nothing.
+func (g *Gateway) reportUnanswered(now time.Time) {
+	for _, p := range g.pinholes.Data.Unanswered(now.Add(-answerTime)) {
+		g.metrics.Pinholes.Dropped.Add(1)
+		g.warnPinhole("data connection not answered", p, "the ruleset of this machine drops it, or whoever it is for")
+	}
+}
+
+// warnPinhole reports a data connection that was announced and could not be made.
+func (g *Gateway) warnPinhole(msg string, p *pinhole.Pinhole, cause string) {
+	ends := p.Owner.Ends
+	g.report.Report(slog.LevelWarn, subjectOf(p.Owner), msg, "mode", p.Mode, "from", p.Source, "to", p.Public, "target", p.Target,
+		"strategy", p.Strategy(), "cause", cause, "hint", fmt.Sprintf("pasvport doctor --client %s --server %s names the rule", ends.Client.Addr(), ends.Server.Addr()))
 }

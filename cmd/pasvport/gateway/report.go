@@ -110,13 +110,13 @@ func (g *Gateway) withdraw(ct *expect.Conn, s *session, r report.Reason) {
 	g.refused(s, &o, p.Mode, r, nil)
 }
 
-func (g *Gateway) logPinhole(msg string, p *pinhole.Pinhole, why string) {
+func (g *Gateway) logPinhole(msg string, p *pinhole.Pinhole, why string, more ...any) {
 	args := []any{"mode", p.Mode,
 		"from", p.Source, "to", p.Public, "target", p.Target, "strategy", p.Strategy()}
 	if why != "" {
 		args = append(args, "reason", why)
 	}
-	g.report.Report(slog.LevelInfo, subjectOf(p.Owner), msg, args...)
+	g.report.Report(slog.LevelInfo, subjectOf(p.Owner), msg, append(args, more...)...)
 }
 
 // modes are the modes of sessions as they are shown, none before the first offer.

@@ -165,6 +165,7 @@ func (g *Gateway) sweeps(ctx context.Context) {
 			}
 			g.sayLeft()
 			g.overdue(g.ct, now)
+			g.reportUnanswered(now)
 			if now.Sub(reconciled) >= reconcileEvery {
 				g.reconcile()
 				reconciled = now
@@ -175,6 +176,9 @@ func (g *Gateway) sweeps(ctx context.Context) {
 
 // sweep closes a pinhole whose time or whose session is over.
 func (g *Gateway) sweep(p *pinhole.Pinhole, now time.Time) {
+	if now.After(p.Until()) {
+		g.sync() // its connection may have come just now
+	}
 	if g.pinholes.Expire(g.ct, p, now) {
 		return
 	}

@@ -23,6 +23,7 @@ type Pinholes struct {
 	Opened  atomic.Uint64
 	Used    atomic.Uint64 // the data connection came
 	Expired atomic.Uint64 // it did not come in time
+	Dropped atomic.Uint64 // it came, and was dropped
 	Closed  atomic.Uint64 // the announcement was replaced, refused, or its session ended
 	Refused atomic.Uint64 // the offer was not believed
 }
@@ -101,7 +102,7 @@ func New(reasons []string) *Metrics {
 	}
 	m.gauge("pasvport_pinholes", "Open pinholes now.", &m.Pinholes.Open)
 	for event, n := range map[string]*atomic.Uint64{
-		"opened": &m.Pinholes.Opened, "used": &m.Pinholes.Used, "expired": &m.Pinholes.Expired,
+		"opened": &m.Pinholes.Opened, "used": &m.Pinholes.Used, "expired": &m.Pinholes.Expired, "dropped": &m.Pinholes.Dropped,
 		"closed": &m.Pinholes.Closed, "refused": &m.Pinholes.Refused,
 	} {
 		m.counter("pasvport_pinholes_total", "What became of pinholes.", prometheus.Labels{"event": event}, n)

@@ -83,6 +83,7 @@ pasvport_packets_total{queue="2121"} 10
 pasvport_packets_total{queue="2122"} 20
 pasvport_pinholes 1
 pasvport_pinholes_total{event="closed"} 0
+pasvport_pinholes_total{event="dropped"} 0
 pasvport_pinholes_total{event="expired"} 0
 pasvport_pinholes_total{event="opened"} 5
 pasvport_pinholes_total{event="refused"} 7

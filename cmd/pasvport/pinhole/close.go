@@ -29,13 +29,27 @@ func (t *Table) CloseOf(ct Conntrack, o *Owner, why string) *Pinhole {
 	return p
 }
 
-// Expire closes a pinhole whose time is over, and reports whether it is.
+// Expire closes a pinhole whose time is over, and reports whether it is. The caller
+// has handled what conntrack has reported so far: an expectation that is gone
+// without a connection was used up by a packet that was dropped.
 func (t *Table) Expire(ct Conntrack, p *Pinhole, now time.Time) bool {
 	if !now.After(p.Until()) {
 		return false
 	}
-	t.Close(ct, p, Expired, "")
+	if t.take(p, Expired) {
+		if t.undo(ct, p) && lives(ct, p.Owner) {
+			p.state.Store(uint32(Dropped))
+		}
+		t.events.PinholeEnded(p, "")
+	}
 	return true
+}
+
+// lives reports whether the entry of a control connection is still the same: with
+// another one its expectations go.
+func lives(ct Conntrack, o *Owner) bool {
+	e, err := ct.Get(o.Original())
+	return err == nil && e.ID == o.ID
 }
 
 // The bounds of Keep: how long a pinhole stays open at the most for a transfer
@@ -87,14 +101,17 @@ func (t *Table) end(ct Conntrack, p *Pinhole, why string) {
 	t.events.PinholeEnded(p, why)
 }
 
-// undo takes a pinhole out of the kernel.
-func (t *Table) undo(ct Conntrack, p *Pinhole) {
+// undo takes a pinhole out of the kernel. gone reports that its expectation was not
+// there any more.
+func (t *Table) undo(ct Conntrack, p *Pinhole) (gone bool) {
 	if !p.Claim {
-		if err := ct.DeleteExpectation(p.Owner.Original(), p.expected()); err != nil && !errors.Is(err, unix.ENOENT) {
+		err := ct.DeleteExpectation(p.Owner.Original(), p.expected())
+		if gone = errors.Is(err, unix.ENOENT); err != nil && !gone {
 			t.log.Warn("cannot delete an expectation", "tuple", p.expected(), "err", err)
 		}
 	}
 	t.CloseRule(p)
+	return gone
 }
 
 // CloseRule takes a pinhole out of the sets of nftables; nil is nothing. For one

@@ -25,6 +25,7 @@ type connection struct {
 	bytes [2]uint64
 	count Payload // counted already
 	since time.Time
+	told  bool // Unanswered has returned it
 	// before is the id of the entry that it has replaced, until the end of that is
 	// reported.
 	before uint32
@@ -160,6 +161,23 @@ func (d *Data) EachRule(f func(expect.Tuple, *Pinhole)) {
 			f(t, c.rule)
 		}
 	}
+}
+
+// Unanswered returns the pinholes by claim whose data connection began before a time
+// and has not been answered: its SYN was dropped, here or further on. Each is
+// returned once.
+func (d *Data) Unanswered(before time.Time) (list []*Pinhole) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for t, c := range d.open {
+		if c.rule == nil || !c.rule.Claim || c.told || !c.since.Before(before) {
+			continue
+		}
+		c.told = true
+		d.open[t] = c
+		list = append(list, c.rule)
+	}
+	return list
 }
 
 // Count adds to an owner what its data connection has carried since it was last

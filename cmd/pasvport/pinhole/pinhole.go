@@ -60,11 +60,12 @@ const (
 	Expired
 	Replaced
 	Closed
+	Dropped // expired, and its data connection came and was not let through
 )
 
 // String returns the name of the state.
 func (s State) String() string {
-	return [...]string{"reserved", "open", "used", "expired", "replaced", "closed"}[s]
+	return [...]string{"reserved", "open", "used", "expired", "replaced", "closed", "dropped"}[s]
 }
 
 // State returns the present state.
@@ -105,7 +106,7 @@ func (p *Pinhole) expected() expect.Tuple {
 func (p *Pinhole) expectation() expect.Expectation {
 	e := expect.Expectation{
 		Master: p.Owner.Original(), Source: p.Source, SourcePort: p.Port,
-		Dest: p.Public, Timeout: p.Timeout,
+		Dest: p.Public, Timeout: p.Timeout + keepBefore, // it is we who close it
 	}
 	if p.NAT {
 		e.NAT, e.ToAddr, e.ToPort = true, p.Target.Addr(), p.Target.Port()

@@ -379,3 +379,36 @@ func TestKeep(t *testing.T) {
 		b.k.empty(t)
 	}
 }
+
+// TestDropped: an expectation that is gone without a connection was used up by a
+// packet that did not come through; not if its control connection is another now.
+func TestDropped(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		id   uint32 // of the control connection's entry at the end; 0: it has none
+		gone bool
+		want State
+	}{
+		{"no one came", 1, false, Expired},
+		{"dropped", 1, true, Dropped},
+		{"flushed", 0, true, Expired},
+		{"flushed and picked up", 2, true, Expired},
+	} {
+		b := newBench()
+		o := owner(1, client)
+		p, err := b.open(o, passive(5000))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tt.gone {
+			clear(b.k.expected)
+		}
+		if delete(b.k.entries, o.Original()); tt.id > 0 {
+			b.k.entries[o.Original()] = expect.Entry{ID: tt.id, Original: o.Original()}
+		}
+		b.Expire(b.k, p, b.now.Add(time.Hour))
+		if p.State() != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, p.State(), tt.want)
+		}
+	}
+}
