@@ -16,7 +16,7 @@ import (
 func restarts(t *testing.T) int {
 	text := os.Getenv("PASVPORT_RESTARTS")
 	if text == "" {
-		return 18
+		return 6
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil {
