@@ -60,7 +60,8 @@ type Conn struct {
 	checks   Checks
 	adjustBy AdjustBy
 	opaque   bool
-	met      bool   // the numbers of both ends are known, see meet
+	met      bool // the numbers of both ends are known, see meet
+	nat64    role64
 	start    uint32 // see dialogue.startSet
 
 	stream  [2]stream
@@ -73,6 +74,7 @@ type Conn struct {
 func NewConn(ep Endpoints, policy *Policy, o Options) *Conn {
 	c := &Conn{ep: ep, policy: policy, checks: policy.checks(), adjustBy: o.AdjustBy}
 	c.started, c.met = o.Started, o.Started
+	c.nat64, _ = policy.role64(&c.ep)
 	if o.Workspace == nil {
 		o.Workspace = new(Workspace)
 	}
@@ -149,6 +151,9 @@ func (c *Conn) segment(seg *Segment) Decision {
 			return Decision{Reason: ReasonInFlight}
 		}
 		return c.ask(ReasonInFlight)
+	}
+	if c.mustAdjust64(s, p[seen:]) {
+		return Decision{Action: Drop, Reason: ReasonNoAdjust, Adjust: true}
 	}
 	if !s.held {
 		s.sent = s.next - s.taken
@@ -265,11 +270,11 @@ func (c *Conn) mayEdit(s *stream) bool {
 	switch {
 	case len(b) == 0:
 		return false
-	case c.cur.dir == Original && c.mayBeDenied(b):
+	case c.cur.dir == Original && c.mayBeDenied(b) || c.mayTranslate(b):
 		return true
 	case c.cur.dir == Original:
 		return (nat || p.Repair >= RepairPrivate) && mayBeOffer(b)
-	case !nat && p.Repair == RepairNone || c.checks.has(CheckAsked) && !c.pending.asks():
+	case !nat && !c.nat64.translates() && p.Repair == RepairNone || c.checks.has(CheckAsked) && !c.pending.asks():
 		return false
 	}
 	return isPassiveCode(int(c.multi)) || c.multi == 0 && mayBePassiveReply(b)

@@ -22,6 +22,7 @@ type dialogue struct {
 	multi    uint16 // code of the multi-line reply in progress, 0 for none
 	ended    bool   // a line inside it looked like the end of another reply
 	inside   bool   // a line inside it made an offer
+	later    bool   // the line being read is not the first of its reply
 }
 
 // command handles a client's line.
@@ -38,10 +39,16 @@ func (c *Conn) command(start uint32, line []byte) {
 	}
 	full := c.pending.full()
 	e := c.pending.push(cmd)
+	if c.nat64 != not64 && c.foreign == ReasonPlain && c.translate(e, cmd, v, start, line, arg) {
+		return
+	}
 	if !cmd.active() || c.policy.Deny[string(v.bytes())] {
 		return
 	}
 	o, r := c.parseActive(cmd, start, line, arg)
+	if r == ReasonPlain && c.nat64 != not64 {
+		r = c.active64(o)
+	}
 	switch {
 	case r != ReasonPlain:
 	case full:
@@ -108,7 +115,7 @@ func (c *Conn) release(r Reason) {
 // reply handles a server's line.
 func (c *Conn) reply(start uint32, line []byte) {
 	r := parseReply(line)
-	if c.multi != 0 {
+	if c.later = c.multi != 0; c.later {
 		if r.code != int(c.multi) || r.more {
 			c.ended = c.ended || r.code != 0 && !r.more
 			c.passive(int(c.multi), start, line, 0, false)
@@ -125,6 +132,7 @@ func (c *Conn) reply(start uint32, line []byte) {
 	}
 	if r.more {
 		c.multi, c.inside = uint16(r.code), false
+		c.tell(c.pending.next(), start, line, false)
 		c.passive(r.code, start, line, 4, false)
 		return
 	}
@@ -150,6 +158,7 @@ func (c *Conn) final(code int, start uint32, line []byte) {
 		}
 	}
 	if e, ok := c.pending.answer(code); ok {
+		c.tell(e.told, start, line, true)
 		c.answer(&e, code)
 	}
 }

@@ -96,11 +96,11 @@ func (c *Conn) scan(s *stream, p []byte) (offer, denied bool) {
 	for first := true; len(b) > 0; first = false {
 		line, rest, _ := bytes.Cut(b, []byte{'\n'})
 		if b = rest; c.cur.dir == Reply {
-			offer = offer || isPassiveCode(int(c.multi)) || mayBePassiveReply(line)
+			offer = offer || isPassiveCode(int(c.multi)) || mayBePassiveReply(line) || c.mayTranslate(line)
 			continue
 		}
 		line = appendText(nil, line)
-		offer = offer || mayBeOffer(line)
+		offer = offer || mayBeOffer(line) || c.mayTranslate(line)
 		denied = denied || c.mayBeDenied(line) && !(first && s.isDenied())
 	}
 	return offer, denied

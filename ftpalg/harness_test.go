@@ -44,7 +44,8 @@ type gateway struct {
 	kernel [2]kernel
 	here   bool // sequence numbers are adjusted by the gateway itself
 
-	adjusts bool // it does so where the kernel cannot
+	adjusts bool              // it does so where the kernel cannot
+	opens   func(*Offer) bool // whether it can open a pinhole; nil: always
 	held    [2][]segment
 	shift   uint16
 	reason  Reason // of the last segment
@@ -126,6 +127,10 @@ func (g *gateway) segment(d Direction, seq uint32, p []byte) (out []segment) {
 		g.logs[d] = append(g.logs[d], describe(e))
 		if e.Kind == EventOffer {
 			g.offers = append(g.offers, *e.Offer)
+			if g.opens != nil && !g.opens(e.Offer) {
+				g.c.Decline(e.Offer)
+				continue
+			}
 			r := g.c.Announce(e.Offer, g.port(e.Offer))
 			if r == ReasonNoAdjust && g.adjusts {
 				g.adjustHere()

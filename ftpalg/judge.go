@@ -15,7 +15,7 @@ func (c *Conn) judge(o *Offer) Reason {
 	case r != ReasonPlain:
 	case o.Mode == Passive:
 		r = c.judgePassive(o)
-	case o.Announced.Addr().Is4() != c.ep.Client.Addr().Is4():
+	case o.Announced.Addr().Is4() != c.ep.Client.Addr().Is4() && !c.literal64(o):
 		r = ReasonFamily
 	default:
 		r = c.judgeActive(o)
@@ -69,9 +69,9 @@ func (c *Conn) judgeActive(o *Offer) Reason {
 	switch {
 	case a == own:
 		o.Reason = ReasonOffered
-	case a == seen || a == out:
+	case a == seen || a == out || c.literal64(o):
 		o.Reason, o.Text = ReasonTranslated, a
-	case p.repairs(Active, a):
+	case c.nat64 == translates46 && inside64(a) || p.repairs(Active, a):
 		o.Reason = ReasonRepaired
 	case p.ThirdParty:
 		c.openThirdParty(o)
@@ -99,7 +99,7 @@ func (c *Conn) judgePassive(o *Offer) Reason {
 		o.Text, o.Reason = own, ReasonOffered
 	case a == own:
 		o.Reason = ReasonOffered
-	case a == seen || a == out:
+	case a == seen || a == out || c.literal64(o):
 		o.Reason, o.Text = ReasonTranslated, a
 	case p.repairs(Passive, a):
 		o.Reason = ReasonRepaired

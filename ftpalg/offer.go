@@ -76,6 +76,8 @@ type Offer struct {
 	text   []byte // the part of the line that may change; valid while the segment is handled
 	delim  byte   // between the address and the port of an RFC 2428 form, if it has an address
 	mapped bool   // the address is an IPv4 one in the form of IPv6
+	other  bool   // it goes on in the other form: EPRT as PORT, 227 as 229
+	single bool   // it is all of a reply
 }
 
 // newOffer returns storage for an offer of this segment.
@@ -141,8 +143,12 @@ func (c *Conn) passive(code int, start uint32, line []byte, from int, last bool)
 		return false
 	}
 	o := c.newOffer([...]Verb{Verb227, Verb228, Verb229}[code-227], Passive, start, line)
+	o.single = last && !c.later
 	r := o.parseReply(line, from)
 	asked, any := c.pending.takeAsked(last)
+	if asked.told.is229() && code == 227 {
+		c.passive64(o, r, asked.told)
+	}
 	inside := c.inside
 	c.inside = !last && (inside || r == ReasonPlain)
 	switch {
@@ -215,10 +221,18 @@ func (c *Conn) offer(o *Offer, r Reason) bool {
 		r = c.judge(o)
 	}
 	if r != ReasonPlain {
+		if o.other {
+			o.text = c.kept(o.start, o.text, o.line.to)
+			c.Decline(o)
+		}
 		c.events = append(c.events, Event{Kind: EventRefused, Reason: r, Offer: o})
 		return false
 	}
-	o.text = c.keep(o)
+	n := o.line.to
+	if c.nat64 != not64 { // all of it may change, see Decline
+		n = len(o.text)
+	}
+	o.text = c.kept(o.start, o.text, n)
 	if c.cur.guess {
 		c.events = append(c.events, Event{Kind: EventRefused, Reason: ReasonLineStart, Offer: o, Announce: true})
 		return false
@@ -229,14 +243,13 @@ func (c *Conn) offer(o *Offer, r Reason) bool {
 	return true
 }
 
-// keep copies the part of an offer's line that an edit replaces, as the
-// stream's buffer is used again: up to and with the numbers, and up to the
-// segment being handled, so that nothing of earlier segments is needed any
-// more.
-func (c *Conn) keep(o *Offer) []byte {
-	text := append([]byte(nil), o.text...)
+// kept returns a copy of the part of a line that an edit replaces, as the
+// stream's buffer is used again: at least the first n bytes, and up to the segment
+// being handled, so that nothing of earlier segments is needed any more.
+func (c *Conn) kept(start uint32, line []byte, n int) []byte {
+	text := append([]byte(nil), line...)
 	for range c.stream[c.cur.dir].returns {
 		text = append(text, '\r')
 	}
-	return text[:max(o.line.to, int(int32(c.cur.seq-o.start)))]
+	return text[:max(n, int(int32(c.cur.seq-start)))]
 }

@@ -2,7 +2,10 @@
 
 package ftpalg
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 const (
 	// maxPending is how many unanswered commands are remembered one by one. A
@@ -21,6 +24,7 @@ type entry struct {
 	ahead   bool   // it was sent before an earlier command was answered
 	begun   bool   // a 1xx reply has come
 	skipped uint8  // answers that cannot have been to it
+	told    told   // what the client is told of the reply
 	count   uint16 // of cmdMany: how many commands
 	asked   uint16 // of cmdMany: how many of them ask for a port
 }
@@ -34,6 +38,9 @@ type pending struct {
 // push adds a command and returns its entry, which is valid until the next
 // call. When the queue is full its oldest commands become a number.
 func (p *pending) push(c command) *entry {
+	if isPassive(c) { // then it is not the one that may have been given before
+		p.list = slices.DeleteFunc(p.list, func(e entry) bool { return e.told == told229Once })
+	}
 	ahead := p.waiting()
 	if p.full() {
 		p.merge()
@@ -63,6 +70,9 @@ func (p *pending) merge() {
 		}
 		many.count = min(many.count, math.MaxUint16-1) + 1
 		if isPassive(e.cmd) {
+			if many.told = toldAll; e.told == told229 {
+				many.told = told229
+			}
 			many.asked = min(many.asked, math.MaxUint16-1) + 1
 		}
 	}
@@ -102,7 +112,7 @@ func (p *pending) takeAsked(last bool) (e entry, ok bool) {
 			m.asked--
 			p.takeMany()
 		}
-		return entry{cmd: cmdPASV, ahead: true}, true
+		return entry{cmd: cmdPASV, ahead: true, told: m.told}, true
 	}
 	i := p.index(isPassive)
 	if i < 0 {

@@ -48,6 +48,9 @@ type Policy struct {
 	// one that clients dial: an announcement with an address shows it, and
 	// the data connection comes to it.
 	External map[netip.Addr]netip.Addr
+	// NAT64 are the translators between IPv6 clients and IPv4 servers that
+	// connections may come through; the first that fits counts.
+	NAT64 []NAT64
 	// DenyTLS makes AUTH fail: the server is sent a command that it does not
 	// know in its place, and answers with an error itself.
 	DenyTLS bool

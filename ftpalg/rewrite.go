@@ -13,27 +13,32 @@ import (
 // cannot, the text stays and the reason is returned; ReasonPlain otherwise.
 func (c *Conn) Announce(o *Offer, port uint16) Reason {
 	told := netip.AddrPortFrom(o.Text, port)
-	if told == o.Announced {
+	if told == o.Announced && !o.other {
 		return ReasonPlain
 	}
-	text := o.newText(told)
+	return c.change(o.start, o.line.from, o.text, o.newText(told))
+}
+
+// change puts text in the place of the line, or of a part of one, that begins at
+// start, as it was kept. It stays as it was up to from.
+func (c *Conn) change(start uint32, from int, line, text []byte) Reason {
 	s := &c.stream[c.cur.dir]
-	if len(text) != len(o.text) && c.adjustBy == Nobody {
+	if len(text) != len(line) && c.adjustBy == Nobody {
 		return ReasonNoAdjust
 	}
-	if n := len(c.cur.parts); n > 0 && max(int32(o.start-c.cur.parts[0].start), int32(c.cur.parts[n-1].end-o.start)) > maxJoined {
+	if n := len(c.cur.parts); n > 0 && max(int32(start-c.cur.parts[0].start), int32(c.cur.parts[n-1].end-start)) > maxJoined {
 		return ReasonTooMany
 	}
 	// What was forwarded already must not change, and need not be repeated; nor is
 	// all of a long line to be kept for its numbers.
-	cut := int(max(0, int32(s.sent-o.start)))
-	if o.line.from > maxKept {
-		cut = max(cut, o.line.from)
+	cut := int(max(0, int32(s.sent-start)))
+	if from > maxKept {
+		cut = max(cut, from)
 	}
-	if cut > len(text) || cut > len(o.text) || string(text[:cut]) != string(o.text[:cut]) {
+	if cut > len(text) || cut > len(line) || string(text[:cut]) != string(line[:cut]) {
 		return ReasonSplit
 	}
-	return c.replace(edit{start: o.start + uint32(cut), end: o.start + uint32(len(o.text)), text: text[cut:]})
+	return c.replace(edit{start: start + uint32(cut), end: start + uint32(len(line)), text: text[cut:]})
 }
 
 // maxJoined is how far apart the offers of one segment may lie to be changed,
@@ -102,6 +107,9 @@ func (c *Conn) between(i int) []byte {
 // are, as clients match them to the letter.
 func (o *Offer) newText(told netip.AddrPort) []byte {
 	text := append(make([]byte, 0, len(o.text)+len(told.String())), o.text[:o.line.from]...)
+	if o.other {
+		return append(append(text, o.otherText(told)...), o.text[o.line.to:]...)
+	}
 	if o.mapped {
 		told = netip.AddrPortFrom(netip.AddrFrom16(told.Addr().As16()), told.Port())
 	}

@@ -378,8 +378,8 @@ func TestStateRepeatedEdit(t *testing.T) {
 // TestExamples: each kind of command is handed over as itself.
 func TestExamples(t *testing.T) {
 	for c := range cmdMany {
-		if cmd, _, _ := parseCommand([]byte(c.example())); cmd != c {
-			t.Errorf("%q is %d, want %d", c.example(), cmd, c)
+		if cmd, _, _ := parseCommand([]byte((&entry{cmd: c}).example())); cmd != c {
+			t.Errorf("%q is %d, want %d", (&entry{cmd: c}).example(), cmd, c)
 		}
 	}
 }

@@ -17,6 +17,7 @@ type State struct {
 	Spoken    bool     `json:",omitempty"` // the client's first line has come
 	Login     bool     `json:",omitempty"` // the server has accepted the user
 	EPSVAll   bool     `json:",omitempty"`
+	NAT64Off  bool     `json:",omitempty"` // the client said ALGS DISABLE64
 	Multi     uint16   `json:",omitempty"` // code of the multi-line reply in progress
 	Waiting   []string `json:",omitempty"` // commands that are not answered yet, the oldest first
 	Stream    [2]Place // by Direction
@@ -39,9 +40,10 @@ func (c *Conn) State() State {
 	t := State{
 		Foreign: d.foreign != ReasonPlain, Encrypted: c.opaque, Started: d.started, Begun: d.begun, Answered: d.answered,
 		Greeted: d.greeted, Spoken: d.spoken, Login: d.login, EPSVAll: d.epsvAll, Multi: d.multi,
+		NAT64Off: c.nat64 == off64,
 	}
 	for _, e := range c.pending.list {
-		t.Waiting = append(t.Waiting, e.cmd.example())
+		t.Waiting = append(t.Waiting, e.example())
 	}
 	for d := range t.Stream {
 		t.Stream[d] = c.stream[d].keptPlace(c.met || c.started)
@@ -77,11 +79,14 @@ func (s *stream) comesAgain(seq uint32, n int) bool {
 }
 
 // example returns a command that is answered in the same way.
-func (c command) example() string {
-	if c == cmdMany {
+func (e *entry) example() string {
+	switch {
+	case e.cmd == cmdMany:
 		return "NOOP"
+	case e.told >= told504:
+		return tellings[e.told].example
 	}
-	return examples[c]
+	return examples[e.cmd]
 }
 
 var examples = [...]string{
@@ -95,7 +100,9 @@ var examples = [...]string{
 // nil, the client may have asked for a port, and the first answer is believed.
 func (c *Conn) Continue(t *State) {
 	if t == nil {
-		c.pending.push(cmdPASV)
+		if e := c.pending.push(cmdPASV); c.nat64.translates() {
+			e.told = told229Once
+		}
 		return
 	}
 	c.started, c.begun, c.spoken, c.opaque = t.Started, t.Begun, t.Spoken, t.Encrypted
@@ -106,8 +113,16 @@ func (c *Conn) Continue(t *State) {
 	}
 	c.pending.drop(len(c.pending.list))
 	for _, line := range t.Waiting {
-		cmd, _, _ := parseCommand([]byte(line))
-		c.pending.push(cmd)
+		cmd, v, arg := parseCommand([]byte(line))
+		e := c.pending.push(cmd)
+		if with := ""; c.nat64 != not64 {
+			if with, e.told = c.translation(cmd, v, []byte(line[arg:])); with == "NOOP" {
+				e.cmd = cmdOther
+			}
+		}
+	}
+	if t.NAT64Off && c.nat64.translates() {
+		c.nat64 = off64
 	}
 	for d := range c.stream {
 		s, p := &c.stream[d], &t.Stream[d]

@@ -31,6 +31,7 @@ type stream struct {
 	denied   bool // a line that was denied began at deniedAt
 	ackKnown bool // acked is set
 	floorSet bool
+	asked64  bool // the caller was asked to adjust, see mustAdjust64
 
 	abandoned uint8 // how often the line at giveUp was dropped half
 	gaps      uint8 // how often a segment at gapAt has come
