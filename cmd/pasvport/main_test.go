@@ -144,7 +144,7 @@ func TestHelp(t *testing.T) {
 		}
 	}
 	_, help, _ := call("run", "--help")
-	for _, flag := range strings.Fields("port config control-socket metrics allow strategy carrier queue third-party advertise repair min-data-port " +
+	for _, flag := range strings.Fields("port config control-socket metrics allow strategy carrier queue third-party advertise nat64 repair min-data-port " +
 		"strict-active-port pinhole-timeout reset-stale keepalive session-idle tls fail queue-num queues table ct-mark user log-format log-level") {
 		if !strings.Contains(help, " --"+flag+" ") {
 			t.Errorf("help of run does not mention --%s", flag)

@@ -66,6 +66,10 @@ type Config struct {
 	// for it. Both are of one family, neither is mapped or zoned. Default: empty.
 	Advertise map[netip.Addr]netip.Addr
 
+	// NAT64 are the translators between IPv6 clients and IPv4 servers, on this machine
+	// or further on. Default: empty.
+	NAT64 []ftpalg.NAT64
+
 	// Repair says which foreign announced addresses are replaced by the control
 	// peer's. Default: ftpalg.RepairUnusable.
 	Repair ftpalg.Repair

@@ -50,7 +50,7 @@ func load(t *testing.T, file string, args ...string) (Config, string) {
 
 func equal(t *testing.T, want, got Config) {
 	t.Helper()
-	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)
 	}
 }
@@ -132,6 +132,15 @@ func TestValues(t *testing.T) {
 		{"third-party", "allow", func(c *Config) { c.ThirdParty = true }},
 		{"advertise", "10.0.0.5=203.0.113.5", func(c *Config) {
 			c.Advertise = map[netip.Addr]netip.Addr{netip.MustParseAddr("10.0.0.5"): netip.MustParseAddr("203.0.113.5")}
+		}},
+		{"nat64", "64:ff9b::/96", func(c *Config) {
+			c.NAT64 = []ftpalg.NAT64{{Prefix: netip.MustParsePrefix("64:ff9b::/96")}}
+		}},
+		{"nat64", "2001:db8:100::/40, 192.168.255.0/24", func(c *Config) {
+			c.NAT64 = []ftpalg.NAT64{{Prefix: netip.MustParsePrefix("2001:db8:100::/40"), Pool: netip.MustParsePrefix("192.168.255.0/24")}}
+		}},
+		{"nat64", "64:ff9b::/96,192.0.2.1", func(c *Config) {
+			c.NAT64 = []ftpalg.NAT64{{Prefix: netip.MustParsePrefix("64:ff9b::/96"), Pool: netip.MustParsePrefix("192.0.2.1/32")}}
 		}},
 		{"advertise", "::ffff:10.0.0.5=203.0.113.5,fd00::5=2001:db8::5", func(c *Config) {
 			c.Advertise = map[netip.Addr]netip.Addr{
@@ -241,6 +250,7 @@ func TestRepeatedFlags(t *testing.T) {
 func TestFlagErrors(t *testing.T) {
 	const (
 		port      = "want a port from 1 to 65535, a range such as 8021-8025, or a list of them"
+		nat64     = "want PREFIX or PREFIX,POOL, an IPv6 prefix of RFC 6052 and an IPv4 network, such as 64:ff9b::/96,192.168.255.0/24"
 		advertise = "want INSIDE=OUTSIDE, two unicast addresses of one family, such as 10.0.0.5=203.0.113.5"
 		allow     = "want related, mark, or chain=FAMILY/TABLE/CHAIN[,FAMILY/TABLE/CHAIN...] with family inet, ip or ip6"
 		duration  = "want a duration such as 60s or 2m, from 1ms to 1h"
@@ -283,7 +293,16 @@ func TestFlagErrors(t *testing.T) {
 		{"--carrier=ftp", "want auto, sane, bare or none"},
 		{"--queue=2121", "want auto, native or xt"},
 		{"--third-party=yes", "want deny or allow"},
-		{"--advertise=10.0.0.1", advertise},
+		{"--nat64=64:ff9b::", nat64},
+		{"--nat64=64:ff9b::/96,", nat64},
+		{"--nat64=192.0.2.0/24", nat64},
+		{"--nat64=192.0.2.0/24,64:ff9b::/96", nat64},
+		{"--nat64=64:ff9b::/96,2001:db8::/64", nat64},
+		{"--nat64=64:ff9b::/96,0.0.0.0/0", nat64},
+		{"--nat64=64:ff9b::/80", "want an IPv6 prefix of 32, 40, 48, 56, 64 or 96 bits (RFC 6052)"},
+		{"--nat64=64:ff9b::1/96", "want no bits behind the prefix: 64:ff9b::/96"},
+		{"--nat64=64:ff9b:0:0:ff00::/96", "want zero in bits 64 to 71 of the prefix (RFC 6052 section 2.2)"},
+		{"--nat64=64:ff9b::/96,192.168.255.1/24", "want no bits behind the pool's network: 192.168.255.0/24"},
 		{"--advertise=10.0.0.1=2001:db8::1", advertise},
 		{"--advertise=10.0.0.1=example.org", advertise},
 		{"--advertise=10.0.0.1=0.0.0.0", advertise},
@@ -355,5 +374,21 @@ func TestChecks(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", msg, tt.want)
 			}
 		})
+	}
+}
+
+// TestNAT64Twice: what two values of --nat64 may not say together.
+func TestNAT64Twice(t *testing.T) {
+	for _, tt := range []struct{ a, b, want string }{
+		{"64:ff9b::/96", "64:ff9b::/96", ""},
+		{"64:ff9b::/96,192.0.2.1", "64:ff9b::/96,192.0.2.2", ""},
+		{"64:ff9b::/96,192.0.2.1", "64:ff9b::/96", "a pool with 64:ff9b::/96 or none, and it was given before the other way"},
+		{"64:ff9b::/96", "64:ff9b::/64", "prefixes that do not overlap, and 64:ff9b::/96 was given before"},
+		{"64:ff9b::/96,192.0.2.1", "2001:db8::/96,192.0.2.0/24", "pools that do not overlap, and 192.0.2.1/32 was given before"},
+	} {
+		_, msg := load(t, "", "--nat64", tt.a, "--nat64", tt.b)
+		if tt.want == "" && msg != "" || !strings.Contains(msg, tt.want) {
+			t.Errorf("%s and %s: %q, want %q", tt.a, tt.b, msg, tt.want)
+		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 // Policy returns what the engine is to know of the settings.
 func (c Config) Policy() ftpalg.Policy {
 	return ftpalg.Policy{
-		ThirdParty: c.ThirdParty, Repair: c.Repair, Advertise: c.Advertise, External: c.external(),
+		ThirdParty: c.ThirdParty, Repair: c.Repair, Advertise: c.Advertise, External: c.external(), NAT64: c.NAT64,
 		MinDataPort: c.MinDataPort, DenyTLS: c.TLS == TLSDeny,
 		Checks: c.Checks, Deny: c.DenyCommands, Offers: c.MaxOffers,
 	}

@@ -70,7 +70,7 @@ func withMark(c Config) Config {
 	return c
 }
 
-var compared = cmpopts.EquateComparable(netip.Addr{})
+var compared = cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})
 
 // TestChangedPolicies: policies that say what they said have not changed because
 // a setting has that they cannot change.

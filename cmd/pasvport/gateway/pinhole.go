@@ -26,6 +26,7 @@ func (w *worker) offer(s *session, o *ftpalg.Offer) {
 		}
 	}
 	if reason != report.ReasonPlain {
+		s.alg.Decline(o)
 		w.refuse(s, o, reason, err)
 		return
 	}
