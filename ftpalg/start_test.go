@@ -70,10 +70,10 @@ func TestBrowser(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, checks := range []Checks{Normal, Strict} {
 				g := newGateway(routed, Policy{Checks: checks})
-				events := g.steps(tt.steps...)
+				g.steps(tt.steps...)
 				// The server goes on as if all was well.
 				next := [2]uint32{g.next(Original), g.next(Reply)}
-				events = g.steps(step{Reply, next[1], next[0], "230 ok\r\n"}, step{Original, next[0], next[1] + 8, body})
+				events := g.steps(step{Reply, next[1], next[0], "230 ok\r\n"}, step{Original, next[0], next[1] + 8, body})
 				want := "foreign not-ftp"
 				if tt.want != "" {
 					want = "foreign " + tt.want

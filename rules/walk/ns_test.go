@@ -174,6 +174,3 @@ func appendString(b []byte, typ uint16, s string) []byte {
 func appendUint16(b []byte, typ uint16, v uint16) []byte {
 	return appendAttr(b, typ, binary.BigEndian.AppendUint16(nil, v))
 }
-func appendUint32(b []byte, typ uint16, v uint32) []byte {
-	return appendAttr(b, typ, binary.BigEndian.AppendUint32(nil, v))
-}

@@ -106,16 +106,6 @@ func (g *Gateway) takeBackSession(e *expect.Entry, notes map[uint32]string, hand
 	g.leaveAgain(s, why)
 }
 
-// isControl reports whether a port is a control port.
-func (g *Gateway) isControl(port uint16) bool {
-	for _, r := range g.settings().Ports {
-		if r.Low <= port && port <= r.High {
-			return true
-		}
-	}
-	return g.settings().EncryptedPort(port)
-}
-
 // takeBackExpectations makes pinholes of the expectations of our sessions.
 func (g *Gateway) takeBackExpectations() error {
 	var list []expect.ExpectationInfo
