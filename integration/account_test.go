@@ -58,8 +58,8 @@ func (d *Daemon) wantAccount(t *testing.T, user string) {
 		t.Error(err)
 	}
 	for _, want := range []string{
-		`msg="session began" session=\d+ client=\S+ server=\S+ `,
-		`msg=login session=\d+ client=\S+ server=\S+ user=` + user,
+		`msg="session began" client=\S+ server=\S+ session=\d+ `,
+		`msg=login client=\S+ server=\S+ session=\d+ user=` + user,
 		`msg=transfer .* verb=RETR path=\S+ .*direction=download type=binary bytes=12[34]\d{4} seconds=[0-9.]+ rate=\d+ mode=passive from=\S+ to=\S+ code=226 .* complete=true`,
 		`msg=transfer .* verb=STOR .* direction=upload type=binary bytes=12[34]\d{4} .* mode=active .* complete=true`,
 		`msg="session ended" .* cause=quit user=` + user + ` login=accepted encrypted=false seconds=\S+ data_connections=\d+ bytes_down=12[34]\d{4} bytes_up=0`,

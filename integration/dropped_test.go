@@ -29,7 +29,7 @@ func TestDroppedByRuleset(t *testing.T) {
 			if err := d.WaitLog(20*time.Second, `cause="the `); err != nil {
 				t.Fatal(err)
 			}
-			want := `level=WARN msg="(pinhole expired|data connection not answered)" session=\d+ client=\S+ server=\S+ .* cause="the (connection came, and the )?ruleset of this machine drop.*" hint="pasvport doctor --client 10\.7\.0\.2 --server 203\.0\.113\.2 `
+			want := `level=WARN msg="(pinhole expired|data connection not answered)" client=\S+ server=\S+ session=\d+ .* cause="the (connection came, and the )?ruleset of this machine drop.*" hint="pasvport doctor --client 10\.7\.0\.2 --server 203\.0\.113\.2 `
 			if !regexp.MustCompile(want).MatchString(d.Output()) {
 				t.Errorf("no line of the log is %s", want)
 			}

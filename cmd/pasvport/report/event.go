@@ -31,7 +31,7 @@ func (s *Subject) attrs() []slog.Attr {
 	if *s == (Subject{}) {
 		return nil
 	}
-	return []slog.Attr{slog.Uint64(keySession, s.Session), slog.Any(keyClient, s.Client), slog.Any(keyServer, s.Server)}
+	return []slog.Attr{slog.Any(keyClient, s.Client), slog.Any(keyServer, s.Server), slog.Uint64(keySession, s.Session)}
 }
 
 // Event is something that happened. It does not change once it is reported.

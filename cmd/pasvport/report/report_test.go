@@ -29,7 +29,7 @@ func TestReport(t *testing.T) {
 	r.Report(slog.LevelInfo, Subject{}, "ready", slog.String("table", "x\ny"))
 	r.Report(slog.LevelDebug, subject, "not for the stream")
 	_, log, _ := strings.Cut(out.String(), " ")
-	if want := `level=WARN msg="offer refused" session=7 client=192.0.2.1:4000 server=[2001:db8::1]:21 reason=a-word timeout=1m0s err="no \"way\"" n=5`; !strings.HasPrefix(log, want+"\n") {
+	if want := `level=WARN msg="offer refused" client=192.0.2.1:4000 server=[2001:db8::1]:21 session=7 reason=a-word timeout=1m0s err="no \"way\"" n=5`; !strings.HasPrefix(log, want+"\n") {
 		t.Errorf("log:\n%s\nwant\n%s", log, want)
 	}
 	list, next, lost := r.Stream.Read(0)
@@ -37,7 +37,7 @@ func TestReport(t *testing.T) {
 		t.Fatalf("%d events, next %d, lost %d", len(list), next, lost)
 	}
 	for i, want := range []string{
-		`,"event":"offer refused","level":"WARN","session":7,"client":"192.0.2.1:4000","server":"[2001:db8::1]:21","reason":"a-word","timeout":"1m0s","err":"no \"way\"","n":5}`,
+		`,"event":"offer refused","level":"WARN","client":"192.0.2.1:4000","server":"[2001:db8::1]:21","session":7,"reason":"a-word","timeout":"1m0s","err":"no \"way\"","n":5}`,
 		`,"event":"ready","level":"INFO","table":"x\ny"}`,
 	} {
 		text, err := json.Marshal(list[i])
