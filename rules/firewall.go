@@ -205,6 +205,15 @@ func (f *Firewall) change(fill func()) error {
 	return err
 }
 
+// Exists reports whether there is a table of ours with the name, as an earlier
+// daemon leaves one that crashed.
+func (f *Firewall) Exists() (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ours, _, err := f.conn.findTable(f.cfg.Table)
+	return ours, err
+}
+
 // Present reports whether everything that Install did is still there. An
 // administrator who reloads a ruleset usually flushes ours with it.
 func (f *Firewall) Present() (bool, error) {

@@ -36,6 +36,10 @@ func (g *Gateway) logTakenBack() {
 // gives them their data connections. Which queue a session has is known when
 // its first packet comes; until then the orphans have it.
 func (g *Gateway) takeBackSessions(handed legacy) error {
+	served, err := g.firewall.Exists() // by a daemon that did not stop
+	if err != nil || !served && len(handed) == 0 {
+		return err // what there is began before the first daemon
+	}
 	notes, noteErr := g.firewall.Renumbered()
 	left, leftErr := g.firewall.LeftAlone()
 	// Most are adopted while they are listed, as a list of all would be larger
@@ -57,6 +61,7 @@ func (g *Gateway) takeBackSessions(handed legacy) error {
 		case alone && why == "": // a check of a server
 		case e.Original.Zone != 0 && g.plan.rules.OneZone:
 			g.noteZone(e)
+		case !served && handed.of(e) == nil: // it is listed among the older ones
 		case alone, isLeft(handed.of(e)):
 			unread = append(unread, *e) // should there be more than there may be, these come last
 		default:
