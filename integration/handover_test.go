@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // handovers are the files that a stopped daemon of the first firewall left.
@@ -224,12 +226,12 @@ func TestHandoverRepeatedSYN(t *testing.T) {
 }
 
 // TestHandoverAdjustedHere: a control connection whose sequence numbers the
-// daemon adjusts goes on after a stop, if neither end said anything meanwhile.
-// If one did, it is reset: what it said was cut, or is there twice.
+// daemon adjusts goes on after a stop, if neither end took anything meanwhile.
+// If one did, it is reset: what it took was cut, or is there twice.
 func TestHandoverAdjustedHere(t *testing.T) {
 	for _, from := range []string{"client", "client2"} { // whose texts grow and shrink
-		for _, meanwhile := range []string{"quiet", "not quiet", "not quiet, repeats"} {
-			if from == "client" && meanwhile == "not quiet, repeats" {
+		for _, meanwhile := range []string{"quiet", "not quiet", "not quiet, repeats", "not quiet, not taken"} {
+			if from == "client" && strings.HasPrefix(meanwhile, "not quiet, ") {
 				continue // the server takes a part of it, so there is nothing to repeat
 			}
 			t.Run(from+"/"+meanwhile, func(t *testing.T) {
@@ -242,7 +244,14 @@ func TestHandoverAdjustedHere(t *testing.T) {
 				talk := s.Talk(t, s.ListenControl(t, IPv4), h, IPv4)
 				s.StartSubject(t)
 				s.adjustHere(t, talk)
-				s.testHandoverAdjusted(t, talk, meanwhile)
+				switch meanwhile {
+				case "quiet":
+					s.testHandoverQuiet(t, talk)
+				case "not quiet, not taken":
+					s.testHandoverNotTaken(t, talk)
+				default:
+					s.testHandoverTaken(t, talk, meanwhile == "not quiet, repeats")
+				}
 			})
 		}
 	}
@@ -261,23 +270,26 @@ func (s *Site) adjustHere(t *testing.T, talk *Dialogue) {
 	}
 }
 
-func (s *Site) testHandoverAdjusted(t *testing.T, talk *Dialogue, meanwhile string) {
-	quiet := meanwhile == "quiet"
+func (s *Site) testHandoverQuiet(t *testing.T, talk *Dialogue) {
 	for range 2 {
 		offer := talk.Announce(PASV)
-		s.end(t)
-		if !quiet {
-			break
-		}
-		s.Daemons[0] = s.StartDaemon(t, s.Firewalls[0])
+		s.restart(t)
 		offer.MustOpen(t)
 		s.echo(t, talk, "after the restart")
 		talk.Announce(PORT).MustOpen(t)
 	}
-	if quiet {
-		return
-	}
-	if _, err := io.WriteString(talk.Client, "NOOP and many words, so that the server takes a part of it\r\n"); err != nil {
+}
+
+const unadjusted = "NOOP and many words, so that the server takes a part of it"
+
+// testHandoverTaken: the client speaks while there is no daemon, and the server
+// takes what comes to the wrong place. The last announcement keeps its length:
+// if it grew, the client would acknowledge more than the server has sent, and
+// the server would take nothing.
+func (s *Site) testHandoverTaken(t *testing.T, talk *Dialogue, repeats bool) {
+	talk.Announce(EPSV)
+	s.end(t)
+	if _, err := io.WriteString(talk.Client, unadjusted+"\r\n"); err != nil {
 		t.Fatal(err)
 	}
 	s.Daemons[0] = s.StartDaemon(t, s.Firewalls[0])
@@ -286,12 +298,49 @@ func (s *Site) testHandoverAdjusted(t *testing.T, talk *Dialogue, meanwhile stri
 		heard io.Reader
 	}{"client": {talk.Client, talk.heardByClient}, "server": {talk.Server, talk.heardByServer}} {
 		_ = end.SetDeadline(time.Now().Add(startTimeout))
-		var said error // an error is told once
-		if meanwhile == "not quiet" {
+		var said error // an error is reported once
+		if !repeats {
 			_, said = io.WriteString(end, "NOOP\r\n")
 		}
 		if _, err := io.Copy(io.Discard, end.heard); !errors.Is(errors.Join(said, err), syscall.ECONNRESET) {
 			t.Errorf("%s: %v, %v, want a reset", name, said, err)
 		}
+	}
+}
+
+// testHandoverNotTaken: the client speaks while there is no daemon, and
+// acknowledges more than the server has sent, as the last announcement grew. The
+// server drops that (RFC 9293 section 3.10.7.4), so the session is in step when
+// the client repeats it.
+func (s *Site) testHandoverNotTaken(t *testing.T, talk *Dialogue) {
+	offer := talk.Announce(PASV)
+	talk.acknowledged(t)
+	s.end(t)
+	if _, err := io.WriteString(talk.Client, unadjusted+"\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	s.Daemons[0] = s.StartDaemon(t, s.Firewalls[0])
+	if line, err := hear(talk.Server, talk.heardByServer); line != unadjusted {
+		t.Fatalf("the server heard %q, %v", line, err)
+	}
+	s.echo(t, talk, "after the restart")
+	offer.MustOpen(t)
+	talk.Announce(PORT).MustOpen(t)
+}
+
+// acknowledged waits until the client has acknowledged all that the server said:
+// it may wait 40 ms for something to say with it.
+func (d *Dialogue) acknowledged(t *testing.T) {
+	t.Helper()
+	raw, err := d.Server.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := waitFor(openTimeout, "the client's acknowledgement", func() bool {
+		n, ctlErr := 0, error(nil)
+		err := raw.Control(func(fd uintptr) { n, ctlErr = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) })
+		return errors.Join(err, ctlErr) == nil && n == 0
+	}); err != nil {
+		t.Fatal(err)
 	}
 }
