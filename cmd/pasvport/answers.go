@@ -25,7 +25,7 @@ func (a answers) Settings() any { return a.Gateway.Settings().Export() }
 // Status implements control.Source.
 func (a answers) Status() control.Status {
 	s := a.Gateway.Status()
-	s.Version = version()
+	s.Version, s.ConfigFile = version(), a.reloads.file()
 	s.Started = onClock(s.Started, time.Now())
 	s.Notes = append(s.Notes, a.scrapes.notes()...)
 	return s

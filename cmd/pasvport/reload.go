@@ -21,13 +21,14 @@ import (
 // reloader reads the configuration again, on SIGHUP and when it is asked to.
 type reloader struct {
 	load  func() (config.Config, error) // the same flags, the file as it is now
+	file  func() string                 // the path of the file
 	level *slog.LevelVar
 	log   *slog.Logger
 	asked chan chan<- error // each takes the outcome of one reload
 }
 
-func newReloader(load func() (config.Config, error), level *slog.LevelVar, log *slog.Logger) *reloader {
-	return &reloader{load, level, log, make(chan chan<- error)}
+func newReloader(flags *config.Flags, level *slog.LevelVar, log *slog.Logger) *reloader {
+	return &reloader{flags.Load, flags.File, level, log, make(chan chan<- error)}
 }
 
 // ask has run reload, and waits for the outcome.

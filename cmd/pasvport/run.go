@@ -57,7 +57,7 @@ func newRun() *cobra.Command {
 		}
 		log, level, finish := newLogger(cmd.ErrOrStderr(), cfg)
 		defer finish()
-		err = run(cfg, log, newReloader(flags.Load, level, log))
+		err = run(cfg, log, newReloader(flags, level, log))
 		if errors.Is(err, rules.ErrNoChain) {
 			return fmt.Errorf("--allow %q: %w, want chains that exist", cfg.AllowText(), err)
 		}
@@ -80,6 +80,8 @@ func run(cfg config.Config, log *slog.Logger, reloads *reloader) error {
 	serving, done := context.WithCancel(context.WithoutCancel(ctx))
 	defer done()
 	m := metrics.New(report.Reasons())
+	b := readBuild()
+	m.Build(b.version, b.commit, runtime.Version())
 	scrapes := &scrapes{addr: cfg.Metrics, log: log}
 	if err := scrapes.listen(); err != nil {
 		return err

@@ -4,6 +4,8 @@ package config
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -71,6 +73,21 @@ func (f *Flags) Load() (Config, error) {
 		entries = append(without(fromFile, given), entries...)
 	}
 	return build(entries)
+}
+
+// File returns the path of the file that Load reads, empty if there is none.
+func (f *Flags) File() string {
+	name := f.file
+	if !f.set.Changed("config") {
+		if _, err := os.Stat(DefaultFile); err != nil {
+			return ""
+		}
+		name = DefaultFile
+	}
+	if abs, err := filepath.Abs(name); err == nil {
+		return abs
+	}
+	return name
 }
 
 // without leaves out the entries whose setting was given.

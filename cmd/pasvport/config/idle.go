@@ -22,7 +22,7 @@ func idle(name, usage string, f facts, field func(*Config) *time.Duration) setti
 			*field(c), err = parseIdle(v)
 			return err
 		},
-		text: func(c Config) []string { return []string{idleText(*field(&c))} },
+		text: func(c Config) []string { return []string{IdleText(*field(&c))} },
 	}
 }
 
@@ -39,7 +39,8 @@ func parseIdle(v string) (time.Duration, error) {
 	return d, nil
 }
 
-func idleText(d time.Duration) string {
+// IdleText is a time of silence as it would be written, "off" for none.
+func IdleText(d time.Duration) string {
 	if d == 0 {
 		return "off"
 	}

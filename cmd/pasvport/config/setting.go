@@ -414,6 +414,20 @@ func levelText(l slog.Level) string {
 // "8021-8025".
 func (c Config) PortList() []string { return portNames(c.Ports) }
 
+// TLSPortList returns the control ports of implicit TLS as they would be written.
+func (c Config) TLSPortList() []string { return portNames(c.TLSPorts) }
+
+// AdvertiseList returns the addresses to announce as they would be written.
+func (c Config) AdvertiseList() []string { return advertiseText(c) }
+
+// MarkText names the ct mark bits that are ours.
+func (c Config) MarkText() string {
+	if c.Allow != AllowMark {
+		return "none"
+	}
+	return fmt.Sprintf("0x%08x", c.CTMark)
+}
+
 func portNames(ports []rules.PortRange) []string {
 	list := make([]string, len(ports))
 	for i, p := range ports {

@@ -70,7 +70,13 @@ func Listen(path string, src Source) (*Listener, error) {
 			http.Error(w, err.Error(), http.StatusUnprocessableEntity)
 		}
 	})
-	mux.HandleFunc("GET "+serversPath, func(w http.ResponseWriter, _ *http.Request) { answer(w, src.Servers()) })
+	mux.HandleFunc("GET "+serversPath, func(w http.ResponseWriter, _ *http.Request) {
+		servers := src.Servers()
+		if servers == nil {
+			servers = []Server{}
+		}
+		answer(w, servers)
+	})
 	mux.HandleFunc("GET "+settingsPath, func(w http.ResponseWriter, _ *http.Request) { answer(w, src.Settings()) })
 	mux.HandleFunc("GET "+eventsPath, func(w http.ResponseWriter, r *http.Request) { answerEvents(w, r, src.Events()) })
 	for method, drain := range map[string]bool{http.MethodPut: true, http.MethodDelete: false} {

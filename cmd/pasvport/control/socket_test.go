@@ -96,6 +96,10 @@ func sample() answers {
 		status: Status{
 			Version: "v0.1.0", PID: 4711, Started: at, Table: "pasvport", Ports: []string{"21", "8021-8025"},
 			Allow: "related", Fail: "open", Strategy: "expectation", Carrier: "sane", QueueKind: "xt",
+			ConfigFile: "/etc/pasvport/pasvport.yaml", TLS: "pass", TLSPorts: []string{"990"}, Checks: "normal", Repair: "unusable",
+			Advertise: []string{"10.0.0.5=203.0.113.5"}, CTMark: "none", Keepalive: "5m0s", SessionIdle: "off",
+			KeepaliveError: "operation not permitted", Heals: 2,
+			Limits: Limits{Sessions: Limit{3, 16384}, ClientSessions: Limit{2, 4096}, Pinholes: Limit{1, 4096}, ClientPinholes: Limit{1, 1024}},
 			Queues: []Queue{
 				{Num: 2121, Packets: 1234, Waiting: 1, Dropped: 2, ENOBUFS: 3, Errors: 4},
 				{Num: 2122},

@@ -33,10 +33,22 @@ func WriteStatus(w io.Writer, s Status, now time.Time) error {
 	t.row("ports", strings.Join(s.Ports, ", "))
 	t.row("allow", s.Allow)
 	t.row("fail", s.Fail)
+	t.row("configuration", cmp.Or(s.ConfigFile, "no file, flags and defaults"))
+	t.row("tls", s.TLS)
+	t.row("tls-ports", dash(strings.Join(s.TLSPorts, ", ")))
+	t.row("checks", s.Checks)
+	t.row("repair", s.Repair)
+	t.row("advertise", dash(strings.Join(s.Advertise, ", ")))
+	t.row("keep-alive", s.keepalive(s.Keepalive))
+	t.row("session-idle", s.keepalive(s.SessionIdle))
+	t.row("ct mark", s.CTMark)
 	t.row("strategy", fmt.Sprintf("%s, carrier %s", s.Strategy, s.Carrier))
 	t.row("features", features(s.Features))
 	t.row("sessions", s.Sessions)
 	t.row("pinholes", fmt.Sprintf("%d open", s.PinholesOpen))
+	t.row("limits", fmt.Sprintf("sessions %v, of one client %v; pinholes %v, of one client %v",
+		s.Limits.Sessions, s.Limits.ClientSessions, s.Limits.Pinholes, s.Limits.ClientPinholes))
+	t.row("heals", fmt.Sprintf("rules put back %d times", s.Heals))
 	for _, q := range s.Queues {
 		t.row(fmt.Sprintf("queue %d", q.Num), fmt.Sprintf("%s, %d packets, %d waiting, %d dropped, %d enobufs, %d unreadable",
 			s.QueueKind, q.Packets, q.Waiting, q.Dropped, q.ENOBUFS, q.Errors))
@@ -54,6 +66,14 @@ func WriteStatus(w io.Writer, s Status, now time.Time) error {
 		t.row("note", Clean(note))
 	}
 	return t.flush()
+}
+
+// keepalive is a time of silence, and why it has no effect if it has none.
+func (s *Status) keepalive(after string) string {
+	if s.KeepaliveError == "" || after == "off" {
+		return after
+	}
+	return after + " was asked for and is not possible: " + Clean(s.KeepaliveError)
 }
 
 // features lists what there is, then what there is not.

@@ -3,6 +3,7 @@
 package control
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -13,12 +14,31 @@ type Status struct {
 	PID     int       `json:"pid"`
 	Started time.Time `json:"started"`
 
-	Table    string   `json:"table"`
-	Ports    []string `json:"ports"`    // "21", "8021-8025"
-	Allow    string   `json:"allow"`    // as given to --allow
-	Fail     string   `json:"fail"`     // "open" or "closed"
-	Strategy string   `json:"strategy"` // "expectation" or "claim": the one in use
-	Carrier  string   `json:"carrier"`  // "sane", "bare" or "none"
+	Table string   `json:"table"`
+	Ports []string `json:"ports"` // "21", "8021-8025"
+	Allow string   `json:"allow"` // as given to --allow
+	Fail  string   `json:"fail"`  // "open" or "closed"
+
+	// ConfigFile is the file that the settings come from besides flags; empty: none.
+	ConfigFile string   `json:"config_file"`
+	TLS        string   `json:"tls"`       // as given to --tls
+	TLSPorts   []string `json:"tls_ports"` // of implicit TLS
+	Checks     string   `json:"checks"`    // as given to --checks
+	Repair     string   `json:"repair"`    // as given to --repair
+	Advertise  []string `json:"advertise"` // "10.0.0.5=203.0.113.5"
+	CTMark     string   `json:"ct_mark"`   // the bits that are ours; "none" without --allow mark
+
+	// Keepalive and SessionIdle are times of silence; "off" if there are none.
+	// KeepaliveError says why neither is possible though one was asked for.
+	Keepalive      string `json:"keepalive"`
+	SessionIdle    string `json:"session_idle"`
+	KeepaliveError string `json:"keepalive_error,omitempty"`
+
+	Limits Limits `json:"limits"`
+	Heals  uint64 `json:"heals"` // times our rules were put back
+
+	Strategy string `json:"strategy"` // "expectation" or "claim": the one in use
+	Carrier  string `json:"carrier"`  // "sane", "bare" or "none"
 
 	// QueueKind is the expression that queues packets, "native" or "xt".
 	QueueKind string  `json:"queue_kind"`
@@ -44,6 +64,23 @@ type Status struct {
 	// Notes are sentences for the administrator, such as what is missing.
 	Notes []string `json:"notes,omitempty"`
 }
+
+// Limits are those of the settings, and how full they are.
+type Limits struct {
+	Sessions       Limit `json:"sessions"`
+	ClientSessions Limit `json:"client_sessions"` // of the client that has most
+	Pinholes       Limit `json:"pinholes"`
+	ClientPinholes Limit `json:"client_pinholes"` // of the client that has most
+}
+
+// Limit is how many there are of something now, and how many there may be.
+type Limit struct {
+	Now int `json:"now"`
+	Max int `json:"max"`
+}
+
+// String returns "3 of 4096".
+func (l Limit) String() string { return fmt.Sprintf("%d of %d", l.Now, l.Max) }
 
 // Queue is one queue since it was bound.
 type Queue struct {

@@ -37,6 +37,6 @@ func (g *Gateway) stayAway(s *session, p *nfq.Packet, now time.Time) {
 // takeUp takes what was left alone out of our set: its connection has ended.
 func (g *Gateway) takeUp(id uint32) {
 	if err := g.firewall.TakeUp(id); err != nil {
-		g.log.Warn("cannot delete a set element", "id", id, "err", err)
+		g.log.Warn("cannot delete a set element", "session", id, "err", err)
 	}
 }

@@ -135,6 +135,6 @@ func (w *worker) openInRange(s *session, p *nfq.Packet) {
 		NAT: s.ep.NAT(), Claim: true, Timeout: w.g.settings().PinholeTimeout,
 	}
 	if err := w.g.pinholes.ClaimRange(w.ct, &s.owner, spec, p.Src, w.g.settings().Control()); err != nil {
-		w.g.log.Warn("cannot open a pinhole", "from", p.Src, "to", p.Dst, "err", err)
+		w.g.warn(s, "cannot open a pinhole", "from", p.Src, "to", p.Dst, "err", err)
 	}
 }

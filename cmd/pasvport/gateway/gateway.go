@@ -63,6 +63,7 @@ type Gateway struct {
 	zoned      atomic.Bool // see zone.go
 	balancer   *balance.Balancer
 	sender     *keepalive.Sender             // nil: nothing is sent to silent sessions
+	noSender   error                         // why, if something was to be sent
 	ct         *expect.Conn                  // of the watcher
 	inherited  succession.Queues             // of the daemon before
 	planned    bool                          // it waited for this one
@@ -85,7 +86,7 @@ func New(cfg config.Config, log *slog.Logger, m *metrics.Metrics) *Gateway {
 	g.lines = limit.NewLines(g.clientOf, time.Now)
 	log = slog.New(g.lines.Handler(log.Handler()))
 	g.log, g.report = log, report.Reporter{Log: log}
-	g.pinholes = pinhole.NewTable(g, log)
+	g.pinholes = pinhole.NewTable(g, &g.report)
 	g.pinholes.Client = g.clientOf
 	g.current.Store(newSettings(cfg))
 	g.balancer = balance.New(cfg.VirtualServers, func(port uint16) bool { return g.settings().EncryptedPort(port) }, log)
@@ -238,9 +239,10 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 	start(run, &others, g.watchIdle)
 	start(run, &others, g.writeXferlog)
 	takeOver := func() {
-		if err := errors.Join(takenBack, g.takeHandedOver(handed)); err != nil {
-			g.log.Warn("cannot take back all of an earlier daemon's sessions", "err", err)
+		if takenBack != nil {
+			g.log.Warn("cannot take back all of an earlier daemon's sessions", "err", takenBack)
 		}
+		g.takeHandedOver(handed)
 		g.logTakenBack()
 		g.older.note()
 		startWorkers()
@@ -265,6 +267,7 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 		ready()
 		select {
 		case <-ctx.Done():
+			g.report.Report(slog.LevelInfo, report.Subject{}, "stopping", "sessions", g.present.Living(), "pinholes", len(g.pinholes.All()))
 		case err = <-failed:
 		}
 	}
@@ -280,12 +283,16 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 		end()
 		g.settle()
 	}
-	g.bequeath()
+	n := g.bequeath()
 	for _, p := range g.pinholes.All() {
-		g.pinholes.Close(g.ct, p, pinhole.Closed, "")
+		g.pinholes.Close(g.ct, p, pinhole.Closed, stopReason)
 	}
+	g.logStopped(n)
 	return err
 }
+
+// stopReason closes the pinholes of a daemon that stops.
+const stopReason = "the daemon stops"
 
 // remove is removeRules, and says what went wrong.
 func (g *Gateway) remove() error {

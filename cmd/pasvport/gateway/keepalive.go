@@ -24,7 +24,7 @@ func (g *Gateway) openKeepalive() {
 	if err != nil {
 		g.log.Warn("no keep-alive and no end of idle sessions", "keepalive", g.cfg.Keepalive,
 			"session_idle", g.cfg.SessionIdle, "err", err)
-		g.plan.rules.Bare = false
+		g.plan.rules.Bare, g.noSender = false, err
 		return
 	}
 	g.sender = s
@@ -80,7 +80,7 @@ func (g *Gateway) refresh(ctx context.Context) error {
 	}
 	defer ct.Close()
 	r := keepalive.Refresher[*pinhole.Owner]{Conntrack: ct, Transfers: &g.pinholes.Data, Failed: func(o *pinhole.Owner, err error) {
-		g.report.Report(slog.LevelWarn, subjectOf(o), "cannot refresh a control connection's timeout", "err", err)
+		g.report.Report(slog.LevelWarn, o.Subject(), "cannot refresh a control connection's timeout", "err", err)
 	}}
 	return r.Run(ctx)
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 
+	"github.com/pasvport/pasvport/cmd/pasvport/control"
 	"github.com/pasvport/pasvport/cmd/pasvport/limit"
 	"github.com/pasvport/pasvport/cmd/pasvport/report"
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
@@ -30,6 +31,17 @@ func (g *Gateway) room(client netip.Addr) report.Reason {
 		return report.ReasonClientSessions
 	}
 	return report.ReasonPlain
+}
+
+// limits are those of the settings, and how full they are.
+func (g *Gateway) limits() control.Limits {
+	set := g.settings()
+	return control.Limits{
+		Sessions:       control.Limit{Now: g.present.Living(), Max: set.MaxSessions},
+		ClientSessions: control.Limit{Now: g.present.Fullest(), Max: set.MaxClientSessions},
+		Pinholes:       control.Limit{Now: len(g.pinholes.All()), Max: set.MaxPinholes},
+		ClientPinholes: control.Limit{Now: g.pinholes.Fullest(), Max: g.clientPinholes()},
+	}
 }
 
 // mostOfClient is how many pinholes the sessions of one client may have open where

@@ -3,6 +3,7 @@
 package gateway
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -116,7 +117,11 @@ func (g *Gateway) PinholeEnded(p *pinhole.Pinhole, why string) {
 		return
 	}
 	g.metrics.Pinholes.Closed.Add(1)
-	g.logPinhole("pinhole closed", p, why)
+	cause := "another announcement took its place"
+	if p.State() == pinhole.Closed {
+		cause = cmp.Or(why, "the session is over")
+	}
+	g.logPinhole("pinhole closed", p, why, "cause", cause)
 }
 
 // transferWaits reports whether a transfer command waits for its final reply.
@@ -142,6 +147,6 @@ func (g *Gateway) reportUnanswered(now time.Time) {
 // warnPinhole reports a data connection that was announced and could not be made.
 func (g *Gateway) warnPinhole(msg string, p *pinhole.Pinhole, cause string) {
 	ends := p.Owner.Ends
-	g.report.Report(slog.LevelWarn, subjectOf(p.Owner), msg, "mode", p.Mode, "from", p.Source, "to", p.Public, "target", p.Target,
+	g.report.Report(slog.LevelWarn, p.Owner.Subject(), msg, "mode", p.Mode, "from", p.Source, "to", p.Public, "target", p.Target,
 		"strategy", p.Strategy(), "cause", cause, "hint", fmt.Sprintf("pasvport doctor --client %s --server %s names the rule", ends.Client.Addr(), ends.Server.Addr()))
 }

@@ -116,7 +116,7 @@ func (g *Gateway) logPinhole(msg string, p *pinhole.Pinhole, why string, more ..
 	if why != "" {
 		args = append(args, "reason", why)
 	}
-	g.report.Report(slog.LevelInfo, subjectOf(p.Owner), msg, append(args, more...)...)
+	g.report.Report(slog.LevelInfo, p.Owner.Subject(), msg, append(args, more...)...)
 }
 
 // modes are the modes of sessions as they are shown, none before the first offer.
@@ -131,11 +131,7 @@ func modeOf(m ftpalg.Mode) uint8 {
 }
 
 // subject is what a session is named by in the log and in events.
-func (s *session) subject() report.Subject { return subjectOf(&s.owner) }
-
-func subjectOf(o *pinhole.Owner) report.Subject {
-	return report.Subject{Session: uint64(o.ID), Client: o.Ends.Client, Server: o.Ends.Server}
-}
+func (s *session) subject() report.Subject { return s.owner.Subject() }
 
 // Events returns what happened, for those who follow it.
 func (g *Gateway) Events() *report.Stream { return &g.report.Stream }

@@ -25,6 +25,12 @@ func (g *Gateway) Status() control.Status {
 		Features: g.plan.found.Names(), Sessions: g.present.Living(),
 		PinholesOpen: int(g.metrics.Pinholes.Open.Load()), Decisions: g.metrics.Decisions(),
 	}
+	st.TLS, st.TLSPorts, st.Checks, st.Repair = set.TLSText(), set.TLSPortList(), set.Checks.String(), set.Repair.String()
+	st.Advertise, st.CTMark, st.Limits = set.AdvertiseList(), set.MarkText(), g.limits()
+	st.Keepalive, st.SessionIdle, st.Heals = config.IdleText(set.Keepalive), config.IdleText(set.SessionIdle), g.metrics.Heals.Load()
+	if g.noSender != nil {
+		st.KeepaliveError = g.noSender.Error()
+	}
 	st.Queues = g.queues()
 	if g.zoned.Load() && g.plan.rules.OneZone {
 		st.Notes = append(st.Notes, "control connections in conntrack zones are left alone: "+noZones)

@@ -4,6 +4,7 @@ package gateway
 
 import (
 	"errors"
+	"log/slog"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -78,12 +79,20 @@ func (w *worker) restore(p *nfq.Packet, c *lost.Connection) bool {
 		x.Helper = carrierName
 	}
 	if err := w.ct.Restore(x); err != nil && !errors.Is(err, unix.EEXIST) {
-		w.g.log.Warn("cannot make a forgotten connection's entry again", "tuple", c.Original, "err", err)
+		w.g.report.Report(slog.LevelWarn, lostSubject(c), "cannot make a forgotten connection's entry again", "tuple", c.Original, "err", err)
 		return false
 	}
 	w.verdict(w.queue.Drop(p.ID))
-	w.g.log.Info("control connection restored", "client", c.Original.Src, "server", c.Original.Dst)
+	w.g.report.Report(slog.LevelInfo, lostSubject(c), "control connection restored")
 	return true
+}
+
+// lostSubject names a session by the entry that it had; none for nil.
+func lostSubject(c *lost.Connection) report.Subject {
+	if c == nil {
+		return report.Subject{}
+	}
+	return report.Subject{Session: uint64(c.ID), Client: c.Original.Src, Server: c.Reply.Src}
 }
 
 // invalid decides on a packet that conntrack calls invalid: either it does not
@@ -110,7 +119,7 @@ func (w *worker) resetStale(p *nfq.Packet, c *lost.Connection, cause lost.Cause)
 	}
 	w.verdict(w.queue.AcceptMark(p.ID, rules.MarkReset))
 	if w.sightings.Reset(c, tupleOf(p), w.now) {
-		w.g.log.Info("stale control connection reset", "sender", p.Src, "peer", p.Dst, "cause", cause)
+		w.g.report.Report(slog.LevelInfo, lostSubject(c), "stale control connection reset", "sender", p.Src, "peer", p.Dst, "cause", cause)
 	}
 }
 
@@ -118,6 +127,7 @@ func (w *worker) resetStale(p *nfq.Packet, c *lost.Connection, cause lost.Cause)
 // begun to close the connection.
 func (g *Gateway) forget(s *session) {
 	c := lost.Connection{
+		ID:       s.id,
 		Original: s.original(), Reply: s.reply(), Translated: s.nat() != control.NATNone,
 		Adjusted: s.adjusted.Load(), Carrier: s.carrier,
 	}

@@ -6,11 +6,13 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
+	"github.com/pasvport/pasvport/cmd/pasvport/report"
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
@@ -98,19 +100,18 @@ func handed(p *pinhole.Pinhole, data *expect.Tuple, now time.Time) succession.Pi
 // takeHandedOver opens the pinholes that an earlier daemon closed when it was
 // stopped. Its sessions were taken back before; what belongs to none of them, or
 // what none could ask for now, is not opened.
-func (g *Gateway) takeHandedOver(l legacy) (err error) {
+func (g *Gateway) takeHandedOver(l legacy) {
 	for _, r := range l {
 		_, s := g.session(expect.Tuple(r.Original))
 		if s == nil || !r.Is(s.id, s.original(), s.reply()) || s.why() != succession.LeftNot {
 			continue
 		}
 		for _, p := range r.Pinholes {
-			if e := g.reopen(s, p); e != nil {
-				err = errors.Join(err, fmt.Errorf("pinhole from %v to %v: %w", p.Source, p.Public, e))
+			if err := g.reopen(s, p); err != nil {
+				g.warn(s, "cannot take back all of an earlier daemon's sessions", "from", p.Source, "to", p.Public, "err", err)
 			}
 		}
 	}
-	return err
 }
 
 // reopen opens a pinhole again or, if its data connection has come, only the
@@ -181,8 +182,9 @@ func (g *Gateway) openQueue(c nfq.Config) (*nfq.Queue, error) {
 	return nfq.Open(c)
 }
 
-// bequeath leaves what the next daemon has to know.
-func (g *Gateway) bequeath() {
+// bequeath leaves what the next daemon has to know, and returns how many pinholes are
+// handed over by that.
+func (g *Gateway) bequeath() int {
 	path, err := g.handoverPath()
 	if err == nil {
 		err = succession.Write(path, g.records(), time.Now())
@@ -190,7 +192,13 @@ func (g *Gateway) bequeath() {
 	if err != nil {
 		g.log.Warn("the next daemon cannot be told what is open", "err", err,
 			"hint", "what was announced and not used yet does not work after a restart")
+		return 0
 	}
+	return len(g.pinholes.All())
+}
+
+func (g *Gateway) logStopped(n int) {
+	g.report.Report(slog.LevelInfo, report.Subject{}, fmt.Sprintf("stopped: %d pinholes handed over", n), "pinholes", n)
 }
 
 // handOn gives the queues to the next daemon, and reports whether one has them or
@@ -206,12 +214,13 @@ func (g *Gateway) handOn() bool {
 		}
 		queues[w.queue.Num()] = fd
 	}
-	g.bequeath()
-	g.log.Info("waiting for the next daemon", "queues", len(queues), "pinholes", len(g.pinholes.All()))
+	n := g.bequeath()
+	g.log.Info("waiting for the next daemon", "queues", len(queues), "pinholes", n)
 	if err := g.handOver(queues); err != nil {
 		g.log.Warn("not handed over to another daemon", "err", err, "hint", "this is a stop")
 		return false
 	}
 	g.log.Info("handed over to the next daemon")
+	g.logStopped(n)
 	return true
 }

@@ -56,6 +56,17 @@ func (c *Sessions[S]) Living() int {
 	return c.living
 }
 
+// Fullest returns how many of one client count, the client that has most.
+func (c *Sessions[S]) Fullest() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	most := 0
+	for _, n := range c.of {
+		most = max(most, n)
+	}
+	return most
+}
+
 // Enter counts a session.
 func (c *Sessions[S]) Enter(m *Member, client netip.Addr) {
 	c.mu.Lock()

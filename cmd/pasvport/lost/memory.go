@@ -22,6 +22,7 @@ const (
 
 // Connection is what is remembered of a connection that conntrack lost.
 type Connection struct {
+	ID              uint32 // of its entry
 	Original, Reply expect.Tuple
 	Translated      bool            // its addresses were
 	Adjusted        bool            // its sequence numbers were

@@ -150,6 +150,14 @@ func (m *Metrics) Decisions() map[string]uint64 {
 // Packet notes how long a packet waited for its verdict.
 func (m *Metrics) Packet(d time.Duration) { m.packet.Observe(d.Seconds()) }
 
+// Build adds a metric that is always 1, with what there is to say of the binary.
+func (m *Metrics) Build(version, commit, goVersion string) {
+	one := prometheus.NewGauge(prometheus.GaugeOpts{Name: "pasvport_build_info", Help: "1, with the version of this binary.",
+		ConstLabels: prometheus.Labels{"version": version, "commit": commit, "goversion": goVersion}})
+	one.Set(1)
+	m.registry.MustRegister(one)
+}
+
 // AddExpectations adds gauges of how many expectations the kernel has and has room
 // for.
 func (m *Metrics) AddExpectations(f func() (n, most int)) {

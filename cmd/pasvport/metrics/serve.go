@@ -5,6 +5,7 @@ package metrics
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -28,11 +29,19 @@ const (
 	mostHeaderLen = 8 << 10
 )
 
-// Serve answers GET /metrics on ln until ctx ends, and then closes it. It
+// home is the answer to a browser that was given the address alone.
+const home = `<!doctype html><html lang="en"><title>pasvport</title><h1>pasvport</h1><p><a href="/metrics">Metrics</a></p></html>
+`
+
+// Serve answers GET /metrics on ln, and GET / with a link to it, until ctx ends, and then closes it. It
 // returns nil when ctx ends.
 func (m *Metrics) Serve(ctx context.Context, ln net.Listener) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", m.Handler())
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = io.WriteString(w, home) // an error is a client that has gone
+	})
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: headerTime, ReadTimeout: scrapeTime, WriteTimeout: scrapeTime,
 		IdleTimeout: idleTime, MaxHeaderBytes: mostHeaderLen}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })

@@ -4,11 +4,39 @@ package metrics
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
+
+// TestHome: who asks for the address alone finds the metrics.
+func TestHome(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- New(nil).Serve(ctx, ln) }()
+	for path, want := range map[string]int{"/": http.StatusOK, "/other": http.StatusNotFound} {
+		resp, err := http.Get("http://" + ln.Addr().String() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != want || err != nil || want == http.StatusOK && !strings.Contains(string(body), `href="/metrics"`) {
+			t.Errorf("%s: %s, %v: %s", path, resp.Status, err, body)
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
 
 // TestServeBounded: who opens connections and says nothing takes no more of the
 // daemon than mostScrapes of them, and those for a while only.

@@ -78,13 +78,13 @@ func (t *Table) Keep(ct Conntrack, p *Pinhole, now time.Time) {
 		x := p.expectation()
 		x.Timeout = until.Sub(now) + keepBefore // it is we who close it
 		if err := ct.ProlongExpectation(x); err != nil && !errors.Is(err, unix.ENOENT) {
-			t.log.Warn("cannot keep an expectation", "tuple", p.expected(), "err", err)
+			t.warn(p.Owner, "cannot keep an expectation", "tuple", p.expected(), "err", err)
 		}
 	}
 	e := p.element
 	e.Timeout = until.Sub(now) + keepBefore
 	if err := t.Firewall.OpenPinhole(e); err != nil {
-		t.log.Warn("cannot keep a set element", "tuple", p.expected(), "err", err)
+		t.warn(p.Owner, "cannot keep a set element", "tuple", p.expected(), "err", err)
 	}
 	if t.halves.needs(p) {
 		return
@@ -107,7 +107,7 @@ func (t *Table) undo(ct Conntrack, p *Pinhole) (gone bool) {
 	if !p.Claim {
 		err := ct.DeleteExpectation(p.Owner.Original(), p.expected())
 		if gone = errors.Is(err, unix.ENOENT); err != nil && !gone {
-			t.log.Warn("cannot delete an expectation", "tuple", p.expected(), "err", err)
+			t.warn(p.Owner, "cannot delete an expectation", "tuple", p.expected(), "err", err)
 		}
 	}
 	t.CloseRule(p)
@@ -126,7 +126,7 @@ func (t *Table) CloseRule(p *Pinhole) {
 		return
 	}
 	if err := t.Firewall.ClosePinhole(e); err != nil {
-		t.log.Warn("cannot delete a set element", "tuple", p.expected(), "err", err)
+		t.warn(p.Owner, "cannot delete a set element", "tuple", p.expected(), "err", err)
 	}
 	t.halves.done(&e)
 }

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pasvport/pasvport/cmd/pasvport/report"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
 	"github.com/pasvport/pasvport/rules"
@@ -211,7 +212,7 @@ type bench struct {
 
 func newBench() *bench {
 	b := &bench{k: newKernel(), d: &diary{}, now: time.Unix(1000, 0), most: Limits{1000, 1000}}
-	b.Table = NewTable(b.d, slog.New(slog.DiscardHandler))
+	b.Table = NewTable(b.d, &report.Reporter{Log: slog.New(slog.DiscardHandler)})
 	b.Firewall, b.Claims = b.k, true
 	return b
 }

@@ -76,7 +76,7 @@ func (t *Table) freeSource(ct Conntrack, o *Owner, want *Spec) {
 		err = ct.Delete(old.Original)
 	}
 	if err != nil && !errors.Is(err, unix.ENOENT) {
-		t.log.Warn("cannot forget an old data connection", "from", from, "to", want.Target, "err", err)
+		t.warn(o, "cannot forget an old data connection", "from", from, "to", want.Target, "err", err)
 	}
 }
 

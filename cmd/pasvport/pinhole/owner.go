@@ -5,6 +5,7 @@ package pinhole
 import (
 	"sync/atomic"
 
+	"github.com/pasvport/pasvport/cmd/pasvport/report"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
 )
@@ -96,6 +97,11 @@ func (o *Owner) Carried(e *expect.Entry) (c Carried) {
 // Original returns the tuple of the control connection's first packet.
 func (o *Owner) Original() expect.Tuple {
 	return expect.Tuple{Src: o.Ends.Client, Dst: o.Ends.Dialled, Zone: o.Zone}
+}
+
+// Subject is what the control connection is named by in the log and in events.
+func (o *Owner) Subject() report.Subject {
+	return report.Subject{Session: uint64(o.ID), Client: o.Ends.Client, Server: o.Ends.Server}
 }
 
 // Entry implements keepalive.Control.

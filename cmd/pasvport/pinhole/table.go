@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"sync"
 
+	"github.com/pasvport/pasvport/cmd/pasvport/report"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/rules"
 )
@@ -61,7 +62,7 @@ type Table struct {
 	Client func(netip.Addr) netip.Addr
 
 	events Events
-	log    *slog.Logger
+	report *report.Reporter
 
 	halves halves
 
@@ -71,10 +72,15 @@ type Table struct {
 }
 
 // NewTable returns an empty table.
-func NewTable(events Events, log *slog.Logger) *Table {
-	t := &Table{events: events, log: log, by: map[Key]*Pinhole{}, per: map[netip.Addr]int{}, Data: newData()}
+func NewTable(events Events, r *report.Reporter) *Table {
+	t := &Table{events: events, report: r, by: map[Key]*Pinhole{}, per: map[netip.Addr]int{}, Data: newData()}
 	t.halves.init()
 	return t
+}
+
+// warn reports that something could not be done for a control connection.
+func (t *Table) warn(o *Owner, msg string, args ...any) {
+	t.report.Report(slog.LevelWarn, o.Subject(), msg, args...)
 }
 
 // What Open returns where it opens nothing. The kernel's own errors come as
@@ -151,6 +157,18 @@ func (t *Table) Of(o *Owner) *Pinhole {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return o.open
+}
+
+// Fullest returns how many pinholes are reserved or open for one client, the client
+// that has most.
+func (t *Table) Fullest() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	most := 0
+	for _, n := range t.per {
+		most = max(most, n)
+	}
+	return most
 }
 
 // All returns the pinholes that are reserved or open.

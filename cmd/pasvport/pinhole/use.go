@@ -81,7 +81,7 @@ func (t *Table) enter(ct Conntrack, p *Pinhole, from, to netip.AddrPort, mark ui
 		err = t.claimAgain(ct, &c)
 	}
 	if err != nil {
-		t.log.Warn("cannot claim a data connection", "tuple", c.Original, "master", c.Master, "err", err)
+		t.warn(p.Owner, "cannot claim a data connection", "tuple", c.Original, "master", c.Master, "err", err)
 		t.Data.drop(c.Original)
 		p.state.Store(uint32(Closed))
 		t.end(ct, p, report.ReasonKernel.String())
