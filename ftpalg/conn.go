@@ -45,6 +45,7 @@ type workspace struct {
 		blank    bool       // it goes on without its bytes
 		undo     Adjustment // what the kernel was told before Rewrite had it told something else
 		undoable bool       // it has
+		why      Reason     // why the line being read was made to fail
 		guess    bool       // it is not known whether the line being read starts there
 		telnet   []byte     // the line being read, if Telnet commands are in it
 	}
@@ -58,6 +59,7 @@ type Conn struct {
 	ep       Endpoints
 	policy   *Policy
 	checks   Checks
+	judges   bool // the policy may have a command fail
 	adjustBy AdjustBy
 	opaque   bool
 	met      bool // the numbers of both ends are known, see meet
@@ -72,7 +74,7 @@ type Conn struct {
 // NewConn returns the engine for a control connection. The policy is shared
 // and must not change.
 func NewConn(ep Endpoints, policy *Policy, o Options) *Conn {
-	c := &Conn{ep: ep, policy: policy, checks: policy.checks(), adjustBy: o.AdjustBy}
+	c := &Conn{ep: ep, policy: policy, checks: policy.checks(), judges: policy.denies(), adjustBy: o.AdjustBy}
 	c.started, c.met = o.Started, o.Started
 	c.nat64, _ = policy.role64(&c.ep)
 	if o.Workspace == nil {
@@ -218,6 +220,9 @@ func (c *Conn) fresh(s *stream, p []byte, reason Reason) Decision {
 	c.startSet = c.startSet && c.stream[Original].next-c.start <= old
 	c.giveBack(s)
 	for p = c.stepOverProxy(s, p); len(p) > 0 && !c.opaque; {
+		if !s.isDenied() {
+			c.cur.why = ReasonPlain
+		}
 		c.denyEarly(s, p)
 		c.cur.guess = !s.proven || !c.met
 		line, start, n, ok := s.cut(p)
@@ -248,7 +253,7 @@ func (c *Conn) end(s *stream, reason Reason) Decision {
 	case s.tired() && c.mustAdjust(s):
 		s.abandon()
 		return Decision{Action: Drop, Reason: ReasonPartial, Adjust: true}
-	case !s.tired() || c.cur.dir == Original && c.mayBeDenied(c.plain(s.line)):
+	case !s.tired() || c.cur.dir == Original && c.mayBeDenied(s.line, false):
 		// A command that is denied must not slip through in parts.
 		s.held = true
 		return Decision{Action: Hold, Reason: ReasonPartial}
@@ -266,11 +271,17 @@ func (c *Conn) mayEdit(s *stream) bool {
 	if len(s.line) == 0 || !s.aligned || s.skip || s.isDenied() {
 		return false
 	}
+	switch {
+	case c.cur.dir == Original && c.mayBeDenied(s.line, false):
+		return true
+	case c.cur.dir == Reply && c.pending.explains():
+		return true
+	}
 	b := c.plain(s.line)
 	switch {
 	case len(b) == 0:
 		return false
-	case c.cur.dir == Original && c.mayBeDenied(b) || c.mayTranslate(b):
+	case c.mayTranslate(b):
 		return true
 	case c.cur.dir == Original:
 		return (nat || p.Repair >= RepairPrivate) && mayBeOffer(b)

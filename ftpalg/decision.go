@@ -54,8 +54,8 @@ const (
 	EventCancelled
 	// EventOpaque: the connection is encrypted from here on.
 	EventOpaque
-	// EventDenied: the client gave a command that the policy denies,
-	// encryption or another; see Reason.
+	// EventDenied: the client gave a command that the policy denies; see
+	// Reason and Rule.
 	EventDenied
 	// EventForwarded: the connection began with a PROXY header, which says
 	// Forwarded.
@@ -77,6 +77,9 @@ type Event struct {
 	Kind   EventKind
 	Reason Reason
 	Offer  *Offer
+	// Rule is, with EventDenied, what of the policy denies: a pattern, a subcommand,
+	// a limit. It may be empty where Reason says it all.
+	Rule string
 	// Announce tells, with EventRefused, that the announcement is to be passed
 	// on all the same, with its own port: [Conn.Announce] is to be called. It is
 	// not known whether it is one.

@@ -4,63 +4,263 @@ package ftpalg
 
 import "bytes"
 
-// denied returns why a command is to be made to fail, ReasonPlain if it is
-// not.
-func (c *Conn) denied(cmd command, v *verb) Reason {
-	switch {
-	case cmd == cmdAUTH && c.policy.DenyTLS && string(v[:]) == "AUTH":
-		return ReasonTLSDenied
-	case c.policy.Deny[string(v.bytes())], c.policy.Deny["PASV"] && string(v[:]) == disguisedPASV:
-		return ReasonCommandDenied
-	}
-	return ReasonPlain
+// A judgement is what the policy makes of a client's line, or of what has come of
+// it so far.
+type judgement struct {
+	why  Reason // why it is to be made to fail; ReasonPlain: it is not
+	rule string // what of the policy says so
+	open bool   // what is still to come may make it one that is
+	at   span   // the letters of its verb
 }
 
-// denyEarly denies the command whose line p begins or continues as soon as its
-// verb is known, so that a line need be neither complete nor short: every
+// judgeLine judges a client's line, without its line end. whole tells that it ends
+// there; else only its start is known.
+func (c *Conn) judgeLine(line []byte, whole bool) judgement {
+	front := skipFront(line)
+	text := c.plain(line[front:])
+	if whole {
+		text = bytes.TrimRight(text, "\r\x00")
+	}
+	cmd, v, n := parseVerb(text)
+	j := judgement{at: span{front, front + textLen(line[front:], n)}}
+	switch {
+	case n == len(text) && !whole:
+		j.open = c.mayBecomeDenied(text)
+	case len(text) > 0:
+		j.why, j.rule = c.deniedVerb(cmd, &v)
+		if j.why == ReasonPlain {
+			c.judgeArgument(&j, &v, text[n:], whole)
+		}
+	}
+	switch limit := c.policy.MaxLine; {
+	case j.why != ReasonPlain || limit == 0:
+	case len(bytes.TrimRight(line, "\r\x00")) > limit: // they may be its end
+		j.why, j.rule = ReasonLength, "max-line"
+	case !whole:
+		j.open = true
+	}
+	return j
+}
+
+// deniedVerb returns why a command is to be made to fail whatever follows it.
+func (c *Conn) deniedVerb(cmd command, v *verb) (Reason, string) {
+	p := c.policy
+	opens := cmd.active() || isPassive(cmd)
+	switch {
+	case cmd == cmdAUTH && p.DenyTLS && string(v[:]) == "AUTH":
+		return ReasonTLSDenied, ""
+	case p.Deny[string(v.bytes())], p.Deny["PASV"] && string(v[:]) == disguisedPASV:
+		return ReasonCommandDenied, ""
+	case len(p.Allow) > 0 && !c.allowed(v):
+		return ReasonCommandDenied, ""
+	case cmd.active() && p.NoActive, isPassive(cmd) && p.NoPassive:
+		return ReasonMode, ""
+	case opens && c.familyDenied():
+		return ReasonFamilyDenied, ""
+	case p.RequireTLS && (cmd == cmdUSER || cmd == cmdPASS || string(v[:]) == "XAUT"):
+		return ReasonTLSRequired, ""
+	}
+	return ReasonPlain, ""
+}
+
+// allowed reports whether the list of allowed commands has a verb, or one of its
+// subcommands.
+func (c *Conn) allowed(v *verb) bool {
+	allow := c.policy.Allow
+	return allow[string(v.bytes())] || string(v[:]) == disguisedPASV && allow["PASV"] ||
+		string(v[:]) == "SITE" && c.policy.hasSub(allow)
+}
+
+// hasSub reports whether a list has a subcommand of SITE.
+func (p *Policy) hasSub(list map[string]bool) bool {
+	for name := range list {
+		if len(name) > len(sitePrefix) && name[:len(sitePrefix)] == sitePrefix {
+			return true
+		}
+	}
+	return false
+}
+
+const sitePrefix = "SITE "
+
+// familyDenied reports whether data connections of the control connection's family
+// are not permitted.
+func (c *Conn) familyDenied() bool {
+	if c.ep.Client.Addr().Is4() {
+		return c.policy.NoIPv4
+	}
+	return c.policy.NoIPv6
+}
+
+// judgeArgument judges what follows a verb.
+func (c *Conn) judgeArgument(j *judgement, v *verb, rest []byte, whole bool) {
+	p := c.policy
+	arg := rest[skipBlanks(rest):]
+	if string(v[:]) == "SITE" {
+		c.judgeSub(j, arg, whole)
+	}
+	has := pathCommands[*v]
+	length := func(limit int, rule string) {
+		switch {
+		case j.why != ReasonPlain || limit == 0:
+		case len(bytes.TrimRight(arg, "\r\x00")) > limit:
+			j.why, j.rule = ReasonLength, rule
+		case !whole:
+			j.open = true
+		}
+	}
+	length(p.MaxArgument, "max-argument")
+	if has {
+		length(p.MaxPath, "max-path")
+	}
+	if j.why != ReasonPlain {
+		return
+	}
+	action := fileActions[*v]
+	name := p.Anonymous != AnonymousAny && string(v[:]) == "USER"
+	file := action&p.fileActions() != 0
+	switch {
+	case !name && !file:
+	case !whole:
+		j.open = true
+	case name && p.Anonymous.denies(arg):
+		j.why, j.rule = ReasonAnonymous, p.Anonymous.String()
+	case file:
+		if rule, ok := p.deniedFile(action, arg); ok {
+			j.why, j.rule = ReasonFileDenied, rule
+		}
+	}
+}
+
+// judgeSub judges the subcommand of SITE.
+func (c *Conn) judgeSub(j *judgement, arg []byte, whole bool) {
+	p := c.policy
+	deny, allow := p.hasSub(p.Deny), len(p.Allow) > 0 && !p.Allow["SITE"]
+	if !deny && !allow {
+		return
+	}
+	end := bytes.IndexAny(arg, " \t\x00")
+	if end < 0 && !whole {
+		j.open = true
+		return
+	}
+	if end >= 0 {
+		arg = arg[:end]
+	}
+	var room [32]byte
+	name := append(room[:0], sitePrefix...)
+	for _, b := range arg[:min(len(arg), len(room)-len(name))] {
+		if isLetter(b) {
+			b &^= 0x20
+		}
+		name = append(name, b)
+	}
+	if deny && p.Deny[string(name)] || allow && !p.Allow[string(name)] {
+		j.why, j.rule = ReasonCommandDenied, string(name)
+	}
+}
+
+// mayBecomeDenied reports whether a verb that starts with b may turn out to be one
+// whose line the policy looks at.
+func (c *Conn) mayBecomeDenied(b []byte) bool {
+	p := c.policy
+	if len(b) == 0 {
+		return false
+	}
+	if len(p.Allow) > 0 || p.MaxLine > 0 || p.MaxArgument > 0 {
+		return true
+	}
+	for v := range p.Deny {
+		if mayBe(v[:min(len(v), len(verb{}))], b) || v == "PASV" && mayBe(disguisedPASV, b) {
+			return true
+		}
+	}
+	if p.DenyTLS && mayBe("AUTH", b) ||
+		p.RequireTLS && (mayBe("USER", b) || mayBe("PASS", b) || mayBe("ACCT", b) || mayBe("XAUT", b)) ||
+		p.Anonymous != AnonymousAny && mayBe("USER", b) {
+		return true
+	}
+	opens := c.familyDenied()
+	if opens || p.NoActive || p.NoPassive {
+		for name, cmd := range commands {
+			if (cmd.active() && (opens || p.NoActive) || isPassive(cmd) && (opens || p.NoPassive)) && mayBe(name, b) {
+				return true
+			}
+		}
+	}
+	return c.mayHavePath(b)
+}
+
+// mayHavePath reports whether a verb that starts with b may turn out to be one
+// whose path the policy looks at.
+func (c *Conn) mayHavePath(b []byte) bool {
+	actions := c.policy.fileActions()
+	if c.policy.MaxPath == 0 && actions == 0 {
+		return false
+	}
+	for v := range pathCommands {
+		if (c.policy.MaxPath > 0 || fileActions[v]&actions != 0) && mayBe(string(v.bytes()), b) {
+			return true
+		}
+	}
+	return false
+}
+
+// denyEarly denies the command whose line p begins or continues as soon as it is
+// known to be denied, so that a line need be neither complete nor short: every
 // letter of the verb becomes an X, and as no server knows such a command, the
 // server itself answers with an error. The length stays, as do the order and
 // the number of replies.
 func (c *Conn) denyEarly(s *stream, p []byte) {
-	if c.cur.dir != Original || !c.denies() || !s.aligned || s.skip || s.isDenied() {
+	if c.cur.dir != Original || !c.judges || !s.aligned || s.skip || s.isDenied() {
 		return
 	}
-	c.head = append(append(c.head[:0], s.line...), p[:min(len(p), maxVerbBytes)]...)
-	line := c.head
-	if i := bytes.IndexByte(line, '\n'); i >= 0 {
-		line = line[:i+1]
+	n := bytes.IndexByte(p, '\n')
+	whole := n >= 0
+	if !whole {
+		n = len(p)
 	}
-	front := skipFront(line)
-	text := c.plain(line[front:])
-	cmd, v, n := parseVerb(text)
-	r := c.denied(cmd, &v)
+	c.head = append(append(c.head[:0], s.line...), p[:min(n, maxLine+1)]...)
+	line := c.head
+	whole = whole && len(line) <= maxLine
+	if whole {
+		line = bytes.TrimRight(line, "\r")
+	}
+	j := c.judgeLine(line, whole)
 	switch {
-	case r != ReasonPlain && n < len(text):
-	case len(s.line)+len(p) > maxLine && c.mayBeDenied(text):
-		// Telnet commands without end inside the verb: no honest client sends them.
-		r, n = ReasonCommandDenied, len(text)
+	case j.why != ReasonPlain:
+	case j.open && len(c.head) > maxLine: // what is not read might be one
+		j.why = ReasonCommandDenied
+		if j.at.to == j.at.from || j.at.to == len(line) {
+			j.at.to = len(line)
+		}
 	default:
 		return
 	}
-	n = textLen(line[front:], n)
+	c.deny(s, &j)
+}
+
+// deny makes the command of the line in progress fail.
+func (c *Conn) deny(s *stream, j *judgement) {
 	at := s.lineStart()
-	start := at + uint32(front)
-	e := edit{start: start, end: start + uint32(n), text: bytes.Repeat([]byte{'X'}, n)}
+	e := edit{start: at + uint32(j.at.from), end: at + uint32(j.at.to), text: bytes.Repeat([]byte{'X'}, j.at.to-j.at.from)}
 	if back := int32(c.cur.seq - e.end); back > 0 { // nothing of earlier segments is needed later
-		e.text = append(e.text, line[front+n:front+n+int(back)]...)
+		e.text = append(e.text, c.head[j.at.to:j.at.to+int(back)]...)
 		e.end = c.cur.seq
 	}
 	if why := c.replace(e); why != ReasonPlain {
-		r = why
+		j.why = why
 	}
 	s.denied, s.deniedAt = true, at
-	c.events = append(c.events, Event{Kind: EventDenied, Reason: r})
+	c.cur.why = j.why
+	c.events = append(c.events, Event{Kind: EventDenied, Reason: j.why, Rule: j.rule})
 }
 
-// maxVerbBytes is how many bytes of a segment are looked at for a verb.
-const maxVerbBytes = 256
-
-func (c *Conn) denies() bool { return c.policy.DenyTLS || len(c.policy.Deny) > 0 }
+// denies reports whether the policy may have a command fail.
+func (p *Policy) denies() bool {
+	return p.DenyTLS || p.RequireTLS || len(p.Deny) > 0 || len(p.Allow) > 0 || p.NoActive || p.NoPassive || p.NoIPv4 || p.NoIPv6 ||
+		p.Anonymous != AnonymousAny || p.MaxLine > 0 || p.MaxArgument > 0 || p.MaxPath > 0 || len(p.Files) > 0
+}
 
 // skipFront returns the length of what servers skip in front of a command.
 func skipFront(line []byte) int {
@@ -71,24 +271,14 @@ func skipFront(line []byte) int {
 	return min(i, len(line))
 }
 
-// mayBeDenied reports whether a client's line that starts with b may turn out
-// to be a command that is denied.
-func (c *Conn) mayBeDenied(b []byte) bool {
-	if !c.denies() {
+// mayBeDenied reports whether a client's line, or one that starts so, is denied or
+// may turn out to be.
+func (c *Conn) mayBeDenied(line []byte, whole bool) bool {
+	if !c.judges {
 		return false
 	}
-	if b = b[skipFront(b):]; len(b) == 0 {
-		return false
-	}
-	if c.policy.DenyTLS && mayBe("AUTH", b) {
-		return true
-	}
-	for v := range c.policy.Deny {
-		if mayBe(v, b) || v == "PASV" && mayBe(disguisedPASV, b) {
-			return true
-		}
-	}
-	return false
+	j := c.judgeLine(line, whole)
+	return j.open || j.why != ReasonPlain
 }
 
 // mayBe reports whether a line that starts with b may turn out to be the

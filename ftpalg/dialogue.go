@@ -39,10 +39,14 @@ func (c *Conn) command(start uint32, line []byte) {
 	}
 	full := c.pending.full()
 	e := c.pending.push(cmd)
+	e.explain = c.cur.why == ReasonTLSRequired
+	if c.cur.why != ReasonPlain {
+		return
+	}
 	if c.nat64 != not64 && c.foreign == ReasonPlain && c.translate(e, cmd, v, start, line, arg) {
 		return
 	}
-	if !cmd.active() || c.policy.Deny[string(v.bytes())] {
+	if !cmd.active() {
 		return
 	}
 	o, r := c.parseActive(cmd, start, line, arg)
@@ -106,8 +110,7 @@ func (c *Conn) notFTP(r Reason) {
 // release reports that nothing can come on this connection any more that
 // would have to be acted on, if that is so.
 func (c *Conn) release(r Reason) {
-	p := c.policy
-	if !p.DenyTLS && len(p.Deny) == 0 && len(c.stream[Original].edits)+len(c.stream[Reply].edits) == 0 {
+	if !c.judges && len(c.stream[Original].edits)+len(c.stream[Reply].edits) == 0 {
 		c.events = append(c.events, Event{Kind: EventReleased, Reason: r})
 	}
 }
@@ -158,6 +161,9 @@ func (c *Conn) final(code int, start uint32, line []byte) {
 		}
 	}
 	if e, ok := c.pending.answer(code); ok {
+		if e.explain && code >= 400 {
+			c.explain(start, line)
+		}
 		c.tell(e.told, start, line, true)
 		c.answer(&e, code)
 	}

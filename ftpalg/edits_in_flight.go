@@ -94,14 +94,14 @@ func (c *Conn) mustWait(s *stream, p []byte) bool {
 func (c *Conn) scan(s *stream, p []byte) (offer, denied bool) {
 	b := append(append([]byte(nil), s.line...), p...)
 	for first := true; len(b) > 0; first = false {
-		line, rest, _ := bytes.Cut(b, []byte{'\n'})
+		line, rest, whole := bytes.Cut(b, []byte{'\n'})
 		if b = rest; c.cur.dir == Reply {
 			offer = offer || isPassiveCode(int(c.multi)) || mayBePassiveReply(line) || c.mayTranslate(line)
 			continue
 		}
-		line = appendText(nil, line)
-		offer = offer || mayBeOffer(line) || c.mayTranslate(line)
-		denied = denied || c.mayBeDenied(line) && !(first && s.isDenied())
+		text := appendText(nil, line)
+		offer = offer || mayBeOffer(text) || c.mayTranslate(text)
+		denied = denied || c.mayBeDenied(bytes.TrimRight(line, "\r"), whole) && !(first && s.isDenied())
 	}
 	return offer, denied
 }

@@ -48,8 +48,14 @@ func (c *Conn) judgeDialogue(o *Offer) Reason {
 
 func (c *Conn) judgePort(o *Offer) Reason {
 	switch port := o.Announced.Port(); {
+	case o.Mode == Active && c.policy.NoActive, o.Mode == Passive && c.policy.NoPassive:
+		return ReasonMode
+	case c.familyDenied():
+		return ReasonFamilyDenied
 	case port == 0:
 		return ReasonPortZero
+	case !c.policy.ports(o.Mode).has(port):
+		return ReasonPortRange
 	case port < c.policy.minPort():
 		return ReasonPortLow
 	case o.Mode == Passive && port == c.ep.Server.Port():

@@ -22,7 +22,7 @@ const maxTaken = 512
 func (c *Conn) takeIn(s *stream) bool {
 	n := s.next - s.sent
 	again := len(c.cur.parts) > 0
-	denied := c.cur.dir == Original && c.mayBeDenied(c.plain(s.line))
+	denied := c.cur.dir == Original && c.mayBeDenied(s.line, false)
 	if int32(s.lineStart()-s.sent) > 0 { // whole lines are in front of it
 		return false
 	}

@@ -36,7 +36,7 @@ func (c *Conn) resync(s *stream, seq uint32) {
 	s.line = s.line[:0]
 	s.gaps = 0
 	c.unseen = c.unseen || c.cur.dir == Original && c.started && !c.spoken
-	if c.cur.dir == Original && c.denies() {
+	if c.cur.dir == Original && c.judges {
 		// A client that skips bytes and sends them later would have them pass
 		// unread as if they came again.
 		s.floor, s.floorSet = seq, true

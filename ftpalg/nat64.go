@@ -93,7 +93,7 @@ func (c *Conn) mayTranslate(b []byte) bool {
 func (c *Conn) translation(cmd command, v verb, arg []byte) (with string, t told) {
 	arg = bytes.Trim(arg, skipped)
 	switch {
-	case c.policy.Deny[string(v.bytes())] || c.pending.index(isAUTH) >= 0: // section 5
+	case c.pending.index(isAUTH) >= 0: // section 5
 		return "", toldAll
 	case string(v[:]) == "ALGS" && (c.nat64.translates() || c.nat64 == off64): // section 11
 		return "", c.algs(arg)

@@ -5,6 +5,7 @@ package ftpalg
 import (
 	"bytes"
 	"net/netip"
+	"strings"
 	"testing"
 )
 
@@ -82,10 +83,21 @@ func FuzzExtended(f *testing.F) {
 }
 
 func FuzzCommand(f *testing.F) {
-	for _, s := range []string{"PORT 1,2,3,4,5,6", "epsv all ", "USER", "\xff\xf4\xff\xf2ABOR", "SI\xff\xf1TE x", "  \x00AUTH TLS", "\xff\xfa\x01\xff\xf0NOOP", "a\xff\xffb"} {
+	for _, s := range []string{"PORT 1,2,3,4,5,6", "epsv all ", "USER", "\xff\xf4\xff\xf2ABOR", "SI\xff\xf1TE x", "  \x00AUTH TLS", "\xff\xfa\x01\xff\xf0NOOP", "a\xff\xffb",
+		"SITE chmod 7", "USER ftp\x00x", "STOR a/B.EXE \xff", "RETR " + strings.Repeat("x", 60), "XRMD \\x.exe", "EPSV", "STORX", "1 2 SITE\tCHM", "A00000\x00"} {
 		f.Add([]byte(s))
 	}
-	c := NewConn(routed, &Policy{DenyTLS: true, Deny: map[string]bool{"SITE": true}}, Options{})
+	var conns []*Conn
+	for _, p := range []Policy{
+		{DenyTLS: true, Deny: map[string]bool{"SITE": true}},
+		{Deny: map[string]bool{"SITE CHMOD": true}, NoActive: true, Anonymous: AnonymousNever},
+		{Allow: map[string]bool{"USER": true, "SITE CHMOD": true}, Anonymous: AnonymousOnly},
+		{RequireTLS: true, NoIPv4: true, MaxLine: 40},
+		{Files: []FileRule{{Patterns: []string{"*.exe", "s?cret*"}, FoldCase: true}, {Patterns: []string{"x"}, Actions: FileUpload}}, MaxPath: 50},
+		{MaxArgument: 5, NoPassive: true},
+	} {
+		conns = append(conns, NewConn(routed, &p, Options{}))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		text := appendText(nil, b)
 		if at := textLen(b, len(text)); at > len(b) || len(appendText(nil, b[:at])) != len(text) {
@@ -98,17 +110,32 @@ func FuzzCommand(f *testing.F) {
 		if cmd != cmdUnknown && (commands[string(v.bytes())] != cmd && cmd != cmdEPSVAll || !equalFold(text[:len(v.bytes())], string(v.bytes()))) {
 			t.Fatalf("%q: verb %q, command %d", b, v.bytes(), cmd)
 		}
-		// A line that is denied whole must be held in every part of it that
-		// holds a letter of the verb.
-		if c.denied(cmd, &v) == ReasonPlain || bytes.IndexByte(b, '\n') >= 0 {
-			return
-		}
-		for i := skipFront(b) + 1; i <= len(b); i++ {
-			if !c.mayBeDenied(appendText(nil, b[:i])) {
-				t.Fatalf("%q is denied, %q is not held", b, b[:i])
+		if bytes.IndexByte(b, '\n') < 0 {
+			for _, c := range conns {
+				judgedInParts(t, c, b)
 			}
 		}
 	})
+}
+
+// judgedInParts: a line that is denied must be held in every part of it that holds
+// a letter of the verb, and one that is not must not be denied in any part.
+func judgedInParts(t *testing.T, c *Conn, b []byte) {
+	t.Helper()
+	line := bytes.TrimRight(b, "\r")
+	whole := c.judgeLine(line, true)
+	if whole.at.from > whole.at.to || whole.at.to > len(line) {
+		t.Fatalf("%q: the verb is at %v", b, whole.at)
+	}
+	for i := skipFront(b) + 1; i <= len(line); i++ {
+		part := c.judgeLine(line[:i], false)
+		if whole.why != ReasonPlain && part.why == ReasonPlain && !part.open && whole.rule != "max-line" {
+			t.Fatalf("%+v: %q is denied (%v), %q is not held", *c.policy, b, whole.why, b[:i])
+		}
+		if part.why != ReasonPlain && whole.why == ReasonPlain {
+			t.Fatalf("%+v: %q is denied (%v), and %q is not", *c.policy, b[:i], part.why, b)
+		}
+	}
 }
 
 func FuzzReply(f *testing.F) {

@@ -159,7 +159,7 @@ func contains(list []int, v int) bool {
 func (c *Conn) Rest() (u Unread, ok bool) {
 	// Repeats are compared with what was read; what is asked ahead is told
 	// apart by the order of both directions, which is not kept.
-	if c.opaque || c.nat64 != not64 || c.adjustBy == Caller || c.denies() || c.checks.has(CheckRepeats|CheckAnswered) ||
+	if c.opaque || c.nat64 != not64 || c.adjustBy == Caller || c.judges || c.checks.has(CheckRepeats|CheckAnswered) ||
 		!c.answered || !c.spoken || !c.met || c.multi != 0 {
 		return u, false
 	}

@@ -22,6 +22,7 @@ type entry struct {
 	cmd     command
 	offer   bool   // it made the offer that stands
 	ahead   bool   // it was sent before an earlier command was answered
+	explain bool   // it was made to fail, and the error that answers it is to say why
 	begun   bool   // a 1xx reply has come
 	skipped uint8  // answers that cannot have been to it
 	told    told   // what the client is told of the reply

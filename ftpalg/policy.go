@@ -54,14 +54,48 @@ type Policy struct {
 	// DenyTLS makes AUTH fail: the server is sent a command that it does not
 	// know in its place, and answers with an error itself.
 	DenyTLS bool
+	// RequireTLS makes logins in the clear fail; the error that the client gets says
+	// that TLS is required.
+	RequireTLS bool
 	// Deny are commands, in upper case, that are made to fail in the same
-	// way.
+	// way. "SITE CHMOD" is a subcommand of SITE.
 	Deny map[string]bool
+	// Allow are the only commands that are not made to fail, written as in Deny;
+	// empty: all. SITE allows all of its subcommands.
+	Allow map[string]bool
+	// NoActive and NoPassive deny a mode: its commands are made to fail, and
+	// nothing is opened.
+	NoActive, NoPassive bool
+	// NoIPv4 and NoIPv6 deny data connections on control connections of a family.
+	NoIPv4, NoIPv6 bool
+	// ActivePorts and PassivePorts are the ports that an offer may name, those of
+	// the client and of the server; the zero value permits all.
+	ActivePorts, PassivePorts PortRange
+	// Anonymous says what becomes of anonymous logins.
+	Anonymous Anonymous
+	// MaxLine, MaxArgument and MaxPath are how many bytes a client's line, a
+	// command's argument, and one that is a path may have; 0: no limit.
+	MaxLine, MaxArgument, MaxPath int
+	// Files are commands that are made to fail by the file that they name.
+	Files []FileRule
 	// Checks are those that an offer has to pass; 0 stands for Normal.
 	Checks Checks
 	// Offers is how many offers a connection may make in a minute; 0 stands for
 	// DefaultOffers. It holds only where segments have a time.
 	Offers int
+}
+
+// PortRange are ports, both ends included.
+type PortRange struct{ Low, High uint16 }
+
+func (r PortRange) has(port uint16) bool { return r.High == 0 || r.Low <= port && port <= r.High }
+
+// ports are those that an offer of mode m may name.
+func (p *Policy) ports(m Mode) PortRange {
+	if m == Active {
+		return p.ActivePorts
+	}
+	return p.PassivePorts
 }
 
 func (p *Policy) checks() Checks {

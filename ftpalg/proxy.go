@@ -97,7 +97,7 @@ func (c *Conn) stepOverProxy(s *stream, p []byte) []byte {
 		s.line = s.line[:0]
 		return p[size-kept:]
 	// Where commands are denied the bytes must not turn out to be something else.
-	case ok && (len(b) >= proxyFixed || !c.denies()):
+	case ok && (len(b) >= proxyFixed || !c.judges):
 		s.keep(p)
 		return nil
 	case kept > 0 && s.line[0] == proxySignature[0]: // there are line ends among what was kept

@@ -124,6 +124,21 @@ const (
 	ReasonReset
 	// ReasonQuit: the client ended the session.
 	ReasonQuit
+	// ReasonMode: the policy does not permit the mode.
+	ReasonMode
+	// ReasonFamilyDenied: the policy does not permit data connections of the
+	// control connection's family.
+	ReasonFamilyDenied
+	// ReasonPortRange: an offer of a port that is not among the policy's.
+	ReasonPortRange
+	// ReasonTLSRequired: a login in the clear was made to fail.
+	ReasonTLSRequired
+	// ReasonAnonymous: a login was made to fail because it is anonymous, or is not.
+	ReasonAnonymous
+	// ReasonLength: a command was made to fail because it is too long.
+	ReasonLength
+	// ReasonFileDenied: a command was made to fail because of the file that it names.
+	ReasonFileDenied
 	// NumReasons is the number of reasons, for tables of counters.
 	NumReasons
 )
@@ -177,6 +192,13 @@ var reasonNames = [NumReasons]string{
 	ReasonNoConnection:   "no-data-connection",
 	ReasonReset:          "login-reset",
 	ReasonQuit:           "quit",
+	ReasonMode:           "mode-denied",
+	ReasonFamilyDenied:   "family-denied",
+	ReasonPortRange:      "port-out-of-range",
+	ReasonTLSRequired:    "tls-required",
+	ReasonAnonymous:      "anonymous-denied",
+	ReasonLength:         "length-denied",
+	ReasonFileDenied:     "file-denied",
 }
 
 // String returns the name of the reason as it stands in logs and metrics.

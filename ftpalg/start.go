@@ -72,7 +72,7 @@ func (c *Conn) beforeStart(s *stream, seq uint32, p []byte) Decision {
 		return Decision{Reason: ReasonRetransmission}
 	}
 	c.unseen = c.unseen || c.started
-	if c.denies() {
+	if c.judges {
 		return Decision{Action: Drop, Reason: ReasonTooOld}
 	}
 	return Decision{Reason: ReasonRetransmission}

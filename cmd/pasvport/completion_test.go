@@ -38,7 +38,7 @@ func TestCompletion(t *testing.T) {
 		{"run --reset-stale |", "on off"},
 		{"run --fail=|", "open closed"},
 		{"rules --allow |", "related mark chain="},
-		{"run --tls |", "pass deny range="},
+		{"run --tls |", "pass deny require range="},
 		{"run --log-level |", "debug info warn error"},
 		{"run --checks |", "lenient normal strict greeting first-command asked epsv-all login answered line-end trailing services passive-address repeats"},
 		{"run --port |", ""},

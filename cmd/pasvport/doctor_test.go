@@ -188,7 +188,7 @@ func TestCheck(t *testing.T) {
 		{good, 0, ""},
 		{empty(t), 0, ""},
 		{"../../docs/pasvport.yaml", 0, ""},
-		{unknown, 2, "pasvport: " + unknown + ":3:1: unknown key \"ports\", want the name of a flag of \"pasvport run\", policies or virtual-servers; did you mean \"port\"?\n"},
+		{unknown, 2, "pasvport: " + unknown + ":3:1: unknown key \"ports\", want the name of a flag of \"pasvport run\", commands, files, policies or virtual-servers; did you mean \"port\"?\n"},
 		{value, 2, "pasvport: " + value + ":1:7: fail \"ajar\": want open or closed\n"},
 		{missing, 2, "pasvport: --config \"" + missing + "\": no such file or directory, want a readable file\n"},
 	} {

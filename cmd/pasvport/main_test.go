@@ -128,7 +128,7 @@ func TestFileErrorIsUsage(t *testing.T) {
 	}
 	for _, command := range []string{"run", "rules", "status", "sessions"} {
 		status, _, stderr := call(command, "--config", path)
-		want := "pasvport: " + path + ":2:1: unknown key \"prot\", want the name of a flag of \"pasvport run\", policies or virtual-servers; did you mean \"port\"?\n"
+		want := "pasvport: " + path + ":2:1: unknown key \"prot\", want the name of a flag of \"pasvport run\", commands, files, policies or virtual-servers; did you mean \"port\"?\n"
 		if status != 2 || stderr != want {
 			t.Errorf("%s: status %d, errors %q, want 2 and %q", command, status, stderr, want)
 		}

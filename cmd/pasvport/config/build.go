@@ -18,9 +18,13 @@ func build(entries []entry) (Config, error) {
 		}
 	}
 	c.Ports, c.TLSPorts = rules.MergePorts(c.Ports), rules.MergePorts(c.TLSPorts)
-	for _, e := range entries {
-		for _, m := range e.maps {
-			if err := e.setting.addMapping(&c, m, settings); err != nil {
+	// Policies start from all other settings.
+	for _, last := range []bool{false, true} {
+		for _, e := range entries {
+			if e.setting.addMapping == nil || (e.setting.name == policiesKey) != last {
+				continue
+			}
+			if err := e.addMaps(&c, settings); err != nil {
 				return Config{}, err
 			}
 		}
@@ -31,10 +35,26 @@ func build(entries []entry) (Config, error) {
 	return c, nil
 }
 
+// addMaps puts the mappings of an entry into c.
+func (e entry) addMaps(c *Config, root keys) error {
+	if e.setting.reset != nil {
+		e.setting.reset(c)
+	}
+	for _, m := range e.maps {
+		if err := e.setting.addMapping(c, m, root); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // apply puts the values of an entry into c.
 func (e entry) apply(c *Config) error {
 	if e.setting.reset != nil {
 		e.setting.reset(c)
+	}
+	if e.setting.some && len(e.values) == 0 {
+		return e.at.wrong(fmt.Errorf("%s: the list is empty, want %s", e.setting.name, e.setting.want))
 	}
 	for _, v := range e.values {
 		if err := e.setting.add(c, v.text); err != nil {

@@ -3,7 +3,6 @@
 package config
 
 import (
-	"maps"
 	"slices"
 	"strings"
 
@@ -48,22 +47,14 @@ func addChecks(c *Config, v string) error {
 }
 
 func addDenied(c *Config, v string) error {
-	for item := range strings.SplitSeq(v, ",") {
-		verb := strings.ToUpper(strings.TrimSpace(item))
-		if len(verb) < 3 || len(verb) > 4 || strings.Trim(verb, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
-			return errValue
-		}
-		if c.DenyCommands == nil {
-			c.DenyCommands = map[string]bool{}
-		}
-		c.DenyCommands[verb] = true
-	}
-	return nil
+	list, err := addCommand(c.DenyCommands, v, true)
+	c.DenyCommands = list
+	return err
 }
 
 func deniedText(c Config) []string {
 	if len(c.DenyCommands) == 0 {
 		return nil
 	}
-	return []string{strings.Join(slices.Sorted(maps.Keys(c.DenyCommands)), ",")}
+	return []string{joined(c.DenyCommands)}
 }

@@ -85,6 +85,28 @@ type Config struct {
 	// Default: empty.
 	DenyCommands map[string]bool
 
+	// Commands are the commands that may be given. Only in the file. Default: all.
+	Commands Commands
+
+	// Files are commands that are made to fail by the file that they name. Only
+	// in the file. Default: none.
+	Files []ftpalg.FileRule
+
+	// Modes and Families are those that are permitted. Default: all.
+	Modes    Modes
+	Families Families
+
+	// DataPorts are the ports that an announcement may name, of either side.
+	// Default: all.
+	DataPorts DataPorts
+
+	// Anonymous says what becomes of anonymous logins. Default: ftpalg.AnonymousAny.
+	Anonymous ftpalg.Anonymous
+
+	// MaxLine, MaxArgument and MaxPath are how long commands may be. Default: 0, no
+	// limit.
+	MaxLine, MaxArgument, MaxPath int
+
 	// Policies hold for some control connections; the first that matches.
 	// Only in the file. Default: empty.
 	Policies []Policy
@@ -190,6 +212,8 @@ func Default() Config {
 		Repair:        ftpalg.RepairUnusable,
 		MinDataPort:   1024,
 		Checks:        ftpalg.Normal,
+		Modes:         Modes{true, true},
+		Families:      Families{true, true},
 		MaxOffers:     60000,
 		MaxSessions:   16384, MaxClientSessions: 4096,
 		MaxPinholes: 4096, ClientPrefix: 64,

@@ -81,6 +81,8 @@ func TestDefault(t *testing.T) {
 		Repair:         ftpalg.RepairUnusable,
 		MinDataPort:    1024,
 		Checks:         ftpalg.Normal,
+		Modes:          Modes{Active: true, Passive: true},
+		Families:       Families{IPv4: true, IPv6: true},
 		PinholeTimeout: 60 * time.Second,
 		ResetStale:     true,
 		TLS:            "pass",
@@ -183,6 +185,21 @@ func TestValues(t *testing.T) {
 		{"checks", "lenient,login", func(c *Config) { c.Checks = ftpalg.CheckLogin }},
 		{"checks", "-greeting,-first-command,-asked,-epsv-all", func(c *Config) { c.Checks = ftpalg.NoChecks }},
 		{"deny-command", "site,DELE", func(c *Config) { c.DenyCommands = map[string]bool{"SITE": true, "DELE": true} }},
+		{"deny-command", "site chmod,REST", func(c *Config) { c.DenyCommands = map[string]bool{"SITE CHMOD": true, "REST": true} }},
+		{"modes", "passive", func(c *Config) { c.Modes = Modes{Passive: true} }},
+		{"modes", "passive,active", func(*Config) {}},
+		{"families", "IPv6", func(c *Config) { c.Families = Families{IPv6: true} }},
+		{"data-ports", "40000-50000", func(c *Config) {
+			r := rules.PortRange{Low: 40000, High: 50000}
+			c.DataPorts = DataPorts{r, r}
+		}},
+		{"data-ports", "passive=40000-50000", func(c *Config) { c.DataPorts.Passive = rules.PortRange{Low: 40000, High: 50000} }},
+		{"anonymous", "only", func(c *Config) { c.Anonymous = ftpalg.AnonymousOnly }},
+		{"anonymous", "never", func(c *Config) { c.Anonymous = ftpalg.AnonymousNever }},
+		{"tls", "require", func(c *Config) { c.TLS = TLSRequire }},
+		{"max-line", "512", func(c *Config) { c.MaxLine = 512 }},
+		{"max-argument", "4096", func(c *Config) { c.MaxArgument = 4096 }},
+		{"max-path", "0", func(*Config) {}},
 		{"log-format", "json", func(c *Config) { c.LogFormat = LogJSON }},
 		{"log-level", "debug", func(c *Config) { c.LogLevel = slog.LevelDebug }},
 		{"log-level", "warn", func(c *Config) { c.LogLevel = slog.LevelWarn }},
@@ -254,10 +271,11 @@ func TestFlagErrors(t *testing.T) {
 		advertise = "want INSIDE=OUTSIDE, two unicast addresses of one family, such as 10.0.0.5=203.0.113.5"
 		allow     = "want related, mark, or chain=FAMILY/TABLE/CHAIN[,FAMILY/TABLE/CHAIN...] with family inet, ip or ip6"
 		duration  = "want a duration such as 60s or 2m, from 1ms to 1h"
-		tls       = "want pass, deny, or range=LOW-HIGH with ports from 1 to 65535"
+		tls       = "want pass, deny, require, or range=LOW-HIGH with ports from 1 to 65535"
 		mark      = "want a 32 bit number with exactly two bits set, such as 0x0c000000"
 		checks    = "want lenient, normal, strict, or the name of a check of docs/protocol.md with or without '-' in front, or a list of them"
-		deny      = "want commands of three or four letters, such as SITE,DELE"
+		deny      = "want commands of three or four letters, such as SITE,DELE, or SITE CHMOD"
+		dataPorts = "want LOW-HIGH with ports from 1 to 65535, active=LOW-HIGH or passive=LOW-HIGH, or a list of them"
 		table     = "want a letter or '_', then letters, digits, '_', '-' or '.', at most 64 in all"
 		metrics   = "want HOST:PORT such as 127.0.0.1:9121, [::1]:9121 or :9121, or nothing for no listener"
 	)
@@ -266,6 +284,16 @@ func TestFlagErrors(t *testing.T) {
 		{"--checks=", checks},
 		{"--checks=-strict", checks},
 		{"--deny-command=TOOLONG", deny},
+		{"--deny-command=SITE CHMOD x", deny},
+		{"--deny-command=DELE CHMOD", deny},
+		{"--modes=extended", "want active, passive or both"},
+		{"--modes=", "want active, passive or both"},
+		{"--families=4", "want ipv4, ipv6 or both"},
+		{"--data-ports=21", dataPorts},
+		{"--data-ports=server=21-22", dataPorts},
+		{"--data-ports=active=30-20", "want the lower port first: 20-30"},
+		{"--anonymous=on", "want any, only or never"},
+		{"--max-line=4097", "want a number from 0 to 4096"},
 		{"--deny-command=X1TE", deny},
 		{"--port=0", port},
 		{"--port=65536", port},

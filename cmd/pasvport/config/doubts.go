@@ -29,6 +29,10 @@ func (c Config) Doubts() (list []Doubt) {
 		}
 	}
 	c.doubtPolicies(say)
+	c.doubtAllowed("commands", say)
+	for i := range c.Policies {
+		c.Policies[i].Config.doubtAllowed(fmt.Sprintf("policy %d: commands", i+1), say)
+	}
 	if c.TLS == TLSRange {
 		c.doubtRange(say)
 	}
@@ -36,6 +40,19 @@ func (c Config) Doubts() (list []Doubt) {
 		c.doubtFastPath(say)
 	}
 	return list
+}
+
+// doubtAllowed looks for what a session cannot do without.
+func (c Config) doubtAllowed(where string, say func(hint, format string, args ...any)) {
+	allow := c.Commands.Allow
+	if len(allow) == 0 {
+		return
+	}
+	for _, verb := range []string{"USER", "PASS"} {
+		if !allow[verb] {
+			say("add it, or use deny in place of allow", "%s allow has no %s: nobody can log in", where, verb)
+		}
+	}
 }
 
 func (c Config) doubtRange(say func(hint, format string, args ...any)) {
@@ -55,7 +72,10 @@ func (c Config) doubtFastPath(say func(hint, format string, args ...any)) {
 		setting  string
 	}{
 		{c.Checks&ftpalg.CheckRepeats != 0, "check repeats"}, {c.Checks&ftpalg.CheckAnswered != 0, "check answered"},
-		{len(c.DenyCommands) > 0, "deny-command"}, {c.TLS == TLSDeny, "tls deny"},
+		{len(c.DenyCommands) > 0, "deny-command"}, {c.TLS == TLSDeny || c.TLS == TLSRequire, "tls " + string(c.TLS)},
+		{len(c.Commands.Allow)+len(c.Commands.Deny) > 0, commandsKey}, {len(c.Files) > 0, filesKey},
+		{c.Modes != Modes{true, true}, "modes"}, {c.Families != Families{true, true}, "families"},
+		{c.Anonymous != ftpalg.AnonymousAny, "anonymous"}, {c.MaxLine > 0, "max-line"}, {c.MaxArgument > 0, "max-argument"}, {c.MaxPath > 0, "max-path"},
 		{c.Keepalive > 0, "keepalive"}, {c.SessionIdle > 0, "session-idle"},
 	} {
 		if e.excludes {

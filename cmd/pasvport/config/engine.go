@@ -3,6 +3,7 @@
 package config
 
 import (
+	"maps"
 	"net/netip"
 
 	"github.com/pasvport/pasvport/ftpalg"
@@ -13,8 +14,22 @@ func (c Config) Policy() ftpalg.Policy {
 	return ftpalg.Policy{
 		ThirdParty: c.ThirdParty, Repair: c.Repair, Advertise: c.Advertise, External: c.external(), NAT64: c.NAT64,
 		MinDataPort: c.MinDataPort, DenyTLS: c.TLS == TLSDeny,
-		Checks: c.Checks, Deny: c.DenyCommands, Offers: c.MaxOffers,
+		Checks: c.Checks, Offers: c.MaxOffers,
+		RequireTLS: c.TLS == TLSRequire, Deny: union(c.DenyCommands, c.Commands.Deny), Allow: c.Commands.Allow,
+		NoActive: !c.Modes.Active, NoPassive: !c.Modes.Passive, NoIPv4: !c.Families.IPv4, NoIPv6: !c.Families.IPv6,
+		ActivePorts: ftpalg.PortRange(c.DataPorts.Active), PassivePorts: ftpalg.PortRange(c.DataPorts.Passive),
+		Anonymous: c.Anonymous, MaxLine: c.MaxLine, MaxArgument: c.MaxArgument, MaxPath: c.MaxPath, Files: c.Files,
 	}
+}
+
+// union is what is in either list.
+func union(a, b map[string]bool) map[string]bool {
+	if len(b) == 0 {
+		return a
+	}
+	both := maps.Clone(b)
+	maps.Copy(both, a)
+	return both
 }
 
 // external maps the servers of virtual servers to the addresses that they have

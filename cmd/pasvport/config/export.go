@@ -5,6 +5,8 @@ package config
 import (
 	"slices"
 	"strings"
+
+	"github.com/pasvport/pasvport/ftpalg"
 )
 
 // Exported is a configuration that another process can read: what a daemon
@@ -12,13 +14,15 @@ import (
 type Exported struct {
 	// Flags are the values of the settings that are flags, as they would be written.
 	Flags          map[string][]string `json:"flags"`
+	Commands       Commands            `json:"commands,omitzero"`
+	Files          []ftpalg.FileRule   `json:"files,omitempty"`
 	Policies       []Policy            `json:"policies,omitempty"`
 	VirtualServers []VirtualServer     `json:"virtual_servers,omitempty"`
 }
 
 // Export returns c for another process.
 func (c Config) Export() Exported {
-	e := Exported{Flags: map[string][]string{}, Policies: c.Policies, VirtualServers: slices.Clone(c.VirtualServers)}
+	e := Exported{Flags: map[string][]string{}, Commands: c.Commands, Files: c.Files, Policies: c.Policies, VirtualServers: slices.Clone(c.VirtualServers)}
 	for i := range settings {
 		if s := &settings[i]; s.flag() {
 			e.Flags[s.name] = s.text(c)
@@ -50,6 +54,7 @@ func (e Exported) Config() (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
+	c.Commands, c.Files = e.Commands, e.Files
 	c.Policies, c.VirtualServers = e.Policies, e.VirtualServers
 	return c, nil
 }

@@ -72,7 +72,7 @@ func parseRoot(name string, root *yaml.Node) ([]entry, error) {
 	if root.Kind != yaml.MappingNode {
 		return nil, fmt.Errorf("%s:%d:%d: want lines of the form \"key: value\"", name, root.Line, root.Column)
 	}
-	return parseMapping(name, root, settings, "the name of a flag of \"pasvport run\", "+policiesKey+" or "+virtualServersKey)
+	return parseMapping(name, root, settings, "the name of a flag of \"pasvport run\", "+commandsKey+", "+filesKey+", "+policiesKey+" or "+virtualServersKey)
 }
 
 // parseMapping reads the keys of a mapping, which are the known ones.

@@ -41,9 +41,10 @@ type TLSKind string
 
 // The values of --tls.
 const (
-	TLSPass  TLSKind = "pass"
-	TLSDeny  TLSKind = "deny"
-	TLSRange TLSKind = "range"
+	TLSPass    TLSKind = "pass"
+	TLSDeny    TLSKind = "deny"
+	TLSRequire TLSKind = "require" // plain logins are made to fail
+	TLSRange   TLSKind = "range"
 )
 
 // LogFormat is the form of a log line.

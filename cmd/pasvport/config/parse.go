@@ -209,7 +209,7 @@ func setTLS(c *Config, v string) error {
 		c.TLS, c.TLSRange = TLSRange, r
 		return nil
 	}
-	if k := TLSKind(v); k == TLSPass || k == TLSDeny {
+	if k := TLSKind(v); k == TLSPass || k == TLSDeny || k == TLSRequire {
 		c.TLS = k
 		return nil
 	}

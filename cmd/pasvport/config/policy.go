@@ -13,8 +13,12 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// policiesKey is the key of the file, and no flag, that has policies.
-const policiesKey = "policies"
+// The keys of the file that are mappings, and no flags.
+const (
+	policiesKey = "policies"
+	commandsKey = "commands"
+	filesKey    = "files"
+)
 
 // Policy is what holds for some control connections in place of the settings
 // for all. An empty list of ports, clients or servers matches all.
@@ -92,12 +96,18 @@ func (c *Config) buildPolicy(entries []entry, changeable keys) (Policy, error) {
 	changeable.transfer(&own, c)
 	p := Policy{Config: &own}
 	for _, e := range entries {
+		if e.setting.addMapping != nil {
+			if err := e.addMaps(&own, changeable); err != nil {
+				return p, err
+			}
+			continue
+		}
 		if e.setting.flag() {
 			if err := e.apply(&own); err != nil {
 				return p, err
 			}
 			if own.TLS == TLSRange && c.TLS != TLSRange {
-				return p, e.values[0].explain(e.setting, "pass or deny in a policy")
+				return p, e.values[0].explain(e.setting, "pass, deny or require in a policy")
 			}
 			continue
 		}

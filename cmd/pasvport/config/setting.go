@@ -48,6 +48,9 @@ type setting struct {
 	// of the others the last one counts.
 	many bool
 
+	// some settings want one value at least.
+	some bool
+
 	// toggle settings need no value on the command line.
 	toggle bool
 
@@ -189,12 +192,61 @@ var settings = keys{
 	{
 		name: "deny-command", value: "VERB[,VERB]", many: true, facts: live | inPolicy,
 		usage:  "commands that are made to fail, such as SITE; repeatable",
-		want:   "commands of three or four letters, such as SITE,DELE",
+		want:   "commands of three or four letters, such as SITE,DELE, or SITE CHMOD",
 		fields: func(c *Config) []any { return []any{&c.DenyCommands} },
 		reset:  func(c *Config) { c.DenyCommands = nil },
 		add:    addDenied,
 		text:   deniedText,
 	},
+	{
+		name: commandsKey, facts: live | inPolicy,
+		fields: func(c *Config) []any { return []any{&c.Commands} },
+		reset:  func(c *Config) { c.Commands = Commands{} },
+		text:   commandsText,
+		parse:  parseCommands, addMapping: (*Config).addCommands,
+	},
+	{
+		name: filesKey, facts: live | inPolicy,
+		fields: func(c *Config) []any { return []any{&c.Files} },
+		reset:  func(c *Config) { c.Files = nil },
+		text:   filesText,
+		parse:  parseFiles, addMapping: (*Config).addFiles,
+	},
+	{
+		name: "modes", value: "MODE[,MODE]", many: true, some: true, words: []string{"active", "passive"}, facts: live | inPolicy,
+		usage:  "modes of data connections that are permitted; the commands of another one are made to fail",
+		want:   "active, passive or both",
+		fields: func(c *Config) []any { return []any{&c.Modes} },
+		reset:  func(c *Config) { c.Modes = Modes{} },
+		add:    addModes,
+		text:   func(c Config) []string { return wordsText(c.Modes.Active, c.Modes.Passive, "active", "passive") },
+	},
+	{
+		name: "families", value: "FAMILY[,FAMILY]", many: true, some: true, words: []string{"ipv4", "ipv6"}, facts: live | inPolicy,
+		usage:  "address families whose control connections may have data connections",
+		want:   "ipv4, ipv6 or both",
+		fields: func(c *Config) []any { return []any{&c.Families} },
+		reset:  func(c *Config) { c.Families = Families{} },
+		add:    addFamilies,
+		text:   func(c Config) []string { return wordsText(c.Families.IPv4, c.Families.IPv6, "ipv4", "ipv6") },
+	},
+	{
+		name: "data-ports", value: "[SIDE=]LOW-HIGH", many: true, facts: live | inPolicy,
+		usage:  "ports that an offer may name; active=LOW-HIGH: those of clients, passive=LOW-HIGH: those of servers; repeatable",
+		want:   "LOW-HIGH with ports from 1 to 65535, active=LOW-HIGH or passive=LOW-HIGH, or a list of them",
+		fields: func(c *Config) []any { return []any{&c.DataPorts} },
+		reset:  func(c *Config) { c.DataPorts = DataPorts{} },
+		add:    addDataPorts,
+		text:   dataPortsText,
+	},
+	word("anonymous", "anonymous logins; those that are not permitted are made to fail", live|inPolicy,
+		func(c *Config) *ftpalg.Anonymous { return &c.Anonymous }, ftpalg.AnonymousAny, ftpalg.AnonymousOnly, ftpalg.AnonymousNever),
+	number("max-line", "BYTES", "longest line of a client; a longer command is made to fail; 0: no limit", live|inPolicy, 0, maxLength,
+		func(c *Config) *int { return &c.MaxLine }),
+	number("max-argument", "BYTES", "longest argument of a command; 0: no limit", live|inPolicy, 0, maxLength,
+		func(c *Config) *int { return &c.MaxArgument }),
+	number("max-path", "BYTES", "longest argument that is a path; 0: no limit", live|inPolicy, 0, maxLength,
+		func(c *Config) *int { return &c.MaxPath }),
 	{
 		name: policiesKey, facts: live,
 		fields: func(c *Config) []any { return []any{&c.Policies} },
@@ -233,9 +285,9 @@ var settings = keys{
 	idle("session-idle", "reset both ends of a control connection that is idle for that long (needs CAP_NET_RAW)", restart|inRules,
 		func(c *Config) *time.Duration { return &c.SessionIdle }),
 	{
-		name: "tls", value: "WAY", words: []string{"pass", "deny", "range="}, facts: live | inRules | inPolicy,
-		usage:  "FTPS sessions: pass (leave them alone), deny, or range=LOW-HIGH (data ports for them)",
-		want:   "pass, deny, or range=LOW-HIGH with ports from 1 to 65535",
+		name: "tls", value: "WAY", words: []string{"pass", "deny", "require", "range="}, facts: live | inRules | inPolicy,
+		usage:  "FTPS sessions: pass (leave them alone), deny, require (plain logins are made to fail), or range=LOW-HIGH (data ports for them)",
+		want:   "pass, deny, require, or range=LOW-HIGH with ports from 1 to 65535",
 		fields: func(c *Config) []any { return []any{&c.TLS, &c.TLSRange} },
 		add:    setTLS,
 		text:   func(c Config) []string { return []string{c.TLSText()} },
@@ -357,17 +409,26 @@ func toggle(name, usage string, f facts, field func(*Config) *bool) setting {
 	s := either(name, usage, f, field, "off", "on")
 	set := s.add
 	s.add = func(c *Config, v string) error {
-		switch v = strings.ToLower(v); v {
-		case "true", "yes":
-			v = "on"
-		case "false", "no":
-			v = "off"
+		on, err := parseToggle(v)
+		if err != nil {
+			return err
 		}
-		return set(c, v)
+		return set(c, map[bool]string{false: "off", true: "on"}[on])
 	}
 	off := Default()
 	s.value, s.want, s.words, s.toggle = "on|off", "on or off", []string{"on", "off"}, !*field(&off)
 	return s
+}
+
+// parseToggle reads on or off, or what YAML has for them.
+func parseToggle(v string) (bool, error) {
+	switch strings.ToLower(v) {
+	case "on", "true", "yes":
+		return true, nil
+	case "off", "false", "no":
+		return false, nil
+	}
+	return false, errValue
 }
 
 // number is a setting with a decimal number from low to high.

@@ -112,7 +112,7 @@ func examples(t *testing.T, s *setting) []Config {
 	t.Helper()
 	some := map[string][]string{
 		"control-socket": {"/tmp/x"}, "pinhole-timeout": {"5s"}, "table": {"other"}, "ct-mark": {"0x3"},
-		"tls": {"deny", "range=50000-50100"}, "allow": {"mark", "chain=inet/filter/forward"}, "checks": {"strict"},
+		"tls": {"deny", "require", "range=50000-50100"}, "allow": {"mark", "chain=inet/filter/forward"}, "checks": {"strict"},
 	}[s.name]
 	if len(some) == 0 && len(s.words) > 0 {
 		some = slices.DeleteFunc(slices.Clone(s.words), func(w string) bool { return w == s.text(Default())[0] })

@@ -350,7 +350,7 @@ func (w *worker) event(s *session, e *ftpalg.Event) {
 		w.g.pinholes.CloseOf(w.ct, &s.owner, e.Reason.String())
 	case ftpalg.EventDenied:
 		w.g.count(report.Reason(e.Reason))
-		w.g.warn(s, "command denied", "reason", e.Reason, "hint", report.Reason(e.Reason).Hint())
+		w.g.warn(s, "command denied", "reason", e.Reason, "rule", e.Rule, "hint", report.Reason(e.Reason).Hint())
 	case ftpalg.EventOpaque:
 		w.g.encrypted(s)
 	case ftpalg.EventForwarded:
