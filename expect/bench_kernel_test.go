@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// operation is one call, or a pair of calls that leave the tracker as it was.
+// operation is one call, or a pair of calls that leave conntrack as it was.
 type operation struct {
 	name string
 	do   func() error

@@ -164,7 +164,7 @@ func TestKernelClaimSettlesBothTranslations(t *testing.T) {
 	}
 }
 
-// freePort returns a port of the client's that nobody listens on.
+// freePort returns a port of the client's that no one listens on.
 func freePort(t *testing.T, n *network) uint16 {
 	l := n.listen("c", netip.AddrPortFrom(ipv4.client, 0))
 	defer l.Close()

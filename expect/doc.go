@@ -19,7 +19,7 @@
 //     entries that were created through ctnetlink. SetSeqAdj reads back what
 //     it wrote and returns ErrNotAdjusted where the kernel took no notice.
 //   - The kernel reports events only of entries that were created while
-//     somebody listened (net.netfilter.nf_conntrack_events = 2, the default):
+//     someone listened (net.netfilter.nf_conntrack_events = 2, the default):
 //     open the Events before the rules are installed, and Dump once for the
 //     entries that are older. Those may never have an event, not even at
 //     their end: look again with Get from time to time.

@@ -82,7 +82,7 @@ const pause = time.Millisecond
 // with FIN_WAIT, and no data comes any more with TIME_WAIT.
 //
 // With nf_conntrack_events = 2, the default, an entry has events only if it
-// was created while somebody listened (on Linux 6.18 in whatever namespace).
+// was created while someone listened (on Linux 6.18 in whatever namespace).
 // Those of entries that are older than the first listener never come; DumpTo
 // finds those entries.
 func Listen(ports []PortRange) (*Events, error) {

@@ -213,7 +213,7 @@ func TestKernelEventsOverrun(t *testing.T) {
 	}
 }
 
-// Run ends with its context, even if somebody waits for what it has handled.
+// Run ends with its context, even if someone waits for what it has handled.
 func TestKernelEventsEndWithContext(t *testing.T) {
 	n := newNetwork(t, carrierNone, false, false)
 	e := n.listenEvents(eventBuffer)

@@ -132,7 +132,7 @@ func TestKernelExpectationTimeout(t *testing.T) {
 	}
 }
 
-// An expectation that nobody uses goes by itself.
+// An expectation that no one uses goes by itself.
 func TestKernelExpectationExpires(t *testing.T) {
 	n := newNetwork(t, carrierSane, false, false)
 	c := n.dial()

@@ -13,10 +13,10 @@ const (
 	tcpFlagBeLiberal = 0x08 // IP_CT_TCP_FLAG_BE_LIBERAL
 )
 
-// SetLiberal stops the tracker from judging the connection's segments by its
+// SetLiberal stops conntrack from judging the connection's segments by its
 // windows (tcp_in_window in net/netfilter/nf_conntrack_proto_tcp.c), in both
 // directions. It is for a connection whose sequence numbers are adjusted
-// behind the tracker: it sees the bytes of one side and the acknowledgements
+// behind conntrack: it sees the bytes of one side and the acknowledgements
 // of other bytes, and would take them for invalid. The error is ENOENT when
 // the entry is gone.
 func (c *Conn) SetLiberal(original Tuple) error {

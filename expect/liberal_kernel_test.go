@@ -29,7 +29,7 @@ func TestKernelSetLiberal(t *testing.T) {
 	wantErr(t, "no connection", c.SetLiberal(control.shift()), unix.ENOENT)
 }
 
-// tcpFlags reads the tracker's flags of each direction, which Entry leaves out.
+// tcpFlags reads conntrack's flags of each direction, which Entry leaves out.
 func tcpFlags(t *testing.T, c *Conn, original Tuple) (o, r uint8) {
 	t.Helper()
 	_, err := c.Get(original)

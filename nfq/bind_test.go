@@ -63,7 +63,7 @@ func TestKernelBindUnderLoad(t *testing.T) {
 		wg.Go(func() {
 			defer c.Close()
 			for !stop.Load() {
-				_, _ = c.Write([]byte("x")) // refused: nobody listens
+				_, _ = c.Write([]byte("x")) // refused: no one listens
 			}
 		})
 	}

@@ -155,7 +155,7 @@ func nextMessage(b []byte) (typ uint16, body, rest []byte, err error) {
 }
 
 // parsePacketMessage reads id, hook and content of a packet message's body.
-// The content is a slice of b, nil if there is none. seen tells that id is
+// The content is a slice of b, nil if none. seen tells that id is
 // valid, so that a verdict can be given even if the rest is not.
 func parsePacketMessage(b []byte) (id uint32, hook uint8, data []byte, seen bool, err error) {
 	if len(b) < nfgenmsgLen {

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// overflow opens connections and has each send its number while nobody reads
+// overflow opens connections and has each send its number while no one reads
 // the queue's socket. It returns the servers' ends.
 func overflow(t *testing.T, connections int) []net.Conn {
 	l := listen(t, "127.0.0.1")
@@ -57,7 +57,7 @@ func TestKernelOverflow(t *testing.T) {
 }
 
 // TestKernelFailOpen fills the socket, and in the second case the queue: what
-// does not fit arrives without a verdict, because nobody gives one.
+// does not fit arrives without a verdict, because no one gives one.
 func TestKernelFailOpen(t *testing.T) {
 	for _, tt := range []struct {
 		name string

@@ -42,7 +42,7 @@ func sackEdges(options []byte) []byte {
 }
 
 // Timestamps returns the timestamps option (RFC 7323), kind and length included,
-// nil if there is none. It is a slice of p.Data.
+// nil if none. It is a slice of p.Data.
 func (p *Packet) Timestamps() []byte {
 	if o := findOption(p.Options(), optionTimestamps); len(o) == timestampsLen {
 		return o
@@ -50,7 +50,7 @@ func (p *Packet) Timestamps() []byte {
 	return nil
 }
 
-// findOption returns an option, kind and length included, nil if there is none
+// findOption returns an option, kind and length included, nil if none
 // before the end of the list, or before what is broken.
 func findOption(options []byte, kind byte) []byte {
 	for len(options) > 0 && options[0] != optionEnd {

@@ -19,7 +19,7 @@ const (
 	ctaZone = 18 // CTA_ZONE, linux/netfilter/nfnetlink_conntrack.h; big endian
 )
 
-// probeQueue is not bound by anybody while features are tried, as a rule.
+// probeQueue is usually not bound by anyone while features are tried.
 const probeQueue = 0xffff
 
 // ProbeZones tells whether queues can say the conntrack zone of a packet, in the

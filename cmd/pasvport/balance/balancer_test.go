@@ -216,7 +216,7 @@ func TestRestore(t *testing.T) {
 			t.Errorf("server %s is %s, up %v, want %s", s.Name, s.State, s.Up, want[i])
 		}
 	}
-	// Without checks nobody would ever find out that a server is up again.
+	// Without checks no one would ever find out that a server is up again.
 	v.Check = config.Check{}
 	(&kernel{}).change(t, b, v)
 	if !b.Servers()[1].Up {

@@ -90,7 +90,7 @@ func (p *pool) end(at netip.AddrPort) *end {
 	return nil
 }
 
-// of returns the end of a family, nil if there is none.
+// of returns the end of a family, nil if none.
 func (s *server) of(is4 bool) *end {
 	for _, e := range s.ends {
 		if e.addr.Addr().Is4() == is4 {

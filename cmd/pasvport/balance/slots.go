@@ -116,7 +116,7 @@ func fill(n int, sessions, weights []int, out []bool) []int {
 	return next
 }
 
-// choose returns the server of each slot, nil if there is none at all. burst
+// choose returns the server of each slot, nil if none at all. burst
 // is how many sessions may begin before it is asked again.
 func choose(m config.Method, weights, sessions []int, out []bool, burst int) []int {
 	n := count(weights)

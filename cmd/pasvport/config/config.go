@@ -22,8 +22,8 @@ const DefaultControlSocket = "/run/pasvport/control.sock"
 // MaxQueues is the highest number of queues, and so of packet goroutines.
 const MaxQueues = 64
 
-// MaxPinholeTimeout is the longest that an unused pinhole may stay: a hole that
-// nobody has used for an hour belongs to nobody any more.
+// MaxPinholeTimeout is the longest that an unused pinhole may stay: a hole that no
+// one has used for an hour belongs to no one any more.
 const MaxPinholeTimeout = time.Hour
 
 // Config is what the daemon was told. Default returns the documented defaults;
@@ -54,7 +54,7 @@ type Config struct {
 	Carrier rules.Carrier
 	Queue   rules.QueueKind
 
-	// FastPath lets lines that nothing depends on pass in the kernel. Default:
+	// FastPath lets lines that cannot affect a data connection bypass the daemon. Default:
 	// FastPathOff.
 	FastPath FastPath
 
@@ -138,8 +138,8 @@ type Config struct {
 	// PinholeTimeout is how long an unused pinhole stays. Default: 60 s.
 	PinholeTimeout time.Duration
 
-	// ResetStale ends with a TCP reset what still sends on a control connection
-	// that the tracker has lost and that cannot go on. Default: true.
+	// ResetStale sends a TCP reset on control connections that conntrack lost and
+	// that cannot be resumed. Default: true.
 	ResetStale bool
 
 	// Keepalive is the idle time after which both ends of a control connection
@@ -181,7 +181,7 @@ type Config struct {
 	// AllowMark; see Control. Default: 0x0c000000.
 	CTMark uint32
 
-	// User is whom the daemon becomes when root starts it. Default: empty, nobody else.
+	// User is whom the daemon becomes when root starts it. Default: empty: it stays root.
 	User string
 
 	// LogFormat is the form of a log line. Default: LogText.

@@ -44,8 +44,8 @@ type Listener struct {
 	http   http.Server
 }
 
-// Listen makes the socket. It replaces one that nobody answers any more; errors
-// are ErrInUse when somebody does, ErrNotSocket when the path is something else,
+// Listen makes the socket. It replaces one that no one answers any more; errors
+// are ErrInUse when someone does, ErrNotSocket when the path is something else,
 // and those of the system.
 func Listen(path string, src Source) (*Listener, error) {
 	sock, err := listen(path)

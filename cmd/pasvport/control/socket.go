@@ -17,7 +17,7 @@ import (
 )
 
 var (
-	// ErrInUse says that somebody answers on the socket.
+	// ErrInUse says that someone answers on the socket.
 	ErrInUse = errors.New("another process answers on it")
 
 	// ErrNotSocket says that the path is a file, a directory or a symbolic link.
@@ -76,7 +76,7 @@ func (s *socket) adopt() error {
 	return err
 }
 
-// removeStale removes a socket that nobody listens on. It follows no link and
+// removeStale removes a socket that no one listens on. It follows no link and
 // removes nothing else.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
@@ -107,7 +107,7 @@ func removeStale(path string) error {
 	return os.Remove(path)
 }
 
-// remove removes the file, unless somebody else has put another in its place. It
+// remove removes the file, unless someone else has put another in its place. It
 // comes before the listener is closed, which keeps the inode number from being
 // given to that other file.
 func (s *socket) remove() error {

@@ -200,7 +200,7 @@ func TestLiveSocketIsLeftAlone(t *testing.T) {
 	}
 }
 
-// stale leaves a socket file that nobody listens on.
+// stale leaves a socket file that no one listens on.
 func stale(t *testing.T, path string) {
 	t.Helper()
 	ln, err := net.Listen("unix", path)
@@ -269,7 +269,7 @@ func TestOtherFilesAreLeftAlone(t *testing.T) {
 	}
 }
 
-// TestStopLeavesSuccessor: somebody removed our socket and another daemon made
+// TestStopLeavesSuccessor: someone removed our socket and another daemon made
 // its own; that one stays when we stop.
 func TestStopLeavesSuccessor(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")

@@ -212,7 +212,7 @@ func (t *table) flush() error {
 }
 
 // Clean shows what came from the network: no control character reaches the
-// terminal, no tab breaks the table, and nobody's name fills the screen.
+// terminal, no tab breaks the table, and no one's name fills the screen.
 func Clean(s string) string {
 	const longest = 80
 	var b strings.Builder

@@ -281,7 +281,7 @@ func TestWordsForPrograms(t *testing.T) {
 	}
 }
 
-// TestLeftTable: a table of ours without a daemon, and a queue of somebody else.
+// TestLeftTable: a table of ours without a daemon, and a queue of someone else.
 func TestLeftTable(t *testing.T) {
 	left := "table inet pasvport {\n\tcomment \"pasvport: made and removed by the daemon, do not edit, do not save\"\n}\n"
 	r := examine(t, left, nil, settings(), Ends{})

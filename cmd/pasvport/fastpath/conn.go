@@ -15,7 +15,7 @@ import (
 )
 
 // mostLines is how many lines may pass before one is queued again, so that the
-// daemon hears of every connection now and then, and no counter runs over.
+// daemon learns of every connection now and then, and no counter runs over.
 const mostLines = 4096
 
 // Conn is one control connection's part of a Table. The zero value has no slot,

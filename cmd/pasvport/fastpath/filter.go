@@ -237,7 +237,7 @@ func checkWord() (ins asm.Instructions) {
 	return ins
 }
 
-// takeSlot makes the slot this processor's own, if it is armed still and nobody
+// takeSlot makes the slot this processor's own, if it is armed still and no one
 // else has it, and checks that the line is the next one.
 func takeSlot() asm.Instructions {
 	return asm.Instructions{

@@ -101,7 +101,7 @@ func (t *Table) Close() error {
 	return errors.Join(errs...)
 }
 
-// take returns the index of a slot that nobody uses.
+// take returns the index of a slot that no one uses.
 func (t *Table) take(now time.Time) (index uint32, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

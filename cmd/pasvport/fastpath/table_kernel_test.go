@@ -77,7 +77,7 @@ func TestArmedWhileRunning(t *testing.T) {
 	}
 }
 
-// TestDaemonGone: when nobody has the array open any more, the kernel empties
+// TestDaemonGone: when no one has the array open any more, the kernel empties
 // it, and nothing passes although the slot is armed and the program still runs
 // in a rule.
 func TestDaemonGone(t *testing.T) {

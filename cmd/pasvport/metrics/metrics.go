@@ -4,7 +4,7 @@
 //
 // Everything that the packet path touches is an atomic number found before, by
 // index or by field: no label is looked up and nothing is allocated per packet.
-// The numbers are read when somebody asks.
+// The numbers are read when someone asks.
 package metrics
 
 import (
@@ -36,7 +36,7 @@ type Metrics struct {
 	// SessionsTotal is the number of control connections since the start.
 	SessionsTotal atomic.Uint64
 
-	// Heals is how often rules were put back that somebody had taken away.
+	// Heals is how often rules were put back that someone had taken away.
 	Heals atomic.Uint64
 
 	// Pinholes are the permissions for data connections.

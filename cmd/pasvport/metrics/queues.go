@@ -17,7 +17,7 @@ type Queue struct {
 	ENOBUFS uint64 // times the kernel told us of a lost message
 }
 
-// AddQueue shows the numbers of a queue. read is called when somebody asks, from
+// AddQueue shows the numbers of a queue. read is called when someone asks, from
 // any goroutine.
 func (m *Metrics) AddQueue(num uint16, read func() Queue) {
 	m.queues.mu.Lock()

@@ -9,7 +9,7 @@ import (
 )
 
 // AddServers shows the servers of virtual servers. read is called when
-// somebody asks, from any goroutine. It is to be called once, before that.
+// someone asks, from any goroutine. It is to be called once, before that.
 func (m *Metrics) AddServers(read func() []control.Server) { m.servers.read = read }
 
 // servers is the collector of all servers.

@@ -137,7 +137,7 @@ func (d *Data) ends(e *expect.Entry) (known bool, rule *Pinhole) {
 }
 
 // TakeRule takes the pinhole of a data connection whose rule is not needed any
-// more, nil if there is none.
+// more, nil if none.
 func (d *Data) TakeRule(t expect.Tuple) *Pinhole {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -145,14 +145,14 @@ func (t *Table) client(o *Owner) netip.Addr {
 	return t.Client(a)
 }
 
-// find returns the pinhole with a key, nil if there is none.
+// find returns the pinhole with a key, nil if none.
 func (t *Table) find(k Key) *Pinhole {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.by[k]
 }
 
-// Of returns the open pinhole of an owner, nil if there is none.
+// Of returns the open pinhole of an owner, nil if none.
 func (t *Table) Of(o *Owner) *Pinhole {
 	t.mu.Lock()
 	defer t.mu.Unlock()

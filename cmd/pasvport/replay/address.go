@@ -55,7 +55,7 @@ func (m *addresses) of(a netip.Addr) netip.Addr {
 }
 
 // kinds are networks whose prefix is kept, as it says what an address is, by its
-// bytes; all of them are kept where nobody's address is in it.
+// bytes; all of them are kept where no one's address is in it.
 var kinds = []struct {
 	network netip.Prefix
 	kept    int

@@ -8,5 +8,5 @@
 // comes next (see session), and acknowledgements are moved by what the edits of the
 // engine would have shifted.
 //
-// Scrub writes a capture again, without what is nobody else's business.
+// Scrub writes a capture again, without what is no one else's business.
 package replay

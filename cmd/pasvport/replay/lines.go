@@ -59,7 +59,7 @@ func shown(b []byte) string {
 	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
 }
 
-// secret reports whether a line is a command whose argument is nobody's business.
+// secret reports whether a line is a command whose argument is no one's business.
 func secret(b []byte) bool {
 	if len(b) < 5 {
 		return false

@@ -251,7 +251,7 @@ func TestWords(t *testing.T) {
 			t.Errorf("%q: %q, want %q", tt.in, b, tt.want)
 		}
 	}
-	// A word of FTP that is somebody's name is one no longer.
+	// A word of FTP that is someone's name is one no longer.
 	w := newWords(newAddresses())
 	w.scrub(ftpalg.Original, []byte("USER Mode\r\n"), true)
 	b := []byte("331 Password required for mode\r\n")

@@ -50,7 +50,7 @@ type model struct {
 	interval time.Duration
 }
 
-// What the program hears of.
+// What the program learns of.
 type (
 	looked struct {
 		look look
