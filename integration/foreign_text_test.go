@@ -16,11 +16,11 @@ func TestForeignTextWarnsOnce(t *testing.T) {
 	site := NewSite(t, position("routed"), AllowRelated, Auto)
 	ln := site.ListenControl(t, IPv4)
 	const transfers = 3
-	for range 2 {
+	for session := range 2 {
 		talk := site.Talk(t, ln, site.Client, IPv4)
 		for i := range transfers {
 			talk.Command("PASV")
-			talk.Reply(fmt.Sprintf("227 Entering Passive Mode (198,51,100,77,200,%d).", i))
+			talk.Reply(fmt.Sprintf("227 Entering Passive Mode (198,51,100,77,%d,%d).", 200+session, i)) // each its own port
 		}
 	}
 	log := func() (warned, opened int) {
