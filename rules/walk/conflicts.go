@@ -44,13 +44,6 @@ type Neighbour struct {
 	Priority int32
 }
 
-// Priorities between which a neighbour sees the packets that we see: before
-// PriorityConntrack no packet has a connection.
-const (
-	PriorityConntrack = -200
-	priorityDNAT      = -100
-)
-
 // Conflicts looks for rules that get in the way of a daemon with the
 // configuration c. A rule counts if it may match a packet of FTP, whatever
 // rules come before it.

@@ -28,10 +28,6 @@ const (
 	familyNetdev Family = unix.NFPROTO_NETDEV
 )
 
-// netdevHooks are the hooks of family netdev by their numbers there
-// (NF_NETDEV_INGRESS); that of packets that leave is not looked at.
-var netdevHooks = map[Hook]Hook{0: HookIngress, 1: ^Hook(0)}
-
 // From the TCP header and <linux/netfilter/nf_tables.h>.
 const (
 	tcpFIN, tcpSYN, tcpRST, tcpACK = 0x01, 0x02, 0x04, 0x10
@@ -59,4 +55,25 @@ func collect(b []byte) map[uint16][]byte {
 		m[typ] = v
 	}
 	return m
+}
+
+func be16(b []byte) uint16 {
+	if len(b) < 2 {
+		return 0
+	}
+	return number(b[:2])
+}
+
+func be32(b []byte) uint32 {
+	if len(b) < 4 {
+		return 0
+	}
+	return binary.BigEndian.Uint32(b)
+}
+
+func be64(b []byte) uint64 {
+	if len(b) < 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(b)
 }

@@ -9,29 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Verdicts as the kernel numbers them (<linux/netfilter.h>, nf_tables.h).
-const (
-	verdictDrop     = 0
-	verdictAccept   = 1
-	verdictQueue    = 3
-	verdictContinue = -1
-	verdictJump     = -3
-	verdictGoto     = -4
-	verdictReturn   = -5
-)
-
-// A walkVerdict is the end of a rule.
-type walkVerdict struct {
-	code  int32
-	chain string
-}
-
-// parseVerdict reads NFTA_DATA_VERDICT.
-func parseVerdict(b []byte) walkVerdict {
-	a := collect(b)
-	return walkVerdict{int32(be32(a[unix.NFTA_VERDICT_CODE])), attrString(a[unix.NFTA_VERDICT_CHAIN])}
-}
-
 // A branch is one verdict that a rule may give. Only a verdict map has more
 // than one.
 type branch struct {
@@ -304,11 +281,4 @@ func (m *machine) dynset(a map[uint16][]byte) {
 	if one || many {
 		m.must(maybe, amountIn+attrString(a[unix.NFTA_DYNSET_SET_NAME]))
 	}
-}
-
-func be16(b []byte) uint16 {
-	if len(b) < 2 {
-		return 0
-	}
-	return number(b[:2])
 }

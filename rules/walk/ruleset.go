@@ -216,3 +216,13 @@ func (r *Ruleset) Chains() []ChainRef {
 	slices.SortFunc(list, func(a, b ChainRef) int { return cmp.Compare(a.String(), b.String()) })
 	return list
 }
+
+// netdevHooks are the hooks of family netdev by their numbers there
+// (NF_NETDEV_INGRESS); that of packets that leave is not looked at.
+var netdevHooks = map[Hook]Hook{0: HookIngress, 1: ^Hook(0)}
+
+// A RuleRef names a rule, as "nft -a" numbers it.
+type RuleRef struct {
+	Chain  ChainRef
+	Handle uint64
+}

@@ -4,7 +4,6 @@ package walk
 
 import (
 	"bytes"
-	"encoding/binary"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -169,18 +168,4 @@ func (e *walkElement) matches(key []value) truth {
 		at += 4 * slots(n)
 	}
 	return t
-}
-
-func be32(b []byte) uint32 {
-	if len(b) < 4 {
-		return 0
-	}
-	return binary.BigEndian.Uint32(b)
-}
-
-func be64(b []byte) uint64 {
-	if len(b) < 8 {
-		return 0
-	}
-	return binary.BigEndian.Uint64(b)
 }

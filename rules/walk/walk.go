@@ -21,12 +21,6 @@ const (
 	Unsure
 )
 
-// A RuleRef names a rule, as "nft -a" numbers it.
-type RuleRef struct {
-	Chain  ChainRef
-	Handle uint64
-}
-
 // An Outcome is one end that a packet's way through a base chain may have.
 type Outcome struct {
 	Verdict Verdict  // Unsure for a rule that hands the packet to another program
