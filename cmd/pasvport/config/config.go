@@ -181,6 +181,15 @@ type Config struct {
 	// AllowMark; see Control. Default: 0x0c000000.
 	CTMark uint32
 
+	// Peer is where the other firewall of a pair listens, PeerListen where this
+	// daemon listens for it, and PeerKey the file of the key that both have.
+	// Default: empty, not one of a pair.
+	Peer, PeerListen, PeerKey string
+
+	// PeerWait says which announcements wait until the other firewall has them.
+	// Default: PeerAlways.
+	PeerWait PeerWait
+
 	// User is whom the daemon becomes when root starts it. Default: empty: it stays root.
 	User string
 
@@ -225,6 +234,7 @@ func Default() Config {
 		Queues:         min(runtime.NumCPU(), MaxQueues),
 		Table:          "pasvport",
 		CTMark:         0x0c000000,
+		PeerWait:       PeerAlways,
 		LogFormat:      LogText,
 		LogLevel:       slog.LevelInfo,
 	}

@@ -36,6 +36,9 @@ func (c Config) Doubts() (list []Doubt) {
 	if c.TLS == TLSRange {
 		c.doubtRange(say)
 	}
+	if _, err := c.Paired(); err != nil {
+		say("the daemon does not start with it", "%v", err)
+	}
 	if c.FastPath == FastPathAuto {
 		c.doubtFastPath(say)
 	}

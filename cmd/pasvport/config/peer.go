@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+)
+
+// PeerWait says which announcements wait until the other firewall has them.
+type PeerWait string
+
+// The values of --peer-wait.
+const (
+	PeerAlways PeerWait = "always"
+	PeerNAT    PeerWait = "nat" // those of translated sessions
+	PeerNever  PeerWait = "never"
+)
+
+// setPeerAddr takes numeric addresses only: a pair must not depend on name
+// service.
+func setPeerAddr(to *string, v string) error {
+	if v != "" {
+		if ap, err := netip.ParseAddrPort(v); err != nil || ap.Port() == 0 {
+			return errValue
+		}
+	}
+	*to = v
+	return nil
+}
+
+func setPeerKey(c *Config, v string) error {
+	if v != "" && !filepath.IsAbs(v) {
+		return errValue
+	}
+	c.PeerKey = v
+	return nil
+}
+
+// Paired reports whether this is one firewall of a pair. It is an error to say
+// only a part of what that takes.
+func (c Config) Paired() (bool, error) {
+	switch said := [3]bool{c.Peer != "", c.PeerListen != "", c.PeerKey != ""}; {
+	case said == [3]bool{}:
+		return false, nil
+	case said != [3]bool{true, true, true}:
+		return false, fmt.Errorf("peer %q with peer-listen %q and peer-key %q: want all three, or none", c.Peer, c.PeerListen, c.PeerKey)
+	case c.Peer == c.PeerListen:
+		return false, errors.New("peer and peer-listen are the same, want the address of the other firewall and one of this one")
+	}
+	return true, nil
+}

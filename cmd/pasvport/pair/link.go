@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pair
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/succession"
+)
+
+const (
+	dialTime  = time.Second            // to reach the other daemon
+	greetTime = 2 * time.Second        // for TLS and the first messages
+	redial    = 200 * time.Millisecond // between two attempts
+	beatEvery = 500 * time.Millisecond
+	// silence is how long the other daemon may not answer before the link is
+	// closed.
+	silence = 2 * time.Second
+	// bulk is how much is written at once when everything is told.
+	bulk = 64 << 10
+)
+
+var errSelf = errors.New("this daemon itself is at the other end: --peer and --peer-listen lead to one machine")
+
+// dial keeps a link to the other daemon until ctx ends.
+func (p *Pair) dial(ctx context.Context) {
+	d := net.Dialer{Timeout: dialTime}
+	for ctx.Err() == nil {
+		conn, err := d.DialContext(ctx, "tcp", p.cfg.Peer)
+		if err == nil {
+			err = p.hold(ctx, conn)
+		}
+		if ctx.Err() == nil {
+			p.sayDown(err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(redial):
+		}
+	}
+}
+
+// hold tells over a connection what there is to tell, until that ends or ctx does.
+func (p *Pair) hold(ctx context.Context, raw net.Conn) error {
+	conn := tls.Client(raw, p.id.config())
+	stop := context.AfterFunc(ctx, func() { raw.Close() })
+	defer stop()
+	defer raw.Close()
+	r := bufio.NewReader(conn)
+	if err := p.greet(conn, r, true); err != nil {
+		return err
+	}
+	p.out.begin()
+	p.sayUp()
+	var acks sync.WaitGroup
+	acks.Go(func() {
+		defer raw.Close()
+		p.readAcks(r)
+	})
+	err := p.tellAll(conn)
+	for err == nil {
+		err = p.write(conn)
+	}
+	raw.Close()
+	acks.Wait()
+	p.out.end()
+	p.host.Alone()
+	return err
+}
+
+// greet exchanges the first messages; the end that dialled begins.
+func (p *Pair) greet(conn *tls.Conn, r *bufio.Reader, dialled bool) error {
+	if err := conn.SetDeadline(time.Now().Add(greetTime)); err != nil {
+		return err
+	}
+	if err := conn.Handshake(); err != nil {
+		return err
+	}
+	mine := appendFrame(nil, kindHello, appendHello(nil, p.hello))
+	if dialled {
+		if _, err := conn.Write(mine); err != nil {
+			return err
+		}
+	}
+	k, b, err := readFrame(r, nil)
+	if err != nil {
+		return err
+	}
+	theirs, err := parseHello(b)
+	switch {
+	case err != nil:
+		return err
+	case k != kindHello:
+		return errFrame
+	case theirs.instance == p.hello.instance:
+		return errSelf
+	}
+	if !dialled { // also to one whose versions are others: it is to say so
+		if _, err := conn.Write(mine); err != nil {
+			return err
+		}
+	}
+	if _, err := common(p.hello, theirs); err != nil {
+		return err
+	}
+	return conn.SetDeadline(time.Time{})
+}
+
+// tellAll tells all that is known. What changes meanwhile waits, and comes behind.
+func (p *Pair) tellAll(conn net.Conn) error {
+	var b []byte
+	for _, page := range p.book.all() {
+		if b = page.frame(b, time.Now()); len(b) >= bulk {
+			if err := p.send(conn, b); err != nil {
+				return err
+			}
+			b = b[:0]
+		}
+	}
+	p.out.toldAll()
+	return p.send(conn, appendFrame(b, kindAll))
+}
+
+// frame appends what is known of a session, as it is now.
+func (p *page) frame(b []byte, now time.Time) []byte {
+	raw := p.raw
+	if k := p.known(now); k != nil && len(k.Pinholes) > 0 {
+		raw = succession.AppendRecord(nil, &k.Record)
+	}
+	return appendFrame(b, kindRecord, p.at.append(nil), raw)
+}
+
+var (
+	errSilent = errors.New("the other daemon does not answer")
+	errBehind = errors.New("the other daemon does not read")
+)
+
+// write sends what waits, or waits for that and sees whether the other daemon
+// lives.
+func (p *Pair) write(conn net.Conn) error {
+	beat := time.NewTimer(beatEvery)
+	defer beat.Stop()
+	var spare []byte
+	for {
+		select {
+		case <-p.out.wake:
+		case now := <-beat.C:
+			beat.Reset(beatEvery)
+			if !p.out.beat(now, silence) {
+				return errSilent
+			}
+			continue
+		}
+		frames, over := p.out.take(spare)
+		if over {
+			return errBehind
+		}
+		if err := p.send(conn, frames); err != nil {
+			return err
+		}
+		spare = frames
+	}
+}
+
+func (p *Pair) send(conn net.Conn, b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	if err := conn.SetWriteDeadline(time.Now().Add(silence)); err != nil {
+		return err
+	}
+	_, err := conn.Write(b)
+	return err
+}
+
+// readAcks reads acknowledgements until the link ends.
+func (p *Pair) readAcks(r *bufio.Reader) {
+	var b []byte
+	for {
+		k, body, err := readFrame(r, b)
+		if err != nil {
+			p.out.signalEnd()
+			return
+		}
+		if b = body; k != kindAck {
+			continue
+		}
+		n, _, err := cutUvarint(body)
+		if err == nil {
+			err = p.out.ack(n, time.Now())
+		}
+		if err != nil {
+			p.out.signalEnd()
+			return
+		}
+	}
+}
+
+// listen serves the other daemon until ctx ends. It has one link at a time; a
+// new one, of a daemon that was started again, takes the place of the old one.
+func (p *Pair) listen(ctx context.Context) {
+	stop := context.AfterFunc(ctx, func() { p.ln.Close() })
+	defer stop()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	places := make(chan struct{}, 8) // of those that have not shown the key, too
+	for {
+		conn, err := p.ln.Accept()
+		if err != nil {
+			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			time.Sleep(redial) // no more descriptors
+			continue
+		}
+		select {
+		case places <- struct{}{}:
+		default:
+			conn.Close()
+			continue
+		}
+		wg.Go(func() {
+			defer func() { <-places }()
+			stop := context.AfterFunc(ctx, func() { conn.Close() })
+			defer stop()
+			defer conn.Close()
+			if err := p.serve(conn); ctx.Err() == nil {
+				p.sayRefused(conn.RemoteAddr(), err)
+			}
+		})
+	}
+}
+
+// serve takes in what the other daemon tells over a connection.
+func (p *Pair) serve(raw net.Conn) error {
+	conn := tls.Server(raw, p.id.config())
+	r := bufio.NewReaderSize(conn, 1<<16)
+	if err := p.greet(conn, r, false); err != nil {
+		return err
+	}
+	p.takePlace(raw)
+	asked := uint64(0)
+	var b []byte
+	for {
+		// A daemon that lives beats.
+		if err := conn.SetReadDeadline(time.Now().Add(silence + beatEvery)); err != nil {
+			return nil
+		}
+		k, body, err := readFrame(r, b)
+		if err != nil {
+			if errors.Is(err, errFrame) {
+				return err
+			}
+			return nil
+		}
+		if b = body; k == kindAsk {
+			asked++
+			n := asked
+			p.tasks.add(func() { p.ack(conn, n) })
+			continue
+		}
+		if err := p.take(k, body); err != nil {
+			return fmt.Errorf("message of kind %d: %w", k, err)
+		}
+	}
+}
+
+// ack acknowledges what was asked for n times. A link that ended needs none.
+func (p *Pair) ack(conn net.Conn, n uint64) {
+	if conn.SetWriteDeadline(time.Now().Add(waitBound)) == nil {
+		_, _ = conn.Write(appendFrame(nil, kindAck, binary.AppendUvarint(nil, n)))
+	}
+}
+
+// take takes in a message.
+func (p *Pair) take(k kind, b []byte) error {
+	switch k {
+	case kindRecord:
+		at, r, raw, err := parseRecord(b)
+		if err != nil {
+			return err
+		}
+		p.learn(at, &r, raw)
+	case kindEnded:
+		at, r, _, err := parseRecord(b)
+		if err != nil {
+			return err
+		}
+		p.learnEnd(at, &r)
+	}
+	return nil
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pair
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/succession"
+)
+
+// A frame is a length (a varint), a byte with the kind of the message, and the
+// message, which has that length. What is behind the fields of a message is that
+// of a newer version, and so is a kind that is not known: both are skipped.
+
+// kind is that of a message.
+type kind byte
+
+const (
+	// kindHello is the first message in either direction: the versions that its
+	// sender speaks, and who it is.
+	kindHello kind = 1 + iota
+	// kindRecord has what its sender knows of a session.
+	kindRecord
+	// kindEnded says that a session has ended.
+	kindEnded
+	// kindAsk asks for an acknowledgement of all that came before.
+	kindAsk
+	// kindAck acknowledges so many messages of kindAsk.
+	kindAck
+	// kindAll says that everything was told that was known when the link came up.
+	kindAll
+)
+
+const (
+	// version is the highest that is spoken, oldest the lowest. Two versions that
+	// differ by one speak with each other.
+	version = 1
+	oldest  = 1
+)
+
+// maxFrame is how long a message is at the most.
+const maxFrame = 64 << 10
+
+// hello is the message of kindHello.
+type hello struct {
+	oldest, version uint64
+	instance        [16]byte // of the daemon; another one after each start
+}
+
+// common is the version that both ends speak.
+func common(a, b hello) (uint64, error) {
+	v := min(a.version, b.version)
+	if v < a.oldest || v < b.oldest {
+		return 0, fmt.Errorf("the other daemon speaks versions %d to %d, this one %d to %d", b.oldest, b.version, a.oldest, a.version)
+	}
+	return v, nil
+}
+
+// stamp says how new what is known of a session is.
+type stamp struct {
+	gen uint64 // of its owner
+	seq uint64 // of what that one has told
+}
+
+// newer reports whether a is newer than b.
+func (a stamp) newer(b stamp) bool { return a.gen > b.gen || a.gen == b.gen && a.seq > b.seq }
+
+var errFrame = errors.New("not a message of a daemon")
+
+// appendFrame appends a message of a kind.
+func appendFrame(b []byte, k kind, parts ...[]byte) []byte {
+	n := 0
+	for _, p := range parts {
+		n += len(p)
+	}
+	b = binary.AppendUvarint(b, uint64(n))
+	b = append(b, byte(k))
+	for _, p := range parts {
+		b = append(b, p...)
+	}
+	return b
+}
+
+// readFrame reads a message into buf, which grows.
+func readFrame(r *bufio.Reader, buf []byte) (kind, []byte, error) {
+	n, err := binary.ReadUvarint(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	if n > maxFrame {
+		return 0, nil, fmt.Errorf("%w: %d bytes", errFrame, n)
+	}
+	k, err := r.ReadByte()
+	if err != nil {
+		return 0, nil, err
+	}
+	if uint64(cap(buf)) < n {
+		buf = make([]byte, n)
+	}
+	buf = buf[:n]
+	_, err = io.ReadFull(r, buf)
+	return kind(k), buf, err
+}
+
+func appendHello(b []byte, h hello) []byte {
+	b = binary.AppendUvarint(b, h.oldest)
+	b = binary.AppendUvarint(b, h.version)
+	return append(b, h.instance[:]...)
+}
+
+func parseHello(b []byte) (h hello, err error) {
+	h.oldest, b, err = cutUvarint(b)
+	if err == nil {
+		h.version, b, err = cutUvarint(b)
+	}
+	if err == nil && len(b) < len(h.instance) {
+		err = errFrame
+	}
+	copy(h.instance[:], b)
+	return h, err
+}
+
+func cutUvarint(b []byte) (uint64, []byte, error) {
+	v, n := binary.Uvarint(b)
+	if n <= 0 {
+		return 0, nil, errFrame
+	}
+	return v, b[n:], nil
+}
+
+func (s stamp) append(b []byte) []byte {
+	b = binary.AppendUvarint(b, s.gen)
+	return binary.AppendUvarint(b, s.seq)
+}
+
+func cutStamp(b []byte) (s stamp, rest []byte, err error) {
+	s.gen, rest, err = cutUvarint(b)
+	if err == nil {
+		s.seq, rest, err = cutUvarint(rest)
+	}
+	return s, rest, err
+}
+
+// parseRecord reads a message of kindRecord, or of kindEnded: that is a record with
+// nothing but the tuples.
+func parseRecord(b []byte) (s stamp, r succession.Record, raw []byte, err error) {
+	if s, raw, err = cutStamp(b); err == nil {
+		r, err = succession.ParseRecord(raw)
+	}
+	return s, r, raw, err
+}

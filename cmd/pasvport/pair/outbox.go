@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pair
+
+import (
+	"sync"
+	"time"
+)
+
+const (
+	// waitBound is how long a packet waits until the other daemon has what it
+	// needs. One wait that long, and none waits until it answers again.
+	waitBound = 25 * time.Millisecond
+	// maxQueued is how many bytes may wait to be sent.
+	maxQueued = 1 << 20
+)
+
+// outbox is what is to be told over the link that we dialled.
+type outbox struct {
+	wake chan struct{} // of capacity 1: there is something
+
+	mu      sync.Mutex
+	up      bool   // there is a link
+	hushed  bool   // nothing more is to be told
+	told    bool   // and everything that was known was told over it
+	slow    bool   // it did not answer in time, and has not answered since
+	over    bool   // more was to be sent than may wait
+	buf     []byte // frames
+	asked   uint64 // how many acknowledgements were asked for, and
+	acked   uint64 // how many came
+	asking  time.Time
+	waiters []waiter
+	lag     time.Duration // of the last acknowledgement
+}
+
+// waiter waits for an acknowledgement.
+type waiter struct {
+	n    uint64
+	done chan struct{}
+}
+
+func newOutbox() outbox { return outbox{wake: make(chan struct{}, 1)} }
+
+// begin begins with a new link.
+func (o *outbox) begin() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.up, o.told, o.slow, o.over, o.buf = true, false, false, false, o.buf[:0]
+	o.asked, o.acked = 0, 0
+}
+
+// hush has nothing more told.
+func (o *outbox) hush() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.hushed = true
+}
+
+// end ends a link, and with it every wait.
+func (o *outbox) end() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.up = false
+	for _, w := range o.waiters {
+		close(w.done)
+	}
+	o.waiters = nil
+}
+
+func (o *outbox) isUp() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.up
+}
+
+// add queues a message; without a link it is not to be told. With wait it returns
+// a channel that is closed when the other daemon has the message, or nil if there
+// is no use in waiting for that.
+func (o *outbox) add(k kind, wait bool, parts ...[]byte) <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.up || o.hushed {
+		return nil
+	}
+	if len(o.buf) > maxQueued {
+		o.over = true
+		o.signal()
+		return nil
+	}
+	o.buf = appendFrame(o.buf, k, parts...)
+	o.signal()
+	if !wait || !o.told || o.slow {
+		return nil
+	}
+	w := waiter{o.ask(), make(chan struct{})}
+	o.waiters = append(o.waiters, w)
+	return w.done
+}
+
+// ask asks for an acknowledgement. o.mu is held.
+func (o *outbox) ask() uint64 {
+	o.buf = appendFrame(o.buf, kindAsk)
+	if o.asked++; o.asked == o.acked+1 {
+		o.asking = time.Now()
+	}
+	return o.asked
+}
+
+func (o *outbox) signal() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// await waits until the other daemon has a message.
+func (o *outbox) await(done <-chan struct{}) {
+	if done == nil {
+		return
+	}
+	bound := time.NewTimer(waitBound)
+	defer bound.Stop()
+	select {
+	case <-done:
+	case <-bound.C:
+		o.mu.Lock()
+		o.slow = true
+		o.mu.Unlock()
+	}
+}
+
+// beat asks for an acknowledgement if none is on its way, and reports whether the
+// other daemon has answered within a time.
+func (o *outbox) beat(now time.Time, within time.Duration) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.asked > o.acked {
+		return now.Sub(o.asking) < within
+	}
+	o.ask()
+	o.signal()
+	return true
+}
+
+// ack notes that n acknowledgements have come in all.
+func (o *outbox) ack(n uint64, now time.Time) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if n > o.asked || n < o.acked {
+		return errFrame
+	}
+	o.acked, o.slow, o.lag = n, false, now.Sub(o.asking)
+	o.asking = now // of those that were asked for later
+	rest := o.waiters[:0]
+	for _, w := range o.waiters {
+		if w.n <= n {
+			close(w.done)
+			continue
+		}
+		rest = append(rest, w)
+	}
+	clear(o.waiters[len(rest):])
+	o.waiters = rest
+	return nil
+}
+
+// take returns the frames that wait, with other as the room for more, and whether
+// there were too many.
+func (o *outbox) take(other []byte) (frames []byte, over bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	frames, o.buf = o.buf, other[:0]
+	return frames, o.over
+}
+
+// signalEnd has the writer see that the link has ended.
+func (o *outbox) signalEnd() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.over = true
+	o.signal()
+}
+
+// toldAll notes that the other daemon is being told everything.
+func (o *outbox) toldAll() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.told = true
+}

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pair
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/succession"
+	"github.com/pasvport/pasvport/expect"
+)
+
+// Host has the sessions. Its methods are called by one goroutine, one after the
+// other.
+type Host interface {
+	// Adopt is given what is known of a session that the other firewall had, when
+	// its entry is there: e, or nil if that is to be asked for. There may be none,
+	// and there may be a session already. It reports whether the session is one of
+	// the host's now.
+	Adopt(k *Known, e *expect.Entry) bool
+	// Data is given the entry of a data connection, which came before the session
+	// of its control connection was adopted.
+	Data(e *expect.Entry)
+	// Over says that a session of the other firewall has ended.
+	Over(original expect.Tuple)
+	// Alone says that the other daemon is gone: what it had is to be looked after
+	// here.
+	Alone()
+}
+
+// Config is what a pair needs to know.
+type Config struct {
+	Peer, Listen string // HOST:PORT
+	Key          []byte // see ReadKey
+}
+
+// Pair is the other daemon, and what is known of its sessions and of ours. A nil
+// Pair is none: its methods do nothing.
+type Pair struct {
+	cfg   Config
+	host  Host
+	log   *slog.Logger
+	id    *identity
+	hello hello
+	ln    net.Listener
+
+	book  book
+	out   outbox
+	tasks *tasks
+
+	mu     sync.Mutex
+	served net.Conn // of the other daemon
+	said   string   // of the link, so that it is said once
+	turned string   // away, likewise
+	up     bool
+
+	adopted  atomic.Uint64
+	lastTook atomic.Int64 // Unix nanoseconds
+	waits    atomic.Uint64
+}
+
+// Open listens for the other daemon, and does nothing else before Run.
+func Open(cfg Config, host Host, log *slog.Logger) (*Pair, error) {
+	p := newPair(cfg, host, log)
+	var err error
+	if p.id, err = newIdentity(cfg.Key); err != nil {
+		return nil, err
+	}
+	if p.ln, err = net.Listen("tcp", cfg.Listen); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func newPair(cfg Config, host Host, log *slog.Logger) *Pair {
+	p := &Pair{cfg: cfg, host: host, log: log, book: newBook(), out: newOutbox(), tasks: newTasks()}
+	p.hello = hello{oldest: oldest, version: version}
+	rand.Read(p.hello.instance[:])
+	return p
+}
+
+// Run serves until ctx ends.
+func (p *Pair) Run(ctx context.Context) error {
+	if p == nil {
+		return nil
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { p.tasks.run(ctx) })
+	wg.Go(func() { p.dial(ctx) })
+	wg.Go(func() { p.listen(ctx) })
+	wg.Wait()
+	return nil
+}
+
+// Hush says that nothing is told from here on: the daemon is being stopped, and
+// what it closes is not closed for the other firewall.
+func (p *Pair) Hush() {
+	if p != nil {
+		p.out.hush()
+	}
+}
+
+// Close closes what Open opened.
+func (p *Pair) Close() {
+	if p != nil {
+		p.ln.Close()
+	}
+}
+
+// Tell tells the other daemon of a session of ours. With wait it returns when that
+// one has it, or is known not to answer.
+func (p *Pair) Tell(s *Session, r *succession.Record, wait bool) {
+	if p == nil {
+		return
+	}
+	at := s.next()
+	raw := succession.AppendRecord(nil, r)
+	p.book.note(at, r, raw, time.Now())
+	done := p.out.add(kindRecord, wait, at.append(make([]byte, 0, 20)), raw)
+	if done != nil {
+		p.waits.Add(1)
+	}
+	p.out.await(done)
+}
+
+// Ended tells the other daemon that a session of ours has ended. open says that
+// neither end has closed it: its entry is gone all the same, and may come back.
+func (p *Pair) Ended(s *Session, original, reply expect.Tuple, open bool) {
+	if p == nil || s.Standby() || !p.book.has(original) {
+		return
+	}
+	if open {
+		p.book.gone(original, time.Now())
+		return
+	}
+	p.book.drop(original)
+	r := succession.Record{Original: succession.Tuple(original), Reply: succession.Tuple(reply)}
+	p.out.add(kindEnded, false, s.last().append(nil), succession.AppendRecord(nil, &r))
+}
+
+// Entered notes that there is a new entry of a control connection. If it is one
+// that has just begun, what is known is that of another one.
+func (p *Pair) Entered(e *expect.Entry) {
+	if p == nil || !p.book.has(e.Original) {
+		return
+	}
+	if e.TCPState < expect.TCPStateEstablished {
+		p.book.drop(e.Original)
+		return
+	}
+	own := *e
+	p.tasks.put(func() { p.adopt(own.Original, &own) })
+}
+
+// EnteredData notes that there is a new data connection, of a control connection
+// that is no session yet.
+func (p *Pair) EnteredData(e *expect.Entry) {
+	if p == nil || !p.book.has(e.Master) {
+		return
+	}
+	own := *e
+	p.tasks.put(func() { p.host.Data(&own) })
+}
+
+// Expects reports whether a packet that conntrack has no entry for is of a session
+// whose entry may still come.
+func (p *Pair) Expects(t expect.Tuple) bool { return p != nil && p.book.expects(t, time.Now()) }
+
+// Settle waits until what has happened so far has been acted on.
+func (p *Pair) Settle(within time.Duration) bool { return p == nil || p.tasks.settle(within) }
+
+// Alone reports whether the other daemon does not hear us.
+func (p *Pair) Alone() bool { return p == nil || !p.out.isUp() }
+
+// learn takes in what the other daemon says of a session.
+func (p *Pair) learn(at stamp, r *succession.Record, raw []byte) {
+	if !p.book.note(at, r, slices.Clone(raw), time.Now()) {
+		return
+	}
+	original := expect.Tuple(r.Original)
+	p.tasks.add(func() { p.adopt(original, nil) })
+}
+
+func (p *Pair) adopt(original expect.Tuple, e *expect.Entry) {
+	k := p.book.find(original, time.Now())
+	if k == nil || e != nil && expect.Tuple(k.Reply) != e.Reply {
+		return
+	}
+	if p.host.Adopt(k, e) {
+		p.book.live(original)
+		if e != nil { // with it conntrackd has made the session live
+			p.adopted.Add(1)
+			p.lastTook.Store(time.Now().UnixNano())
+		}
+	}
+}
+
+// learnEnd takes in that a session of the other firewall has ended.
+func (p *Pair) learnEnd(at stamp, r *succession.Record) {
+	original := expect.Tuple(r.Original)
+	p.tasks.add(func() {
+		if p.book.forget(original, at) {
+			p.host.Over(original)
+		}
+	})
+}
+
+// takePlace makes a connection the one over which the other daemon tells.
+func (p *Pair) takePlace(conn net.Conn) {
+	p.mu.Lock()
+	old := p.served
+	p.served = conn
+	p.mu.Unlock()
+	if old != nil {
+		old.Close()
+	}
+}
+
+// Stats are numbers of the pair.
+type Stats struct {
+	Up       bool          // the other daemon hears us
+	Lag      time.Duration // of its last answer
+	Records  int           // sessions of which something is known, ours and the other firewall's
+	Adopted  uint64        // sessions that became live here
+	LastTook time.Time     // when the last one did; zero: none has
+	Waits    uint64        // announcements that have waited
+}
+
+// Stats returns the numbers.
+func (p *Pair) Stats() (s Stats) {
+	if p == nil {
+		return s
+	}
+	p.out.mu.Lock()
+	s.Up, s.Lag = p.out.up, p.out.lag
+	if p.out.asked > p.out.acked {
+		s.Lag = max(s.Lag, time.Since(p.out.asking))
+	}
+	p.out.mu.Unlock()
+	s.Records, s.Adopted, s.Waits = p.book.len(), p.adopted.Load(), p.waits.Load()
+	if t := p.lastTook.Load(); t != 0 {
+		s.LastTook = time.Unix(0, t)
+	}
+	return s
+}
+
+func (p *Pair) sayUp() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.up, p.said = true, ""
+	p.log.Info("peer connected", "peer", p.cfg.Peer)
+}
+
+// sayDown says once why there is no link.
+func (p *Pair) sayDown(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch text := fmt.Sprint(err); {
+	case p.up:
+		p.log.Warn("peer gone", "peer", p.cfg.Peer, "err", err, "hint", "sessions go on; until it is back a failover loses what is announced meanwhile")
+		p.said = text
+	case p.said != text:
+		p.log.Warn("peer not reached", "peer", p.cfg.Peer, "err", err)
+		p.said = text
+	}
+	p.up = false
+}
+
+func (p *Pair) sayRefused(addr net.Addr, err error) {
+	from, _, _ := net.SplitHostPort(addr.String())
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if text := fmt.Sprint(from, err); err != nil && p.turned != text {
+		p.turned = text
+		p.log.Warn("peer refused", "from", from, "err", err)
+	}
+}

@@ -1,0 +1,436 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pair
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/succession"
+	"github.com/pasvport/pasvport/expect"
+)
+
+var key = []byte("0123456789abcdef0123456789abcdef")
+
+// host notes what it is given. A session is its own if has has an entry for it.
+type host struct {
+	mu    sync.Mutex
+	has   map[expect.Tuple]bool
+	known []*Known
+	data  []expect.Tuple
+	over  []expect.Tuple
+	alone int
+	block chan struct{} // Adopt waits for it, unless it is nil
+}
+
+func (h *host) Adopt(k *Known, e *expect.Entry) bool {
+	if h.block != nil {
+		<-h.block
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if e == nil && !h.has[expect.Tuple(k.Original)] {
+		return false
+	}
+	h.known = append(h.known, k)
+	return true
+}
+
+func (h *host) Data(e *expect.Entry) { h.mu.Lock(); h.data = append(h.data, e.Original); h.mu.Unlock() }
+func (h *host) Over(t expect.Tuple)  { h.mu.Lock(); h.over = append(h.over, t); h.mu.Unlock() }
+func (h *host) Alone()               { h.mu.Lock(); h.alone++; h.mu.Unlock() }
+func (h *host) last() (k *Known) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if n := len(h.known); n > 0 {
+		k = h.known[n-1]
+	}
+	return k
+}
+func (h *host) counts() (n, o, al int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.known), len(h.over), h.alone
+}
+
+func record(n uint16) succession.Record {
+	c := netip.AddrPortFrom(netip.MustParseAddr("10.0.0.2"), n)
+	s := netip.MustParseAddrPort("203.0.113.1:21")
+	return succession.Record{Original: succession.Tuple{Src: c, Dst: s}, Reply: succession.Tuple{Src: s, Dst: c}}
+}
+
+func entryOf(r succession.Record, state uint8) *expect.Entry {
+	return &expect.Entry{Original: expect.Tuple(r.Original), Reply: expect.Tuple(r.Reply), TCPState: state}
+}
+
+// end is one of two daemons.
+type end struct {
+	*Pair
+	host host
+	logs syncBuffer
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+func (b *syncBuffer) String() string { b.mu.Lock(); defer b.mu.Unlock(); return b.b.String() }
+
+func newEnd(t testing.TB, key []byte) *end {
+	t.Helper()
+	e := &end{}
+	e.Pair = newPair(Config{Peer: "test"}, &e.host, slog.New(slog.NewTextHandler(&e.logs, nil)))
+	var err error
+	if e.id, err = newIdentity(key); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { e.tasks.run(ctx) })
+	t.Cleanup(func() { stop(); wg.Wait() })
+	return e
+}
+
+// join has a tell b, and returns how that is cut.
+func join(t testing.TB, a, b *end) (cut func()) {
+	cut, _ = link(t, a, b)
+	return cut
+}
+
+// link is join, and returns what waits for the end, and what both ends say then.
+func link(t testing.TB, a, b *end) (cut func(), ended func() (holds, serves error)) {
+	t.Helper()
+	x, y := pipe(t)
+	ctx, stop := context.WithCancel(context.Background())
+	holds, serves := make(chan error, 1), make(chan error, 1)
+	go func() { holds <- a.hold(ctx, x) }()
+	go func() {
+		err := b.serve(y)
+		y.Close()
+		serves <- err
+	}()
+	ended = func() (error, error) { return <-holds, <-serves }
+	cut = func() {
+		stop()
+		ended()
+	}
+	return cut, ended
+}
+
+func pipe(t testing.TB) (net.Conn, net.Conn) {
+	x, y := net.Pipe()
+	t.Cleanup(func() { x.Close(); y.Close() })
+	return x, y
+}
+
+func eventually(t testing.TB, what string, f func() bool) {
+	t.Helper()
+	for until := time.Now().Add(10 * time.Second); !f(); time.Sleep(time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatalf("%s: not within 10 s", what)
+		}
+	}
+}
+
+func (e *end) toldAllOf(n int) func() bool { return func() bool { return e.book.len() == n } }
+
+func (e *end) ready() bool {
+	e.out.mu.Lock()
+	defer e.out.mu.Unlock()
+	return e.out.told
+}
+
+// TestEverything: when the link comes up, the other daemon learns all there is;
+// then what changes, in order; then nothing of what has ended.
+func TestEverything(t *testing.T) {
+	a, b := newEnd(t, key), newEnd(t, key)
+	var sessions [300]Session
+	for i := range sessions {
+		r := record(uint16(1000 + i))
+		a.Tell(&sessions[i], &r, true)
+	}
+	cut := join(t, a, b)
+	eventually(t, "all are told", b.toldAllOf(len(sessions)))
+	eventually(t, "the link is up", a.ready)
+	r := record(1000)
+	r.Pinholes = []succession.Pinhole{{Source: r.Original.Src.Addr(), Public: r.Original.Dst, Target: r.Original.Dst, Left: time.Minute}}
+	a.Tell(&sessions[0], &r, true) // and waits
+	if k := b.book.find(expect.Tuple(r.Original), time.Now()); k == nil || len(k.Pinholes) != 1 {
+		t.Errorf("known is %+v behind a wait", k)
+	}
+	if n, _, _ := b.host.counts(); n != 0 {
+		t.Errorf("%d sessions without an entry are adopted", n)
+	}
+	a.Ended(&sessions[1], expect.Tuple(record(1001).Original), expect.Tuple(record(1001).Reply), false)
+	eventually(t, "an end is told", b.toldAllOf(len(sessions)-1))
+	// Again, with another link: the other daemon was started again.
+	cut()
+	if s := a.Stats(); s.Up || s.Records != len(sessions)-1 || s.Waits != 1 {
+		t.Errorf("%+v", s)
+	}
+	c := newEnd(t, key)
+	defer join(t, a, c)()
+	eventually(t, "all are told again", c.toldAllOf(len(sessions)-1))
+	k := c.book.find(expect.Tuple(r.Original), time.Now())
+	if k == nil || len(k.Pinholes) != 1 || k.Pinholes[0].Left <= 0 || k.Pinholes[0].Left >= time.Minute {
+		t.Errorf("known is %+v", k)
+	}
+}
+
+// TestAdopt: what is known is given to the host when the entry of the session comes,
+// or at once if it is there. That of another connection with the same tuple is not.
+func TestAdopt(t *testing.T) {
+	a, b := newEnd(t, key), newEnd(t, key)
+	b.host.has = map[expect.Tuple]bool{expect.Tuple(record(2).Original): true}
+	defer join(t, a, b)()
+	eventually(t, "the link is up", a.ready)
+	var sessions [4]Session
+	for i := range sessions {
+		r := record(uint16(i))
+		a.Tell(&sessions[i], &r, true)
+	}
+	if k := b.host.last(); k == nil || k.Original != record(2).Original {
+		t.Fatalf("adopted %+v, want the one with an entry", k)
+	}
+	b.Entered(entryOf(record(3), expect.TCPStateEstablished))
+	if !b.Settle(time.Second) || b.host.last().Original != record(3).Original {
+		t.Errorf("adopted %+v, want the one whose entry came", b.host.last())
+	}
+	b.Entered(entryOf(record(0), expect.TCPStateSynSent)) // begins
+	other := entryOf(record(1), expect.TCPStateEstablished)
+	other.Reply.Dst = netip.MustParseAddrPort("10.9.9.9:9")
+	b.Entered(other)
+	data := entryOf(record(9), expect.TCPStateEstablished)
+	data.Master = expect.Tuple(record(3).Original)
+	b.EnteredData(data)
+	b.Settle(time.Second)
+	if n, _, _ := b.host.counts(); n != 2 || b.book.has(expect.Tuple(record(0).Original)) || len(b.host.data) != 1 {
+		t.Errorf("%d adopted, %d records, %d data connections", n, b.book.len(), len(b.host.data))
+	}
+	if s := b.Stats(); s.Adopted != 1 || s.LastTook.IsZero() {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestGrace: packets that come before the entry of their session are dropped for a
+// while, in either direction; those of no session are not.
+func TestGrace(t *testing.T) {
+	b := newBook()
+	r, now := record(1), time.Now()
+	b.note(stamp{1, 1}, &r, succession.AppendRecord(nil, &r), now)
+	for _, at := range []struct {
+		after time.Duration
+		want  bool
+	}{{0, true}, {grace - time.Millisecond, true}, {grace, false}} {
+		for _, of := range []succession.Tuple{r.Original, r.Reply} {
+			if got := b.expects(expect.Tuple(of), now.Add(at.after)); got != at.want {
+				t.Errorf("after %v: %v", at.after, got)
+			}
+		}
+	}
+	b.live(expect.Tuple(r.Original))
+	if !b.expects(expect.Tuple(r.Original), now.Add(time.Hour)) {
+		t.Error("the time does not begin anew when its entry was there")
+	}
+	if b.expects(expect.Tuple(record(2).Original), now) {
+		t.Error("an unknown session is expected")
+	}
+	b.gone(expect.Tuple(r.Original), now)
+	if b.find(expect.Tuple(r.Original), now.Add(endedFor)) == nil {
+		t.Error("forgotten while its entry may be made again")
+	}
+	if b.find(expect.Tuple(r.Original), now.Add(endedFor+1)) != nil || b.len() != 0 {
+		t.Error("known although its entry has gone")
+	}
+}
+
+// TestOwner: the firewall that a packet comes to owns the session, and what the
+// other one said before does not count.
+func TestOwner(t *testing.T) {
+	var a, b Session
+	if a.Standby() {
+		t.Error("a new session is not ours")
+	}
+	first := &Known{record(1), a.next()}
+	if !b.Learn(first) || !b.Standby() || b.Learn(first) {
+		t.Error("not learned once")
+	}
+	if r := b.Own(); r == nil || b.Standby() || b.Own() != nil {
+		t.Error("not owned once")
+	}
+	second := &Known{record(1), b.next()}
+	if b.Learn(&Known{record(1), a.next()}) {
+		t.Error("learned from the one that had it before")
+	}
+	if !a.Learn(second) || !a.Standby() {
+		t.Error("the one that had it before has it still")
+	}
+}
+
+// TestHang: a peer that takes nothing in costs one wait, and the link is closed in
+// the end; one whose host hangs costs one wait too.
+func TestHang(t *testing.T) {
+	a, b := newEnd(t, key), newEnd(t, key)
+	b.host.block = make(chan struct{})
+	join(t, a, b)
+	eventually(t, "the link is up", a.ready)
+	var s Session
+	r := record(1)
+	begun := time.Now()
+	a.Tell(&s, &r, true)
+	first := time.Since(begun)
+	for range 1000 {
+		a.Tell(&s, &r, true)
+	}
+	if rest := time.Since(begun) - first; first < waitBound || rest > 5*time.Second {
+		t.Errorf("the first wait took %v, the next 1000 took %v", first, rest)
+	}
+	if n := a.Stats().Waits; n != 1 {
+		t.Errorf("%d waits", n)
+	}
+	close(b.host.block)
+	eventually(t, "it answers again", func() bool { a.out.mu.Lock(); defer a.out.mu.Unlock(); return !a.out.slow })
+	a.Tell(&s, &r, true)
+	if n := a.Stats().Waits; n != 2 {
+		t.Errorf("%d waits when it answers again", n)
+	}
+}
+
+// TestOverflow: what waits is bounded. A link on which more is to be told is closed.
+func TestOverflow(t *testing.T) {
+	a := newEnd(t, key)
+	x, y := pipe(t)
+	holds := make(chan error, 1)
+	go func() { holds <- a.hold(t.Context(), x) }()
+	greeted := newEnd(t, key)
+	conn := tls.Server(y, greeted.id.config())
+	if err := greeted.greet(conn, bufio.NewReader(conn), false); err != nil { // and reads no more
+		t.Fatal(err)
+	}
+	eventually(t, "the link is up", func() bool { return !a.Alone() })
+	var s Session
+	r := record(1)
+	for range 3 * maxQueued / 60 {
+		a.Tell(&s, &r, true)
+	}
+	a.out.mu.Lock()
+	n := len(a.out.buf)
+	a.out.mu.Unlock()
+	if n > maxQueued+1000 {
+		t.Errorf("%d bytes wait", n)
+	}
+	select {
+	case err := <-holds:
+		t.Log(err)
+	case <-time.After(10 * time.Second):
+		t.Error("the link is not closed")
+	}
+	if _, _, alone := a.host.counts(); alone != 1 || !a.Alone() {
+		t.Errorf("told %d times that it is alone", alone)
+	}
+}
+
+// TestStrangers: who has another key, speaks no version of ours, or is this very
+// daemon, is not told anything, and tells nothing.
+func TestStrangers(t *testing.T) {
+	for name, tt := range map[string]struct {
+		spoil func(a, b *end)
+		want  error
+		ok    bool
+	}{
+		"key":          {func(a, b *end) { b.id, _ = newIdentity([]byte(strings.Repeat("x", 32))) }, errKey, false},
+		"version":      {func(a, b *end) { b.hello.oldest, b.hello.version = 3, 4 }, nil, false},
+		"itself":       {func(a, b *end) { b.hello.instance = a.hello.instance }, errSelf, false},
+		"next version": {func(a, b *end) { b.hello.oldest, b.hello.version = 1, 2 }, nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := newEnd(t, key), newEnd(t, key)
+			tt.spoil(a, b)
+			var s Session
+			r := record(1)
+			a.Tell(&s, &r, true)
+			cut, ended := link(t, a, b)
+			if tt.ok {
+				eventually(t, "told", b.toldAllOf(1))
+				cut()
+				return
+			}
+			holds, serves := ended()
+			if b.book.len() != 0 || holds == nil && serves == nil {
+				t.Errorf("%d records told; %v, %v", b.book.len(), holds, serves)
+			}
+			if tt.want != nil && !errors.Is(holds, tt.want) && !errors.Is(serves, tt.want) {
+				t.Errorf("%v, %v, want %v", holds, serves, tt.want)
+			}
+		})
+	}
+}
+
+// TestKeyFile: a key is long, and not for all.
+func TestKeyFile(t *testing.T) {
+	for name, tt := range map[string]struct {
+		text string
+		mode os.FileMode
+		ok   bool
+	}{
+		"good": {string(key) + "\n", 0o600, true}, "group": {string(key), 0o640, true},
+		"short": {"secret\n", 0o600, false}, "for all": {string(key), 0o644, false}, "empty": {"", 0o600, false},
+	} {
+		path := filepath.Join(t.TempDir(), "key")
+		if err := errors.Join(os.WriteFile(path, []byte(tt.text), tt.mode), os.Chmod(path, tt.mode)); err != nil {
+			t.Fatal(err)
+		}
+		got, err := ReadKey(path)
+		if (err == nil) != tt.ok || tt.ok && !bytes.Equal(got, key) {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+}
+
+// FuzzMessages: whatever the other daemon sends, it is taken in or refused.
+func FuzzMessages(f *testing.F) {
+	r := record(1)
+	raw := succession.AppendRecord(nil, &r)
+	f.Add(appendFrame(appendFrame(nil, kindRecord, stamp{1, 2}.append(nil), raw), kindEnded, stamp{1, 3}.append(nil), raw))
+	f.Add(appendFrame(nil, kindHello, appendHello(nil, hello{oldest: 1, version: 2})))
+	f.Add(appendFrame(nil, kindAck, []byte{1}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p := newPair(Config{}, &host{}, slog.New(slog.DiscardHandler))
+		in := bufio.NewReader(bytes.NewReader(b))
+		var buf []byte
+		for range 100 {
+			k, body, err := readFrame(in, buf)
+			if err != nil {
+				break
+			}
+			buf = body
+			_, _ = parseHello(body)
+			if p.take(k, body) != nil {
+				break
+			}
+		}
+		for _, page := range p.book.all() {
+			if page.known(time.Now()) == nil {
+				t.Fatalf("kept %x, which cannot be read", page.raw)
+			}
+		}
+	})
+}
