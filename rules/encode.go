@@ -44,17 +44,23 @@ func (b *batch) deleteTable(f Family, name string) {
 	b.done()
 }
 
-// addAll adds a described table with all it holds.
+// addAll adds a described table with all it holds, but for what is there.
 func (b *batch) addAll(t table) error {
-	b.addTable(FamilyINet, t.name, TableComment, unix.NLM_F_EXCL)
+	if !t.there {
+		b.addTable(FamilyINet, t.name, TableComment, unix.NLM_F_EXCL)
+	}
 	for _, s := range t.sets {
 		b.addSet(s)
 	}
 	for _, o := range t.objects {
-		b.addObject(t.name, o)
+		if !o.there {
+			b.addObject(t.name, o)
+		}
 	}
 	for _, c := range t.chains {
-		b.addChain(FamilyINet, t.name, c)
+		if !c.there {
+			b.addChain(FamilyINet, t.name, c)
+		}
 	}
 	for _, c := range t.chains {
 		for _, r := range c.rules {

@@ -82,27 +82,6 @@ func (f *Firewall) Install() error {
 	return f.learn()
 }
 
-// Inherit takes over the rules that an earlier run left, as they are: until Install,
-// pinholes are opened in them. An error says that there are none.
-func (f *Firewall) Inherit() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	ours, _, err := f.conn.findTable(f.cfg.Table)
-	if err != nil {
-		return err
-	}
-	if !ours {
-		return &OpError{Op: "inherit", Err: unix.ENOENT}
-	}
-	left, err := f.elements()
-	if err != nil {
-		return err
-	}
-	f.memory.recall(left)
-	f.installed, f.removed = true, false
-	return nil
-}
-
 // Reconfigure changes ports, chains, the mark, pinhole timeout, the range of peers
 // and virtual servers to those of c, in one transaction; all else in c must be as
 // it was. If it fails, as with ErrNoChain, nothing has changed.
@@ -147,8 +126,9 @@ func (f *Firewall) Leave() error {
 	defer f.mu.Unlock()
 	f.installed, f.memory = false, newMemory()
 	return f.replace(f.cfg, func(b *batch, inv inventory) error {
-		inv.clear(b, f.cfg)
-		return b.addAll(table{name: f.cfg.Table, chains: []chain{translateChain()}})
+		t := table{name: f.cfg.Table, chains: []chain{translateChain()}}
+		inv.makeWay(b, &t)
+		return b.addAll(t)
 	})
 }
 

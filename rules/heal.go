@@ -118,7 +118,6 @@ func (f *Firewall) put(c Config, again bool) (elements int, err error) {
 		if inv.foreign && !again {
 			return &OpError{Op: "replace table", Object: "inet " + c.Table, Err: ErrForeign}
 		}
-		inv.table = inv.table || inv.foreign
 		for _, s := range inv.taken {
 			return &OpError{Op: "add set", Object: s.words(), Err: ErrForeign}
 		}
@@ -127,8 +126,9 @@ func (f *Firewall) put(c Config, again bool) (elements int, err error) {
 				return err
 			}
 		}
-		inv.clear(b, c)
-		if err := b.addEverything(c); err != nil {
+		t := describe(c)
+		inv.makeWay(b, &t)
+		if err := b.addEverything(c, t); err != nil {
 			return err
 		}
 		elements = b.addRemembered(&f.memory, c)
@@ -137,9 +137,9 @@ func (f *Firewall) put(c Config, again bool) (elements int, err error) {
 	return elements, err
 }
 
-// addEverything adds our table and what goes into the administrator's.
-func (b *batch) addEverything(c Config) error {
-	if err := b.addAll(describe(c)); err != nil {
+// addEverything adds our table t and what goes into the administrator's.
+func (b *batch) addEverything(c Config, t table) error {
+	if err := b.addAll(t); err != nil {
 		return err
 	}
 	for _, s := range c.adminSets() {

@@ -15,6 +15,7 @@ import (
 type inventory struct {
 	generation uint32
 	table      bool         // our table is there
+	held       contents     // of our table
 	foreign    bool         // a table of that name is there and not ours
 	rules      []ruleHandle // in tables of others
 	sets       []set        // in tables of others: family, table and name only
@@ -35,6 +36,11 @@ func (c *conn) takeInventory(cfg Config) (inv inventory, err error) {
 	}
 	if inv.table, inv.foreign, err = c.findTable(cfg.Table); err != nil {
 		return inv, err
+	}
+	if inv.table {
+		if inv.held, err = c.lookInto(cfg.Table); err != nil {
+			return inv, err
+		}
 	}
 	err = c.eachRule(ChainRef{}, func(r ruleHandle, comment string) {
 		if comment == cfg.Comment() && (r.at.Family != FamilyINet || r.at.Table != cfg.Table) {
@@ -62,14 +68,19 @@ func (c *conn) takeInventory(cfg Config) (inv inventory, err error) {
 
 // clear adds to b what removes everything in inv, and nothing else.
 func (inv inventory) clear(b *batch, cfg Config) {
+	inv.clearOthers(b)
+	if inv.table {
+		b.deleteTable(FamilyINet, cfg.Table)
+	}
+}
+
+// clearOthers adds to b what removes ours in the tables of others.
+func (inv inventory) clearOthers(b *batch) {
 	for _, r := range inv.rules {
 		b.deleteRule(r.at, r.handle)
 	}
 	for _, s := range inv.sets {
 		b.deleteSet(s.family, s.table, s.name)
-	}
-	if inv.table {
-		b.deleteTable(FamilyINet, cfg.Table)
 	}
 }
 

@@ -38,15 +38,21 @@ func probe(netns int) (Features, error) {
 	}
 	defer c.close()
 	p := prober{conn: c}
+	// What is in use need not be tried; and when the object of the attempt goes, the
+	// kernel drops all packets that wait in queues (see makeWay).
+	inUse, err := c.sanes()
+	if err != nil {
+		return f, err
+	}
 	list := []struct {
 		name string
 		have *bool
 		try  attempt
 	}{
 		{"NativeQueue", &f.NativeQueue, tryRule(queue(QueueNative, 0, true))},
-		{"SaneIPv4", &f.SaneIPv4, tryCarrier(object{CarrierSane, "sane4", FamilyIPv4})},
-		{"SaneIPv6", &f.SaneIPv6, tryCarrier(object{CarrierSane, "sane6", FamilyIPv6})},
-		{"Bare", &f.Bare, tryCarrier(object{CarrierBare, "bare4", FamilyIPv4})},
+		{"SaneIPv4", &f.SaneIPv4, trySane(FamilyIPv4, inUse)},
+		{"SaneIPv6", &f.SaneIPv6, trySane(FamilyIPv6, inUse)},
+		{"Bare", &f.Bare, tryCarrier(object{carrier: CarrierBare, name: "bare4", ip: FamilyIPv4})},
 		{"InnerHeader", &f.InnerHeader, tryRule(hasPayload())},
 		{"Hash", &f.Hash, tryRule(ctHash(2, 0))},
 		{"MaxSegment", &f.MaxSegment, tryRule(clampMSS(controlMSS))},
@@ -129,6 +135,14 @@ func tryCarrier(o object) attempt {
 		b.addObject(probeTable, o)
 		return tryRule(ctState("new", expr.CtStateBitNEW), give)(b, f)
 	}
+}
+
+// trySane is tryCarrier for CarrierSane, unless that is in use.
+func trySane(ip Family, inUse map[Family]bool) attempt {
+	if inUse[ip] {
+		return func(*batch, Family) error { return nil }
+	}
+	return tryCarrier(object{carrier: CarrierSane, name: "sane-" + ip.String(), ip: ip})
 }
 
 // xtQueue tries the NFQUEUE target.

@@ -30,6 +30,7 @@ const saneRequest = 0x00000007
 // A table is our table, ready to be printed or sent.
 type table struct {
 	name    string
+	there   bool // in the kernel, see makeWay; as in objects and chains
 	sets    []set
 	objects []object
 	chains  []chain
@@ -40,6 +41,7 @@ type object struct {
 	carrier Carrier
 	name    string
 	ip      Family
+	there   bool
 }
 
 // A chain is a base chain if it has a hook.
@@ -51,6 +53,7 @@ type chain struct {
 	prioText string
 	rules    []rule
 	nat      bool // of type nat, not filter
+	there    bool
 }
 
 // describe makes the table that c asks for; c has its defaults.
@@ -103,7 +106,7 @@ func carriers(c Carrier) []object {
 	default:
 		return nil
 	}
-	return []object{{c, name + "4", FamilyIPv4}, {c, name + "6", FamilyIPv6}}
+	return []object{{carrier: c, name: name + "4", ip: FamilyIPv4}, {carrier: c, name: name + "6", ip: FamilyIPv6}}
 }
 
 // divertChain sends packets to their connection's queue. Both directions of a

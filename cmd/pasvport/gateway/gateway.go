@@ -66,7 +66,6 @@ type Gateway struct {
 	noSender   error                         // why, if something was to be sent
 	ct         *expect.Conn                  // of the watcher
 	inherited  succession.Queues             // of the daemon before
-	planned    bool                          // it waited for this one
 	handOver   func(succession.Queues) error // gives the queues to the next one; see Restart
 	restarting atomic.Bool
 	fast       *fastpath.Table // nil: every line is read
@@ -217,11 +216,6 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 	// The workers end first: they wait for what the watcher does.
 	work, stopWork := context.WithCancel(run)
 	var workers sync.WaitGroup
-	startWorkers := func() {
-		for _, w := range g.workers {
-			start(work, &workers, func(ctx context.Context) error { return w.queue.Run(ctx, w) })
-		}
-	}
 	end := func() {
 		stopWork()
 		workers.Wait()
@@ -238,28 +232,17 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 	start(run, &others, g.refresh)
 	start(run, &others, g.watchIdle)
 	start(run, &others, g.writeXferlog)
-	takeOver := func() {
+	err := g.firewall.Install()
+	if err == nil {
+		g.removeLeftovers()
 		if takenBack != nil {
 			g.log.Warn("cannot take back all of an earlier daemon's sessions", "err", takenBack)
 		}
 		g.takeHandedOver(handed)
 		g.logTakenBack()
 		g.older.note()
-		startWorkers()
-	}
-	// When a chain goes, the kernel drops all that waits in queues, of whatever chain
-	// (nfqnl_nf_hook_drop in net/netfilter/nfnetlink_queue.c). So what waits is
-	// handled with the rules that are there, before ours take their place.
-	early := g.planned && g.firewall.Inherit() == nil
-	if early {
-		takeOver()
-		g.drain()
-	}
-	err := g.firewall.Install()
-	if err == nil {
-		g.removeLeftovers()
-		if !early {
-			takeOver()
+		for _, w := range g.workers {
+			start(work, &workers, func(ctx context.Context) error { return w.queue.Run(ctx, w) })
 		}
 		start(run, &others, g.heal)
 		start(run, &others, func(ctx context.Context) error { return g.balancer.Run(ctx, g.firewall.Spread) })

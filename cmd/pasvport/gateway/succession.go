@@ -156,7 +156,7 @@ func (g *Gateway) handoverPath() (string, error) {
 
 // Inherit gives the gateway the queues that the daemon before it handed on. It must
 // be called before Run.
-func (g *Gateway) Inherit(q succession.Queues) { g.inherited, g.planned = q, len(q) > 0 }
+func (g *Gateway) Inherit(q succession.Queues) { g.inherited = q }
 
 // Restart makes the stop that follows one for a restart: our rules stay, and pass
 // gives the queues, which the kernel fills meanwhile, to the next daemon. It
