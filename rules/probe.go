@@ -3,6 +3,7 @@
 package rules
 
 import (
+	"errors"
 	"sort"
 
 	"github.com/google/nftables/expr"
@@ -38,11 +39,16 @@ func probe(netns int) (Features, error) {
 	}
 	defer c.close()
 	p := prober{conn: c}
-	// What is in use need not be tried; and when the object of the attempt goes, the
-	// kernel drops all packets that wait in queues (see makeWay).
-	inUse, err := c.sanes()
+	mine, err := c.otherTables("")
 	if err != nil {
 		return f, err
+	}
+	trySane := func(ip Family) attempt {
+		o := object{carrier: CarrierSane, name: "sane-" + ip.String(), ip: ip}
+		if len(mine) > 0 {
+			return tryHelperType(o)
+		}
+		return tryCarrier(o)
 	}
 	list := []struct {
 		name string
@@ -50,8 +56,8 @@ func probe(netns int) (Features, error) {
 		try  attempt
 	}{
 		{"NativeQueue", &f.NativeQueue, tryRule(queue(QueueNative, 0, true))},
-		{"SaneIPv4", &f.SaneIPv4, trySane(FamilyIPv4, inUse)},
-		{"SaneIPv6", &f.SaneIPv6, trySane(FamilyIPv6, inUse)},
+		{"SaneIPv4", &f.SaneIPv4, trySane(FamilyIPv4)},
+		{"SaneIPv6", &f.SaneIPv6, trySane(FamilyIPv6)},
 		{"Bare", &f.Bare, tryCarrier(object{carrier: CarrierBare, name: "bare4", ip: FamilyIPv4})},
 		{"InnerHeader", &f.InnerHeader, tryRule(hasPayload())},
 		{"Hash", &f.Hash, tryRule(ctHash(2, 0))},
@@ -66,6 +72,9 @@ func probe(netns int) (Features, error) {
 		return f, err
 	}
 	for i, err := range missing {
+		if errors.Is(err, errHelperType) {
+			err = nil
+		}
 		if *list[i].have = err == nil; err != nil {
 			f.Missing[list[i].name] = err
 		}
@@ -137,13 +146,28 @@ func tryCarrier(o object) attempt {
 	}
 }
 
-// trySane is tryCarrier for CarrierSane, unless that is in use.
-func trySane(ip Family, inUse map[Family]bool) attempt {
-	if inUse[ip] {
-		return func(*batch, Family) error { return nil }
+// tryHelperType tries whether there are objects like o, by one that lacks its
+// protocol: the answer is errHelperType if there are. For when a real one goes the
+// kernel drops all packets that wait in queues (see makeWay), and where a table of
+// ours is, packets may. Whether there is such a helper, creating a connection with
+// it shows as well.
+func tryHelperType(o object) attempt {
+	return func(b *batch, f Family) error {
+		b.open(unix.NFT_MSG_NEWOBJ, unix.NLM_F_CREATE, f, "try", "ct helper "+o.name)
+		b.buf = appendString(b.buf, nftaObjTable, probeTable)
+		b.buf = appendString(b.buf, nftaObjName, o.name)
+		b.buf = appendUint32(b.buf, nftaObjType, o.number())
+		var data int
+		b.buf, data = openNest(b.buf, nftaObjData)
+		b.buf = appendString(b.buf, unix.NFTA_CT_HELPER_NAME, "sane")
+		b.buf = closeAttr(b.buf, data)
+		b.done()
+		return nil
 	}
-	return tryCarrier(object{carrier: CarrierSane, name: "sane-" + ip.String(), ip: ip})
 }
+
+// errHelperType is nft_ct_helper_obj_init's word on an object without its protocol.
+const errHelperType = unix.EINVAL
 
 // xtQueue tries the NFQUEUE target.
 func (p *prober) xtQueue() error { return p.xtables(queue(QueueXT, 0, true)) }

@@ -4,7 +4,6 @@ package rules
 
 import (
 	"encoding/binary"
-	"errors"
 
 	"golang.org/x/sys/unix"
 )
@@ -93,33 +92,14 @@ func (h *contents) addSet(a map[uint16][]byte) {
 }
 
 func (h *contents) addObject(a map[uint16][]byte) {
-	h.objects = append(h.objects, readObject(a))
-}
-
-func readObject(a map[uint16][]byte) heldObject {
 	o := heldObject{object{name: attrString(a[nftaObjName])}, number(a[nftaObjType])}
 	data := collect(a[nftaObjData])
-	if o.number != unix.NFT_OBJECT_CT_HELPER || attrString(data[unix.NFTA_CT_HELPER_NAME]) != "sane" {
-		return o
-	}
-	if l3, l4 := data[unix.NFTA_CT_HELPER_L3PROTO], data[unix.NFTA_CT_HELPER_L4PROTO]; len(l3) == 2 && len(l4) == 1 && l4[0] == unix.IPPROTO_TCP {
+	l3, l4 := data[unix.NFTA_CT_HELPER_L3PROTO], data[unix.NFTA_CT_HELPER_L4PROTO]
+	if o.number == unix.NFT_OBJECT_CT_HELPER && attrString(data[unix.NFTA_CT_HELPER_NAME]) == "sane" &&
+		len(l3) == 2 && len(l4) == 1 && l4[0] == unix.IPPROTO_TCP {
 		o.carrier, o.ip = CarrierSane, Family(binary.BigEndian.Uint16(l3))
 	}
-	return o
-}
-
-// sanes are the carriers that are in use in any table, by family.
-func (c *conn) sanes() (map[Family]bool, error) {
-	have := map[Family]bool{}
-	err := c.request(unix.NFT_MSG_GETOBJ, unix.NLM_F_DUMP, FamilyINet, nil, func(_ Family, body []byte) {
-		if o := readObject(collect(body)); o.carrier == CarrierSane {
-			have[o.ip] = true
-		}
-	})
-	if err != nil && !errors.Is(err, unix.ENOENT) {
-		return nil, &OpError{Op: "list", Object: "objects", Err: err}
-	}
-	return have, nil
+	h.objects = append(h.objects, o)
 }
 
 // makeWay adds to b what removes everything in inv, but for what t has too: that

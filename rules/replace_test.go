@@ -38,7 +38,7 @@ func bindQueue(t *testing.T, n netns) *waitingQueue {
 	return q
 }
 
-// waiting is how many packets wait in the queue of n, and queued how many came
+// queueLength is how many packets wait in the queue of n, and queued how many came
 // there: the client repeats them.
 func queueLength(t *testing.T, n netns) (waiting, queued string) {
 	t.Helper()
@@ -50,10 +50,16 @@ func queueLength(t *testing.T, n netns) (waiting, queued string) {
 // were exchanged, for whatever reason and with whatever chains, and when the kernel
 // was tried.
 func TestTrafficReplace(t *testing.T) {
+	for _, carrier := range []Carrier{CarrierSane, CarrierBare} {
+		t.Run(carrier.String(), func(t *testing.T) { testReplace(t, carrier) })
+	}
+}
+
+func testReplace(t *testing.T, carrier Carrier) {
 	n := newTopology(t)
 	n.router.load(t, adminRuleset)
 	q := bindQueue(t, n.router)
-	config := Config{Claim: true, Queue: testQueue(t, n.router), Chains: []ChainRef{forward}}
+	config := Config{Carrier: carrier, Claim: true, Queue: testQueue(t, n.router), Chains: []ChainRef{forward}}
 	f := installed(t, n.router, config)
 	client, server := connect(t, n.client, listen(t, n.server, serverV4, 21))
 	if _, err := io.WriteString(client, "NOOP\r\n"); err != nil {
@@ -87,7 +93,13 @@ func TestTrafficReplace(t *testing.T) {
 			}
 			return err
 		}},
-		{"the kernel is tried", func() error { _, err := probe(n.router.fd); return err }},
+		{"the kernel is tried", func() error {
+			features, err := probe(n.router.fd)
+			if !features.SaneIPv4 || !features.SaneIPv6 {
+				t.Errorf("found %+v", features)
+			}
+			return err
+		}},
 	}
 	for _, s := range steps {
 		if err := s.do(); err != nil {
