@@ -150,14 +150,6 @@ func sessionIDs(ctx context.Context, c *control.Client) ([]string, error) {
 	return ids, err
 }
 
-// didYouMean is the end of an error about a name that there is not.
-func didYouMean(typed string, names []string, mark string) string {
-	if near := config.Nearest(typed, names); near != "" {
-		return fmt.Sprintf("; did you mean %s%s?", mark, near)
-	}
-	return ""
-}
-
 // flagError explains what is wrong with a flag.
 func flagError(cmd *cobra.Command, err error) error {
 	hint := ""

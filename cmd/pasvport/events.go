@@ -4,7 +4,6 @@ package main
 
 import (
 	"fmt"
-	"net/netip"
 	"os/signal"
 
 	"github.com/spf13/cobra"
@@ -59,17 +58,4 @@ func newEvents() *cobra.Command {
 		}))
 	}
 	return cmd
-}
-
-// addressFlag reads the value of a flag that takes an address; none is the zero
-// one.
-func addressFlag(name, value string) (netip.Addr, error) {
-	if value == "" {
-		return netip.Addr{}, nil
-	}
-	a, err := netip.ParseAddr(value)
-	if err != nil {
-		return a, fmt.Errorf("--%s %q: want an IPv4 or IPv6 address", name, value)
-	}
-	return a.Unmap(), nil
 }

@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 )
 
 // Exit status of every command.
@@ -41,21 +40,6 @@ func execute(args []string, stdout, stderr io.Writer) int {
 		return exitFailed
 	}
 	return exitUsage
-}
-
-// failure is an error that is not the fault of the command line: exit status 1.
-// All others are, cobra's own included.
-type failure struct{ err error }
-
-func (f *failure) Error() string { return f.err.Error() }
-func (f *failure) Unwrap() error { return f.err }
-
-// failed makes err a failure, unless it is none.
-func failed(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &failure{err}
 }
 
 // oneLine keeps joined errors and values with line breaks on one line.
@@ -116,33 +100,4 @@ func newHelp(root *cobra.Command) *cobra.Command {
 			return cmd.Help()
 		},
 	}
-}
-
-// commandNames lists what may follow the program's name.
-func commandNames(root *cobra.Command) []string {
-	var names []string
-	for _, c := range root.Commands() {
-		if c.IsAvailableCommand() {
-			names = append(names, c.Name())
-		}
-	}
-	return names
-}
-
-// noArgs refuses what is neither a flag nor a command.
-func noArgs(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	if cmd.HasSubCommands() {
-		names := commandNames(cmd)
-		return fmt.Errorf("unknown command %q: want one of %s%s", args[0], strings.Join(names, ", "), didYouMean(args[0], names, ""))
-	}
-	hint := ""
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		if f.Changed && f.NoOptDefVal == "on" {
-			hint = fmt.Sprintf("; the value of a switch follows a =, as in --%s=%s", f.Name, args[0])
-		}
-	})
-	return fmt.Errorf("unexpected argument %q: %s takes flags only%s", args[0], cmd.CommandPath(), hint)
 }

@@ -16,7 +16,6 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
 	"github.com/pasvport/pasvport/cmd/pasvport/gateway"
-	"github.com/pasvport/pasvport/cmd/pasvport/kernel"
 	"github.com/pasvport/pasvport/cmd/pasvport/metrics"
 	"github.com/pasvport/pasvport/cmd/pasvport/report"
 	"github.com/pasvport/pasvport/rules"
@@ -135,26 +134,4 @@ func listenControl(path string, source answers, log *slog.Logger) (*control.List
 		return nil, fmt.Errorf("--control-socket %q: %w", path, err)
 	}
 	return s, nil
-}
-
-// logDoubts says what in a configuration is hardly meant.
-func logDoubts(log *slog.Logger, cfg config.Config) {
-	for _, d := range kernel.Doubts(cfg) {
-		log.Warn("configuration may not do what is meant", "what", d.Text, "hint", d.Hint)
-	}
-}
-
-// logEnd logs why a listener ended if nobody stopped it. The daemon goes on: FTP
-// does not need it.
-func logEnd(log *slog.Logger, what string, err error) {
-	if err != nil {
-		log.Error("listener failed", "listener", what, "err", err)
-	}
-}
-
-// notify tells systemd, if it started us.
-func notify(log *slog.Logger, state string) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
-		log.Warn("systemd is not notified", "err", err)
-	}
 }

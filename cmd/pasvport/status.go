@@ -4,17 +4,9 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
-	"slices"
-	"strconv"
-	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
 )
 
@@ -22,126 +14,7 @@ const statusHelp = `status asks the running daemon what it does: strategy and ca
 kernel has, queues with their losses, sessions, open pinholes, and how often each
 decision was taken and why.`
 
-const sessionsHelp = `sessions asks the running daemon for the control connections it serves, oldest first:
-
-  ID           of the conntrack entry, as conntrack -o id shows it
-  CLIENT       the client's own address; SERVER the server's own
-  USER         whose login the server accepted
-  LAST         the client's last command
-  MODE         of the last announcement that was accepted: active or passive
-  STATE        login, idle, transfer, tls, opaque (left alone, see NOTE), closing
-  AGE, IDLE    since it was first seen, since its last packet
-  DOWN, UP     bytes to the client and from it over data connections, without
-               headers; "-" without sysctl net.netfilter.nf_conntrack_acct=1
-  PINHOLE      of the last announcement: open, used, expired, closed, refused
-  NAT, SEEN AS, DIALLED
-               if any is translated: how; the client as its server sees it; the
-               server as its client sees it
-
---offers shows the last announcements instead: what was announced, what went out,
-and why.`
-
-// errNoSocket says that there is nothing to ask through.
-var errNoSocket = errors.New("no daemon to ask: control-socket is empty")
-
 func newStatus() *cobra.Command {
 	return newQuestion("status", "Show what the daemon does", statusHelp,
 		func(ctx context.Context, c *control.Client) (control.Status, error) { return c.Status(ctx) }, control.WriteStatus)
-}
-
-const sessionsExample = `  pasvport sessions --active
-  pasvport sessions --client 192.0.2.7 --json
-  pasvport sessions --offers`
-
-func newSessions() *cobra.Command {
-	var client, server string
-	var active, offers bool
-	ask := func(ctx context.Context, c *control.Client) ([]control.Session, error) {
-		ofClient, err := addressFlag("client", client)
-		if err != nil {
-			return nil, err
-		}
-		ofServer, err := addressFlag("server", server)
-		if err != nil {
-			return nil, err
-		}
-		list, err := c.Sessions(ctx)
-		return slices.DeleteFunc(list, func(s control.Session) bool {
-			return ofClient.IsValid() && ofClient != s.Client.Addr() || active && !s.Transferring ||
-				ofServer.IsValid() && ofServer != s.Server.Addr() && ofServer != s.Dialled.Addr()
-		}), err
-	}
-	write := func(w io.Writer, list []control.Session, now time.Time) error {
-		if offers {
-			return control.WriteOffers(w, list, now)
-		}
-		return control.WriteSessions(w, list, now)
-	}
-	cmd := newQuestion("sessions", "List the control connections", sessionsHelp, ask, write)
-	cmd.Example = sessionsExample
-	cmd.Flags().StringVar(&client, "client", "", "only those of this client's address")
-	cmd.Flags().StringVar(&server, "server", "", "only those to this server, by its own address or the one dialled")
-	cmd.Flags().BoolVar(&active, "active", false, "only those that transfer now")
-	cmd.Flags().BoolVar(&offers, "offers", false, "show the last announcement of each")
-	cmd.AddCommand(newEnd())
-	return cmd
-}
-
-// newEnd is the command that ends a session.
-func newEnd() *cobra.Command {
-	cmd := &cobra.Command{Use: "end ID", Short: "Reset both ends of a control connection",
-		Long: `end resets both ends of the control connection with this id, as sessions shows it. Data
-connections that are open go on to their end. It needs CAP_NET_RAW in the daemon.`,
-		Args: oneSession}
-	flags := config.Bind(cmd.Flags(), "control-socket")
-	cmd.ValidArgsFunction = completeAnswer(flags, sessionIDs)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		cfg, err := flags.Load()
-		if err != nil {
-			return err
-		}
-		if cfg.ControlSocket == "" {
-			return failed(errNoSocket)
-		}
-		id, _ := strconv.ParseUint(args[0], 10, 64) // oneSession has tried
-		return failed(control.NewClient(cfg.ControlSocket).End(cmd.Context(), id))
-	}
-	return cmd
-}
-
-// oneSession wants the id of one session.
-func oneSession(cmd *cobra.Command, args []string) error {
-	if len(args) == 1 {
-		if _, err := strconv.ParseUint(args[0], 10, 64); err == nil {
-			return nil
-		}
-	}
-	return fmt.Errorf("%s %s: want the id of one session, as pasvport sessions shows it", cmd.CommandPath(), strings.Join(args, " "))
-}
-
-// newQuestion is a command that asks the daemon and prints the answer.
-func newQuestion[T any](name, short, long string, ask func(context.Context, *control.Client) (T, error),
-	write func(io.Writer, T, time.Time) error,
-) *cobra.Command {
-	cmd := &cobra.Command{Use: name, Short: short, Long: long, Args: noArgs}
-	flags := config.Bind(cmd.Flags(), "control-socket")
-	asJSON := cmd.Flags().Bool("json", false, "print JSON")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		cfg, err := flags.Load()
-		if err != nil {
-			return err
-		}
-		if cfg.ControlSocket == "" {
-			return failed(errNoSocket)
-		}
-		answer, err := ask(cmd.Context(), control.NewClient(cfg.ControlSocket))
-		if err != nil {
-			return failed(err)
-		}
-		if *asJSON {
-			return failed(control.WriteJSON(cmd.OutOrStdout(), answer))
-		}
-		return failed(write(cmd.OutOrStdout(), answer, time.Now()))
-	}
-	return cmd
 }
