@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,7 +29,7 @@ func (w *worker) offer(s *session, o *ftpalg.Offer) {
 	}
 	if reason != report.ReasonPlain {
 		s.alg.Decline(o)
-		w.refuse(s, o, reason, err)
+		w.refuse(s, o, o.Announced, reason, err)
 		return
 	}
 	w.g.opened(s, p, o)
@@ -80,6 +81,16 @@ func (w *worker) announce(s *session, o *ftpalg.Offer, port uint16) ftpalg.Reaso
 		r = s.alg.Announce(o, port)
 	}
 	return r
+}
+
+// passOn has the engine translate an announcement for which nothing is opened, and
+// returns what the other end is told.
+func (w *worker) passOn(s *session, o *ftpalg.Offer) netip.AddrPort {
+	port := w.g.toldPort(s, o)
+	if w.announce(s, o, port) != ftpalg.ReasonPlain {
+		return o.Announced
+	}
+	return netip.AddrPortFrom(o.Text, port)
 }
 
 // pinholeWords are the states of a pinhole as `pasvport sessions` names them.

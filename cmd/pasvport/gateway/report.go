@@ -66,9 +66,9 @@ func (g *Gateway) toldPort(s *session, o *ftpalg.Offer) uint16 {
 }
 
 // refuse notes an offer for which nothing is open.
-func (w *worker) refuse(s *session, o *ftpalg.Offer, r report.Reason, err error) {
+func (w *worker) refuse(s *session, o *ftpalg.Offer, told netip.AddrPort, r report.Reason, err error) {
 	w.g.refused(s, &control.Offer{
-		Verb: verbWord(o.Verb), Announced: o.Announced, Translated: o.Announced, Target: o.Target,
+		Verb: verbWord(o.Verb), Announced: o.Announced, Translated: told, Target: o.Target,
 		Time: w.now, Reason: r.String(), Pinhole: control.PinholeRefused,
 	}, o.Mode, r, err)
 }

@@ -338,10 +338,11 @@ func (w *worker) event(s *session, e *ftpalg.Event) {
 	case ftpalg.EventOffer:
 		w.offer(s, e.Offer)
 	case ftpalg.EventRefused:
+		told := e.Offer.Announced
 		if e.Announce {
-			w.announce(s, e.Offer, w.g.toldPort(s, e.Offer))
+			told = w.passOn(s, e.Offer)
 		}
-		w.refuse(s, e.Offer, report.Reason(e.Reason), nil)
+		w.refuse(s, e.Offer, told, report.Reason(e.Reason), nil)
 	case ftpalg.EventCancelled:
 		w.g.count(report.Reason(e.Reason))
 		if w.g.pinholes.Of(&s.owner) != nil {
