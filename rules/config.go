@@ -111,6 +111,10 @@ type Config struct {
 	// zero. Only with Claim.
 	PeerPorts PortRange
 
+	// Block has sets of clients whose packets to the control ports are dropped, see
+	// Firewall.Block.
+	Block bool
+
 	// VirtualServers spread control connections over servers.
 	VirtualServers []VirtualServer
 

@@ -75,6 +75,11 @@ func (f *Firewall) Install() error {
 		return err
 	}
 	f.memory.recall(left)
+	blocked, err := f.blockedClients()
+	if err != nil {
+		return err
+	}
+	f.memory.recallBlocked(blocked)
 	if _, err := f.put(f.cfg, false); err != nil {
 		return err
 	}
@@ -82,15 +87,16 @@ func (f *Firewall) Install() error {
 	return f.learn()
 }
 
-// Reconfigure changes ports, chains, the mark, pinhole timeout, the range of peers
-// and virtual servers to those of c, in one transaction; all else in c must be as
-// it was. If it fails, as with ErrNoChain, nothing has changed.
+// Reconfigure changes ports, chains, the mark, pinhole timeout, the range of peers,
+// whether clients are blocked, and virtual servers to those of c, in one transaction;
+// all else in c must be as it was. If it fails, as with ErrNoChain, nothing has
+// changed.
 func (f *Firewall) Reconfigure(c Config) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	next := f.cfg
 	next.Ports, next.Chains, next.PinholeTimeout, next.PeerPorts = c.Ports, c.Chains, c.PinholeTimeout, c.PeerPorts
-	next.VirtualServers, next.Translate, next.Mark = c.VirtualServers, c.Translate, c.Mark
+	next.VirtualServers, next.Translate, next.Mark, next.Block = c.VirtualServers, c.Translate, c.Mark, c.Block
 	next = next.WithDefaults()
 	if err := next.validate(); err != nil {
 		return err

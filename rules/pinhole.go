@@ -184,12 +184,20 @@ func parseElement(b []byte) (e Element, ok bool) {
 				e.Source, e.Dest, ok = parseKey(key)
 			}
 		case typ == unix.NFTA_SET_ELEM_TIMEOUT && len(v) == 8:
-			e.Timeout = time.Duration(binary.BigEndian.Uint64(v)) * time.Millisecond
+			e.Timeout = milliseconds(v)
 		case typ == unix.NFTA_SET_ELEM_EXPIRATION && len(v) == 8:
-			e.Expires = time.Duration(binary.BigEndian.Uint64(v)) * time.Millisecond
+			e.Expires = milliseconds(v)
 		case typ == unix.NFTA_SET_ELEM_USERDATA:
 			e.Note, _ = udataString(v, udataElemComment)
 		}
 	}
 	return e, ok
+}
+
+// milliseconds reads a time as the kernel has it.
+func milliseconds(v []byte) time.Duration {
+	if len(v) != 8 {
+		return 0
+	}
+	return time.Duration(binary.BigEndian.Uint64(v)) * time.Millisecond
 }

@@ -24,6 +24,7 @@ type memory struct {
 	renumbered map[uint32]string
 	aside      map[uint32]string
 	peers      map[peers]struct{}
+	blocked    map[netip.Prefix]time.Time // until when
 	pruned     time.Time
 }
 
@@ -33,7 +34,8 @@ type remembered struct {
 }
 
 func newMemory() memory {
-	return memory{open: map[half]remembered{}, renumbered: map[uint32]string{}, aside: map[uint32]string{}, peers: map[peers]struct{}{}}
+	return memory{open: map[half]remembered{}, renumbered: map[uint32]string{}, aside: map[uint32]string{}, peers: map[peers]struct{}{},
+		blocked: map[netip.Prefix]time.Time{}}
 }
 
 // halves are the halves of p that are to be opened.
@@ -133,6 +135,9 @@ func (b *batch) addRemembered(m *memory, c Config) (n int) {
 	n += b.addIDs(asideSet(c.Table), m.aside)
 	if c.hasPeers() {
 		b.addPeers(m, c.Table)
+	}
+	if c.Block {
+		b.addBlocked(m, c.Table)
 	}
 	return n
 }

@@ -26,6 +26,7 @@ type set struct {
 	ids     bool        // conntrack ids, see renumber.go
 	dynamic bool        // rules change it
 	pairs   Family      // pairs of addresses of this family, see peers.go
+	blocked Family      // clients of this family, see blocked.go
 
 	servers *VirtualServer // a map of its slots, see servers.go
 
@@ -69,6 +70,9 @@ func (s set) properties() []string {
 	if s.pairs != 0 {
 		return []string{"type " + pairType(s.pairs).Name}
 	}
+	if s.blocked != 0 {
+		return []string{"type " + addrType(s.blocked).Name, "flags timeout", "timeout " + duration(s.timeout)}
+	}
 	if s.servers != nil {
 		return s.servers.lines()
 	}
@@ -104,6 +108,9 @@ func appendSet(b []byte, s set, id uint32) []byte {
 	}
 	if s.pairs != 0 {
 		return appendPeerSet(b, s, id)
+	}
+	if s.blocked != 0 {
+		return appendBlockedSet(b, s, id)
 	}
 	if s.servers != nil {
 		return appendServerMap(b, s, id)

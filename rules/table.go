@@ -72,6 +72,9 @@ func describe(c Config) table {
 	if c.hasPeers() {
 		t.sets = append(t.sets, peerSet(c.Table, FamilyIPv4), peerSet(c.Table, FamilyIPv6))
 	}
+	if c.Block {
+		t.sets = append(t.sets, blockedSet(c.Table, FamilyIPv4), blockedSet(c.Table, FamilyIPv6))
+	}
 	if len(c.VirtualServers) > 0 {
 		t.sets = append(t.sets, checksSet(c.Table))
 	}
@@ -261,7 +264,7 @@ func hookChains(c Config) []chain {
 	skip := seenBefore()
 	// meta l4proto tcp jump control
 	control := newRule(l4proto(), jump("control"))
-	pre := preroutingHook("prerouting", -150, "mangle", append(skip, control)...)
+	pre := preroutingHook("prerouting", -150, "mangle", slices.Concat(skip, blockedRules(c), []rule{control})...)
 	out := outputHook("output", -150, "mangle", control)
 	if len(c.VirtualServers) > 0 {
 		out.rules = []rule{checkRule(), control}

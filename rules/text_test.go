@@ -45,6 +45,7 @@ var textConfigs = []struct {
 		OneZone:        true,
 		Bare:           true,
 		PeerPorts:      PortRange{50000, 50100},
+		Block:          true,
 	}},
 	{"virtual-servers", Config{Claim: true, VirtualServers: virtualServers}},
 }

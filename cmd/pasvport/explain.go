@@ -23,6 +23,8 @@ var explanations = map[string][]explanation{
 		{"sessions", "Control connections now."},
 		{"pinholes", "Announced data connections that have not come yet."},
 		{"limits", "How full each is: max-sessions, max-client-sessions (of the client that has most), max-pinholes, max-client-pinholes (likewise)."},
+		{"login-failures", "How many failed logins have a client blocked, and for how long."},
+		{"blocked", "A client that is blocked, and for how much longer; pasvport unblock lets it in."},
 		{"heals", "How often our rules were put back after somebody had taken them away."},
 		{"queue N", "native or xt is the way packets come; then packets received, packets that wait in the kernel, packets the kernel dropped because the queue was full, messages that the socket had no room for, and packets that could not be read and passed as they were."},
 		{"expectations", "How many the kernel has, of whatever helper, and how many it has room for."},

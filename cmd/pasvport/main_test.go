@@ -77,7 +77,7 @@ func empty(t *testing.T) string {
 }
 
 func TestWrongUsage(t *testing.T) {
-	const commands = "want one of check, completion, doctor, events, init, reload, replay, rules, run, servers, sessions, status, top, version"
+	const commands = "want one of check, completion, doctor, events, init, reload, replay, rules, run, servers, sessions, status, top, unblock, version"
 	for _, tt := range []struct{ args, want string }{
 		{"", "no command given: " + commands + "; see pasvport --help"},
 		{"walk", `unknown command "walk": ` + commands},
@@ -275,6 +275,13 @@ func (fake) End(id uint64) error {
 	return nil
 }
 
+func (fake) Unblock(a netip.Addr) error {
+	if a != netip.MustParseAddr("192.0.2.7") {
+		return errors.New("is not blocked")
+	}
+	return nil
+}
+
 func (fake) Drain(name string, _ bool) error {
 	if name != "one" && name != "v/one" {
 		return errors.New("no such server")
@@ -313,6 +320,7 @@ func TestQuestions(t *testing.T) {
 		{[]string{"servers", "--json", "--config", config}, []string{`"virtual": "v"`}},
 		{[]string{"servers", "drain", "one", "--config", config}, nil},
 		{[]string{"sessions", "end", "7", "--config", config}, nil},
+		{[]string{"unblock", "192.0.2.7", "--config", config}, nil},
 		{[]string{"events", "--config", config, "--client", "192.0.2.9"}, []string{`"event":"offer refused"`, `"session":77`}},
 		{[]string{"events", "--config", config, "--session", "78"}, nil},
 		{[]string{"servers", "undrain", "v/one", "--config", config}, nil},

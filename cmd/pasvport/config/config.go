@@ -132,6 +132,9 @@ type Config struct {
 	// what it may have at once. Default: 64.
 	ClientPrefix int
 
+	// LoginFailures is when a client is blocked. Default: never.
+	LoginFailures LoginFailures
+
 	// StrictActivePort wants active data to come from control port - 1. Default: false.
 	StrictActivePort bool
 

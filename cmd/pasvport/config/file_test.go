@@ -88,6 +88,7 @@ func TestFileErrors(t *testing.T) {
 		{"bad network", "policies:\n  - client: [192.0.2.0/24, here]\n",
 			`FILE:2:28: client "here": want an address or a network such as 192.0.2.0/24, or a list of them`},
 		{"range in a policy", "policies:\n  - tls: range=1-2\n", `FILE:2:10: tls "range=1-2": want pass, deny or require in a policy`},
+		{"bad failures", "login-failures: 5 in 1m\n", `FILE:1:17: login-failures "5 in 1m": want ` + wantFailures},
 		{"no modes", "modes: []\n", `FILE:1:1: modes: the list is empty, want active, passive or both`},
 		{"no modes in a policy", "policies:\n  - port: 21\n    modes: []\n", `FILE:3:5: modes: the list is empty, want active, passive or both`},
 		{"bad command", "commands: {allow: [USER, ls]}\n", `FILE:1:26: allow "ls": want a command of three or four letters such as DELE, or SITE CHMOD, or a list of them`},

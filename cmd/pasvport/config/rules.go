@@ -27,6 +27,7 @@ func (c Config) Rules() rules.Config {
 	if c.FastPath == FastPathAuto && !r.Bare {
 		r.FastPath = rules.FastPathAny
 	}
+	r.Block = c.LoginFailures.Most > 0
 	if c.TLS == TLSRange {
 		r.PeerPorts = c.TLSRange
 	}
@@ -38,6 +39,6 @@ func (c Config) Rules() rules.Config {
 func (c Config) ReloadRules(r rules.Config) rules.Config {
 	want := c.Rules()
 	r.Ports, r.Chains, r.PinholeTimeout, r.PeerPorts = want.Ports, want.Chains, want.PinholeTimeout, want.PeerPorts
-	r.Mark = want.Mark
+	r.Mark, r.Block = want.Mark, want.Block
 	return r
 }

@@ -269,6 +269,14 @@ var settings = keys{
 		func(c *Config) *int { return &c.MaxClientPinholes }),
 	number("client-prefix", "BITS", "leading bits of an IPv6 address that are one client's, in the limits of a client", restart, 1, 128,
 		func(c *Config) *int { return &c.ClientPrefix }),
+	{
+		name: "login-failures", value: "N in DURATION, block DURATION", facts: live | inRules,
+		usage:  "block a client whose logins fail that often on the control ports, for a time: \"5 in 1m, block 10m\"; off: never",
+		want:   wantFailures,
+		fields: func(c *Config) []any { return []any{&c.LoginFailures} },
+		add:    setFailures,
+		text:   func(c Config) []string { return []string{c.LoginFailures.String()} },
+	},
 	toggle("strict-active-port", "active data must come from control port - 1", live, func(c *Config) *bool { return &c.StrictActivePort }),
 	{
 		name: "pinhole-timeout", value: "DURATION", facts: live | inRules,

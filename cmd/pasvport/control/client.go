@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"time"
 )
@@ -71,6 +72,11 @@ func (c *Client) Drain(ctx context.Context, name string, drain bool) error {
 // End resets both ends of a session.
 func (c *Client) End(ctx context.Context, id uint64) error {
 	return c.order(ctx, http.MethodDelete, fmt.Sprintf("%s?id=%d", sessionsPath, id), fmt.Sprintf("session %d", id))
+}
+
+// Unblock lifts the block of a client.
+func (c *Client) Unblock(ctx context.Context, client netip.Addr) error {
+	return c.order(ctx, http.MethodDelete, blockedPath+"?client="+url.QueryEscape(client.String()), "client "+client.String())
 }
 
 // Reload has the daemon read its configuration again. The error is what is wrong

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -25,6 +26,8 @@ type Source interface {
 	Drain(name string, drain bool) error
 	// End resets both ends of a session. An error is its caller's.
 	End(id uint64) error
+	// Unblock lifts the block of a client. An error is its caller's.
+	Unblock(client netip.Addr) error
 	// Reload reads the configuration again. An error is what is wrong with it.
 	Reload(ctx context.Context) error
 }
@@ -36,6 +39,7 @@ const (
 	settingsPath = "/v1/settings"
 	drainPath    = "/v1/servers/drain"
 	reloadPath   = "/v1/reload"
+	blockedPath  = "/v1/blocked"
 )
 
 // Listener answers on a control socket.
@@ -84,6 +88,13 @@ func Listen(path string, src Source) (*Listener, error) {
 			refuse(w, src.Drain(r.FormValue("name"), drain))
 		})
 	}
+	mux.HandleFunc("DELETE "+blockedPath, func(w http.ResponseWriter, r *http.Request) {
+		client, err := netip.ParseAddr(r.FormValue("client"))
+		if err == nil {
+			err = src.Unblock(client)
+		}
+		refuse(w, err)
+	})
 	mux.HandleFunc("POST "+reloadPath, func(w http.ResponseWriter, r *http.Request) { refuse(w, src.Reload(r.Context())) })
 	return &Listener{
 		socket: sock,

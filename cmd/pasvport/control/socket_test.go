@@ -48,6 +48,8 @@ func (a answers) Reload(context.Context) error {
 	return nil
 }
 
+func (a answers) Unblock(netip.Addr) error { return errors.New("is not blocked") }
+
 func (a answers) Drain(name string, drain bool) error {
 	for i := range a.servers {
 		if a.servers[i].Name == name {

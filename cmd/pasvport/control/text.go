@@ -48,6 +48,10 @@ func WriteStatus(w io.Writer, s Status, now time.Time) error {
 	t.row("pinholes", fmt.Sprintf("%d open", s.PinholesOpen))
 	t.row("limits", fmt.Sprintf("sessions %v, of one client %v; pinholes %v, of one client %v",
 		s.Limits.Sessions, s.Limits.ClientSessions, s.Limits.Pinholes, s.Limits.ClientPinholes))
+	t.row("login-failures", dash(s.LoginFailures))
+	for _, b := range s.Blocked {
+		t.row("blocked", fmt.Sprintf("%s, for %s", b.Client, b.Until.Sub(now).Truncate(time.Second)))
+	}
 	t.row("heals", fmt.Sprintf("rules put back %d times", s.Heals))
 	for _, q := range s.Queues {
 		t.row(fmt.Sprintf("queue %d", q.Num), fmt.Sprintf("%s, %d packets, %d waiting, %d dropped, %d enobufs, %d unreadable",

@@ -35,7 +35,10 @@ type Status struct {
 	KeepaliveError string `json:"keepalive_error,omitempty"`
 
 	Limits Limits `json:"limits"`
-	Heals  uint64 `json:"heals"` // times our rules were put back
+
+	LoginFailures string    `json:"login_failures"` // as given to --login-failures
+	Blocked       []Blocked `json:"blocked,omitempty"`
+	Heals         uint64    `json:"heals"` // times our rules were put back
 
 	Strategy string `json:"strategy"` // "expectation" or "claim": the one in use
 	Carrier  string `json:"carrier"`  // "sane", "bare" or "none"
@@ -63,6 +66,12 @@ type Status struct {
 
 	// Notes are sentences for the administrator, such as what is missing.
 	Notes []string `json:"notes,omitempty"`
+}
+
+// Blocked is a client whose packets to the control ports are dropped.
+type Blocked struct {
+	Client string    `json:"client"` // an address with /32, or an IPv6 network
+	Until  time.Time `json:"until"`
 }
 
 // Limits are those of the settings, and how full they are.

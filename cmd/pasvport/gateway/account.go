@@ -89,6 +89,7 @@ func (w *worker) settled(e ledger.Event, r *transferRecord) {
 		g.tell(r.session, slog.LevelInfo, "login", "user", r.user)
 	case ledger.EventLoginFailed:
 		g.metrics.LoginFailures.Add(1)
+		w.loginFailed(r.session)
 		g.tell(r.session, slog.LevelWarn, "login failed", "user", r.user)
 	case ledger.EventTransferEnded:
 		g.metrics.Transfer(r.transfer.Upload, r.transfer.Complete())

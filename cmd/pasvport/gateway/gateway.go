@@ -56,7 +56,8 @@ type Gateway struct {
 	present    limit.Sessions[*session]
 	turned     limit.Seldom // sessions that were turned away
 	lines      *limit.Lines // of the log
-	expectMax  int          // expectations that the kernel has room for; 0: not known, or none are made
+	failures   limit.Failures
+	expectMax  int // expectations that the kernel has room for; 0: not known, or none are made
 	sealed     encryptedSessions
 	older      olderConnections
 	forgotten  lost.Memory

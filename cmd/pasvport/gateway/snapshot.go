@@ -27,6 +27,7 @@ func (g *Gateway) Status() control.Status {
 	}
 	st.TLS, st.TLSPorts, st.Checks, st.Repair = set.TLSText(), set.TLSPortList(), set.Checks.String(), set.Repair.String()
 	st.Advertise, st.CTMark, st.Limits = set.AdvertiseList(), set.MarkText(), g.limits()
+	st.LoginFailures, st.Blocked = set.LoginFailures.String(), g.blocked()
 	st.Keepalive, st.SessionIdle, st.Heals = config.IdleText(set.Keepalive), config.IdleText(set.SessionIdle), g.metrics.Heals.Load()
 	if g.noSender != nil {
 		st.KeepaliveError = g.noSender.Error()

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+// failLogin has the server refuse a login.
+func (d *Dialogue) failLogin() {
+	d.t.Helper()
+	for _, ask := range [][2]string{{"USER pvp", "331 password"}, {"PASS guess", "530 no"}} {
+		d.Command(ask[0])
+		d.Reply(ask[1])
+	}
+}
+
+// blocked are the clients that status lists.
+func (s *Site) blocked(t *testing.T) (list []string) {
+	t.Helper()
+	status, err := s.Daemons[0].Status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, _ := status["blocked"].([]any)
+	for _, b := range all {
+		list = append(list, fmt.Sprint(b.(Object)["client"]))
+	}
+	return list
+}
+
+// TestLoginFailures: a client whose logins fail is blocked, it alone, until it is let
+// in again by hand or by time, and a crash changes nothing about it.
+func TestLoginFailures(t *testing.T) {
+	needDaemon(t)
+	for _, f := range []Family{IPv4, IPv6} {
+		for _, s := range subjects(t) {
+			t.Run(fmt.Sprint(f, "/", s.Name), func(t *testing.T) {
+				t.Parallel()
+				flags := []string{"--login-failures", "3 in 1m, block 10m"}
+				site := NewSite(t, position("routed"), AllowRelated, s, flags...)
+				ln := site.ListenControl(t, f)
+				reaches := func(from *Host) bool {
+					c, err := from.Dial(netip.AddrPort{}, site.Dial(from, f, 0), 2*time.Second)
+					if err != nil {
+						return false
+					}
+					c.Close()
+					a, err := ln.AcceptTCP()
+					if err != nil {
+						t.Fatal(err)
+					}
+					a.Close()
+					return true
+				}
+				d := site.connect(t, ln, site.Client, f, netip.AddrPort{})
+				d.Reply("220 ready")
+				d.failLogin()
+				d.login() // in between one is right
+				d.failLogin()
+				if list := site.blocked(t); len(list) > 0 || !reaches(site.Client) {
+					t.Fatalf("blocked too soon: %v", list)
+				}
+				second := site.connect(t, ln, site.Client, f, netip.AddrPort{})
+				second.Reply("220 ready")
+				second.failLogin()
+				if err := waitFor(startTimeout, "a blocked client", func() bool { return len(site.blocked(t)) == 1 }); err != nil {
+					t.Fatal(err)
+				}
+				bits := map[Family]string{IPv4: "/32", IPv6: "/64"}[f]
+				if list := site.blocked(t); !strings.HasSuffix(list[0], bits) {
+					t.Errorf("blocked %v, want %s", list, bits)
+				}
+				if reaches(site.Client) {
+					t.Error("a blocked client connects")
+				}
+				if !reaches(site.Client2) {
+					t.Error("another client does not connect")
+				}
+				if err := site.Daemons[0].Crash(); err != nil {
+					t.Fatal(err)
+				}
+				site.Daemons[0] = site.StartDaemon(t, site.Firewalls[0], flags...)
+				if reaches(site.Client) {
+					t.Error("a blocked client connects after a crash")
+				}
+				client := site.ClientAddr(f).String()
+				unblock := Cmd(site.Daemons[0].bin, "unblock", client, "--control-socket", site.Daemons[0].Socket)
+				if out, err := site.Firewalls[0].Run(startTimeout, unblock); err != nil {
+					t.Fatalf("unblock: %v\n%s", err, out)
+				}
+				if !reaches(site.Client) {
+					t.Error("a client that was let in again does not connect")
+				}
+				if out, err := site.Firewalls[0].Run(startTimeout, unblock); err == nil || !strings.Contains(out, "is not blocked") {
+					t.Errorf("unblock of a client that is not blocked: %v\n%s", err, out)
+				}
+			})
+		}
+	}
+}
+
+// TestLoginFailuresEnd: a block ends with its time.
+func TestLoginFailuresEnd(t *testing.T) {
+	needDaemon(t)
+	site := NewSite(t, position("routed"), AllowRelated, Auto, "--login-failures", "1 in 1m, block 2s")
+	ln := site.ListenControl(t, IPv4)
+	d := site.connect(t, ln, site.Client, IPv4, netip.AddrPort{})
+	d.Reply("220 ready")
+	d.failLogin()
+	if err := waitFor(startTimeout, "a blocked client", func() bool { return strings.Contains(site.Daemons[0].Output(), `msg="client blocked"`) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := waitFor(startTimeout, "the end of the block", func() bool { return len(site.blocked(t)) == 0 }); err != nil {
+		t.Fatal(err)
+	}
+	site.connect(t, ln, site.Client, IPv4, netip.AddrPort{})
+}
