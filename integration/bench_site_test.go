@@ -35,7 +35,7 @@ var (
 
 func benchSubjects(p Position) []Subject {
 	list := []Subject{Open, KernelHelper, Expectation, Claim, FastPath}
-	if _, err := unpacked("ftp-proxy")(); err == nil {
+	if _, err := unpacked("usr/sbin/ftp-proxy")(); err == nil {
 		list = append(list, Proxy)
 	} else {
 		fmt.Fprintln(os.Stderr, "without ftp-proxy:", err)
@@ -151,7 +151,7 @@ func (b *bench) restart(t *testing.T) {
 // startProxy has ftp-proxy take what is addressed to the server.
 func startProxy(t *testing.T, s *Site) {
 	fw := s.Firewalls[0]
-	program, err := unpacked("ftp-proxy")()
+	program, err := unpacked("usr/sbin/ftp-proxy")()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,8 +49,8 @@ type ServerKind struct {
 var (
 	Pyftpdlib = &ServerKind{Name: "pyftpdlib", program: pythonWith("pyftpdlib"), commands: pyftpdlib}
 	Vsftpd    = &ServerKind{Name: "vsftpd", program: inPath("vsftpd"), anonymous: true, commands: vsftpd}
-	Proftpd   = &ServerKind{Name: "proftpd", program: unpacked("proftpd"), commands: proftpd}
-	Pureftpd  = &ServerKind{Name: "pure-ftpd", program: unpacked("pure-ftpd"), commands: pureftpd}
+	Proftpd   = &ServerKind{Name: "proftpd", program: unpacked("usr/sbin/proftpd"), commands: proftpd}
+	Pureftpd  = &ServerKind{Name: "pure-ftpd", program: unpacked("usr/sbin/pure-ftpd"), commands: pureftpd}
 )
 
 // ServerKinds are all of them.
@@ -274,7 +274,7 @@ func inPath(name string) func() (string, error) {
 	}
 }
 
-// peers is where scripts/peers unpacks servers that cannot be installed.
+// peers is where scripts/peers unpacks programs that cannot be installed.
 func peers() string {
 	if dir := os.Getenv("PASVPORT_PEERS"); dir != "" {
 		return filepath.Join(dir, "root")
@@ -282,11 +282,11 @@ func peers() string {
 	return "/var/cache/pasvport-peers/root"
 }
 
-func unpacked(name string) func() (string, error) {
+func unpacked(file string) func() (string, error) {
 	return func() (string, error) {
-		path := filepath.Join(peers(), "usr/sbin", name)
+		path := filepath.Join(peers(), file)
 		if _, err := os.Stat(path); err != nil {
-			return "", fmt.Errorf("missing program: %s (scripts/peers unpacks it)", name)
+			return "", fmt.Errorf("missing program: %s (scripts/peers unpacks it)", filepath.Base(file))
 		}
 		return path, nil
 	}

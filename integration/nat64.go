@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+)
+
+// The addresses of a translator between IPv6 and IPv4: the prefix of IPv6 addresses
+// that stand for IPv4 ones, and the IPv4 addresses that stand for clients. Tayga
+// answers for nothing in 64:ff9b::/96 that is not global (RFC 6052 section 3.1).
+var (
+	nat64Prefix = netip.MustParsePrefix("2001:db8:64::/96")
+	nat64Pool   = netip.MustParsePrefix("192.168.255.0/24")
+)
+
+// nat64Addr is the IPv6 address that stands for an IPv4 one.
+func nat64Addr(a netip.Addr) netip.Addr {
+	b, v4 := nat64Prefix.Addr().As16(), a.As4()
+	copy(b[12:], v4[:])
+	return netip.AddrFrom16(b)
+}
+
+// nat64 is a client that has IPv6 only, a firewall that translates, and a server that
+// has IPv4 only. The server has no route to the pool.
+var nat64 = Position{Name: "nat64", Hidden: true, Families: []Family{IPv6},
+	Target: Pair{IPv6: nat64Addr(serverAddr[IPv4])}}
+
+// nat64Rules accept control connections on both sides of the translator, whose
+// device is nat64; %s is the rule about what belongs to them.
+const nat64Rules = `table inet filter {
+	chain input {
+		type filter hook input priority filter; policy drop;
+		icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+	}
+	chain forward {
+		type filter hook forward priority filter; policy drop;
+		%s
+		iifname "in*" oifname "nat64" tcp dport 21 ct state new accept
+		iifname "nat64" oifname "out*" tcp dport 21 ct state new accept
+	}
+}
+table ip nat {
+	chain post {
+		type nat hook postrouting priority srcnat; policy accept;
+		ip saddr 192.168.255.0/24 oifname "out*" masquerade
+	}
+}
+`
+
+// startTayga starts the translator Tayga on a host.
+func (h *Host) startTayga(t testing.TB) {
+	t.Helper()
+	program, err := unpacked("usr/sbin/tayga")()
+	if err != nil {
+		t.Skip(err)
+	}
+	if _, err := os.Stat("/dev/net/tun"); err != nil {
+		t.Skip(err)
+	}
+	conf, err := h.File("tayga.conf", fmt.Sprintf("tun-device nat64\nipv4-addr 192.168.255.1\nipv6-addr 2001:db8:65::1\nprefix %s\ndynamic-pool %s\ndata-dir %s\n",
+		nat64Prefix, nat64Pool, h.Dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := h.Run(startTimeout, Cmd(program, "--mktun", "-c", conf)); err != nil {
+		t.Skipf("no TUN device: %v: %s", err, out)
+	}
+	dev, err := h.nl.LinkByName("nat64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.nl.LinkSetUp(dev); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []netip.Prefix{nat64Prefix, nat64Pool} {
+		r := &netlink.Route{LinkIndex: dev.Attrs().Index, Dst: network(p.Addr(), p.Bits()), Scope: netlink.SCOPE_LINK}
+		if err := h.nl.RouteAdd(r); err != nil {
+			t.Fatalf("route to %v: %v", p, err)
+		}
+	}
+	if _, err := h.Start(Cmd(program, "-d", "-c", conf)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// routeNAT64 has a host reach the prefix through a gateway.
+func (h *Host) routeNAT64(t testing.TB, gate Pair) {
+	t.Helper()
+	r := &netlink.Route{Dst: network(nat64Prefix.Addr(), nat64Prefix.Bits()), Gw: gate[IPv6].AsSlice()}
+	if err := h.nl.RouteAdd(r); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// newNAT64 builds the position nat64 with Tayga and the administrator's ruleset. The
+// subject is not started.
+func newNAT64(t *testing.T, s Subject) *Site {
+	t.Helper()
+	needPrograms(t, "nft", "conntrack")
+	site := &Site{Topology: NewTopology(NewNet(t), 1, true), Position: nat64, Allow: AllowRelated, Subject: s}
+	site.Firewalls[0].startTayga(t)
+	site.Client.routeNAT64(t, clientGate)
+	site.Client2.routeNAT64(t, client2Gate)
+	site.Firewalls[0].LoadRules(t, fmt.Sprintf(nat64Rules, AllowRelated.accept()))
+	return site
+}
+
+// nat64Flag is what pasvport is told of the translator.
+var nat64Flag = "--nat64=" + nat64Prefix.String() + "," + nat64Pool.String()
+
+//go:embed testdata/ftp_rfc959.py
+var rfc959Script string
+
+// scripted is a server of testdata/ftp_rfc959.py that knows what the word says of
+// EPSV and EPRT.
+func scripted(word string) *ServerKind {
+	return &ServerKind{Name: word, program: pythonWith("socket"),
+		commands: func(_ *Host, s *Server, python string, listen []netip.AddrPort) ([]Command, error) {
+			var addresses [][2]any
+			for _, l := range listen {
+				addresses = append(addresses, [2]any{l.Addr().String(), l.Port()})
+			}
+			job, err := json.Marshal(map[string]any{"root": s.Home, "listen": addresses, "epsv": word})
+			return []Command{Cmd(python, "-c", rfc959Script, string(job))}, err
+		}}
+}
+
+// nat64Servers are servers with IPv4: four that people use, and four that know RFC
+// 2428 well, not at all, and badly.
+var nat64Servers = append(append([]*ServerKind{}, ServerKinds...), scripted("rfc"), scripted("old"), scripted("mute"), scripted("close"))
+
+// Clients that only the tests of NAT64 have.
+var (
+	Inetutils = &ClientKind{Name: "inetutils", program: unpacked("usr/bin/inetutils-ftp"), command: inetutils, said: `---> %s`,
+		modes: map[Family][]Mode{IPv6: IPv6.Modes()}}
+	// Busybox says nothing of what it does.
+	Busybox = &ClientKind{Name: "busybox", program: unpacked("bin/busybox"), command: busybox, said: `%.0s`,
+		modes: map[Family][]Mode{IPv6: {EPSV}}}
+)
+
+func inetutils(program string, r Request) Command {
+	mode := map[bool]string{false: "--passive", true: "--active"}[r.Mode.Active()]
+	b := new(strings.Builder)
+	fmt.Fprintf(b, "debug\nopen %s %d\nuser %s %s\nbinary\n", r.Dial.Addr(), r.Dial.Port(), r.User, password)
+	for i := range r.Local {
+		if r.Upload {
+			fmt.Fprintf(b, "put %s %s\n", r.Local[i], r.Remote[i])
+		} else {
+			fmt.Fprintf(b, "get %s %s\n", r.Remote[i], r.Local[i])
+		}
+	}
+	return Command{Args: []string{program, "-n", "-i", "-v", mode}, Stdin: b.String() + "quit\n", Env: libraries()}
+}
+
+func busybox(program string, r Request) Command {
+	args := []string{program, "ftpget", "-v", "-u", r.User, "-p", password, "-P", fmt.Sprint(r.Dial.Port()), r.Dial.Addr().String(), r.Local[0], r.Remote[0]}
+	if r.Upload {
+		args[1], args[10], args[11] = "ftpput", r.Remote[0], r.Local[0]
+	}
+	return Command{Args: args, Env: libraries()}
+}
+
+// invocation is a way to run a client: it is told to use asked, and uses mode over
+// IPv6.
+type invocation struct {
+	client      *ClientKind
+	asked, mode Mode
+}
+
+// kind is a client that is told so.
+func (i invocation) kind() *ClientKind {
+	k := *i.client
+	k.Name += "/" + string(i.asked)
+	k.command = func(program string, r Request) Command {
+		r.Mode = i.asked
+		return i.client.command(program, r)
+	}
+	return &k
+}
+
+// nat64Clients are all the ways in which clients are run.
+var nat64Clients = []invocation{
+	{Curl, EPSV, EPSV}, {Curl, PASV, EPSV}, {Curl, EPRT, EPRT}, {Curl, PORT, EPRT},
+	{Lftp, EPSV, EPSV}, {Lftp, PASV, EPSV}, {Lftp, EPRT, EPRT},
+	{Tnftp, EPSV, EPSV}, {Tnftp, EPRT, EPRT},
+	{Wget, EPSV, EPSV}, {Wget, EPRT, EPRT},
+	{Ftplib, EPSV, EPSV}, {Ftplib, EPRT, EPRT},
+	{Inetutils, EPSV, EPSV}, {Inetutils, EPRT, EPRT},
+	{Busybox, EPSV, EPSV},
+}

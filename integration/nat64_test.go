@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// server starts a server that has IPv4 only.
+func (s *Site) server64(t *testing.T, k *ServerKind) *Server {
+	t.Helper()
+	return s.Server.StartServer(t, k, netip.AddrPortFrom(serverAddr[IPv4], 21))
+}
+
+// TestNAT64 has clients with IPv6 only talk to servers with IPv4 only, through Tayga
+// on a firewall that drops everything else: all with all, or, if it is to be short,
+// each client with two servers. PASVPORT_NAT64 is for a comparison: "unaware" is a
+// daemon that was not told of the translator, and "none" no daemon.
+func TestNAT64(t *testing.T) {
+	needDaemon(t)
+	subject, flags, patience := Auto, []string{nat64Flag}, time.Duration(0)
+	switch os.Getenv("PASVPORT_NAT64") {
+	case "unaware":
+		flags, patience = nil, 2*time.Second
+	case "none":
+		subject, patience = Nothing, 2*time.Second
+	}
+	for i, k := range nat64Servers {
+		t.Run(k.Name, func(t *testing.T) {
+			t.Parallel()
+			site := newNAT64(t, subject)
+			site.StartSubject(t, flags...)
+			server := site.server64(t, k)
+			for j, c := range nat64Clients {
+				if testing.Short() && (i+j)%4 > 0 {
+					continue
+				}
+				t.Run(c.kind().Name, func(t *testing.T) {
+					c.client.Need(t)
+					site.Case(Case{Mode: c.mode, Family: IPv6, Server: k.Name, Client: c.client.Name}).Count(t)
+					Job{Client: c.kind(), From: site.Client, Dial: nat64.Dial(IPv6, 0), Server: server, Mode: c.mode, Size: smallFile,
+						Timeout: patience}.Verify(t)
+				})
+			}
+		})
+	}
+}
+
+// TestNAT64Strategies has both strategies, both ways of announcing.
+func TestNAT64Strategies(t *testing.T) {
+	needDaemon(t)
+	for _, s := range []Subject{Expectation, Claim} {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			site := newNAT64(t, s)
+			site.StartSubject(t, nat64Flag)
+			server := site.server64(t, Vsftpd)
+			for _, m := range IPv6.Modes() {
+				t.Run(fmt.Sprint(m), func(t *testing.T) {
+					Job{Client: Ftplib, From: site.Client, Dial: nat64.Dial(IPv6, 0), Server: server, Mode: m, Size: 1 << 20}.Verify(t)
+				})
+			}
+		})
+	}
+}
+
+// announce64 announces a new listener through the translator, and checks the forms
+// in which each end hears of it.
+func (d *Dialogue) announce64(m Mode) *Offer {
+	d.t.Helper()
+	host, own, opener := d.site.Server, serverAddr[IPv4], d.from
+	if m.Active() {
+		host, own, opener = d.from, addrOf(d.Client.LocalAddr()).Addr(), d.site.Server
+	}
+	ln, err := host.Listen(netip.AddrPortFrom(own, 0))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.t.Cleanup(func() { ln.Close() })
+	o := &Offer{Opener: opener, listener: ln}
+	go o.serve()
+	if m.Active() {
+		heard := d.Command("EPRT " + argument(EPRT, addrOf(ln.Addr())))
+		d.Reply("200 ok")
+		if o.To, err = parseCommand(heard); err == nil && o.To.Addr() != serverGate[IPv4] {
+			err = fmt.Errorf("heard %q, want PORT with %v", heard, serverGate[IPv4])
+		}
+	} else {
+		d.hears("EPSV", "PASV")
+		o.To, err = parseExtended(d.Reply("227 Entering Passive Mode ("+argument(PORT, addrOf(ln.Addr()))+")."), nat64.Target[IPv6])
+	}
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return o
+}
+
+// hears has the client say a line of which the server hears another.
+func (d *Dialogue) hears(line, want string) {
+	d.t.Helper()
+	if got := d.Command(line); got != want {
+		d.t.Errorf("%s: the server heard %q, want %q", line, got, want)
+	}
+}
+
+// told has the server say a line of which the client hears another.
+func (d *Dialogue) told(line, want string) {
+	d.t.Helper()
+	if got := strings.TrimRight(d.Reply(line), " "); got != want {
+		d.t.Errorf("%s: the client heard %q, want %q", line, got, want)
+	}
+}
+
+// talk64 is Talk with a server that has IPv4 only.
+func (s *Site) talk64(t *testing.T, from *Host) *Dialogue {
+	t.Helper()
+	ln, err := s.Server.Listen(netip.AddrPortFrom(serverAddr[IPv4], 21))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return s.Talk(t, ln, from, IPv6)
+}
+
+// TestNAT64Dialogue is RFC 6384, section by section, on the wire.
+func TestNAT64Dialogue(t *testing.T) {
+	needDaemon(t)
+	site := newNAT64(t, Auto)
+	site.StartSubject(t, nat64Flag, "--max-pinholes", "4")
+	d := site.talk64(t, site.Client)
+	for range 3 {
+		for _, m := range IPv6.Modes() {
+			o := d.announce64(m)
+			o.MustRefuse(t, site.Third, "a third host")
+			o.MustOpen(t)
+			o.MustRefuse(t, o.Opener, "a second time")
+		}
+	}
+	d.hears("EPSV 2", "PASV")
+	d.told("500 no", "500 no")
+	d.hears("EPSV 1", "NOOP")
+	d.told("200 ok", "522 Use (2).")
+	d.hears("EPSV ALL", "NOOP")
+	d.told("200 NOOP command successful, with many words about it", "504 Command not implemented for that parameter.")
+	d.hears("EPRT |2|2001:db8::99|5000|", "XPRT |2|2001:db8::99|5000|")
+	d.told("500 what?", "500 what?")
+	d.hears("ALGS STATUS64", "ALGS STATUS64")
+	d.told("500 Unknown command.", "216 EPSVEPRT")
+	d.hears("ALGS DISABLE64", "ALGS DISABLE64")
+	d.told("500 Unknown command.", "216 NONE")
+	d.hears("EPSV", "EPSV")
+	d.told("500 no", "500 no")
+	d.hears("ALGS ENABLE64", "ALGS ENABLE64")
+	d.told("202 superfluous", "216 EPSVEPRT")
+	d.hears("LANG fr", "LANG fr")
+	d.told("200 oui", "200 oui")
+	d.hears("AUTH TLS", "AUTH TLS")
+	d.told("500 no", "500 no")
+	d.announce64(EPSV).MustOpen(t)
+
+	// No pinhole can be opened.
+	two := site.talk64(t, site.Client2)
+	d.announce64(EPSV)
+	two.announce64(EPSV)
+	three := site.talk64(t, site.Client)
+	three.hears("EPSV", "PASV")
+	three.told("227 Entering Passive Mode (203,0,113,2,100,1).", "425 Can't open data connection.")
+
+	d.hears("AUTH TLS", "AUTH TLS")
+	d.told("234 go on", "234 go on")
+	d.hears("EPSV", "EPSV")
+}
+
+// TestNAT64Literals: the client's program has IPv4, and the translator of its own host
+// makes IPv6 of it (464XLAT). What it says is left as it is.
+func TestNAT64Literals(t *testing.T) {
+	needDaemon(t)
+	site := newNAT64(t, Auto)
+	site.StartSubject(t, nat64Flag)
+	d := site.talk64(t, site.Client)
+	for range 2 {
+		ln, err := site.Server.Listen(netip.AddrPortFrom(serverAddr[IPv4], 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { ln.Close() })
+		o := &Offer{Opener: site.Client, listener: ln}
+		go o.serve()
+		d.hears("PASV", "PASV")
+		to, err := parseCommand("PORT " + numbers(d.Reply("227 Entering Passive Mode ("+argument(PORT, addrOf(ln.Addr()))+").")))
+		if err != nil || to != addrOf(ln.Addr()) {
+			t.Fatalf("heard of %v, %v, want %v", to, err, ln.Addr())
+		}
+		o.To = netip.AddrPortFrom(nat64Addr(to.Addr()), to.Port())
+		o.MustOpen(t)
+		d.announce64(EPSV).MustOpen(t)
+		for _, m := range []Mode{PORT, EPRT} {
+			ln, err := site.Client.Listen(netip.AddrPortFrom(clientAddr[IPv6], 0))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { ln.Close() })
+			o := &Offer{Opener: site.Server, listener: ln}
+			go o.serve()
+			heard := d.Command(string(m) + " " + argument(m, netip.AddrPortFrom(netip.MustParseAddr("192.0.0.2"), addrOf(ln.Addr()).Port())))
+			d.Reply("200 ok")
+			if o.To, err = parseCommand(heard); err != nil || o.To.Addr() != serverGate[IPv4] {
+				t.Fatalf("heard %q: %v", heard, err)
+			}
+			o.MustOpen(t)
+		}
+	}
+}
+
+// TestNAT64OnTheWay: the translator is another machine, behind a firewall that was told
+// of the prefix alone. Passive mode is translated there.
+func TestNAT64OnTheWay(t *testing.T) {
+	needDaemon(t)
+	needPrograms(t, "nft", "conntrack")
+	site := &Site{Topology: NewTopology(NewNet(t), 2, true), Position: nat64, Allow: AllowRelated, Subject: Auto}
+	near, far := site.Firewalls[0], site.Firewalls[1]
+	far.startTayga(t)
+	far.LoadRules(t, "table ip nat { chain post { type nat hook postrouting priority srcnat; ip saddr 192.168.255.0/24 masquerade; }; }")
+	if out, err := far.Run(startTimeout, Cmd("ip", "-6", "route", "add", "fd07::/64", "via", midNear[IPv6].String())); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	site.Client.routeNAT64(t, clientGate)
+	near.routeNAT64(t, midFar)
+	near.LoadRules(t, position("routed").Ruleset(0, AllowRelated))
+	site.Daemons = append(site.Daemons, site.StartDaemon(t, near, "--nat64", nat64Prefix.String()))
+	server := site.server64(t, Vsftpd)
+	for _, k := range []*ClientKind{Ftplib, Wget, Curl} { // of which Wget says EPSV 2
+		k.Need(t)
+		Job{Client: k, From: site.Client, Dial: nat64.Dial(IPv6, 0), Server: server, Mode: EPSV, Size: smallFile}.Verify(t)
+	}
+	server.Stop()
+	d := site.talk64(t, site.Client)
+	d.announce64(EPSV).MustOpen(t)
+	d.hears("ALGS STATUS64", "ALGS STATUS64")
+	d.told("500 Unknown command", "216 EPSV")
+	d.hears("EPSV ALL", "NOOP")
+	d.told("200 ok", "504 No such.")
+	d.announce64(EPSV).MustOpen(t)
+	d.hears("EPRT |2|fd07::2|5000|", "EPRT |2|fd07::2|5000|") // which only the translator's machine can change
+	d.told("522 no", "522 no")
+}
+
+// TestNAT64Restart: the daemon ends and another starts, between command and reply,
+// and between the announcement and the data connection.
+func TestNAT64Restart(t *testing.T) {
+	needDaemon(t)
+	for _, ending := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+		for _, s := range []Subject{Expectation, Claim} {
+			t.Run(s.Name+"/"+ending.String(), func(t *testing.T) {
+				t.Parallel()
+				site := newNAT64(t, s)
+				site.StartSubject(t, nat64Flag)
+				site.ending = ending
+				d := site.talk64(t, site.Client)
+				for _, m := range IPv6.Modes() {
+					d.announce64(m).MustOpen(t) // texts have changed their length
+					o := d.announce64(m)
+					site.restart(t, nat64Flag)
+					o.MustOpen(t)
+					d.Exchange()
+					d.announce64(m).MustOpen(t)
+				}
+				for _, cmd := range []string{"EPSV", "EPSV 2", "EPSV ALL", "ALGS STATUS64"} {
+					d.Command(cmd)
+					site.restart(t, nat64Flag)
+					switch code := cmd; {
+					case code == "EPSV ALL" && ending == syscall.SIGTERM:
+						d.told("200 NOOP command successful", "504 No such.")
+					case code == "ALGS STATUS64" && ending == syscall.SIGTERM:
+						d.told("500 Unknown command.", "216 EPSVEPRT")
+					case code == "EPSV" || code == "EPSV 2":
+						d.told("227 Entering Passive Mode (203,0,113,2,100,1).", "229 Entering Extended Passive Mode (|||25601|)")
+					default:
+						d.Reply("200 ok")
+					}
+					d.Exchange()
+					d.announce64(EPSV).MustOpen(t)
+				}
+			})
+		}
+	}
+}
+
+// TestNAT64SamePort: twenty clients announce the same port at once, which is one
+// address to the server.
+func TestNAT64SamePort(t *testing.T) {
+	needDaemon(t)
+	site := newNAT64(t, Auto)
+	site.StartSubject(t, nat64Flag)
+	var offers []*Offer
+	for i := range 20 {
+		own := netip.MustParseAddr(fmt.Sprintf("fd07::1:%x", i+1))
+		if out, err := site.Client.Run(startTimeout, Cmd("ip", "address", "add", own.String()+"/64", "dev", "eth0", "nodad")); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		ln, err := site.Server.Listen(netip.AddrPortFrom(serverAddr[IPv4], 21))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := site.connect(t, ln, site.Client, IPv6, netip.AddrPortFrom(own, 0))
+		ln.Close()
+		d.Reply("220 ready")
+		d.login()
+		data, err := site.Client.Listen(netip.AddrPortFrom(own, 5000))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { data.Close() })
+		o := &Offer{Opener: site.Server, listener: data}
+		go o.serve()
+		if o.To, err = parseCommand(d.Command("EPRT " + argument(EPRT, addrOf(data.Addr())))); err != nil {
+			t.Fatal(err)
+		}
+		d.Reply("200 ok")
+		offers = append(offers, o)
+	}
+	for _, o := range offers {
+		o.MustOpen(t) // which proves that it ends at its own client
+	}
+}
+
+// TestNAT64Pieces: lines come byte by byte, and several in one segment.
+func TestNAT64Pieces(t *testing.T) {
+	needDaemon(t)
+	site := newNAT64(t, Auto)
+	site.StartSubject(t, nat64Flag)
+	d := site.talk64(t, site.Client)
+	dribble := func(text string, to interface{ Write([]byte) (int, error) }) {
+		for i := range len(text) {
+			if _, err := to.Write([]byte{text[i]}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	line := func(heard func() (string, error), want string) {
+		t.Helper()
+		if got, err := heard(); err != nil || strings.TrimRight(got, " ") != want {
+			t.Errorf("heard %q, %v, want %q", got, err, want)
+		}
+	}
+	server := func() (string, error) { return hear(d.Server, d.heardByServer) }
+	client := func() (string, error) { return hear(d.Client, d.heardByClient) }
+	dribble("EPSV 2\r\nNOOP\r\nEPSV ALL\r\n", d.Client)
+	for _, want := range []string{"PASV", "NOOP", "NOOP"} {
+		line(server, want)
+	}
+	dribble("227 Entering Passive Mode (203,0,113,2,100,1).\r\n200 ok\r\n200 ok\r\n", d.Server)
+	for _, want := range []string{"229 Entering Extended Passive Mode (|||25601|)", "200 ok", "504 No such."} {
+		line(client, want)
+	}
+	dribble("EPRT |2|fd07::2|25600|\r\n", d.Client)
+	line(server, "PORT 203,0,113,171,100,0")
+	dribble("200 ok\r\n", d.Server)
+	line(client, "200 ok")
+	if _, err := d.Client.Write([]byte("EPSV\r\nEPSV 2\r\nEPSV 1\r\nALGS STATUS64\r\nNOOP\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"PASV", "PASV", "NOOP", "ALGS STATUS64", "NOOP"} {
+		line(server, want)
+	}
+	if _, err := d.Server.Write([]byte("227 (203,0,113,2,100,1)\r\n227 (203,0,113,2,100,2)\r\n200 ok\r\n500 what?\r\n200 ok\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"229 Entering (|||25601|)", "229 Entering (|||25602|)", "522 Use (2).", "216 EPSVEPRT", "200 ok"} {
+		line(client, want)
+	}
+	d.announce64(EPSV).MustOpen(t)
+}
+
+// TestNAT64Loss: packets are lost on both sides, transfers succeed all the same.
+func TestNAT64Loss(t *testing.T) {
+	needDaemon(t)
+	site := newNAT64(t, Auto)
+	site.StartSubject(t, nat64Flag)
+	server := site.server64(t, Vsftpd)
+	site.lose(t, 12)
+	for i, c := range []invocation{{Wget, EPSV, EPSV}, {Ftplib, EPRT, EPRT}, {Tnftp, EPRT, EPRT}, {Curl, EPSV, EPSV}} {
+		t.Run(fmt.Sprint(c.kind().Name, i), func(t *testing.T) {
+			c.client.Need(t)
+			Job{Client: c.kind(), From: site.Client, Dial: nat64.Dial(IPv6, 0), Server: server, Mode: c.mode, Size: smallFile}.Verify(t)
+		})
+	}
+	if before, behind := site.lost(t); before == 0 || behind == 0 {
+		t.Errorf("%d packets lost before and %d behind the firewall", before, behind)
+	}
+}
