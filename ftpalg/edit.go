@@ -21,6 +21,13 @@ func (a Adjustment) apply(seq uint32) uint32 {
 	return seq + uint32(a.Before)
 }
 
+// Outgrows reports whether the kernel may take what the receiver acknowledges for more
+// than was sent, and the segment for invalid: the direction has become shorter, and
+// grows again. Before nf_ct_seq_adjust, which knows better, tcp_in_window compares the
+// receiver's number, as it is, with Pos (nf_ct_seq_offset). It must not check the
+// numbers of such a connection.
+func (a Adjustment) Outgrows() bool { return a.Before < 0 && a.After > a.Before }
+
 // source returns the sequence number of which the kernel makes at.
 func (a Adjustment) source(at uint32) uint32 {
 	if seq := at - uint32(a.Before); int32(seq-a.Pos) <= 0 {

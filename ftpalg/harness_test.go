@@ -35,7 +35,10 @@ var (
 )
 
 // kernel is the sequence adjustment of nf_conntrack_seqadj.c, one direction.
-type kernel struct{ adj Adjustment }
+type kernel struct {
+	adj     Adjustment
+	liberal bool // it checks no numbers
+}
 
 // gateway drives an engine as the daemon does: it opens every offer, at
 // another port if shift is set, and holds segments.
@@ -229,7 +232,7 @@ func (g *gateway) send(d Direction, seq uint32, p []byte) segment {
 	r := rewrite(g.c, nil, d, seq, p)
 	k := &g.kernel[d]
 	if r.Set {
-		k.adj = r.Adjust
+		k.adj, k.liberal = r.Adjust, k.liberal || r.Adjust.Outgrows()
 	}
 	out := segment{k.adj.apply(r.Seq), append([]byte(nil), r.Data...)}
 	if g.here {

@@ -22,6 +22,16 @@ func (a Adjustment) unapply(ack uint32) uint32 {
 	return ack - uint32(a.Before)
 }
 
+// window is what tcp_in_window makes of an acknowledgement, which it compares with
+// what was sent. Unlike nf_ct_seq_adjust it looks the offset up by the receiver's
+// number (nf_ct_seq_offset).
+func (a Adjustment) window(ack uint32) uint32 {
+	if int32(ack-1-a.Pos) > 0 {
+		return ack - uint32(a.After)
+	}
+	return ack - uint32(a.Before)
+}
+
 // Positions in which an edit makes a line shorter.
 var (
 	shrinkActive = Endpoints{Client: ap("192.168.100.200:40000"), Dialled: ap("203.0.113.9:21"),
@@ -199,6 +209,7 @@ type wire struct {
 	sent    [2][]byte // all that a side wrote
 	base    [2]uint32
 	una     [2]int // what the side knows to have arrived
+	end     [2]int // behind all that came by the gateway
 	backoff [2]int // steps until dropped bytes are sent again
 	cuts    int
 	lines   bool // mostly whole lines
@@ -280,6 +291,9 @@ func (w *wire) step(d Direction) {
 	w.send(d, from, to)
 	ack := w.base[d] + uint32(w.rcv[d].next())
 	w.una[d] = max(w.una[d], int(int32(w.g.ack(d, ack)-w.base[d])))
+	if seen := int(int32(w.g.kernel[d].adj.window(ack) - w.base[d])); !w.g.here && !w.g.kernel[d].liberal && seen > w.end[d] {
+		w.t.Fatalf("%s: %v: an acknowledgement of %d bytes is of more than the %d that the kernel has seen: %v", w.name, d, seen, w.end[d], w.g.kernel[d].adj)
+	}
 	if at := int(int32(w.g.c.stream[d].position(w.base[d]+uint32(w.una[d])) - w.base[d])); at > w.rcv[d].next() {
 		w.t.Fatalf("%s: %v is told that %d bytes have arrived, but %d have, not %d", w.name, d, w.una[d], w.rcv[d].next(), at)
 	}
@@ -290,6 +304,7 @@ func (w *wire) step(d Direction) {
 
 func (w *wire) send(d Direction, from, to int) {
 	w.cuts++
+	w.end[d] = max(w.end[d], to)
 	if w.trace {
 		fmt.Printf("%v %d-%d una %d next %d %q\n", d, from, to, w.una[d], int32(w.g.c.stream[d].next-w.base[d]), w.sent[d][from:to])
 	}

@@ -372,7 +372,7 @@ func TestNAT64Pieces(t *testing.T) {
 	if _, err := d.Server.Write([]byte("227 (203,0,113,2,100,1)\r\n227 (203,0,113,2,100,2)\r\n200 ok\r\n500 what?\r\n200 ok\r\n")); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"229 Entering (|||25601|)", "229 Entering (|||25602|)", "522 Use (2).", "216 EPSVEPRT", "200 ok"} {
+	for _, want := range []string{"229         (|||25601|)", "229         (|||25602|)", "522 Use (2).", "216 EPSVEPRT", "200 ok"} {
 		line(client, want)
 	}
 	d.announce64(EPSV).MustOpen(t)

@@ -69,6 +69,9 @@ func (w *worker) splice(p *nfq.Packet, payload []byte) {
 // kept it.
 func (w *worker) adjust(s *session, d ftpalg.Direction, a ftpalg.Adjustment) bool {
 	w.flush()
+	if a.Outgrows() && w.ct.SetLiberal(s.original()) != nil {
+		return false
+	}
 	if w.ct.SetSeqAdj(s.original(), expect.Direction(d), expect.SeqAdj(a)) != nil {
 		return false
 	}
