@@ -8,17 +8,14 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"os/exec"
 	"regexp"
-	"runtime"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/pasvport/pasvport/integration/stage"
 )
 
 // The addresses of the test network: client - router - server. vip is an
@@ -56,26 +53,16 @@ const (
 
 // network is a set of three namespaces with a conntracking router.
 type network struct {
-	t      testing.TB
-	prefix string
+	t     testing.TB
+	hosts map[string]stage.Namespace // c, r and s
 }
-
-var networks atomic.Int32
 
 // newNetwork makes the namespaces and the router's ruleset. snat and dnat say
 // which translations it does.
 func newNetwork(t testing.TB, with carrier, snat, dnat bool) *network {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("needs root to make network namespaces")
-	}
-	for _, program := range []string{"ip", "nft", "sysctl"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("needs the program %s", program)
-		}
-	}
-	n := &network{t: t, prefix: fmt.Sprintf("pvp-expect-%d-%d-", os.Getpid(), networks.Add(1))}
-	t.Cleanup(n.remove)
+	stage.Need(t, "sysctl")
+	n := &network{t: t, hosts: map[string]stage.Namespace{"c": stage.New(t), "r": stage.New(t), "s": stage.New(t)}}
 	n.build()
 	n.nft(n.ruleset(with, snat, dnat))
 	return n
@@ -85,8 +72,6 @@ func (n *network) build() {
 	n.t.Helper()
 	c, r, s := n.ns("c"), n.ns("r"), n.ns("s")
 	for _, ns := range []string{c, r, s} {
-		n.run("ip", "netns", "add", ns)
-		n.run("ip", "-n", ns, "link", "set", "lo", "up")
 		n.run("ip", "netns", "exec", ns, "sysctl", "-qw",
 			"net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.all.accept_dad=0",
 			"net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
@@ -166,7 +151,7 @@ func (n *network) ruleset(with carrier, snat, dnat bool) string {
 	return b.String()
 }
 
-func (n *network) ns(host string) string { return n.prefix + host }
+func (n *network) ns(host string) string { return n.hosts[host].Name }
 
 func (n *network) run(name string, args ...string) string {
 	n.t.Helper()
@@ -180,59 +165,20 @@ func (n *network) run(name string, args ...string) string {
 // nft loads a ruleset into the router.
 func (n *network) nft(text string) {
 	n.t.Helper()
-	cmd := exec.Command("ip", "netns", "exec", n.ns("r"), "nft", "-f", "-")
-	cmd.Stdin = strings.NewReader(text)
-	out, err := cmd.CombinedOutput()
-	if err == nil {
-		return
-	}
-	if strings.Contains(text, "ct helper") && strings.Contains(string(out), "No such file") {
+	out, err := n.hosts["r"].Nft(text)
+	switch {
+	case err == nil:
+	case strings.Contains(text, "ct helper") && strings.Contains(out, "No such file"):
 		n.t.Skipf("needs the kernel's sane helper (nf_conntrack_sane)\n%s", out)
-	}
-	n.t.Fatalf("nft: %v\n%s\n%s", err, out, text)
-}
-
-// remove deletes the namespaces. When the test failed it first prints what the
-// router knows.
-func (n *network) remove() {
-	if n.t.Failed() {
-		for _, args := range [][]string{
-			{"nft", "list", "ruleset"}, {"conntrack", "-L"}, {"conntrack", "-L", "expect"},
-		} {
-			out, _ := exec.Command("ip", append([]string{"netns", "exec", n.ns("r")}, args...)...).CombinedOutput()
-			n.t.Logf("%s:\n%s", strings.Join(args, " "), out)
-		}
-	}
-	for _, host := range []string{"c", "r", "s"} {
-		_ = exec.Command("ip", "netns", "del", n.ns(host)).Run()
+	default:
+		n.t.Fatalf("nft: %v\n%s\n%s", err, out, text)
 	}
 }
 
-// in runs f on a thread of its own inside a namespace. The thread is not
-// given back.
+// in runs f inside a namespace.
 func (n *network) in(host string, f func()) {
 	n.t.Helper()
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		err := enter(n.ns(host))
-		if err == nil {
-			f()
-		}
-		done <- err
-	}()
-	if err := <-done; err != nil {
-		n.t.Fatalf("enter namespace %s: %v", host, err)
-	}
-}
-
-func enter(ns string) error {
-	fd, err := unix.Open("/run/netns/"+ns, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	return unix.Setns(fd, unix.CLONE_NEWNET)
+	n.hosts[host].Do(n.t, func() error { f(); return nil })
 }
 
 // dial opens a Conn to the router's connection tracker.

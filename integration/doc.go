@@ -7,7 +7,7 @@
 // the positions a firewall can have (routed, masquerade, server behind DNAT,
 // ...), with the administrator's ruleset loaded and the Subject started: the
 // pasvport binary, the in-kernel ftp helper for comparison, or nothing at all.
-// Servers and clients of peers.go then transfer files through it.
+// Servers and clients of servers.go and clients.go then transfer files through it.
 //
 // The package needs root and the programs that scripts/peers installs; a test
 // that misses one skips and names it. Environment:

@@ -6,11 +6,13 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/pasvport/pasvport/integration/stage"
 )
 
 // TestWords: rules are told apart also without the program nft.
 func TestWords(t *testing.T) {
-	n := newNS(t)
+	n := stage.New(t)
 	for _, tt := range []struct{ rule, want string }{
 		{"ct state established,related accept", "ct state & 0x00000006 != 0x00000000 accept"},
 		{`iifname "lan" tcp dport 21 notrack`, `iifname == "lan" meta l4proto == 6 tcp dport == 21 notrack`},

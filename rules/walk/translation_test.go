@@ -7,12 +7,14 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/pasvport/pasvport/integration/stage"
 )
 
 // TestTranslation: a control connection is walked with the destination that the
 // chains of type nat give it. The same for iptables, where it takes the rule.
 func TestTranslation(t *testing.T) {
-	n := newNS(t)
+	n := stage.New(t)
 	const accept, drop, whether = "accept filter/forward", "drop filter/forward policy", " if whether it is translated"
 	unsure := []string{drop + whether, accept + whether}
 	for _, tt := range []struct {
@@ -71,8 +73,8 @@ func TestTranslation(t *testing.T) {
 
 // TestTranslationByXtables: the targets of xtables are read as well.
 func TestTranslationByXtables(t *testing.T) {
-	needPrograms(t, "iptables-nft")
-	n := newNS(t)
+	stage.Need(t, "iptables-nft")
+	n := stage.New(t)
 	for rule, want := range map[string]PortRange{
 		"-p tcp --dport 21 -j DNAT --to-destination 192.0.2.7":           {Low: 21, High: 21},
 		"-p tcp --dport 21 -j DNAT --to-destination 192.0.2.7:2121":      {Low: 2121, High: 2121},
@@ -82,12 +84,12 @@ func TestTranslationByXtables(t *testing.T) {
 		"-p tcp -m multiport --dports 20,21 -j NETMAP --to 192.0.2.0/24": {Low: 21, High: 21},
 		"-p tcp --dport 22 -j DNAT --to-destination 192.0.2.7":           {},
 	} {
-		n.run(t, "iptables-nft", "-t", "nat", "-F", "PREROUTING")
-		if out, err := n.try(append([]string{"iptables-nft", "-t", "nat", "-A", "PREROUTING"}, strings.Fields(rule)...)...); err != nil {
+		n.Run(t, "iptables-nft", "-t", "nat", "-F", "PREROUTING")
+		if out, err := n.Try(append([]string{"iptables-nft", "-t", "nat", "-A", "PREROUTING"}, strings.Fields(rule)...)...); err != nil {
 			t.Logf("%s: not tried: %s", rule, out)
 			continue
 		}
-		r, err := Read(n.fd)
+		r, err := Read(n.FD)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,13 +9,15 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/pasvport/pasvport/integration/stage"
 )
 
 // read loads text in place of all that n has, and reads it back.
-func read(t *testing.T, n netns, text string) *Ruleset {
+func read(t *testing.T, n stage.Namespace, text string) *Ruleset {
 	t.Helper()
-	n.load(t, "flush ruleset\n"+text)
-	r, err := Read(n.fd)
+	n.Load(t, "flush ruleset\n"+text)
+	r, err := Read(n.FD)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +67,7 @@ const ourBit = 0x04000000
 
 // TestWalkData sends a related packet through one chain.
 func TestWalkData(t *testing.T) {
-	n := newNS(t)
+	n := stage.New(t)
 	policyDrop := "drop filter/forward policy"
 	byRule := "accept filter/forward"
 	tests := []struct {
@@ -136,7 +138,7 @@ func TestWalkData(t *testing.T) {
 
 // TestWalkRulesets sends packets through what programs make.
 func TestWalkRulesets(t *testing.T) {
-	n := newNS(t)
+	n := stage.New(t)
 	data, control := DataSYN(FamilyIPv4, 1024, ourBit), ControlSYN(FamilyIPv4, PortRange{Low: 21, High: 21})
 	type path struct {
 		hook   Hook
@@ -188,11 +190,11 @@ func with(p Packet, change func(*Packet)) Packet { change(&p); return p }
 // TestWalkOurRules: a chain that is to get our rule accepts data connections,
 // and no other packet, before and after it is there.
 func TestWalkOurRules(t *testing.T) {
-	n := newNS(t)
+	n := stage.New(t)
 	c := Config{Queue: testQueue(t, n), Chains: []ChainRef{forward}}
-	n.load(t, "flush ruleset\n"+inForward("drop", "ct state established accept"))
+	n.Load(t, "flush ruleset\n"+inForward("drop", "ct state established accept"))
 	look := func(name string) {
-		r, err := Read(n.fd)
+		r, err := Read(n.FD)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,14 +9,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/pasvport/pasvport/integration/stage"
 	"github.com/pasvport/pasvport/rules"
 )
 
 // TestWalkXtables: rules that iptables-nft made, whose matches the kernel runs
 // as those of xtables.
 func TestWalkXtables(t *testing.T) {
-	needPrograms(t, "iptables-nft")
-	n := newNS(t)
+	stage.Need(t, "iptables-nft")
+	n := stage.New(t)
 	data, control := DataSYN(FamilyIPv4, 1024, ourBit), ControlSYN(FamilyIPv4, PortRange{Low: 21, High: 21})
 	byRule, byPolicy := "accept filter/FORWARD", "drop filter/FORWARD policy"
 	for _, tt := range []struct {
@@ -63,13 +64,13 @@ func TestWalkXtables(t *testing.T) {
 		{"-i eth+ -m conntrack --ctstate RELATED -j ACCEPT", data, []string{byRule + " if iifname", byPolicy}},
 	} {
 		t.Run(tt.rule, func(t *testing.T) {
-			n.run(t, "iptables-nft", "-F", "FORWARD")
-			n.run(t, "iptables-nft", "-P", "FORWARD", "DROP")
+			n.Run(t, "iptables-nft", "-F", "FORWARD")
+			n.Run(t, "iptables-nft", "-P", "FORWARD", "DROP")
 			args := append([]string{"iptables-nft", "-A", "FORWARD"}, strings.Fields(tt.rule)...)
-			if out, err := n.try(args...); err != nil {
+			if out, err := n.Try(args...); err != nil {
 				t.Skipf("this kernel or iptables does not take the rule: %s", out)
 			}
-			r, err := Read(n.fd)
+			r, err := Read(n.FD)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -83,7 +84,7 @@ func TestWalkXtables(t *testing.T) {
 // TestConflicts: each rule is found for what it does to FTP, and only where it
 // can meet it.
 func TestConflicts(t *testing.T) {
-	n := newNS(t)
+	n := stage.New(t)
 	for _, tt := range []struct {
 		name, rules string
 		want        []Conflict
@@ -138,7 +139,7 @@ func TestConflicts(t *testing.T) {
 // TestConflictZone: a rule that sets a zone is in the way only where the kernel
 // cannot tell the zone of a queued packet.
 func TestConflictZone(t *testing.T) {
-	n := newNS(t)
+	n := stage.New(t)
 	for _, tt := range []struct {
 		name, rules string
 		want        []Conflict
@@ -167,9 +168,9 @@ func TestConflictZone(t *testing.T) {
 // TestConflictsOurOwn: a second daemon's table, and our own, are no conflict;
 // its queues are, where they are ours.
 func TestConflictsOurOwn(t *testing.T) {
-	n := newNS(t)
+	n := stage.New(t)
 	installed(t, n, Config{Queue: testQueue(t, n), Chains: nil})
-	r, err := Read(n.fd)
+	r, err := Read(n.FD)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,15 +12,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/integration/stage"
 	"github.com/pasvport/pasvport/rules"
 	"github.com/pasvport/pasvport/rules/walk"
 )
@@ -31,36 +30,20 @@ var update = flag.Bool("update", false, "write the golden files")
 // a ruleset and settings, and is not given back. The namespace goes with it.
 func inNamespace(t *testing.T, ruleset string, sysctls map[string]string, f func() error) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: network namespace")
-	}
-	if _, err := exec.LookPath("nft"); err != nil {
-		t.Skip("needs the program nft")
-	}
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		done <- func() error {
-			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+	stage.Need(t, "nft")
+	stage.Alone(t, func() error {
+		nft := exec.Command("nft", "-f", "-")
+		nft.Stdin = strings.NewReader(ruleset)
+		if out, err := nft.CombinedOutput(); err != nil {
+			return fmt.Errorf("nft: %w: %s", err, out)
+		}
+		for name, value := range sysctls {
+			if err := os.WriteFile("/proc/sys/"+name, []byte(value), 0); err != nil {
 				return err
 			}
-			nft := exec.Command("nft", "-f", "-")
-			nft.Stdin = strings.NewReader(ruleset)
-			if out, err := nft.CombinedOutput(); err != nil {
-				t.Logf("nft: %s", out)
-				return err
-			}
-			for name, value := range sysctls {
-				if err := os.WriteFile("/proc/sys/"+name, []byte(value), 0); err != nil {
-					return err
-				}
-			}
-			return f()
-		}()
-	}()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
+		}
+		return f()
+	})
 }
 
 // examine is the report on a ruleset.

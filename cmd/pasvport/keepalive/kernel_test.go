@@ -5,16 +5,13 @@ package keepalive
 import (
 	"context"
 	"net/netip"
-	"os"
-	"runtime"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/integration/stage"
 )
 
 const (
@@ -26,21 +23,7 @@ const (
 // TestKernelRefresher keeps ten thousand silent control connections with a data
 // connection each over three times their timeout, and says what that costs.
 func TestKernelRefresher(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("network namespaces need root")
-	}
-	noNamespace := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread stays in its namespace
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		if err == nil {
-			testRefresher(t)
-		}
-		noNamespace <- err
-	}()
-	if err := <-noNamespace; err != nil {
-		t.Skipf("no network namespace: %v", err)
-	}
+	stage.Alone(t, func() error { return testRefresher(t) })
 }
 
 // kernelControl is a control connection in the kernel.
@@ -71,24 +54,22 @@ func (k *kernelTransfers) Due() []*kernelControl {
 func (k *kernelTransfers) Live(c *kernelControl) []expect.Tuple { return []expect.Tuple{c.data} }
 func (k *kernelTransfers) Ended(expect.Tuple, *kernelControl)   {}
 
-func testRefresher(t *testing.T) {
+func testRefresher(t *testing.T) error {
 	ct, err := expect.Dial()
 	if err != nil {
-		t.Error(err)
-		return
+		return err
 	}
 	defer ct.Close()
 	k := &kernelTransfers{}
 	if k.due, err = makeEntries(ct); err != nil {
-		t.Error(err)
-		return
+		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), keptFor)
 	defer cancel()
 	before := processorTime()
 	r := Refresher[*kernelControl]{Conntrack: ct, Transfers: k, Failed: func(c *kernelControl, err error) { t.Error(c.original, err) }}
 	if err := r.Run(ctx); err != nil {
-		t.Error(err)
+		return err
 	}
 	used := processorTime() - before
 	kept := 0
@@ -103,6 +84,7 @@ func testRefresher(t *testing.T) {
 		t.Errorf("%d of %d control entries are left after %v", kept, manyEntries, keptFor)
 	}
 	t.Logf("%d entries with a timeout of %v: %.1f %% of a processor", manyEntries, entryTimeout, 100*used.Seconds()/keptFor.Seconds())
+	return nil
 }
 
 // makeEntries makes control connections with a data connection each.

@@ -40,8 +40,8 @@ func (w *wire) Reset(t expect.Tuple, e *End) error {
 	return w.err
 }
 
-// stage is a watch over one silent session, client port 4000, server port 21.
-type stage struct {
+// scene is a watch over one silent session, client port 4000, server port 21.
+type scene struct {
 	Watch[*control]
 	wire  wire
 	c     *control
@@ -51,9 +51,9 @@ type stage struct {
 
 var began = time.Unix(2000, 0)
 
-func newStage() *stage {
+func newScene() *scene {
 	original := tuple("192.0.2.1:4000", "192.0.2.2:21")
-	st := &stage{now: began, c: &control{state: State{Conn: new(Conn), Established: true,
+	st := &scene{now: began, c: &control{state: State{Conn: new(Conn), Established: true,
 		Tuples: [2]expect.Tuple{original, {Src: original.Dst, Dst: original.Src}}}}}
 	st.Sender, st.Sessions = &st.wire, func() []*control { return []*control{st.c} }
 	st.Ended = func(_ *control, c Cause, _ time.Duration) { st.ended = append(st.ended, c) }
@@ -64,7 +64,7 @@ func newStage() *stage {
 }
 
 // look lets time pass and has the watch look; want is what it sends.
-func (st *stage) look(t *testing.T, wait time.Duration, want ...string) {
+func (st *scene) look(t *testing.T, wait time.Duration, want ...string) {
 	t.Helper()
 	st.wire.sent = nil
 	st.now = st.now.Add(wait)
@@ -75,7 +75,7 @@ func (st *stage) look(t *testing.T, wait time.Duration, want ...string) {
 }
 
 // answer has an end answer a probe.
-func (st *stage) answer(d ftpalg.Direction) {
+func (st *scene) answer(d ftpalg.Direction) {
 	numbers := [2][2]uint32{{100, 200}, {200, 100}}[d]
 	st.c.state.Conn.Note(d, packet(numbers[0], numbers[1], ""), st.now)
 }
@@ -90,7 +90,7 @@ const (
 // and an end that lives would be taken for dead.
 func TestOneProbeInALook(t *testing.T) {
 	const after, tick = 3 * time.Second, 300 * time.Millisecond
-	st := newStage()
+	st := newScene()
 	st.Every = after
 	st.look(t, after-tick)
 	st.look(t, tick, toServer)
@@ -112,7 +112,7 @@ func TestOneProbeInALook(t *testing.T) {
 }
 
 func TestServerGone(t *testing.T) {
-	st := newStage()
+	st := newScene()
 	st.Every = time.Second
 	for range probes {
 		st.look(t, time.Second, toServer)
@@ -126,7 +126,7 @@ func TestServerGone(t *testing.T) {
 
 // An end on this machine is not probed: no connection is lost on the way to it.
 func TestLocalEnd(t *testing.T) {
-	st := newStage()
+	st := newScene()
 	st.Every, st.local = time.Second, map[netip.Addr]bool{st.c.state.Tuples[0].Src.Addr(): true}
 	for range 2 {
 		st.look(t, time.Second, toServer)
@@ -135,7 +135,7 @@ func TestLocalEnd(t *testing.T) {
 }
 
 func TestIdle(t *testing.T) {
-	st := newStage()
+	st := newScene()
 	st.Idle = time.Minute
 	st.c.state.Transferring = true
 	st.look(t, time.Hour) // a transfer is a use
@@ -155,7 +155,7 @@ func TestLeftAlone(t *testing.T) {
 		"not established":  func(s *State) { s.Established = false },
 	} {
 		t.Run(name, func(t *testing.T) {
-			st := newStage()
+			st := newScene()
 			st.Every, st.Idle = time.Second, time.Minute
 			change(&st.c.state)
 			st.look(t, time.Hour)
@@ -165,7 +165,7 @@ func TestLeftAlone(t *testing.T) {
 
 // What cannot be sent is reported, and the session goes on to its end.
 func TestSendFails(t *testing.T) {
-	st := newStage()
+	st := newScene()
 	st.Every, st.wire.err = time.Second, errors.New("network is down")
 	var failed []bool
 	st.Failed = func(_ *control, reset bool, _ error) { failed = append(failed, reset) }
@@ -192,7 +192,7 @@ func TestTick(t *testing.T) {
 
 // Run looks until it is told to end.
 func TestRun(t *testing.T) {
-	st := newStage()
+	st := newScene()
 	st.Every = shortestTick
 	ctx, cancel := context.WithCancel(context.Background())
 	probed := make(chan struct{}, 16)

@@ -4,12 +4,10 @@ package tablelock
 
 import (
 	"fmt"
-	"os"
-	"runtime"
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"github.com/pasvport/pasvport/integration/stage"
 )
 
 // TestQueue: locks are out of the way of queues with packets, in number and in the
@@ -47,30 +45,26 @@ func TestOwnQueue(t *testing.T) {
 
 // TestHeld: a lock is one network namespace's, and is had once.
 func TestHeld(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: network namespace")
-	}
-	runtime.LockOSThread() // never unlocked: the thread is not given back
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Skipf("network namespace: %v", err)
-	}
-	if Held("mine") {
-		t.Error("held by no one")
-	}
-	l, err := Take("mine", 2121, 4)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !Held("mine") || Held("other") {
-		t.Errorf("held: mine %v, other %v", Held("mine"), Held("other"))
-	}
-	if _, err := Take("mine", 3000, 1); err == nil || !strings.Contains(err.Error(), `another pasvport has the table "mine"`) {
-		t.Errorf("taken twice: %v", err)
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if Held("mine") {
-		t.Error("held after it was given back")
-	}
+	stage.Alone(t, func() error {
+		if Held("mine") {
+			t.Error("held by no one")
+		}
+		l, err := Take("mine", 2121, 4)
+		if err != nil {
+			return err
+		}
+		if !Held("mine") || Held("other") {
+			t.Errorf("held: mine %v, other %v", Held("mine"), Held("other"))
+		}
+		if _, err := Take("mine", 3000, 1); err == nil || !strings.Contains(err.Error(), `another pasvport has the table "mine"`) {
+			t.Errorf("taken twice: %v", err)
+		}
+		if err := l.Close(); err != nil {
+			return err
+		}
+		if Held("mine") {
+			t.Error("held after it was given back")
+		}
+		return nil
+	})
 }
