@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package gateway
+package session
 
 import (
+	"math"
 	"net/netip"
 	"testing"
 	"time"
@@ -68,16 +69,30 @@ func TestOutOfStep(t *testing.T) {
 				Reply:    expect.Tuple{Src: a("203.0.113.2:21"), Dst: a("203.0.113.171:1025")},
 			}
 			e.Adj[expect.Original] = expect.SeqAdj{Pos: 500, Before: c.shift, After: c.shift}
-			s := newSession(e, &ftpalg.Policy{}, time.Unix(1000, 0), false, new(ftpalg.Workspace))
-			s.isAdjustedHere()
-			next := [2]uint32{1000, 5000}
-			s.own.Load().passed = handedPassed([2]*uint32{&next[0], &next[1]})
+			s := New(e, &ftpalg.Policy{}, time.Unix(1000, 0), false, new(ftpalg.Workspace))
+			s.Resume([2]*uint32{new(uint32(1000)), new(uint32(5000))})
 			for i, p := range c.packets {
 				q := &nfq.Packet{Seq: p.seq, Ack: p.ack, Payload: make([]byte, p.payload), Flags: p.flags | nfq.FlagACK}
-				if got := s.outOfStep(p.d, q); got != p.broken {
+				if got := s.OutOfStep(p.d, q); got != p.broken {
 					t.Errorf("packet %d, %+v: out of step is %t", i, p, got)
 				}
 			}
 		})
+	}
+}
+
+func TestAdjustmentsNote(t *testing.T) {
+	for _, a := range []Adjustments{
+		{},
+		{{Pos: 1, Before: -2, After: 3}, {Pos: math.MaxUint32, Before: math.MaxInt32, After: math.MinInt32}},
+		{{Pos: math.MaxUint32, Before: math.MinInt32, After: math.MinInt32}, {Pos: math.MaxUint32, Before: math.MinInt32, After: math.MinInt32}},
+	} {
+		got, err := ParseAdjustments(a.Note())
+		if err != nil || got != a || len(a.Note()) > 120 {
+			t.Errorf("%q of %d bytes read as %v, %v", a.Note(), len(a.Note()), got, err)
+		}
+	}
+	if _, err := ParseAdjustments("original 1 2"); err == nil {
+		t.Error("half a note was read")
 	}
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package gateway
+package session
 
 import (
 	"testing"
@@ -37,15 +37,15 @@ func TestSessionOfEntry(t *testing.T) {
 		{"anything goes", false, 1 << 30, true, liberal, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := newSession(&open, &ftpalg.Policy{}, time.Unix(1000, 0), true, new(ftpalg.Workspace))
-			s.alg.Segment(&ftpalg.Segment{Dir: ftpalg.Original, Seq: 990, Payload: []byte("USER pvp\r\n")})
+			s := New(&open, &ftpalg.Policy{}, time.Unix(1000, 0), true, new(ftpalg.Workspace))
+			s.Engine.Segment(&ftpalg.Segment{Dir: ftpalg.Original, Seq: 990, Payload: []byte("USER pvp\r\n")})
 			s.closing.Store(tt.closing)
 			p := &nfq.Packet{Src: control.Src, Dst: control.Dst, Seq: tt.seq}
-			doubtful := s.doubtful(p)
+			doubtful := s.Doubtful(p)
 			if doubtful != tt.doubtful {
 				t.Errorf("doubtful is %v, want %v", doubtful, tt.doubtful)
 			}
-			if doubtful && s.is(&tt.entry, p) != tt.is {
+			if doubtful && s.Is(&tt.entry, p) != tt.is {
 				t.Errorf("is that of the entry: %v, want %v", !tt.is, tt.is)
 			}
 		})

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package session
+
+import (
+	"sync/atomic"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/keepalive"
+	"github.com/pasvport/pasvport/cmd/pasvport/succession"
+)
+
+// marks are what any goroutine may note and ask at any time.
+type marks struct {
+	used     atomic.Bool                    // somebody has the reader, or its engine went to another session
+	closing  atomic.Bool                    // an end has begun to close it
+	waiting  atomic.Bool                    // a transfer command waits for its final reply, as the engine knows
+	over     atomic.Bool                    // its end was reported
+	missed   atomic.Bool                    // packets may have passed unread
+	counted  atomic.Bool                    // by the balancer
+	adjusts  atomic.Uint32                  // who adjusts its sequence numbers, byNobody ...
+	left     atomic.Uint32                  // why it is not read, a succession.Left; written by its reader
+	met      atomic.Uint32                  // seconds after Started at which its last packet came, and 1; 0: none has
+	liveness atomic.Pointer[keepalive.Conn] // nil until something is known
+}
+
+// Who adjusts the sequence numbers of a session.
+const (
+	byNobody uint32 = iota
+	byKernel
+	byUs
+)
+
+// BeginClosing notes that an end has begun to close the connection.
+func (m *marks) BeginClosing() { m.closing.Store(true) }
+
+// End reports whether this is the first end of the session, which is to be
+// reported.
+func (m *marks) End() (first bool) { return !m.over.Swap(true) }
+
+// HasMissed reports whether packets may have passed unread.
+func (m *marks) HasMissed() bool { return m.missed.Load() }
+
+// SetCounted notes whether the balancer counts it, and returns whether it did.
+func (m *marks) SetCounted(yes bool) (before bool) { return m.counted.Swap(yes) }
+
+// Adjusted reports whether its sequence numbers are adjusted, by the kernel or
+// here.
+func (m *marks) Adjusted() bool { return m.adjusts.Load() != byNobody }
+
+// Here reports whether they are adjusted here.
+func (m *marks) Here() bool { return m.adjusts.Load() == byUs }
+
+// Left returns why the session is not read; LeftNot if it is.
+func (m *marks) Left() succession.Left { return succession.Left(m.left.Load()) }

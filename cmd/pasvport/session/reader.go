@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package session
+
+import (
+	"time"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/keepalive"
+	"github.com/pasvport/pasvport/cmd/pasvport/lost"
+	"github.com/pasvport/pasvport/cmd/pasvport/succession"
+	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/ftpalg"
+	"github.com/pasvport/pasvport/nfq"
+)
+
+// Reader is what belongs to who handles a packet of a session. It is had by
+// Session.Acquire, or from New, and is not touched after Release.
+type Reader struct {
+	*Session
+	Engine *ftpalg.Conn
+	Aside  bool // somebody else's, or one too many: it is not read
+	Waits  bool // its packets are dropped until there is room for it
+	Hinted bool // the hint about an opened offer was logged
+
+	leftAt    uint32   // seconds after Started at which it was left alone last
+	acksShown uint32   // seconds after Started until which its bare acknowledgements are queued, at least
+	numbers   *numbers // nil unless its sequence numbers are adjusted here
+}
+
+// Acquire returns the reader of a session, its engine with a workspace of the
+// caller's, if no one else has it; else nil. Who continues a connection that
+// conntrack lost acquires it for good.
+func (s *Session) Acquire(work *ftpalg.Workspace) *Reader {
+	if !s.used.CompareAndSwap(false, true) {
+		return nil
+	}
+	s.reader.Engine.Share(work)
+	return &s.reader
+}
+
+// Release lets others acquire it.
+func (r *Reader) Release() { r.used.Store(false) }
+
+// Lost is what is to be remembered of a session that conntrack has lost.
+func (s *Session) Lost() lost.Connection {
+	c := lost.Connection{
+		Original: s.Original(), Reply: s.Reply(), Translated: s.Ends().NAT(),
+		Adjusted: s.Adjusted(), Carrier: s.Owner.Carrier, Left: s.Left(), Mark: s.Mark(),
+	}
+	if !c.Adjusted {
+		c.Engine = engine{s}
+	}
+	return c
+}
+
+// engine implements lost.Engine.
+type engine struct{ s *Session }
+
+func (e engine) Acquire(work *ftpalg.Workspace) *ftpalg.Conn {
+	r := e.s.Acquire(work)
+	if r == nil {
+		return nil
+	}
+	return r.Engine
+}
+
+func (e engine) Release() { e.s.reader.Release() }
+
+// Continues gives a session the engine of the connection that it continues, and
+// reports whether it is that one's.
+func (r *Reader) Continues(alg *ftpalg.Conn) bool {
+	if alg == nil || *alg.Endpoints() != *r.Ends() {
+		return false
+	}
+	// What was held is dropped by who held it.
+	alg.Abandon(ftpalg.Original)
+	alg.Abandon(ftpalg.Reply)
+	r.Engine, r.Owner.Ends = alg, alg.Endpoints()
+	return true
+}
+
+// Doubtful reports whether a packet may be of another connection that has a
+// tuple of this one, whose end we have not learnt of yet: conntrack gives the
+// tuple of one that is closed to the next, also under translation
+// (nf_nat_used_tuple_harder in net/netfilter/nf_nat_core.c).
+func (r *Reader) Doubtful(p *nfq.Packet) bool {
+	return r.closing.Load() || r.Engine.Position(r.Direction(p)).Foreign(p.Seq)
+}
+
+// Is reports whether a session that is in doubt is that of the entry which
+// conntrack has for its packet. Their ids may be the same even if it is not: then
+// an entry that is open is not that of a session being closed, and a packet that
+// conntrack finds in order is not that of one whose numbers are far behind it. Far
+// ahead of it they may be: since 6.1 conntrack lets pass what it takes for bytes
+// that were acknowledged long ago (NFCT_TCP_IGNORE in tcp_in_window), which anybody
+// can send; and the numbers of a connection that follows another with the same ports
+// are ahead (RFC 6528). A liberal entry takes any number.
+func (r *Reader) Is(e *expect.Entry, p *nfq.Packet) bool {
+	if r.ID() != e.ID {
+		return false
+	}
+	if r.closing.Load() {
+		return !isOpen(e)
+	}
+	return e.Liberal || r.Engine.Position(r.Direction(p)).Behind(p.Seq)
+}
+
+// isOpen reports whether neither end has begun to close a connection.
+func isOpen(e *expect.Entry) bool {
+	return e.TCPState >= expect.TCPStateSynSent && e.TCPState <= expect.TCPStateEstablished
+}
+
+// Leave notes that the session is not read any more.
+func (r *Reader) Leave(why succession.Left, now time.Time) {
+	r.left.Store(uint32(why))
+	r.leftAt = r.seconds(now)
+}
+
+// Returned reports whether a packet is one of a session that was left alone, and
+// whose packets should not come any more. What comes within a second was on its way
+// to us.
+func (r *Reader) Returned(p *nfq.Packet, now time.Time) bool {
+	if r.Left() == succession.LeftNot || r.Here() || r.Waits || len(p.Payload) == 0 {
+		return false
+	}
+	return r.seconds(now) > r.leftAt+1
+}
+
+// ShowAcks reports whether bare acknowledgements are to be asked for, for a time;
+// they are asked for again when half of it is over.
+func (r *Reader) ShowAcks(now time.Time, lasts time.Duration) bool {
+	if r.seconds(now) < r.acksShown {
+		return false
+	}
+	r.acksShown = r.seconds(now) + uint32(lasts/2/time.Second)
+	return true
+}
+
+func (r *Reader) seconds(now time.Time) uint32 { return uint32(now.Sub(r.Started) / time.Second) }
+
+// TakeMissed reports whether packets may have passed unread since it was asked
+// last.
+func (r *Reader) TakeMissed() bool { return r.missed.Load() && r.missed.Swap(false) }
+
+// NoteWaiting notes whether a transfer command waits for its final reply.
+func (r *Reader) NoteWaiting() {
+	if waits := r.Engine.TransferWaits(); waits != r.waiting.Load() {
+		r.waiting.Store(waits)
+	}
+}
+
+// AdjustedByKernel notes that the kernel adjusts the sequence numbers.
+func (r *Reader) AdjustedByKernel() { r.adjusts.Store(byKernel) }
+
+// NoteSegment notes what a packet shows of the two ends, for the keep-alive.
+func (r *Reader) NoteSegment(p *nfq.Packet, now time.Time) {
+	c := r.liveness.Load()
+	if c == nil {
+		c = new(keepalive.Conn)
+		r.liveness.Store(c)
+	}
+	c.Note(r.Direction(p), p, now)
+}

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package session
+
+import (
+	"time"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/fastpath"
+	"github.com/pasvport/pasvport/cmd/pasvport/limit"
+	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
+	"github.com/pasvport/pasvport/cmd/pasvport/report"
+	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/ftpalg"
+	"github.com/pasvport/pasvport/nfq"
+)
+
+// CarrierName is the in-kernel helper that carries expectations: it does not
+// speak FTP, and its parser acts on nothing that FTP can say.
+const CarrierName = "sane"
+
+// Session is one control connection. There may be very many, most of them idle, so
+// what few need is behind a pointer.
+type Session struct {
+	// Owner is the part that its pinholes and data connections need. The id of its
+	// conntrack entry, its addresses and its zone are there.
+	Owner   pinhole.Owner
+	Started time.Time // when it was first seen
+
+	// Member is its place among those that are counted, whose lock guards it.
+	Member limit.Member
+	// Fast is its slot in the fast path, which has a lock of its own.
+	Fast fastpath.Conn
+	// Listed is the number of the last list of conntrack's entries that had it. It
+	// belongs to who compares sessions with such lists.
+	Listed uint8
+
+	zoneOfReply uint16
+	reader      Reader // belongs to who has acquired it
+	marks              // atomic
+	told               // under a lock
+}
+
+// New returns a session of a conntrack entry, acquired by its maker. started says
+// that it is seen from its first byte on.
+func New(e *expect.Entry, policy *ftpalg.Policy, now time.Time, started bool, work *ftpalg.Workspace) *Reader {
+	s := &Session{Started: now, zoneOfReply: e.Reply.Zone}
+	s.reader.Session = s
+	s.used.Store(true)
+	s.state, s.mark = e.TCPState, e.Mark
+	if e.Status&expect.StatusSeqAdjust != 0 {
+		s.adjusts.Store(byKernel)
+	}
+	ep := ftpalg.Endpoints{Client: e.Original.Src, Dialled: e.Original.Dst, Server: e.Reply.Src, SeenAs: e.Reply.Dst}
+	by := ftpalg.Nobody
+	if ep.NAT() {
+		by = ftpalg.Kernel // whether it can is known only once it was told to
+	}
+	s.reader.Engine = ftpalg.NewConn(ep, policy, ftpalg.Options{
+		AdjustBy:  by,
+		Started:   started,
+		Adjusted:  [2]ftpalg.Adjustment{ftpalg.Adjustment(e.Adj[0]), ftpalg.Adjustment(e.Adj[1])},
+		Workspace: work,
+	})
+	s.Owner.ID, s.Owner.Zone = e.ID, e.Original.Zone
+	s.Owner.Carrier, s.Owner.Ends = e.Helper == CarrierName, s.reader.Engine.Endpoints()
+	return &s.reader
+}
+
+// ID returns the id of its conntrack entry.
+func (s *Session) ID() uint32 { return s.Owner.ID }
+
+// Ends returns its addresses. They do not change.
+func (s *Session) Ends() *ftpalg.Endpoints { return s.Owner.Ends }
+
+// Original returns the tuple of the connection's first packet.
+func (s *Session) Original() expect.Tuple { return s.Owner.Original() }
+
+// Reply returns the tuple of the packets that answer.
+func (s *Session) Reply() expect.Tuple {
+	return expect.Tuple{Src: s.Owner.Ends.Server, Dst: s.Owner.Ends.SeenAs, Zone: s.zoneOfReply}
+}
+
+// Direction returns the direction of a packet of the session.
+func (s *Session) Direction(p *nfq.Packet) ftpalg.Direction {
+	if p.Src == s.Owner.Ends.Client && p.Dst == s.Owner.Ends.Dialled {
+		return ftpalg.Original
+	}
+	return ftpalg.Reply
+}
+
+// Subject is what the session is named by in the log and in events.
+func (s *Session) Subject() report.Subject { return SubjectOf(&s.Owner) }
+
+// SubjectOf is what the session with this part is named by.
+func SubjectOf(o *pinhole.Owner) report.Subject {
+	return report.Subject{Session: uint64(o.ID), Client: o.Ends.Client, Server: o.Ends.Server}
+}
+
+// FastEnds are the ends of both directions for the fast path.
+func (s *Session) FastEnds() [2]fastpath.Ends {
+	e := s.Owner.Ends
+	return [2]fastpath.Ends{{Src: e.Client, Dst: e.Dialled}, {Src: e.Server, Dst: e.SeenAs}}
+}
+
+// Meet notes that a packet of the session came.
+func (s *Session) Meet(p *nfq.Packet, now time.Time) {
+	if s.met.Swap(uint32(now.Sub(s.Started)/time.Second)+1) == 0 {
+		s.Owner.Stamped.Store(p.Timestamps() != nil)
+	}
+}
+
+// LastPacket returns when its last packet came, to the second.
+func (s *Session) LastPacket() time.Time {
+	return s.Started.Add(time.Duration(max(s.met.Load(), 1)-1) * time.Second)
+}
+
+// TransferWaits reports whether a transfer command waits for its final reply.
+func (s *Session) TransferWaits() bool {
+	if phase, armed := s.Fast.Phase(); armed {
+		return phase == ftpalg.PhaseTransfer || phase == ftpalg.PhaseBegun
+	}
+	return s.waiting.Load()
+}
+
+// Miss notes that packets may have passed unread, because our rules were away.
+func (s *Session) Miss() {
+	s.missed.Store(true)
+	s.Fast.Disarm()
+}
