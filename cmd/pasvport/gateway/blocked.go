@@ -9,51 +9,59 @@ import (
 	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
+	"github.com/pasvport/pasvport/cmd/pasvport/limit"
+	"github.com/pasvport/pasvport/cmd/pasvport/session"
 	"github.com/pasvport/pasvport/rules"
 )
 
+// blocker blocks clients whose logins fail.
+type blocker struct {
+	*services
+	failures limit.Failures
+}
+
 // loginFailed counts a failed login, and has the client blocked if it is one too
 // many.
-func (w *worker) loginFailed(s *session) {
-	g, limit := w.g, w.g.settings().LoginFailures
-	client := rules.BlockedPrefix(s.ep.Client.Addr())
-	if limit.Most == 0 || !g.failures.Failed(client, w.now, limit.Most, limit.Within) {
+func (b *blocker) loginFailed(s *session.Session, now time.Time) {
+	most := b.settings().LoginFailures
+	client := rules.BlockedPrefix(s.Ends().Client.Addr())
+	if most.Most == 0 || !b.failures.Failed(client, now, most.Most, most.Within) {
 		return
 	}
-	if err := g.firewall.Block(client.Addr(), limit.Block); err != nil {
-		g.warn(s, "cannot block a client", "err", err)
+	if err := b.firewall.Block(client.Addr(), most.Block); err != nil {
+		b.warn(s.Subject(), "cannot block a client", "err", err)
 		return
 	}
-	g.report.Report(slog.LevelWarn, s.subject(), "client blocked", "blocked", client, "time", limit.Block, "failures", limit.Most,
+	b.report.Report(slog.LevelWarn, s.Subject(), "client blocked", "blocked", client, "time", most.Block, "failures", most.Most,
 		"hint", "its logins failed that often; pasvport unblock lifts it")
 }
 
-// Unblock has a client's packets pass again.
-func (g *Gateway) Unblock(client netip.Addr) error {
+// unblock has a client's packets pass again.
+func (b *blocker) unblock(client netip.Addr) error {
 	p := rules.BlockedPrefix(client)
-	g.failures.Forget(p)
-	was, err := g.firewall.Unblock(client)
+	b.failures.Forget(p)
+	was, err := b.firewall.Unblock(client)
 	if err == nil && !was {
 		err = errors.New("is not blocked")
 	}
 	if err == nil {
-		g.log.Info("client unblocked", "client", p)
+		b.log.Info("client unblocked", "client", p)
 	}
 	return err
 }
 
 // blocked are the clients that are blocked now.
-func (g *Gateway) blocked() []control.Blocked {
-	if g.settings().LoginFailures.Most == 0 {
+func (b *blocker) blocked() []control.Blocked {
+	if b.settings().LoginFailures.Most == 0 {
 		return nil
 	}
-	list, err := g.firewall.Blocked()
+	list, err := b.firewall.Blocked()
 	if err != nil {
-		g.log.Warn("cannot list the blocked clients", "err", err)
+		b.log.Warn("cannot list the blocked clients", "err", err)
 	}
 	var out []control.Blocked
-	for _, b := range list {
-		out = append(out, control.Blocked{Client: b.Client.String(), Until: time.Now().Add(b.Expires)})
+	for _, c := range list {
+		out = append(out, control.Blocked{Client: c.Client.String(), Until: time.Now().Add(c.Expires)})
 	}
 	return out
 }

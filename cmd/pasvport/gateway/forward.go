@@ -3,80 +3,102 @@
 package gateway
 
 import (
+	"time"
+
 	"github.com/pasvport/pasvport/cmd/pasvport/report"
-	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/cmd/pasvport/session"
 	"github.com/pasvport/pasvport/ftpalg"
 	"github.com/pasvport/pasvport/nfq"
 )
 
-// forward sends a packet on with the bytes that the engine wants, once whoever
-// adjusts its sequence number does.
-func (w *worker) forward(s *session, seg *ftpalg.Segment, p *nfq.Packet) {
-	r := s.alg.Rewrite(w.payload[:0], seg)
-	if r.Set && !w.adjust(s, seg.Dir, r.Adjust) {
-		if !w.adjustHere(s) {
-			// Nobody adjusts: the edit is taken back, and the offer that asked for it.
-			s.alg.SetAdjustBy(ftpalg.Nobody)
-			w.g.withdraw(w.ct, s, report.Reason(ftpalg.ReasonNoAdjust))
+// maxPayload is the room for a changed payload: no packet is longer.
+const maxPayload = 1 << 16
+
+// forwarder sends the packets of a queue on with the bytes that the engines want.
+type forwarder struct {
+	*verdicts
+	ct      conntrack
+	adjust  *adjuster
+	offers  *offers
+	unread  *unread
+	payload []byte // reused; only its own memory, what Rewrite returns may be the packet's
+	packet  []byte // reused
+}
+
+// forward sends a packet on, once whoever adjusts its sequence number does. last
+// says that nothing more of its session is held: if it rests now, what comes next
+// may pass unread.
+func (f *forwarder) forward(r *session.Reader, seg *ftpalg.Segment, p *nfq.Packet, last bool) {
+	w := r.Engine.Rewrite(f.payload[:0], seg)
+	if w.Set && !f.byKernel(r, seg.Dir, w.Adjust) {
+		if !f.adjust.here(f.ct, r) {
+			// No one adjusts: the edit is taken back, and the offer that asked for it.
+			r.Engine.SetAdjustBy(ftpalg.Nobody)
+			f.offers.withdraw(f.ct, r.Session, report.Reason(ftpalg.ReasonNoAdjust))
 		}
-		r = s.alg.Rewrite(w.payload[:0], seg)
+		w = r.Engine.Rewrite(f.payload[:0], seg)
 	}
-	if !r.Trimmed {
-		w.arm(s)
+	if !w.Trimmed && last {
+		f.unread.arm(r, seg.Time)
 	}
-	w.send(s, seg.Dir, p, &r)
+	f.send(r, seg.Dir, p, &w)
+}
+
+func (f *forwarder) byKernel(r *session.Reader, d ftpalg.Direction, by ftpalg.Adjustment) bool {
+	f.flush()
+	return f.adjust.kernel(f.ct, r, d, by)
 }
 
 // send gives the verdict on a packet that goes on.
-func (w *worker) send(s *session, d ftpalg.Direction, p *nfq.Packet, r *ftpalg.Rewritten) {
-	switch whole := !r.Changed && !r.Trimmed && r.Seq == p.Seq && !s.here(); {
-	case whole && !r.Set: // as nearly all
-		w.verdict(w.queue.AcceptLater(p.ID))
+func (f *forwarder) send(r *session.Reader, d ftpalg.Direction, p *nfq.Packet, w *ftpalg.Rewritten) {
+	switch whole := !w.Changed && !w.Trimmed && w.Seq == p.Seq && !r.Here(); {
+	case whole && !w.Set: // as nearly all
+		f.acceptLater(p.ID)
 		return
 	case whole:
-		w.verdict(w.queue.Accept(p.ID))
+		f.accept(p.ID)
 		return
 	}
-	if r.Trimmed {
+	if w.Trimmed {
 		nfq.ClearFIN(p)
 	}
-	if r.Changed && p.Flags&nfq.FlagURG != 0 {
-		nfq.SetUrgent(p, r.Urgent)
+	if w.Changed && p.Flags&nfq.FlagURG != 0 {
+		nfq.SetUrgent(p, w.Urgent)
 	}
 	switch {
-	case s.here():
-		w.noteAdjustments(s) // before anything leaves that depends on them
-		back := opposite(d)
-		nfq.Renumber(p, r.Seq, func(ack uint32) uint32 { return s.alg.Acknowledgement(back, ack) })
-	case r.Seq != p.Seq:
-		nfq.Renumber(p, r.Seq, func(ack uint32) uint32 { return ack })
+	case r.Here():
+		f.adjust.note(r) // before anything leaves that depends on them
+		back := ftpalg.Original + ftpalg.Reply - d
+		nfq.Renumber(p, w.Seq, func(ack uint32) uint32 { return r.Engine.Acknowledgement(back, ack) })
+	case w.Seq != p.Seq:
+		nfq.Renumber(p, w.Seq, func(ack uint32) uint32 { return ack })
 	}
-	w.splice(p, r.Data)
+	f.splice(p, w.Data)
+}
+
+// ask sends an empty segment in place of one that cannot be read before it is
+// known what its receiver has.
+func (f *forwarder) ask(r *session.Reader, p *nfq.Packet, at uint32) {
+	f.send(r, r.Direction(p), p, &ftpalg.Rewritten{Changed: true, Trimmed: true, Seq: at, Urgent: p.Urgent})
 }
 
 // splice sends a packet on with another payload.
-func (w *worker) splice(p *nfq.Packet, payload []byte) {
-	packet, err := nfq.AppendSpliced(w.packet[:0], p, payload)
+func (f *forwarder) splice(p *nfq.Packet, payload []byte) {
+	packet, err := nfq.AppendSpliced(f.packet[:0], p, payload)
 	if err != nil { // longer than a packet can be; its sender will send less
-		w.verdict(w.queue.Drop(p.ID))
+		f.drop(p.ID)
 		return
 	}
-	w.packet = packet
-	w.verdict(w.queue.AcceptData(p.ID, packet))
+	f.packet = packet
+	f.acceptData(p.ID, packet)
 }
 
-// adjust sets the kernel's sequence adjustment and reports whether the kernel
-// kept it.
-func (w *worker) adjust(s *session, d ftpalg.Direction, a ftpalg.Adjustment) bool {
-	w.flush()
-	if a.Outgrows() && w.ct.SetLiberal(s.original()) != nil {
-		return false
+// segmentOf is a packet as the engine sees it.
+func segmentOf(d ftpalg.Direction, p *nfq.Packet, now time.Time) ftpalg.Segment {
+	seg := ftpalg.Segment{Time: now, Dir: d, Seq: p.Seq, Ack: p.Ack, Payload: p.Payload}
+	seg.Acks = p.Flags&(nfq.FlagSYN|nfq.FlagRST|nfq.FlagACK) == nfq.FlagACK
+	if p.Flags&nfq.FlagURG != 0 {
+		seg.Urgent = p.Urgent
 	}
-	if w.ct.SetSeqAdj(s.original(), expect.Direction(d), expect.SeqAdj(a)) != nil {
-		return false
-	}
-	s.adjusted.Store(true)
-	return true
+	return seg
 }
-
-func opposite(d ftpalg.Direction) ftpalg.Direction { return ftpalg.Original + ftpalg.Reply - d }

@@ -6,66 +6,64 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"sync"
 
 	"github.com/pasvport/pasvport/rules"
 )
 
-// healer is what was said last about the state of our rules, so that a state
-// that lasts is said once.
+// healer puts our rules back whenever somebody takes them away. What it said last
+// about their state belongs to the goroutine in run, so that a state that lasts is
+// said once.
 type healer struct {
-	mu      sync.Mutex
+	*services
+	registry *registry
+	older    *olderConnections
+
 	noChain string
 	failing bool
 }
 
-// heal puts our rules back whenever somebody takes them away, until ctx ends.
-func (g *Gateway) heal(ctx context.Context) error {
-	return g.firewall.Watch(ctx, g.healed)
+// run heals until ctx ends.
+func (h *healer) run(ctx context.Context, firewall *rules.Firewall) error {
+	return firewall.Watch(ctx, h.healed)
 }
 
 // healed notes that rules were put back, or could not be.
-func (g *Gateway) healed(h rules.Healing, err error) {
-	g.healer.mu.Lock()
-	defer g.healer.mu.Unlock()
+func (h *healer) healed(done rules.Healing, err error) {
 	if err != nil {
-		if !g.healer.failing {
-			g.log.Error("cannot put our rules back", "err", err, "hint", healHint(err))
+		if !h.failing {
+			h.log.Error("cannot put our rules back", "err", err, "hint", healHint(err))
 		}
-		g.healer.failing = true
+		h.failing = true
 		return
 	}
-	g.healer.failing = false
-	if len(h.Missing) > 0 {
-		g.metrics.Heals.Add(1)
-		g.log.Warn("rules put back", "missing", strings.Join(h.Missing, ", "), "pinholes", h.Pinholes)
-		g.older.note()
-		for _, w := range g.holders() {
-			for _, s := range w.table.all() {
-				s.missed.Store(true)
-				s.fast.Disarm()
-			}
+	h.failing = false
+	if len(done.Missing) > 0 {
+		h.metrics.Heals.Add(1)
+		h.log.Warn("rules put back", "missing", strings.Join(done.Missing, ", "), "pinholes", done.Pinholes)
+		h.older.note()
+		for _, s := range h.registry.all() {
+			s.Miss()
 		}
 	}
-	g.noChains(h.NoChain)
+	h.noChains(done.NoChain)
 }
 
-// noChains tells of chains of --allow that went or came.
-func (g *Gateway) noChains(list []rules.ChainRef) {
+// noChains reports chains of --allow that went or came.
+func (h *healer) noChains(list []rules.ChainRef) {
 	names := make([]string, len(list))
 	for i, r := range list {
 		names[i] = r.String()
 	}
 	now := strings.Join(names, ",")
-	if now == g.healer.noChain {
+	if now == h.noChain {
 		return
 	}
-	g.healer.noChain = now
+	h.noChain = now
 	if now == "" {
-		g.log.Info("all chains of --allow are there again")
+		h.log.Info("all chains of --allow are there again")
 		return
 	}
-	g.log.Warn("chains of --allow are gone", "chains", now,
+	h.log.Warn("chains of --allow are gone", "chains", now,
 		"hint", "data connections may not be accepted; our rules go back as soon as the chains do")
 }
 

@@ -6,8 +6,6 @@ import (
 	"context"
 	"sync"
 	"time"
-
-	"github.com/pasvport/pasvport/expect"
 )
 
 // olderConnections are the control connections, by the id of their entry, of
@@ -27,8 +25,8 @@ type olderConnections struct {
 	again bool                // there are more connections than are being listed
 }
 
-func newOlderConnections() olderConnections {
-	return olderConnections{kick: make(chan struct{}, 1), wanted: make(chan struct{}, 1)}
+func newOlderConnections() *olderConnections {
+	return &olderConnections{kick: make(chan struct{}, 1), wanted: make(chan struct{}, 1)}
 }
 
 const (
@@ -136,25 +134,4 @@ func (o *olderConnections) has(id uint32) bool {
 	defer o.mu.Unlock()
 	_, older := o.ids[id]
 	return older || o.ids == nil
-}
-
-// listControl calls f for the id of each control connection that there is.
-func (g *Gateway) listControl(f func(id uint32)) {
-	ct, err := expect.Dial()
-	if err != nil {
-		g.log.Warn("conntrack netlink", "err", err)
-		return
-	}
-	defer ct.Close()
-	err = ct.DumpTo(g.tracked(), func(e *expect.Entry) { f(e.ID) })
-	if err != nil {
-		g.log.Warn("cannot list conntrack entries", "err", err)
-	}
-}
-
-// started reports whether a connection that is met now is seen from its first
-// byte on. What earlier daemons have seen is taken back before; a connection
-// that conntrack picked up in the middle, or that was restored, shows it.
-func (w *worker) started(e *expect.Entry) bool {
-	return w != w.g.orphans && !e.Liberal && !w.g.older.has(e.ID)
 }

@@ -99,17 +99,16 @@ func TestOlderBound(t *testing.T) {
 
 // TestStarted: what says for itself that it was picked up is not asked for.
 func TestStarted(t *testing.T) {
-	g := &Gateway{orphans: &worker{}, older: newOlderConnections()}
-	w := &worker{g: g}
-	g.older.note()
-	for g.older.make(func(f func(uint32)) { f(1) }) {
+	a := &adopter{older: newOlderConnections()}
+	a.older.note()
+	for a.older.make(func(f func(uint32)) { f(1) }) {
 	}
 	for id, want := range map[uint32]bool{1: false, 2: true} {
-		if w.started(&expect.Entry{ID: id}) != want {
+		if a.started(&expect.Entry{ID: id}) != want {
 			t.Errorf("connection %d: want %v", id, want)
 		}
 	}
-	if w.started(&expect.Entry{ID: 2, Liberal: true}) {
+	if a.started(&expect.Entry{ID: 2, Liberal: true}) {
 		t.Error("a connection that was picked up in the middle is seen from its start")
 	}
 }

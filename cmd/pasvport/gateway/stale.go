@@ -9,9 +9,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/pasvport/pasvport/cmd/pasvport/control"
 	"github.com/pasvport/pasvport/cmd/pasvport/lost"
 	"github.com/pasvport/pasvport/cmd/pasvport/report"
+	"github.com/pasvport/pasvport/cmd/pasvport/session"
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
@@ -19,50 +19,60 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// stale decides on a packet of a connection that conntrack has lost, or of whose
+// stale decides on the packets of a queue whose connection conntrack has lost.
+type stale struct {
+	*services
+	*verdicts
+	ct        conntrack
+	memory    *lost.Memory
+	sightings lost.Sightings
+	work      *ftpalg.Workspace // for the engines of lost connections
+}
+
+// packet decides on a packet of a connection that conntrack has lost, or of whose
 // middle it has just made an entry. A reset comes from our rule, of which the
 // mark of the verdict is the sign; the peer gets one as soon as it sends.
-func (w *worker) stale(p *nfq.Packet, confirmed bool) {
-	if !w.g.cfg.ResetStale {
-		w.verdict(w.queue.Accept(p.ID))
+func (s *stale) packet(p *nfq.Packet, confirmed bool, now time.Time) {
+	if !s.cfg.ResetStale {
+		s.accept(p.ID)
 		return
 	}
 	t := tupleOf(p)
-	c := w.g.forgotten.Find(t, w.now)
-	j := w.sightings.Judge(c, t, p.Seq, confirmed, w.now)
+	c := s.memory.Find(t, now)
+	j := s.sightings.Judge(c, t, p.Seq, confirmed, now)
 	if j.Restore {
-		if w.restore(p, c) {
+		if s.restore(p, c) {
 			return
 		}
-		j.Cause = w.sightings.Repeated(t, p.Seq, confirmed, w.now)
+		j.Cause = s.sightings.Repeated(t, p.Seq, confirmed, now)
 	}
 	if j.Cause == "" {
-		w.readLost(c, p)
-		w.verdict(w.queue.Accept(p.ID))
+		s.read(c, p, now)
+		s.accept(p.ID)
 		return
 	}
-	w.resetStale(p, c, j.Cause)
+	s.reset(p, c, j.Cause, now)
 }
 
-// readLost has the engine of a lost connection read a packet that passes before
+// read has the engine of a lost connection read a packet that passes before
 // there is a session again. It cannot act on it, as conntrack confirms the entry
 // only behind us: an announcement passes as it is, and is missed.
-func (w *worker) readLost(c *lost.Connection, p *nfq.Packet) {
+func (s *stale) read(c *lost.Connection, p *nfq.Packet, now time.Time) {
 	if c == nil || c.Engine == nil || c.Left != succession.LeftNot || tupleOf(p) != c.Original || len(p.Payload) == 0 {
 		return
 	}
-	alg := c.Engine.Acquire(&w.work)
+	alg := c.Engine.Acquire(s.work)
 	if alg == nil {
 		return
 	}
 	defer c.Engine.Release()
-	seg := w.segmentOf(ftpalg.Original, p)
+	seg := segmentOf(ftpalg.Original, p, now)
 	dec := alg.Segment(&seg)
-	w.g.count(report.Reason(dec.Reason))
+	s.count(report.Reason(dec.Reason))
 	if dec.Reason == ftpalg.ReasonFarAway {
 		return
 	}
-	if dec.Action != ftpalg.Forward || len(dec.Events) > 0 || alg.Rewrite(w.payload[:0], &seg).Changed {
+	if dec.Action != ftpalg.Forward || len(dec.Events) > 0 || alg.Rewrite(nil, &seg).Changed {
 		alg.Missed()
 	}
 }
@@ -73,17 +83,17 @@ const restoredTime = time.Minute
 
 // restore makes the entry of an untranslated session again, whose server sends
 // first. The packet is dropped, and finds the entry when it is repeated.
-func (w *worker) restore(p *nfq.Packet, c *lost.Connection) bool {
+func (s *stale) restore(p *nfq.Packet, c *lost.Connection) bool {
 	x := expect.Forgotten{Original: c.Original, Mark: c.Mark, Timeout: restoredTime}
-	if c.Carrier && w.g.plan.rules.Carrier == rules.CarrierSane {
-		x.Helper = carrierName
+	if c.Carrier && s.plan.rules.Carrier == rules.CarrierSane {
+		x.Helper = session.CarrierName
 	}
-	if err := w.ct.Restore(x); err != nil && !errors.Is(err, unix.EEXIST) {
-		w.g.report.Report(slog.LevelWarn, lostSubject(c), "cannot make a forgotten connection's entry again", "tuple", c.Original, "err", err)
+	if err := s.ct.Restore(x); err != nil && !errors.Is(err, unix.EEXIST) {
+		s.warn(lostSubject(c), "cannot make a forgotten connection's entry again", "tuple", c.Original, "err", err)
 		return false
 	}
-	w.verdict(w.queue.Drop(p.ID))
-	w.g.report.Report(slog.LevelInfo, lostSubject(c), "control connection restored")
+	s.drop(p.ID)
+	s.report.Report(slog.LevelInfo, lostSubject(c), "control connection restored")
 	return true
 }
 
@@ -97,89 +107,28 @@ func lostSubject(c *lost.Connection) report.Subject {
 
 // invalid decides on a packet that conntrack calls invalid: either it does not
 // fit into its connection, or there is none that it could belong to.
-func (w *worker) invalid(p *nfq.Packet) {
+func (s *stale) invalid(p *nfq.Packet, now time.Time) {
 	t := tupleOf(p)
-	_, err := w.ct.Get(t)
+	_, err := s.ct.Get(t)
 	switch {
-	case errors.Is(err, unix.ENOENT) && !w.g.zoned.Load(): // its zone is not known
-		w.resetStale(p, w.g.forgotten.Find(t, w.now), lost.CauseUnknown)
+	case errors.Is(err, unix.ENOENT) && !s.zones.seen.Load(): // its zone is not known
+		s.reset(p, s.memory.Find(t, now), lost.CauseUnknown, now)
 	case p.Hook == nfq.HookOutput:
-		w.verdict(w.queue.AcceptMark(p.ID, 0))
+		s.acceptMark(p.ID, 0)
 	default:
-		w.verdict(w.queue.Drop(p.ID))
+		s.drop(p.ID)
 	}
 }
 
-// resetStale has our rule answer a packet with a TCP reset. Without
+// reset has our rule answer a packet with a TCP reset. Without
 // --reset-stale there is no such rule, and the connection hangs.
-func (w *worker) resetStale(p *nfq.Packet, c *lost.Connection, cause lost.Cause) {
-	if !w.g.cfg.ResetStale {
-		w.verdict(w.queue.Drop(p.ID))
+func (s *stale) reset(p *nfq.Packet, c *lost.Connection, cause lost.Cause, now time.Time) {
+	if !s.cfg.ResetStale {
+		s.drop(p.ID)
 		return
 	}
-	w.verdict(w.queue.AcceptMark(p.ID, rules.MarkReset))
-	if w.sightings.Reset(c, tupleOf(p), w.now) {
-		w.g.report.Report(slog.LevelInfo, lostSubject(c), "stale control connection reset", "sender", p.Src, "peer", p.Dst, "cause", cause)
+	s.acceptMark(p.ID, rules.MarkReset)
+	if s.sightings.Reset(c, tupleOf(p), now) {
+		s.report.Report(slog.LevelInfo, lostSubject(c), "stale control connection reset", "sender", p.Src, "peer", p.Dst, "cause", cause)
 	}
-}
-
-// forget remembers a session whose entry is gone although neither end has
-// begun to close the connection.
-func (g *Gateway) forget(s *session) {
-	c := lost.Connection{
-		ID:       s.id,
-		Original: s.original(), Reply: s.reply(), Translated: s.nat() != control.NATNone,
-		Adjusted: s.adjusted.Load(), Carrier: s.carrier,
-	}
-	s.mu.Lock()
-	established := s.state == expect.TCPStateEstablished
-	c.Left, c.Mark = s.left, s.mark
-	if !c.Adjusted {
-		c.Engine = s
-	}
-	s.mu.Unlock()
-	if established {
-		g.forgotten.Add(c, time.Now())
-	}
-}
-
-// recall gives a session that continues with another entry the engine that it had
-// before, and returns why it was not read. A connection that is not picked up is a
-// new one, which has nothing to do with what is remembered.
-func (w *worker) recall(s *session, e *expect.Entry, alg *ftpalg.Conn) succession.Left {
-	c := w.g.forgotten.Take(s.original(), s.reply(), w.now)
-	if !e.Liberal {
-		return succession.LeftNot
-	}
-	if c != nil && alg == nil && c.Engine != nil {
-		alg = c.Engine.Acquire(&w.work) // for good
-	}
-	if !s.continues(alg) {
-		s.alg.Continue(nil)
-	}
-	if c == nil {
-		return succession.LeftNot
-	}
-	return c.Left
-}
-
-// leaveAgain leaves a session alone for the reason that it was before: it must
-// not be judged anew from its middle, and not taken for an encrypted one. LeftNot is
-// no reason.
-func (g *Gateway) leaveAgain(s *session, why succession.Left) {
-	switch why {
-	case succession.LeftNot:
-	case succession.LeftEncrypted:
-		g.encrypted(s)
-	default:
-		s.setNote("left alone, as before: " + why.String())
-		g.leaveQueue(s, why)
-	}
-}
-
-// lostAdjusted reports whether conntrack has lost a connection whose sequence
-// numbers were adjusted: an entry that it made again cannot continue it.
-func (g *Gateway) lostAdjusted(t expect.Tuple, now time.Time) bool {
-	c := g.forgotten.Find(t, now)
-	return c != nil && c.Adjusted
 }

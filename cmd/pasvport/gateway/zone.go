@@ -3,6 +3,9 @@
 package gateway
 
 import (
+	"log/slog"
+	"sync/atomic"
+
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/nfq"
 )
@@ -10,9 +13,9 @@ import (
 // Conntrack zones. A rule in raw puts a packet into one, and addresses mean
 // another connection in each. So a packet comes with its zone, which is part of
 // the tuple by which everything here finds connections, and all that is asked
-// of the tracker names it. Three things come without their zone:
+// of conntrack names it. Three things come without their zone:
 //
-//   - the SYN of a data connection that is claimed, before the tracker: it is
+//   - the SYN of a data connection that is claimed, before conntrack: it is
 //     taken to be in its master's;
 //   - an invalid packet, which has no entry;
 //   - an expectation that an earlier daemon left: the kernel does not tell it.
@@ -23,36 +26,27 @@ import (
 // noZones is what is missing then.
 const noZones = "the kernel cannot say the zone of a queued packet (CONFIG_NETFILTER_NETLINK_GLUE_CT)"
 
-// tupleOf is the tuple of a packet that has passed the tracker.
+// tupleOf is the tuple of a packet that has passed conntrack.
 func tupleOf(p *nfq.Packet) expect.Tuple {
 	return expect.Tuple{Src: p.Src, Dst: p.Dst, Zone: p.Zone}
 }
 
-// noteZone notes that there are control connections in zones, from an entry with
-// our mark. From then on an invalid packet that fits no connection is dropped
-// without a reset: it may be in any zone.
-func (g *Gateway) noteZone(e *expect.Entry) {
-	if e.Original.Zone == 0 && e.Reply.Zone == 0 || g.zoned.Swap(true) {
-		return
-	}
-	if g.plan.rules.OneZone {
-		g.log.Warn("control connections in conntrack zones are left alone", "first", e.Original, "hint", noZones)
-		return
-	}
-	g.log.Info("there are control connections in conntrack zones", "first", e.Original)
+// zones notes that there are control connections in zones. From then on an invalid
+// packet that fits no connection is dropped without a reset: it may be in any zone.
+type zones struct {
+	log       *slog.Logger
+	leftAlone bool // connections in other zones than the default one are not queued
+	seen      atomic.Bool
 }
 
-// anyZone has sessions by their original tuple without its zone. Those that
-// differ in nothing else are left out.
-func anyZone(all []*session) map[expect.Tuple]*session {
-	by := make(map[expect.Tuple]*session, len(all))
-	for _, s := range all {
-		t := s.original()
-		t.Zone = 0
-		if _, twice := by[t]; twice {
-			s = nil
-		}
-		by[t] = s
+// note notes the zones of an entry of a control connection.
+func (z *zones) note(e *expect.Entry) {
+	if e.Original.Zone == 0 && e.Reply.Zone == 0 || z.seen.Swap(true) {
+		return
 	}
-	return by
+	if z.leftAlone {
+		z.log.Warn("control connections in conntrack zones are left alone", "first", e.Original, "hint", noZones)
+		return
+	}
+	z.log.Info("there are control connections in conntrack zones", "first", e.Original)
 }

@@ -44,6 +44,7 @@ func (r *Reader) Release() { r.used.Store(false) }
 // Lost is what is to be remembered of a session that conntrack has lost.
 func (s *Session) Lost() lost.Connection {
 	c := lost.Connection{
+		ID:       s.ID(),
 		Original: s.Original(), Reply: s.Reply(), Translated: s.Ends().NAT(),
 		Adjusted: s.Adjusted(), Carrier: s.Owner.Carrier, Left: s.Left(), Mark: s.Mark(),
 	}

@@ -89,12 +89,7 @@ func (s *Session) Direction(p *nfq.Packet) ftpalg.Direction {
 }
 
 // Subject is what the session is named by in the log and in events.
-func (s *Session) Subject() report.Subject { return SubjectOf(&s.Owner) }
-
-// SubjectOf is what the session with this part is named by.
-func SubjectOf(o *pinhole.Owner) report.Subject {
-	return report.Subject{Session: uint64(o.ID), Client: o.Ends.Client, Server: o.Ends.Server}
-}
+func (s *Session) Subject() report.Subject { return s.Owner.Subject() }
 
 // FastEnds are the ends of both directions for the fast path.
 func (s *Session) FastEnds() [2]fastpath.Ends {

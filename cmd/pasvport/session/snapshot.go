@@ -28,6 +28,7 @@ var stateWords = map[uint8]string{
 var pinholeWords = map[pinhole.State]control.Pinhole{
 	pinhole.Reserved: control.PinholeOpen, pinhole.Open: control.PinholeOpen, pinhole.Used: control.PinholeUsed,
 	pinhole.Expired: control.PinholeExpired, pinhole.Replaced: control.PinholeClosed, pinhole.Closed: control.PinholeClosed,
+	pinhole.Dropped: control.PinholeDropped,
 }
 
 // Snapshot returns the session as `pasvport sessions` shows it. t is what its data

@@ -46,22 +46,6 @@ func (h *heartbeat) alive(now time.Time, within time.Duration) bool {
 	return h.every > 0 && last > 0 && sinceStart(now)-last <= int64(within)
 }
 
-// Beat makes every worker give a sign of life that often, for Alive. It must be
-// called before Run.
-func (g *Gateway) Beat(every time.Duration) { g.beatEvery = every }
-
-// Alive reports whether each worker has given a sign of life within that time.
-// It is for after ready was called, and false without Beat.
-func (g *Gateway) Alive(within time.Duration) bool {
-	now := time.Now()
-	for _, w := range g.workers {
-		if !w.heart.alive(now, within) {
-			return false
-		}
-	}
-	return true
-}
-
 // earlier is the first of two deadlines, of which zero is none.
 func earlier(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {

@@ -5,6 +5,8 @@ package gateway
 import (
 	"testing"
 	"time"
+
+	"github.com/pasvport/pasvport/nfq"
 )
 
 // TestHeartbeat is a worker's life as nfq.Queue.Run drives it.
@@ -55,16 +57,16 @@ func TestWorkerDeadline(t *testing.T) {
 	if d := w.Deadline(); !d.Equal(now.Add(time.Minute)) {
 		t.Errorf("deadline %v, want the heartbeat", d)
 	}
-	s := &session{held: &[2]held{{packets: []heldPacket{{}}, since: now}}}
-	w.holding = []*session{s}
+	w.shelf.put(halfLine{}, &nfq.Packet{}, now)
 	if d := w.Deadline(); !d.Equal(now.Add(holdTime)) {
 		t.Errorf("deadline %v, want that of the held packet", d)
 	}
-	g := &Gateway{workers: []*worker{w, {heart: heartbeat{every: time.Minute}}}}
+	late := &worker{heart: heartbeat{every: time.Minute}}
+	g := &Gateway{lanes: []*lane{{worker: w}, {worker: late}}}
 	if g.Alive(time.Hour) {
 		t.Error("alive with a worker that has never come round")
 	}
-	g.workers[1].Wake(now)
+	late.Wake(now)
 	if !g.Alive(time.Hour) {
 		t.Error("not alive with two workers that have")
 	}

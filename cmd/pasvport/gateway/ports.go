@@ -3,19 +3,26 @@
 package gateway
 
 import (
+	"sync/atomic"
+
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/rules"
 )
 
-// tracked are the control ports that conntrack's events come of.
-func (g *Gateway) tracked() []expect.PortRange { return *g.listening.Load() }
+// controlPorts are the control ports that conntrack's events are followed for.
+type controlPorts struct {
+	list atomic.Pointer[[]expect.PortRange]
+}
 
-// track adds the control ports of a configuration. None is ever taken away: there
+// get returns them.
+func (c *controlPorts) get() []expect.PortRange { return *c.list.Load() }
+
+// add adds the control ports of a configuration. None is ever taken away: there
 // may be sessions still.
-func (g *Gateway) track(cfg config.Config) {
+func (c *controlPorts) add(cfg config.Config) {
 	all := cfg.Rules()
-	if old := g.listening.Load(); old != nil {
+	if old := c.list.Load(); old != nil {
 		for _, r := range *old {
 			all.Ports = append(all.Ports, rules.PortRange(r))
 		}
@@ -24,5 +31,5 @@ func (g *Gateway) track(cfg config.Config) {
 	for _, r := range all.WithDefaults().Ports { // merged
 		list = append(list, expect.PortRange(r))
 	}
-	g.listening.Store(&list)
+	c.list.Store(&list)
 }

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"errors"
+	"time"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
+	"github.com/pasvport/pasvport/cmd/pasvport/session"
+	"github.com/pasvport/pasvport/cmd/pasvport/succession"
+	"github.com/pasvport/pasvport/expect"
+)
+
+// legacy is what an earlier daemon handed over, by the original tuple.
+type legacy map[expect.Tuple]*succession.Record
+
+// newLegacy returns what some records say.
+func newLegacy(records []succession.Record) legacy {
+	l := make(legacy, len(records))
+	for i := range records {
+		l[expect.Tuple(records[i].Original)] = &records[i]
+	}
+	return l
+}
+
+// of returns what was handed over of an entry's session, nil if that is nothing.
+func (l legacy) of(e *expect.Entry) *succession.Record {
+	if r := l[e.Original]; r != nil && r.Is(e.ID, e.Original, e.Reply) {
+		return r
+	}
+	return nil
+}
+
+// open opens the pinholes that an earlier daemon closed when it was
+// stopped. Its sessions were taken back before; what belongs to none of them, or
+// what none could ask for now, is not opened.
+func (h *heir) open(l legacy) {
+	for _, r := range l {
+		s := h.registry.session(expect.Tuple(r.Original))
+		if s == nil || !r.Is(s.ID(), s.Original(), s.Reply()) || s.Left() != succession.LeftNot {
+			continue
+		}
+		for _, p := range r.Pinholes {
+			if err := h.reopen(s, p); err != nil {
+				h.warn(s.Subject(), "cannot take back all of an earlier daemon's sessions", "from", p.Source, "to", p.Public, "err", err)
+			}
+		}
+	}
+}
+
+// reopen opens a pinhole again or, if its data connection has come, only the
+// way for that one's SYN.
+func (h *heir) reopen(s *session.Session, p succession.Pinhole) error {
+	set := h.settings()
+	terms := succession.Terms{
+		Ends: s.Ends(), Zone: s.Owner.Zone, Policy: set.policyFor(&expect.Entry{Original: s.Original(), Reply: s.Reply()}),
+		StrictActivePort: set.StrictActivePort, Timeout: set.PinholeTimeout,
+	}
+	p, err := terms.Judge(p)
+	if err != nil {
+		return err
+	}
+	spec := pinhole.Spec{
+		Key: pinhole.Key{Source: p.Source, Public: p.Public}, Target: p.Target, Mode: p.Mode(), NAT: p.NAT,
+		Claim: !s.Owner.Carrier, Port: p.Port, Timeout: p.Left,
+	}
+	hole := &pinhole.Pinhole{Spec: spec, Owner: &s.Owner, Expires: time.Now().Add(p.Left)}
+	switch {
+	case p.Data != nil:
+		return h.pinholes.ReopenRule(hole, expect.Tuple(*p.Data))
+	case h.pinholes.Of(&s.Owner) != nil:
+		return nil // a crash was in between, and the kernel had it
+	case spec.Claim && !h.claims():
+		return errNoClaims
+	}
+	opened, err := h.pinholes.Reopen(h.ct, hole)
+	if opened {
+		h.reports.takenBack(hole)
+	}
+	return err
+}
+
+// errNoClaims says that a pinhole needs what this daemon does not do.
+var errNoClaims = errors.New("by claim, which this daemon does not make")

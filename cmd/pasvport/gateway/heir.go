@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"errors"
+	"time"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
+	"github.com/pasvport/pasvport/cmd/pasvport/session"
+	"github.com/pasvport/pasvport/cmd/pasvport/succession"
+	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/ftpalg"
+	"github.com/pasvport/pasvport/rules"
+)
+
+// heir makes the state of a daemon that ended, however it ended, of what
+// the kernel holds: control connections by their port, data connections by their
+// master, pinholes by expectations and by the elements of our sets; and of what
+// that daemon handed over. It works before the workers do. What it adopts is in the
+// table of the orphans.
+type heir struct {
+	adopter
+	ports   *controlPorts
+	reports *pinholeEvents
+}
+
+// takeBack takes back what the kernel holds, before our rules are there. list is a
+// socket of its own: most sessions are adopted while they are listed, as a list of
+// all would be larger than all sessions are.
+func (h *heir) takeBack(list conntrack, handed legacy) error {
+	if err := h.sessions(list, handed); err != nil {
+		return err
+	}
+	return errors.Join(h.expectations(), h.elements())
+}
+
+// logTakenBack says what was.
+func (h *heir) logTakenBack() {
+	if n := len(h.table.All()); n > 0 {
+		h.log.Info("taken back", "sessions", n, "pinholes", len(h.pinholes.All()))
+	}
+}
+
+// sessions adopts the control connections that the kernel knows, and
+// gives them their data connections.
+func (h *heir) sessions(list conntrack, handed legacy) error {
+	served, err := h.firewall.Exists() // by a daemon that did not stop
+	if err != nil || !served && len(handed) == 0 {
+		return err // what there is began before the first daemon
+	}
+	notes, noteErr := h.firewall.Renumbered()
+	left, leftErr := h.firewall.LeftAlone()
+	now := time.Now()
+	take := func(e *expect.Entry) {
+		h.session(e, notes, handed.of(e), succession.ParseLeft(left[e.ID]), now)
+	}
+	var unread, data []expect.Entry
+	err = list.DumpTo(h.ports.get(), func(e *expect.Entry) {
+		why, alone := left[e.ID]
+		switch {
+		case e.TCPState >= expect.TCPStateTimeWait || e.Status&expect.StatusSeenReply == 0:
+		case alone && why == "": // a check of a server
+		case e.Original.Zone != 0 && h.zones.leftAlone:
+			h.zones.note(e)
+		case !served && handed.of(e) == nil: // it is listed among the older ones
+		case alone, isLeft(handed.of(e)):
+			unread = append(unread, *e) // should there be more than there may be, these come last
+		default:
+			take(e)
+		}
+	})
+	err = errors.Join(err, list.DumpExpected(func(e *expect.Entry) {
+		if e.TCPState < expect.TCPStateTimeWait {
+			data = append(data, *e)
+		}
+	}))
+	for i := range unread {
+		take(&unread[i])
+	}
+	for i := range data {
+		if s := h.registry.session(data[i].Master); s != nil {
+			h.pinholes.Data.Found(data[i].Original, &s.Owner)
+		}
+	}
+	return errors.Join(err, noteErr, leftErr)
+}
+
+// isLeft reports whether a session was handed over as one that was left alone.
+func isLeft(r *succession.Record) bool { return r != nil && r.Left != succession.LeftNot }
+
+// session adopts the control connection of an entry. The daemon before
+// may have adjusted it on its own, and left notes of it or handed it over; or it has
+// left it alone, and why says so.
+func (h *heir) session(e *expect.Entry, notes map[uint32]string, handed *succession.Record, why succession.Left, now time.Time) {
+	here := h.adjust.resume(e, notes, handed)
+	r := h.adopt(e, nil, now)
+	defer r.Release()
+	var state *ftpalg.State
+	if handed != nil {
+		state = handed.Engine
+	}
+	r.Engine.Continue(state)
+	switch {
+	case here && handed != nil:
+		r.Resume(handed.Next)
+	case here:
+		r.AdjustHere()
+	}
+	if r.Aside {
+		return
+	}
+	if isLeft(handed) {
+		why = handed.Left
+	}
+	h.bypass.leaveAgain(r, why)
+}
+
+// expectations makes pinholes of the expectations of our sessions.
+func (h *heir) expectations() error {
+	var list []expect.ExpectationInfo
+	err := h.ct.DumpExpectations(func(x *expect.ExpectationInfo) { list = append(list, *x) })
+	masters := h.table.AnyZone()
+	for i := range list {
+		if s := masters[list[i].Master]; s != nil && s.Owner.Carrier {
+			h.restore(s, specOf(&list[i], s))
+		}
+	}
+	return err
+}
+
+// specOf is the pinhole of an expectation.
+func specOf(x *expect.ExpectationInfo, s *session.Session) pinhole.Spec {
+	p := pinhole.Spec{Key: pinhole.Key{Source: x.Expected.Src.Addr(), Public: x.Expected.Dst}, Target: x.Expected.Dst,
+		Mode: ftpalg.Passive, NAT: x.NAT, Timeout: x.Timeout}
+	if x.NAT {
+		p.Target = x.To
+	}
+	if x.NAT && x.Direction == expect.Reply || !x.NAT && x.Expected.Dst.Addr() == s.Ends().Client.Addr() {
+		p.Mode = ftpalg.Active
+	}
+	if x.Mask.Src.Port() != 0 {
+		p.Port = x.Expected.Src.Port()
+	}
+	return p
+}
+
+// elements makes pinholes of the elements that an earlier daemon has
+// left in our sets for claims, by what it noted with them. What belongs to no
+// session any more is closed.
+func (h *heir) elements() error {
+	list, err := h.firewall.Elements()
+	byID := map[uint32]*session.Session{}
+	for _, s := range h.table.All() {
+		byID[s.ID()] = s
+	}
+	for _, e := range list {
+		if e.Forward {
+			continue
+		}
+		p, id, ok := pinhole.ParseNote(e.Note)
+		s := byID[id]
+		if !ok || s == nil {
+			err = errors.Join(err, h.firewall.ClosePinhole(rules.Pinhole{Source: e.Source, Dest: e.Dest}))
+			continue
+		}
+		p.Key, p.Claim, p.Timeout = pinhole.Key{Source: e.Source, Public: e.Dest}, true, e.Expires
+		h.restore(s, p)
+	}
+	return err
+}
+
+// restore enters a pinhole that is open in the kernel.
+func (h *heir) restore(s *session.Session, spec pinhole.Spec) {
+	p := &pinhole.Pinhole{Spec: spec, Owner: &s.Owner, Expires: time.Now().Add(spec.Timeout)}
+	if h.pinholes.Restore(p) {
+		h.reports.takenBack(p)
+	}
+}

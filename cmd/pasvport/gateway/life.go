@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/account"
+	"github.com/pasvport/pasvport/cmd/pasvport/limit"
+	"github.com/pasvport/pasvport/cmd/pasvport/lost"
+	"github.com/pasvport/pasvport/cmd/pasvport/report"
+	"github.com/pasvport/pasvport/cmd/pasvport/session"
+	"github.com/pasvport/pasvport/expect"
+)
+
+// life is how sessions begin and end.
+type life struct {
+	*services
+	registry *registry
+	accounts *account.Accounts
+	bypass   *bypass
+	adjust   *adjuster
+	unread   *unread
+	lost     lost.Memory                      // sessions that conntrack has lost
+	present  limit.Sessions[*session.Session] // for the limits
+	turned   limit.Seldom                     // sessions that were turned away
+}
+
+// newLife returns the life of sessions, none of which has begun.
+func newLife(s *services) *life {
+	return &life{
+		services: s, registry: &registry{}, bypass: &bypass{services: s}, adjust: &adjuster{s}, unread: &unread{s},
+		accounts: &account.Accounts{
+			Report: &s.report, Metrics: s.metrics, Data: &s.pinholes.Data,
+			Wanted: func() (sessions, transfers bool) { return s.settings().LogSessions, s.settings().LogTransfers },
+		},
+	}
+}
+
+// client is for whom a session counts in the limits.
+func (l *life) client(s *session.Session) netip.Addr { return l.clientOf(s.Ends().Client.Addr()) }
+
+// room returns why another session of a client is not to be read, ReasonPlain
+// if it is.
+func (l *life) room(client netip.Addr) report.Reason {
+	set := l.settings()
+	switch err := l.present.Room(l.clientOf(client), set.MaxSessions, set.MaxClientSessions); {
+	case errors.Is(err, limit.ErrSessions):
+		return report.ReasonSessions
+	case errors.Is(err, limit.ErrClientSessions):
+		return report.ReasonClientSessions
+	}
+	return report.ReasonPlain
+}
+
+// begin enters a session in a table, and counts it in the limits.
+func (l *life) begin(table *session.Table, s *session.Session) {
+	table.Add(s)
+	l.present.Enter(&s.Member, l.client(s))
+}
+
+// began counts and reports a session that has begun.
+func (l *life) began(s *session.Session, helper string) {
+	l.metrics.Sessions.Add(1)
+	l.metrics.SessionsTotal.Add(1)
+	s.SetCounted(true)
+	l.balancer.Began(s.Ends().Dialled, s.Ends().Server)
+	l.accounts.Began(s, helper)
+}
+
+// ending closes the pinhole of a session whose connection is being closed.
+func (l *life) ending(ct conntrack, s *session.Session, state uint8) {
+	s.BeginClosing()
+	s.SetState(state)
+	if s.SetCounted(false) {
+		l.balancer.Ended(s.Ends().Dialled, s.Ends().Server)
+	}
+	l.pinholes.CloseOf(ct, &s.Owner, "")
+	l.bypass.closeRange(s)
+	if state < expect.TCPStateTimeWait {
+		return
+	}
+	l.accounts.Ended(s, state, time.Now())
+	if surplus, ok := l.present.Close(&s.Member, l.client(s), s, l.settings().MaxSessions); ok {
+		table, known := l.registry.find(surplus.Original())
+		if known != surplus {
+			l.present.Forget(&surplus.Member, l.client(surplus))
+			return
+		}
+		l.end(ct, table, surplus)
+	}
+}
+
+// end forgets a session of a table that conntrack has forgotten.
+func (l *life) end(ct conntrack, table *session.Table, s *session.Session) {
+	l.unread.end(s) // while it is in the table, so that its successor's state is not taken for its own
+	l.remember(s)
+	l.accounts.Ended(s, expect.TCPStateNone, time.Now()) // if conntrack reported no other end
+	l.ending(ct, s, expect.TCPStateClose)
+	l.present.Forget(&s.Member, l.client(s))
+	l.bypass.takeUp(s.ID())
+	if table.Remove(s) {
+		l.adjust.forget(s)
+		l.metrics.Sessions.Add(-1)
+	}
+}
+
+// remember remembers a session whose entry is gone although neither end has
+// begun to close the connection.
+func (l *life) remember(s *session.Session) {
+	if s.Established() {
+		l.lost.Add(s.Lost(), time.Now())
+	}
+}
+
+// lostAdjusted reports whether conntrack has lost a connection whose sequence
+// numbers were adjusted: an entry that it made again cannot continue it.
+func (l *life) lostAdjusted(t expect.Tuple, now time.Time) bool {
+	c := l.lost.Find(t, now)
+	return c != nil && c.Adjusted
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/cmd/pasvport/fastpath"
+	"github.com/pasvport/pasvport/cmd/pasvport/keepalive"
+	"github.com/pasvport/pasvport/cmd/pasvport/kernel"
+	"github.com/pasvport/pasvport/cmd/pasvport/metrics"
+	"github.com/pasvport/pasvport/cmd/pasvport/session"
+	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/nfq"
+	"github.com/pasvport/pasvport/rules"
+)
+
+// open gets hold of all that is needed, without a rule in place yet.
+func (g *Gateway) open() error {
+	var err error
+	if g.plan, err = choose(g.cfg); err != nil {
+		return err
+	}
+	g.zones.leftAlone = g.plan.rules.OneZone
+	if g.cfg.Xferlog != "" {
+		if err := g.accounts.Open(g.cfg.Xferlog); err != nil {
+			return err
+		}
+	}
+	g.openKeepalive()
+	g.openFastPath()
+	for i := range g.cfg.Queues {
+		if err := g.addWorker(g.cfg.QueueNum + uint16(i)); err != nil {
+			return err
+		}
+	}
+	if g.ct, err = expect.Dial(); err != nil {
+		return fmt.Errorf("conntrack netlink: %w", err)
+	}
+	// conntrack reports on a connection only if somebody listened when it began:
+	// listen before the first rule is there.
+	g.ports.add(g.cfg)
+	if g.reports, err = expect.Listen(g.ports.get()); err != nil {
+		return fmt.Errorf("conntrack events: %w", err)
+	}
+	g.events = g.reports
+	return g.openFirewall()
+}
+
+// openFirewall connects to nftables.
+func (g *Gateway) openFirewall() (err error) {
+	if g.nft, err = rules.Open(g.plan.rules); err != nil {
+		return fmt.Errorf("nftables: %w", err)
+	}
+	g.firewall = g.nft
+	if g.plan.Strategy == config.StrategyExpectation {
+		g.expectMax = expect.MostExpectations()
+	}
+	g.pinholes.Firewall, g.pinholes.Claims = g.nft, g.claims()
+	if err := g.restoreServers(); err != nil {
+		return fmt.Errorf("nftables: %w", err)
+	}
+	return nil
+}
+
+// addWorker binds a queue. Who serves it has a socket of its own to conntrack.
+func (g *Gateway) addWorker(num uint16) error {
+	l := &lane{}
+	g.lanes = append(g.lanes, l)
+	var err error
+	if l.ct, err = expect.Dial(); err != nil {
+		return fmt.Errorf("conntrack netlink: %w", err)
+	}
+	l.queue, err = g.openQueue(nfq.Config{Num: num, FailOpen: !g.cfg.FailClosed, Zones: !g.plan.rules.OneZone})
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("another process has queue %d: give this daemon another --queue-num", num)
+	}
+	if err != nil {
+		return fmt.Errorf("queue %d: %w", num, err)
+	}
+	table := new(session.Table)
+	g.registry.queues = append(g.registry.queues, table)
+	l.worker = newWorker(g.life, g.offers, g.older, l.ct, l.queue, table)
+	l.worker.heart.every = g.beatEvery
+	g.metrics.AddQueue(num, func() metrics.Queue {
+		q := numbers(l.queue, kernelQueues())
+		return metrics.Queue{Packets: q.Packets, Waiting: q.Waiting, Dropped: q.Dropped, ENOBUFS: q.ENOBUFS}
+	})
+	return nil
+}
+
+// openQueue binds a queue, or takes over the one that was handed on. What that
+// holds is read when the worker begins.
+func (g *Gateway) openQueue(c nfq.Config) (*nfq.Queue, error) {
+	fd, ok := g.inherited[c.Num]
+	if !ok {
+		return nfq.Open(c)
+	}
+	delete(g.inherited, c.Num)
+	q, err := nfq.Inherit(fd, c)
+	if err == nil {
+		return q, nil
+	}
+	g.log.Warn("cannot take over a queue of the daemon before", "queue", c.Num, "err", err)
+	return nfq.Open(c)
+}
+
+// openKeepalive gets what --keepalive and --session-idle need. Without the
+// capability the daemon does without them.
+func (g *Gateway) openKeepalive() {
+	if g.cfg.Keepalive == 0 && g.cfg.SessionIdle == 0 {
+		return
+	}
+	s, err := keepalive.OpenSender()
+	if err != nil {
+		g.log.Warn("no keep-alive and no end of idle sessions", "keepalive", g.cfg.Keepalive,
+			"session_idle", g.cfg.SessionIdle, "err", err)
+		g.plan.rules.Bare, g.noSender = false, err
+		return
+	}
+	g.sender, g.notes = s, true
+}
+
+// errBare says why the fast path is not used where it could be.
+var errBare = errors.New("--keepalive and --session-idle have to see every packet")
+
+// openFastPath gets the filter for lines that need not be read. Without the
+// capability or the kernel for it, every line is.
+func (g *Gateway) openFastPath() {
+	g.plan.rules.FastPath = 0
+	if g.cfg.FastPath == config.FastPathOff {
+		return
+	}
+	t, err := loadFastPath(g.plan.rules.Bare)
+	g.plan.found = g.plan.found.With(kernel.FastPath, err)
+	if err != nil {
+		g.log.Info("no fast path: every line goes through the daemon", "err", err)
+		return
+	}
+	g.fast, g.plan.rules.FastPath = t, t.Program()
+	g.metrics.CountUnread(t.Lines)
+}
+
+func loadFastPath(bare bool) (*fastpath.Table, error) {
+	if bare {
+		return nil, errBare
+	}
+	t, err := fastpath.Load()
+	if err != nil {
+		return nil, err
+	}
+	if err := rules.ProbeProgram(t.Program()); err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	return t, nil
+}
+
+// restoreServers takes over which servers an earlier daemon has left without
+// new sessions, and has the kernel begin with that.
+func (g *Gateway) restoreServers() error {
+	for _, v := range g.balancer.Rules() {
+		parked, err := g.nft.Parked(v)
+		if err != nil {
+			return err
+		}
+		g.balancer.Restore(v, parked)
+	}
+	for _, v := range g.balancer.Rules() {
+		if err := g.nft.Spread(v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// close closes what open opened.
+func (g *Gateway) close() {
+	for _, l := range g.lanes {
+		if l.queue != nil {
+			l.queue.Close()
+		}
+		if l.ct != nil {
+			l.ct.Close()
+		}
+	}
+	if g.reports != nil {
+		g.reports.Close()
+	}
+	if g.ct != nil {
+		g.ct.Close()
+	}
+	if g.nft != nil {
+		g.nft.Close()
+	}
+	if g.sender != nil {
+		g.sender.Close()
+	}
+	if g.fast != nil {
+		g.fast.Close()
+	}
+}

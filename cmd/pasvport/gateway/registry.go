@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"iter"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/session"
+	"github.com/pasvport/pasvport/expect"
+)
+
+// registry finds sessions, whichever table they are in. The tables are there before
+// the first packet, and stay.
+type registry struct {
+	queues []*session.Table // each of a queue
+	// orphans are sessions of an earlier daemon: which queue has them is known when
+	// their first packet comes.
+	orphans session.Table
+}
+
+// find returns the session with a tuple and the table that has it, nil if there
+// is none.
+func (r *registry) find(t expect.Tuple) (*session.Table, *session.Session) {
+	for table := range r.tables() {
+		if s := table.Find(t); s != nil {
+			return table, s
+		}
+	}
+	return nil, nil
+}
+
+// session returns the session with a tuple, nil if there is none.
+func (r *registry) session(t expect.Tuple) *session.Session {
+	_, s := r.find(t)
+	return s
+}
+
+// tables returns all tables, the orphans last: a session is moved from there.
+func (r *registry) tables() iter.Seq[*session.Table] {
+	return func(yield func(*session.Table) bool) {
+		for _, t := range r.queues {
+			if !yield(t) {
+				return
+			}
+		}
+		yield(&r.orphans)
+	}
+}
+
+// all returns all sessions with their tables. One that is being moved may come
+// twice.
+func (r *registry) all() iter.Seq2[*session.Table, *session.Session] {
+	return func(yield func(*session.Table, *session.Session) bool) {
+		for t := range r.tables() {
+			for _, s := range t.All() {
+				if !yield(t, s) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// met returns the sessions of which a packet came to a queue.
+func (r *registry) met() (list []*session.Session) {
+	for _, t := range r.queues {
+		list = append(list, t.All()...)
+	}
+	return list
+}

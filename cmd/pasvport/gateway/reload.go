@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/rules"
+)
+
+// Reload takes over another configuration as far as that is possible while
+// running, and returns what it is now. Of the rules everything or nothing
+// changes; on an error all is as before. Sessions that have begun keep the
+// policy that they began with: what is checked of them must not depend on when
+// they are looked at. Their next pinholes have the new timeout.
+func (g *Gateway) Reload(next config.Config) (config.Config, error) {
+	old := g.settings().Config
+	cfg := config.Reloaded(old, next)
+	changed := config.Changed(old, cfg)
+	err := g.balancer.Change(cfg.VirtualServers, func(servers []rules.VirtualServer) error {
+		if config.InRules(changed) {
+			if err := g.reconfigure(cfg, servers); err != nil {
+				return err
+			}
+		}
+		g.current.Store(newSettings(cfg))
+		return nil
+	})
+	if err != nil {
+		return old, err
+	}
+	g.older.note()
+	g.accounts.Reopen()
+	g.log.Info("configuration reloaded", "changed", changed)
+	if rest := config.Changed(cfg, next); len(rest) > 0 {
+		g.log.Warn("some settings need a restart", "settings", rest)
+	}
+	return cfg, nil
+}
+
+// reconfigure changes our rules to another configuration.
+func (g *Gateway) reconfigure(cfg config.Config, servers []rules.VirtualServer) error {
+	r := cfg.ReloadRules(g.plan.rules)
+	r.VirtualServers = servers
+	// What was translated once goes on being translated.
+	r.Translate = r.Translate || len(g.settings().VirtualServers) > 0
+	g.plan.rules.Translate = r.Translate
+	g.ports.add(cfg)
+	if err := g.reports.SetPorts(g.ports.get()); err != nil {
+		return err
+	}
+	return g.nft.Reconfigure(r)
+}

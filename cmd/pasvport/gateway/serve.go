@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
+	"github.com/pasvport/pasvport/cmd/pasvport/report"
+	"github.com/pasvport/pasvport/cmd/pasvport/succession"
+	"github.com/pasvport/pasvport/expect"
+)
+
+// serve runs the workers and the watcher, puts the rules in place, and takes
+// them away again. The workers go on until nothing can be queued any more, so
+// that no packet is lost by a stop.
+func (g *Gateway) serve(ctx context.Context, ready func()) error {
+	t := newTasks(ctx, len(g.lanes)+9)
+	defer t.stopAll()
+	lost := make(chan struct{}, 1)
+	watcher := &watcher{life: g.life, older: g.older, lost: lost}
+	before := g.inherit()
+	g.startOthers(t, watcher)
+	err := g.install(t, before)
+	before.close()
+	if err == nil {
+		t.start(func(ctx context.Context) error {
+			return (&healer{services: g.services, registry: g.registry, older: g.older}).run(ctx, g.nft)
+		})
+		t.start(func(ctx context.Context) error { return g.balancer.Run(ctx, g.nft.Spread) })
+		g.logReady()
+		ready()
+		select {
+		case <-ctx.Done():
+			g.report.Report(slog.LevelInfo, report.Subject{}, "stopping", "sessions", g.present.Living(), "pinholes", len(g.pinholes.All()))
+		case err = <-t.failed:
+		}
+	}
+	if err == nil && g.restarting.Load() {
+		t.end()
+		if g.settle(watcher); g.handOn() {
+			return nil
+		}
+		err = g.removeRules()
+	} else {
+		err = errors.Join(err, g.removeRules())
+		g.drain()
+		t.end()
+		g.settle(watcher)
+	}
+	n := g.testament.write()
+	for _, p := range g.pinholes.All() {
+		g.pinholes.Close(g.ct, p, pinhole.Closed, stopReason)
+	}
+	g.logStopped(n)
+	return err
+}
+
+// stopReason closes the pinholes of a daemon that stops.
+const stopReason = "the daemon stops"
+
+func (g *Gateway) logStopped(n int) {
+	g.report.Report(slog.LevelInfo, report.Subject{}, fmt.Sprintf("stopped: %d pinholes handed over", n), "pinholes", n)
+}
+
+// startOthers starts every goroutine but the workers, and those that need our rules.
+func (g *Gateway) startOthers(t *tasks, w *watcher) {
+	idle := &idle{services: g.services, registry: g.registry, sender: g.sender}
+	sweeper := &sweeper{life: g.life, ct: g.ct, ports: &g.ports, lost: w.lost}
+	t.start(func(ctx context.Context) error { return w.run(ctx, g.reports) })
+	t.start(sweeper.run)
+	t.start(func(ctx context.Context) error { return g.older.run(ctx, g.listControl) })
+	t.start(idle.refresh)
+	t.start(idle.watch)
+	t.start(g.accounts.Run)
+}
+
+// listControl calls f for the id of each control connection that there is.
+func (g *Gateway) listControl(f func(id uint32)) {
+	ct, err := expect.Dial()
+	if err != nil {
+		g.log.Warn("conntrack netlink", "err", err)
+		return
+	}
+	defer ct.Close()
+	if err := ct.DumpTo(g.ports.get(), func(e *expect.Entry) { f(e.ID) }); err != nil {
+		g.log.Warn("cannot list conntrack entries", "err", err)
+	}
+}
+
+// estate is what a daemon before left, as far as it is taken back.
+type estate struct {
+	ct     *expect.Conn // of the heir
+	heir   *heir        // nil if there is no way to take anything back
+	handed legacy
+	err    error
+}
+
+// inherit takes back what the kernel holds of a daemon before.
+func (g *Gateway) inherit() *estate {
+	before := &estate{handed: g.testament.read()}
+	list, err := expect.Dial()
+	if err != nil {
+		before.err = err
+		return before
+	}
+	defer list.Close()
+	if before.ct, before.err = expect.Dial(); before.err != nil {
+		return before
+	}
+	before.heir = &heir{
+		adopter: adopter{life: g.life, ct: before.ct, table: &g.registry.orphans},
+		ports:   &g.ports, reports: &pinholeEvents{g.services},
+	}
+	before.err = before.heir.takeBack(list, before.handed)
+	return before
+}
+
+// takeOver opens what the daemon before had open and closed for this one.
+func (b *estate) takeOver() error {
+	if b.heir != nil {
+		b.heir.open(b.handed)
+		b.heir.logTakenBack()
+	}
+	return b.err
+}
+
+// close closes the socket to conntrack.
+func (b *estate) close() {
+	if b.ct != nil {
+		b.ct.Close()
+	}
+}
+
+// install puts our rules in place, and starts the workers.
+//
+// The order matters: what was open must be let pass by our rules before the kernel
+// expects it, or its first packet is dropped and does away with the
+// expectation; and a packet that waits in a queue must meet its session.
+func (g *Gateway) install(t *tasks, before *estate) error {
+	if err := g.nft.Install(); err != nil {
+		return err
+	}
+	g.removeLeftovers()
+	if err := before.takeOver(); err != nil {
+		g.log.Warn("cannot take back all of an earlier daemon's sessions", "err", err)
+	}
+	g.older.note()
+	for _, l := range g.lanes {
+		t.startWorker(func(ctx context.Context) error { return l.queue.Run(ctx, l.worker) })
+	}
+	return nil
+}
+
+// removeLeftovers removes what a daemon left that had another name for its
+// table: its rules would queue to us, and drop with --fail closed, for ever.
+func (g *Gateway) removeLeftovers() {
+	names, err := g.nft.RemoveLeftovers()
+	if len(names) > 0 {
+		g.log.Info("tables of an earlier daemon removed", "tables", names)
+	}
+	if err != nil {
+		g.log.Warn("cannot remove what an earlier daemon left", "err", err)
+	}
+}
+
+// removeRules takes our rules away. The kernel goes on translating the
+// sessions of virtual servers as long as there is a nat chain, so one stays.
+func (g *Gateway) removeRules() (err error) {
+	if n := g.balancer.Sessions(); n == 0 {
+		err = g.nft.Remove()
+	} else {
+		g.log.Info("an empty nat chain stays", "table", g.cfg.Table, "sessions", n,
+			"hint", "sessions of virtual servers need it to go on; the next start takes its place")
+		err = g.nft.Leave()
+	}
+	if err != nil {
+		return fmt.Errorf("removing our rules: %w", err)
+	}
+	return nil
+}
+
+// drain waits until the queues are empty, or no one empties them.
+func (g *Gateway) drain() {
+	const most, step = 300 * time.Millisecond, 5 * time.Millisecond
+	for range most / step {
+		time.Sleep(step)
+		waiting := uint64(0)
+		for _, q := range g.queueNumbers() {
+			waiting += q.Waiting
+		}
+		if waiting == 0 {
+			return
+		}
+	}
+}
+
+// settle comes to terms with what is under way when the workers have ended.
+func (g *Gateway) settle(w *watcher) {
+	for _, l := range g.lanes {
+		l.worker.finish()
+	}
+	// What was used is not handed over. Run has met an error, too.
+	_ = g.reports.Drain(func(e *expect.Event) { w.event(g.ct, e) })
+}
+
+// handOn gives the queues to the next daemon, and reports whether one has them or
+// will. Our rules and pinholes stay in the kernel.
+func (g *Gateway) handOn() bool {
+	queues := succession.Queues{}
+	defer queues.Close()
+	for _, l := range g.lanes {
+		fd, err := l.queue.Detach()
+		if err != nil {
+			g.log.Warn("cannot hand on a queue", "err", err)
+			return false
+		}
+		queues[l.queue.Num()] = fd
+	}
+	n := g.testament.write()
+	g.log.Info("waiting for the next daemon", "queues", len(queues), "pinholes", n)
+	if err := g.handOver(queues); err != nil {
+		g.log.Warn("not handed over to another daemon", "err", err, "hint", "this is a stop")
+		return false
+	}
+	g.log.Info("handed over to the next daemon")
+	g.logStopped(n)
+	return true
+}

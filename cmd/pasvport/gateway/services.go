@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"log/slog"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/balance"
+	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/cmd/pasvport/fastpath"
+	"github.com/pasvport/pasvport/cmd/pasvport/limit"
+	"github.com/pasvport/pasvport/cmd/pasvport/metrics"
+	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
+	"github.com/pasvport/pasvport/cmd/pasvport/report"
+)
+
+// services are what every part of the gateway may use. They know no session and
+// no worker. What is not guarded in itself is set before the first packet.
+type services struct {
+	cfg      config.Config            // with which the daemon was started
+	current  atomic.Pointer[settings] // of those in cfg that may change
+	log      *slog.Logger
+	report   report.Reporter
+	metrics  *metrics.Metrics
+	pinholes *pinhole.Table
+	balancer *balance.Balancer
+	lines    *limit.Lines // of the log
+	zones    zones
+
+	plan      plan
+	expectMax int // expectations that the kernel has room for; 0: not known, or none are made
+	firewall  firewall
+	events    events
+	fast      *fastpath.Table // nil: every line is read
+	notes     bool            // what segments show of the two ends is noted, for the keep-alive
+}
+
+// newServices returns services that touch no kernel yet.
+func newServices(cfg config.Config, log *slog.Logger, m *metrics.Metrics) *services {
+	s := &services{cfg: cfg, metrics: m}
+	s.lines = limit.NewLines(s.clientOf, time.Now)
+	s.log = slog.New(s.lines.Handler(log.Handler()))
+	s.report.Log = s.log
+	s.zones.log = s.log
+	s.pinholes = pinhole.NewTable(&pinholeEvents{s}, &s.report)
+	s.pinholes.Client = s.clientOf
+	s.current.Store(newSettings(cfg))
+	s.balancer = balance.New(cfg.VirtualServers, func(port uint16) bool { return s.settings().EncryptedPort(port) }, s.log)
+	return s
+}
+
+// settings are the present ones.
+func (s *services) settings() *settings { return s.current.Load() }
+
+// count counts a decision.
+func (s *services) count(r report.Reason) { s.metrics.Decision(int(r)) }
+
+// warn reports what a session did wrong, or what could not be done for it.
+func (s *services) warn(of report.Subject, msg string, args ...any) {
+	s.report.Report(slog.LevelWarn, of, msg, args...)
+}
+
+// failed is warn for an error, and says nothing if there is none.
+func (s *services) failed(of report.Subject, msg string, err error) {
+	if err != nil {
+		s.warn(of, msg, "err", err)
+	}
+}
+
+// clientOf returns what stands for the client that has an address.
+func (s *services) clientOf(a netip.Addr) netip.Addr { return limit.Client(a, s.cfg.ClientPrefix) }
+
+// syncBound is how long a packet waits until what conntrack has reported before
+// it is handled. Events are handled at some ten thousand a second.
+const syncBound = 100 * time.Millisecond
+
+// sync waits until the watcher has handled what conntrack has reported so far, and
+// reports whether it has.
+func (s *services) sync() bool { return s.events.Sync(syncBound) }
+
+// claims reports whether sessions without a carrier are served by claims.
+func (s *services) claims() bool { return s.plan.rules.Claim }
+
+// opensRange reports whether encrypted sessions get a range of ports.
+func (s *services) opensRange() bool { return s.settings().TLS == config.TLSRange && s.claims() }
+
+// mostOfClient is how many pinholes the sessions of one client may have open where
+// the configuration does not say.
+const mostOfClient = 1024
+
+// clientPinholes returns how many pinholes the sessions of one client may have
+// open: unless the configuration says it, no more than a part of what the kernel
+// has room for.
+func (s *services) clientPinholes() int {
+	if n := s.settings().MaxClientPinholes; n > 0 {
+		return n
+	}
+	if s.expectMax == 0 {
+		return mostOfClient
+	}
+	return min(max(s.expectMax/4, 1), mostOfClient)
+}

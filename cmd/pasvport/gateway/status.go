@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/cmd/pasvport/control"
+	"github.com/pasvport/pasvport/cmd/pasvport/session"
+	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/nfq"
+)
+
+func (g *Gateway) logReady() {
+	g.log.Info("ready", "table", g.cfg.Table, "strategy", string(g.plan.Strategy), "carrier", g.plan.Carrier.String(),
+		"queue", g.plan.Queue.String(), "queue_num", g.cfg.QueueNum, "queues", g.cfg.Queues,
+		"ports", strings.Join(g.settings().PortList(), ","), "allow", g.settings().AllowText())
+}
+
+// Status returns the state of the daemon, for `pasvport status`.
+func (g *Gateway) Status() control.Status {
+	set := g.settings()
+	st := control.Status{
+		PID: os.Getpid(), Started: g.started, Table: g.cfg.Table, Ports: set.PortList(),
+		Allow: set.AllowText(), Fail: failText(g.cfg), Strategy: string(g.plan.Strategy),
+		Carrier: g.plan.Carrier.String(), QueueKind: g.plan.Queue.String(),
+		Features: g.plan.found.Names(), Sessions: g.present.Living(),
+		PinholesOpen: int(g.metrics.Pinholes.Open.Load()), Decisions: g.metrics.Decisions(),
+	}
+	st.TLS, st.TLSPorts, st.Checks, st.Repair = set.TLSText(), set.TLSPortList(), set.Checks.String(), set.Repair.String()
+	st.Advertise, st.CTMark, st.Limits = set.AdvertiseList(), set.MarkText(), g.limits()
+	st.LoginFailures, st.Blocked = set.LoginFailures.String(), g.blocker.blocked()
+	st.Keepalive, st.SessionIdle, st.Heals = config.IdleText(set.Keepalive), config.IdleText(set.SessionIdle), g.metrics.Heals.Load()
+	if g.noSender != nil {
+		st.KeepaliveError = g.noSender.Error()
+	}
+	st.Queues = g.queueNumbers()
+	if g.zones.seen.Load() && g.zones.leftAlone {
+		st.Notes = append(st.Notes, "control connections in conntrack zones are left alone: "+noZones)
+	}
+	st.Expectations, st.ExpectationsMax = expectations()
+	if g.fast != nil {
+		st.LinesUnread = g.fast.Lines()
+	}
+	return st
+}
+
+// limits are those of the settings, and how full they are.
+func (g *Gateway) limits() control.Limits {
+	set := g.settings()
+	return control.Limits{
+		Sessions:       control.Limit{Now: g.present.Living(), Max: set.MaxSessions},
+		ClientSessions: control.Limit{Now: g.present.Fullest(), Max: set.MaxClientSessions},
+		Pinholes:       control.Limit{Now: len(g.pinholes.All()), Max: set.MaxPinholes},
+		ClientPinholes: control.Limit{Now: g.pinholes.Fullest(), Max: g.clientPinholes()},
+	}
+}
+
+// Sessions returns the control connections, for `pasvport sessions`.
+func (g *Gateway) Sessions() []control.Session {
+	if ct, err := expect.Dial(); err == nil {
+		g.accounts.CountAll(ct)
+		ct.Close()
+	}
+	return g.list(time.Now())
+}
+
+// list returns the sessions that are open, the oldest first.
+func (g *Gateway) list(now time.Time) []control.Session {
+	list := []control.Session{}
+	seen := map[*session.Session]bool{} // one that is being moved may come twice
+	for _, s := range g.registry.all() {
+		if seen[s] {
+			continue
+		}
+		seen[s] = true
+		c := s.Snapshot(g.pinholes.Data.Traffic(&s.Owner), now)
+		if c.State != session.StateClosed {
+			list = append(list, c)
+		}
+	}
+	slices.SortFunc(list, func(a, b control.Session) int { return a.Started.Compare(b.Started) })
+	return list
+}
+
+// Servers returns the servers of virtual servers, for `pasvport servers`.
+func (g *Gateway) Servers() []control.Server { return g.balancer.Servers() }
+
+// Drain takes a server of virtual servers out, or puts it back.
+func (g *Gateway) Drain(name string, drain bool) error { return g.balancer.Drain(name, drain) }
+
+// Unblock has a client's packets pass again.
+func (g *Gateway) Unblock(client netip.Addr) error { return g.blocker.unblock(client) }
+
+func failText(cfg config.Config) string {
+	if cfg.FailClosed {
+		return "closed"
+	}
+	return "open"
+}
+
+// queueNumbers returns the numbers of all queues.
+func (g *Gateway) queueNumbers() []control.Queue {
+	kernel := kernelQueues()
+	var list []control.Queue
+	for _, l := range g.lanes {
+		list = append(list, numbers(l.queue, kernel))
+	}
+	return list
+}
+
+// numbers are those of a queue.
+func numbers(q *nfq.Queue, kernel map[uint16]nfq.QueueStats) control.Queue {
+	n, k := q.Stats(), kernel[q.Num()]
+	return control.Queue{
+		Num: q.Num(), Packets: n.Packets, Waiting: uint64(k.Queued), Dropped: k.QueueDropped + k.UserDropped,
+		ENOBUFS: n.ENOBUFS, Errors: n.Errors + n.Malformed,
+	}
+}
+
+// kernelQueues returns what the kernel reports of its queues, to root
+// only; what is missing is zero.
+func kernelQueues() map[uint16]nfq.QueueStats {
+	list, err := nfq.ReadQueueStats()
+	if err != nil {
+		return nil
+	}
+	byNum := map[uint16]nfq.QueueStats{}
+	for _, q := range list {
+		byNum[q.Num] = q
+	}
+	return byNum
+}
+
+// expectations returns how many expectations the kernel has and how many it has
+// room for, 0 where that is not known.
+func expectations() (n, most int) {
+	ct, err := expect.Dial()
+	if err != nil {
+		return 0, 0
+	}
+	defer ct.Close()
+	n, err = ct.CountExpectations()
+	if err != nil {
+		return 0, 0
+	}
+	return n, expect.MostExpectations()
+}

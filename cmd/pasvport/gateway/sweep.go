@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
+	"github.com/pasvport/pasvport/cmd/pasvport/session"
+	"github.com/pasvport/pasvport/expect"
+)
+
+const (
+	// sweepEvery is how often open pinholes are looked at: their time, and
+	// whether their control connection still lives. Events tell the latter
+	// sooner, but not of connections older than the daemon, and some may be
+	// lost.
+	sweepEvery = 300 * time.Millisecond
+	// reconcileEvery is how often sessions are compared with conntrack.
+	reconcileEvery = 30 * time.Second
+)
+
+// sweeper looks after what events do not report.
+type sweeper struct {
+	*life
+	ct    conntrack
+	ports *controlPorts
+	lost  <-chan struct{} // events were lost
+	lists uint8           // how often conntrack's connections were listed
+}
+
+// run sweeps until ctx ends.
+func (w *sweeper) run(ctx context.Context) error {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	reconciled := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.lost:
+			w.log.Warn("conntrack events were lost", "hint", "the machine is busy; sessions are compared with the tracker now")
+			reconciled = time.Time{}
+		case now := <-tick.C:
+			w.sweep(now)
+			if now.Sub(reconciled) >= reconcileEvery {
+				w.reconcile()
+				reconciled = now
+			}
+		}
+	}
+}
+
+// sweep looks at everything whose time may be over.
+func (w *sweeper) sweep(now time.Time) {
+	for _, p := range w.pinholes.All() {
+		w.pinhole(p, now)
+	}
+	w.sayLeft()
+	w.accounts.Overdue(w.ct, now)
+	(&pinholeEvents{w.services}).unanswered(now)
+}
+
+// sayLeft says how many lines the log's limit has left out, where no later line
+// does.
+func (w *sweeper) sayLeft() {
+	if n := w.lines.Left(); n > 0 {
+		w.log.Warn("lines were left out of the log", "lines", n,
+			"hint", "sessions caused more than the log takes; see pasvport status for what they did")
+	}
+}
+
+// pinhole closes a pinhole whose time or whose session is over.
+func (w *sweeper) pinhole(p *pinhole.Pinhole, now time.Time) {
+	if now.After(p.Until()) {
+		w.sync() // its connection may have come just now
+	}
+	if w.pinholes.Expire(w.ct, p, now) {
+		return
+	}
+	if s := w.sessionOf(p); s != nil && s.TransferWaits() {
+		w.pinholes.Keep(w.ct, p, now)
+	}
+	e, err := w.ct.Get(p.Owner.Original())
+	switch s := w.sessionOf(p); {
+	case errors.Is(err, unix.ENOENT):
+		w.pinholes.Close(w.ct, p, pinhole.Closed, "")
+	case err != nil || e.TCPState < expect.TCPStateFinWait:
+	case s != nil:
+		w.ending(w.ct, s, e.TCPState)
+	default: // its session is gone
+		w.pinholes.Close(w.ct, p, pinhole.Closed, "")
+	}
+}
+
+// sessionOf returns the session of a pinhole, nil if it is gone.
+func (w *sweeper) sessionOf(p *pinhole.Pinhole) *session.Session {
+	if s := w.registry.session(p.Owner.Original()); s != nil && &s.Owner == p.Owner {
+		return s
+	}
+	return nil
+}
+
+// reconcile forgets the sessions that conntrack does not know any more and whose
+// end no event has reported.
+func (w *sweeper) reconcile() {
+	type member struct {
+		table *session.Table
+		s     *session.Session
+	}
+	var sessions []member
+	for table, s := range w.registry.all() { // before the dump: what begins later stays
+		sessions = append(sessions, member{table, s})
+	}
+	w.lists++
+	err := w.ct.DumpTo(w.ports.get(), func(e *expect.Entry) {
+		if s := w.registry.session(e.Original); s != nil {
+			s.Listed = w.lists
+		}
+	})
+	if err != nil {
+		w.log.Warn("cannot list conntrack entries", "err", err)
+		return
+	}
+	for _, m := range sessions {
+		if m.s.Listed != w.lists && w.gone(m.s.Original()) {
+			w.end(w.ct, m.table, m.s)
+		}
+	}
+}
+
+// gone reports whether conntrack does not know the connection.
+func (w *sweeper) gone(t expect.Tuple) bool {
+	_, err := w.ct.Get(t)
+	return errors.Is(err, unix.ENOENT)
+}

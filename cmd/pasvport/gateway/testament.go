@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"cmp"
+	"path/filepath"
+	"time"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
+	"github.com/pasvport/pasvport/cmd/pasvport/succession"
+	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/ftpalg"
+)
+
+// testament is what this daemon leaves to the next, and finds of the one before.
+type testament struct {
+	*services
+	registry *registry
+}
+
+// path is where a daemon leaves its hand-over: beside its control socket.
+func (t *testament) path() (string, error) {
+	return succession.Path(filepath.Dir(cmp.Or(t.cfg.ControlSocket, config.DefaultControlSocket)), t.cfg.Table)
+}
+
+// read reads what an earlier daemon handed over.
+func (t *testament) read() legacy {
+	path, err := t.path()
+	var records []succession.Record
+	if err == nil {
+		records, err = succession.Read(path, time.Now())
+	}
+	if err != nil {
+		t.log.Warn("not taken over from the daemon before", "err", err)
+	}
+	return newLegacy(records)
+}
+
+// write leaves what the next daemon has to know, and returns how many pinholes are
+// handed over by that. The workers have ended.
+func (t *testament) write() int {
+	path, err := t.path()
+	if err == nil {
+		now := time.Now()
+		err = succession.Write(path, t.records(now), now)
+	}
+	if err != nil {
+		t.log.Warn("the next daemon cannot be told what is open", "err", err,
+			"hint", "what was announced and not used yet does not work after a restart")
+		return 0
+	}
+	return len(t.pinholes.All())
+}
+
+// records returns what the next daemon has to know and does not find in the
+// kernel.
+func (t *testament) records(now time.Time) (records []succession.Record) {
+	pinholes := map[*pinhole.Owner][]succession.Pinhole{}
+	add := func(p *pinhole.Pinhole, data *expect.Tuple) {
+		pinholes[p.Owner] = append(pinholes[p.Owner], handed(p, data, now))
+	}
+	for _, p := range t.pinholes.All() {
+		add(p, nil)
+	}
+	t.pinholes.Data.EachRule(func(data expect.Tuple, p *pinhole.Pinhole) { add(p, &data) })
+	var work ftpalg.Workspace
+	for _, s := range t.registry.all() {
+		r := s.Acquire(&work)
+		if r == nil { // its connection goes on in another session
+			continue
+		}
+		if rec, ok := r.Record(pinholes[&s.Owner]); ok {
+			records = append(records, rec)
+		}
+		r.Release()
+	}
+	return records
+}
+
+// handed is a pinhole as it is handed over.
+func handed(p *pinhole.Pinhole, data *expect.Tuple, now time.Time) succession.Pinhole {
+	return succession.Pinhole{
+		Active: p.Mode == ftpalg.Active, Source: p.Source, Public: p.Public, Target: p.Target,
+		NAT: p.NAT, Port: p.Port, Left: p.Expires.Sub(now), Data: (*succession.Tuple)(data),
+	}
+}

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/session"
+	"github.com/pasvport/pasvport/ftpalg"
+)
+
+// unread lets lines that need not be read pass in the kernel, where there is a
+// filter for that.
+type unread struct{ *services }
+
+// catchUp tells the engine of the lines that passed unread, before it reads
+// another one.
+func (u *unread) catchUp(r *session.Reader) {
+	var passed ftpalg.Unread
+	if u.fast != nil && r.Fast.Stop(&passed) {
+		r.Engine.Passed(&passed)
+	}
+}
+
+// arm lets the next lines of a session pass unread, if it rests between two
+// lines. It is called before the verdict on the last packet of a segment, and
+// so before anybody can answer that. If there are more packets of the session in
+// the queue, they were sent before they could have seen an answer: the filter
+// lets nothing pass in their direction but what comes directly behind this one,
+// which can only be a copy of theirs, and the engine takes theirs for the copy.
+func (u *unread) arm(r *session.Reader, now time.Time) {
+	// The filter does not see in which zone a packet is.
+	if u.fast == nil || u.zones.seen.Load() {
+		return
+	}
+	state, ok := r.Engine.Rest()
+	if !ok {
+		return
+	}
+	u.noted(r.Session, r.Fast.Arm(u.fast, r.FastEnds(), &state, now))
+	if r.HasMissed() { // our rules were away meanwhile
+		r.Fast.Disarm()
+	}
+}
+
+// end gives back what the fast path holds of a session that has ended.
+func (u *unread) end(s *session.Session) {
+	if u.fast != nil {
+		u.noted(s, s.Fast.End(s.FastEnds(), time.Now()))
+	}
+}
+
+func (u *unread) noted(s *session.Session, err error) {
+	if err != nil {
+		u.report.Report(slog.LevelDebug, s.Subject(), "fast path", "err", err)
+	}
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"errors"
+	"log/slog"
+
+	"golang.org/x/sys/unix"
+)
+
+// verdicts gives the verdicts on a queue's packets, and notes those that could not be
+// given. The kernel forgets a packet when its queue is gone; there is nothing else
+// to do about it.
+type verdicts struct {
+	queue queue
+	log   *slog.Logger
+}
+
+func (v *verdicts) given(err error) {
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		v.log.Warn("verdict failed", "err", err)
+	}
+}
+
+// accept lets a packet pass as it is.
+func (v *verdicts) accept(id uint32) { v.given(v.queue.Accept(id)) }
+
+// acceptLater lets a packet pass with those that came with it.
+func (v *verdicts) acceptLater(id uint32) { v.given(v.queue.AcceptLater(id)) }
+
+// acceptMark lets a packet pass with a mark, for a later rule of ours.
+func (v *verdicts) acceptMark(id, mark uint32) { v.given(v.queue.AcceptMark(id, mark)) }
+
+// acceptData has another packet pass in place of one.
+func (v *verdicts) acceptData(id uint32, data []byte) { v.given(v.queue.AcceptData(id, data)) }
+
+// drop drops a packet; its sender repeats it.
+func (v *verdicts) drop(id uint32) { v.given(v.queue.Drop(id)) }
+
+// flush lets packets go on that were accepted with those that came with them,
+// before the kernel is asked for something that takes longer.
+func (v *verdicts) flush() { v.given(v.queue.Flush()) }
