@@ -41,8 +41,13 @@ var machines = map[string]machine{
 	"masquerade":         {position("masquerade"), []string{`lan0`, `in0`, `wan0`, `out0`, `br-lan`, `in0`, `"wan"`, `"out0"`}},
 	"dnat":               {position("dnat"), []string{`"wan0"`, `"in0"`, `"eth0"`, `"in0"`, `docker0`, `out0`, `172.17.0.`, `203.0.113.`, `192.168.1.10`, `203.0.113.2`}},
 	"server-on-firewall": {position("server-on-firewall"), nil},
+	"nat64":              {nat64, nat64Names},
+	"nat64-own":          {nat64Own, nat64Names},
 	"cloud":              {cloud, []string{`203.0.113.5`, `10.7.0.1`, `10.0.0.5`, `172.16.5.2`}},
 }
+
+// nat64Names: Tayga answers for no private address in the well-known prefix.
+var nat64Names = []string{`lan0`, `in0`, `wan0`, `out0`, `64:ff9b::/96`, nat64Prefix.String()}
 
 // cloud is a server of which somebody else's translation is in front: the first
 // firewall is the cloud's, and the second the server's own.
@@ -51,7 +56,7 @@ var cloud = Position{Name: "cloud", Firewalls: 2, Target: clientGate}
 var (
 	// guideBlock is a fenced block with its language and text.
 	guideBlock = regexp.MustCompile("(?ms)^(<!-- [^\n]* -->\n)?```([a-z]+)\n(.*?)^```$")
-	guideMark  = regexp.MustCompile(`^<!-- test ([a-z-]+)(?:: ([a-z-]+)( ipv4)?( kernel)?)? -->\n$`)
+	guideMark  = regexp.MustCompile(`^<!-- test ([a-z-]+)(?:: ([a-z0-9-]+)( ipv4)?( kernel)?)? -->\n$`)
 	// guideCommands is in front of shell: the scenarios for which the round "guides" of
 	// scripts/vm-test runs it, or why it cannot.
 	guideCommands = regexp.MustCompile(`^<!-- (?:run ([a-z -]+)|not run: .+) -->\n$`)

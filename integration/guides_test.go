@@ -60,8 +60,15 @@ type guideRun struct {
 func (r guideRun) prepare() {
 	r.t.Helper()
 	r.g.load(r.t, r.own)
-	if r.g.Position.Name == cloud.Name {
+	switch r.g.Position.Name {
+	case cloud.Name:
 		r.site.Firewalls[0].LoadRules(r.t, cloudRules)
+	case nat64.Name:
+		r.own.startTayga(r.t)
+		r.site.Client.routeNAT64(r.t, clientGate)
+	case nat64Own.Name:
+		r.site.translatorApart(r.t)
+		r.site.Client.routeNAT64(r.t, clientGate)
 	}
 }
 
@@ -92,7 +99,10 @@ func (r guideRun) start() {
 
 // server starts the FTP server where the guide has it.
 func (r guideRun) server() *Server {
-	if r.g.Position.Name == cloud.Name {
+	switch r.g.Position.Name {
+	case nat64.Name, nat64Own.Name:
+		return r.site.server64(r.t, Pyftpdlib)
+	case cloud.Name:
 		return r.own.StartServer(r.t, Pyftpdlib, netip.AddrPortFrom(midFar[IPv4], 21))
 	}
 	return r.site.StartServer(r.t, Pyftpdlib)

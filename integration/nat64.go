@@ -34,6 +34,43 @@ func nat64Addr(a netip.Addr) netip.Addr {
 var nat64 = Position{Name: "nat64", Hidden: true, Families: []Family{IPv6},
 	Target: Pair{IPv6: nat64Addr(serverAddr[IPv4])}}
 
+// nat64Own is the same with the translator in a network namespace of its own.
+var nat64Own = Position{Name: "nat64-own", Hidden: true, Families: []Family{IPv6}, Target: nat64.Target}
+
+// The addresses on the link to a translator in a namespace of its own.
+var (
+	translatorGate = pair("192.168.254.1", "2001:db8:65:1::1")
+	translatorAddr = pair("192.168.254.2", "2001:db8:65:1::2")
+)
+
+// translatorApart starts Tayga on a host of its own, behind the interface to64 of the
+// firewall. It is there in place of Jool, which is a module.
+func (s *Site) translatorApart(t testing.TB) {
+	t.Helper()
+	fw, h := s.Firewalls[0], s.Host("translator")
+	if err := (link{fw, h, "to64", "eth0", translatorGate, translatorAddr}).up(); err != nil {
+		t.Fatal(err)
+	}
+	h.startTayga(t)
+	for _, f := range []string{"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"} {
+		if err := h.Sysctl(f, "1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, r := range []struct {
+		h   *Host
+		to  netip.Prefix
+		via netip.Addr
+	}{
+		{fw, nat64Prefix, translatorAddr[IPv6]}, {fw, nat64Pool, translatorAddr[IPv4]},
+		{h, netip.MustParsePrefix("::/0"), translatorGate[IPv6]}, {h, netip.MustParsePrefix("0.0.0.0/0"), translatorGate[IPv4]},
+	} {
+		if err := r.h.nl.RouteAdd(&netlink.Route{Dst: network(r.to.Addr(), r.to.Bits()), Gw: r.via.AsSlice()}); err != nil {
+			t.Fatalf("%s: route to %v: %v", r.h.Role, r.to, err)
+		}
+	}
+}
+
 // nat64Rules accept control connections on both sides of the translator, whose
 // device is nat64; %s is the rule about what belongs to them.
 const nat64Rules = `table inet filter {

@@ -57,6 +57,7 @@ func Run(ctx context.Context, q Question) (*Report, error) {
 	e.tracker()
 	e.conflicts()
 	e.legacy()
+	e.translators()
 	e.verdicts()
 	e.virtualServers()
 	r.finish()
