@@ -76,7 +76,9 @@ type Conn struct {
 func NewConn(ep Endpoints, policy *Policy, o Options) *Conn {
 	c := &Conn{ep: ep, policy: policy, checks: policy.checks(), judges: policy.denies(), adjustBy: o.AdjustBy}
 	c.started, c.met = o.Started, o.Started
-	c.nat64, _ = policy.role64(&c.ep)
+	if !policy.Watch {
+		c.nat64, _ = policy.role64(&c.ep)
+	}
 	if o.Workspace == nil {
 		o.Workspace = new(Workspace)
 	}
@@ -113,6 +115,9 @@ type Segment struct {
 func (c *Conn) Segment(seg *Segment) Decision {
 	c.now, c.events, c.read, c.ends = seg.Time, c.events[:0], c.read[:0], c.ends[:0]
 	dec := c.segment(seg)
+	if c.policy.Watch {
+		dec = Decision{Reason: dec.Reason}
+	}
 	dec.Events, dec.Lines = c.events, Lines{c.read, c.ends}
 	return dec
 }
@@ -204,6 +209,9 @@ func (c *Conn) place(s *stream, seq uint32, p []byte) (seen int32, answer Decisi
 		c.started = c.started && c.spoken // how it began may have passed
 		c.resync(s, seq)
 		s.aligned = startsLine(c.cur.dir, p)
+	case c.policy.Watch: // it has gone on
+		c.resync(s, seq)
+		s.aligned = startsLine(c.cur.dir, p)
 	case !c.pass(s, seq):
 		if s.insists(seq, c.now) {
 			return seen, c.ask(ReasonGap), true
@@ -268,7 +276,7 @@ func (c *Conn) end(s *stream, reason Reason) Decision {
 func (c *Conn) mayEdit(s *stream) bool {
 	p := c.policy
 	nat := c.ep.NAT() || len(p.Advertise) > 0
-	if len(s.line) == 0 || !s.aligned || s.skip || s.isDenied() {
+	if p.Watch || len(s.line) == 0 || !s.aligned || s.skip || s.isDenied() {
 		return false
 	}
 	switch {

@@ -73,6 +73,9 @@ func (s *stream) shifting() bool {
 // mustWait reports whether fresh bytes have to come again later, because they
 // may need an edit that cannot be made yet.
 func (c *Conn) mustWait(s *stream, p []byte) bool {
+	if c.policy.Watch {
+		return false
+	}
 	full := s.taken == 0 && s.full()
 	c.cur.shifting = c.adjustBy != Caller && s.shifting()
 	if !full && !c.cur.shifting {

@@ -73,7 +73,7 @@ func (h *history) probe(seq uint32, p []byte) bool { return len(p) == 1 && seq+1
 // remember notes fresh bytes, and returns how many of them may go on: no more
 // than can be compared when they come again.
 func (c *Conn) remember(s *stream, p []byte) []byte {
-	if !c.checks.has(CheckRepeats) {
+	if !c.checks.has(CheckRepeats) || c.policy.Watch {
 		return p
 	}
 	flying := 0

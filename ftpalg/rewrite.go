@@ -52,6 +52,9 @@ const maxKept = 64
 // may come in any order: commands are denied while the segment is read, offers
 // are announced when their pinhole is open.
 func (c *Conn) replace(e edit) Reason {
+	if c.policy.Watch {
+		return ReasonPlain
+	}
 	s := &c.stream[c.cur.dir]
 	if int32(s.sent-e.start) > 0 {
 		return ReasonSplit

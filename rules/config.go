@@ -103,6 +103,10 @@ type Config struct {
 	// for one where nothing is installed.
 	FastPath int
 
+	// Watch has packets queued and nothing else: no carrier, no drop, no clamp, no
+	// mark, no claim, no chain of the administrator's, whatever the other fields say.
+	Watch bool
+
 	Carrier Carrier   // CarrierSane
 	Claim   bool      // pinhole sets and raw chains that queue the SYNs of data connections
 	Queue   QueueKind // QueueNative
@@ -145,6 +149,9 @@ const (
 // WithDefaults returns c with defaults for zero fields, its ports sorted and
 // merged and its chains without repetition.
 func (c Config) WithDefaults() Config {
+	if c.Watch {
+		c = c.watching()
+	}
 	c.Table = cmp.Or(c.Table, defaultTable)
 	if len(c.Ports) == 0 {
 		c.Ports = []PortRange{{defaultPort, defaultPort}}
@@ -158,6 +165,13 @@ func (c Config) WithDefaults() Config {
 	c.Chains = slices.Clone(c.Chains)
 	slices.SortFunc(c.Chains, func(a, b ChainRef) int { return cmp.Compare(a.String(), b.String()) })
 	c.Chains = slices.Compact(c.Chains)
+	return c
+}
+
+// watching returns c without what Watch leaves out.
+func (c Config) watching() Config {
+	c.Carrier, c.Claim, c.Chains, c.Mark, c.PeerPorts = CarrierNone, false, nil, 0, PortRange{}
+	c.FailClosed, c.Stale, c.Bare, c.FastPath, c.Block = false, false, false, 0, false
 	return c
 }
 

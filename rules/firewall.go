@@ -88,16 +88,13 @@ func (f *Firewall) Install() error {
 }
 
 // Reconfigure changes ports, chains, the mark, pinhole timeout, the range of peers,
-// whether clients are blocked, and virtual servers to those of c, in one transaction;
-// all else in c must be as it was. If it fails, as with ErrNoChain, nothing has
-// changed.
+// whether clients are blocked, virtual servers and Watch to those of c, in one
+// transaction; all else in c must be as it was. If it fails, as with ErrNoChain, nothing
+// has changed.
 func (f *Firewall) Reconfigure(c Config) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	next := f.cfg
-	next.Ports, next.Chains, next.PinholeTimeout, next.PeerPorts = c.Ports, c.Chains, c.PinholeTimeout, c.PeerPorts
-	next.VirtualServers, next.Translate, next.Mark, next.Block = c.VirtualServers, c.Translate, c.Mark, c.Block
-	next = next.WithDefaults()
+	next := c.WithDefaults()
 	if err := next.validate(); err != nil {
 		return err
 	}

@@ -162,9 +162,11 @@ func sessionChain(c Config) chain {
 			newRule(ctOriginal(), payloadStarts(saneRequest), counter(), drop()).
 				explained("the one request that the carrier's parser would act on; it is not FTP"))
 	}
-	// tcp flags & syn == syn @ih,0,8 >= 0 counter drop
-	ch.rules = append(ch.rules, newRule(anySYN(), hasPayload(), counter(), drop()).
-		explained("conntrack does not check its window, and its data would pass unread"))
+	if !c.Watch {
+		// tcp flags & syn == syn @ih,0,8 >= 0 counter drop
+		ch.rules = append(ch.rules, newRule(anySYN(), hasPayload(), counter(), drop()).
+			explained("conntrack does not check its window, and its data would pass unread"))
+	}
 	// ct id @renumbered goto renumber
 	ch.rules = append(ch.rules, newRule(ctIn(setRenumbered), goTo("renumber")).
 		explained("its sequence numbers are adjusted by the daemon, in each packet"))
@@ -212,10 +214,14 @@ func bareRules(c Config) []rule {
 func beginChain(c Config) chain {
 	// delete @aside { ct id }
 	// @ih,0,8 >= 0 counter drop
-	return chain{name: "begin", rules: append([]rule{
+	ch := chain{name: "begin", rules: []rule{
 		newRule(dynset("delete", dynsetDelete, setAside)).explained("an earlier connection may have had the same id"),
-		newRule(hasPayload(), counter(), drop()).explained("its data would pass unread; it is repeated without"),
-	}, carrierRules(c)...)}
+	}}
+	if !c.Watch {
+		ch.rules = append(ch.rules, newRule(hasPayload(), counter(), drop()).explained("its data would pass unread; it is repeated without"))
+	}
+	ch.rules = append(ch.rules, carrierRules(c)...)
+	return ch
 }
 
 // carrierRules give a connection its carrier.
@@ -268,6 +274,9 @@ func hookChains(c Config) []chain {
 	out := outputHook("output", -150, "mangle", control)
 	if len(c.VirtualServers) > 0 {
 		out.rules = []rule{checkRule(), control}
+	}
+	if c.Watch {
+		return []chain{pre, out}
 	}
 	guard, local := skip, []rule(nil)
 	if c.Stale {

@@ -47,6 +47,8 @@ var textConfigs = []struct {
 		PeerPorts:      PortRange{50000, 50100},
 		Block:          true,
 	}},
+	{"watch", Config{Watch: true, Claim: true, Mark: 1, Stale: true, Bare: true, FailClosed: true, Queues: 2,
+		Chains: []ChainRef{{FamilyINet, "filter", "forward"}}}},
 	{"virtual-servers", Config{Claim: true, VirtualServers: virtualServers}},
 }
 

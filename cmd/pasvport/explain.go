@@ -14,6 +14,7 @@ var explanations = map[string][]explanation{
 		{"pasvport", "Version of the daemon."},
 		{"pid, up", "Its process, and how long that has run."},
 		{"table, ports, allow, fail", "Settings in force; see \\fBpasvport.yaml\\fP(5)."},
+		{"monitor", "There only if on: everything is read and judged, nothing is changed or opened."},
 		{"configuration", "The file that settings come from besides flags."},
 		{"tls, tls-ports, checks, repair, advertise, session-idle", "More settings in force."},
 		{"keep-alive", "The idle time after which both ends are probed; and why that is not possible, if it was asked for and is not."},
@@ -62,6 +63,7 @@ var explanations = map[string][]explanation{
 		{"expired", "It did not come in time."},
 		{"closed", "Another announcement replaced it, or the server refused the command."},
 		{"refused", "Nothing was opened; the log says why."},
+		{"monitored", "Nothing is opened, as the session is only monitored."},
 	}}},
 	"servers": {{"COLUMNS", [][2]string{
 		{"VIRTUAL", "Name of the virtual server."},

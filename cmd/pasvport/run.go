@@ -73,6 +73,11 @@ func run(cfg config.Config, log *slog.Logger, reloads *reloader) error {
 	defer turn.end()
 	ctx, stop := untilStopped()
 	defer stop()
+	own := log // the gateway's, which knows it when that changes
+	if cfg.Monitor {
+		log = log.With("monitor", true)
+		reloads.log = log
+	}
 	logDoubts(log, cfg)
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -88,7 +93,7 @@ func run(cfg config.Config, log *slog.Logger, reloads *reloader) error {
 	// Who waits in a system call for packets has a processor in the runtime's eyes,
 	// and it takes milliseconds to take that away again.
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + cfg.Queues)
-	g := gateway.New(cfg, log, m)
+	g := gateway.New(cfg, own, m)
 	g.Inherit(turn.over(log))
 	turn.listen(g, stop)
 	patience := watchdogInterval(log)

@@ -82,6 +82,8 @@ func (c *Config) check() error {
 		return fmt.Errorf("carrier %q with strategy %q: want carrier auto, bare or none", c.Carrier, c.Strategy)
 	case c.TLS == TLSRange && c.Strategy == StrategyExpectation:
 		return fmt.Errorf("tls %q with strategy %q: want strategy auto or claim, as a range cannot be expected", c.TLSText(), c.Strategy)
+	case c.Monitor && len(c.VirtualServers) > 0:
+		return fmt.Errorf("monitor with virtual-servers: want one of them, as a virtual server translates")
 	case int(c.QueueNum)+c.Queues > 65535:
 		return fmt.Errorf("queue-num %d with queues %d: want a sum of at most 65535", c.QueueNum, c.Queues)
 	}

@@ -167,6 +167,10 @@ type Config struct {
 	// Default: none.
 	TLSPorts []rules.PortRange
 
+	// Monitor has control connections read, judged and logged, and nothing
+	// changed or opened. Default: false.
+	Monitor bool
+
 	// FailClosed drops control packets while no daemon takes them. Default: false.
 	FailClosed bool
 

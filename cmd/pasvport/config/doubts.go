@@ -39,6 +39,10 @@ func (c Config) Doubts() (list []Doubt) {
 	if _, err := c.Paired(); err != nil {
 		say("the daemon does not start with it", "%v", err)
 	}
+	if c.Monitor {
+		c.doubtMonitor(say)
+		return list
+	}
 	if c.FastPath == FastPathAuto {
 		c.doubtFastPath(say)
 	}
@@ -68,6 +72,21 @@ func (c Config) doubtRange(say func(hint, format string, args ...any)) {
 	}
 }
 
+// doubtMonitor names the settings that have no effect with monitor.
+func (c Config) doubtMonitor(say func(hint, format string, args ...any)) {
+	for _, e := range []struct {
+		set     bool
+		setting string
+	}{
+		{c.FailClosed, "fail closed"}, {c.FastPath == FastPathAuto, "fast-path auto"}, {c.Keepalive > 0, "keepalive"}, {c.SessionIdle > 0, "session-idle"},
+		{c.TLS == TLSRange, "tls range"}, {c.Allow == AllowChain, "allow chain"}, {c.Allow == AllowMark, "allow mark"},
+	} {
+		if e.set {
+			say("leave monitor off to have it", "%s has no effect with monitor, which changes and opens nothing", e.setting)
+		}
+	}
+}
+
 func (c Config) doubtFastPath(say func(hint, format string, args ...any)) {
 	const off = "fast-path off says the same without trying"
 	for _, e := range []struct {
@@ -80,6 +99,7 @@ func (c Config) doubtFastPath(say func(hint, format string, args ...any)) {
 		{c.Modes != Modes{true, true}, "modes"}, {c.Families != Families{true, true}, "families"},
 		{c.Anonymous != ftpalg.AnonymousAny, "anonymous"}, {c.MaxLine > 0, "max-line"}, {c.MaxArgument > 0, "max-argument"}, {c.MaxPath > 0, "max-path"},
 		{c.Keepalive > 0, "keepalive"}, {c.SessionIdle > 0, "session-idle"},
+		{c.LogTransfers, "log-transfers"}, {c.LogSessions, "log-sessions"}, {c.Xferlog != "", "xferlog"},
 	} {
 		if e.excludes {
 			say(off, "fast-path auto has no effect with %s, which has to see every line", e.setting)

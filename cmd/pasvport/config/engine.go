@@ -5,6 +5,7 @@ package config
 import (
 	"maps"
 	"net/netip"
+	"slices"
 
 	"github.com/pasvport/pasvport/ftpalg"
 )
@@ -14,7 +15,7 @@ func (c Config) Policy() ftpalg.Policy {
 	return ftpalg.Policy{
 		ThirdParty: c.ThirdParty, Repair: c.Repair, Advertise: c.Advertise, External: c.external(), NAT64: c.NAT64,
 		MinDataPort: c.MinDataPort, DenyTLS: c.TLS == TLSDeny,
-		Checks: c.Checks, Offers: c.MaxOffers,
+		Checks: c.Checks, Offers: c.MaxOffers, Watch: c.Monitor,
 		RequireTLS: c.TLS == TLSRequire, Deny: union(c.DenyCommands, c.Commands.Deny), Allow: c.Commands.Allow,
 		NoActive: !c.Modes.Active, NoPassive: !c.Modes.Passive, NoIPv4: !c.Families.IPv4, NoIPv6: !c.Families.IPv6,
 		ActivePorts: ftpalg.PortRange(c.DataPorts.Active), PassivePorts: ftpalg.PortRange(c.DataPorts.Passive),
@@ -49,5 +50,6 @@ func (c Config) external() map[netip.Addr]netip.Addr {
 // EngineSettings names the settings that say what the engine makes of a connection:
 // the control ports, and what a policy may change.
 func EngineSettings() []string {
-	return append([]string{"port", "tls-port"}, settings.with(inPolicy).names()...)
+	names := append([]string{"port", "tls-port"}, settings.with(inPolicy).names()...)
+	return slices.DeleteFunc(names, func(name string) bool { return name == "monitor" }) // which is for a daemon
 }

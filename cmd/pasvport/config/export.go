@@ -73,7 +73,7 @@ func (c Config) Text(name string) string {
 // or a data connection: what a diagnosis depends on.
 func Examined(names []string) []string {
 	examined := []string{"port", "allow", "strategy", "carrier", "queue", "fast-path", "min-data-port", "keepalive", "session-idle",
-		"tls", "tls-port", "queue-num", "table", "ct-mark", "fail", "policies", "virtual-servers"}
+		"tls", "tls-port", "monitor", "queue-num", "table", "ct-mark", "fail", "policies", "virtual-servers"}
 	return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return !slices.Contains(examined, n) })
 }
 

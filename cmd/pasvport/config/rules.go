@@ -24,6 +24,7 @@ func (c Config) Rules() rules.Config {
 		Stale:          c.ResetStale,
 		Bare:           c.Keepalive > 0 || c.SessionIdle > 0,
 	}
+	r.Watch = c.Monitor
 	if c.FastPath == FastPathAuto && !r.Bare {
 		r.FastPath = rules.FastPathAny
 	}
@@ -39,6 +40,6 @@ func (c Config) Rules() rules.Config {
 func (c Config) ReloadRules(r rules.Config) rules.Config {
 	want := c.Rules()
 	r.Ports, r.Chains, r.PinholeTimeout, r.PeerPorts = want.Ports, want.Chains, want.PinholeTimeout, want.PeerPorts
-	r.Mark, r.Block = want.Mark, want.Block
+	r.Mark, r.Block, r.Watch = want.Mark, want.Block, want.Watch
 	return r
 }

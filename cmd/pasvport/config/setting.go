@@ -292,6 +292,8 @@ var settings = keys{
 		func(c *Config) *time.Duration { return &c.Keepalive }),
 	idle("session-idle", "reset both ends of a control connection that is idle for that long (needs CAP_NET_RAW)", restart|inRules,
 		func(c *Config) *time.Duration { return &c.SessionIdle }),
+	toggle("monitor", "read, judge and log everything; change nothing and open nothing", live|inRules|inPolicy,
+		func(c *Config) *bool { return &c.Monitor }),
 	{
 		name: "tls", value: "WAY", words: []string{"pass", "deny", "require", "range="}, facts: live | inRules | inPolicy,
 		usage:  "FTPS sessions: pass (leave them alone), deny, require (plain logins are made to fail), or range=LOW-HIGH (data ports for them)",

@@ -33,6 +33,9 @@ func WriteStatus(w io.Writer, s Status, now time.Time) error {
 	t.row("ports", strings.Join(s.Ports, ", "))
 	t.row("allow", s.Allow)
 	t.row("fail", s.Fail)
+	if s.Monitor {
+		t.row("monitor", "on: everything is read and judged, nothing is changed or opened")
+	}
 	t.row("configuration", cmp.Or(s.ConfigFile, "no file, flags and defaults"))
 	t.row("tls", s.TLS)
 	t.row("tls-ports", dash(strings.Join(s.TLSPorts, ", ")))

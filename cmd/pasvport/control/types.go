@@ -19,6 +19,9 @@ type Status struct {
 	Allow string   `json:"allow"` // as given to --allow
 	Fail  string   `json:"fail"`  // "open" or "closed"
 
+	// Monitor says that everything is read, and nothing changed or opened.
+	Monitor bool `json:"monitor"`
+
 	// ConfigFile is the file that the settings come from besides flags; empty: none.
 	ConfigFile string   `json:"config_file"`
 	TLS        string   `json:"tls"`       // as given to --tls
@@ -154,12 +157,13 @@ type Pinhole string
 
 // The states of a pinhole.
 const (
-	PinholeOpen    Pinhole = "open"
-	PinholeUsed    Pinhole = "used"    // the data connection came
-	PinholeExpired Pinhole = "expired" // it did not come in time
-	PinholeDropped Pinhole = "dropped" // it came, and the ruleset did not let it through
-	PinholeClosed  Pinhole = "closed"  // the offer was replaced or taken back
-	PinholeRefused Pinhole = "refused" // the offer was not believed; nothing was opened
+	PinholeOpen      Pinhole = "open"
+	PinholeUsed      Pinhole = "used"      // the data connection came
+	PinholeExpired   Pinhole = "expired"   // it did not come in time
+	PinholeDropped   Pinhole = "dropped"   // it came, and the ruleset did not let it through
+	PinholeClosed    Pinhole = "closed"    // the offer was replaced or taken back
+	PinholeMonitored Pinhole = "monitored" // nothing is opened, as the session is only monitored
+	PinholeRefused   Pinhole = "refused"   // the offer was not believed; nothing was opened
 )
 
 // Session is one control connection. Its four addresses are what each end sees
@@ -197,6 +201,7 @@ type Session struct {
 	Note   string `json:"note,omitempty"`  // a sentence for the administrator
 
 	Encrypted bool `json:"encrypted"` // it went over to TLS
+	Monitor   bool `json:"monitor"`   // nothing is changed or opened for it
 }
 
 // Duration is a time.Duration that is text in JSON, such as "1m30s".

@@ -37,7 +37,7 @@ func (a *adopter) adopt(e *expect.Entry, alg *ftpalg.Conn, now time.Time) *sessi
 	r := session.New(e, a.settings().policyFor(e), now, a.started(e), &a.work)
 	before := a.recall(r, e, alg, now)
 	switch {
-	case e.Helper != "" && e.Helper != session.CarrierName:
+	case e.Helper != "" && e.Helper != session.CarrierName && !r.Owner.Monitored:
 		a.bypass.standAside(r, report.ReasonHelper, "left to the in-kernel helper "+e.Helper)
 	case e.Original.Zone != e.Reply.Zone:
 		a.bypass.standAside(r, report.ReasonZone, "left alone: in a conntrack zone in one direction only")
@@ -85,7 +85,7 @@ func (a *adopter) recall(r *session.Reader, e *expect.Entry, alg *ftpalg.Conn, n
 // with --fail closed, waits until there is room.
 func (a *adopter) turnAway(e *expect.Entry, reason report.Reason, now time.Time) *session.Reader {
 	r := session.New(e, a.settings().policyFor(e), now, false, &a.work)
-	r.Aside, r.Waits = true, a.cfg.FailClosed
+	r.Aside, r.Waits = true, a.cfg.FailClosed && !r.Owner.Monitored
 	a.count(reason)
 	if more, ok := a.turned.May(now); ok {
 		a.warn(r.Subject(), "control connection not read", "reason", reason, "more", more, "hint", reason.Hint())

@@ -28,6 +28,10 @@ func (b *blocker) loginFailed(s *session.Session, now time.Time) {
 	if most.Most == 0 || !b.failures.Failed(client, now, most.Most, most.Within) {
 		return
 	}
+	if s.Owner.Monitored {
+		b.warn(s.Subject(), "client would be blocked", "blocked", client, "time", most.Block, "failures", most.Most)
+		return
+	}
 	if err := b.firewall.Block(client.Addr(), most.Block); err != nil {
 		b.warn(s.Subject(), "cannot block a client", "err", err)
 		return
@@ -52,7 +56,7 @@ func (b *blocker) unblock(client netip.Addr) error {
 
 // blocked are the clients that are blocked now.
 func (b *blocker) blocked() []control.Blocked {
-	if b.settings().LoginFailures.Most == 0 {
+	if set := b.settings(); set.LoginFailures.Most == 0 || set.Monitor {
 		return nil
 	}
 	list, err := b.firewall.Blocked()

@@ -74,7 +74,7 @@ func (b *bypass) encrypted(r *session.Reader) {
 	r.SetNote("encrypted: its data ports cannot be seen")
 	b.leave(r, succession.LeftEncrypted)
 	args := []any{"reason", ftpalg.ReasonOpaque}
-	if !b.opensRange() {
+	if !b.opensRange() || r.Owner.Monitored {
 		b.report.Report(slog.LevelInfo, r.Subject(), "session is encrypted", append(args, "hint", report.Reason(ftpalg.ReasonOpaque).Hint())...)
 		return
 	}

@@ -50,6 +50,9 @@ func (g *Gateway) End(id uint64) error {
 		if uint64(s.ID()) != id {
 			continue
 		}
+		if s.Owner.Monitored {
+			return errors.New("it is only monitored")
+		}
 		if table == &g.registry.orphans {
 			return errors.New("nothing was heard of it since the daemon started, so it cannot be reset yet")
 		}

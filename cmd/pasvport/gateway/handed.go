@@ -38,7 +38,7 @@ func (l legacy) of(e *expect.Entry) *succession.Record {
 func (h *heir) open(l legacy) {
 	for _, r := range l {
 		s := h.registry.session(expect.Tuple(r.Original))
-		if s == nil || !r.Is(s.ID(), s.Original(), s.Reply()) || s.Left() != succession.LeftNot {
+		if s == nil || s.Owner.Monitored || !r.Is(s.ID(), s.Original(), s.Reply()) || s.Left() != succession.LeftNot {
 			continue
 		}
 		for _, p := range r.Pinholes {

@@ -122,7 +122,7 @@ func (h *heir) expectations() error {
 	err := h.ct.DumpExpectations(func(x *expect.ExpectationInfo) { list = append(list, *x) })
 	masters := h.table.AnyZone()
 	for i := range list {
-		if s := masters[list[i].Master]; s != nil && s.Owner.Carrier {
+		if s := masters[list[i].Master]; s != nil && s.Owner.Carrier && !s.Owner.Monitored {
 			h.restore(s, specOf(&list[i], s))
 		}
 	}
@@ -160,7 +160,7 @@ func (h *heir) elements() error {
 		}
 		p, id, ok := pinhole.ParseNote(e.Note)
 		s := byID[id]
-		if !ok || s == nil {
+		if !ok || s == nil || s.Owner.Monitored {
 			err = errors.Join(err, h.firewall.ClosePinhole(rules.Pinhole{Source: e.Source, Dest: e.Dest}))
 			continue
 		}

@@ -75,7 +75,7 @@ func (g *Gateway) addWorker(num uint16) error {
 	if l.ct, err = expect.Dial(); err != nil {
 		return fmt.Errorf("conntrack netlink: %w", err)
 	}
-	l.queue, err = g.openQueue(nfq.Config{Num: num, FailOpen: !g.cfg.FailClosed, Zones: !g.plan.rules.OneZone})
+	l.queue, err = g.openQueue(nfq.Config{Num: num, FailOpen: !g.cfg.FailClosed || g.cfg.Monitor, Zones: !g.plan.rules.OneZone})
 	if errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("another process has queue %d: give this daemon another --queue-num", num)
 	}

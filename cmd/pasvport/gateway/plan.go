@@ -14,6 +14,10 @@ type plan struct {
 	kernel.Choice
 	found kernel.Found
 	rules rules.Config
+
+	// unable is why data connections cannot be opened, which need not be while
+	// everything is only monitored.
+	unable error
 }
 
 // choose tries what the kernel can do and chooses among it.
@@ -25,7 +29,10 @@ func choose(cfg config.Config) (plan, error) {
 	p := plan{found: found, rules: cfg.Rules()}
 	p.rules.VirtualServers = balance.Rules(cfg.VirtualServers)
 	if p.Choice, err = found.Choose(cfg); err != nil {
-		return plan{}, err
+		if !cfg.Monitor || p.Queue == rules.QueueAuto {
+			return plan{}, err
+		}
+		p.unable, p.Carrier, p.Claims = err, rules.CarrierNone, false
 	}
 	p.Apply(&p.rules)
 	return p, nil

@@ -61,10 +61,15 @@ func (r *registry) all() iter.Seq2[*session.Table, *session.Session] {
 	}
 }
 
-// met returns the sessions of which a packet came to a queue.
+// met returns the sessions of which a packet came to a queue, and that are not only
+// monitored.
 func (r *registry) met() (list []*session.Session) {
 	for _, t := range r.queues {
-		list = append(list, t.All()...)
+		for _, s := range t.All() {
+			if !s.Owner.Monitored {
+				list = append(list, s)
+			}
+		}
 	}
 	return list
 }

@@ -3,6 +3,8 @@
 package gateway
 
 import (
+	"fmt"
+
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/rules"
 )
@@ -15,6 +17,9 @@ import (
 func (g *Gateway) Reload(next config.Config) (config.Config, error) {
 	old := g.settings().Config
 	cfg := config.Reloaded(old, next)
+	if !cfg.Monitor && g.plan.unable != nil {
+		return old, fmt.Errorf("monitor has to stay on: %w", g.plan.unable)
+	}
 	changed := config.Changed(old, cfg)
 	err := g.balancer.Change(cfg.VirtualServers, func(servers []rules.VirtualServer) error {
 		if config.InRules(changed) {
@@ -31,7 +36,11 @@ func (g *Gateway) Reload(next config.Config) (config.Config, error) {
 	g.older.note()
 	g.accounts.Reopen()
 	g.log.Info("configuration reloaded", "changed", changed)
-	if rest := config.Changed(cfg, next); len(rest) > 0 {
+	rest := config.Changed(cfg, next)
+	if cfg.FailClosed && old.Monitor != cfg.Monitor {
+		rest = append(rest, "fail") // the kernel was told with each queue
+	}
+	if len(rest) > 0 {
 		g.log.Warn("some settings need a restart", "settings", rest)
 	}
 	return cfg, nil

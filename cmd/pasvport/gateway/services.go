@@ -41,13 +41,13 @@ type services struct {
 // newServices returns services that touch no kernel yet.
 func newServices(cfg config.Config, log *slog.Logger, m *metrics.Metrics) *services {
 	s := &services{cfg: cfg, metrics: m}
+	s.current.Store(newSettings(cfg))
 	s.lines = limit.NewLines(s.clientOf, time.Now)
-	s.log = slog.New(s.lines.Handler(log.Handler()))
+	s.log = slog.New(report.Monitoring(s.lines.Handler(log.Handler()), func() bool { return s.settings().Monitor }))
 	s.report.Log = s.log
 	s.zones.log = s.log
 	s.pinholes = pinhole.NewTable(&pinholeEvents{s}, &s.report)
 	s.pinholes.Client = s.clientOf
-	s.current.Store(newSettings(cfg))
 	s.balancer = balance.New(cfg.VirtualServers, func(port uint16) bool { return s.settings().EncryptedPort(port) }, s.log)
 	return s
 }

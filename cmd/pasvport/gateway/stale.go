@@ -33,7 +33,7 @@ type stale struct {
 // middle it has just made an entry. A reset comes from our rule, of which the
 // mark of the verdict is the sign; the peer gets one as soon as it sends.
 func (s *stale) packet(p *nfq.Packet, confirmed bool, now time.Time) {
-	if !s.cfg.ResetStale {
+	if !s.cfg.ResetStale || s.settings().Monitor {
 		s.accept(p.ID)
 		return
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 func (g *Gateway) logReady() {
-	g.log.Info("ready", "table", g.cfg.Table, "strategy", string(g.plan.Strategy), "carrier", g.plan.Carrier.String(),
+	g.log.Info("ready", "table", g.cfg.Table, "strategy", string(g.plan.Strategy), "carrier", g.carrier(),
 		"queue", g.plan.Queue.String(), "queue_num", g.cfg.QueueNum, "queues", g.cfg.Queues,
 		"ports", strings.Join(g.settings().PortList(), ","), "allow", g.settings().AllowText())
 }
@@ -28,10 +28,11 @@ func (g *Gateway) Status() control.Status {
 	st := control.Status{
 		PID: os.Getpid(), Started: g.started, Table: g.cfg.Table, Ports: set.PortList(),
 		Allow: set.AllowText(), Fail: failText(g.cfg), Strategy: string(g.plan.Strategy),
-		Carrier: g.plan.Carrier.String(), QueueKind: g.plan.Queue.String(),
+		Carrier: g.carrier(), QueueKind: g.plan.Queue.String(),
 		Features: g.plan.found.Names(), Sessions: g.present.Living(),
 		PinholesOpen: int(g.metrics.Pinholes.Open.Load()), Decisions: g.metrics.Decisions(),
 	}
+	st.Monitor = set.Monitor
 	st.TLS, st.TLSPorts, st.Checks, st.Repair = set.TLSText(), set.TLSPortList(), set.Checks.String(), set.Repair.String()
 	st.Advertise, st.CTMark, st.Limits = set.AdvertiseList(), set.MarkText(), g.limits()
 	st.LoginFailures, st.Blocked = set.LoginFailures.String(), g.blocker.blocked()

@@ -90,6 +90,10 @@ func (w *worker) handle(r *session.Reader, p *nfq.Packet) {
 		w.accept(p.ID)
 		return
 	}
+	if r.Owner.Monitored && !r.Here() {
+		w.monitor(r, r.Direction(p), p)
+		return
+	}
 	if r.Owner.Transferring() {
 		w.pinholes.Data.Spoke(&r.Owner)
 	}

@@ -14,10 +14,11 @@ import (
 // session, and does not move while the table knows a pinhole or a data
 // connection of it. The exported fields do not change.
 type Owner struct {
-	ID      uint32            // of the conntrack entry
-	Zone    uint16            // of its original tuple
-	Carrier bool              // the entry takes expectations
-	Ends    *ftpalg.Endpoints // its addresses
+	ID        uint32            // of the conntrack entry
+	Zone      uint16            // of its original tuple
+	Carrier   bool              // the entry takes expectations
+	Monitored bool              // nothing is changed or opened for it
+	Ends      *ftpalg.Endpoints // its addresses
 
 	// Stamped reports whether the segments of the connection carry timestamps (RFC
 	// 7323), and so those of its data connections, which are between the same hosts.
@@ -101,7 +102,7 @@ func (o *Owner) Original() expect.Tuple {
 
 // Subject is what the control connection is named by in the log and in events.
 func (o *Owner) Subject() report.Subject {
-	return report.Subject{Session: uint64(o.ID), Client: o.Ends.Client, Server: o.Ends.Server}
+	return report.Subject{Session: uint64(o.ID), Client: o.Ends.Client, Server: o.Ends.Server, Monitored: o.Monitored}
 }
 
 // Entry implements keepalive.Control.

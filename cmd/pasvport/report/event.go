@@ -18,6 +18,9 @@ type Subject struct {
 	Session uint64 // its id, as `pasvport sessions` shows it
 	Client  netip.AddrPort
 	Server  netip.AddrPort
+
+	// Monitored says that nothing is changed or opened for it.
+	Monitored bool
 }
 
 // Names of the fields of a Subject, in the log and in events.
@@ -25,13 +28,18 @@ const (
 	keySession = "session"
 	keyClient  = "client"
 	keyServer  = "server"
+	keyMonitor = "monitor"
 )
 
 func (s *Subject) attrs() []slog.Attr {
 	if *s == (Subject{}) {
 		return nil
 	}
-	return []slog.Attr{slog.Any(keyClient, s.Client), slog.Any(keyServer, s.Server), slog.Uint64(keySession, s.Session)}
+	list := []slog.Attr{slog.Any(keyClient, s.Client), slog.Any(keyServer, s.Server), slog.Uint64(keySession, s.Session)}
+	if s.Monitored {
+		list = append(list, slog.Bool(keyMonitor, true))
+	}
+	return list
 }
 
 // Event is something that happened. It does not change once it is reported.

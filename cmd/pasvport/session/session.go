@@ -62,6 +62,9 @@ func New(e *expect.Entry, policy *ftpalg.Policy, now time.Time, started bool, wo
 		Workspace: work,
 	})
 	s.Owner.ID, s.Owner.Zone = e.ID, e.Original.Zone
+	if s.Owner.Monitored = policy.Watch; policy.Watch {
+		s.note = "monitored: nothing is changed or opened"
+	}
 	s.Owner.Carrier, s.Owner.Ends = e.Helper == CarrierName, s.reader.Engine.Endpoints()
 	return &s.reader
 }

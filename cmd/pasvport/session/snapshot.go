@@ -38,7 +38,7 @@ func (s *Session) Snapshot(t pinhole.Traffic, now time.Time) control.Session {
 	c := control.Session{
 		ID: uint64(s.ID()), Client: ends.Client, Dialled: ends.Dialled, Server: ends.Server, SeenAs: ends.SeenAs,
 		NAT: natOf(ends), Strategy: "claim", Started: s.Started, Zone: s.Owner.Zone,
-		Opaque: left != succession.LeftNot, Encrypted: left == succession.LeftEncrypted,
+		Opaque: left != succession.LeftNot, Encrypted: left == succession.LeftEncrypted, Monitor: s.Owner.Monitored,
 		Data:    control.Data{Connections: int(t.Connections), BytesOriginal: t.Bytes[0], BytesReply: t.Bytes[1], Accounting: t.Accounting},
 		BytesUp: t.Payload.Upload, BytesDown: t.Payload.Download, Transferring: s.Owner.Transferring(),
 	}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"log/slog"
+	"net/netip"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/control"
+	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
+	"github.com/pasvport/pasvport/cmd/pasvport/report"
+	"github.com/pasvport/pasvport/cmd/pasvport/session"
+	"github.com/pasvport/pasvport/ftpalg"
+	"github.com/pasvport/pasvport/nfq"
+)
+
+// monitor reads a packet of a session that is only monitored, reports what is in it,
+// and lets it go on as it came.
+func (w *worker) monitor(r *session.Reader, d ftpalg.Direction, p *nfq.Packet) {
+	if r.TakeMissed() {
+		r.Engine.Missed()
+	}
+	seg := segmentOf(d, p, w.now)
+	dec := r.Engine.Segment(&seg)
+	if len(p.Payload) > 0 || dec.Reason != ftpalg.ReasonPlain {
+		w.count(report.Reason(dec.Reason))
+	}
+	w.accounts.Read(w.ct, w, r.Session, d, dec.Lines, w.now)
+	for i := range dec.Events {
+		w.monitored(r, &dec.Events[i])
+	}
+	w.acceptLater(p.ID)
+}
+
+// monitored reports what would have been done about an event, and does what changes
+// nothing.
+func (w *worker) monitored(r *session.Reader, e *ftpalg.Event) {
+	switch reason := report.Reason(e.Reason); e.Kind {
+	case ftpalg.EventOffer:
+		reason = report.Reason(e.Offer.Reason)
+		w.count(reason)
+		r.Opened(w.unopened(e.Offer, reason), e.Offer.Mode, nil)
+		// Where it is translated another port would be announced if this one is taken.
+		w.report.Report(slog.LevelInfo, r.Subject(), "pinhole would be opened", "mode", e.Offer.Mode, "verb", verbWord(e.Offer.Verb),
+			"announced", e.Offer.Announced, "translated", netip.AddrPortFrom(e.Offer.Text, e.Offer.Public.Port()),
+			"from", e.Offer.Source, "to", e.Offer.Public, "target", e.Offer.Target, "reason", reason)
+	case ftpalg.EventRefused:
+		w.count(reason)
+		r.Refused(w.unopened(e.Offer, reason))
+		w.warn(r.Subject(), "offer would be refused", "mode", e.Offer.Mode, "verb", verbWord(e.Offer.Verb),
+			"announced", e.Offer.Announced, "reason", reason, "hint", reason.Hint())
+	case ftpalg.EventDenied:
+		w.count(reason)
+		w.warn(r.Subject(), "command would be denied", "reason", reason, "rule", e.Rule, "hint", reason.Hint())
+	case ftpalg.EventCancelled:
+		w.count(reason)
+	default:
+		w.event(r, e)
+	}
+}
+
+// unopened is an offer for which nothing is opened, as it is shown.
+func (w *worker) unopened(o *ftpalg.Offer, r report.Reason) control.Offer {
+	return control.Offer{
+		Verb: verbWord(o.Verb), Announced: o.Announced, Translated: o.Announced, Target: o.Target,
+		Time: w.now, Reason: r.String(), Pinhole: control.PinholeMonitored,
+	}
+}
+
+// kept are the data connections whose control connections must not time out: not
+// those of sessions that are only monitored.
+type kept struct{ *pinhole.Data }
+
+// Due implements keepalive.Transfers.
+func (k kept) Due() (list []*pinhole.Owner) {
+	for _, o := range k.Data.Due() {
+		if !o.Monitored {
+			list = append(list, o)
+		}
+	}
+	return list
+}
+
+// carrier is what control connections are given.
+func (s *services) carrier() string {
+	if s.settings().Monitor {
+		return "none"
+	}
+	return s.plan.Carrier.String()
+}
