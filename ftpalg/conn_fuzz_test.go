@@ -256,6 +256,9 @@ func (f *fuzzed) send(d Direction, from, to int) {
 	if f.first[d] < 0 {
 		f.first[d] = from
 	}
+	if at := int(int32(before - f.base[d])); from <= at && s.next != before { // a gap at the start was filled
+		f.first[d] = min(f.first[d], max(0, at))
+	}
 	f.lost = f.lost || f.g.reason == ReasonResync || f.g.reason == ReasonTooOld || f.g.c.adjustBy == Nobody
 	if f.missed && s.next != before && int(int32(s.next-f.base[d])) >= from { // it was told that bytes may have passed
 		for i := max(0, int(int32(before-f.base[d]))); i < from; i++ {
