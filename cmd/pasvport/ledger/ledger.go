@@ -52,7 +52,12 @@ func verbOf(word []byte) (v Verb) {
 	if len(word) > len(v) {
 		return Verb{'?'}
 	}
-	copy(v[:], bytes.ToUpper(word))
+	for i, c := range word {
+		if 'a' <= c && c <= 'z' {
+			c -= 'a' - 'A'
+		}
+		v[i] = c
+	}
 	return v
 }
 

@@ -1,0 +1,475 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/cmd/pasvport/metrics"
+	"github.com/pasvport/pasvport/cmd/pasvport/report"
+	"github.com/pasvport/pasvport/cmd/pasvport/session"
+	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/nfq"
+	"github.com/pasvport/pasvport/rules"
+)
+
+// fakeKernel is connection tracking, nftables and their events, as far as the gateway
+// asks them. It holds what it is told.
+type fakeKernel struct {
+	mu        sync.Mutex
+	entries   map[expect.Tuple]*expect.Entry // by both tuples
+	expected  []expect.Expectation
+	adjusted  map[expect.Tuple][2]expect.SeqAdj
+	liberal   map[expect.Tuple]bool
+	restored  []expect.Forgotten
+	elements  []rules.Element
+	left      map[uint32]string
+	numbered  map[uint32]string
+	acks      map[uint32]int
+	peers     map[hostPair]bool
+	blocked   map[netip.Addr]time.Duration
+	noAdjust  bool  // sequence numbers are not adjusted
+	noTable   bool  // no daemon was here before
+	refuses   error // what nftables answers to all that is to be added
+	slow      bool  // events are not handled in time
+	beforeGet func(expect.Tuple)
+	inSync    func()
+}
+
+func newKernel() *fakeKernel {
+	return &fakeKernel{
+		entries: map[expect.Tuple]*expect.Entry{}, adjusted: map[expect.Tuple][2]expect.SeqAdj{}, liberal: map[expect.Tuple]bool{},
+		left: map[uint32]string{}, numbered: map[uint32]string{}, acks: map[uint32]int{}, peers: map[hostPair]bool{},
+		blocked: map[netip.Addr]time.Duration{},
+	}
+}
+
+func (k *fakeKernel) enter(e expect.Entry) *expect.Entry {
+	k.entries[e.Original], k.entries[e.Reply] = &e, &e
+	return &e
+}
+
+func (k *fakeKernel) remove(e *expect.Entry) {
+	delete(k.entries, e.Original)
+	delete(k.entries, e.Reply)
+}
+
+func (k *fakeKernel) Get(t expect.Tuple) (expect.Entry, error) {
+	if k.beforeGet != nil {
+		k.beforeGet(t)
+	}
+	if e := k.entries[t]; e != nil {
+		return *e, nil
+	}
+	return expect.Entry{}, unix.ENOENT
+}
+
+func (k *fakeKernel) Delete(t expect.Tuple) error {
+	e := k.entries[t]
+	if e == nil {
+		return unix.ENOENT
+	}
+	k.remove(e)
+	return nil
+}
+
+func (k *fakeKernel) Claim(c expect.Claim) error {
+	if k.entries[c.Original] != nil {
+		return unix.EEXIST
+	}
+	e := expect.Entry{Original: c.Original, Reply: c.Original.Reverse(), Master: c.Master}
+	if c.DNAT.IsValid() {
+		e.Reply.Src = c.DNAT
+	}
+	k.enter(e)
+	return nil
+}
+
+func (k *fakeKernel) CreateExpectation(x expect.Expectation) error {
+	k.expected = append(k.expected, x)
+	return nil
+}
+
+func (k *fakeKernel) ProlongExpectation(expect.Expectation) error { return nil }
+
+func (k *fakeKernel) DeleteExpectation(master, expected expect.Tuple) error {
+	i := slices.IndexFunc(k.expected, func(x expect.Expectation) bool { return x.Dest == expected.Dst })
+	if i < 0 {
+		return unix.ENOENT
+	}
+	k.expected = slices.Delete(k.expected, i, i+1)
+	return nil
+}
+
+func (k *fakeKernel) DumpExpectations(f func(*expect.ExpectationInfo)) error {
+	for _, x := range k.expected {
+		f(&expect.ExpectationInfo{Master: x.Master, Expected: x.Tuple(), NAT: x.NAT, Direction: x.Direction,
+			To: netip.AddrPortFrom(x.ToAddr, x.ToPort), Timeout: x.Timeout})
+	}
+	return nil
+}
+
+func (k *fakeKernel) SetSeqAdj(t expect.Tuple, d expect.Direction, adj expect.SeqAdj) error {
+	if k.noAdjust {
+		return expect.ErrNotAdjusted
+	}
+	all := k.adjusted[t]
+	all[d] = adj
+	k.adjusted[t] = all
+	return nil
+}
+
+func (k *fakeKernel) SetLiberal(t expect.Tuple) error {
+	if k.entries[t] == nil {
+		return unix.ENOENT
+	}
+	k.liberal[t] = true
+	return nil
+}
+
+func (k *fakeKernel) Restore(x expect.Forgotten) error {
+	k.restored = append(k.restored, x)
+	return k.refuses
+}
+
+func (k *fakeKernel) dump(expected bool, f func(*expect.Entry)) error {
+	for t, e := range k.entries {
+		if t == e.Original && (e.Status&expect.StatusExpected != 0) == expected {
+			f(e)
+		}
+	}
+	return nil
+}
+
+func (k *fakeKernel) DumpTo(_ []expect.PortRange, f func(*expect.Entry)) error {
+	return k.dump(false, f)
+}
+func (k *fakeKernel) DumpExpected(f func(*expect.Entry)) error { return k.dump(true, f) }
+
+func (k *fakeKernel) OpenPinhole(p rules.Pinhole) error {
+	if k.refuses == nil {
+		k.elements = append(k.elements, rules.Element{Source: p.Source, Dest: p.Dest, Note: p.Note, Expires: p.Timeout})
+	}
+	return k.refuses
+}
+
+func (k *fakeKernel) ClosePinhole(p rules.Pinhole) error {
+	k.elements = slices.DeleteFunc(k.elements, func(e rules.Element) bool { return e.Source == p.Source && e.Dest == p.Dest })
+	return nil
+}
+
+func (k *fakeKernel) Elements() ([]rules.Element, error) { return slices.Clone(k.elements), nil }
+func (k *fakeKernel) Exists() (bool, error)              { return !k.noTable, nil }
+
+func (k *fakeKernel) LeaveAlone(id uint32, note string) error {
+	k.left[id] = note
+	return k.refuses
+}
+
+func (k *fakeKernel) TakeUp(id uint32) error {
+	delete(k.left, id)
+	return nil
+}
+
+func (k *fakeKernel) LeftAlone() (map[uint32]string, error) { return k.left, nil }
+
+func (k *fakeKernel) Renumber(id uint32, note string) error {
+	if k.refuses == nil {
+		k.numbered[id] = note
+	}
+	return k.refuses
+}
+
+func (k *fakeKernel) Forget(id uint32) error {
+	delete(k.numbered, id)
+	return nil
+}
+
+func (k *fakeKernel) Renumbered() (map[uint32]string, error) { return k.numbered, nil }
+
+func (k *fakeKernel) ShowAcks(id uint32) error {
+	k.acks[id]++
+	return nil
+}
+
+func (k *fakeKernel) AllowPeer(client, dialled netip.Addr) error {
+	k.peers[hostPair{client, dialled}] = true
+	return nil
+}
+
+func (k *fakeKernel) ForgetPeer(client, dialled netip.Addr) error {
+	delete(k.peers, hostPair{client, dialled})
+	return nil
+}
+
+func (k *fakeKernel) Block(client netip.Addr, d time.Duration) error {
+	k.blocked[client] = d
+	return k.refuses
+}
+
+func (k *fakeKernel) Unblock(client netip.Addr) (bool, error) {
+	_, was := k.blocked[client]
+	delete(k.blocked, client)
+	return was, nil
+}
+
+func (k *fakeKernel) Blocked() (list []rules.Blocked, err error) {
+	for c, d := range k.blocked {
+		list = append(list, rules.Blocked{Client: rules.BlockedPrefix(c), Expires: d})
+	}
+	return list, nil
+}
+
+// Sync is that of the events: what they would do is in inSync.
+func (k *fakeKernel) Sync(time.Duration) bool {
+	if k.inSync != nil {
+		k.inSync()
+	}
+	return !k.slow
+}
+
+// fakeQueue holds the verdicts by packet.
+type fakeQueue struct {
+	verdicts map[uint32][]string
+	data     map[uint32][]byte
+	err      error
+	flushes  int
+	woken    int
+}
+
+func newQueue() *fakeQueue {
+	return &fakeQueue{verdicts: map[uint32][]string{}, data: map[uint32][]byte{}}
+}
+
+func (q *fakeQueue) give(id uint32, v string) error {
+	q.verdicts[id] = append(q.verdicts[id], v)
+	return q.err
+}
+
+func (q *fakeQueue) Accept(id uint32) error      { return q.give(id, "accept") }
+func (q *fakeQueue) AcceptLater(id uint32) error { return q.give(id, "accept") }
+func (q *fakeQueue) Drop(id uint32) error        { return q.give(id, "drop") }
+func (q *fakeQueue) AcceptMark(id, mark uint32) error {
+	return q.give(id, fmt.Sprintf("accept, mark %#x", mark))
+}
+
+func (q *fakeQueue) AcceptData(id uint32, data []byte) error {
+	q.data[id] = slices.Clone(data)
+	return q.give(id, "changed")
+}
+
+func (q *fakeQueue) Flush() error {
+	q.flushes++
+	return q.err
+}
+
+func (q *fakeQueue) Interrupt() { q.woken++ }
+
+// logbook is a log whose lines a test looks for.
+type logbook struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logbook) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+// has reports whether a line has all of some words.
+func (l *logbook) has(words ...string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for line := range strings.Lines(l.b.String()) {
+		if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// bench is a gateway without a kernel, of one queue.
+type bench struct {
+	*life
+	t   *testing.T
+	k   *fakeKernel
+	q   *fakeQueue
+	log *logbook
+	w   *worker
+	ids uint32 // of packets
+}
+
+// newBench returns one that is configured as edit says.
+func newBench(t *testing.T, edit func(*config.Config)) *bench {
+	b := &bench{t: t, k: newKernel(), q: newQueue(), log: &logbook{}}
+	cfg := config.Default()
+	cfg.LogSessions, cfg.LogTransfers = true, true
+	if edit != nil {
+		edit(&cfg)
+	}
+	log := slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	s := newServices(cfg, log, metrics.New(report.Reasons()))
+	s.plan.rules = cfg.Rules()
+	s.plan.rules.Claim = true
+	s.firewall, s.events = b.k, b.k
+	s.pinholes.Firewall, s.pinholes.Claims = b.k, true
+	b.life = newLife(s)
+	older := newOlderConnections()
+	older.ids = map[uint32]struct{}{} // they were listed, and there was none
+	table := new(session.Table)
+	b.registry.queues = append(b.registry.queues, table)
+	b.w = newWorker(b.life, &offers{s, b.adjust}, older, b.k, b.q, table)
+	return b
+}
+
+// logs fails the test unless a line of the log has all of some words.
+func (b *bench) logs(words ...string) {
+	b.t.Helper()
+	if !b.log.has(words...) {
+		b.t.Errorf("no line of the log has %q:\n%s", words, b.log.b.String())
+	}
+}
+
+// link is a control connection of a bench.
+type link struct {
+	b     *bench
+	entry *expect.Entry
+	next  [2]uint32 // sequence numbers
+	seen  [2]uint32 // what the other end acknowledges
+}
+
+func ap(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+
+// entryOf is that of a control connection to a server behind a translation.
+func entryOf(id uint32) expect.Entry {
+	client := netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 100, byte(id)}), 40000)
+	return expect.Entry{
+		ID: id, Original: expect.Tuple{Src: client, Dst: ap("203.0.113.1:21")},
+		Reply:  expect.Tuple{Src: ap("10.0.0.2:21"), Dst: client},
+		Status: expect.StatusSeenReply, TCPState: expect.TCPStateEstablished, Helper: session.CarrierName,
+	}
+}
+
+// plainEntry is that of a control connection that is not translated and carries
+// nothing.
+func plainEntry(id uint32) expect.Entry {
+	e := entryOf(id)
+	e.Reply.Src, e.Helper = e.Original.Dst, ""
+	return e
+}
+
+// connect makes a control connection.
+func (b *bench) connect(e expect.Entry) *link {
+	return &link{b: b, entry: b.k.enter(e), next: [2]uint32{1000, 5000}, seen: [2]uint32{1000, 5000}}
+}
+
+const (
+	client = 0 // what it sends is in the original direction
+	server = 1
+)
+
+// packet is one that an end sends.
+func (l *link) packet(from int, text string, flags uint8) *nfq.Packet {
+	t := [2]expect.Tuple{l.entry.Original, l.entry.Reply}[from]
+	p := packetOf(l.b.t, t, l.next[from], l.next[1-from], text, flags)
+	l.b.ids++
+	p.ID = l.b.ids
+	return p
+}
+
+func packetOf(t *testing.T, tuple expect.Tuple, seq, ack uint32, text string, flags uint8) *nfq.Packet {
+	var p nfq.Packet
+	err := nfq.ParsePacket(&p, nfq.AppendSegment(nil, &nfq.Segment{Src: tuple.Src, Dst: tuple.Dst, Seq: seq, Ack: ack, Flags: flags, Window: 500}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := nfq.AppendSpliced(nil, &p, []byte(text))
+	if err == nil {
+		err = nfq.ParsePacket(&p, data)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Zone = tuple.Zone
+	return &p
+}
+
+// say has an end send a text, and returns the verdict and what was sent on.
+func (l *link) say(from int, text string) (verdict, sent string) {
+	l.b.t.Helper()
+	p := l.packet(from, text, nfq.FlagACK|nfq.FlagPSH)
+	l.next[from] += uint32(len(text))
+	return l.b.handle(p)
+}
+
+// handle has the worker handle a packet.
+func (b *bench) handle(p *nfq.Packet) (verdict, sent string) {
+	b.t.Helper()
+	text := string(p.Payload)
+	b.w.Packet(p)
+	return b.verdict(p.ID, text)
+}
+
+func (b *bench) verdict(id uint32, text string) (verdict, sent string) {
+	b.t.Helper()
+	switch v := b.q.verdicts[id]; len(v) {
+	case 0:
+		return "held", ""
+	case 1:
+		verdict = v[0]
+	default:
+		b.t.Errorf("packet %d has the verdicts %q", id, v)
+	}
+	if data, changed := b.q.data[id]; changed {
+		var p nfq.Packet
+		if err := nfq.ParsePacket(&p, data); err != nil {
+			b.t.Fatal(err)
+		}
+		text = string(p.Payload)
+	}
+	return verdict, text
+}
+
+// accepts has an end send a text that passes as it is.
+func (l *link) accepts(from int, text string) {
+	l.b.t.Helper()
+	if v, sent := l.say(from, text); v != "accept" || sent != text {
+		l.b.t.Errorf("%q: %s, sent on as %q", text, v, sent)
+	}
+}
+
+// logIn is what every dialogue begins with.
+func (l *link) logIn() {
+	l.b.t.Helper()
+	l.accepts(server, "220 ready\r\n")
+	l.accepts(client, "USER ada\r\n")
+	l.accepts(server, "331 password\r\n")
+	l.accepts(client, "PASS secret\r\n")
+	l.accepts(server, "230 welcome\r\n")
+}
+
+// passive announces a port of the server, and returns what the client is told.
+func (l *link) passive(port int) string {
+	l.b.t.Helper()
+	l.accepts(client, "PASV\r\n")
+	_, sent := l.say(server, fmt.Sprintf("227 Entering Passive Mode (%s,%d,%d).\r\n",
+		strings.ReplaceAll(l.entry.Reply.Src.Addr().String(), ".", ","), port>>8, port&255))
+	return sent
+}
+
+// session returns the session of a connection.
+func (l *link) session() *session.Session { return l.b.registry.session(l.entry.Original) }
+
+func portRange(port uint16) rules.PortRange { return rules.PortRange{Low: port, High: port} }

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"testing"
+	"time"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/session"
+	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/ftpalg"
+)
+
+func newSession(e expect.Entry) *session.Session {
+	r := session.New(&e, &ftpalg.Policy{}, time.Now(), true, new(ftpalg.Workspace))
+	r.Release()
+	return r.Session
+}
+
+// TestRegistry: a session is found wherever it is, with the table that has it.
+func TestRegistry(t *testing.T) {
+	tables := []*session.Table{new(session.Table), new(session.Table)}
+	r := registry{queues: tables}
+	a, b, orphan := newSession(entryOf(1)), newSession(entryOf(2)), newSession(entryOf(3))
+	tables[0].Add(a)
+	tables[1].Add(b)
+	r.orphans.Add(orphan)
+	for s, want := range map[*session.Session]*session.Table{a: tables[0], b: tables[1], orphan: &r.orphans} {
+		for _, tuple := range []expect.Tuple{s.Original(), s.Reply()} {
+			if table, got := r.find(tuple); got != s || table != want || r.session(tuple) != s {
+				t.Errorf("%v is not found where it is", tuple)
+			}
+		}
+	}
+	if table, s := r.find(entryOf(4).Original); table != nil || s != nil {
+		t.Error("a session is found that is not there")
+	}
+	n := 0
+	for table, s := range r.all() {
+		if table.Find(s.Original()) != s {
+			t.Errorf("%v is not in its table", s.Original())
+		}
+		n++
+	}
+	if n != 3 || len(r.met()) != 2 {
+		t.Errorf("%d in all, %d met", n, len(r.met()))
+	}
+	for range r.all() {
+		break // the rest is not asked for
+	}
+}
