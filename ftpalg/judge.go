@@ -54,7 +54,7 @@ func (c *Conn) judgePort(o *Offer) Reason {
 		return ReasonFamilyDenied
 	case port == 0:
 		return ReasonPortZero
-	case !c.policy.ports(o.Mode).has(port):
+	case !c.policy.ports(o.Mode).Has(port):
 		return ReasonPortRange
 	case port < c.policy.minPort():
 		return ReasonPortLow
@@ -128,11 +128,12 @@ func (c *Conn) open(o *Offer, source, public, target netip.Addr) {
 	o.Source = source
 	o.Public = netip.AddrPortFrom(public, o.Announced.Port())
 	o.Target = netip.AddrPortFrom(target, o.Announced.Port())
-	o.NAT = c.ep.NAT()
+	o.Ports = c.policy.MapPorts
+	o.NAT = c.ep.NAT() || o.Ports.High != 0
 }
 
 // openThirdParty fills in a data connection to the announced host itself.
 func (c *Conn) openThirdParty(o *Offer) {
-	o.Reason, o.Text, o.NAT = ReasonThirdParty, o.Announced.Addr(), false
+	o.Reason, o.Text, o.NAT, o.Ports = ReasonThirdParty, o.Announced.Addr(), false, PortRange{}
 	o.Public, o.Target = o.Announced, o.Announced
 }

@@ -68,8 +68,11 @@ type Offer struct {
 	// Text is the address that the other side is to be told.
 	Text netip.Addr
 	// NAT tells that the data connection is translated like its control
-	// connection.
+	// connection, or from another port.
 	NAT bool
+	// Ports are those one of which is to be announced; the zero value: its own, or
+	// with NAT another one.
+	Ports PortRange
 
 	line   span   // the numbers in the line: all of them, or the port of a 229
 	start  uint32 // sequence number of the line's first byte

@@ -71,6 +71,9 @@ type Policy struct {
 	// ActivePorts and PassivePorts are the ports that an offer may name, those of
 	// the client and of the server; the zero value permits all.
 	ActivePorts, PassivePorts PortRange
+	// MapPorts are ports one of which is announced in place of an offer's own, and
+	// translated to it; the zero value: its own is. See Offer.Ports.
+	MapPorts PortRange
 	// Anonymous says what becomes of anonymous logins.
 	Anonymous Anonymous
 	// MaxLine, MaxArgument and MaxPath are how many bytes a client's line, a
@@ -92,7 +95,8 @@ type Policy struct {
 // PortRange are ports, both ends included.
 type PortRange struct{ Low, High uint16 }
 
-func (r PortRange) has(port uint16) bool { return r.High == 0 || r.Low <= port && port <= r.High }
+// Has reports whether a port is among them; all are among the zero value.
+func (r PortRange) Has(port uint16) bool { return r.High == 0 || r.Low <= port && port <= r.High }
 
 // ports are those that an offer of mode m may name.
 func (p *Policy) ports(m Mode) PortRange {

@@ -45,6 +45,8 @@ func (c *Conn) reopens(o *Offer, announced netip.AddrPort) Reason {
 		return r
 	case again.Source != o.Source || again.Target != o.Target || again.NAT != o.NAT || again.Public.Addr() != o.Public.Addr():
 		return ReasonForeignAddress
+	case !again.Ports.Has(o.Public.Port()):
+		return ReasonPortRange
 	case again.Public.Port() == o.Public.Port():
 		return ReasonPlain
 	case !o.NAT:

@@ -100,6 +100,10 @@ type Config struct {
 	// Default: all.
 	DataPorts DataPorts
 
+	// MapDataPorts are ports of which one is announced for each data connection, in
+	// place of its own, and translated to it. Default: none, its own is.
+	MapDataPorts rules.PortRange
+
 	// Anonymous says what becomes of anonymous logins. Default: ftpalg.AnonymousAny.
 	Anonymous ftpalg.Anonymous
 

@@ -19,7 +19,7 @@ func (c Config) Policy() ftpalg.Policy {
 		RequireTLS: c.TLS == TLSRequire, Deny: union(c.DenyCommands, c.Commands.Deny), Allow: c.Commands.Allow,
 		NoActive: !c.Modes.Active, NoPassive: !c.Modes.Passive, NoIPv4: !c.Families.IPv4, NoIPv6: !c.Families.IPv6,
 		ActivePorts: ftpalg.PortRange(c.DataPorts.Active), PassivePorts: ftpalg.PortRange(c.DataPorts.Passive),
-		Anonymous: c.Anonymous, MaxLine: c.MaxLine, MaxArgument: c.MaxArgument, MaxPath: c.MaxPath, Files: c.Files,
+		MapPorts: ftpalg.PortRange(c.MapDataPorts), Anonymous: c.Anonymous, MaxLine: c.MaxLine, MaxArgument: c.MaxArgument, MaxPath: c.MaxPath, Files: c.Files,
 	}
 }
 

@@ -84,7 +84,7 @@ func TestFileErrors(t *testing.T) {
 		{"policies of the wrong kind", "policies: {port: 21}\n", `FILE:1:11: policies is a mapping, want a list`},
 		{"policy of the wrong kind", "policies: [21]\n", `FILE:1:12: policies: want lines of the form "key: value"`},
 		{"unknown key of a policy", "policies:\n  - port: 21\n    table: x\n",
-			`FILE:3:5: unknown key "table", want port, client, server, third-party, advertise, nat64, repair, min-data-port, checks, deny-command, commands, files, modes, families, data-ports, anonymous, max-line, max-argument, max-path, max-offers, monitor or tls`},
+			`FILE:3:5: unknown key "table", want port, client, server, third-party, advertise, nat64, repair, min-data-port, checks, deny-command, commands, files, modes, families, data-ports, map-data-ports, anonymous, max-line, max-argument, max-path, max-offers, monitor or tls`},
 		{"bad network", "policies:\n  - client: [192.0.2.0/24, here]\n",
 			`FILE:2:28: client "here": want an address or a network such as 192.0.2.0/24, or a list of them`},
 		{"range in a policy", "policies:\n  - tls: range=1-2\n", `FILE:2:10: tls "range=1-2": want pass, deny or require in a policy`},

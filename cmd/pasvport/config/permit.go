@@ -232,3 +232,30 @@ func dataPortsText(c Config) []string {
 	}
 	return list
 }
+
+func setMapDataPorts(c *Config, v string) error {
+	c.MapDataPorts = rules.PortRange{}
+	if v == "" {
+		return nil
+	}
+	r, err := parsePortRange(v)
+	if err == nil && r.Low < 1024 {
+		err = errValue
+	}
+	c.MapDataPorts = r
+	return err
+}
+
+func mapDataPortsText(c Config) []string {
+	if c.MapDataPorts == (rules.PortRange{}) {
+		return []string{""}
+	}
+	return []string{fmt.Sprintf("%d-%d", c.MapDataPorts.Low, c.MapDataPorts.High)}
+}
+
+// mapsPorts reports whether data connections of some sessions are translated from
+// other ports.
+func (c Config) mapsPorts() bool {
+	none := rules.PortRange{}
+	return c.MapDataPorts != none || slices.ContainsFunc(c.Policies, func(p Policy) bool { return p.Config.MapDataPorts != none })
+}

@@ -29,6 +29,7 @@ func (c Config) Rules() rules.Config {
 		r.FastPath = rules.FastPathAny
 	}
 	r.Block = c.LoginFailures.Most > 0
+	r.Translate = c.mapsPorts()
 	if c.TLS == TLSRange {
 		r.PeerPorts = c.TLSRange
 	}
@@ -41,5 +42,6 @@ func (c Config) ReloadRules(r rules.Config) rules.Config {
 	want := c.Rules()
 	r.Ports, r.Chains, r.PinholeTimeout, r.PeerPorts = want.Ports, want.Chains, want.PinholeTimeout, want.PeerPorts
 	r.Mark, r.Block, r.Watch = want.Mark, want.Block, want.Watch
+	r.Translate = r.Translate || want.Translate // what was translated once goes on being translated
 	return r
 }

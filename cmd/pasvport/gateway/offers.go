@@ -44,7 +44,7 @@ func (f *offers) offer(ct conntrack, r *session.Reader, o *ftpalg.Offer, now tim
 func (f *offers) open(ct conntrack, r *session.Reader, o *ftpalg.Offer, now time.Time) (*pinhole.Pinhole, error) {
 	set := f.settings()
 	want := pinhole.Spec{
-		Key: pinhole.Key{Source: o.Source, Public: o.Public}, Target: o.Target, Mode: o.Mode, NAT: o.NAT,
+		Key: pinhole.Key{Source: o.Source, Public: o.Public}, Target: o.Target, Mode: o.Mode, NAT: o.NAT, Ports: o.Ports,
 		Claim: !r.Owner.Carrier, Timeout: set.PinholeTimeout,
 	}
 	if o.Mode == ftpalg.Active && set.StrictActivePort {

@@ -22,7 +22,7 @@ func (g *Gateway) Reload(next config.Config) (config.Config, error) {
 	}
 	changed := config.Changed(old, cfg)
 	err := g.balancer.Change(cfg.VirtualServers, func(servers []rules.VirtualServer) error {
-		if config.InRules(changed) {
+		if config.InRules(changed) || cfg.Rules().Translate != old.Rules().Translate { // a policy may map ports
 			if err := g.reconfigure(cfg, servers); err != nil {
 				return err
 			}

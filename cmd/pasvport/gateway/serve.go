@@ -169,13 +169,18 @@ func (g *Gateway) removeLeftovers() {
 }
 
 // removeRules takes our rules away. The kernel goes on translating the
-// sessions of virtual servers as long as there is a nat chain, so one stays.
+// sessions of virtual servers, and data connections from mapped ports, as long as
+// there is a nat chain, so one stays.
 func (g *Gateway) removeRules() (err error) {
-	if n := g.balancer.Sessions(); n == 0 {
+	n, mapped := g.balancer.Sessions(), 0
+	if g.settings().Rules().Translate {
+		mapped = len(g.pinholes.Data.Tuples())
+	}
+	if n+mapped == 0 {
 		err = g.nft.Remove()
 	} else {
-		g.log.Info("an empty nat chain stays", "table", g.cfg.Table, "sessions", n,
-			"hint", "sessions of virtual servers need it to go on; the next start takes its place")
+		g.log.Info("an empty nat chain stays", "table", g.cfg.Table, "sessions", n, "data_connections", mapped,
+			"hint", "sessions of virtual servers and data connections from mapped ports need it to go on; the next start takes its place")
 		err = g.nft.Leave()
 	}
 	if err != nil {

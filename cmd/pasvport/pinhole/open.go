@@ -29,34 +29,42 @@ func (t *Table) Open(ct Conntrack, o *Owner, want Spec, most Limits, now time.Ti
 	if t.Of(o) != nil {
 		settle()
 	}
+	again := want.Ports.High == 0 // at the port that want names
 	if before := t.Of(o); t.take(before, Replaced) {
 		t.end(ct, before, "")
 		if before.NAT && before.Target == want.Target && before.Source == want.Source {
 			// A segment that an earlier daemon has edited comes again: it must
 			// look as before, whatever port was free then.
-			want.Public = before.Public
+			want.Public, again = before.Public, want.Ports.Has(before.Public.Port())
 		}
 	}
 	if want.Claim && !t.Claims {
 		return nil, ErrNoCarrier
 	}
 	t.freeSource(ct, o, &want)
-	expires, announced := now.Add(want.Timeout), want.Public.Addr()
+	expires, next := now.Add(want.Timeout), t.ports(&want, settle)
 	for range maxPortTries {
+		if !again {
+			port, ok := next()
+			if !ok {
+				return nil, ErrNoPort
+			}
+			want.Public = netip.AddrPortFrom(want.Public.Addr(), port)
+		}
 		p := newPinhole(o, want, expires)
 		err := t.try(ct, p, most, settle)
 		switch {
 		case err == nil:
 			return p, nil
 		case errors.Is(err, unix.EMFILE) && t.Claims: // there is no room for expectations
-			want.Claim = true
+			want.Claim, again = true, true
 			continue
 		case !taken(err):
 			return nil, err
 		case !want.NAT:
 			return nil, fmt.Errorf("%w: %w", ErrNoPort, err)
 		}
-		want.Public = netip.AddrPortFrom(announced, randomPort())
+		again = false
 	}
 	return nil, ErrNoPort
 }
@@ -77,6 +85,37 @@ func (t *Table) freeSource(ct Conntrack, o *Owner, want *Spec) {
 	}
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		t.warn(o, "cannot forget an old data connection", "from", from, "to", want.Target, "err", err)
+	}
+}
+
+// ports returns what gives one port after the other at which a pinhole may be: any,
+// or those of its range that no other one has, each once.
+func (t *Table) ports(want *Spec, settle func()) func() (uint16, bool) {
+	r := want.Ports
+	if r.High == 0 {
+		return func() (uint16, bool) { return randomPort(), true }
+	}
+	n := int(r.High) - int(r.Low) + 1
+	start, tried, found := rand.IntN(n), 0, false
+	next := func() (uint16, bool) {
+		for tried < n {
+			port := r.Low + uint16((start+tried)%n)
+			tried++
+			if t.find(Key{want.Source, netip.AddrPortFrom(want.Public.Addr(), port)}) == nil {
+				found = true
+				return port, true
+			}
+		}
+		return 0, false
+	}
+	return func() (uint16, bool) {
+		port, ok := next()
+		if !ok && !found { // some that are in the way may have been used
+			settle()
+			tried, found = 0, true
+			port, ok = next()
+		}
+		return port, ok
 	}
 }
 

@@ -24,10 +24,11 @@ type Spec struct {
 	Key
 	Target  netip.AddrPort // where the data connection ends
 	Mode    ftpalg.Mode
-	NAT     bool          // it is translated as its control connection is
-	Claim   bool          // by claim, not by expectation
-	Port    uint16        // the source port that the data connection must have; 0 for any
-	Timeout time.Duration // how long it stays unused
+	NAT     bool             // it is translated as its control connection is, or from another port
+	Ports   ftpalg.PortRange // the ports that it may have, with NAT; the zero value: any
+	Claim   bool             // by claim, not by expectation
+	Port    uint16           // the source port that the data connection must have; 0 for any
+	Timeout time.Duration    // how long it stays unused
 }
 
 // Pinhole is the permission for one data connection. Nothing but its state

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/ftpalg"
 )
 
 // TestLife: what happens to a pinhole, by what is done to it, in both
@@ -226,6 +227,49 @@ func TestFull(t *testing.T) {
 			t.Errorf("it is %v", p.State())
 		}
 		b.CloseOf(b.k, owner(2, client), "")
+	}
+}
+
+// TestMapped: pinholes of a range have each port once between two hosts, in both
+// strategies; a port is free again when its pinhole is used or closed, and what the
+// kernel has is passed over.
+func TestMapped(t *testing.T) {
+	for _, claim := range []bool{false, true} {
+		b := newBench()
+		want := passive(5000)
+		want.NAT, want.Claim, want.Ports = true, claim, ftpalg.PortRange{Low: 6000, High: 6002}
+		var open []*Pinhole
+		ports := map[uint16]bool{}
+		for i := range 3 {
+			p, err := b.open(owner(i, client), want)
+			if err != nil {
+				t.Fatal(err)
+			}
+			open, ports[p.Public.Port()] = append(open, p), true
+		}
+		if len(ports) != 3 || !ports[6000] || !ports[6002] {
+			t.Errorf("ports %v", ports)
+		}
+		if p, err := b.open(owner(3, client), want); !errors.Is(err, ErrNoPort) {
+			t.Errorf("a fourth: %+v, %v", p, err)
+		}
+		other := want
+		other.Source = public
+		if p, err := b.open(owner(4, client), other); err != nil {
+			t.Errorf("of another host: %+v, %v", p, err)
+		}
+		b.CloseOf(b.k, open[1].Owner, "")
+		p, err := b.open(owner(5, client), want)
+		if err != nil || p.Public != open[1].Public {
+			t.Errorf("after one was closed: %+v, %v, want %v", p, err, open[1].Public)
+		}
+		b.CloseOf(b.k, p.Owner, "")
+		if !claim {
+			b.k.expected[wild(p.expected())] = expect.Expectation{}
+			if p, err := b.open(owner(6, client), want); !errors.Is(err, ErrNoPort) {
+				t.Errorf("at a port that the kernel has: %+v, %v", p, err)
+			}
+		}
 	}
 }
 

@@ -23,7 +23,7 @@ var hints = map[Reason]string{
 	Reason(ftpalg.ReasonSplit):         "the announcement came in pieces and a part had been sent on; a retry will work as a rule",
 	Reason(ftpalg.ReasonNoAdjust):      "the text would change its length and neither the kernel nor pasvport can adjust the sequence numbers of this connection; see the line before",
 	ReasonNoCarrier:                    "the control connection is older than the daemon; reconnect, or use --strategy auto or claim",
-	ReasonPortsExhausted:               "the port is taken by another session between the same two hosts",
+	ReasonPortsExhausted:               "the port is taken by another session between the same two hosts, or all of --map-data-ports are",
 	ReasonKernel:                       "the kernel refused; see err, and nf_conntrack_expect_max and nf_conntrack_max if it says table full",
 	ReasonNotTracked:                   "the connection tracker does not know the control connection; is there a notrack rule?",
 	ReasonZone:                         "a rule sets the zone of one direction (ct original zone set, CT --zone-orig); set that of both (ct zone set) to have pasvport serve it",
