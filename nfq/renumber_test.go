@@ -3,6 +3,7 @@
 package nfq
 
 import (
+	"bytes"
 	"encoding/binary"
 	"testing"
 )
@@ -93,4 +94,77 @@ func TestClearFINAndSetUrgent(t *testing.T) {
 	if seg := b[q.tcp:]; fold(sum(sum(6+uint64(len(seg)), b[12:20]), seg)) != 0xffff {
 		t.Error("the checksum is wrong")
 	}
+}
+
+// FuzzRenumber changes everything that is changed in a packet whose options are
+// whatever came, as the worker does, and holds the result against an independent
+// reading of it: nothing else may differ.
+func FuzzRenumber(f *testing.F) {
+	sack := []byte{1, 1, 5, 10, 0, 0, 0x20, 0, 0, 0, 0x20, 10}
+	for _, options := range [][]byte{nil, sack, append([]byte{1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2}, sack...),
+		{5, 1, 0, 0}, {5, 40, 0, 0}, {0, 5, 10, 0}, {2, 4, 5, 0x14, 5, 2, 5, 2}, {5, 5, 1, 2, 3, 1, 1, 1}} {
+		f.Add(uint8(FlagACK|FlagFIN|FlagURG), options, []byte("PORT 10,0,0,2,200,10\r\n"), []byte("x"), uint32(7), uint32(3), uint16(9))
+	}
+	f.Fuzz(func(t *testing.T, flags uint8, options, before, payload []byte, seq, shift uint32, urgent uint16) {
+		options = options[:min(len(options), 40)&^3]
+		if len(before) > 2000 || len(payload) > 2000 {
+			return
+		}
+		data := renumberable(flags, options, before)
+		want := bytes.Clone(data[:len(data)-len(before)])
+		var p Packet
+		if err := ParsePacket(&p, data); err != nil {
+			return
+		}
+		stamps := p.Timestamps()
+		Renumber(&p, seq, func(n uint32) uint32 { return n - shift })
+		ClearFIN(&p)
+		SetUrgent(&p, urgent)
+		got, err := AppendSpliced(nil, &p, payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		tcp := want[ipv4HeaderLen:]
+		binary.BigEndian.PutUint32(tcp[4:], seq)
+		tcp[13] &^= FlagFIN
+		binary.BigEndian.PutUint16(tcp[18:], urgent)
+		if flags&FlagACK != 0 {
+			for _, at := range append([]int{8}, sackEdgesNaive(tcp)...) {
+				binary.BigEndian.PutUint32(tcp[at:], binary.BigEndian.Uint32(tcp[at:])-shift)
+			}
+		}
+		want = append(want, payload...)
+		binary.BigEndian.PutUint16(want[2:], uint16(len(want)))
+		naiveChecksums(want, ipv4HeaderLen)
+		if !bytes.Equal(got, want) {
+			t.Fatalf("flags %#x, options % x\n got % x\nwant % x", flags, options, got, want)
+		}
+		if stamps != nil && !bytes.Equal(stamps, p.Timestamps()) {
+			t.Fatalf("timestamps % x became % x", stamps, p.Timestamps())
+		}
+	})
+}
+
+// sackEdgesNaive is where the edges of the first SACK option of a TCP header are.
+func sackEdgesNaive(tcp []byte) (edges []int) {
+	end := int(tcp[12]>>4) * 4
+	for i := tcpHeaderLen; i < end; {
+		switch {
+		case tcp[i] == 0:
+			return nil
+		case tcp[i] == 1:
+			i++
+			continue
+		case i+1 >= end, tcp[i+1] < 2, i+int(tcp[i+1]) > end:
+			return nil
+		case tcp[i] == 5:
+			for at := i + 2; at+4 <= i+int(tcp[i+1]); at += 4 {
+				edges = append(edges, at)
+			}
+			return edges
+		}
+		i += int(tcp[i+1])
+	}
+	return nil
 }
