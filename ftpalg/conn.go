@@ -139,9 +139,6 @@ func (c *Conn) segment(seg *Segment) Decision {
 	if !s.known {
 		c.begin(d, seq, p)
 	}
-	if s.again && s.comesAgain(seq, len(p)) && d == Reply {
-		c.pending.front(cmdPASV) // the one that it answers has been taken for answered
-	}
 	seen, answer, known := c.place(s, seq, p)
 	if c.unseen {
 		c.notFTP(ReasonStartUnseen)

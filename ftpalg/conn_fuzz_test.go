@@ -216,14 +216,14 @@ func (f *fuzzed) restart(told bool) {
 	f.g.c = NewConn(old.ep, old.policy, Options{AdjustBy: old.adjustBy, Adjusted: [2]Adjustment{old.Position(Original).Adjusted, old.Position(Reply).Adjusted}})
 	f.missed = true
 	if told {
-		f.g.c.Continue(&state)
+		f.g.c.Continue(&state, true)
 		for d := range f.first {
 			if !state.Stream[d].Known {
 				f.first[d] = -1
 			}
 		}
 	} else {
-		f.g.c.Continue(nil)
+		f.g.c.Continue(nil, true)
 		f.begins, f.foreign, f.first = false, false, [2]int{-1, -1}
 	}
 	if f.g.here {

@@ -21,7 +21,7 @@ func (g *gateway) resumed(ep Endpoints) *gateway {
 	next.c = NewConn(ep, &Policy{}, Options{
 		AdjustBy: Kernel, Adjusted: [2]Adjustment{g.kernel[Original].adj, g.kernel[Reply].adj},
 	})
-	next.c.Continue(nil)
+	next.c.Continue(nil, true)
 	return next
 }
 

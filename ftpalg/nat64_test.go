@@ -332,7 +332,7 @@ func TestNAT64Continues(t *testing.T) {
 		adj := [2]Adjustment{g.c.Position(Original).Adjusted, g.c.Position(Reply).Adjusted}
 		next.c = NewConn(inV4, &here64, Options{AdjustBy: Kernel, Adjusted: adj})
 		next.kernel = g.kernel
-		next.c.Continue(&state)
+		next.c.Continue(&state, true)
 		var got string
 		for _, s := range next.segment(Reply, state.Stream[Reply].Next, []byte(tt.reply+"\r\n")) {
 			got += string(s.p)
@@ -346,7 +346,7 @@ func TestNAT64Continues(t *testing.T) {
 	for _, ask := range []bool{false, true} {
 		c := newGateway(inV4, here64)
 		c.c = NewConn(inV4, &here64, Options{AdjustBy: Kernel})
-		c.c.Continue(nil)
+		c.c.Continue(nil, true)
 		if ask {
 			c.segment(Original, 100, []byte("PASV\r\n"))
 		}

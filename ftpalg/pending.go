@@ -50,15 +50,6 @@ func (p *pending) push(c command) *entry {
 	return &p.list[len(p.list)-1]
 }
 
-// front adds a command before all others. A full queue stays as it is.
-func (p *pending) front(c command) {
-	if !p.full() {
-		p.list = append(p.list, entry{})
-		copy(p.list[1:], p.list)
-		p.list[0] = entry{cmd: c}
-	}
-}
-
 // merge makes one entry of the two oldest.
 func (p *pending) merge() {
 	many := p.list[0]

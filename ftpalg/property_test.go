@@ -4,6 +4,7 @@ package ftpalg
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -214,6 +215,8 @@ type wire struct {
 	cuts    int
 	lines   bool // mostly whole lines
 	small   bool // pieces of a few bytes, which are not held for long
+	renewed int  // other engines went on, see renew
+	renews  bool
 	name    string
 	trace   bool
 }
@@ -264,6 +267,9 @@ func (w *wire) step(d Direction) {
 	if len(w.g.held[d]) > 0 && (w.small || w.r.IntN(4) == 0) {
 		w.g.timeout(d)
 	}
+	if w.renews && w.r.IntN(10) == 0 {
+		w.renew()
+	}
 	if w.una[d] == len(w.sent[d]) {
 		return
 	}
@@ -300,6 +306,25 @@ func (w *wire) step(d Direction) {
 	if w.una[d] > len(w.sent[d]) {
 		w.t.Fatalf("an acknowledgement of %d bytes, %d were sent", w.una[d], len(w.sent[d]))
 	}
+}
+
+// renew has another engine go on, which knows what this one leaves and what the
+// kernel has. What is held is dropped.
+func (w *wire) renew() {
+	old := w.g.c
+	w.g.timeout(Original)
+	w.g.timeout(Reply)
+	text, err := json.Marshal(old.State())
+	var state State
+	if err == nil {
+		err = json.Unmarshal(text, &state)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.g.c = NewConn(old.ep, old.policy, Options{AdjustBy: old.adjustBy, Adjusted: [2]Adjustment{old.Position(Original).Adjusted, old.Position(Reply).Adjusted}})
+	w.g.c.Continue(&state, false)
+	w.renewed++
 }
 
 func (w *wire) send(d Direction, from, to int) {
@@ -347,13 +372,21 @@ func TestAnyCutUnread(t *testing.T) {
 	}
 }
 
-const inPieces = 3
+// TestAnyCutRenewed is the same where one engine follows another all the time, none of
+// which misses a segment: what comes again, cut in another way, acknowledged or not,
+// becomes what it was.
+func TestAnyCutRenewed(t *testing.T) { anyCut(t, renewed) }
+
+const (
+	inPieces = 3
+	renewed  = 4
+)
 
 // anyCut compares random dialogues in whole lines, all read, with the same ones
 // cut. fast: 1 lets lines pass unread, 2 also makes most segments whole lines;
-// inPieces makes them small.
+// inPieces makes them small, renewed has other engines go on.
 func anyCut(t *testing.T, fast int) (passed int) {
-	n, cuts, pieces := 4000, 0, 0
+	n, cuts, pieces, renewals := 4000, 0, 0, 0
 	if testing.Short() {
 		n = 400
 	}
@@ -374,8 +407,10 @@ func anyCut(t *testing.T, fast int) (passed int) {
 			g.c.SetAdjustBy(Caller)
 		}
 		w := newWire(t, r, g)
-		w.name, w.lines, w.small = fmt.Sprint("seed ", i), fast == 2, fast == inPieces
+		w.name, w.lines, w.small = fmt.Sprint("seed ", i), fast == 2, fast == inPieces || fast == renewed && i%2 == 0
+		w.renews = fast == renewed
 		w.run(&s)
+		renewals += w.renewed
 		cuts += w.cuts
 		passed += g.passed
 		pieces += g.pieces
@@ -392,7 +427,7 @@ func anyCut(t *testing.T, fast int) (passed int) {
 			t.Fatalf("seed %d: not announced: %v", i, g.fails)
 		}
 	}
-	t.Logf("%d dialogues, %d segments, %d of them taken in", n, cuts, pieces)
+	t.Logf("%d dialogues, %d segments, %d of them taken in, %d engines followed another", n, cuts, pieces, renewals)
 	if pieces == 0 && fast != 2 {
 		t.Error("no line was taken in")
 	}

@@ -293,7 +293,7 @@ func TestState(t *testing.T) {
 			if i == cut {
 				state := g.c.State()
 				g.c = NewConn(routed, g.c.policy, Options{AdjustBy: Kernel})
-				g.c.Continue(&state)
+				g.c.Continue(&state, true)
 			}
 			d, p := parseLine(t, l)
 			g.steps(step{d, next[d], next[1-d], string(p)})
@@ -311,7 +311,7 @@ func TestStateOfForeign(t *testing.T) {
 	g.steps(step{Reply, 5000, 1000, "220 hi\r\n"}, step{Original, 1000, 5008, post})
 	state := g.c.State()
 	g = &gateway{c: NewConn(routed, &Policy{}, Options{})}
-	g.c.Continue(&state)
+	g.c.Continue(&state, true)
 	n := 1000 + uint32(len(post))
 	events := g.steps(step{Original, n, 5008, body}, step{Reply, 5008, n + uint32(len(body)), "200 ok\r\n"}, step{Original, n + uint32(len(body)), 5016, body})
 	if want := []string{"refused not-ftp PORT", "refused not-ftp PORT"}; !slices.Equal(events, want) {
@@ -328,7 +328,7 @@ func TestStateGap(t *testing.T) {
 		state := g.c.State()
 		at := [2]uint32{g.next(Original) + uint32(len(missed)), g.next(Reply)}
 		g = &gateway{c: NewConn(routed, &Policy{}, Options{})}
-		g.c.Continue(&state)
+		g.c.Continue(&state, true)
 		events := g.steps(step{Original, at[0], at[1], "PORT 192,168,1,5,200,10\r\n"})
 		if want := missed == ""; slices.ContainsFunc(events, opens) != want {
 			t.Errorf("%q missed: %q", missed, events)
@@ -351,7 +351,7 @@ func TestStateRepeatedEdit(t *testing.T) {
 			once := g.segment(Original, start+uint32(len(noop)), []byte(line))
 			state, kernel := g.c.State(), g.kernel
 			next := &gateway{kernel: g.kernel, c: NewConn(delta, &Policy{}, Options{AdjustBy: Kernel, Adjusted: [2]Adjustment{g.kernel[0].adj, g.kernel[1].adj}})}
-			next.c.Continue(&state)
+			next.c.Continue(&state, true)
 			end := start + uint32(len(noop)+len(line))
 			if again != "" {
 				next.steps(step{Original, end - uint32(len(again)), g.next(Reply), again})
@@ -367,6 +367,7 @@ func TestStateRepeatedEdit(t *testing.T) {
 			if next.kernel != kernel {
 				t.Errorf("the kernel was told again: %+v, was %+v", next.kernel, kernel)
 			}
+			acked(next.c, Original, once[0].seq+uint32(len(once[0].p)))
 			next.steps(step{Original, end, g.next(Reply), line}, step{Reply, g.next(Reply), end + uint32(len(line)), "200 ok\r\n"})
 			if n := len(next.log); n == 0 || !strings.HasPrefix(next.log[n-1], "offered PORT") {
 				t.Errorf("%q again, the next one: %q", again, next.log)

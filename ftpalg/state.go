@@ -2,6 +2,8 @@
 
 package ftpalg
 
+import "bytes"
+
 // State is what an engine knows of its connection, for another engine that goes
 // on where it was (see Continue): after a restart, or when conntrack has forgotten
 // the connection. What was judged stays judged, and where a line starts stays known.
@@ -19,7 +21,9 @@ type State struct {
 	EPSVAll   bool     `json:",omitempty"`
 	NAT64Off  bool     `json:",omitempty"` // the client said ALGS DISABLE64
 	Multi     uint16   `json:",omitempty"` // code of the multi-line reply in progress
+	Offered   bool     `json:",omitempty"` // the last announcement stands
 	Waiting   []string `json:",omitempty"` // commands that are not answered yet, the oldest first
+	Marks     []byte   `json:",omitempty"` // of each of them; see entry.marks
 	Stream    [2]Place // by Direction
 }
 
@@ -27,11 +31,29 @@ type State struct {
 type Place struct {
 	Known bool   `json:",omitempty"`
 	Next  uint32 `json:",omitempty"` // sequence number of the first byte that was not seen yet
-	Start bool   `json:",omitempty"` // a line starts there
-	// Again is where the last line starts that was changed, if Changed is set and
-	// its receiver is not known to have it: it may come again.
-	Again   uint32 `json:",omitempty"`
-	Changed bool   `json:",omitempty"`
+	Start bool   `json:",omitempty"` // where the line in progress starts is known
+	// Line is what was seen of the line in progress. Of its end, Taken bytes were
+	// acknowledged to the sender and are not on their way to the receiver.
+	Line  []byte `json:",omitempty"`
+	Taken uint32 `json:",omitempty"`
+	// Denied: it is a command that is not let through.
+	Denied bool `json:",omitempty"`
+	// Acked is what the receiver has, as it counts; nil if that is not known.
+	Acked *uint32 `json:",omitempty"`
+	// Edits are the changes that may come again, the oldest first. Floor is where
+	// those before them end, nil if there were none.
+	Edits []Edit  `json:",omitempty"`
+	Floor *uint32 `json:",omitempty"`
+}
+
+// Edit is a change: Text stands in the place of the Length bytes from Start, as their
+// sender counts. Of these, Taken were taken in before their line was whole. Before is
+// what all changes before it add to sequence numbers.
+type Edit struct {
+	Start, Length uint32
+	Text          []byte `json:",omitempty"`
+	Taken         uint32 `json:",omitempty"`
+	Before        int32  `json:",omitempty"`
 }
 
 // State returns the state of the connection.
@@ -40,42 +62,109 @@ func (c *Conn) State() State {
 	t := State{
 		Foreign: d.foreign != ReasonPlain, Encrypted: c.opaque, Started: d.started, Begun: d.begun, Answered: d.answered,
 		Greeted: d.greeted, Spoken: d.spoken, Login: d.login, EPSVAll: d.epsvAll, Multi: d.multi,
-		NAT64Off: c.nat64 == off64,
+		NAT64Off: c.nat64 == off64, Offered: d.offered,
 	}
 	for _, e := range c.pending.list {
-		t.Waiting = append(t.Waiting, e.example())
+		t.Waiting, t.Marks = append(t.Waiting, e.example()), append(t.Marks, e.marks())
 	}
 	for d := range t.Stream {
-		t.Stream[d] = c.stream[d].keptPlace(c.met || c.started)
+		t.Stream[d] = c.stream[d].keptPlace(Direction(d), c.met || c.started)
 	}
 	return t
 }
 
-// keptPlace returns where a stream is. What of a line was not forwarded comes
-// again; a line of which a part was forwarded is given up.
-func (s *stream) keptPlace(met bool) Place {
-	next := s.next
+// keptPlace returns where a stream is. What is held is not forwarded, and comes
+// again.
+func (s *stream) keptPlace(d Direction, met bool) Place {
+	p := Place{Known: s.known && met, Next: s.next}
+	line := s.line
 	if s.held {
-		next = s.sent
+		kept := max(0, int32(s.sent-s.lineStart()))
+		p.Next, line = s.sent, line[:kept]
 	}
-	known := s.known && met
-	p := Place{Known: known, Next: next, Start: known && s.proven && !s.skip && next == s.lineStart() && s.taken == 0}
-	if n := len(s.edits); n > 0 && p.Start {
-		e := &s.edits[n-1]
-		p.Again, p.Changed = e.start, e.taken == 0 && !(s.ackKnown && s.arrived(e))
+	if p.Start = p.Known && s.proven && !s.skip && int32(p.Next-s.lineStart()) == int32(len(line)); p.Start {
+		p.Line, p.Taken, p.Denied = bytes.Clone(line), s.taken, len(line) > 0 && s.isDenied()
+		if d == Original && s.taken == 0 { // else the receiver needs it still
+			mask(p.Line)
+		}
 	}
+	if s.ackKnown {
+		acked := s.acked
+		p.Acked = &acked
+	}
+	p.Edits, p.Floor = s.keptEdits()
 	return p
 }
 
-// comesAgain has a segment read that an earlier engine changed, and that comes
-// again, and reports whether this is one.
-func (s *stream) comesAgain(seq uint32, n int) bool {
-	again := s.again && int32(seq-s.gapAt) <= 0 && int32(seq+uint32(n)-s.gapAt) > 0
-	if again {
-		s.next, s.sent = s.gapAt, s.gapAt
+// mask blanks out the password that a client's line may have.
+func mask(line []byte) {
+	blank := bytes.IndexAny(line, " \t")
+	if verb := appendText(nil, line); blank >= 0 && (hasPrefixFold("PASS", verb) || hasPrefixFold("ACCT", verb)) {
+		for i, b := range line[blank:] {
+			if b != '\r' {
+				line[blank+i] = ' '
+			}
+		}
 	}
-	s.again = false
-	return again
+}
+
+// keptEdits returns the edits that may come again: those that did not arrive, and the
+// last ones that did, as their sender may not know.
+func (s *stream) keptEdits() (list []Edit, floor *uint32) {
+	const arrived = 2
+	first := max(0, len(s.edits)-arrived)
+	for first > 0 && !(s.ackKnown && s.arrived(&s.edits[first-1])) {
+		first--
+	}
+	if at := s.floor; first > 0 || s.floorSet {
+		if first > 0 {
+			at = s.edits[first-1].end
+		}
+		floor = &at
+	}
+	for _, e := range s.edits[first:] {
+		list = append(list, Edit{Start: e.start, Length: e.end - e.start, Text: bytes.Clone(e.text), Taken: e.taken, Before: e.adj.Before})
+	}
+	return list, floor
+}
+
+// restore puts a stream where p says.
+func (s *stream) restore(p *Place) {
+	s.known, s.next = p.Known, p.Next
+	if p.Acked != nil {
+		s.acked, s.ackKnown = *p.Acked, true
+	}
+	fits := s.restoreEdits(p)
+	if p.Start && len(p.Line) <= maxLine && int(p.Taken) <= len(p.Line) && (fits || p.Taken == 0) {
+		s.aligned, s.proven, s.line, s.taken = true, true, bytes.Clone(p.Line), p.Taken
+		s.denied, s.deniedAt = p.Denied, s.lineStart()
+	}
+	s.sent = s.next - s.taken
+	if s.taken > 0 { // and the rest of it is not waited for, either
+		s.giveUp, s.abandoned = s.lineStart(), maxAbandons
+	}
+}
+
+// restoreEdits takes over the edits of p, and reports whether they are those that
+// the present adjustment is for.
+func (s *stream) restoreEdits(p *Place) bool {
+	edits, size := make([]edit, 0, len(p.Edits)), 0
+	for _, k := range p.Edits {
+		e := edit{start: k.Start, end: k.Start + k.Length, text: k.Text, taken: k.Taken}
+		e.adj = e.newAdjustment(k.Before)
+		edits, size = append(edits, e), size+len(k.Text)
+		if k.Length > maxLine || int32(p.Next-e.end) < 0 {
+			return false
+		}
+	}
+	if n := len(edits); n > maxEdits || size > 2*maxEditText || n > 0 && edits[n-1].adj.After != s.adj.After {
+		return false
+	}
+	s.edits = edits
+	if p.Floor != nil {
+		s.floor, s.floorSet = *p.Floor, true
+	}
+	return true
 }
 
 // example returns a command that is answered in the same way.
@@ -89,16 +178,40 @@ func (e *entry) example() string {
 	return examples[e.cmd]
 }
 
+// Marks of an entry.
+const (
+	markOffer = 1 << iota
+	markAhead
+	markExplain
+	markBegun
+)
+
+// marks returns what e is beside its command.
+func (e *entry) marks() (m byte) {
+	for i, set := range [...]bool{e.offer, e.ahead, e.explain, e.begun} {
+		if set {
+			m |= 1 << i
+		}
+	}
+	return m
+}
+
+// mark is the reverse.
+func (e *entry) mark(m byte) {
+	e.offer, e.ahead, e.explain, e.begun = m&markOffer != 0, m&markAhead != 0, m&markExplain != 0, m&markBegun != 0
+}
+
 var examples = [...]string{
 	cmdUnknown: "", cmdOther: "NOOP", cmdPORT: "PORT", cmdEPRT: "EPRT", cmdLPRT: "LPRT", cmdPASV: "PASV", cmdEPSV: "EPSV",
 	cmdLPSV: "LPSV", cmdEPSVAll: "EPSV ALL", cmdTransfer: "RETR", cmdAUTH: "AUTH", cmdUSER: "USER", cmdPASS: "PASS",
 	cmdREIN: "REIN", cmdQUIT: "QUIT",
 }
 
-// Continue has a connection of which no segment was seen yet go on from a state.
-// Bytes may have passed unseen since then. If nothing is known of the state, t is
-// nil, the client may have asked for a port, and the first answer is believed.
-func (c *Conn) Continue(t *State) {
+// Continue has a connection of which no segment was seen yet go on from a state, of an
+// engine after which bytes may have passed unseen, or not. If nothing is known of the
+// state, t is nil, the client may have asked for a port, and the first answer is
+// believed.
+func (c *Conn) Continue(t *State, unseen bool) {
 	if t == nil {
 		if e := c.pending.push(cmdPASV); c.nat64.translates() {
 			e.told = told229Once
@@ -112,9 +225,13 @@ func (c *Conn) Continue(t *State) {
 		c.foreign = ReasonNotFTP
 	}
 	c.pending.drop(len(c.pending.list))
-	for _, line := range t.Waiting {
+	c.offered = t.Offered
+	for i, line := range t.Waiting {
 		cmd, v, arg := parseCommand([]byte(line))
 		e := c.pending.push(cmd)
+		if i < len(t.Marks) {
+			e.mark(t.Marks[i])
+		}
 		if with := ""; c.nat64 != not64 {
 			if with, e.told = c.translation(cmd, v, []byte(line[arg:])); with == "NOOP" {
 				e.cmd = cmdOther
@@ -125,11 +242,9 @@ func (c *Conn) Continue(t *State) {
 		c.nat64 = off64
 	}
 	for d := range c.stream {
-		s, p := &c.stream[d], &t.Stream[d]
-		s.known, s.blind = p.Known, p.Known
-		s.aligned, s.proven = p.Start, p.Start
-		s.next, s.sent = p.Next, p.Next
-		s.again, s.gapAt = p.Changed && p.Start, p.Again
+		s := &c.stream[d]
+		s.restore(&t.Stream[d])
+		s.blind = s.known && unseen
 	}
-	c.met = false
+	c.met = !unseen && c.stream[Original].known && c.stream[Reply].known
 }

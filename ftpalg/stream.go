@@ -27,7 +27,6 @@ type stream struct {
 	long     bool // the line in progress, or the last one, was too long
 	held     bool // segments with the line in progress wait at the caller's
 	blind    bool // segments may have passed unseen, see Missed
-	again    bool // a line that was changed starts at gapAt, see Place.Again
 	denied   bool // a line that was denied began at deniedAt
 	ackKnown bool // acked is set
 	floorSet bool

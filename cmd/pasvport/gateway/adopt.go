@@ -72,7 +72,7 @@ func (a *adopter) recall(r *session.Reader, e *expect.Entry, alg *ftpalg.Conn, n
 		alg = c.Engine.Acquire(&a.work) // for good
 	}
 	if !r.Continues(alg) {
-		r.Engine.Continue(nil)
+		r.Engine.Continue(nil, true)
 	}
 	if c == nil {
 		return succession.LeftNot

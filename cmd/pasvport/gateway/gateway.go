@@ -39,6 +39,7 @@ type Gateway struct {
 	noSender error // why there is no sender, if something was to be sent
 
 	inherited  succession.Queues             // of the daemon before
+	unseen     bool                          // packets may have passed between that one and us
 	handOver   func(succession.Queues) error // gives the queues to the next one; see Restart
 	restarting atomic.Bool
 }

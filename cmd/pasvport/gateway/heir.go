@@ -23,6 +23,7 @@ type heir struct {
 	adopter
 	ports   *controlPorts
 	reports *pinholeEvents
+	unseen  bool // packets may have passed since that daemon ended
 }
 
 // takeBack takes back what the kernel holds, before our rules are there. list is a
@@ -100,7 +101,7 @@ func (h *heir) session(e *expect.Entry, notes map[uint32]string, handed *success
 	if handed != nil {
 		state = handed.Engine
 	}
-	r.Engine.Continue(state)
+	r.Engine.Continue(state, h.unseen)
 	switch {
 	case here && handed != nil:
 		r.Resume(handed.Next)

@@ -98,6 +98,7 @@ func (g *Gateway) addWorker(num uint16) error {
 func (g *Gateway) openQueue(c nfq.Config) (*nfq.Queue, error) {
 	fd, ok := g.inherited[c.Num]
 	if !ok {
+		g.unseen = true
 		return nfq.Open(c)
 	}
 	delete(g.inherited, c.Num)
@@ -105,6 +106,7 @@ func (g *Gateway) openQueue(c nfq.Config) (*nfq.Queue, error) {
 	if err == nil {
 		return q, nil
 	}
+	g.unseen = true
 	g.log.Warn("cannot take over a queue of the daemon before", "queue", c.Num, "err", err)
 	return nfq.Open(c)
 }

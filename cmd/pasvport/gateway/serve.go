@@ -114,7 +114,7 @@ func (g *Gateway) inherit() *estate {
 	}
 	before.heir = &heir{
 		adopter: adopter{life: g.life, ct: before.ct, table: &g.registry.orphans},
-		ports:   &g.ports, reports: &pinholeEvents{g.services},
+		ports:   &g.ports, reports: &pinholeEvents{g.services}, unseen: g.unseen,
 	}
 	before.err = before.heir.takeBack(list, before.handed)
 	return before

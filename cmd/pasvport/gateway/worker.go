@@ -241,13 +241,7 @@ func (w *worker) Wake(now time.Time) {
 // more: what is held goes on, and nothing passes in the kernel.
 func (w *worker) finish() {
 	for _, l := range w.shelf.all() {
-		r := l.session.Acquire(&w.work)
-		if r == nil {
-			w.abandon(l)
-			continue
-		}
-		w.release(r, l.d)
-		r.Release()
+		w.abandon(l) // and comes again, in one piece
 	}
 	w.flush()
 	for _, s := range w.table.All() {

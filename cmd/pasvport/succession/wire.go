@@ -3,6 +3,7 @@
 package succession
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"math"
@@ -45,12 +46,25 @@ const (
 	tagWaiting
 	tagStreamOriginal
 	tagStreamReply
+	tagMarks
 )
 
 const (
 	tagPlace = 1 + iota // flags
 	tagNext
-	tagAgain
+	tagLine
+	tagTaken
+	tagAcked
+	tagFloor
+	tagEdit
+)
+
+const (
+	tagEditStart = 1 + iota
+	tagEditLength
+	tagEditText
+	tagEditTaken
+	tagEditBefore
 )
 
 const (
@@ -73,6 +87,7 @@ const (
 const (
 	maxRecordPinholes = 16
 	maxWaiting        = 256
+	maxRecordEdits    = 64
 )
 
 // AppendRecord appends a record in bytes.
@@ -118,6 +133,13 @@ func appendUint(b []byte, tag byte, v uint64) []byte {
 	return appendField(b, tag, func(b []byte) []byte { return binary.AppendUvarint(b, v) })
 }
 
+func appendBytes(b []byte, tag byte, v []byte) []byte {
+	if len(v) == 0 {
+		return b
+	}
+	return appendField(b, tag, func(b []byte) []byte { return append(b, v...) })
+}
+
 func appendInt(b []byte, tag byte, v int64) []byte {
 	if v == 0 {
 		return b
@@ -154,10 +176,10 @@ func appendTuple(b []byte, tag byte, t *Tuple) []byte {
 // flagsOf are the flags of a state, in the order of their bits.
 func flagsOf(t *ftpalg.State) []*bool {
 	return []*bool{&t.Foreign, &t.Encrypted, &t.Started, &t.Begun, &t.Answered, &t.Greeted, &t.Spoken, &t.Login, &t.EPSVAll,
-		&t.NAT64Off}
+		&t.NAT64Off, &t.Offered}
 }
 
-func flagsOfPlace(p *ftpalg.Place) []*bool { return []*bool{&p.Known, &p.Start, &p.Changed} }
+func flagsOfPlace(p *ftpalg.Place) []*bool { return []*bool{&p.Known, &p.Start, &p.Denied} }
 
 func appendEngine(b []byte, t *ftpalg.State) []byte {
 	b = appendFlags(b, tagFlags, flagsOf(t)...)
@@ -165,15 +187,34 @@ func appendEngine(b []byte, t *ftpalg.State) []byte {
 	for _, v := range t.Waiting {
 		b = appendField(b, tagWaiting, func(b []byte) []byte { return append(b, v...) })
 	}
+	b = appendBytes(b, tagMarks, t.Marks)
 	for d, tag := range [2]byte{tagStreamOriginal, tagStreamReply} {
 		p := &t.Stream[d]
 		b = appendField(b, tag, func(b []byte) []byte {
 			b = appendFlags(b, tagPlace, flagsOfPlace(p)...)
 			b = appendUint(b, tagNext, uint64(p.Next))
-			return appendUint(b, tagAgain, uint64(p.Again))
+			b = appendBytes(b, tagLine, p.Line)
+			b = appendUint(b, tagTaken, uint64(p.Taken))
+			for i, at := range []*uint32{p.Acked, p.Floor} {
+				if at != nil {
+					b = appendField(b, tagAcked+byte(i), func(b []byte) []byte { return binary.AppendUvarint(b, uint64(*at)) })
+				}
+			}
+			for i := range p.Edits {
+				b = appendField(b, tagEdit, func(b []byte) []byte { return appendEdit(b, &p.Edits[i]) })
+			}
+			return b
 		})
 	}
 	return b
+}
+
+func appendEdit(b []byte, e *ftpalg.Edit) []byte {
+	b = appendUint(b, tagEditStart, uint64(e.Start))
+	b = appendUint(b, tagEditLength, uint64(e.Length))
+	b = appendBytes(b, tagEditText, e.Text)
+	b = appendUint(b, tagEditTaken, uint64(e.Taken))
+	return appendInt(b, tagEditBefore, int64(e.Before))
 }
 
 func appendAdjustment(b []byte, a *ftpalg.Adjustment) []byte {
@@ -337,6 +378,8 @@ func (f *fields) engine(v []byte) *ftpalg.State {
 			if f.is(len(t.Waiting) < maxWaiting); !f.bad {
 				t.Waiting = append(t.Waiting, string(v))
 			}
+		case tagMarks:
+			t.Marks = bytes.Clone(v)
 		case tagStreamOriginal, tagStreamReply:
 			t.Stream[tag-tagStreamOriginal] = f.place(v)
 		}
@@ -351,11 +394,38 @@ func (f *fields) place(v []byte) (p ftpalg.Place) {
 			f.flags(v, flagsOfPlace(&p)...)
 		case tagNext:
 			p.Next = uint32(f.uint(v, math.MaxUint32))
-		case tagAgain:
-			p.Again = uint32(f.uint(v, math.MaxUint32))
+		case tagLine:
+			p.Line = bytes.Clone(v)
+		case tagTaken:
+			p.Taken = uint32(f.uint(v, math.MaxUint32))
+		case tagAcked, tagFloor:
+			at := uint32(f.uint(v, math.MaxUint32))
+			*[]**uint32{&p.Acked, &p.Floor}[tag-tagAcked] = &at
+		case tagEdit:
+			if f.is(len(p.Edits) < maxRecordEdits); !f.bad {
+				p.Edits = append(p.Edits, f.edit(v))
+			}
 		}
 	})
 	return p
+}
+
+func (f *fields) edit(v []byte) (e ftpalg.Edit) {
+	f.each(v, func(f *fields, tag byte, v []byte) {
+		switch tag {
+		case tagEditStart:
+			e.Start = uint32(f.uint(v, math.MaxUint32))
+		case tagEditLength:
+			e.Length = uint32(f.uint(v, math.MaxUint32))
+		case tagEditText:
+			e.Text = bytes.Clone(v)
+		case tagEditTaken:
+			e.Taken = uint32(f.uint(v, math.MaxUint32))
+		case tagEditBefore:
+			e.Before = f.int32(v)
+		}
+	})
+	return e
 }
 
 func (f *fields) adjustment(v []byte) (a ftpalg.Adjustment) {
