@@ -4,9 +4,11 @@ package main
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"os/user"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -175,5 +177,31 @@ func TestSocketDirIsGiven(t *testing.T) {
 		if got := int(info.Sys().(*syscall.Stat_t).Uid); got != owner {
 			t.Errorf("%s belongs to %d, want %d", dir, got, owner)
 		}
+	}
+}
+
+// TestNobodyIsNamed: no document and no unit suggests a user that other daemons have:
+// whoever can write our files opens what sessions could.
+func TestNobodyIsNamed(t *testing.T) {
+	named := regexp.MustCompile(`(?i)user["'` + "`" + `]?\s*[:=]?\s*["'` + "`" + `]?nobody\b`)
+	seen := 0
+	for _, root := range []string{"../../docs", "../../README.md", "../../CHANGELOG.md", "../../SECURITY.md", "../../scripts/package.d", "config/setting.go", "."} {
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			seen++
+			for _, m := range named.FindAllString(string(text), -1) {
+				t.Errorf("%s: %q", path, m)
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if seen < 20 {
+		t.Errorf("%d files", seen)
 	}
 }
