@@ -238,10 +238,11 @@ func (w *worker) Wake(now time.Time) {
 }
 
 // finish comes to terms with what is under way when the queue is not served any
-// more: what is held goes on, and nothing passes in the kernel.
+// more: what is held is dropped, and comes again in one piece; and nothing passes in
+// the kernel.
 func (w *worker) finish() {
 	for _, l := range w.shelf.all() {
-		w.abandon(l) // and comes again, in one piece
+		w.abandon(l)
 	}
 	w.flush()
 	for _, s := range w.table.All() {
