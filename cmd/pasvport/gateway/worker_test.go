@@ -114,7 +114,8 @@ func TestHold(t *testing.T) {
 	}
 }
 
-// TestFinish: what is held when the queue is not served any more goes on.
+// TestFinish: what is held when the queue is not served any more is dropped. It comes
+// again in one piece, and the next daemon, which is told that it did not pass, reads it.
 func TestFinish(t *testing.T) {
 	b := newBench(t, nil)
 	l := b.connect(entryOf(1))
@@ -122,11 +123,15 @@ func TestFinish(t *testing.T) {
 	l.accepts(client, "PASV\r\n")
 	l.say(server, "227 Entering Passive ")
 	b.w.finish()
-	if v, _ := b.verdict(b.ids, ""); v == "held" || v == "drop" {
+	if v, _ := b.verdict(b.ids, ""); v != "drop" {
 		t.Errorf("what was held: %s", v)
 	}
-	if r := l.session().Acquire(&b.w.work); r == nil {
-		t.Error("the session has a reader still")
+	r := l.session().Acquire(&b.w.work)
+	if r == nil {
+		t.Fatal("the session has a reader still")
+	}
+	if at := r.Engine.State().Stream[ftpalg.Reply]; !at.Start || len(at.Line) > 0 {
+		t.Errorf("the reply goes on %+v, want at the start of the line", at)
 	}
 }
 
