@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/cmd/pasvport/session"
+	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/nfq"
+	"github.com/pasvport/pasvport/rules"
+)
+
+// lose has conntrack lose a connection in the middle of a session.
+func (b *bench) lose(l *link) {
+	b.k.remove(l.entry)
+	table, s := b.registry.find(l.entry.Original)
+	b.end(b.k, table, s)
+}
+
+var reset = fmt.Sprintf("accept, mark %#x", rules.MarkReset)
+
+// TestStale: what becomes of the next packet of a connection that conntrack has lost.
+func TestStale(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		entry expect.Entry
+		edit  func(*bench)
+		from  int
+		want  string
+	}{
+		{"the client of a plain one sends", plainEntry(1), nil, client, "accept"},
+		{"the server of a plain one sends", plainEntry(1), nil, server, "drop"},
+		{"its entry cannot be made again", plainEntry(1), func(b *bench) { b.k.refuses = errors.New("no") }, server, "accept"},
+		{"the client of a translated one sends", entryOf(1), nil, client, "accept"},
+		{"the server of a translated one sends", entryOf(1), nil, server, reset},
+		{"without resets", entryOf(1), func(b *bench) { b.cfg.ResetStale = false }, server, "accept"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench(t, nil)
+			l := b.connect(tt.entry)
+			l.logIn()
+			b.lose(l)
+			if tt.edit != nil {
+				tt.edit(b)
+			}
+			if v, _ := l.say(tt.from, "NOOP\r\n"); v != tt.want {
+				t.Errorf("%s, want %s", v, tt.want)
+			}
+		})
+	}
+}
+
+// TestStaleAdjusted: a connection whose sequence numbers were adjusted cannot
+// continue, also not with an entry that conntrack has made again.
+func TestStaleAdjusted(t *testing.T) {
+	b := newBench(t, nil)
+	l := b.connect(entryOf(1))
+	l.logIn()
+	l.passive(50000)
+	b.lose(l)
+	again := entryOf(1)
+	again.Liberal = true
+	b.connect(again)
+	if v, _ := l.say(client, "NOOP\r\n"); v != reset {
+		t.Errorf("%s, want a reset", v)
+	}
+	b.logs(`msg="stale control connection reset"`, "session=1", "adjusted")
+}
+
+// TestRestored: an entry is made again as it was, with its mark and helper.
+func TestRestored(t *testing.T) {
+	b := newBench(t, nil)
+	e := plainEntry(1)
+	b.plan.rules.Carrier = rules.CarrierSane
+	e.Mark, e.Helper = 0x40, session.CarrierName
+	l := b.connect(e)
+	l.logIn()
+	b.lose(l)
+	l.say(server, "150 go\r\n")
+	want := expect.Forgotten{Original: e.Original, Mark: 0x40, Helper: session.CarrierName, Timeout: restoredTime}
+	if len(b.k.restored) != 1 || b.k.restored[0] != want {
+		t.Errorf("restored: %+v", b.k.restored)
+	}
+	b.logs(`msg="control connection restored"`, "session=1")
+}
+
+// TestPickedUp: a session continues with the entry that conntrack has made again, and
+// knows what was said before.
+func TestPickedUp(t *testing.T) {
+	b := newBench(t, nil)
+	l := b.connect(plainEntry(1))
+	l.logIn()
+	l.accepts(client, "PASV\r\n")
+	b.lose(l)
+	l.accepts(client, "NOOP\r\n") // the engine reads it, though there is no session
+	again := plainEntry(1)
+	again.ID, again.Liberal = 2, true
+	m := b.connect(again)
+	m.next = l.next
+	m.say(server, "227 Entering Passive Mode (203,0,113,1,195,80).\r\n")
+	if len(b.k.elements) != 1 {
+		t.Error("the answer to a question of before opens nothing")
+	}
+	if s := m.session(); s == nil || s.ID() != 2 {
+		t.Error("there is no session of the new entry")
+	}
+}
+
+// TestReuse: the next connection with the same ports is another session, though the
+// end of the first was not reported.
+func TestReuse(t *testing.T) {
+	b := newBench(t, nil)
+	l := b.connect(entryOf(1))
+	l.logIn()
+	first := l.session()
+	b.ending(b.k, first, expect.TCPStateTimeWait)
+	b.k.remove(l.entry)
+	next := entryOf(1)
+	next.ID = 7
+	m := b.connect(next)
+	m.accepts(server, "220 another\r\n")
+	if s := m.session(); s == first || s.ID() != 7 {
+		t.Error("the second connection has the session of the first")
+	}
+	if b.metrics.Sessions.Load() != 1 {
+		t.Errorf("%d sessions", b.metrics.Sessions.Load())
+	}
+}
+
+// TestNotTracked: a packet of which conntrack knows nothing passes, and is counted.
+func TestNotTracked(t *testing.T) {
+	b := newBench(t, func(c *config.Config) { c.ResetStale = false })
+	l := b.connect(entryOf(1))
+	b.k.remove(l.entry)
+	l.accepts(client, "NOOP\r\n")
+	if n := b.metrics.Decisions()["not-tracked"]; n != 1 {
+		t.Errorf("counted %d times", n)
+	}
+}
+
+// TestHalfOpen: an entry without an answer is not a session yet.
+func TestHalfOpen(t *testing.T) {
+	b := newBench(t, nil)
+	e := entryOf(1)
+	e.Status = 0
+	l := b.connect(e)
+	l.say(client, "NOOP\r\n")
+	if l.session() != nil {
+		t.Error("there is a session")
+	}
+}
+
+// TestTakenOver: a session of an earlier daemon goes to the worker whose queue its
+// packets come to.
+func TestTakenOver(t *testing.T) {
+	b := newBench(t, nil)
+	l := b.connect(entryOf(1))
+	s := newSession(*l.entry)
+	b.registry.orphans.Add(s)
+	l.say(client, "NOOP\r\n")
+	if table, got := b.registry.find(s.Original()); got != s || table != b.w.table {
+		t.Error("it is not the worker's")
+	}
+}
+
+// TestMissed: once our rules were away, the first answer that announces a port is
+// believed to be asked for.
+func TestMissed(t *testing.T) {
+	b := newBench(t, nil)
+	l := b.connect(plainEntry(1))
+	l.logIn()
+	l.next[client] += uint32(len("PASV\r\n")) // unseen
+	l.session().Miss()
+	l.say(server, "227 Entering Passive Mode (203,0,113,1,195,80).\r\n")
+	if len(b.k.elements) != 1 {
+		t.Error("nothing is opened")
+	}
+}
+
+// TestKeepaliveNotes: segments are noted where something wants to know.
+func TestKeepaliveNotes(t *testing.T) {
+	b := newBench(t, nil)
+	b.notes = true
+	l := b.connect(entryOf(1))
+	l.logIn()
+	b.handle(l.packet(client, "", nfq.FlagACK))
+	state := l.session().Keepalive()
+	if state.Conn == nil || !state.Established || state.Tuples[1] != l.entry.Reply {
+		t.Fatalf("%+v", state)
+	}
+	if ends, _, ok := state.Conn.Silent(false); !ok || ends[client].Next != l.next[client] || time.Since(ends[client].Heard) > time.Minute {
+		t.Errorf("%+v, %v", ends, ok)
+	}
+}

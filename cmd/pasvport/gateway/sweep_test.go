@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pasvport/pasvport/expect"
+)
+
+func (b *bench) sweeper() *sweeper {
+	w := &sweeper{life: b.life, ct: b.k, ports: new(controlPorts), lost: make(chan struct{})}
+	w.ports.add(b.cfg)
+	return w
+}
+
+// TestSweep: pinholes end with their time and with their session, whatever events
+// did not say.
+func TestSweep(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		after  time.Duration
+		edit   func(*bench, *link)
+		open   bool
+		logged string
+	}{
+		{"in time", 0, func(*bench, *link) {}, true, "pinhole opened"},
+		{"its time is over", 2 * time.Minute, func(*bench, *link) {}, false, `msg="pinhole expired"`},
+		{"its entry is gone", 0, func(b *bench, l *link) { b.k.remove(l.entry) }, false, `msg="pinhole closed"`},
+		{"its connection is closed", 0, func(b *bench, l *link) { l.entry.TCPState = expect.TCPStateTimeWait }, false, `msg="session ended"`},
+		{"its session is gone", 0, func(b *bench, l *link) {
+			b.w.table.Remove(l.session())
+			l.entry.TCPState = expect.TCPStateTimeWait
+		}, false, `msg="pinhole closed"`},
+		{"a transfer waits", 59500 * time.Millisecond, func(b *bench, l *link) { l.say(client, "RETR file\r\n") }, true, "pinhole opened"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench(t, nil)
+			l := b.connect(plainEntry(1))
+			l.logIn()
+			l.passive(50000)
+			tt.edit(b, l)
+			before := time.Time{}
+			for _, p := range b.pinholes.All() {
+				before = p.Until()
+			}
+			b.sweeper().sweep(time.Now().Add(tt.after))
+			all := b.pinholes.All()
+			if (len(all) == 1) != tt.open {
+				t.Errorf("open: %v", all)
+			}
+			if tt.name == "a transfer waits" && !all[0].Until().After(before) {
+				t.Error("it is not kept")
+			}
+			b.logs(tt.logged)
+		})
+	}
+}
+
+// TestReconcile: sessions that conntrack does not know any more are forgotten, and no
+// others.
+func TestReconcile(t *testing.T) {
+	b := newBench(t, nil)
+	stays, goes := b.connect(entryOf(1)), b.connect(entryOf(2))
+	stays.logIn()
+	goes.logIn()
+	b.k.remove(goes.entry)
+	w := b.sweeper()
+	for range 2 {
+		w.reconcile()
+	}
+	if stays.session() == nil || goes.session() != nil {
+		t.Error("not the one that is gone is forgotten")
+	}
+}
+
+// TestSweeperRuns: it sweeps in time, compares once events were lost, and ends.
+func TestSweeperRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		gone := b.connect(entryOf(1))
+		gone.logIn()
+		b.k.remove(gone.entry)
+		w := b.sweeper()
+		lost := make(chan struct{})
+		w.lost = lost
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- w.run(ctx) }()
+		time.Sleep(2 * sweepEvery)
+		if gone.session() == nil {
+			t.Error("it is forgotten before it is compared")
+		}
+		lost <- struct{}{}
+		time.Sleep(2 * sweepEvery)
+		synctest.Wait()
+		if gone.session() != nil {
+			t.Error("it is not forgotten though events were lost")
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		b.logs(`msg="conntrack events were lost"`)
+	})
+}
