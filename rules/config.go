@@ -90,6 +90,10 @@ type Config struct {
 	// has no entry for come to the first queue; see MarkReset.
 	Stale bool
 
+	// Bypassed lets the answer to a SYN pass that conntrack has no entry for: there
+	// is something beside netfilter that takes packets and sends them out.
+	Bypassed bool
+
 	// OneZone leaves out connections in another conntrack zone than the default
 	// one: the queue cannot tell which one a packet is in (nfq.ProbeZones).
 	OneZone bool

@@ -285,7 +285,7 @@ func hookChains(c Config) []chain {
 		// would begin an entry, and the other end may still be reached.
 		local = invalidRules(c, "(fin | syn | rst) == 0x0", midStream|tcpFIN)
 	}
-	guard = append(append(guard, dropInvalid()...), clamp()...)
+	guard = append(append(guard, dropInvalid(c)...), clamp()...)
 	return []chain{pre, out,
 		preroutingHook("guard_prerouting", -149, "mangle + 1", guard...),
 		outputHook("guard_output", -149, "mangle + 1", append(local, clamp()...)...),
@@ -296,14 +296,17 @@ func hookChains(c Config) []chain {
 // firewall's own stack with its addresses untranslated, where it would be
 // answered by a reset. Not in output: a local process may well reset a
 // connection that conntrack has forgotten.
-func dropInvalid() []rule {
+func dropInvalid(c Config) []rule {
 	// ct state invalid tcp dport @control_ports counter drop
 	// ct state invalid tcp sport @control_ports counter drop
 	invalid := ctState("invalid", expr.CtStateBitINVALID)
-	return []rule{
-		newRule(invalid, dport(setControlPorts), counter(), drop()),
-		newRule(invalid, sport(setControlPorts), counter(), drop()),
+	to, from := newRule(invalid, dport(setControlPorts), counter(), drop()), newRule(invalid, sport(setControlPorts), counter(), drop())
+	if c.Bypassed {
+		// ct state invalid tcp flags & (syn | rst) == 0x0 tcp sport @control_ports counter drop
+		from = newRule(invalid, tcpFlags(midStreamText, midStream, 0), sport(setControlPorts), counter(), drop()).
+			explained("the answer to a SYN that left without an entry has none")
 	}
+	return []rule{to, from}
 }
 
 // clamp lowers the MSS that both ends of a control connection announce.

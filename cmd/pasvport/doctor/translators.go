@@ -14,6 +14,7 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/pasvport/pasvport/cmd/pasvport/kernel"
 	"github.com/pasvport/pasvport/ftpalg"
 )
 
@@ -32,7 +33,7 @@ func (e *examination) translators() {
 		e.seesTranslator("the module nat46 is loaded")
 	}
 	const own = "put it into a network namespace of its own, with this one between it and both ends: docs/guides/nat64.md"
-	if module := hooked("jool", "jool_siit"); module != "" {
+	if module := kernel.Bypass(); module != "" {
 		e.found(Warn, topicConflict, fmt.Sprintf("%s translates between IPv6 and IPv4 in this network namespace: it takes packets before conntrack confirms them, so FTP through it passes unread", module), own)
 	}
 	for _, p := range bpfTranslators() {
@@ -75,47 +76,6 @@ func runsHere(name string) bool {
 func exists(file string) bool {
 	_, err := os.Stat(file)
 	return err == nil
-}
-
-// Of <linux/netfilter/nfnetlink_hook.h> (since 5.14).
-const (
-	nfnlSubsysHook     = 12
-	nfnlaHookHooknum   = 1
-	nfnlaHookModule    = 5
-	nfInetPreRouting   = 0
-	sizeofNfgenmsg     = 4
-	nfnlHookGetMessage = nfnlSubsysHook << 8
-)
-
-// hooked returns the first of the modules that has a hook in prerouting here.
-func hooked(modules ...string) string {
-	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
-	if err != nil {
-		return ""
-	}
-	defer c.Close()
-	for _, family := range []uint8{unix.NFPROTO_IPV6, unix.NFPROTO_IPV4} {
-		a := netlink.NewAttributeEncoder()
-		a.ByteOrder = binary.BigEndian
-		a.Uint32(nfnlaHookHooknum, nfInetPreRouting)
-		attrs, err := a.Encode()
-		if err != nil {
-			continue
-		}
-		list, err := c.Execute(netlink.Message{
-			Header: netlink.Header{Type: nfnlHookGetMessage, Flags: netlink.Request | netlink.Dump},
-			Data:   append([]byte{family, 0, 0, 0}, attrs...),
-		})
-		if err != nil {
-			continue
-		}
-		for _, m := range list {
-			if name := attribute(m.Data, sizeofNfgenmsg, nfnlaHookModule); slices.Contains(modules, name) {
-				return name
-			}
-		}
-	}
-	return ""
 }
 
 // attribute is a text among the attributes behind a header.

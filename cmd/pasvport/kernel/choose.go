@@ -15,6 +15,10 @@ type Choice struct {
 	Queue    rules.QueueKind
 	Claims   bool // data connections can be claimed, whatever the strategy is
 	OneZone  bool // a queued packet does not tell its conntrack zone
+
+	// Bypass is the module in this network namespace whose packets conntrack does
+	// not confirm, see [Bypass].
+	Bypass string
 }
 
 // A MissingError says that the kernel lacks what the settings need.
@@ -51,7 +55,7 @@ const (
 //
 // IPv4 decides. Where IPv6 can do less, its sessions are served less well.
 func (f Found) Choose(cfg config.Config) (Choice, error) {
-	c := Choice{OneZone: !f.Has(Zones)}
+	c := Choice{OneZone: !f.Has(Zones), Bypass: Bypass()}
 	if err := f.chooseQueue(&c, cfg.Queue); err != nil {
 		return c, err
 	}
@@ -108,6 +112,9 @@ func (f Found) chooseStrategy(c *Choice, wanted config.Strategy, carrier rules.C
 // Apply puts the choice into the description of our table.
 func (c Choice) Apply(r *rules.Config) {
 	r.Queue, r.Carrier, r.Claim, r.OneZone = c.Queue, c.Carrier, c.Claims, c.OneZone
+	if c.Bypass != "" { // a connection without an entry need not be a lost one
+		r.Stale, r.Bypassed = false, true
+	}
 }
 
 // Running is the choice of a daemon, from what it says in its status and the
@@ -116,6 +123,7 @@ func Running(s control.Status, asked config.Strategy) Choice {
 	c := Choice{
 		Strategy: config.Strategy(s.Strategy), Carrier: rules.ParseCarrier(s.Carrier), Queue: rules.QueueNative,
 		Claims: asked != config.StrategyExpectation && s.Features[string(Claim)], OneZone: !s.Features[string(Zones)],
+		Bypass: Bypass(),
 	}
 	if s.QueueKind == rules.QueueXT.String() {
 		c.Queue = rules.QueueXT

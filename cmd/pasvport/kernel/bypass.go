@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernel
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Of <linux/netfilter/nfnetlink_hook.h> (since 5.14).
+const (
+	nfnlSubsysHook   = 12
+	nfnlaHookHooknum = 1
+	nfnlaHookModule  = 5
+	inPrerouting     = 0 // NF_INET_PRE_ROUTING
+	sizeofNfgenmsg   = 4
+)
+
+// bypasses are modules that take packets in prerouting and send them out by
+// themselves: conntrack never confirms an entry for what they translate.
+var bypasses = []string{"jool", "jool_siit"}
+
+// Bypass returns the name of a translator between IPv6 and IPv4 in this network
+// namespace whose packets pass conntrack unconfirmed; nothing if there is none, or
+// the kernel cannot say.
+func Bypass() string {
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return ""
+	}
+	defer c.Close()
+	for _, family := range []uint8{unix.NFPROTO_IPV6, unix.NFPROTO_IPV4} {
+		a := netlink.NewAttributeEncoder()
+		a.ByteOrder = binary.BigEndian
+		a.Uint32(nfnlaHookHooknum, inPrerouting)
+		attrs, err := a.Encode()
+		if err != nil {
+			return ""
+		}
+		list, err := c.Execute(netlink.Message{
+			Header: netlink.Header{Type: nfnlSubsysHook << 8, Flags: netlink.Request | netlink.Dump},
+			Data:   append([]byte{family, 0, 0, 0}, attrs...),
+		})
+		if err != nil {
+			continue
+		}
+		for _, m := range list {
+			if name := moduleOf(m.Data); slices.Contains(bypasses, name) {
+				return name
+			}
+		}
+	}
+	return ""
+}
+
+// moduleOf is the module of a hook.
+func moduleOf(b []byte) (name string) {
+	if len(b) < sizeofNfgenmsg {
+		return ""
+	}
+	a, err := netlink.NewAttributeDecoder(b[sizeofNfgenmsg:])
+	if err != nil {
+		return ""
+	}
+	for a.Next() {
+		if a.Type() == nfnlaHookModule {
+			name = a.String()
+		}
+	}
+	return name
+}
