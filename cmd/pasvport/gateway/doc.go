@@ -2,11 +2,15 @@
 
 // Package gateway joins the four packages of pasvport: it takes control
 // packets from the queues (nfq), has the protocol engine judge them (ftpalg),
-// opens pinholes in the connection tracker (expect) and in nftables (rules),
-// and sends the packets on.
+// opens pinholes in conntrack (expect) and in nftables (rules), and sends the
+// packets on.
 //
 // Each queue has one goroutine, a worker, and a connection meets the same
-// worker in both directions; so the engines need no lock. Beside the workers
-// one goroutine watches the tracker's events: it notes data connections,
-// and closes pinholes whose control connection ended.
+// worker in both directions; so the engines need no lock. docs/architecture.md
+// has the other goroutines.
+//
+// A part of the gateway is a type of its own over services, which know neither
+// sessions nor workers. Sessions are found in the registry, begin and end in life.
+// No part knows [Gateway], which makes them. What they need of the kernel is in
+// four small interfaces.
 package gateway
