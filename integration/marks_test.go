@@ -117,3 +117,57 @@ func TestMarksOfTheAdministrator(t *testing.T) {
 		}
 	}
 }
+
+// TestPacketMarksOfTheAdministrator: no packet has another mark than the
+// administrator's at any hook, also if conntrack cannot place it, if its connection
+// was lost, and if its sender gets a reset.
+func TestPacketMarksOfTheAdministrator(t *testing.T) {
+	needDaemon(t)
+	for _, p := range []string{"routed", "masquerade", "client-on-firewall"} {
+		for _, loose := range []string{"1", "0"} {
+			for _, s := range subjects(t) {
+				t.Run(p+"/loose="+loose+"/"+s.Name, func(t *testing.T) {
+					t.Parallel()
+					site := NewSiteOnly(t, position(p), AllowRelated, s)
+					fw := site.Firewalls[0]
+					fw.LoadRules(t, packetMarks()+"insert rule inet filter output tcp flags & rst == rst accept")
+					if err := fw.Sysctl("net/netfilter/nf_conntrack_tcp_loose", loose); err != nil {
+						t.Fatal(err)
+					}
+					site.StartSubject(t)
+					ln := site.ListenControl(t, IPv4)
+					d := site.Talk(t, ln, site.ClientHost(), IPv4)
+					if err := d.sendOutOfWindow(); err != nil {
+						t.Fatal(err)
+					}
+					d.goesOn(t, clientSpeaks)
+					site.flush(t, d)
+					if loose == "0" || p == "masquerade" { // there its numbers were adjusted
+						d.isReset(t, clientSpeaks)
+					} else {
+						d.goesOn(t, clientSpeaks)
+					}
+					if got := site.wrongMarks(t); got != "0" {
+						t.Errorf("%s packets with a mark that is not the administrator's", got)
+					}
+				})
+			}
+		}
+	}
+}
+
+// packetMarks give all packets of a firewall a mark, and count those that have
+// another one later.
+func packetMarks() string {
+	text := `table inet uplinks {
+	counter wrong { }
+	chain from { type filter hook prerouting priority -300; meta l4proto tcp meta mark set 111; }
+	chain own { type filter hook output priority -300; meta l4proto tcp meta mark set 111; }
+`
+	for _, hook := range []string{"prerouting", "input", "forward", "output", "postrouting"} {
+		for _, prio := range []int{-201, -149, -148, -147, 0, 300} {
+			text += fmt.Sprintf("	chain %s_%d { type filter hook %[1]s priority %[3]d; meta l4proto tcp meta mark != 111 counter name wrong; }\n", hook, prio+300, prio)
+		}
+	}
+	return text + "}\n"
+}

@@ -201,7 +201,7 @@ func TestStaleSparesLiving(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := waitFor(5*time.Second, "invalid packet queued", func() bool {
-				out, _ := site.Firewalls[0].Run(5*time.Second, Cmd("nft", "list", "chain", "inet", "pasvport", "guard_prerouting"))
+				out, _ := site.Firewalls[0].Run(5*time.Second, Cmd("nft", "list", "chain", "inet", "pasvport", "unplaced"))
 				return regexp.MustCompile(`counter packets [1-9]`).MatchString(out)
 			}); err != nil {
 				t.Fatal(err)

@@ -49,7 +49,7 @@ func (s *Site) outOfWindow(t *testing.T, d *Dialogue) {
 		t.Fatal(err)
 	}
 	if err := waitFor(lineTimeout, "invalid packet queued", func() bool {
-		out, _ := s.Firewalls[0].Run(lineTimeout, Cmd("nft", "list", "chain", "inet", "pasvport", "guard_prerouting"))
+		out, _ := s.Firewalls[0].Run(lineTimeout, Cmd("nft", "list", "chain", "inet", "pasvport", "unplaced"))
 		return regexp.MustCompile(`counter packets [1-9]`).MatchString(out)
 	}); err != nil {
 		t.Fatal(err)

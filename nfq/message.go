@@ -18,7 +18,6 @@ const (
 
 	nfqaPacketHdr  = 1
 	nfqaVerdictHdr = 2
-	nfqaMark       = 3
 	nfqaPayload    = 10
 
 	nfqaCfgCmd         = 1
@@ -131,16 +130,6 @@ func appendVerdict(dst []byte, queue uint16, id, verdict uint32, data []byte) []
 	return appendAttr(dst, nfqaPayload, data...)
 }
 
-// appendMarkVerdict appends a whole verdict message that gives the packet a
-// mark (fwmark).
-func appendMarkVerdict(dst []byte, queue uint16, id, verdict, mark uint32) []byte {
-	start := len(dst)
-	dst = appendVerdict(dst, queue, id, verdict, nil)
-	dst = appendAttr(dst, nfqaMark, be32(mark)...)
-	binary.NativeEndian.PutUint32(dst[start:], uint32(len(dst)-start))
-	return dst
-}
-
 // nextMessage cuts the first netlink message from b. Its body is a slice of b.
 func nextMessage(b []byte) (typ uint16, body, rest []byte, err error) {
 	if len(b) < nlmsgHdrLen {
@@ -182,24 +171,4 @@ func parsePacketMessage(b []byte) (id uint32, hook uint8, data []byte, seen bool
 		return id, hook, nil, seen, errNoPacket
 	}
 	return id, hook, data, true, nil
-}
-
-// parseMark reads the packet's mark from a packet message's body. Packets
-// without a mark have no attribute for it.
-func parseMark(b []byte) uint32 {
-	for b = b[min(nfgenmsgLen, len(b)):]; len(b) >= nlattrLen; {
-		n := int(binary.NativeEndian.Uint16(b))
-		if n < nlattrLen || n > len(b) {
-			return 0
-		}
-		typ := binary.NativeEndian.Uint16(b[2:]) & nlaTypeMask
-		if typ == nfqaMark && n >= nlattrLen+4 {
-			return binary.BigEndian.Uint32(b[nlattrLen:])
-		}
-		if typ == nfqaPayload { // the last one
-			return 0
-		}
-		b = b[min((n+3)&^3, len(b)):]
-	}
-	return 0
 }

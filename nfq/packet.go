@@ -47,8 +47,7 @@ var (
 	errHeaderLength = errors.New("impossible header length")
 )
 
-// Packet is a queued TCP segment. ParsePacket fills all but ID, Hook, Mark
-// and Zone.
+// Packet is a queued TCP segment. ParsePacket fills all but ID, Hook and Zone.
 //
 // Data and Payload belong to the queue's receive buffer. In Handler.Packet they
 // are valid until it returns; what is held longer must be copied.
@@ -57,8 +56,6 @@ type Packet struct {
 	ID uint32
 	// Hook is where the packet was queued, HookPrerouting and the like.
 	Hook uint8
-	// Mark is the packet's mark (fwmark).
-	Mark uint32
 	// Zone is the packet's conntrack zone; 0, the default one, without Config.Zones.
 	Zone uint16
 	// Data is the whole packet from its IP header to the last payload byte.
@@ -85,7 +82,7 @@ type Packet struct {
 func (p *Packet) Options() []byte { return p.Data[p.tcp+tcpHeaderLen : p.payload] }
 
 // ParsePacket decodes data, an IP packet with a TCP segment in it, into p and
-// keeps p.ID, p.Hook, p.Mark and p.Zone. p holds slices of data afterwards. IPv4 options, IPv6
+// keeps p.ID, p.Hook and p.Zone. p holds slices of data afterwards. IPv4 options, IPv6
 // extension headers and TCP options are skipped; fragments are refused
 // (conntrack has reassembled what comes to our hooks), and so are packets with
 // a source route still to be followed, whose checksum covers an address that is

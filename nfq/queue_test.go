@@ -79,6 +79,43 @@ func TestKernelAcceptData(t *testing.T) {
 	}
 }
 
+// TestKernelRepeat sends a packet through its chain once more, expired, and puts its
+// time to live right when it comes again.
+func TestKernelRepeat(t *testing.T) {
+	for _, host := range []string{"127.0.0.1", "::1"} {
+		t.Run(host, func(t *testing.T) {
+			newNamespace(t)
+			queueRules(t)
+			q := openQueue(t, Config{})
+			var buf []byte
+			var expired []bool
+			stop := startRun(t, q, funcHandler{packet: func(p *Packet) {
+				expired = append(expired, p.Expired())
+				var err error
+				if !p.Expired() {
+					if buf, err = AppendExpired(buf[:0], p); err == nil {
+						err = q.RepeatData(p.ID, buf)
+					}
+				} else {
+					Renew(p)
+					if buf, err = AppendSpliced(buf[:0], p, p.Payload); err == nil {
+						err = q.AcceptData(p.ID, buf)
+					}
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}})
+			client, server := connect(t, listen(t, host))
+			send(t, client, server, "NOOP", "NOOP")
+			stop()
+			if len(expired) != 2 || expired[0] || !expired[1] {
+				t.Errorf("expired: %v, want the second time only", expired)
+			}
+		})
+	}
+}
+
 // TestKernelChecksum gives a verdict with a wrong TCP checksum: the segment is
 // not delivered, its retransmission with the right one is.
 func TestKernelChecksum(t *testing.T) {

@@ -224,7 +224,7 @@ func (q *Queue) dispatch(body []byte) {
 	q.packets.Add(1)
 	id, hook, data, seen, err := parsePacketMessage(body)
 	if err == nil {
-		q.packet.ID, q.packet.Hook, q.packet.Mark, q.packet.Zone = id, hook, parseMark(body), 0
+		q.packet.ID, q.packet.Hook, q.packet.Zone = id, hook, 0
 		if q.zones {
 			q.packet.Zone = parseZone(body)
 		}

@@ -44,6 +44,41 @@ func AppendSpliced(dst []byte, p *Packet, payload []byte) ([]byte, error) {
 	return dst, nil
 }
 
+// Expired reports whether the time to live (hop limit) of the packet is 0.
+func (p *Packet) Expired() bool {
+	if p.Data[0]>>4 == 4 {
+		return p.Data[8] == 0
+	}
+	return p.Data[7] == 0
+}
+
+// Renew gives an expired packet of this host the default time to live (RFC 1340). The
+// checksum is computed when it is spliced.
+func Renew(p *Packet) {
+	if p.Data[0]>>4 == 4 {
+		p.Data[8] = 64
+	} else {
+		p.Data[7] = 64
+	}
+}
+
+// AppendExpired appends p's packet with a time to live (hop limit) of 0, which no
+// packet has that a router forwards.
+func AppendExpired(dst []byte, p *Packet) ([]byte, error) {
+	start := len(dst)
+	dst, err := AppendSpliced(dst, p, p.Payload)
+	if err != nil {
+		return dst, err
+	}
+	if b := dst[start:]; b[0]>>4 == 4 {
+		b[8] = 0
+		setIPv4Checksum(b[:p.tcp])
+	} else {
+		b[7] = 0
+	}
+	return dst, nil
+}
+
 // setIPv4Checksum fills in the checksum of header h, options included.
 func setIPv4Checksum(h []byte) {
 	h[10], h[11] = 0, 0

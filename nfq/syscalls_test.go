@@ -52,7 +52,7 @@ func TestKernelVerdictOrder(t *testing.T) {
 			buf, _ = AppendSpliced(buf[:0], p, p.Payload)
 			_ = q.AcceptData(p.ID, buf)
 		case i%5 == 0:
-			_ = q.AcceptMark(p.ID, 1)
+			_ = q.Accept(p.ID)
 		case i%11 == 0:
 			_ = q.AcceptLater(p.ID)
 			_ = q.Flush()

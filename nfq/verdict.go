@@ -61,13 +61,13 @@ func (q *Queue) AcceptData(id uint32, data []byte) error {
 	return q.sendVerdict(id, nfqueue.NfAccept, data)
 }
 
-// AcceptMark lets packet id go on as it is, with another mark (fwmark).
-func (q *Queue) AcceptMark(id, mark uint32) error {
-	if q.down.Load() {
-		return &OpError{"verdict", q.num, net.ErrClosed}
+// RepeatData sends packet id through the hook that queued it once more, with data
+// in place of its content as in AcceptData.
+func (q *Queue) RepeatData(id uint32, data []byte) error {
+	if len(data) < ipv4HeaderLen || len(data) > maxPayloadAttr {
+		return &OpError{"verdict", q.num, errTruncated}
 	}
-	q.verdict = appendMarkVerdict(q.verdict, q.num, id, nfqueue.NfAccept, mark)
-	return q.Flush()
+	return q.sendVerdict(id, nfqueue.NfRepeat, data)
 }
 
 // sendVerdict writes one verdict, behind those that wait. The kernel handles the message within the

@@ -29,9 +29,9 @@ func TestParseZone(t *testing.T) {
 		want uint16
 	}{
 		{"nothing", nil, 0},
-		{"no entry", message(attr(nfqaMark, 0, 0, 0, 1)), 0},
+		{"no entry", message(attr(3, 0, 0, 0, 1)), 0},
 		{"entry in the default zone", message(attr(nfqaCt, attr(other, 1, 2, 3)...)), 0},
-		{"entry in a zone", message(attr(nfqaMark, 0, 0, 0, 1), attr(nfqaCt, append(attr(other, 1, 2, 3), zone...)...)), 0x1234},
+		{"entry in a zone", message(attr(3, 0, 0, 0, 1), attr(nfqaCt, append(attr(other, 1, 2, 3), zone...)...)), 0x1234},
 		{"nested flag", message(attr(nfqaCt|unix.NLA_F_NESTED, zone...)), 0x1234},
 		{"zone outside of the entry", message(zone), 0},
 		{"zone cut off", message(attr(nfqaCt, zone[:5]...)), 0},

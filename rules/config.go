@@ -87,12 +87,8 @@ type Config struct {
 	Mark uint32
 
 	// Stale has packets in the middle of a control connection that conntrack
-	// has no entry for come to the first queue; see MarkReset.
+	// has no entry for come to the first queue; see resetRules.
 	Stale bool
-
-	// Bypassed lets the answer to a SYN pass that conntrack has no entry for: there
-	// is something beside netfilter that takes packets and sends them out.
-	Bypassed bool
 
 	// OneZone leaves out connections in another conntrack zone than the default
 	// one: the queue cannot tell which one a packet is in (nfq.ProbeZones).

@@ -34,8 +34,10 @@ func TestHeal(t *testing.T) {
 			[]string{"rule of ours in chain inet filter forward", "set inet filter pasvport4"}},
 		{"rules of a chain", "flush chain inet pasvport divert", []string{"chain " + own + "divert (changed)"}},
 		{"all rules", "flush table inet pasvport", []string{
-			"chain " + own + "begin (changed)", "chain " + own + "claim_output (changed)", "chain " + own + "claim_prerouting (changed)", "chain " + own + "control (changed)",
-			"chain " + own + "divert (changed)", "chain " + own + "guard_output (changed)", "chain " + own + "guard_prerouting (changed)",
+			"chain " + own + "begin (changed)", "chain " + own + "claim_output (changed)", "chain " + own + "claim_prerouting (changed)",
+			"chain " + own + "clamp_output (changed)", "chain " + own + "clamp_prerouting (changed)", "chain " + own + "control (changed)",
+			"chain " + own + "divert (changed)", "chain " + own + "dropped (changed)",
+			"chain " + own + "guard (changed)", "chain " + own + "guard_forward (changed)", "chain " + own + "guard_input (changed)",
 			"chain " + own + "output (changed)", "chain " + own + "prerouting (changed)",
 			"chain " + own + "renumber (changed)", "chain " + own + "session (changed)"}},
 		{"control ports", "add element inet pasvport control_ports { 99 }", []string{"set " + own + "control_ports (changed)"}},

@@ -27,6 +27,7 @@ type set struct {
 	dynamic bool        // rules change it
 	pairs   Family      // pairs of addresses of this family, see peers.go
 	blocked Family      // clients of this family, see blocked.go
+	ends    Family      // addresses and ports of connections, see guard.go
 
 	servers *VirtualServer // a map of its slots, see servers.go
 
@@ -73,6 +74,9 @@ func (s set) properties() []string {
 	if s.blocked != 0 {
 		return []string{"type " + addrType(s.blocked).Name, "flags timeout", "timeout " + duration(s.timeout)}
 	}
+	if s.ends != 0 {
+		return []string{"type " + endsType(s.ends).Name, fmt.Sprintf("size %d", endsSize), "flags dynamic,timeout", "timeout " + duration(s.timeout)}
+	}
 	if s.servers != nil {
 		return s.servers.lines()
 	}
@@ -111,6 +115,9 @@ func appendSet(b []byte, s set, id uint32) []byte {
 	}
 	if s.blocked != 0 {
 		return appendBlockedSet(b, s, id)
+	}
+	if s.ends != 0 {
+		return appendEndsSet(b, s, id)
 	}
 	if s.servers != nil {
 		return appendServerMap(b, s, id)

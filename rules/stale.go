@@ -9,17 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Packet marks that are meant for our own chains. No packet that carries one
-// of them gets beyond those.
-const (
-	// MarkInvalid is on packets that conntrack calls invalid and that are
-	// queued for that. A packet that is accepted with it is dropped.
-	MarkInvalid uint32 = 0x70617376
-
-	// MarkReset is given to a packet whose sender is to get a TCP reset.
-	MarkReset uint32 = 0x70617377
-)
-
 // staleRate bounds how many packets a second are queued because they have no
 // conntrack entry: anybody can send such packets.
 const staleRate = 500
@@ -36,7 +25,7 @@ const (
 // forgotten the connection, or never knew it. The daemon decides whether it
 // can go on.
 func staleChain(c Config) chain {
-	ch := chain{name: "stale"}
+	ch := chain{name: "stale", rules: resetRules()}
 	if c.OneZone {
 		// ct zone != 0 return
 		ch.rules = append(ch.rules, newRule(otherZone(), leave()))
@@ -63,54 +52,110 @@ func staleRules() []rule {
 	}
 }
 
-// invalidRules queue what conntrack calls invalid: it cannot be told here
-// whether the connection is unknown or the packet does not fit into it.
-// Without a daemon the packets are dropped. Packets with one of the flags are
-// left alone.
-func invalidRules(c Config, text string, flags uint8) []rule {
-	// ct state invalid tcp flags & (syn | rst) == 0x0 tcp dport @control_ports
-	//	limit rate 500/second burst 500 packets meta mark set 0x70617376 counter queue to 2121
-	// ct state invalid tcp flags & (syn | rst) == 0x0 tcp sport @control_ports
-	//	limit rate 500/second burst 500 packets meta mark set 0x70617376 counter queue to 2121
-	invalid, mid := ctState("invalid", expr.CtStateBitINVALID), tcpFlags(text, flags, 0)
-	to := queue(c.Queue, c.QueueNum, false)
-	return []rule{
-		newRule(invalid, mid, dport(setControlPorts), limit(staleRate), setMark(MarkInvalid), counter(), to),
-		newRule(invalid, mid, sport(setControlPorts), limit(staleRate), setMark(MarkInvalid), counter(), to),
+// openingChain gets the packet that opens a connection: an earlier one with its
+// addresses and ports is over. What a SYN proxy takes up must not be queued: the
+// proxy does not take it from the queue over IPv6.
+func openingChain() chain {
+	// delete @seen4 { ip saddr . tcp sport . ip daddr . tcp dport }
+	return chain{name: "opening", rules: []rule{
+		newRule(setEnds("delete", dynsetDelete, setSeen, FamilyIPv4)),
+		newRule(setEnds("delete", dynsetDelete, setSeen, FamilyIPv6)),
+	}}
+}
+
+// unplacedChain queues what conntrack calls invalid of control connections that
+// were seen: it cannot be told here whether the connection was lost or the packet
+// does not fit into it.
+func unplacedChain(c Config) chain {
+	ch := chain{name: "unplaced", rules: resetRules()}
+	for _, ip := range []Family{FamilyIPv4, FamilyIPv6} {
+		// tcp flags & (syn | rst) == 0x0 ip saddr . tcp sport . ip daddr . tcp dport @seen4
+		//	limit rate 500/second burst 500 packets counter queue flags bypass to 2121
+		ch.rules = append(ch.rules, newRule(tcpFlags(midStreamText, midStream, 0), endsIn(setSeen, ip),
+			limit(staleRate), counter(), queue(c.Queue, c.QueueNum, true)))
+	}
+	return ch
+}
+
+// unplacedHooks find such packets where they would reach this host or leave it.
+// What is queued in these hooks is invalid, and what is queued in prerouting is not.
+func unplacedHooks() []chain {
+	// ct state invalid meta l4proto tcp jump unplaced
+	invalid := newRule(ctState("invalid", expr.CtStateBitINVALID), l4proto(), jump("unplaced"))
+	// meta iiftype loopback return
+	lo := newRule(iifLoopback(), leave()).explained("seen in output")
+	return []chain{
+		inputHook("unplaced_input", -150, "mangle", lo, invalid),
+		forwardHook("unplaced_forward", -150, "mangle", invalid),
 	}
 }
 
-// resetChains end the packets that the daemon has judged.
-func resetChains() []chain {
-	// meta l4proto tcp meta mark 0x70617377 counter reject with tcp reset
-	// meta mark 0x70617376 counter drop
-	rules := []rule{
-		newRule(l4proto(), packetMark(MarkReset), counter(), reset()),
-		newRule(packetMark(MarkInvalid), counter(), drop()),
+// localRules find what a local end sends on a connection that conntrack does not
+// take up. An end that closes is let go: its FIN is invalid where an ACK would
+// begin an entry, and the other end may still be reached.
+func localRules() []rule {
+	// ct state invalid tcp flags & (fin | syn | rst) == 0x0 jump local
+	return []rule{newRule(ctState("invalid", expr.CtStateBitINVALID),
+		tcpFlags("(fin | syn | rst) == 0x0", midStream|tcpFIN, 0), jump("local"))}
+}
+
+// localChain queues it. In output the hook does not tell that it is invalid, so the
+// time to live does; the daemon puts it right.
+func localChain(c Config) chain {
+	ch := chain{name: "local", rules: resetRules()}
+	for _, ip := range []Family{FamilyIPv4, FamilyIPv6} {
+		// ip saddr . tcp sport . ip daddr . tcp dport @seen4
+		//	limit rate 500/second burst 500 packets ip ttl set 0 counter queue to 2121
+		ch.rules = append(ch.rules, newRule(endsIn(setSeen, ip), limit(staleRate), expire(ip), counter(), queue(c.Queue, c.QueueNum, false)))
 	}
-	return []chain{
-		preroutingHook("reset_prerouting", -148, "mangle + 2", rules...),
-		outputHook("reset_output", -148, "mangle + 2", rules...),
+	return ch
+}
+
+// resetRules find a packet whose sender is to get a TCP reset. The daemon sends
+// it once more through the hook that it came from (NF_REPEAT), with a time to
+// live that no router forwards, and so without a mark of the administrator's.
+func resetRules() []rule {
+	// ip ttl 0 goto refuse
+	// ip6 hoplimit 0 goto refuse
+	return []rule{
+		newRule(hops(FamilyIPv4), goTo("refuse")).explained("the daemon has judged it"),
+		newRule(hops(FamilyIPv6), goTo("refuse")),
 	}
+}
+
+// refuseChain is a chain of its own because a reject looks for its protocol.
+func refuseChain() chain {
+	// meta l4proto tcp counter reject with tcp reset
+	return chain{name: "refuse", rules: []rule{newRule(l4proto(), counter(), reset())}}
+}
+
+// expire is: ip ttl set 0
+func expire(ip Family) clause {
+	zero := &expr.Immediate{Register: reg, Data: []byte{0}}
+	if ip == FamilyIPv6 {
+		return clause{text: "ip6 hoplimit set 0", needs: needIPv6, exprs: []expr.Any{zero,
+			&expr.Payload{OperationType: expr.PayloadWrite, SourceRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: 7, Len: 1}}}
+	}
+	return clause{text: "ip ttl set 0", needs: needIPv4, exprs: []expr.Any{zero,
+		&expr.Payload{OperationType: expr.PayloadWrite, SourceRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: 8, Len: 1,
+			CsumType: expr.CsumTypeInet, CsumOffset: 10}}}
+}
+
+// hops is: ip ttl 0
+func hops(ip Family) clause {
+	c := clause{text: "ip ttl 0", needs: needIPv4, exprs: []expr.Any{
+		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: 8, Len: 1}, equal([]byte{0})}}
+	if ip == FamilyIPv6 {
+		c = clause{text: "ip6 hoplimit 0", needs: needIPv6, exprs: []expr.Any{
+			&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: 7, Len: 1}, equal([]byte{0})}}
+	}
+	return c
 }
 
 // limit is: limit rate n/second burst n packets
 func limit(n uint32) clause {
 	return plain(fmt.Sprintf("limit rate %d/second burst %[1]d packets", n),
 		&expr.Limit{Type: expr.LimitTypePkts, Rate: uint64(n), Unit: expr.LimitTimeSecond, Burst: n})
-}
-
-// packetMark is: meta mark value
-func packetMark(value uint32) clause {
-	return plain(fmt.Sprintf("meta mark 0x%08x", value),
-		&expr.Meta{Key: expr.MetaKeyMARK, Register: reg}, equal(host32(value)))
-}
-
-// setMark is: meta mark set value
-func setMark(value uint32) clause {
-	return plain(fmt.Sprintf("meta mark set 0x%08x", value),
-		&expr.Immediate{Register: reg, Data: host32(value)},
-		&expr.Meta{Key: expr.MetaKeyMARK, Register: reg, SourceRegister: true})
 }
 
 // reset is: reject with tcp reset

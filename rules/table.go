@@ -61,6 +61,12 @@ func describe(c Config) table {
 	t := table{name: c.Table, sets: []set{{
 		family: FamilyINet, table: c.Table, name: setControlPorts, ports: c.Ports,
 	}, renumberedSet(c.Table), asideSet(c.Table)}}
+	if !c.Watch {
+		t.sets = append(t.sets, endsSets(c.Table, setGuarded)...)
+	}
+	if c.Stale {
+		t.sets = append(t.sets, endsSets(c.Table, setSeen)...)
+	}
 	if !c.Bare {
 		t.sets = append(t.sets, askedSet(c.Table))
 	}
@@ -82,14 +88,19 @@ func describe(c Config) table {
 		t.sets = append(t.sets, serverMap(c.Table, &c.VirtualServers[i]))
 	}
 	t.objects = carriers(c.Carrier)
-	t.chains = []chain{divertChain(c), renumberChain(c), sessionChain(c), beginChain(c)}
+	t.chains = []chain{divertChain(c)}
+	if !c.Watch {
+		t.chains = append(t.chains, guardChain(), droppedChain())
+	}
+	t.chains = append(t.chains, renumberChain(c))
 	if c.Stale {
-		t.chains = append(t.chains, staleChain(c))
+		t.chains = append(t.chains, refuseChain(), noteChain("see", setSeen))
+	}
+	t.chains = append(t.chains, sessionChain(c), beginChain(c))
+	if c.Stale {
+		t.chains = append(t.chains, openingChain(), staleChain(c), unplacedChain(c), localChain(c))
 	}
 	t.chains = append(append(t.chains, controlChain(c)), hookChains(c)...)
-	if c.Stale {
-		t.chains = append(t.chains, resetChains()...)
-	}
 	if c.Claim {
 		t.chains = append(t.chains, claimChains(c)...)
 	}
@@ -118,7 +129,14 @@ func divertChain(c Config) chain { return queueChain(c, "divert", !c.FailClosed)
 
 // renumberChain does so for connections whose sequence numbers the daemon
 // adjusts. Without a daemon they have to wait.
-func renumberChain(c Config) chain { return queueChain(c, "renumber", false) }
+func renumberChain(c Config) chain {
+	ch := queueChain(c, "renumber", false)
+	if !c.Watch {
+		// jump guard
+		ch.rules = append([]rule{newRule(jump("guard"))}, ch.rules...)
+	}
+	return ch
+}
 
 func queueChain(c Config, name string, bypass bool) chain {
 	ch := chain{name: name}
@@ -144,6 +162,10 @@ func sessionChain(c Config) chain {
 		// ct id @checks return
 		ch.rules = append(ch.rules, newRule(ctIn(setChecks), leave()).explained("a check of a server is no session"))
 	}
+	if c.Stale {
+		// jump see
+		ch.rules = append(append(ch.rules, resetRules()...), newRule(jump("see")))
+	}
 	if c.Mark != 0 {
 		ch.rules = append(ch.rules,
 			// ct mark & 0x04000000 == 0x00000000 ct mark set ct mark | 0x04000000
@@ -163,9 +185,12 @@ func sessionChain(c Config) chain {
 				explained("the one request that the carrier's parser would act on; it is not FTP"))
 	}
 	if !c.Watch {
-		// tcp flags & syn == syn @ih,0,8 >= 0 counter drop
-		ch.rules = append(ch.rules, newRule(anySYN(), hasPayload(), counter(), drop()).
-			explained("conntrack does not check its window, and its data would pass unread"))
+		ch.rules = append(ch.rules,
+			// tcp flags & syn == syn @ih,0,8 >= 0 counter drop
+			newRule(anySYN(), hasPayload(), counter(), drop()).
+				explained("conntrack does not check its window, and its data would pass unread"),
+			// ct status snat,dnat jump guard
+			newRule(ctTranslated(), jump("guard")))
 	}
 	// ct id @renumbered goto renumber
 	ch.rules = append(ch.rules, newRule(ctIn(setRenumbered), goTo("renumber")).
@@ -240,6 +265,10 @@ func carrierRules(c Config) (list []rule) {
 // controlChain finds control connections among TCP packets.
 func controlChain(c Config) chain {
 	ch := chain{name: "control"}
+	if c.Stale {
+		// tcp flags & (fin | syn | rst | ack) == syn tcp dport @control_ports jump opening
+		ch.rules = append(ch.rules, newRule(firstSYN(), dport(setControlPorts), jump("opening")))
+	}
 	// ct state new tcp flags & (fin | syn | rst | ack) == syn tcp dport @control_ports goto begin
 	ch.rules = append(ch.rules, newRule(ctState("new", expr.CtStateBitNEW), firstSYN(), dport(setControlPorts), goTo("begin")))
 	// A data connection to a port that happens to be a control port is expected.
@@ -278,35 +307,16 @@ func hookChains(c Config) []chain {
 	if c.Watch {
 		return []chain{pre, out}
 	}
-	guard, local := skip, []rule(nil)
+	chains := []chain{pre, out}
 	if c.Stale {
-		guard = append(guard, invalidRules(c, midStreamText, midStream)...)
-		// A local end that closes is let go: its FIN is invalid where an ACK
-		// would begin an entry, and the other end may still be reached.
-		local = invalidRules(c, "(fin | syn | rst) == 0x0", midStream|tcpFIN)
+		out := &chains[1]
+		out.rules = append(out.rules, localRules()...)
+		chains = append(chains, unplacedHooks()...)
 	}
-	guard = append(append(guard, dropInvalid(c)...), clamp()...)
-	return []chain{pre, out,
-		preroutingHook("guard_prerouting", -149, "mangle + 1", guard...),
-		outputHook("guard_output", -149, "mangle + 1", append(local, clamp()...)...),
-	}
-}
-
-// dropInvalid keeps a segment that conntrack could not place from reaching the
-// firewall's own stack with its addresses untranslated, where it would be
-// answered by a reset. Not in output: a local process may well reset a
-// connection that conntrack has forgotten.
-func dropInvalid(c Config) []rule {
-	// ct state invalid tcp dport @control_ports counter drop
-	// ct state invalid tcp sport @control_ports counter drop
-	invalid := ctState("invalid", expr.CtStateBitINVALID)
-	to, from := newRule(invalid, dport(setControlPorts), counter(), drop()), newRule(invalid, sport(setControlPorts), counter(), drop())
-	if c.Bypassed {
-		// ct state invalid tcp flags & (syn | rst) == 0x0 tcp sport @control_ports counter drop
-		from = newRule(invalid, tcpFlags(midStreamText, midStream, 0), sport(setControlPorts), counter(), drop()).
-			explained("the answer to a SYN that left without an entry has none")
-	}
-	return []rule{to, from}
+	chains = append(chains, guardHooks()...)
+	return append(chains,
+		preroutingHook("clamp_prerouting", -149, "mangle + 1", append(skip, clamp()...)...),
+		outputHook("clamp_output", -149, "mangle + 1", clamp()...))
 }
 
 // clamp lowers the MSS that both ends of a control connection announce.
@@ -341,6 +351,14 @@ func claimChains(c Config) []chain {
 
 func preroutingHook(name string, prio int32, text string, rules ...rule) chain {
 	return chain{name: name, hook: "prerouting", hooknum: unix.NF_INET_PRE_ROUTING, priority: prio, prioText: text, rules: rules}
+}
+
+func inputHook(name string, prio int32, text string, rules ...rule) chain {
+	return chain{name: name, hook: "input", hooknum: unix.NF_INET_LOCAL_IN, priority: prio, prioText: text, rules: rules}
+}
+
+func forwardHook(name string, prio int32, text string, rules ...rule) chain {
+	return chain{name: name, hook: "forward", hooknum: unix.NF_INET_FORWARD, priority: prio, prioText: text, rules: rules}
 }
 
 func outputHook(name string, prio int32, text string, rules ...rule) chain {

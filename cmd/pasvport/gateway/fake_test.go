@@ -260,8 +260,9 @@ func (q *fakeQueue) give(id uint32, v string) error {
 func (q *fakeQueue) Accept(id uint32) error      { return q.give(id, "accept") }
 func (q *fakeQueue) AcceptLater(id uint32) error { return q.give(id, "accept") }
 func (q *fakeQueue) Drop(id uint32) error        { return q.give(id, "drop") }
-func (q *fakeQueue) AcceptMark(id, mark uint32) error {
-	return q.give(id, fmt.Sprintf("accept, mark %#x", mark))
+func (q *fakeQueue) RepeatData(id uint32, data []byte) error {
+	q.data[id] = slices.Clone(data)
+	return q.give(id, "repeat")
 }
 
 func (q *fakeQueue) AcceptData(id uint32, data []byte) error {

@@ -53,8 +53,8 @@ type events interface {
 type queue interface {
 	Accept(id uint32) error
 	AcceptLater(id uint32) error
-	AcceptMark(id, mark uint32) error
 	AcceptData(id uint32, data []byte) error
+	RepeatData(id uint32, data []byte) error
 	Drop(id uint32) error
 	Flush() error
 	Interrupt()

@@ -30,8 +30,8 @@ type stale struct {
 }
 
 // packet decides on a packet of a connection that conntrack has lost, or of whose
-// middle it has just made an entry. A reset comes from our rule, of which the
-// mark of the verdict is the sign; the peer gets one as soon as it sends.
+// middle it has just made an entry. A reset comes from our rule; the peer gets one
+// as soon as it sends.
 func (s *stale) packet(p *nfq.Packet, confirmed bool, now time.Time) {
 	if !s.cfg.ResetStale || s.settings().Monitor {
 		s.accept(p.ID)
@@ -39,12 +39,13 @@ func (s *stale) packet(p *nfq.Packet, confirmed bool, now time.Time) {
 	}
 	t := tupleOf(p)
 	c := s.memory.Find(t, now)
-	j := s.sightings.Judge(c, t, p.Seq, confirmed, now)
+	seen := lost.Packet{Tuple: t, Seq: p.Seq, Ack: p.Ack, Bytes: len(p.Payload), Confirmed: confirmed}
+	j := s.sightings.Judge(c, &seen, now)
 	if j.Restore {
 		if s.restore(p, c) {
 			return
 		}
-		j.Cause = s.sightings.Repeated(t, p.Seq, confirmed, now)
+		j.Cause = s.sightings.Repeated(c, &seen, now)
 	}
 	if j.Cause == "" {
 		s.read(c, p, now)
@@ -105,29 +106,36 @@ func lostSubject(c *lost.Connection) report.Subject {
 	return report.Subject{Session: uint64(c.ID), Client: c.Original.Src, Server: c.Reply.Src}
 }
 
-// invalid decides on a packet that conntrack calls invalid: either it does not
-// fit into its connection, or there is none that it could belong to.
+// invalid decides on a packet that conntrack calls invalid. If it does not fit into
+// its connection, or belongs to none that was lost, it is not ours: what our rules
+// guard does not pass all the same.
 func (s *stale) invalid(p *nfq.Packet, now time.Time) {
+	s.sync()
 	t := tupleOf(p)
-	_, err := s.ct.Get(t)
+	c := s.memory.Find(t, now)
+	gone := c != nil && !s.zones.seen.Load() // its zone is not known
+	if gone {
+		_, err := s.ct.Get(t)
+		gone = errors.Is(err, unix.ENOENT)
+	}
 	switch {
-	case errors.Is(err, unix.ENOENT) && !s.zones.seen.Load(): // its zone is not known
-		s.reset(p, s.memory.Find(t, now), lost.CauseUnknown, now)
-	case p.Hook == nfq.HookOutput:
-		s.acceptMark(p.ID, 0)
+	case gone:
+		s.reset(p, c, lost.CauseUnknown, now)
+	case p.Expired(): // by our rules, in output
+		s.renew(p)
 	default:
-		s.drop(p.ID)
+		s.accept(p.ID)
 	}
 }
 
 // reset has our rule answer a packet with a TCP reset. Without
 // --reset-stale there is no such rule, and the connection hangs.
 func (s *stale) reset(p *nfq.Packet, c *lost.Connection, cause lost.Cause, now time.Time) {
-	if !s.cfg.ResetStale {
+	if !s.cfg.ResetStale || s.settings().Monitor {
 		s.drop(p.ID)
 		return
 	}
-	s.acceptMark(p.ID, rules.MarkReset)
+	s.refuse(p)
 	if s.sightings.Reset(c, tupleOf(p), now) {
 		s.report.Report(slog.LevelInfo, lostSubject(c), "stale control connection reset", "sender", p.Src, "peer", p.Dst, "cause", cause)
 	}

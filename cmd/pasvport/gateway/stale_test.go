@@ -4,7 +4,6 @@ package gateway
 
 import (
 	"errors"
-	"fmt"
 	"testing"
 	"time"
 
@@ -22,7 +21,7 @@ func (b *bench) lose(l *link) {
 	b.end(b.k, table, s)
 }
 
-var reset = fmt.Sprintf("accept, mark %#x", rules.MarkReset)
+const reset = "repeat"
 
 // TestStale: what becomes of the next packet of a connection that conntrack has lost.
 func TestStale(t *testing.T) {

@@ -19,7 +19,7 @@ import (
 func (g *Gateway) logReady() {
 	if g.plan.Bypass != "" {
 		g.log.Warn("FTP through a translator of this network namespace passes unread", "module", g.plan.Bypass,
-			"hint", "conntrack never confirms what it translates; put it into a namespace of its own. Connections that conntrack has lost are not reset")
+			"hint", "conntrack never confirms what it translates; put it into a namespace of its own")
 	}
 	g.log.Info("ready", "table", g.cfg.Table, "strategy", string(g.plan.Strategy), "carrier", g.carrier(),
 		"queue", g.plan.Queue.String(), "queue_num", g.cfg.QueueNum, "queues", g.cfg.Queues,

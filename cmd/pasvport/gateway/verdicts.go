@@ -7,6 +7,8 @@ import (
 	"log/slog"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pasvport/pasvport/nfq"
 )
 
 // verdicts gives the verdicts on a queue's packets, and notes those that could not be
@@ -29,8 +31,32 @@ func (v *verdicts) accept(id uint32) { v.given(v.queue.Accept(id)) }
 // acceptLater lets a packet pass with those that came with it.
 func (v *verdicts) acceptLater(id uint32) { v.given(v.queue.AcceptLater(id)) }
 
-// acceptMark lets a packet pass with a mark, for a later rule of ours.
-func (v *verdicts) acceptMark(id, mark uint32) { v.given(v.queue.AcceptMark(id, mark)) }
+// refuse has a rule of ours answer a packet with a TCP reset: it finds the packet by
+// its time to live when that passes its chain once more. One that comes here again has
+// met no such rule.
+func (v *verdicts) refuse(p *nfq.Packet) {
+	if p.Expired() && p.Hook != nfq.HookOutput {
+		v.drop(p.ID)
+		return
+	}
+	b, err := nfq.AppendExpired(nil, p)
+	if err != nil {
+		v.drop(p.ID)
+		return
+	}
+	v.given(v.queue.RepeatData(p.ID, b))
+}
+
+// renew lets a packet of this host pass whose time to live a rule of ours took.
+func (v *verdicts) renew(p *nfq.Packet) {
+	nfq.Renew(p)
+	b, err := nfq.AppendSpliced(nil, p, p.Payload)
+	if err != nil {
+		v.drop(p.ID)
+		return
+	}
+	v.acceptData(p.ID, b)
+}
 
 // acceptData has another packet pass in place of one.
 func (v *verdicts) acceptData(id uint32, data []byte) { v.given(v.queue.AcceptData(id, data)) }

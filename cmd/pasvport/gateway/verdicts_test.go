@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pasvport/pasvport/nfq"
 )
 
 // TestVerdicts: each verdict is the one that it is called, and only those that could
@@ -18,11 +20,19 @@ func TestVerdicts(t *testing.T) {
 	v := &verdicts{queue: q, log: slog.New(slog.NewTextHandler(io.MultiWriter(log), nil))}
 	v.accept(1)
 	v.acceptLater(2)
-	v.acceptMark(3, 0x10)
+	tuple := entryOf(1).Original
+	p := packetOf(t, tuple, 1, 1, "x", nfq.FlagACK)
+	p.ID = 3
+	v.refuse(p)
 	v.acceptData(4, []byte("x"))
 	v.drop(5)
 	v.flush()
-	for id, want := range []string{"", "accept", "accept", "accept, mark 0x10", "changed", "drop"} {
+	p = packetOf(t, tuple, 1, 1, "x", nfq.FlagACK)
+	p.ID, p.Data[8] = 8, 0
+	if v.refuse(p); q.verdicts[8][0] != "drop" {
+		t.Errorf("no rule has refused a packet: %s", q.verdicts[8])
+	}
+	for id, want := range []string{"", "accept", "accept", "repeat", "changed", "drop"} {
 		if id > 0 && (len(q.verdicts[uint32(id)]) != 1 || q.verdicts[uint32(id)][0] != want) {
 			t.Errorf("packet %d: %v, want %s", id, q.verdicts[uint32(id)], want)
 		}

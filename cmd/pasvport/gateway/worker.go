@@ -49,7 +49,7 @@ func newWorker(l *life, o *offers, older *olderConnections, ct conntrack, q queu
 func (w *worker) Packet(p *nfq.Packet) {
 	w.now = time.Now()
 	switch {
-	case p.Mark == rules.MarkInvalid:
+	case p.Hook == nfq.HookInput || p.Hook == nfq.HookForward || p.Hook == nfq.HookOutput && p.Expired(): // only what is invalid
 		w.flush()
 		w.stale.invalid(p, w.now)
 	case p.Flags&(nfq.FlagSYN|nfq.FlagACK) == nfq.FlagSYN:

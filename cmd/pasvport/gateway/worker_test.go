@@ -10,11 +10,11 @@ import (
 	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/cmd/pasvport/lost"
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
 	"github.com/pasvport/pasvport/nfq"
-	"github.com/pasvport/pasvport/rules"
 )
 
 // TestDialogue: a session through a translation, from its first packet to a data
@@ -309,33 +309,48 @@ type refusing struct {
 
 func (r *refusing) Renumber(uint32, string) error { return r.err }
 
-// TestInvalid: what conntrack calls invalid is reset if it belongs to nothing.
+// TestInvalid: what conntrack calls invalid is reset if its connection was lost, and
+// else passes.
 func TestInvalid(t *testing.T) {
 	for _, tt := range []struct {
-		name   string
-		known  bool
-		zoned  bool
-		hook   uint8
-		stale  bool
-		expect string
+		name    string
+		known   bool // there is an entry
+		lost    bool // there was one
+		zoned   bool
+		hook    uint8
+		expired bool
+		resets  bool
+		expect  string
+		ttl     byte // of what passes, where it was changed
 	}{
-		{"unknown", false, false, nfq.HookPrerouting, true, fmt.Sprintf("accept, mark %#x", rules.MarkReset)},
-		{"unknown, without resets", false, false, nfq.HookPrerouting, false, "drop"},
-		{"unknown, in a zone", false, true, nfq.HookPrerouting, true, "drop"},
-		{"out of order", true, false, nfq.HookPrerouting, true, "drop"},
-		{"our own", true, false, nfq.HookOutput, true, "accept, mark 0x0"},
+		{"lost", false, true, false, nfq.HookForward, false, true, "repeat", 0},
+		{"lost, without resets", false, true, false, nfq.HookInput, false, false, "drop", 0},
+		{"lost, in a zone", false, true, true, nfq.HookInput, false, true, "accept", 0},
+		{"lost, and there is one again", true, true, false, nfq.HookForward, false, true, "accept", 0},
+		{"never seen", false, false, false, nfq.HookForward, false, true, "accept", 0},
+		{"out of order", true, false, false, nfq.HookForward, false, true, "accept", 0},
+		{"our own, lost", false, true, false, nfq.HookOutput, true, true, "repeat", 0},
+		{"our own, out of order", true, false, false, nfq.HookOutput, true, true, "changed", 64},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			b := newBench(t, func(c *config.Config) { c.ResetStale = tt.stale })
+			b := newBench(t, func(c *config.Config) { c.ResetStale = tt.resets })
 			l := b.connect(entryOf(1))
 			p := l.packet(client, "NOOP\r\n", nfq.FlagACK)
 			if !tt.known {
 				b.k.remove(l.entry)
 			}
-			p.Mark, p.Hook = rules.MarkInvalid, tt.hook
+			if tt.lost {
+				b.w.stale.memory.Add(lost.Connection{Original: l.entry.Original, Reply: l.entry.Reply}, time.Now())
+			}
+			if p.Hook = tt.hook; tt.expired {
+				p.Data[8] = 0
+			}
 			b.zones.seen.Store(tt.zoned)
 			if v, _ := b.handle(p); v != tt.expect {
 				t.Errorf("%s, want %s", v, tt.expect)
+			}
+			if sent := b.q.data[p.ID]; sent != nil && sent[8] != tt.ttl {
+				t.Errorf("time to live %d, want %d", sent[8], tt.ttl)
 			}
 		})
 	}

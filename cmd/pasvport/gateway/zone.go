@@ -32,7 +32,7 @@ func tupleOf(p *nfq.Packet) expect.Tuple {
 }
 
 // zones notes that there are control connections in zones. From then on an invalid
-// packet that fits no connection is dropped without a reset: it may be in any zone.
+// packet that fits no connection gets no reset: it may be in any zone.
 type zones struct {
 	log       *slog.Logger
 	leftAlone bool // connections in other zones than the default one are not queued

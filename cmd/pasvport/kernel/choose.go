@@ -112,9 +112,6 @@ func (f Found) chooseStrategy(c *Choice, wanted config.Strategy, carrier rules.C
 // Apply puts the choice into the description of our table.
 func (c Choice) Apply(r *rules.Config) {
 	r.Queue, r.Carrier, r.Claim, r.OneZone = c.Queue, c.Carrier, c.Claims, c.OneZone
-	if c.Bypass != "" { // a connection without an entry need not be a lost one
-		r.Stale, r.Bypassed = false, true
-	}
 }
 
 // Running is the choice of a daemon, from what it says in its status and the

@@ -15,6 +15,10 @@
 //   - if its first packet does not come through, because the ruleset takes it
 //     for a new connection or because the way behind it is another now.
 //
+// A connection of which nothing is remembered may never have been conntrack's: it
+// may go past in one direction, or be a translator's. It gets a reset only if
+// nothing shows that it continues.
+//
 // A Memory has what was known of such connections, Sightings the packets that
 // were let pass without an entry. Neither knows the kernel or a clock.
 package lost

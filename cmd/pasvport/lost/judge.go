@@ -27,17 +27,25 @@ type Judgement struct {
 	Restore bool  // make the entry again: the ruleset would take the packet for a new connection
 }
 
-// Judge decides on a packet with tuple t of a connection that conntrack has
-// lost, or of whose middle it has just made an entry, which it has confirmed if
-// confirmed is set. c is what is remembered of the connection, or nil.
-func (s *Sightings) Judge(c *Connection, t expect.Tuple, seq uint32, confirmed bool, now time.Time) Judgement {
+// A Packet is one without an entry.
+type Packet struct {
+	Tuple     expect.Tuple
+	Seq, Ack  uint32
+	Bytes     int  // of payload
+	Confirmed bool // conntrack has made an entry, and confirmed it
+}
+
+// Judge decides on a packet of a connection that conntrack has lost, or of whose
+// middle it has just made an entry. c is what is remembered of the connection, or
+// nil.
+func (s *Sightings) Judge(c *Connection, p *Packet, now time.Time) Judgement {
 	switch {
 	case c != nil && c.Adjusted:
 		return Judgement{Cause: CauseAdjusted}
-	case c != nil && c.Translated && t == c.Reply:
+	case c != nil && c.Translated && p.Tuple == c.Reply:
 		return Judgement{Cause: CauseTranslated}
-	case c != nil && t == c.Reply:
+	case c != nil && p.Tuple == c.Reply:
 		return Judgement{Restore: true}
 	}
-	return Judgement{Cause: s.Repeated(t, seq, confirmed, now)}
+	return Judgement{Cause: s.Repeated(c, p, now)}
 }

@@ -43,9 +43,44 @@ func TestRepeated(t *testing.T) {
 			now := begin
 			for i, p := range tt.packets {
 				now = now.Add(p.after)
-				if got := s.Repeated(tuple("192.0.2.1:21", "192.0.2.2:4000"), p.seq, p.confirmed, now); got != p.want {
+				if got := s.Repeated(&Connection{}, &Packet{Tuple: tuple("192.0.2.1:21", "192.0.2.2:4000"), Seq: p.seq, Bytes: 4, Confirmed: p.confirmed}, now); got != p.want {
 					t.Errorf("packet %d: %q, want %q", i, got, p.want)
 				}
+			}
+		})
+	}
+}
+
+// A connection of which nothing is remembered may be one that conntrack sees one
+// direction of, or that a translator beside it takes: it is reset only if nothing
+// shows that it goes on.
+func TestRepeatedByStranger(t *testing.T) {
+	const rto = 200 * time.Millisecond
+	data := Packet{Tuple: tuple("192.0.2.1:21", "192.0.2.2:4000"), Seq: 1, Ack: 1, Bytes: 4}
+	confirmed, bare, answered := data, data, data
+	confirmed.Confirmed, bare.Bytes, answered.Ack = true, 0, 2
+	later := answered
+	later.Seq = 5
+	for _, tt := range []struct {
+		name    string
+		packets []Packet
+		want    Cause
+	}{
+		{"repeated", []Packet{data, data, data}, ""},
+		{"repeated and not let through", []Packet{data, data, data, data}, CauseRefused},
+		{"no one answers here", []Packet{confirmed, confirmed, confirmed, confirmed, confirmed, confirmed, confirmed}, ""},
+		{"acknowledgements", []Packet{bare, bare, bare, bare, bare, bare}, ""},
+		{"answered in between", []Packet{data, data, answered, answered, answered, answered, answered, answered}, ""},
+		{"answered before", []Packet{data, later, later, later, later, later, later}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var s Sightings
+			var got Cause
+			for i, p := range tt.packets {
+				got = s.Repeated(nil, &p, begin.Add(time.Duration(i)*rto))
+			}
+			if got != tt.want {
+				t.Errorf("%q, want %q", got, tt.want)
 			}
 		})
 	}
@@ -57,7 +92,7 @@ func TestSightingsAreBounded(t *testing.T) {
 	p := tuple("192.0.2.1:21", "192.0.2.2:4000")
 	for i := range 3 * maxSightings {
 		p.Dst = netip.AddrPortFrom(p.Dst.Addr(), uint16(i))
-		s.Repeated(p, 1, false, begin)
+		s.Repeated(nil, &Packet{Tuple: p, Seq: 1, Bytes: 4}, begin)
 		if len(s.of) > maxSightings {
 			t.Fatalf("%d packets are remembered", len(s.of))
 		}
@@ -105,7 +140,7 @@ func TestJudge(t *testing.T) {
 				tt.c.Original, tt.c.Reply = original, reply
 			}
 			var s Sightings
-			if got := s.Judge(tt.c, tt.t, 1, false, begin); got != tt.want {
+			if got := s.Judge(tt.c, &Packet{Tuple: tt.t, Seq: 1, Bytes: 4}, begin); got != tt.want {
 				t.Errorf("%+v, want %+v", got, tt.want)
 			}
 		})

@@ -29,29 +29,40 @@ type Sightings struct {
 }
 
 type sighting struct {
-	seq     uint32
-	at      time.Time
-	repeats int
+	seq, ack uint32
+	at       time.Time
+	repeats  int
+	goesOn   bool // its ends answer one another
 }
+
+// strangerRepeats is how often a packet of a connection of which nothing is
+// remembered may be repeated: conntrack may see one direction of it only, or none
+// that is confirmed, as beside a translator of its own, and be lost on its way.
+const strangerRepeats = 3
 
 // Repeated notes a packet that is let pass. If it comes again, it returns why
 // letting it pass cannot be expected to help.
-func (s *Sightings) Repeated(t expect.Tuple, seq uint32, confirmed bool, now time.Time) Cause {
-	p, known := s.of[t]
+func (s *Sightings) Repeated(c *Connection, p *Packet, now time.Time) Cause {
+	seen, known := s.of[p.Tuple]
+	known = known && now.Sub(seen.at) <= sightingTime
 	switch {
-	case !known || p.seq != seq || now.Sub(p.at) > sightingTime:
-		s.add(t, sighting{seq: seq, at: now})
+	case c == nil && p.Bytes == 0:
+		return "" // an acknowledgement may be the same as the one before
+	case !known || seen.seq != p.Seq || c == nil && seen.ack != p.Ack:
+		s.add(p.Tuple, sighting{seq: p.Seq, ack: p.Ack, at: now, goesOn: known && (seen.goesOn || seen.ack != p.Ack)})
 		return ""
-	case now.Sub(p.at) < repeatAfter:
+	case now.Sub(seen.at) < repeatAfter:
 		return ""
 	}
-	p.at = now
-	p.repeats++
-	s.of[t] = p
+	seen.at = now
+	seen.repeats++
+	s.of[p.Tuple] = seen
 	switch {
-	case !confirmed: // it had an entry if it had left this machine
+	case c == nil && (p.Confirmed || seen.goesOn || seen.repeats < strangerRepeats):
+		return ""
+	case !p.Confirmed: // it had an entry if it had left this machine
 		return CauseRefused
-	case p.repeats > maxRepeats:
+	case seen.repeats > maxRepeats:
 		return CauseUnanswered
 	}
 	return ""

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rules
+
+import (
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// The guard keeps a segment that conntrack cannot place (ct state invalid) from
+// getting anywhere untranslated, or with the sequence numbers of before an edit:
+// into the firewall's own stack, which would answer it with a reset, or to an end
+// that takes its bytes for others. It is about connections that the kernel
+// translates or the daemon edits. All others are none of its business: of a
+// one-way path every packet is invalid, and what a SYN proxy or a translator
+// beside conntrack needs is, too.
+//
+// An invalid packet has no entry, so sets hold the connections as their packets
+// show them: each packet in its place adds its addresses and ports. The family,
+// 4 or 6, completes a name.
+const (
+	setGuarded = "guarded" // control connections that are translated or edited
+	setSeen    = "seen"    // control connections of which both directions came by
+)
+
+const (
+	// endsTime is how long a connection stays in these sets without a packet.
+	// What is invalid comes among packets that are not.
+	endsTime = 10 * time.Minute
+	// endsSize bounds each set; nft's own bound is too small for a busy site.
+	endsSize = 1 << 20
+)
+
+// endsSets are: set guarded4 { type ipv4_addr . inet_service . ipv4_addr . inet_service; size 1048576; flags dynamic,timeout; timeout 600s; }
+func endsSets(table, name string) []set {
+	var sets []set
+	for _, ip := range []Family{FamilyIPv4, FamilyIPv6} {
+		s := set{family: FamilyINet, table: table, name: endsName(name, ip), ends: ip, timeout: endsTime}
+		s.fullName = s.words()
+		sets = append(sets, s)
+	}
+	return sets
+}
+
+func endsName(name string, ip Family) string {
+	if ip == FamilyIPv6 {
+		return name + "6"
+	}
+	return name + "4"
+}
+
+// endsType is the type of the elements of these sets.
+func endsType(ip Family) nftables.SetDatatype {
+	addr := nftables.TypeIPAddr
+	if ip == FamilyIPv6 {
+		addr = nftables.TypeIP6Addr
+	}
+	return nftables.MustConcatSetType(addr, nftables.TypeInetService, addr, nftables.TypeInetService)
+}
+
+// appendEndsSet appends the attributes of NFT_MSG_NEWSET for such a set.
+func appendEndsSet(b []byte, s set, id uint32) []byte {
+	key := endsType(s.ends)
+	b = appendString(b, unix.NFTA_SET_TABLE, s.table)
+	b = appendString(b, unix.NFTA_SET_NAME, s.name)
+	b = appendUint32(b, unix.NFTA_SET_FLAGS, unix.NFT_SET_TIMEOUT|unix.NFT_SET_EVAL)
+	b = appendUint32(b, unix.NFTA_SET_KEY_TYPE, key.GetNFTMagic())
+	b = appendUint32(b, unix.NFTA_SET_KEY_LEN, key.Bytes)
+	b = appendUint32(b, unix.NFTA_SET_ID, id)
+	b, desc := openNest(b, unix.NFTA_SET_DESC)
+	b = closeAttr(appendUint32(b, unix.NFTA_SET_DESC_SIZE, endsSize), desc)
+	return appendUint64(b, unix.NFTA_SET_TIMEOUT, uint64(s.timeout.Milliseconds()))
+}
+
+// endsOf loads addresses and ports of a packet, for: ip saddr . tcp sport . ip daddr . tcp dport
+func endsOf(ip Family) clause {
+	word, need, src, size := "ip", needIPv4, uint32(12), uint32(4)
+	if ip == FamilyIPv6 {
+		word, need, src, size = "ip6", needIPv6, 8, 16
+	}
+	const first = unix.NFT_REG32_00
+	words := size / 4
+	load := func(r uint32, base expr.PayloadBase, offset, n uint32) expr.Any {
+		return &expr.Payload{DestRegister: first + r, Base: base, Offset: offset, Len: n}
+	}
+	c := ofTCP(word+" saddr . tcp sport . "+word+" daddr . tcp dport",
+		load(0, expr.PayloadBaseNetworkHeader, src, size),
+		load(words, expr.PayloadBaseTransportHeader, 0, 2),
+		load(words+1, expr.PayloadBaseNetworkHeader, src+size, size),
+		load(2*words+1, expr.PayloadBaseTransportHeader, 2, 2))
+	c.needs |= need
+	return c
+}
+
+// endsIn is: ip saddr . tcp sport . ip daddr . tcp dport @guarded4
+func endsIn(name string, ip Family) clause {
+	c, name := endsOf(ip), endsName(name, ip)
+	c.text += " @" + name
+	c.exprs = append(c.exprs, &expr.Lookup{SourceRegister: unix.NFT_REG32_00, SetName: name})
+	return c
+}
+
+// setEnds is, for instance: update @guarded4 { ip saddr . tcp sport . ip daddr . tcp dport }
+func setEnds(word string, op uint32, name string, ip Family) clause {
+	c, name := endsOf(ip), endsName(name, ip)
+	c.text = word + " @" + name + " { " + c.text + " }"
+	c.exprs = append(c.exprs, &expr.Dynset{SrcRegKey: unix.NFT_REG32_00, SetName: name, Operation: op})
+	return c
+}
+
+// ctStatusNAT is IPS_SRC_NAT and IPS_DST_NAT of nf_conntrack_common.h.
+const ctStatusNAT = 1<<4 | 1<<5
+
+// ctTranslated is: ct status snat,dnat
+func ctTranslated() clause {
+	return plain("ct status snat,dnat",
+		&expr.Ct{Key: expr.CtKeySTATUS, Register: reg}, bitwise(host32(ctStatusNAT), host32(0)), nonzero())
+}
+
+// guardChain adds a connection to the guarded ones.
+func guardChain() chain { return noteChain("guard", setGuarded) }
+
+// noteChain adds a connection to those of a name.
+func noteChain(name, set string) chain {
+	return chain{name: name, rules: []rule{
+		// update @guarded4 { ip saddr . tcp sport . ip daddr . tcp dport }
+		newRule(setEnds("update", unix.NFT_DYNSET_OP_UPDATE, set, FamilyIPv4)),
+		newRule(setEnds("update", unix.NFT_DYNSET_OP_UPDATE, set, FamilyIPv6)),
+	}}
+}
+
+// droppedChain drops what is invalid of guarded connections.
+func droppedChain() chain {
+	// ip saddr . tcp sport . ip daddr . tcp dport @guarded4 counter drop
+	return chain{name: "dropped", rules: []rule{
+		newRule(endsIn(setGuarded, FamilyIPv4), counter(), drop()),
+		newRule(endsIn(setGuarded, FamilyIPv6), counter(), drop()),
+	}}
+}
+
+// guardHooks have it dropped where it would reach this host or leave it. Not in
+// output: a local process may well reset a connection that conntrack has
+// forgotten.
+func guardHooks() []chain {
+	// ct state invalid meta l4proto tcp jump dropped
+	invalid := newRule(ctState("invalid", expr.CtStateBitINVALID), l4proto(), jump("dropped"))
+	return []chain{
+		inputHook("guard_input", -149, "mangle + 1", invalid),
+		forwardHook("guard_forward", -149, "mangle + 1", invalid),
+	}
+}
