@@ -23,11 +23,21 @@ func passed(c *Conn, seq *[2]uint32) {
 	}
 }
 
+// costly are settings that have to look at lines.
+var costly = map[string]Policy{
+	"normal": {}, "strict": {Checks: Strict},
+	"deny-command": {DenyTLS: true, Deny: map[string]bool{"SITE": true}},
+	"subcommands":  {Deny: map[string]bool{"SITE CHMOD": true, "SITE EXEC": true}},
+	"allow":        {Allow: map[string]bool{"USER": true, "PASS": true, "NOOP": true, "RETR": true, "STOR": true, "PASV": true}},
+	"modes":        {NoActive: true}, "families": {NoIPv6: true}, "anonymous": {Anonymous: AnonymousNever}, "tls-require": {RequireTLS: true},
+	"lengths":        {MaxLine: 512, MaxArgument: 256, MaxPath: 255},
+	"map-data-ports": {MapPorts: PortRange{50000, 50100}},
+	"files": {Files: []FileRule{{Patterns: []string{"*.exe", "*.scr", "*.dll", "*.com", "*.bat"}, FoldCase: true},
+		{Patterns: []string{"a*b*c*d*e", "*secret*", "?????.doc", ".*", "*~"}, Actions: FileUpload}}},
+}
+
 func TestPassedSegmentAllocatesNothing(t *testing.T) {
-	for name, p := range map[string]Policy{
-		"normal": {}, "strict": {Checks: Strict},
-		"denies": {DenyTLS: true, Deny: map[string]bool{"SITE": true}},
-	} {
+	for name, p := range costly {
 		c := NewConn(both, &p, Options{AdjustBy: Kernel, Started: true})
 		var seq [2]uint32
 		if n := testing.AllocsPerRun(100, func() { passed(c, &seq) }); n != 0 {
@@ -42,6 +52,25 @@ func BenchmarkSegmentPlain(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		passed(c, &seq)
+	}
+}
+
+// BenchmarkSettings is what each setting costs an upload's command and its reply.
+func BenchmarkSettings(b *testing.B) {
+	stor, done := []byte("STOR /pub/incoming/2026/11/report of the month.pdf\r\n"), []byte("226 Transfer complete.\r\n")
+	for name, p := range costly {
+		b.Run(name, func(b *testing.B) {
+			c := NewConn(both, &p, Options{AdjustBy: Kernel})
+			var seq [2]uint32
+			b.ReportAllocs()
+			for b.Loop() {
+				for d, line := range [][]byte{stor, done} {
+					take(c, Direction(d), seq[d], line)
+					rewrite(c, nil, Direction(d), seq[d], line)
+					seq[d] += uint32(len(line))
+				}
+			}
+		})
 	}
 }
 

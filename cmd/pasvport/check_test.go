@@ -73,3 +73,32 @@ func TestExplain(t *testing.T) {
 		t.Errorf("status %d, output %q, want in it %q", status, out, want)
 	}
 }
+
+// TestPolicyExample: the example with ten policies is as good as its comments say.
+func TestPolicyExample(t *testing.T) {
+	const path = "../../docs/policies.yaml"
+	if status, out, stderr := call("check", path); status != 0 || strings.Contains(out, "warning") || stderr != "" {
+		t.Errorf("status %d, output %q, errors %q", status, out, stderr)
+	}
+	for _, tt := range []struct {
+		args string
+		want []string
+	}{
+		{"client=192.168.20.7 server=198.51.100.21 port=21", []string{"policy 2 holds", "modes active policy", "max-path 255 policy", "max-line 1024 FILE:"}},
+		{"client=203.0.113.9 server=10.0.2.90 port=21", []string{"policy 5 holds", "tls require policy", "anonymous never policy", "files upload rename deny *.exe,*.scr in any case of letters FILE:"}},
+		{"client=2001:db8::5 server=2001:db8:1::1 port=2121", []string{"policy 8 holds", "families ipv4 policy"}},
+		{"client=10.0.0.3 server=10.0.4.9 port=21", []string{"policy 1 holds", "files none policy", "max-line 0 policy"}},
+		{"client=198.51.100.3 server=10.0.9.9 port=21", []string{"no policy holds"}},
+	} {
+		status, out, stderr := call(append([]string{"check", path, "--explain"}, strings.Fields(tt.args)...)...)
+		out = blanks.ReplaceAllString(strings.ReplaceAll(out, path, "FILE"), " ")
+		if status != 0 || stderr != "" {
+			t.Errorf("%s: status %d, errors %q", tt.args, status, stderr)
+		}
+		for _, want := range tt.want {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s: no %q in\n%s", tt.args, want, out)
+			}
+		}
+	}
+}
