@@ -4,6 +4,7 @@ package integration
 
 import (
 	"net/netip"
+	"syscall"
 	"testing"
 )
 
@@ -31,4 +32,66 @@ func TestTLSRangeAfterCrash(t *testing.T) {
 	site.StartDaemon(t, site.Firewalls[0], "--tls", "range="+tlsRange)
 	o.MustOpen(t)
 	o.MustRefuse(t, site.Client2, "another client")
+}
+
+// TestTLSRangeNotForOthers: a session that is left alone for another reason than that
+// it is encrypted opens no range, before a restart of any kind and after it; one that
+// is encrypted does.
+func TestTLSRangeNotForOthers(t *testing.T) {
+	restarts := []struct {
+		name string
+		do   func(*testing.T, *Site, ...string)
+	}{
+		{"planned", func(t *testing.T, s *Site, flags ...string) { s.replace(t, flags...) }},
+		{"terminated", func(t *testing.T, s *Site, flags ...string) {
+			if status, err := s.Daemons[0].Stop(syscall.SIGTERM); status != 0 || err != nil {
+				t.Fatalf("exit status %d, %v", status, err)
+			}
+			s.Daemons[0] = s.StartDaemon(t, s.Firewalls[0], flags...)
+		}},
+		{"killed", func(t *testing.T, s *Site, flags ...string) {
+			if err := s.Daemons[0].Crash(); err != nil {
+				t.Fatal(err)
+			}
+			s.Daemons[0] = s.StartDaemon(t, s.Firewalls[0], flags...)
+		}},
+	}
+	flags := []string{"--tls", "range=" + tlsRange, "--max-client-sessions", "2"}
+	for _, r := range restarts {
+		t.Run(r.name, func(t *testing.T) {
+			t.Parallel()
+			needDaemon(t)
+			site := NewSite(t, Positions[0], AllowRelated, Auto, flags...)
+			site.Case(Case{Kind: "tls"}).Count(t)
+			ln := site.ListenControl(t, IPv4)
+			data, err := site.ServerHost().Listen(netip.AddrPortFrom(site.ServerAddr(IPv4), tlsRangePort))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { data.Close() })
+			o := &Offer{To: netip.AddrPortFrom(site.Dial(site.Client, IPv4, 0).Addr(), tlsRangePort), Opener: site.Client, listener: data}
+			go o.serve()
+
+			site.Talk(t, ln, site.Client, IPv4) // is read
+			foreign := site.connect(t, ln, site.Client, IPv4, netip.AddrPort{})
+			foreign.Reply("220 ready")
+			foreign.Command("GET / HTTP/1.1")
+			site.Talk(t, ln, site.Client, IPv4)         // is one too many
+			tls := site.Talk(t, ln, site.Client2, IPv4) // is encrypted
+			tls.Command("AUTH TLS")
+			tls.Reply("234 go ahead")
+			n := site.decisions(t)
+			if n["not-ftp"] == 0 || n["too-many-sessions-of-client"] == 0 {
+				t.Errorf("decisions: %v", n)
+			}
+			for _, when := range []string{"before", "after"} {
+				o.Opener = site.Client2
+				o.MustOpen(t)
+				o.MustRefuse(t, site.Client, when+" the restart, from a client without an encrypted session")
+				if when == "before" {
+					r.do(t, site, flags...)
+				}
+			}
+		})
+	}
 }
