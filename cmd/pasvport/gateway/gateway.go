@@ -56,6 +56,7 @@ func New(cfg config.Config, log *slog.Logger, m *metrics.Metrics) *Gateway {
 	l := newLife(newServices(cfg, log, m))
 	m.AddServers(l.balancer.Servers)
 	m.AddExpectations(expectations)
+	m.AddHeld(l.registry.held)
 	b := &blocker{services: l.services}
 	l.accounts.LoginFailed = b.loginFailed
 	return &Gateway{

@@ -61,6 +61,15 @@ func (r *registry) all() iter.Seq2[*session.Table, *session.Session] {
 	}
 }
 
+// held returns how many bytes of memory the engines of all sessions hold for what
+// was said.
+func (r *registry) held() (n int) {
+	for _, s := range r.all() {
+		n += s.Held()
+	}
+	return n
+}
+
 // met returns the sessions of which a packet came to a queue, and that are not only
 // monitored.
 func (r *registry) met() (list []*session.Session) {

@@ -109,6 +109,9 @@ func (w *worker) read(r *session.Reader, d ftpalg.Direction, p *nfq.Packet) {
 	dec := r.Engine.Segment(&seg)
 	r.NoteWaiting()
 	bare := len(p.Payload) == 0
+	if !bare {
+		r.NoteHeld()
+	}
 	if !bare || dec.Reason != ftpalg.ReasonPlain {
 		w.count(report.Reason(dec.Reason))
 	}

@@ -46,6 +46,9 @@ func TestDialogue(t *testing.T) {
 	if !s.TransferWaits() {
 		t.Error("no transfer command waits for its reply")
 	}
+	if n := b.registry.held(); n == 0 || n > 8<<10 { // the edit of the reply, at least
+		t.Errorf("%d bytes are held", n)
+	}
 }
 
 // TestClaimedDialogue: a session without a carrier. The SYN of the data connection

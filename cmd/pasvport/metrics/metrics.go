@@ -170,6 +170,14 @@ func (m *Metrics) AddExpectations(f func() (n, most int)) {
 			func() float64 { _, most := f(); return float64(most) }))
 }
 
+// AddHeld adds a gauge of the memory that sessions hold for what was said on them.
+func (m *Metrics) AddHeld(bytes func() int) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(
+		prometheus.GaugeOpts{Name: "pasvport_sessions_held_bytes",
+			Help: "Memory that control connections hold for what was said on them, beside the lines in progress."},
+		func() float64 { return float64(bytes()) }))
+}
+
 // CountUnread adds a counter of the lines that pass in the kernel.
 func (m *Metrics) CountUnread(n func() uint64) {
 	m.registry.MustRegister(prometheus.NewCounterFunc(

@@ -72,6 +72,7 @@ func TestScrape(t *testing.T) {
 			{Virtual: "ftp", Name: "two", Address: netip.MustParseAddrPort("[fd00::2]:21")},
 		}
 	})
+	m.AddHeld(func() int { return 512 })
 	want := `pasvport_decisions_total{reason="ok"} 0
 pasvport_decisions_total{reason="port-below-minimum"} 2
 pasvport_encrypted_sessions_total 0
@@ -101,6 +102,7 @@ pasvport_server_share{address="[fd00::2]:21",server="two",virtual="ftp"} 0
 pasvport_server_up{address="10.0.0.1:21",server="one",virtual="ftp"} 1
 pasvport_server_up{address="[fd00::2]:21",server="two",virtual="ftp"} 0
 pasvport_sessions 3
+pasvport_sessions_held_bytes 512
 pasvport_sessions_total 4
 pasvport_transfer_bytes_total{direction="download",mode="active"} 100
 pasvport_transfer_bytes_total{direction="download",mode="passive"} 0

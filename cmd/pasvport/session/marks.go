@@ -20,6 +20,7 @@ type marks struct {
 	adjusts  atomic.Uint32                  // who adjusts its sequence numbers, byNobody ...
 	left     atomic.Uint32                  // why it is not read, a succession.Left; written by its reader
 	met      atomic.Uint32                  // seconds after Started at which its last packet came, and 1; 0: none has
+	held     atomic.Uint32                  // bytes of memory that its engine holds beside the line in progress
 	liveness atomic.Pointer[keepalive.Conn] // nil until something is known
 }
 
@@ -49,6 +50,10 @@ func (m *marks) Adjusted() bool { return m.adjusts.Load() != byNobody }
 
 // Here reports whether they are adjusted here.
 func (m *marks) Here() bool { return m.adjusts.Load() == byUs }
+
+// Held returns how many bytes of memory its engine holds for what was said, beside
+// the line in progress.
+func (m *marks) Held() int { return int(m.held.Load()) }
 
 // Left returns why the session is not read; LeftNot if it is.
 func (m *marks) Left() succession.Left { return succession.Left(m.left.Load()) }

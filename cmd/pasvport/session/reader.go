@@ -150,6 +150,13 @@ func (r *Reader) NoteWaiting() {
 	}
 }
 
+// NoteHeld notes how much memory its engine holds.
+func (r *Reader) NoteHeld() {
+	if n := uint32(r.Engine.Held()); n != r.held.Load() {
+		r.held.Store(n)
+	}
+}
+
 // AdjustedByKernel notes that the kernel adjusts the sequence numbers.
 func (r *Reader) AdjustedByKernel() { r.adjusts.Store(byKernel) }
 
