@@ -159,6 +159,7 @@ func (k *fakeKernel) DumpExpected(f func(*expect.Entry)) error { return k.dump(t
 
 func (k *fakeKernel) OpenPinhole(p rules.Pinhole) error {
 	if k.refuses == nil {
+		_ = k.ClosePinhole(p) // one that is there is there for its time again
 		k.elements = append(k.elements, rules.Element{Source: p.Source, Dest: p.Dest, Note: p.Note, Expires: p.Timeout})
 	}
 	return k.refuses
