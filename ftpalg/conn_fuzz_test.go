@@ -260,7 +260,7 @@ func (f *fuzzed) send(d Direction, from, to int) {
 	if traceOps {
 		println(d, from, to, f.g.reason.String(), int32(s.next-f.base[d]), s.held, f.first[d], string(p))
 	}
-	if f.first[d] < 0 {
+	if f.first[d] < 0 && len(p) > 0 {
 		f.first[d] = from
 	}
 	if at := int(int32(before - f.base[d])); from <= at && s.next != before { // a gap at the start was filled
