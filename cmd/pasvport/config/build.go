@@ -87,6 +87,15 @@ func (c *Config) check() error {
 	case int(c.QueueNum)+c.Queues > 65535:
 		return fmt.Errorf("queue-num %d with queues %d: want a sum of at most 65535", c.QueueNum, c.Queues)
 	}
+	marks := []*Config{c}
+	for i := range c.Policies {
+		marks = append(marks, c.Policies[i].Config)
+	}
+	for _, m := range marks {
+		if err := m.checkMark(c); err != nil {
+			return err
+		}
+	}
 	for _, chain := range c.Chains {
 		if chain.Family == rules.FamilyINet && chain.Table == c.Table {
 			return fmt.Errorf("allow %q with table %q: want a chain of another table than our own", c.AllowText(), c.Table)

@@ -104,6 +104,10 @@ type Config struct {
 	// place of its own, and translated to it. Default: none, its own is.
 	MapDataPorts rules.PortRange
 
+	// Mark are ct mark bits that data connections get, besides those of their control
+	// connection. Default: 0, none.
+	Mark uint32
+
 	// Anonymous says what becomes of anonymous logins. Default: ftpalg.AnonymousAny.
 	Anonymous ftpalg.Anonymous
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -258,4 +259,29 @@ func mapDataPortsText(c Config) []string {
 func (c Config) mapsPorts() bool {
 	none := rules.PortRange{}
 	return c.MapDataPorts != none || slices.ContainsFunc(c.Policies, func(p Policy) bool { return p.Config.MapDataPorts != none })
+}
+
+func setMark(c *Config, v string) error {
+	n, err := strconv.ParseUint(v, 0, 32)
+	c.Mark = uint32(n)
+	return err
+}
+
+func markText(mark uint32) string {
+	if mark == 0 {
+		return "0"
+	}
+	return fmt.Sprintf("0x%x", mark)
+}
+
+// checkMark checks the mark of c, which holds somewhere.
+func (c *Config) checkMark(all *Config) error {
+	switch {
+	case c.Mark == 0:
+	case all.Strategy == StrategyExpectation:
+		return fmt.Errorf("mark %q with strategy %q: want strategy auto or claim, as what is expected has the mark of its control connection", markText(c.Mark), all.Strategy)
+	case all.Allow == AllowMark && c.Mark&all.CTMark != 0:
+		return fmt.Errorf("mark %q with ct-mark 0x%08x: want bits that are not ours", markText(c.Mark), all.CTMark)
+	}
+	return nil
 }

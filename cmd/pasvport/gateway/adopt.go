@@ -35,6 +35,7 @@ func (a *adopter) adopt(e *expect.Entry, alg *ftpalg.Conn, now time.Time) *sessi
 		return a.turnAway(e, reason, now)
 	}
 	r := session.New(e, a.settings().policyFor(e), now, a.started(e), &a.work)
+	r.Owner.Mark = a.settings().markFor(e)
 	before := a.recall(r, e, alg, now)
 	switch {
 	case e.Helper != "" && e.Helper != session.CarrierName && !r.Owner.Monitored:

@@ -3,6 +3,8 @@
 package gateway
 
 import (
+	"slices"
+
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
@@ -28,10 +30,23 @@ func newSettings(cfg config.Config) *settings {
 
 // policyFor returns the policy of a control connection.
 func (s *settings) policyFor(e *expect.Entry) *ftpalg.Policy {
-	for i := range s.Policies {
-		if s.Policies[i].Matches(e.Original.Dst.Port(), e.Original.Src.Addr(), e.Reply.Src.Addr()) {
-			return &s.policies[i]
-		}
+	if i := s.match(e); i >= 0 {
+		return &s.policies[i]
 	}
 	return &s.policy
+}
+
+// markFor returns the ct mark bits of a control connection's data connections.
+func (s *settings) markFor(e *expect.Entry) uint32 {
+	if i := s.match(e); i >= 0 {
+		return s.Policies[i].Config.Mark
+	}
+	return s.Mark
+}
+
+// match returns which of the policies is that of a control connection, -1 if none.
+func (s *settings) match(e *expect.Entry) int {
+	return slices.IndexFunc(s.Policies, func(p config.Policy) bool {
+		return p.Matches(e.Original.Dst.Port(), e.Original.Src.Addr(), e.Reply.Src.Addr())
+	})
 }

@@ -17,6 +17,7 @@ type Owner struct {
 	ID        uint32            // of the conntrack entry
 	Zone      uint16            // of its original tuple
 	Carrier   bool              // the entry takes expectations
+	Mark      uint32            // ct mark bits that its data connections get
 	Monitored bool              // nothing is changed or opened for it
 	Ends      *ftpalg.Endpoints // its addresses
 

@@ -74,7 +74,7 @@ func (t *Table) ClaimRange(ct Conntrack, o *Owner, spec Spec, from netip.AddrPor
 // enter makes the conntrack entry for the SYN of a pinhole that was taken.
 func (t *Table) enter(ct Conntrack, p *Pinhole, from, to netip.AddrPort, mark uint32) {
 	// The SYN has not come to the rule that gives it a zone: its master's.
-	c := p.entry(expect.Tuple{Src: from, Dst: to, Zone: p.Owner.Zone}, mark|masterMark(ct, p))
+	c := p.entry(expect.Tuple{Src: from, Dst: to, Zone: p.Owner.Zone}, mark|p.Owner.Mark|masterMark(ct, p))
 	t.CloseRule(t.Data.Add(c.Original, p.Owner, p)) // before the event reports it
 	err := ct.Claim(c)
 	if errors.Is(err, unix.EEXIST) {
