@@ -18,7 +18,7 @@ import (
 func TestKernelInherit(t *testing.T) {
 	newNamespace(t)
 	queueRules(t)
-	first, err := Open(Config{Num: testQueue})
+	first, err := Open(Config{Num: testQueue, FailOpen: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,10 +46,10 @@ func TestKernelInherit(t *testing.T) {
 	if n, _, err := ln.ReadFrom(make([]byte, 9)); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("%d bytes passed, %v", n, err)
 	}
-	if _, err := Open(Config{Num: testQueue}); !errors.Is(err, ErrQueueInUse) {
+	if _, err := Open(Config{Num: testQueue, FailOpen: true}); !errors.Is(err, ErrQueueInUse) {
 		t.Errorf("another process may bind the queue: %v", err)
 	}
-	second, err := Inherit(fd, Config{Num: testQueue})
+	second, err := Inherit(fd, Config{Num: testQueue, FailOpen: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func TestKernelInherit(t *testing.T) {
 	if err := second.Close(); err != nil {
 		t.Error(err)
 	}
-	if third, err := Open(Config{Num: testQueue}); err != nil {
+	if third, err := Open(Config{Num: testQueue, FailOpen: true}); err != nil {
 		t.Errorf("the queue is bound still: %v", err)
 	} else {
 		third.Close()
@@ -88,7 +88,7 @@ func TestInheritNoQueue(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(p[1])
-	if _, err := Inherit(p[0], Config{}); err == nil {
+	if _, err := Inherit(p[0], Config{FailOpen: true}); err == nil {
 		t.Error("a pipe is a queue")
 	}
 	if unix.Close(p[0]) == nil {

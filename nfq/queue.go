@@ -26,8 +26,8 @@ type Config struct {
 	Num uint16
 	// MaxLen is how many packets without a verdict the kernel keeps; 0 means 4096.
 	MaxLen uint32
-	// FailOpen lets packets pass that find the queue or the socket full.
-	// They are dropped otherwise.
+	// FailOpen lets packets pass that find the queue or the socket full, or that
+	// ParsePacket refuses. They are dropped otherwise.
 	FailOpen bool
 	// Zones has each packet come with its conntrack zone; see ProbeZones.
 	Zones bool
@@ -45,8 +45,9 @@ type Queue struct {
 	stop  atomic.Bool // Run's context has ended
 	down  atomic.Bool // Close was called
 
-	maxLen uint32
-	zones  bool // packets come with their zone
+	maxLen   uint32
+	zones    bool // packets come with their zone
+	failOpen bool // as in Config
 
 	mu     sync.Mutex
 	closed bool          // fd is
@@ -92,13 +93,14 @@ func newQueue(c *Config) *Queue {
 		c.RecvBuf = defaultRecvBuf
 	}
 	return &Queue{
-		num:     c.Num,
-		fd:      -1,
-		guard:   -1,
-		maxLen:  c.MaxLen,
-		zones:   c.Zones,
-		in:      newReceiver(),
-		verdict: make([]byte, 0, receiveLen),
+		num:      c.Num,
+		fd:       -1,
+		guard:    -1,
+		maxLen:   c.MaxLen,
+		zones:    c.Zones,
+		failOpen: c.FailOpen,
+		in:       newReceiver(),
+		verdict:  make([]byte, 0, receiveLen),
 	}
 }
 

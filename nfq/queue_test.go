@@ -4,6 +4,7 @@ package nfq
 
 import (
 	"errors"
+	"fmt"
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"net"
@@ -200,32 +201,68 @@ func TestKernelNoRights(t *testing.T) {
 	}
 }
 
-// TestKernelMalformed queues UDP, which is accepted and counted.
+// TestKernelMalformed queues UDP, which is counted, and accepted by a queue that fails
+// open: a datagram behind it arrives in any case.
 func TestKernelMalformed(t *testing.T) {
-	newNamespace(t)
-	queueRules(t)
-	q := openQueue(t, Config{})
-	startRun(t, q, funcHandler{packet: func(p *Packet) { t.Errorf("decoded: %+v", p) }})
-	server, err := net.ListenPacket("udp", "127.0.0.1:2121")
+	for _, open := range []bool{true, false} {
+		t.Run(fmt.Sprint("open ", open), func(t *testing.T) {
+			newNamespace(t)
+			queueRules(t)
+			q := openQueue(t, Config{FailOpen: open})
+			stop := startRun(t, q, funcHandler{packet: func(p *Packet) { t.Errorf("decoded: %+v", p) }})
+			server, err := net.ListenPacket("udp", "127.0.0.1:2121")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer server.Close()
+			client, err := net.Dial("udp", "127.0.0.1:2121")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			if _, err := client.Write([]byte("datagram")); err != nil {
+				t.Fatal(err)
+			}
+			want := "datagram"
+			if !open {
+				want = "behind"
+				for q.Stats().Malformed == 0 {
+					time.Sleep(time.Millisecond)
+				}
+				stop()
+				if err := q.Close(); err != nil {
+					t.Fatal(err)
+				}
+				withoutQueue(t)
+				if _, err := client.Write([]byte(want)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			buf := make([]byte, 100)
+			server.SetDeadline(time.Now().Add(patience))
+			if n, _, err := server.ReadFrom(buf); err != nil || string(buf[:n]) != want {
+				t.Errorf("got %q, %v, want %q", buf[:n], err, want)
+			}
+			if !open {
+				return
+			}
+			if s := packetsOf(q); s != (Stats{Packets: 1, Malformed: 1}) {
+				t.Errorf("stats: %+v", s)
+			}
+		})
+	}
+}
+
+// withoutQueue takes the rules of queueRules away.
+func withoutQueue(t *testing.T) {
+	t.Helper()
+	c, err := nftables.New()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer server.Close()
-	client, err := net.Dial("udp", "127.0.0.1:2121")
-	if err != nil {
+	c.FlushRuleset()
+	if err := c.Flush(); err != nil {
 		t.Fatal(err)
-	}
-	defer client.Close()
-	if _, err := client.Write([]byte("datagram")); err != nil {
-		t.Fatal(err)
-	}
-	buf := make([]byte, 100)
-	server.SetDeadline(time.Now().Add(patience))
-	if n, _, err := server.ReadFrom(buf); err != nil || string(buf[:n]) != "datagram" {
-		t.Errorf("got %q, %v", buf[:n], err)
-	}
-	if s := packetsOf(q); s != (Stats{Packets: 1, Malformed: 1}) {
-		t.Errorf("stats: %+v", s)
 	}
 }
 

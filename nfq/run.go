@@ -235,7 +235,11 @@ func (q *Queue) dispatch(body []byte) {
 		return
 	}
 	q.malformed.Add(1)
-	if seen && q.Accept(id) != nil {
+	verdict := q.Drop
+	if q.failOpen {
+		verdict = q.Accept
+	}
+	if seen && verdict(id) != nil {
 		q.errors.Add(1)
 	}
 }
