@@ -20,8 +20,9 @@ const (
 )
 
 // bypasses are modules that take packets in prerouting and send them out by
-// themselves: conntrack never confirms an entry for what they translate.
-var bypasses = []string{"jool", "jool_siit"}
+// themselves: conntrack never confirms an entry for what they translate. Jool's hooks
+// are in jool_common since 4.1.
+var bypasses = []string{"jool_common", "jool", "jool_siit"}
 
 // Bypass returns the name of a translator between IPv6 and IPv4 in this network
 // namespace whose packets pass conntrack unconfirmed; nothing if there is none, or
