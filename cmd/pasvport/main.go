@@ -72,7 +72,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:       true,
 		DisableSuggestions: true,
 	}
-	root.AddCommand(newRun(), newReload(), newStatus(), newSessions(), newServers(), newUnblock(), newEvents(), newTop(), newRules(), newDoctor(), newCheck(), newInit(), newReplay(), newVersion())
+	root.AddCommand(newRun(), newReload(), newStatus(), newSessions(), newServers(), newUnblock(), newEvents(), newTop(), newRules(), newDoctor(), newCheck(), newInit(), newReplay(), newReport(), newVersion())
 	for _, command := range buildCommands {
 		root.AddCommand(command())
 	}

@@ -77,7 +77,7 @@ func empty(t *testing.T) string {
 }
 
 func TestWrongUsage(t *testing.T) {
-	const commands = "want one of check, completion, doctor, events, init, reload, replay, rules, run, servers, sessions, status, top, unblock, version"
+	const commands = "want one of check, completion, doctor, events, init, reload, replay, report, rules, run, servers, sessions, status, top, unblock, version"
 	for _, tt := range []struct{ args, want string }{
 		{"", "no command given: " + commands + "; see pasvport --help"},
 		{"walk", `unknown command "walk": ` + commands},

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bugreport
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/replay"
+)
+
+var (
+	// password is the value of a password in YAML, up to the end of the mapping.
+	password = regexp.MustCompile(`(?m)(["']?password["']?\s*:\s*)("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^,}\n#]+)`)
+	// comment is one of nft's, which people write.
+	comment = regexp.MustCompile(`comment "[^"]*"`)
+	// hardware is an address of Ethernet.
+	hardware = regexp.MustCompile(`\b[0-9a-f]{2}(?::[0-9a-f]{2}){5}\b`)
+)
+
+// Scrub takes out of the archive what is of people: addresses become others, always
+// the same ones; names of users and files become user1, file1 and so on; comments and
+// the text of the configuration file are left out. It is not random enough to withstand
+// someone who knows what he looks for: ports, sizes and times are still there.
+func (a *Archive) Scrub() error {
+	addresses, names := replay.NewText(), newNames()
+	for i := range a.files {
+		f := &a.files[i]
+		switch {
+		case f.name == "configuration.yaml":
+			f.text = []byte("# left out by --scrub; settings.json has the settings\n")
+			continue
+		case strings.HasSuffix(f.name, ".json"), strings.HasSuffix(f.name, ".jsonl"):
+			f.text = names.replace(f.text, f.name == "events.jsonl")
+		default: // doctor shows rules, too
+			f.text = comment.ReplaceAllFunc(f.text, func(c []byte) []byte {
+				if bytes.Contains(c, []byte("pasvport")) {
+					return c
+				}
+				return []byte(`comment "x"`)
+			})
+		}
+		f.text = hardware.ReplaceAllFunc(f.text, func(mac []byte) []byte {
+			return fmt.Appendf(nil, "02:00:00:00:00:%02x", names.number("mac", string(mac))&0xff)
+		})
+		f.text = addresses.Replace(f.text)
+	}
+	return addresses.Err()
+}
+
+// secret are the fields of JSON with names that people gave, and what stands for them.
+var secret = map[string]string{
+	"user": "user", "path": "file", "absolute": "file", "reply": "reply", "rule": "rule", "note": "note", "User": "user",
+	"Files": "file", "files": "file", "from_file": "file", "Password": "password",
+}
+
+// names gives names numbers, always the same ones.
+type names struct{ numbers map[string]int }
+
+func newNames() *names { return &names{map[string]int{}} }
+
+func (n *names) number(kind, name string) int {
+	key := kind + " " + name
+	if n.numbers[key] == 0 {
+		n.numbers[key] = len(n.numbers) + 1
+	}
+	return n.numbers[key]
+}
+
+// replace returns a text of JSON, or lines of it, with other names. What is not JSON
+// stays.
+func (n *names) replace(text []byte, lines bool) []byte {
+	if !lines {
+		return n.document(text, "  ")
+	}
+	var b bytes.Buffer
+	for line := range bytes.Lines(text) {
+		b.Write(n.document(line, ""))
+	}
+	return b.Bytes()
+}
+
+func (n *names) document(text []byte, indent string) []byte {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	var v any
+	if d.Decode(&v) != nil {
+		return text
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetIndent("", indent)
+	if e.Encode(n.value(v, "")) != nil {
+		return text
+	}
+	return b.Bytes()
+}
+
+// value returns a value with other names. kind is what a name is replaced by; empty: it
+// stays.
+func (n *names) value(v any, kind string) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for key, member := range v {
+			inner := secret[key]
+			if inner == "" {
+				inner = kind
+			}
+			v[key] = n.value(member, inner)
+		}
+	case []any:
+		for i := range v {
+			v[i] = n.value(v[i], kind)
+		}
+	case string:
+		if kind != "" && v != "" {
+			return fmt.Sprintf("%s%d", kind, n.number(kind, v))
+		}
+	}
+	return v
+}
