@@ -31,5 +31,11 @@ func Doubts(cfg config.Config) []config.Doubt {
 			Hint: "sysctl -w net.netfilter.nf_conntrack_events=1",
 		})
 	}
+	if v, ok := Sysctl("net/netfilter/nf_conntrack_acct"); ok && v == 0 && (cfg.LogTransfers || cfg.Xferlog != "") {
+		list = append(list, config.Doubt{
+			Text: "nf_conntrack_acct is 0: conntrack counts no bytes, so transfers are logged without them",
+			Hint: "sysctl -w net.netfilter.nf_conntrack_acct=1, for the connections that begin from then on",
+		})
+	}
 	return list
 }

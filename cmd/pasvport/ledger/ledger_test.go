@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -333,5 +334,34 @@ func TestFileFull(t *testing.T) {
 	}
 	if len(l.waiting) > maxWaiting || l.lost == 0 {
 		t.Errorf("%d bytes wait, %d lines lost", len(l.waiting), l.lost)
+	}
+}
+
+// TestXferlogIsRead: Webalizer, which reads the logs of FTP servers, reads ours.
+func TestXferlogIsRead(t *testing.T) {
+	webalizer, err := exec.LookPath("webalizer")
+	if err != nil {
+		t.Skip("webalizer is not installed")
+	}
+	dir := t.TempDir()
+	var text []byte
+	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.Local)
+	for i, name := range []string{"/pub/a.iso", "/pub/with blank.txt", "/pub/\xff\x1b.bin"} {
+		text = AppendXferlog(text, netip.MustParseAddr("192.0.2.7"), "alice", &Transfer{
+			Verb: "RETR", Path: name, Absolute: name, Asked: at, Began: at, Ended: at.Add(time.Duration(i+1) * time.Second),
+			Bytes: 1 << 20, Counts: true, Code: 226,
+		})
+	}
+	file := filepath.Join(dir, "xferlog")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(webalizer, "-F", "ftp", "-o", dir, "-n", "host", file).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "3 records") || strings.Contains(string(out), "ignored") || strings.Contains(string(out), "bad") {
+		t.Fatalf("%v: %s\n%s", err, out, text)
+	}
+	page, err := os.ReadFile(filepath.Join(dir, "usage_202603.html"))
+	if err != nil || !strings.Contains(string(page), "/pub/a.iso") || !strings.Contains(string(page), "3072") {
+		t.Errorf("%v\n%s", err, page)
 	}
 }
