@@ -53,6 +53,28 @@ func TestVirtualDrain(t *testing.T) {
 	}
 }
 
+// TestVirtualBackup: new sessions go to a backup server while the others take none,
+// and back.
+func TestVirtualBackup(t *testing.T) {
+	for _, s := range []Subject{Expectation, Claim} {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			site := newVirtualSite(t, s, virtualFile(s, "round-robin", steadyCheck, "", "", ", backup: on"))
+			wantShares(t, site.spread(t, 20), map[string]int{"a": 1, "b": 1})
+			for _, name := range []string{"a", "b"} {
+				site.drain(t, "drain", "ftp/"+name)
+				site.waitState(t, name, "drained")
+			}
+			site.daemon.wantSlots(t, "203.0.113.3", false)
+			wantShares(t, site.spread(t, 10), map[string]int{"c": 1})
+			site.drain(t, "undrain", "b")
+			site.waitState(t, "b", "up")
+			site.daemon.wantSlots(t, "203.0.113.4", false)
+			wantShares(t, site.spread(t, 10), map[string]int{"b": 1})
+		})
+	}
+}
+
 // TestVirtualStop: sessions go on without a daemon, and with the next one.
 func TestVirtualStop(t *testing.T) {
 	for _, s := range []Subject{Expectation, Claim} {

@@ -140,6 +140,28 @@ func TestDrainAndReload(t *testing.T) {
 	k.wait(t, "nobody", map[byte]int{})
 }
 
+// TestBackup: a backup server gets sessions while no other one takes any.
+func TestBackup(t *testing.T) {
+	v := three(config.RoundRobin)
+	v.Servers[2].Backup = true
+	b, k := newBalancer(v), &kernel{}
+	run(t, b, k)
+	k.wait(t, "at first", map[byte]int{1: 30, 2: 30})
+	for _, tt := range []struct {
+		name  string
+		drain bool
+		want  map[byte]int
+	}{
+		{"a", true, map[byte]int{2: 60}}, {"b", true, map[byte]int{3: 60}}, {"c", true, map[byte]int{}},
+		{"c", false, map[byte]int{3: 60}}, {"b", false, map[byte]int{2: 60}}, {"a", false, map[byte]int{1: 30, 2: 30}},
+	} {
+		if err := b.Drain(tt.name, tt.drain); err != nil {
+			t.Fatal(err)
+		}
+		k.wait(t, tt.name, tt.want)
+	}
+}
+
 // TestChangeAlone: while the kernel is told of other virtual servers, it is not
 // told the slots of those that go; what came last would stay.
 func TestChangeAlone(t *testing.T) {

@@ -156,9 +156,27 @@ func (p *pool) assign(v *rules.VirtualServer, is4 bool) {
 			v.Parked = append(v.Parked, rules.Parked{Server: e.addr, Why: why})
 		}
 	}
+	p.keepBack(out, weights, is4)
 	v.Slots = make([]netip.AddrPort, count(weights))
 	for i, who := range choose(p.Method, weights, sessions, out, *p.began) {
 		v.Slots[i] = ends[who].addr
+	}
+}
+
+// keepBack has the backup servers of a family be out while another server of it
+// takes sessions.
+func (p *pool) keepBack(out []bool, weights []int, is4 bool) {
+	var backup []bool
+	others := false
+	for i := range p.servers {
+		if s := &p.servers[i]; s.of(is4) != nil {
+			n := len(backup)
+			backup = append(backup, s.Backup)
+			others = others || !s.Backup && !out[n] && weights[n] > 0
+		}
+	}
+	for i := range backup {
+		out[i] = out[i] || others && backup[i]
 	}
 }
 

@@ -56,6 +56,10 @@ type Server struct {
 	// Default: 1.
 	Weight int
 
+	// Backup has it get new sessions only while no server of its family that is not
+	// one takes any. Default: false.
+	Backup bool
+
 	// Advertise are addresses of its own, of the families of Addrs, that its
 	// announcements show and to which its data connections come. Default: none.
 	Advertise []netip.Addr
@@ -86,6 +90,7 @@ var (
 		{name: "address", many: true, want: "an address, or a list of one for each family"},
 		{name: "port", want: "a port from 1 to 65535"},
 		{name: "weight", want: fmt.Sprintf("a number from 0 to %d", maxWeight)},
+		{name: "backup", want: "on or off"},
 		{name: "advertise", many: true, want: "an address, or a list of one for each family"},
 	}
 	checkKeys = keys{
@@ -196,6 +201,8 @@ func (s *Server) set(key, text string) (err error) {
 		s.Port, err = parsePort(text)
 	case "weight":
 		s.Weight, err = parseNumber(text, 0, maxWeight)
+	case "backup":
+		s.Backup, err = parseToggle(text)
 	default:
 		s.Advertise, err = appendAddr(s.Advertise, text)
 	}

@@ -35,7 +35,7 @@ virtual-servers:
     listen: 203.0.113.173
     method: source-hash
     check: {interval: off}
-    servers: [{name: x, address: 10.0.0.3, weight: 100}]
+    servers: [{name: x, address: 10.0.0.3, weight: 100, backup: on}]
 `)
 	if msg != "" {
 		t.Fatal(msg)
@@ -52,7 +52,7 @@ virtual-servers:
 			Check:   Check{Interval: time.Second, Timeout: 500 * time.Millisecond, Rise: 1, Fall: 4, User: "u", Password: "p"},
 			Servers: []Server{{Name: "x", Addrs: []netip.Addr{a("10.0.0.3")}, Port: 2121, Weight: 1}}},
 		{Name: "unchecked", Listen: []netip.Addr{a("203.0.113.173")}, Port: 21, Method: SourceHash, Check: Check{Rise: 2, Fall: 3},
-			Servers: []Server{{Name: "x", Addrs: []netip.Addr{a("10.0.0.3")}, Port: 21, Weight: 100}}},
+			Servers: []Server{{Name: "x", Addrs: []netip.Addr{a("10.0.0.3")}, Port: 21, Weight: 100, Backup: true}}},
 	}
 	if d := cmp.Diff(want, c.VirtualServers, sameAddrs); d != "" {
 		t.Errorf("virtual servers (-want +got):\n%s", d)
@@ -70,7 +70,7 @@ func TestVirtualServerErrors(t *testing.T) {
 		{"word", "virtual-servers: [x]\n", `FILE:1:19: virtual-servers: want lines of the form "key: value"`},
 		{"unknown key", one + ", weight: 1}\n", `FILE:2:68: unknown key "weight", want name, listen, port, method, check or servers`},
 		{"unknown key of a server", "virtual-servers:\n  - servers:\n      - addres: 10.0.0.1\n",
-			`FILE:3:9: unknown key "addres", want name, address, port, weight or advertise; did you mean "address"?`},
+			`FILE:3:9: unknown key "addres", want name, address, port, weight, backup or advertise; did you mean "address"?`},
 		{"unknown key of a check", one + ", check: {user: x, pass: x}}\n",
 			`FILE:2:85: unknown key "pass", want interval, timeout, rise, fall, user or password; did you mean "password"?`},
 		{"twice", one + ", name: b}\n", `FILE:2:68: key "name" again, it is in line 2 already`},
@@ -82,6 +82,7 @@ func TestVirtualServerErrors(t *testing.T) {
 		{"address twice", "virtual-servers:\n  - listen: [203.0.113.1, 203.0.113.1]\n", `FILE:2:27: listen "203.0.113.1": want an address of this machine, or a list of them`},
 		{"bad port", one + ", port: 0}\n", `FILE:2:74: port "0": want a port from 1 to 65535`},
 		{"bad method", one + ", method: random}\n", `FILE:2:76: method "random": want round-robin, source-hash or least-sessions`},
+		{"bad backup", "virtual-servers:\n  - servers:\n      - {address: 10.0.0.1, backup: 2}\n", `FILE:3:37: backup "2": want on or off`},
 		{"bad weight", "virtual-servers:\n  - servers:\n      - {address: 10.0.0.1, weight: 101}\n", `FILE:3:37: weight "101": want a number from 0 to 100`},
 		{"no address", "virtual-servers:\n  - servers:\n      - {weight: 1}\n", `FILE:3:9: a server without an address`},
 		{"two of a family", "virtual-servers:\n  - servers:\n      - {address: [10.0.0.1, 10.0.0.2]}\n", `FILE:3:9: server 10.0.0.1: two addresses of one family`},
