@@ -89,7 +89,10 @@ func (s *screen) totals(rows []row) []string {
 	second := fmt.Sprintf("%d sessions, %d transfer, %d encrypted; down %s/s, up %s/s; %d pinholes open; queue %d waiting, %d lost",
 		len(rows), transferring, encrypted, control.Size(uint64(down)), control.Size(uint64(up)), st.PinholesOpen, waiting, dropped)
 	if s.paused {
-		second += "  PAUSED"
+		second = "PAUSED  " + second // where a narrow terminal shows it
+	}
+	if st.Monitor {
+		first = "MONITOR  " + first
 	}
 	return []string{first, second}
 }
