@@ -34,7 +34,7 @@ const (
 	endsSize = 1 << 20
 )
 
-// endsSets are: set guarded4 { type ipv4_addr . inet_service . ipv4_addr . inet_service; size 1048576; flags dynamic,timeout; timeout 600s; }
+// endsSets are: set guarded4 { type inet_service . inet_service . ipv4_addr . ipv4_addr; size 1048576; flags dynamic,timeout; timeout 600s; }
 func endsSets(table, name string) []set {
 	var sets []set
 	for _, ip := range []Family{FamilyIPv4, FamilyIPv6} {
@@ -58,7 +58,7 @@ func endsType(ip Family) nftables.SetDatatype {
 	if ip == FamilyIPv6 {
 		addr = nftables.TypeIP6Addr
 	}
-	return nftables.MustConcatSetType(addr, nftables.TypeInetService, addr, nftables.TypeInetService)
+	return nftables.MustConcatSetType(nftables.TypeInetService, nftables.TypeInetService, addr, addr)
 }
 
 // appendEndsSet appends the attributes of NFT_MSG_NEWSET for such a set.
@@ -75,7 +75,7 @@ func appendEndsSet(b []byte, s set, id uint32) []byte {
 	return appendUint64(b, unix.NFTA_SET_TIMEOUT, uint64(s.timeout.Milliseconds()))
 }
 
-// endsOf loads addresses and ports of a packet, for: ip saddr . tcp sport . ip daddr . tcp dport
+// endsOf loads addresses and ports of a packet, for: tcp sport . tcp dport . ip saddr . ip daddr
 func endsOf(ip Family) clause {
 	word, need, src, size := "ip", needIPv4, uint32(12), uint32(4)
 	if ip == FamilyIPv6 {
@@ -86,16 +86,16 @@ func endsOf(ip Family) clause {
 	load := func(r uint32, base expr.PayloadBase, offset, n uint32) expr.Any {
 		return &expr.Payload{DestRegister: first + r, Base: base, Offset: offset, Len: n}
 	}
-	c := ofTCP(word+" saddr . tcp sport . "+word+" daddr . tcp dport",
-		load(0, expr.PayloadBaseNetworkHeader, src, size),
-		load(words, expr.PayloadBaseTransportHeader, 0, 2),
-		load(words+1, expr.PayloadBaseNetworkHeader, src+size, size),
-		load(2*words+1, expr.PayloadBaseTransportHeader, 2, 2))
+	c := ofTCP("tcp sport . tcp dport . "+word+" saddr . "+word+" daddr",
+		load(0, expr.PayloadBaseTransportHeader, 0, 2),
+		load(1, expr.PayloadBaseTransportHeader, 2, 2),
+		load(2, expr.PayloadBaseNetworkHeader, src, size),
+		load(2+words, expr.PayloadBaseNetworkHeader, src+size, size))
 	c.needs |= need
 	return c
 }
 
-// endsIn is: ip saddr . tcp sport . ip daddr . tcp dport @guarded4
+// endsIn is: tcp sport . tcp dport . ip saddr . ip daddr @guarded4
 func endsIn(name string, ip Family) clause {
 	c, name := endsOf(ip), endsName(name, ip)
 	c.text += " @" + name
@@ -103,7 +103,7 @@ func endsIn(name string, ip Family) clause {
 	return c
 }
 
-// setEnds is, for instance: update @guarded4 { ip saddr . tcp sport . ip daddr . tcp dport }
+// setEnds is, for instance: update @guarded4 { tcp sport . tcp dport . ip saddr . ip daddr }
 func setEnds(word string, op uint32, name string, ip Family) clause {
 	c, name := endsOf(ip), endsName(name, ip)
 	c.text = word + " @" + name + " { " + c.text + " }"
@@ -126,7 +126,7 @@ func guardChain() chain { return noteChain("guard", setGuarded) }
 // noteChain adds a connection to those of a name.
 func noteChain(name, set string) chain {
 	return chain{name: name, rules: []rule{
-		// update @guarded4 { ip saddr . tcp sport . ip daddr . tcp dport }
+		// update @guarded4 { tcp sport . tcp dport . ip saddr . ip daddr }
 		newRule(setEnds("update", unix.NFT_DYNSET_OP_UPDATE, set, FamilyIPv4)),
 		newRule(setEnds("update", unix.NFT_DYNSET_OP_UPDATE, set, FamilyIPv6)),
 	}}
@@ -134,7 +134,7 @@ func noteChain(name, set string) chain {
 
 // droppedChain drops what is invalid of guarded connections.
 func droppedChain() chain {
-	// ip saddr . tcp sport . ip daddr . tcp dport @guarded4 counter drop
+	// tcp sport . tcp dport . ip saddr . ip daddr @guarded4 counter drop
 	return chain{name: "dropped", rules: []rule{
 		newRule(endsIn(setGuarded, FamilyIPv4), counter(), drop()),
 		newRule(endsIn(setGuarded, FamilyIPv6), counter(), drop()),

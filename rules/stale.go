@@ -56,7 +56,7 @@ func staleRules() []rule {
 // addresses and ports is over. What a SYN proxy takes up must not be queued: the
 // proxy does not take it from the queue over IPv6.
 func openingChain() chain {
-	// delete @seen4 { ip saddr . tcp sport . ip daddr . tcp dport }
+	// delete @seen4 { tcp sport . tcp dport . ip saddr . ip daddr }
 	return chain{name: "opening", rules: []rule{
 		newRule(setEnds("delete", dynsetDelete, setSeen, FamilyIPv4)),
 		newRule(setEnds("delete", dynsetDelete, setSeen, FamilyIPv6)),
@@ -69,7 +69,7 @@ func openingChain() chain {
 func unplacedChain(c Config) chain {
 	ch := chain{name: "unplaced", rules: resetRules()}
 	for _, ip := range []Family{FamilyIPv4, FamilyIPv6} {
-		// tcp flags & (syn | rst) == 0x0 ip saddr . tcp sport . ip daddr . tcp dport @seen4
+		// tcp flags & (syn | rst) == 0x0 tcp sport . tcp dport . ip saddr . ip daddr @seen4
 		//	limit rate 500/second burst 500 packets counter queue flags bypass to 2121
 		ch.rules = append(ch.rules, newRule(tcpFlags(midStreamText, midStream, 0), endsIn(setSeen, ip),
 			limit(staleRate), counter(), queue(c.Queue, c.QueueNum, true)))
@@ -104,7 +104,7 @@ func localRules() []rule {
 func localChain(c Config) chain {
 	ch := chain{name: "local", rules: resetRules()}
 	for _, ip := range []Family{FamilyIPv4, FamilyIPv6} {
-		// ip saddr . tcp sport . ip daddr . tcp dport @seen4
+		// tcp sport . tcp dport . ip saddr . ip daddr @seen4
 		//	limit rate 500/second burst 500 packets ip ttl set 0 counter queue to 2121
 		ch.rules = append(ch.rules, newRule(endsIn(setSeen, ip), limit(staleRate), expire(ip), counter(), queue(c.Queue, c.QueueNum, false)))
 	}
