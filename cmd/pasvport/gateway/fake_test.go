@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -56,16 +57,22 @@ func newKernel() *fakeKernel {
 }
 
 func (k *fakeKernel) enter(e expect.Entry) *expect.Entry {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.entries[e.Original], k.entries[e.Reply] = &e, &e
 	return &e
 }
 
 func (k *fakeKernel) remove(e *expect.Entry) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	delete(k.entries, e.Original)
 	delete(k.entries, e.Reply)
 }
 
 func (k *fakeKernel) Get(t expect.Tuple) (expect.Entry, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	if k.beforeGet != nil {
 		k.beforeGet(t)
 	}
@@ -76,15 +83,20 @@ func (k *fakeKernel) Get(t expect.Tuple) (expect.Entry, error) {
 }
 
 func (k *fakeKernel) Delete(t expect.Tuple) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	e := k.entries[t]
 	if e == nil {
 		return unix.ENOENT
 	}
-	k.remove(e)
+	delete(k.entries, e.Original)
+	delete(k.entries, e.Reply)
 	return nil
 }
 
 func (k *fakeKernel) Claim(c expect.Claim) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	if k.entries[c.Original] != nil {
 		return unix.EEXIST
 	}
@@ -92,11 +104,13 @@ func (k *fakeKernel) Claim(c expect.Claim) error {
 	if c.DNAT.IsValid() {
 		e.Reply.Src = c.DNAT
 	}
-	k.enter(e)
+	k.entries[e.Original], k.entries[e.Reply] = &e, &e
 	return nil
 }
 
 func (k *fakeKernel) CreateExpectation(x expect.Expectation) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.expected = append(k.expected, x)
 	return nil
 }
@@ -104,6 +118,8 @@ func (k *fakeKernel) CreateExpectation(x expect.Expectation) error {
 func (k *fakeKernel) ProlongExpectation(expect.Expectation) error { return nil }
 
 func (k *fakeKernel) DeleteExpectation(master, expected expect.Tuple) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	i := slices.IndexFunc(k.expected, func(x expect.Expectation) bool { return x.Dest == expected.Dst })
 	if i < 0 {
 		return unix.ENOENT
@@ -113,6 +129,8 @@ func (k *fakeKernel) DeleteExpectation(master, expected expect.Tuple) error {
 }
 
 func (k *fakeKernel) DumpExpectations(f func(*expect.ExpectationInfo)) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	for _, x := range k.expected {
 		f(&expect.ExpectationInfo{Master: x.Master, Expected: x.Tuple(), NAT: x.NAT, Direction: x.Direction,
 			To: netip.AddrPortFrom(x.ToAddr, x.ToPort), Timeout: x.Timeout})
@@ -121,6 +139,8 @@ func (k *fakeKernel) DumpExpectations(f func(*expect.ExpectationInfo)) error {
 }
 
 func (k *fakeKernel) SetSeqAdj(t expect.Tuple, d expect.Direction, adj expect.SeqAdj) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	if k.noAdjust {
 		return expect.ErrNotAdjusted
 	}
@@ -131,6 +151,8 @@ func (k *fakeKernel) SetSeqAdj(t expect.Tuple, d expect.Direction, adj expect.Se
 }
 
 func (k *fakeKernel) SetLiberal(t expect.Tuple) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	if k.entries[t] == nil {
 		return unix.ENOENT
 	}
@@ -139,12 +161,17 @@ func (k *fakeKernel) SetLiberal(t expect.Tuple) error {
 }
 
 func (k *fakeKernel) Restore(x expect.Forgotten) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.restored = append(k.restored, x)
 	return k.refuses
 }
 
 func (k *fakeKernel) dump(expected bool, f func(*expect.Entry)) error {
-	for t, e := range k.entries {
+	k.mu.Lock()
+	entries := maps.Clone(k.entries)
+	k.mu.Unlock()
+	for t, e := range entries {
 		if t == e.Original && (e.Status&expect.StatusExpected != 0) == expected {
 			f(e)
 		}
@@ -158,27 +185,44 @@ func (k *fakeKernel) DumpTo(_ []expect.PortRange, f func(*expect.Entry)) error {
 func (k *fakeKernel) DumpExpected(f func(*expect.Entry)) error { return k.dump(true, f) }
 
 func (k *fakeKernel) OpenPinhole(p rules.Pinhole) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	if k.refuses == nil {
-		_ = k.ClosePinhole(p) // one that is there is there for its time again
+		k.close(p) // one that is there is there for its time again
 		k.elements = append(k.elements, rules.Element{Source: p.Source, Dest: p.Dest, Note: p.Note, Expires: p.Timeout})
 	}
 	return k.refuses
 }
 
 func (k *fakeKernel) ClosePinhole(p rules.Pinhole) error {
-	k.elements = slices.DeleteFunc(k.elements, func(e rules.Element) bool { return e.Source == p.Source && e.Dest == p.Dest })
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.close(p)
 	return nil
 }
 
-func (k *fakeKernel) Elements() ([]rules.Element, error) { return slices.Clone(k.elements), nil }
-func (k *fakeKernel) Exists() (bool, error)              { return !k.noTable, nil }
+func (k *fakeKernel) close(p rules.Pinhole) {
+	k.elements = slices.DeleteFunc(k.elements, func(e rules.Element) bool { return e.Source == p.Source && e.Dest == p.Dest })
+}
+
+func (k *fakeKernel) Elements() ([]rules.Element, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.elements), nil
+}
+
+func (k *fakeKernel) Exists() (bool, error) { return !k.noTable, nil }
 
 func (k *fakeKernel) LeaveAlone(id uint32, note string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.left[id] = note
 	return k.refuses
 }
 
 func (k *fakeKernel) TakeUp(id uint32) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	delete(k.left, id)
 	return nil
 }
@@ -186,6 +230,8 @@ func (k *fakeKernel) TakeUp(id uint32) error {
 func (k *fakeKernel) LeftAlone() (map[uint32]string, error) { return k.left, nil }
 
 func (k *fakeKernel) Renumber(id uint32, note string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	if k.refuses == nil {
 		k.numbered[id] = note
 	}
@@ -193,6 +239,8 @@ func (k *fakeKernel) Renumber(id uint32, note string) error {
 }
 
 func (k *fakeKernel) Forget(id uint32) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	delete(k.numbered, id)
 	return nil
 }
@@ -200,32 +248,44 @@ func (k *fakeKernel) Forget(id uint32) error {
 func (k *fakeKernel) Renumbered() (map[uint32]string, error) { return k.numbered, nil }
 
 func (k *fakeKernel) ShowAcks(id uint32) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.acks[id]++
 	return nil
 }
 
 func (k *fakeKernel) AllowPeer(client, dialled netip.Addr) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.peers[hostPair{client, dialled}] = true
 	return nil
 }
 
 func (k *fakeKernel) ForgetPeer(client, dialled netip.Addr) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	delete(k.peers, hostPair{client, dialled})
 	return nil
 }
 
 func (k *fakeKernel) Block(client netip.Addr, d time.Duration) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.blocked[client] = d
 	return k.refuses
 }
 
 func (k *fakeKernel) Unblock(client netip.Addr) (bool, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	_, was := k.blocked[client]
 	delete(k.blocked, client)
 	return was, nil
 }
 
 func (k *fakeKernel) Blocked() (list []rules.Blocked, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	for c, d := range k.blocked {
 		list = append(list, rules.Blocked{Client: rules.BlockedPrefix(c), Expires: d})
 	}
