@@ -33,7 +33,10 @@ func (e *examination) translators() {
 		e.seesTranslator("the module nat46 is loaded")
 	}
 	const own = "put it into a network namespace of its own, with this one between it and both ends: docs/guides/nat64.md"
-	if module := kernel.Bypass(); module != "" {
+	switch module := kernel.Bypass(); {
+	case module == "" && exists("/sys/module/jool"):
+		e.found(Warn, topicConflict, "the module jool is loaded: FTP that it translates in this network namespace passes unread, and may be taken for lost", own)
+	case module != "":
 		e.found(Warn, topicConflict, fmt.Sprintf("%s translates between IPv6 and IPv4 in this network namespace: it takes packets before conntrack confirms them, so FTP through it passes unread", module), own)
 	}
 	for _, p := range bpfTranslators() {
