@@ -29,7 +29,7 @@ const (
 	routerV4, routerV6 = "192.168.77.1", "fd77::1" // the client's side
 )
 
-func newTopology(t *testing.T) topology {
+func newTopology(t testing.TB) topology {
 	t.Helper()
 	needPrograms(t, "ip", "nft", "conntrack")
 	n := topology{newNS(t), newNS(t), newNS(t)}
