@@ -248,3 +248,39 @@ func (c *Conn) Continue(t *State, unseen bool) {
 	}
 	c.met = !unseen && c.stream[Original].known && c.stream[Reply].known
 }
+
+// Mark is what of a state another engine must be given at once, so that two of them
+// can be compared. The rest, such as where the streams are behind lines that open
+// nothing, it finds out; it may be given that a moment later.
+type Mark struct {
+	encrypted, foreign, started, spoken, greeted, login, epsvAll, nat64Off bool
+
+	multi uint16
+	asked uint16 // commands that are not answered yet and that matter
+	edits [2]uint32
+	taken [2]uint32
+}
+
+// Mark returns the mark of the present state.
+func (c *Conn) Mark() Mark {
+	m := Mark{
+		encrypted: c.opaque, foreign: c.foreign != ReasonPlain, started: c.started, spoken: c.spoken, greeted: c.greeted,
+		login: c.login, epsvAll: c.epsvAll, nat64Off: c.nat64 == off64, multi: c.multi,
+	}
+	for i := range c.pending.list {
+		switch e := &c.pending.list[i]; {
+		case e.cmd == cmdMany:
+			m.asked += e.asked
+		case e.cmd != cmdOther && e.cmd != cmdTransfer && e.cmd != cmdUnknown:
+			m.asked++
+		}
+	}
+	for d := range c.stream {
+		s := &c.stream[d]
+		if n := len(s.edits); n > 0 {
+			m.edits[d] = s.edits[n-1].end
+		}
+		m.taken[d] = s.taken
+	}
+	return m
+}

@@ -296,7 +296,8 @@ func unpacked(file string) func() (string, error) {
 func libraries() []string {
 	triplet := map[string]string{"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}[runtime.GOARCH]
 	lib := filepath.Join(peers(), "usr/lib")
-	return []string{"LD_LIBRARY_PATH=" + filepath.Join(lib, triplet) + ":" + lib}
+	old := filepath.Join(peers(), "lib", triplet) // where some packages still have theirs
+	return []string{"LD_LIBRARY_PATH=" + filepath.Join(lib, triplet) + ":" + lib + ":" + old}
 }
 
 // pythonWith finds a Python 3 that has a module; Debian's own is asked first, and

@@ -63,13 +63,13 @@ func entrance(array *ebpf.Map) asm.Instructions {
 // filter is ftpalg.Unread.Pass as a socket filter, which is given a packet from
 // its IP header on. It returns 1 for a packet that may pass. Whatever goes
 // wrong, an access beyond the packet's end too, makes it return 0.
-func filter(conns, slots *ebpf.Map) asm.Instructions {
+func filter(conns, slots *ebpf.Map, passive bool) asm.Instructions {
 	return slices.Concat(
 		findPayload(),
 		findSlot(conns, slots),
 		checkLine(),
 		takeSlot(),
-		fromClient(),
+		fromClient(passive),
 		fromServer(),
 		leave(),
 	)
@@ -266,8 +266,8 @@ func takeSlot() asm.Instructions {
 }
 
 // fromClient judges a command, whose first four bytes are in R0, and the phase
-// in R3.
-func fromClient() asm.Instructions {
+// in R3. Without passive no command passes that asks for a port.
+func fromClient(passive bool) asm.Instructions {
 	ins := asm.Instructions{
 		asm.JNE.Imm(asm.R3, int32(ftpalg.PhaseIdle), release),
 		asm.LoadMem(asm.R2, asm.RFP, onLen, asm.Word),
@@ -286,13 +286,16 @@ func fromClient() asm.Instructions {
 			)
 		}
 		for _, v := range verbs {
-			if (v[3] != 0) == four {
+			if (v[3] != 0) == four && (passive || commands[v] != ftpalg.PhasePassive) {
 				ins = append(ins, asm.JEq.Imm32(asm.R0, int32(binary.BigEndian.Uint32(v[:])), behind(commands[v])))
 			}
 		}
 	}
 	ins = append(ins, asm.Ja.Label(release))
 	for _, p := range []ftpalg.Phase{ftpalg.PhaseAsked, ftpalg.PhaseTransfer, ftpalg.PhasePassive} {
+		if p == ftpalg.PhasePassive && !passive {
+			continue // nothing leads there
+		}
 		ins = append(ins,
 			asm.Mov.Imm(asm.R3, int32(p)).WithSymbol(behind(p)),
 			asm.JEq.Imm(asm.R2, int32(len("NOOP\r\n")), "command")) // alone in its line

@@ -19,7 +19,7 @@ import (
 
 func load(t testing.TB) *Table {
 	t.Helper()
-	table, err := Load()
+	table, err := Load(true)
 	if err != nil {
 		t.Skipf("eBPF programs cannot be loaded here: %v", err)
 	}

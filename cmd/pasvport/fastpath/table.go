@@ -41,17 +41,18 @@ type spareSlot struct {
 	since time.Time
 }
 
-// Load loads the filter into the kernel, which needs CAP_BPF.
-func Load() (*Table, error) {
+// Load loads the filter into the kernel, which needs CAP_BPF. Without passive it
+// lets no command pass that asks for a port.
+func Load(passive bool) (*Table, error) {
 	t := &Table{}
-	if err := t.load(); err != nil {
+	if err := t.load(passive); err != nil {
 		t.Close()
 		return nil, err
 	}
 	return t, nil
 }
 
-func (t *Table) load() (err error) {
+func (t *Table) load(passive bool) (err error) {
 	if t.conns, err = ebpf.NewMap(&ebpf.MapSpec{Name: "pasvport_conns", Type: ebpf.Hash, KeySize: keyLen, ValueSize: 4,
 		MaxEntries: 2 * slotCount, Flags: unix.BPF_F_NO_PREALLOC}); err != nil {
 		return err
@@ -64,7 +65,7 @@ func (t *Table) load() (err error) {
 		return fmt.Errorf("map memory: %w", err)
 	}
 	if t.filter, err = ebpf.NewProgram(&ebpf.ProgramSpec{Name: "pasvport_line", Type: ebpf.SocketFilter,
-		License: "Apache-2.0", Instructions: filter(t.conns, t.slots)}); err != nil {
+		License: "Apache-2.0", Instructions: filter(t.conns, t.slots, passive)}); err != nil {
 		return err
 	}
 	if t.array, err = ebpf.NewMap(&ebpf.MapSpec{Name: "pasvport_live", Type: ebpf.ProgramArray, KeySize: 4, ValueSize: 4,

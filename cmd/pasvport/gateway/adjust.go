@@ -25,6 +25,9 @@ func (a *adjuster) kernel(ct conntrack, r *session.Reader, d ftpalg.Direction, b
 		return false
 	}
 	r.AdjustedByKernel()
+	if r.Pair != nil {
+		r.Pair.Refresh = true
+	}
 	return true
 }
 

@@ -150,6 +150,13 @@ func (k *fakeKernel) SetSeqAdj(t expect.Tuple, d expect.Direction, adj expect.Se
 	return nil
 }
 
+func (k *fakeKernel) UpdateTimeout(t expect.Tuple, _ time.Duration) error {
+	if k.entries[t] == nil {
+		return unix.ENOENT
+	}
+	return nil
+}
+
 func (k *fakeKernel) SetLiberal(t expect.Tuple) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -32,11 +32,12 @@ type Gateway struct {
 	beatEvery time.Duration // see heartbeat.go
 
 	// What is open in the kernel.
-	nft      *rules.Firewall
-	ct       *expect.Conn   // of the sweeper, and of what is done before and after it
-	reports  *expect.Events // of conntrack
-	sender   *keepalive.Sender
-	noSender error // why there is no sender, if something was to be sent
+	nft       *rules.Firewall
+	ct        *expect.Conn   // of the sweeper, and of what is done before and after it
+	reports   *expect.Events // of conntrack
+	sender    *keepalive.Sender
+	partnerCT *expect.Conn // of who adopts what the other firewall has had
+	noSender  error        // why there is no sender, if something was to be sent
 
 	inherited  succession.Queues             // of the daemon before
 	unseen     bool                          // packets may have passed between that one and us

@@ -63,7 +63,7 @@ func (i *idle) refresh(ctx context.Context) error {
 		return err
 	}
 	defer ct.Close()
-	r := keepalive.Refresher[*pinhole.Owner]{Conntrack: ct, Transfers: kept{&i.pinholes.Data}, Failed: i.notRefreshed}
+	r := keepalive.Refresher[*pinhole.Owner]{Conntrack: ownEntries{ct, i.services, i.registry}, Transfers: kept{&i.pinholes.Data}, Failed: i.notRefreshed}
 	return r.Run(ctx)
 }
 

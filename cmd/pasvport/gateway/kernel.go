@@ -20,6 +20,7 @@ type conntrack interface {
 	pinhole.Conntrack
 	SetSeqAdj(original expect.Tuple, d expect.Direction, adj expect.SeqAdj) error
 	SetLiberal(original expect.Tuple) error
+	UpdateTimeout(original expect.Tuple, d time.Duration) error
 	Restore(expect.Forgotten) error
 	DumpTo(ports []expect.PortRange, f func(*expect.Entry)) error
 	DumpExpected(f func(*expect.Entry)) error

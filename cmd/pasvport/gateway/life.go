@@ -10,6 +10,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/account"
 	"github.com/pasvport/pasvport/cmd/pasvport/limit"
 	"github.com/pasvport/pasvport/cmd/pasvport/lost"
+	"github.com/pasvport/pasvport/cmd/pasvport/pair"
 	"github.com/pasvport/pasvport/cmd/pasvport/report"
 	"github.com/pasvport/pasvport/cmd/pasvport/session"
 	"github.com/pasvport/pasvport/expect"
@@ -57,6 +58,9 @@ func (l *life) room(client netip.Addr) report.Reason {
 
 // begin enters a session in a table, and counts it in the limits.
 func (l *life) begin(table *session.Table, s *session.Session) {
+	if l.peer != nil && s.Pair == nil {
+		s.Pair = new(pair.Session)
+	}
 	table.Add(s)
 	l.present.Enter(&s.Member, l.client(s))
 }
@@ -72,6 +76,7 @@ func (l *life) began(s *session.Session, helper string) {
 
 // ending closes the pinhole of a session whose connection is being closed.
 func (l *life) ending(ct conntrack, s *session.Session, state uint8) {
+	l.peer.Ended(s.Pair, s.Original(), s.Reply(), false)
 	s.BeginClosing()
 	s.SetState(state)
 	if s.SetCounted(false) {
@@ -97,6 +102,7 @@ func (l *life) ending(ct conntrack, s *session.Session, state uint8) {
 func (l *life) end(ct conntrack, table *session.Table, s *session.Session) {
 	l.unread.end(s) // while it is in the table, so that its successor's state is not taken for its own
 	l.remember(s)
+	l.peer.Ended(s.Pair, s.Original(), s.Reply(), !s.Closing())
 	l.accounts.Ended(s, expect.TCPStateNone, time.Now()) // if conntrack reported no other end
 	l.ending(ct, s, expect.TCPStateClose)
 	l.present.Forget(&s.Member, l.client(s))

@@ -48,7 +48,10 @@ func (g *Gateway) open() error {
 		return fmt.Errorf("conntrack events: %w", err)
 	}
 	g.events = g.reports
-	return g.openFirewall()
+	if err := g.openFirewall(); err != nil {
+		return err
+	}
+	return g.openPair()
 }
 
 // openFirewall connects to nftables.
@@ -137,7 +140,7 @@ func (g *Gateway) openFastPath() {
 	if g.cfg.FastPath == config.FastPathOff {
 		return
 	}
-	t, err := loadFastPath(g.plan.rules.Bare)
+	t, err := loadFastPath(g.plan.rules.Bare, g.cfg.Peer == "") // the other firewall has to know what was asked for
 	g.plan.found = g.plan.found.With(kernel.FastPath, err)
 	if err != nil {
 		g.log.Info("no fast path: every line goes through the daemon", "err", err)
@@ -147,11 +150,11 @@ func (g *Gateway) openFastPath() {
 	g.metrics.CountUnread(t.Lines)
 }
 
-func loadFastPath(bare bool) (*fastpath.Table, error) {
+func loadFastPath(bare, passive bool) (*fastpath.Table, error) {
 	if bare {
 		return nil, errBare
 	}
-	t, err := fastpath.Load()
+	t, err := fastpath.Load(passive)
 	if err != nil {
 		return nil, err
 	}
@@ -189,6 +192,7 @@ func (g *Gateway) close() {
 			l.ct.Close()
 		}
 	}
+	g.closePair()
 	if g.reports != nil {
 		g.reports.Close()
 	}

@@ -19,7 +19,7 @@ import (
 // them away again. The workers go on until nothing can be queued any more, so
 // that no packet is lost by a stop.
 func (g *Gateway) serve(ctx context.Context, ready func()) error {
-	t := newTasks(ctx, len(g.lanes)+9)
+	t := newTasks(ctx, len(g.lanes)+10)
 	defer t.stopAll()
 	lost := make(chan struct{}, 1)
 	watcher := &watcher{life: g.life, older: g.older, lost: lost}
@@ -31,6 +31,7 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 		t.start(func(ctx context.Context) error {
 			return (&healer{services: g.services, registry: g.registry, older: g.older}).run(ctx, g.nft)
 		})
+		t.start(g.peer.Run)
 		t.start(func(ctx context.Context) error { return g.balancer.Run(ctx, g.nft.Spread) })
 		g.logReady()
 		ready()
@@ -41,6 +42,8 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 		}
 	}
 	if err == nil && g.restarting.Load() {
+		t.endWorkers()
+		g.peer.Flush()
 		t.end()
 		if g.settle(watcher); g.handOn() {
 			return nil
@@ -49,6 +52,8 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 	} else {
 		err = errors.Join(err, g.removeRules())
 		g.drain()
+		t.endWorkers()
+		g.peer.Flush()
 		t.end()
 		g.settle(watcher)
 	}
@@ -70,7 +75,7 @@ func (g *Gateway) logStopped(n int) {
 // startOthers starts every goroutine but the workers, and those that need our rules.
 func (g *Gateway) startOthers(t *tasks, w *watcher) {
 	idle := &idle{services: g.services, registry: g.registry, sender: g.sender}
-	sweeper := &sweeper{life: g.life, ct: g.ct, ports: &g.ports, lost: w.lost}
+	sweeper := &sweeper{life: g.life, ct: g.ct, ports: &g.ports, lost: w.lost, kept: g.tellKept}
 	t.start(func(ctx context.Context) error { return w.run(ctx, g.reports) })
 	t.start(sweeper.run)
 	t.start(func(ctx context.Context) error { return g.older.run(ctx, g.listControl) })

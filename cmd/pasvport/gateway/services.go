@@ -13,6 +13,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/fastpath"
 	"github.com/pasvport/pasvport/cmd/pasvport/limit"
 	"github.com/pasvport/pasvport/cmd/pasvport/metrics"
+	"github.com/pasvport/pasvport/cmd/pasvport/pair"
 	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
 	"github.com/pasvport/pasvport/cmd/pasvport/report"
 )
@@ -34,6 +35,8 @@ type services struct {
 	expectMax int // expectations that the kernel has room for; 0: not known, or none are made
 	firewall  firewall
 	events    events
+	peer      *pair.Pair // nil: this is not one firewall of a pair
+	entries   entries
 	fast      *fastpath.Table // nil: every line is read
 	notes     bool            // what segments show of the two ends is noted, for the keep-alive
 }
@@ -79,7 +82,7 @@ const syncBound = 100 * time.Millisecond
 
 // sync waits until the watcher has handled what conntrack has reported so far, and
 // reports whether it has.
-func (s *services) sync() bool { return s.events.Sync(syncBound) }
+func (s *services) sync() bool { return s.events.Sync(syncBound) && s.peer.Settle(syncBound) }
 
 // claims reports whether sessions without a carrier are served by claims.
 func (s *services) claims() bool { return s.plan.rules.Claim }

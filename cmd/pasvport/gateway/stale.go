@@ -33,6 +33,10 @@ type stale struct {
 // middle it has just made an entry. A reset comes from our rule; the peer gets one
 // as soon as it sends.
 func (s *stale) packet(p *nfq.Packet, confirmed bool, now time.Time) {
+	if s.peer.Expects(tupleOf(p)) { // conntrackd is about to bring its entry
+		s.drop(p.ID)
+		return
+	}
 	if !s.cfg.ResetStale || s.settings().Monitor {
 		s.accept(p.ID)
 		return
@@ -112,6 +116,10 @@ func lostSubject(c *lost.Connection) report.Subject {
 func (s *stale) invalid(p *nfq.Packet, now time.Time) {
 	s.sync()
 	t := tupleOf(p)
+	if s.awaited(t) {
+		s.drop(p.ID)
+		return
+	}
 	c := s.memory.Find(t, now)
 	gone := c != nil && !s.zones.seen.Load() // its zone is not known
 	if gone {
@@ -126,6 +134,16 @@ func (s *stale) invalid(p *nfq.Packet, now time.Time) {
 	default:
 		s.accept(p.ID)
 	}
+}
+
+// awaited reports whether a packet is of a session of the other firewall of a pair,
+// whose entry conntrackd is about to bring.
+func (s *stale) awaited(t expect.Tuple) bool {
+	if s.peer == nil {
+		return false
+	}
+	_, err := s.ct.Get(t)
+	return errors.Is(err, unix.ENOENT) && s.peer.Expects(t)
 }
 
 // reset has our rule answer a packet with a TCP reset. Without

@@ -29,8 +29,9 @@ type sweeper struct {
 	*life
 	ct    conntrack
 	ports *controlPorts
-	lost  <-chan struct{} // events were lost
-	lists uint8           // how often conntrack's connections were listed
+	lost  <-chan struct{}        // events were lost
+	kept  func(*session.Session) // has the other firewall told that a pinhole stays
+	lists uint8                  // how often conntrack's connections were listed
 }
 
 // run sweeps until ctx ends.
@@ -83,7 +84,10 @@ func (w *sweeper) pinhole(p *pinhole.Pinhole, now time.Time) {
 		return
 	}
 	if s := w.sessionOf(p); s != nil && s.TransferWaits() {
-		w.pinholes.Keep(w.ct, p, now)
+		before := p.Until()
+		if w.pinholes.Keep(w.ct, p, now); s.Pair != nil && p.Until() != before {
+			w.kept(s)
+		}
 	}
 	e, err := w.ct.Get(p.Owner.Original())
 	switch s := w.sessionOf(p); {

@@ -38,10 +38,15 @@ func (t *tasks) launch(ctx context.Context, wg *sync.WaitGroup, f func(context.C
 	})
 }
 
-// end ends all tasks and waits for them.
-func (t *tasks) end() {
+// endWorkers ends the workers and waits for them.
+func (t *tasks) endWorkers() {
 	t.stopWork()
 	t.workers.Wait()
+}
+
+// end ends all tasks and waits for them.
+func (t *tasks) end() {
+	t.endWorkers()
 	t.stopAll()
 	t.others.Wait()
 }

@@ -35,9 +35,12 @@ func (w *watcher) event(ct conntrack, e *expect.Event) {
 	switch {
 	case e.Type == expect.New && e.Entry.Master != (expect.Tuple{}):
 		if s := w.registry.session(e.Entry.Master); s != nil {
-			w.pinholes.Begins(&e.Entry, &s.Owner)
+			w.dataBegins(ct, &e.Entry, s)
+		} else {
+			w.peer.EnteredData(&e.Entry)
 		}
 	case e.Type == expect.New:
+		w.peer.Entered(&e.Entry)
 	case e.Type == expect.Destroy:
 		w.destroyed(ct, &e.Entry)
 	case e.Type == expect.Lost:

@@ -25,6 +25,7 @@ type worker struct {
 	heart  heartbeat
 	calls  calls
 	shelf  shelf
+	teller teller
 
 	using   *session.Reader // of the session whose packet is being handled
 	now     time.Time       // when that packet came
@@ -40,6 +41,7 @@ func newWorker(l *life, o *offers, older *olderConnections, ct conntrack, q queu
 	}
 	w.verdicts = &verdicts{queue: q, log: l.log}
 	w.out = forwarder{verdicts: w.verdicts, ct: ct, adjust: l.adjust, offers: o, unread: l.unread, payload: make([]byte, 0, maxPayload)}
+	w.teller = teller{life: l, verdicts: w.verdicts, ct: ct, work: &w.work}
 	w.stale = stale{services: l.services, verdicts: w.verdicts, ct: ct, memory: &l.lost, work: &w.work}
 	return w
 }
@@ -87,6 +89,7 @@ func (w *worker) handle(r *session.Reader, p *nfq.Packet) {
 		w.drop(p.ID)
 		return
 	case r.Aside:
+		w.teller.tell(r, w.now)
 		w.accept(p.ID)
 		return
 	}
@@ -102,6 +105,12 @@ func (w *worker) handle(r *session.Reader, p *nfq.Packet) {
 
 // read has the engine read a packet, and does what it says.
 func (w *worker) read(r *session.Reader, d ftpalg.Direction, p *nfq.Packet) {
+	if w.teller.take(r) {
+		for d := range ftpalg.Direction(2) {
+			w.abandon(halfLine{r.Session, d}) // its sender repeats it
+		}
+	}
+	w.teller.refresh(r)
 	if r.TakeMissed() {
 		r.Engine.Missed()
 	}
@@ -149,6 +158,7 @@ func (w *worker) read(r *session.Reader, d ftpalg.Direction, p *nfq.Packet) {
 		w.acceptLater(p.ID)
 		return
 	}
+	w.teller.tell(r, w.now)
 	if dec.Release {
 		w.release(r, d)
 	}
@@ -228,13 +238,14 @@ func (w *worker) Deadline() time.Time {
 	if len(w.calls) > 0 {
 		return overdue
 	}
-	return earlier(w.shelf.deadline(), w.heart.deadline())
+	return earlier(earlier(w.shelf.deadline(), w.teller.at), w.heart.deadline())
 }
 
 // Wake implements nfq.Handler: it drops what was held for too long.
 func (w *worker) Wake(now time.Time) {
 	w.heart.beat(now)
 	w.calls.answer()
+	w.teller.wake(now)
 	for _, l := range w.shelf.overdue(now) {
 		w.abandon(l)
 	}

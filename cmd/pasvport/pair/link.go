@@ -72,7 +72,7 @@ func (p *Pair) hold(ctx context.Context, raw net.Conn) error {
 	raw.Close()
 	acks.Wait()
 	p.out.end()
-	p.host.Alone()
+	p.tasks.put(p.host.Alone)
 	return err
 }
 

@@ -21,7 +21,6 @@ type outbox struct {
 
 	mu      sync.Mutex
 	up      bool   // there is a link
-	hushed  bool   // nothing more is to be told
 	told    bool   // and everything that was known was told over it
 	slow    bool   // it did not answer in time, and has not answered since
 	over    bool   // more was to be sent than may wait
@@ -49,13 +48,6 @@ func (o *outbox) begin() {
 	o.asked, o.acked = 0, 0
 }
 
-// hush has nothing more told.
-func (o *outbox) hush() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.hushed = true
-}
-
 // end ends a link, and with it every wait.
 func (o *outbox) end() {
 	o.mu.Lock()
@@ -79,7 +71,7 @@ func (o *outbox) isUp() bool {
 func (o *outbox) add(k kind, wait bool, parts ...[]byte) <-chan struct{} {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.up || o.hushed {
+	if !o.up {
 		return nil
 	}
 	if len(o.buf) > maxQueued {

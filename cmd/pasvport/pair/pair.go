@@ -99,13 +99,16 @@ func (p *Pair) Run(ctx context.Context) error {
 	return nil
 }
 
-// Hush says that nothing is told from here on: the daemon is being stopped, and
-// what it closes is not closed for the other firewall.
-func (p *Pair) Hush() {
+// Flush waits until the other daemon has all that it was told, or is known not to
+// answer.
+func (p *Pair) Flush() {
 	if p != nil {
-		p.out.hush()
+		p.out.await(p.out.add(kindAll, true))
 	}
 }
+
+// Later has f called when all that was adopted so far is.
+func (p *Pair) Later(f func()) { p.tasks.put(f) }
 
 // Close closes what Open opened.
 func (p *Pair) Close() {
@@ -132,8 +135,9 @@ func (p *Pair) Tell(s *Session, r *succession.Record, wait bool) {
 
 // Ended tells the other daemon that a session of ours has ended. open says that
 // neither end has closed it: its entry is gone all the same, and may come back.
+// What is said of a session first counts.
 func (p *Pair) Ended(s *Session, original, reply expect.Tuple, open bool) {
-	if p == nil || s.Standby() || !p.book.has(original) {
+	if p == nil || s == nil || s.finished.Swap(true) || s.Standby() || !p.book.has(original) {
 		return
 	}
 	if open {

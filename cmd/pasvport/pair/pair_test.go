@@ -343,6 +343,7 @@ func TestOverflow(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("the link is not closed")
 	}
+	a.Settle(time.Second)
 	if _, _, alone := a.host.counts(); alone != 1 || !a.Alone() {
 		t.Errorf("told %d times that it is alone", alone)
 	}

@@ -104,13 +104,21 @@ func (t *Table) end(ct Conntrack, p *Pinhole, why string) {
 // undo takes a pinhole out of the kernel. gone reports that its expectation was not
 // there any more.
 func (t *Table) undo(ct Conntrack, p *Pinhole) (gone bool) {
-	if !p.Claim {
-		err := ct.DeleteExpectation(p.Owner.Original(), p.expected())
-		if gone = errors.Is(err, unix.ENOENT); err != nil && !gone {
-			t.warn(p.Owner, "cannot delete an expectation", "tuple", p.expected(), "err", err)
-		}
-	}
+	gone = t.deleteExpectation(ct, p)
 	t.CloseRule(p)
+	return gone
+}
+
+// deleteExpectation deletes the expectation of a pinhole, if it is by one, and
+// reports that it was not there any more.
+func (t *Table) deleteExpectation(ct Conntrack, p *Pinhole) (gone bool) {
+	if p.Claim {
+		return false
+	}
+	err := ct.DeleteExpectation(p.Owner.Original(), p.expected())
+	if gone = errors.Is(err, unix.ENOENT); err != nil && !gone {
+		t.warn(p.Owner, "cannot delete an expectation", "tuple", p.expected(), "err", err)
+	}
 	return gone
 }
 

@@ -31,6 +31,23 @@ func (t *Table) Begins(e *expect.Entry, o *Owner) {
 	t.CloseRule(t.Data.begins(e.Original, o, p))
 }
 
+// BeginsElsewhere is Begins for a data connection whose entry another one may have
+// brought into this kernel, and not a packet: then nothing has used up what is open
+// for it here.
+func (t *Table) BeginsElsewhere(ct Conntrack, e *expect.Entry, o *Owner) {
+	p := t.find(Key{e.Original.Src.Addr(), e.Original.Dst})
+	if p != nil && p.Owner == o && t.take(p, Used) {
+		t.deleteExpectation(ct, p)
+		t.events.PinholeUsed(p)
+	} else {
+		p = nil
+	}
+	t.CloseRule(t.Data.begins(e.Original, o, p))
+	if p != nil && e.TCPState >= expect.TCPStateSynRecv {
+		t.Answered(e.Original)
+	}
+}
+
 // Ends notes that an entry is gone, and reports whether it was that of a data
 // connection.
 func (t *Table) Ends(e *expect.Entry) bool {

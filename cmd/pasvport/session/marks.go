@@ -34,6 +34,9 @@ const (
 // BeginClosing notes that an end has begun to close the connection.
 func (m *marks) BeginClosing() { m.closing.Store(true) }
 
+// Closing reports whether an end has begun to close the connection.
+func (m *marks) Closing() bool { return m.closing.Load() }
+
 // End reports whether this is the first end of the session, which is to be
 // reported.
 func (m *marks) End() (first bool) { return !m.over.Swap(true) }

@@ -80,6 +80,17 @@ func (r *Reader) Continues(alg *ftpalg.Conn) bool {
 	return true
 }
 
+// GoOn gives a session that another firewall has had a new engine, which goes on from
+// a state; nil is none that is known. What was held is dropped by who held it.
+func (r *Reader) GoOn(e *expect.Entry, policy *ftpalg.Policy, from *ftpalg.State, work *ftpalg.Workspace) {
+	r.Engine = newEngine(e, policy, false, work) // Owner.Ends has the same addresses
+	r.Engine.Continue(from, true)
+	r.adjusts.Store(byNobody)
+	if e.Status&expect.StatusSeqAdjust != 0 {
+		r.adjusts.Store(byKernel)
+	}
+}
+
 // Doubtful reports whether a packet may be of another connection that has a
 // tuple of this one, whose end we have not learnt of yet: conntrack gives the
 // tuple of one that is closed to the next, also under translation

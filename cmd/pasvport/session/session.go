@@ -7,6 +7,7 @@ import (
 
 	"github.com/pasvport/pasvport/cmd/pasvport/fastpath"
 	"github.com/pasvport/pasvport/cmd/pasvport/limit"
+	"github.com/pasvport/pasvport/cmd/pasvport/pair"
 	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
 	"github.com/pasvport/pasvport/cmd/pasvport/report"
 	"github.com/pasvport/pasvport/expect"
@@ -30,6 +31,9 @@ type Session struct {
 	Member limit.Member
 	// Fast is its slot in the fast path, which has a lock of its own.
 	Fast fastpath.Conn
+	// Pair is what the other firewall of a pair knows of it and we of that; nil without
+	// a pair. It is set before the session can be found.
+	Pair *pair.Session
 	// Listed is the number of the last list of conntrack's entries that had it. It
 	// belongs to who compares sessions with such lists.
 	Listed uint8
@@ -50,23 +54,28 @@ func New(e *expect.Entry, policy *ftpalg.Policy, now time.Time, started bool, wo
 	if e.Status&expect.StatusSeqAdjust != 0 {
 		s.adjusts.Store(byKernel)
 	}
-	ep := ftpalg.Endpoints{Client: e.Original.Src, Dialled: e.Original.Dst, Server: e.Reply.Src, SeenAs: e.Reply.Dst}
-	by := ftpalg.Nobody
-	if ep.NAT() {
-		by = ftpalg.Kernel // whether it can is known only once it was told to
-	}
-	s.reader.Engine = ftpalg.NewConn(ep, policy, ftpalg.Options{
-		AdjustBy:  by,
-		Started:   started,
-		Adjusted:  [2]ftpalg.Adjustment{ftpalg.Adjustment(e.Adj[0]), ftpalg.Adjustment(e.Adj[1])},
-		Workspace: work,
-	})
+	s.reader.Engine = newEngine(e, policy, started, work)
 	s.Owner.ID, s.Owner.Zone = e.ID, e.Original.Zone
 	if s.Owner.Monitored = policy.Watch; policy.Watch {
 		s.note = "monitored: nothing is changed or opened"
 	}
 	s.Owner.Carrier, s.Owner.Ends = e.Helper == CarrierName, s.reader.Engine.Endpoints()
 	return &s.reader
+}
+
+// newEngine returns the engine of a conntrack entry.
+func newEngine(e *expect.Entry, policy *ftpalg.Policy, started bool, work *ftpalg.Workspace) *ftpalg.Conn {
+	ep := ftpalg.Endpoints{Client: e.Original.Src, Dialled: e.Original.Dst, Server: e.Reply.Src, SeenAs: e.Reply.Dst}
+	by := ftpalg.Nobody
+	if ep.NAT() {
+		by = ftpalg.Kernel // whether it can is known only once it was told to
+	}
+	return ftpalg.NewConn(ep, policy, ftpalg.Options{
+		AdjustBy:  by,
+		Started:   started,
+		Adjusted:  [2]ftpalg.Adjustment{ftpalg.Adjustment(e.Adj[0]), ftpalg.Adjustment(e.Adj[1])},
+		Workspace: work,
+	})
 }
 
 // ID returns the id of its conntrack entry.

@@ -93,7 +93,7 @@ func natOf(e *ftpalg.Endpoints) control.NAT {
 func (s *Session) Keepalive() keepalive.State {
 	return keepalive.State{
 		Conn: s.liveness.Load(), Tuples: [2]expect.Tuple{s.Original(), s.Reply()},
-		Established: s.Established() && s.Owner.Zone == 0 && s.zoneOfReply == 0,
+		Established: s.Established() && !s.Pair.Standby() && s.Owner.Zone == 0 && s.zoneOfReply == 0,
 		Adjusted:    s.Adjusted(), Transferring: s.Owner.Transferring(),
 	}
 }

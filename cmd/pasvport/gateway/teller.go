@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"time"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/cmd/pasvport/pair"
+	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
+	"github.com/pasvport/pasvport/cmd/pasvport/session"
+	"github.com/pasvport/pasvport/cmd/pasvport/succession"
+	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/ftpalg"
+)
+
+// tellAfter is how long it may take until the other firewall is told where the
+// streams of a session are.
+const tellAfter = 20 * time.Millisecond
+
+// teller tells the other firewall of a pair of the sessions of a queue, and makes
+// those ours whose packets come here. It belongs to the queue's goroutine. Without a
+// pair sessions have no part for it, and it does nothing.
+type teller struct {
+	*life
+	*verdicts
+	ct   conntrack
+	work *ftpalg.Workspace
+	late []*session.Session // to be told of at at
+	at   time.Time          // zero: none
+}
+
+// take makes a session ours, as a packet of it came, and lets its engine go on
+// from what the other firewall told last. It reports whether it was that one's.
+func (t *teller) take(r *session.Reader) bool {
+	if !r.Pair.Standby() {
+		return false
+	}
+	rec := r.Pair.Own()
+	e, err := t.ct.Get(r.Original())
+	if err != nil {
+		return true
+	}
+	t.entries.refresh(t.ct, &e)
+	if rec == nil {
+		return true
+	}
+	if rec.Adjusted != nil {
+		for d := range e.Adj {
+			e.Adj[d] = expect.SeqAdj(rec.Adjusted[d])
+		}
+	}
+	r.GoOn(&e, t.settings().policyFor(&e), rec.Engine, t.work)
+	if rec.Adjusted == nil {
+		return true
+	}
+	if !e.Liberal {
+		t.failed(r.Subject(), "cannot adjust sequence numbers", t.ct.SetLiberal(r.Original()))
+	}
+	t.failed(r.Subject(), "cannot adjust sequence numbers", t.firewall.Renumber(r.ID(), r.Adjustments().Note()))
+	r.AdjustHere()
+	return true
+}
+
+// refresh gives the entry of a session whose sequence numbers the kernel was
+// told to adjust its long timeout again. The event of that had the short one, of
+// bytes that were not acknowledged yet, and it is the last one that conntrackd has.
+func (t *teller) refresh(r *session.Reader) {
+	if r.Pair == nil || !r.Pair.Refresh {
+		return
+	}
+	r.Pair.Refresh = false
+	if e, err := t.ct.Get(r.Original()); err == nil {
+		t.entries.refresh(t.ct, &e)
+	}
+}
+
+// tell tells of a session that a packet has changed, before that packet goes on. An
+// announcement waits until the other firewall has it; what opens nothing is told a
+// little later.
+func (t *teller) tell(r *session.Reader, now time.Time) {
+	if r.Pair == nil || r.Owner.Monitored || r.Closing() {
+		return
+	}
+	is, before := pair.Told{Mark: r.Engine.Mark(), Hole: t.pinholes.Of(&r.Owner), Left: r.Left()}, r.Pair.Told
+	if is.Hole != nil {
+		is.Until = is.Hole.Until()
+	}
+	if r.Here() {
+		is.Own = r.Adjustments()
+	}
+	if is == before {
+		t.later(r.Session, now)
+		return
+	}
+	wait := is.Hole != nil && is.Hole != before.Hole || is.Own != before.Own
+	r.Pair.Told = is
+	t.flush()
+	t.peer.Tell(r.Pair, known(r, is.Hole, now), wait && t.waitsFor(r.Session))
+}
+
+// waitsFor reports whether what a session announces waits for the other firewall.
+func (t *teller) waitsFor(s *session.Session) bool {
+	switch t.cfg.PeerWait {
+	case config.PeerNever:
+		return false
+	case config.PeerNAT:
+		return s.Ends().NAT()
+	}
+	return true
+}
+
+// known is what the other firewall has to know of a session.
+func known(r *session.Reader, hole *pinhole.Pinhole, now time.Time) *succession.Record {
+	var open []succession.Pinhole
+	if hole != nil {
+		p := handed(hole, nil, now)
+		p.Left = hole.Until().Sub(now)
+		open = []succession.Pinhole{p}
+	}
+	rec, _ := r.Record(open)
+	rec.ID, rec.Next = 0, [2]*uint32{} // they mean nothing there, or not any more
+	if rec.Engine == nil {
+		rec.Engine = new(r.Engine.State())
+	}
+	return &rec
+}
+
+// later has a session told of with all others that change meanwhile.
+func (t *teller) later(s *session.Session, now time.Time) {
+	if s.Pair.Late {
+		return
+	}
+	s.Pair.Late = true
+	if len(t.late) == 0 {
+		t.at = now.Add(tellAfter)
+	}
+	t.late = append(t.late, s)
+}
+
+// tellKept has the other firewall told that a pinhole of a session stays open for
+// longer, which no packet shows.
+func (g *Gateway) tellKept(s *session.Session) {
+	for _, l := range g.lanes {
+		if l.worker.table.Find(s.Original()) != s {
+			continue
+		}
+		select {
+		case l.worker.calls <- func() { l.worker.teller.later(s, time.Now()) }:
+			l.queue.Interrupt()
+		default: // the worker has much to do, and tells with the session's next packet
+		}
+	}
+}
+
+// wake tells of the sessions that later was called for, if it is time to.
+func (t *teller) wake(now time.Time) {
+	if len(t.late) == 0 || now.Before(t.at) {
+		return
+	}
+	for _, s := range t.late {
+		s.Pair.Late = false
+		if s.Pair.Standby() || s.Closing() {
+			continue
+		}
+		if r := s.Acquire(t.work); r != nil {
+			t.peer.Tell(s.Pair, known(r, t.pinholes.Of(&s.Owner), now), false)
+			r.Release()
+		}
+	}
+	clear(t.late)
+	t.late, t.at = t.late[:0], time.Time{}
+}
