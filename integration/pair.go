@@ -40,6 +40,11 @@ type Machine struct {
 	dead                   bool
 }
 
+// pairNAT translates both ends. The client's end is translated to an address of its
+// own: what is masqueraded the kernel forgets when keepalived takes the address away,
+// and conntrackd has the other machine forget it, too.
+var pairNAT = Position{Name: "both-nat", Target: clientGate, Hidden: true, NAT: []NAT{{Pre: dnat, Post: snat}}}
+
 // PairConf is what pairs differ in.
 type PairConf struct {
 	NoExternalCache bool // conntrackd puts what it learns into the kernel at once
@@ -419,11 +424,15 @@ func (f *FirewallPair) waitCarried(t testing.TB, to int, d *Dialogue) {
 func (f *FirewallPair) Crash(t testing.TB, i int) {
 	t.Helper()
 	m := f.Machines[i]
-	for _, name := range []string{"in0", "out0", "sync"} {
-		if err := m.setDown(name); err != nil {
-			t.Fatal(err)
+	// Nothing of what the end of an interface changes in its kernel is told any more.
+	down := func(names ...string) {
+		for _, name := range names {
+			if err := m.setDown(name); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
+	down("sync")
 	m.dead = true
 	for _, p := range []*Process{m.keepalived, m.conntrackd} {
 		p.kill()
@@ -431,6 +440,7 @@ func (f *FirewallPair) Crash(t testing.TB, i int) {
 	if err := m.daemon.Crash(); err != nil {
 		t.Fatal(err)
 	}
+	down("in0", "out0")
 	f.waitActive(t, 1-i)
 }
 

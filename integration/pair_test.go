@@ -178,27 +178,27 @@ func TestPair(t *testing.T) {
 	needDaemon(t)
 	all := os.Getenv("PASVPORT_PAIR") == "all"
 	for _, c := range []struct {
-		position string
+		position Position
 		family   Family
 		subject  Subject
 		allow    Allow
 		conf     PairConf
 		failover string
 	}{
-		{"routed", IPv4, Expectation, AllowRelated, PairConf{}, "crash"},
-		{"both-nat", IPv4, Expectation, AllowRelated, PairConf{}, "crash"},
-		{"both-nat", IPv4, Expectation, AllowRelated, PairConf{}, "there and back"},
-		{"both-nat", IPv4, Claim, AllowChain, PairConf{}, "move"},
-		{"nat66", IPv6, Expectation, AllowMark, PairConf{}, "crash"},
-		{"both-nat", IPv4, Expectation, AllowRelated, PairConf{NoExternalCache: true}, "crash"},
-		{"both-nat", IPv4, Expectation, AllowRelated, PairConf{}, "daemons restarted"},
+		{position("routed"), IPv4, Expectation, AllowRelated, PairConf{}, "crash"},
+		{pairNAT, IPv4, Expectation, AllowRelated, PairConf{}, "crash"},
+		{pairNAT, IPv4, Expectation, AllowRelated, PairConf{}, "there and back"},
+		{pairNAT, IPv4, Claim, AllowChain, PairConf{}, "move"},
+		{position("nat66"), IPv6, Expectation, AllowMark, PairConf{}, "crash"},
+		{pairNAT, IPv4, Expectation, AllowRelated, PairConf{NoExternalCache: true}, "crash"},
+		{pairNAT, IPv4, Expectation, AllowRelated, PairConf{}, "daemons restarted"},
 	} {
 		for _, way := range pairFailovers {
 			if way.name != c.failover && !all {
 				continue
 			}
-			t.Run(fmt.Sprintf("%s/%s/%s/%s/%s", c.position, c.subject.Name, c.allow, c.conf, strings.ReplaceAll(way.name, " ", "-")), func(t *testing.T) {
-				pairCase(t, position(c.position), c.family, c.subject, c.allow, c.conf, way)
+			t.Run(fmt.Sprintf("%s/%s/%s/%s/%s", c.position.Name, c.subject.Name, c.allow, c.conf, strings.ReplaceAll(way.name, " ", "-")), func(t *testing.T) {
+				pairCase(t, c.position, c.family, c.subject, c.allow, c.conf, way)
 			})
 		}
 	}
