@@ -191,7 +191,6 @@ func TestPair(t *testing.T) {
 		{pairNAT, IPv4, Claim, AllowChain, PairConf{}, "move"},
 		{position("nat66"), IPv6, Expectation, AllowMark, PairConf{}, "crash"},
 		{pairNAT, IPv4, Expectation, AllowRelated, PairConf{NoExternalCache: true}, "crash"},
-		{pairNAT, IPv4, Expectation, AllowRelated, PairConf{}, "daemons restarted"},
 	} {
 		for _, way := range pairFailovers {
 			if way.name != c.failover && !all {
