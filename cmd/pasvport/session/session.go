@@ -27,8 +27,6 @@ type Session struct {
 	Owner   pinhole.Owner
 	Started time.Time // when it was first seen
 
-	// Member is its place among those that are counted, whose lock guards it.
-	Member limit.Member
 	// Fast is its slot in the fast path, which has a lock of its own.
 	Fast fastpath.Conn
 	// Pair is what the other firewall of a pair knows of it and we of that; nil without
@@ -37,6 +35,8 @@ type Session struct {
 	// Listed is the number of the last list of conntrack's entries that had it. It
 	// belongs to who compares sessions with such lists.
 	Listed uint8
+	// Member is its place among those that are counted, whose lock guards it.
+	Member limit.Member
 
 	zoneOfReply uint16
 	reader      Reader // belongs to who has acquired it
