@@ -3,7 +3,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/pasvport/pasvport/rules"
@@ -33,40 +32,6 @@ func build(entries []entry) (Config, error) {
 		return Config{}, err
 	}
 	return c, nil
-}
-
-// addMaps puts the mappings of an entry into c.
-func (e entry) addMaps(c *Config, root keys) error {
-	if e.setting.reset != nil {
-		e.setting.reset(c)
-	}
-	for _, m := range e.maps {
-		if err := e.setting.addMapping(c, m, root); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// apply puts the values of an entry into c.
-func (e entry) apply(c *Config) error {
-	if e.setting.reset != nil {
-		e.setting.reset(c)
-	}
-	if e.setting.some && len(e.values) == 0 {
-		return e.at.wrong(fmt.Errorf("%s: the list is empty, want %s", e.setting.name, e.setting.want))
-	}
-	for _, v := range e.values {
-		if err := e.setting.add(c, v.text); err != nil {
-			want := e.setting.want
-			var special *wantError
-			if errors.As(err, &special) {
-				want = special.want
-			}
-			return v.explain(e.setting, want)
-		}
-	}
-	return nil
 }
 
 // check looks at what no single value shows.

@@ -26,16 +26,6 @@ func Reloaded(old, next Config) Config {
 	return old
 }
 
-// transfer copies the values of the settings.
-func (k keys) transfer(to, from *Config) {
-	for i := range k {
-		source := k[i].fields(from)
-		for j, target := range k[i].fields(to) {
-			reflect.ValueOf(target).Elem().Set(reflect.ValueOf(source[j]).Elem())
-		}
-	}
-}
-
 // InRules reports whether our rules depend on one of the named settings.
 func InRules(names []string) bool {
 	return slices.ContainsFunc(names, func(name string) bool {

@@ -65,9 +65,6 @@ func (x *explanation) note(entries []entry, by string) {
 	}
 }
 
-// place is where a value stands.
-func (v value) place() string { return fmt.Sprintf("%s:%d:%d", v.file, v.line, v.column) }
-
 // policyMapping returns where a policy stands.
 func policyMapping(entries []entry, i int) mapping {
 	for _, e := range entries {

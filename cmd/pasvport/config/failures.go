@@ -8,14 +8,6 @@ import (
 	"time"
 )
 
-// LoginFailures is how many failed logins in a time have a client blocked, and for
-// how long. The zero value blocks none.
-type LoginFailures struct {
-	Most   int
-	Within time.Duration
-	Block  time.Duration
-}
-
 const (
 	mostFailures = 1000
 	longestBlock = 30 * 24 * time.Hour

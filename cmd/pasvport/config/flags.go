@@ -3,7 +3,6 @@
 package config
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -124,33 +123,4 @@ func (v *flagValue) entry() entry {
 		e.values = append(e.values, value{text: text})
 	}
 	return e
-}
-
-// entry is one setting as it was given, by flag or by key.
-type entry struct {
-	setting *setting
-	at      value // the key, without a text; of a key of the file
-	values  []value
-	maps    []mapping // of settings that are mappings, and then no values
-}
-
-// mapping is one mapping of the file and where it stands.
-type mapping struct {
-	at      value // without a text
-	entries []entry
-}
-
-// value is one text and where it stands; file is empty for a flag.
-type value struct {
-	text         string
-	file         string
-	line, column int
-}
-
-// explain says which flag or key has which value, and what is wanted.
-func (v value) explain(s *setting, want string) error {
-	if v.file == "" {
-		return fmt.Errorf("--%s %q: want %s", s.name, v.text, want)
-	}
-	return fmt.Errorf("%s: %s %q: want %s", v.place(), s.name, v.text, want)
 }

@@ -2,7 +2,14 @@
 
 package config
 
-import "log/slog"
+import (
+	"log/slog"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/pasvport/pasvport/rules"
+)
 
 // The kinds below are the words of the command line, so that they print as they
 // were written.
@@ -65,4 +72,110 @@ var levels = []struct {
 	{"info", slog.LevelInfo},
 	{"warn", slog.LevelWarn},
 	{"error", slog.LevelError},
+}
+
+// Commands are the commands that may be given, in upper case; "SITE CHMOD" is a
+// subcommand of SITE.
+type Commands struct {
+	Allow map[string]bool // the only ones; empty: all
+	Deny  map[string]bool // those that are made to fail, besides Config.DenyCommands
+}
+
+// Modes are the modes of data connections that are permitted.
+type Modes struct{ Active, Passive bool }
+
+// Families are the address families whose control connections may have data
+// connections.
+type Families struct{ IPv4, IPv6 bool }
+
+// DataPorts are the ports that an announcement may name; the zero value permits all.
+type DataPorts struct{ Active, Passive rules.PortRange }
+
+// LoginFailures is how many failed logins in a time have a client blocked, and for
+// how long. The zero value blocks none.
+type LoginFailures struct {
+	Most   int
+	Within time.Duration
+	Block  time.Duration
+}
+
+// PeerWait says which announcements wait until the other firewall has them.
+type PeerWait string
+
+// The values of --peer-wait.
+const (
+	PeerAlways PeerWait = "always"
+	PeerNAT    PeerWait = "nat" // those of translated sessions
+	PeerNever  PeerWait = "never"
+)
+
+// Method is how a virtual server chooses a server.
+type Method string
+
+// The methods.
+const (
+	RoundRobin    Method = "round-robin"
+	SourceHash    Method = "source-hash"    // by the client's address
+	LeastSessions Method = "least-sessions" // relative to weight
+)
+
+// VirtualServer spreads the control connections to its addresses over servers.
+type VirtualServer struct {
+	Name    string
+	Listen  []netip.Addr
+	Port    uint16 // default: 21
+	Method  Method // default: RoundRobin
+	Check   Check
+	Servers []Server
+}
+
+// Server is one server of a virtual server.
+type Server struct {
+	Name  string       // default: its first address
+	Addrs []netip.Addr // at most one of each family
+	Port  uint16       // default: that of the virtual server
+
+	// Weight is its share of new sessions, from 0, none, to maxWeight.
+	// Default: 1.
+	Weight int
+
+	// Backup has it get new sessions only while no server of its family that is not
+	// one takes any. Default: false.
+	Backup bool
+
+	// Advertise are addresses of its own, of the families of Addrs, that its
+	// announcements show and to which its data connections come. Default: none.
+	Advertise []netip.Addr
+}
+
+// Check is how servers are checked.
+type Check struct {
+	Interval time.Duration // 0: they are not. Default: 5 s
+	Timeout  time.Duration // of one check. Default: 2 s, or half the interval if that is less
+	Rise     int           // how many checks in a row bring a server back. Default: 2
+	Fall     int           // how many that fail in a row take one out. Default: 3
+
+	// User and Password log in; without a user the greeting is enough.
+	User, Password string
+}
+
+// Policy is what holds for some control connections in place of the settings
+// for all. An empty list of ports, clients or servers matches all.
+type Policy struct {
+	Ports   []rules.PortRange // control ports, as the client dials them
+	Clients []netip.Prefix    // the client's own address
+	Servers []netip.Prefix    // the server's own address
+
+	// Config has the settings that a policy may change, as they hold: those for
+	// all, changed by the policy. The others are zero.
+	Config *Config
+}
+
+// Matches reports whether the policy is for a control connection.
+func (p *Policy) Matches(port uint16, client, server netip.Addr) bool {
+	has := func(list []netip.Prefix, a netip.Addr) bool {
+		return len(list) == 0 || slices.ContainsFunc(list, func(n netip.Prefix) bool { return n.Contains(a) })
+	}
+	ports := len(p.Ports) == 0 || slices.ContainsFunc(p.Ports, contains(port))
+	return ports && has(p.Clients, client) && has(p.Servers, server)
 }

@@ -47,13 +47,3 @@ func distanceOf(a, b string) int {
 	}
 	return rows[len(a)][len(b)]
 }
-
-// Values are the values that a setting has, or what they begin with; none if they
-// are not a fixed set.
-func Values(name string) []string {
-	s, ok := settings.lookup(name)
-	if !ok {
-		return nil
-	}
-	return s.words
-}

@@ -260,3 +260,22 @@ func setXferlog(c *Config, v string) error {
 	c.Xferlog = v
 	return nil
 }
+
+// parseToggle reads on or off, or what YAML has for them.
+func parseToggle(v string) (bool, error) {
+	switch strings.ToLower(v) {
+	case "on", "true", "yes":
+		return true, nil
+	case "off", "false", "no":
+		return false, nil
+	}
+	return false, errValue
+}
+
+func portNames(ports []rules.PortRange) []string {
+	list := make([]string, len(ports))
+	for i, p := range ports {
+		list[i] = p.String()
+	}
+	return list
+}

@@ -9,16 +9,6 @@ import (
 	"path/filepath"
 )
 
-// PeerWait says which announcements wait until the other firewall has them.
-type PeerWait string
-
-// The values of --peer-wait.
-const (
-	PeerAlways PeerWait = "always"
-	PeerNAT    PeerWait = "nat" // those of translated sessions
-	PeerNever  PeerWait = "never"
-)
-
 // setPeerAddr takes numeric addresses only: a pair must not depend on name
 // service.
 func setPeerAddr(to *string, v string) error {

@@ -15,23 +15,6 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// Commands are the commands that may be given, in upper case; "SITE CHMOD" is a
-// subcommand of SITE.
-type Commands struct {
-	Allow map[string]bool // the only ones; empty: all
-	Deny  map[string]bool // those that are made to fail, besides Config.DenyCommands
-}
-
-// Modes are the modes of data connections that are permitted.
-type Modes struct{ Active, Passive bool }
-
-// Families are the address families whose control connections may have data
-// connections.
-type Families struct{ IPv4, IPv6 bool }
-
-// DataPorts are the ports that an announcement may name; the zero value permits all.
-type DataPorts struct{ Active, Passive rules.PortRange }
-
 // maxLength is the longest line that is read, and so the highest limit of a length.
 const maxLength = 4096
 

@@ -3,43 +3,12 @@
 package config
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
-
-	"github.com/pasvport/pasvport/rules"
 )
-
-// The keys of the file that are mappings, and no flags.
-const (
-	policiesKey = "policies"
-	commandsKey = "commands"
-	filesKey    = "files"
-)
-
-// Policy is what holds for some control connections in place of the settings
-// for all. An empty list of ports, clients or servers matches all.
-type Policy struct {
-	Ports   []rules.PortRange // control ports, as the client dials them
-	Clients []netip.Prefix    // the client's own address
-	Servers []netip.Prefix    // the server's own address
-
-	// Config has the settings that a policy may change, as they hold: those for
-	// all, changed by the policy. The others are zero.
-	Config *Config
-}
-
-// Matches reports whether the policy is for a control connection.
-func (p *Policy) Matches(port uint16, client, server netip.Addr) bool {
-	has := func(list []netip.Prefix, a netip.Addr) bool {
-		return len(list) == 0 || slices.ContainsFunc(list, func(n netip.Prefix) bool { return n.Contains(a) })
-	}
-	ports := len(p.Ports) == 0 || slices.ContainsFunc(p.Ports, contains(port))
-	return ports && has(p.Clients, client) && has(p.Servers, server)
-}
 
 // selectors say which connections a policy is for.
 var selectors = keys{
@@ -51,36 +20,6 @@ var selectors = keys{
 // parsePolicies reads the list of policies.
 func parsePolicies(name string, list *yaml.Node, root keys) ([]mapping, error) {
 	return parseList(name, policiesKey, list, slices.Concat(selectors, root.with(inPolicy)))
-}
-
-// parseList reads a list of mappings, with the known keys.
-func parseList(name, key string, list *yaml.Node, known keys) ([]mapping, error) {
-	list = follow(list)
-	if list.Kind == yaml.ScalarNode && list.Tag == "!!null" {
-		return nil, nil
-	}
-	if list.Kind != yaml.SequenceNode {
-		return nil, fmt.Errorf("%s:%d:%d: %s is a %s, want a list", name, list.Line, list.Column, key, kindText(list.Kind))
-	}
-	var all []mapping
-	for _, n := range list.Content {
-		m, err := parseOne(name, key, n, known)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, m)
-	}
-	return all, nil
-}
-
-// parseOne reads one mapping.
-func parseOne(name, key string, n *yaml.Node, known keys) (mapping, error) {
-	n = follow(n)
-	if n.Kind != yaml.MappingNode {
-		return mapping{}, fmt.Errorf("%s:%d:%d: %s: want lines of the form \"key: value\"", name, n.Line, n.Column, key)
-	}
-	entries, err := parseMapping(name, n, known, orList(known.names()))
-	return mapping{value{file: name, line: n.Line, column: n.Column}, entries}, err
 }
 
 // addPolicy adds the policy that m describes.

@@ -26,56 +26,6 @@ const (
 	maxServerName     = 32
 )
 
-// Method is how a virtual server chooses a server.
-type Method string
-
-// The methods.
-const (
-	RoundRobin    Method = "round-robin"
-	SourceHash    Method = "source-hash"    // by the client's address
-	LeastSessions Method = "least-sessions" // relative to weight
-)
-
-// VirtualServer spreads the control connections to its addresses over servers.
-type VirtualServer struct {
-	Name    string
-	Listen  []netip.Addr
-	Port    uint16 // default: 21
-	Method  Method // default: RoundRobin
-	Check   Check
-	Servers []Server
-}
-
-// Server is one server of a virtual server.
-type Server struct {
-	Name  string       // default: its first address
-	Addrs []netip.Addr // at most one of each family
-	Port  uint16       // default: that of the virtual server
-
-	// Weight is its share of new sessions, from 0, none, to maxWeight.
-	// Default: 1.
-	Weight int
-
-	// Backup has it get new sessions only while no server of its family that is not
-	// one takes any. Default: false.
-	Backup bool
-
-	// Advertise are addresses of its own, of the families of Addrs, that its
-	// announcements show and to which its data connections come. Default: none.
-	Advertise []netip.Addr
-}
-
-// Check is how servers are checked.
-type Check struct {
-	Interval time.Duration // 0: they are not. Default: 5 s
-	Timeout  time.Duration // of one check. Default: 2 s, or half the interval if that is less
-	Rise     int           // how many checks in a row bring a server back. Default: 2
-	Fall     int           // how many that fail in a row take one out. Default: 3
-
-	// User and Password log in; without a user the greeting is enough.
-	User, Password string
-}
-
 var (
 	virtualServerKeys = keys{
 		{name: "name", want: wantName},
@@ -134,28 +84,6 @@ func (c *Config) addVirtualServer(m mapping, _ keys) error {
 		return m.at.wrong(fmt.Errorf("virtual server %q: %w", v.Name, err))
 	}
 	c.VirtualServers = append(c.VirtualServers, v)
-	return nil
-}
-
-// wrong puts a place before an error.
-func (v value) wrong(err error) error {
-	return fmt.Errorf("%s: %w", v.place(), err)
-}
-
-// each gives the values of a mapping to set, and the mappings in it to add.
-func (m mapping) each(set func(string, string) error, add func(string, mapping) error) error {
-	for _, e := range m.entries {
-		for _, v := range e.values {
-			if err := set(e.setting.name, v.text); err != nil {
-				return v.explain(e.setting, e.setting.want)
-			}
-		}
-		for _, inner := range e.maps {
-			if err := add(e.setting.name, inner); err != nil {
-				return err
-			}
-		}
-	}
 	return nil
 }
 
