@@ -2,20 +2,6 @@
 
 package ftpalg
 
-// AdjustBy is who adjusts the sequence numbers of a connection behind an edit that
-// has changed a length.
-type AdjustBy uint8
-
-const (
-	// Nobody: no edit may change a length.
-	Nobody AdjustBy = iota
-	// Kernel: it is told the adjustment that Rewrite gives.
-	Kernel
-	// Caller: it sees every packet, gives it the sequence number of Rewrite, and
-	// passes what it acknowledges through Acknowledgement.
-	Caller
-)
-
 // SetAdjustBy says who adjusts sequence numbers from now on. Nobody, when the
 // kernel has not taken the adjustment that the last Rewrite gave, takes back the
 // edit: the segment is to be rewritten again, and goes on as it came.

@@ -149,3 +149,9 @@ func equalFold(b []byte, s string) bool {
 }
 
 func isLetter(c byte) bool { return (c|0x20)-'a' < 26 }
+
+// mayBe reports whether a line that starts with b may turn out to be the
+// command verb.
+func mayBe(verb string, b []byte) bool {
+	return hasPrefixFold(verb, b) && (len(b) <= len(verb) || !isLetter(b[len(verb)]))
+}

@@ -111,191 +111,6 @@ type Segment struct {
 	Payload []byte
 }
 
-// Segment takes a segment of the connection and says what is to be done with it.
-func (c *Conn) Segment(seg *Segment) Decision {
-	c.now, c.events, c.read, c.ends = seg.Time, c.events[:0], c.read[:0], c.ends[:0]
-	dec := c.segment(seg)
-	if c.policy.Watch {
-		dec = Decision{Reason: dec.Reason}
-	}
-	dec.Events, dec.Lines = c.events, Lines{c.read, c.ends}
-	return dec
-}
-
-func (c *Conn) segment(seg *Segment) Decision {
-	d, seq, p := seg.Dir, seg.Seq, seg.Payload
-	c.cur.dir, c.cur.seq, c.cur.p, c.cur.parts = d, seq, p, c.cur.parts[:0]
-	c.cur.back, c.cur.blank, c.cur.undoable = 0, false, false
-	if seg.Acks && !c.received(opposite(d), seq, seg.Ack) {
-		return Decision{Action: Drop, Reason: ReasonFarAway}
-	}
-	if len(p) == 0 {
-		return Decision{}
-	}
-	s := &c.stream[d]
-	if c.opaque {
-		return Decision{Reason: ReasonOpaque}
-	}
-	if !s.known {
-		c.begin(d, seq, p)
-	}
-	seen, answer, known := c.place(s, seq, p)
-	if c.unseen {
-		c.notFTP(ReasonStartUnseen)
-	}
-	if known {
-		return answer
-	}
-	if c.mustWait(s, p[seen:]) {
-		if seen > 0 && !s.held {
-			// What was seen goes on, by itself: it may be the very edit that
-			// the rest waits for. Its acknowledgement will come, so this
-			// does not count as waiting in vain.
-			s.waits -= min(s.waits, 1)
-			return Decision{Reason: ReasonInFlight}
-		}
-		return c.ask(ReasonInFlight)
-	}
-	if c.mustAdjust64(s, p[seen:]) {
-		return Decision{Action: Drop, Reason: ReasonNoAdjust, Adjust: true}
-	}
-	if !s.held {
-		s.sent = s.next - s.taken
-	}
-	p = p[seen:]
-	switch readable := c.remember(s, p); {
-	case len(readable) == len(p):
-		return c.fresh(s, p, answer.Reason)
-	case len(readable) > 0:
-		dec := c.fresh(s, readable, answer.Reason)
-		if dec.Action == Hold { // its end must not go on when its start does
-			s.abandon()
-			dec.Action = Drop
-		}
-		return dec
-	}
-	// More than can be compared is on its way; its receiver is asked for it.
-	return c.ask(ReasonInFlight)
-}
-
-// place finds out how many bytes of a segment were seen before. If there is
-// nothing to read in it, known is true and the answer is the decision on it.
-func (c *Conn) place(s *stream, seq uint32, p []byte) (seen int32, answer Decision, known bool) {
-	seen = int32(s.next - seq)
-	switch d := c.cur.dir; {
-	case s.far(seq) && c.met:
-		return seen, Decision{Action: Drop, Reason: ReasonFarAway}, true
-	case s.floorSet && int32(seq-s.floor) < 0:
-		return seen, Decision{Action: Drop, Reason: ReasonTooOld}, true
-	case d == Original && c.startSet && int32(seq-c.start) < 0:
-		return seen, c.beforeStart(s, seq, p), true
-	case seen > 0 && c.checks.has(CheckRepeats) && !s.history.same(seq, p[:min(int(seen), len(p))]):
-		// A keep-alive probe is answered, but not with what is in it.
-		if c.cur.blank = s.history.probe(seq, p); c.cur.blank {
-			return seen, Decision{Reason: ReasonChanged}, true
-		}
-		return seen, Decision{Action: Drop, Reason: ReasonChanged}, true
-	case seen >= int32(len(p)) && s.held && int32(seq+uint32(len(p))-s.sent) > 0:
-		return seen, Decision{Action: Drop, Reason: ReasonHeldTwice}, true
-	case seen >= int32(len(p)):
-		s.gaps = 0 // its sender does not know that it arrived, and less of what is behind
-		return seen, Decision{Reason: ReasonRetransmission}, true
-	case seen >= 0:
-		return seen, Decision{}, false
-	case s.blind:
-		c.started = c.started && c.spoken // how it began may have passed
-		c.resync(s, seq)
-		s.aligned = startsLine(c.cur.dir, p)
-	case c.policy.Watch: // it has gone on
-		c.resync(s, seq)
-		s.aligned = startsLine(c.cur.dir, p)
-	case !c.pass(s, seq):
-		if s.insists(seq, c.now) {
-			return seen, c.ask(ReasonGap), true
-		}
-		return seen, Decision{Action: Drop, Reason: ReasonGap}, true
-	}
-	return 0, Decision{Reason: ReasonResync}, false
-}
-
-// fresh reads bytes that were not seen before.
-func (c *Conn) fresh(s *stream, p []byte, reason Reason) Decision {
-	s.gaps, s.waits, s.blind = 0, 0, false
-	s.forgetOld()
-	c.startSet = c.startSet && c.stream[Original].next-c.start <= old
-	c.giveBack(s)
-	for p = c.stepOverProxy(s, p); len(p) > 0 && !c.opaque; {
-		if !s.isDenied() {
-			c.cur.why = ReasonPlain
-		}
-		c.denyEarly(s, p)
-		c.cur.guess = !s.proven || !c.met
-		line, start, n, ok := s.cut(p)
-		p = p[n:]
-		if ok {
-			c.readLine(start, line)
-		} else if s.long {
-			reason = ReasonLineTooLong
-			c.firstLine(cmdUnknown, nil)
-		}
-	}
-	return c.end(s, reason)
-}
-
-// end decides on a segment by the line in progress at its end: one that may have to
-// be edited must not be forwarded in part.
-func (c *Conn) end(s *stream, reason Reason) Decision {
-	switch {
-	case !c.mayEdit(s):
-	case !c.alone(s):
-		// The segment has an edit, or will have one when its offer is
-		// announced. Another one behind it in the same flight is more than the
-		// kernel can adjust for: the start of the line is cut off, and comes
-		// again.
-		s.unread()
-	case s.tired() && c.takeIn(s):
-		return Decision{Reason: ReasonPieces}
-	case s.tired() && c.mustAdjust(s):
-		s.abandon()
-		return Decision{Action: Drop, Reason: ReasonPartial, Adjust: true}
-	case !s.tired() || c.cur.dir == Original && c.mayBeDenied(s.line, false):
-		// A command that is denied must not slip through in parts.
-		s.held = true
-		return Decision{Action: Hold, Reason: ReasonPartial}
-	}
-	release := s.held
-	s.held = false
-	return Decision{Release: release, Reason: reason}
-}
-
-// mayEdit reports whether the line in progress may turn out to be one whose
-// text has to change, so that it must not go on in parts.
-func (c *Conn) mayEdit(s *stream) bool {
-	p := c.policy
-	nat := c.ep.NAT() || len(p.Advertise) > 0 || p.MapPorts.High != 0
-	if p.Watch || len(s.line) == 0 || !s.aligned || s.skip || s.isDenied() {
-		return false
-	}
-	switch {
-	case c.cur.dir == Original && c.mayBeDenied(s.line, false):
-		return true
-	case c.cur.dir == Reply && c.pending.explains():
-		return true
-	}
-	b := c.plain(s.line)
-	switch {
-	case len(b) == 0:
-		return false
-	case c.mayTranslate(b):
-		return true
-	case c.cur.dir == Original:
-		return (nat || p.Repair >= RepairPrivate) && mayBeOffer(b)
-	case !nat && !c.nat64.translates() && p.Repair == RepairNone || c.checks.has(CheckAsked) && !c.pending.asks():
-		return false
-	}
-	return isPassiveCode(int(c.multi)) || c.multi == 0 && mayBePassiveReply(b)
-}
-
 // plain returns a line without Telnet commands, valid until the next call.
 func (c *Conn) plain(line []byte) []byte {
 	if bytes.IndexByte(line, telnetIAC) < 0 {
@@ -305,29 +120,16 @@ func (c *Conn) plain(line []byte) []byte {
 	return c.text
 }
 
-// Abandon tells that the segments held in direction d were dropped.
-func (c *Conn) Abandon(d Direction) {
-	if s := &c.stream[d]; s.held {
-		s.abandon()
-	}
-}
+// AdjustBy is who adjusts the sequence numbers of a connection behind an edit that
+// has changed a length.
+type AdjustBy uint8
 
-// readLine reads a line. Telnet commands in front of it are left out, so that
-// nothing is ever changed there; urgent data is.
-func (c *Conn) readLine(start uint32, line []byte) {
-	n := skipTelnet(line)
-	start, line = start+uint32(n), line[n:]
-	c.cur.telnet = nil
-	if text := c.plain(line); len(text) != len(line) {
-		c.cur.telnet, line = line, text
-	}
-	if c.foreign == ReasonPlain {
-		c.read = append(c.read, line...)
-		c.ends = append(c.ends, len(c.read))
-	}
-	if c.cur.dir == Original {
-		c.command(start, line)
-	} else {
-		c.reply(start, line)
-	}
-}
+const (
+	// Nobody: no edit may change a length.
+	Nobody AdjustBy = iota
+	// Kernel: it is told the adjustment that Rewrite gives.
+	Kernel
+	// Caller: it sees every packet, gives it the sequence number of Rewrite, and
+	// passes what it acknowledges through Acknowledgement.
+	Caller
+)

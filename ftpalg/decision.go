@@ -2,7 +2,10 @@
 
 package ftpalg
 
-import "iter"
+import (
+	"iter"
+	"net/netip"
+)
 
 // Direction is a direction of the control connection.
 type Direction uint8
@@ -131,4 +134,9 @@ func (l Lines) All() iter.Seq[[]byte] {
 			start = end
 		}
 	}
+}
+
+// Forwarded are the addresses of a PROXY header, as its sender claims.
+type Forwarded struct {
+	Source, Dest netip.AddrPort // invalid if the header names none
 }

@@ -71,16 +71,6 @@ func (c *Conn) allowed(v *verb) bool {
 		string(v[:]) == "SITE" && c.policy.hasSub(allow)
 }
 
-// hasSub reports whether a list has a subcommand of SITE.
-func (p *Policy) hasSub(list map[string]bool) bool {
-	for name := range list {
-		if len(name) > len(sitePrefix) && name[:len(sitePrefix)] == sitePrefix {
-			return true
-		}
-	}
-	return false
-}
-
 const sitePrefix = "SITE "
 
 // familyDenied reports whether data connections of the control connection's family
@@ -256,12 +246,6 @@ func (c *Conn) deny(s *stream, j *judgement) {
 	c.events = append(c.events, Event{Kind: EventDenied, Reason: j.why, Rule: j.rule})
 }
 
-// denies reports whether the policy may have a command fail.
-func (p *Policy) denies() bool {
-	return p.DenyTLS || p.RequireTLS || len(p.Deny) > 0 || len(p.Allow) > 0 || p.NoActive || p.NoPassive || p.NoIPv4 || p.NoIPv6 ||
-		p.Anonymous != AnonymousAny || p.MaxLine > 0 || p.MaxArgument > 0 || p.MaxPath > 0 || len(p.Files) > 0
-}
-
 // skipFront returns the length of what servers skip in front of a command.
 func skipFront(line []byte) int {
 	i := skipTelnet(line)
@@ -279,10 +263,4 @@ func (c *Conn) mayBeDenied(line []byte, whole bool) bool {
 	}
 	j := c.judgeLine(line, whole)
 	return j.open || j.why != ReasonPlain
-}
-
-// mayBe reports whether a line that starts with b may turn out to be the
-// command verb.
-func mayBe(verb string, b []byte) bool {
-	return hasPrefixFold(verb, b) && (len(b) <= len(verb) || !isLetter(b[len(verb)]))
 }

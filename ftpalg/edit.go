@@ -176,3 +176,83 @@ func (s *stream) rewrite(dst []byte, seq uint32, p []byte) []byte {
 	}
 	return append(dst, p[cur-seq:]...)
 }
+
+// arrived reports whether the receiver has all of an edit. Without any
+// acknowledgement to go by it is taken for granted: usually the next edit
+// follows the reply to the one before.
+func (s *stream) arrived(e *edit) bool {
+	return !s.ackKnown || int32(s.acked-e.end-uint32(e.adj.After)) >= 0
+}
+
+// full reports whether no edit can be made, because none may be forgotten: each
+// may have to be sent again.
+func (s *stream) full() bool { return s.crowded() && !s.arrived(&s.edits[0]) }
+
+// crowded reports whether an edit must be forgotten before another one is made.
+func (s *stream) crowded() bool {
+	n := 0
+	for i := range s.edits {
+		n += cap(s.edits[i].text)
+	}
+	return len(s.edits) == maxEdits || n > maxEditText
+}
+
+// shifting reports whether another change of length would do harm while
+// earlier ones are on their way. The kernel knows the shift before the last
+// edit and after it; an acknowledgement from before two edits would be moved
+// by the first one's. If that moves it forward, bytes seem to have arrived
+// that have not.
+func (s *stream) shifting() bool {
+	edits, after := s.edits, s.adj.After
+	if n := len(edits) - 1; s.taken > 0 { // the last one grows, its place stays
+		edits, after = edits[:n], edits[n].adj.Before
+	}
+	for i := range edits {
+		if e := &edits[i]; e.adj.Before > after && !s.arrived(e) {
+			return true
+		}
+	}
+	return false
+}
+
+// old is how far behind an edit must be to be forgotten: sequence numbers can
+// be compared over half their range only. The kernel never forgets its
+// position, and shifts by the wrong amount once 2 GiB have passed it.
+const old = 1 << 30
+
+// forgetOld drops edits that are far behind, and moves the position of the
+// adjustment along.
+func (s *stream) forgetOld() {
+	for len(s.edits) > 0 && s.next-s.edits[0].end > old {
+		s.edits = append(s.edits[:0], s.edits[1:]...)
+	}
+	if s.floorSet && s.next-s.floor > old {
+		s.floorSet = false
+	}
+	if len(s.edits) == 0 && s.adj.Before != s.adj.After && s.next-s.adj.Pos > old && s.next-s.adj.Pos < 3*old {
+		s.adj = Adjustment{Pos: s.next - 1, Before: s.adj.After, After: s.adj.After}
+	}
+}
+
+// carries reports whether a segment that starts at seq carries all of the edit:
+// what it replaces was taken in up to there.
+func (e *edit) carries(seq uint32) bool { return e.taken > 0 && seq-e.start <= e.taken }
+
+// repeated reports whether the adjustment with which the engine was made is
+// that of e: the other engine made the same edit, and told the kernel, and the
+// segment comes again. The kernel must not be told twice, because what counts
+// is absolute: it would move everything behind the edit by its length again.
+func (s *stream) repeated(e *edit) bool {
+	return len(s.edits) == 0 && e.delta() != 0 && s.adj.After-s.adj.Before == e.delta() &&
+		s.adj.Pos == e.newAdjustment(s.adj.Before).Pos
+}
+
+// undo returns what an acknowledgement of adjusted bytes means to their
+// sender. As the kernel does (nf_ct_ack_adjust in nf_conntrack_seqadj.c), an
+// acknowledgement of the edit's last byte counts as behind it.
+func (a Adjustment) undo(ack uint32) uint32 {
+	if int32(ack-uint32(a.Before)-a.Pos) > 0 {
+		return ack - uint32(a.After)
+	}
+	return ack - uint32(a.Before)
+}

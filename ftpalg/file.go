@@ -18,17 +18,6 @@ const (
 	FileRename
 )
 
-// FileRule makes commands fail by the name of the file that they are about.
-type FileRule struct {
-	// Patterns are compared with the last element of the path, byte by byte: * is
-	// any number of bytes, ? one, any other byte itself.
-	Patterns []string
-	// Actions are what is denied; 0 stands for all.
-	Actions FileActions
-	// FoldCase takes the letters of ASCII in upper and lower case for the same.
-	FoldCase bool
-}
-
 func (r *FileRule) actions() FileActions {
 	if r.Actions == 0 {
 		return FileUpload | FileDownload | FileDelete | FileRename
@@ -124,21 +113,6 @@ func matches(pattern string, b []byte, fold bool) bool {
 func sameByte(a, b byte, fold bool) bool {
 	return a == b || fold && isLetter(a) && isLetter(b) && a|0x20 == b|0x20
 }
-
-// Anonymous says what becomes of anonymous logins (RFC 1635).
-type Anonymous uint8
-
-const (
-	// AnonymousAny permits them beside others.
-	AnonymousAny Anonymous = iota
-	// AnonymousOnly permits no others.
-	AnonymousOnly
-	// AnonymousNever permits none.
-	AnonymousNever
-)
-
-// String returns "any", "only" or "never".
-func (a Anonymous) String() string { return [...]string{"any", "only", "never"}[a] }
 
 // denies reports whether a user's name is not permitted. For some servers it ends
 // at a NUL, or with the first word.

@@ -69,22 +69,3 @@ func (h *history) same(seq uint32, p []byte) bool {
 // probe reports whether p is a keep-alive probe, whose only byte may be anything
 // (RFC 9293 section 3.8.4).
 func (h *history) probe(seq uint32, p []byte) bool { return len(p) == 1 && seq+1 == h.end }
-
-// remember notes fresh bytes, and returns how many of them may go on: no more
-// than can be compared when they come again.
-func (c *Conn) remember(s *stream, p []byte) []byte {
-	if !c.checks.has(CheckRepeats) || c.policy.Watch {
-		return p
-	}
-	flying := 0
-	if s.ackKnown {
-		flying = max(0, int(int32(s.next-c.Acknowledgement(c.cur.dir, s.acked))))
-		p = p[:min(len(p), max(0, maxHistory-flying))]
-	}
-	if s.history == nil {
-		s.history = new(history)
-	}
-	s.history.grow(flying + len(p))
-	s.history.add(s.next, p)
-	return p
-}

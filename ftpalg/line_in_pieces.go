@@ -93,7 +93,3 @@ func (c *Conn) merge(e *edit) bool {
 	c.rejoin()
 	return true
 }
-
-// carries reports whether a segment that starts at seq carries all of the edit:
-// what it replaces was taken in up to there.
-func (e *edit) carries(seq uint32) bool { return e.taken > 0 && seq-e.start <= e.taken }

@@ -5,8 +5,6 @@ package ftpalg
 import (
 	"bytes"
 	"net/netip"
-	"slices"
-	"strconv"
 )
 
 // A client that has IPv6 only reaches a server that has IPv4 only through a
@@ -18,30 +16,9 @@ import (
 // for it; the IPv4 one translates. A command passes the checks first, and a reply is
 // translated first, so that both ways are open before the far end can use them.
 
-// NAT64 is a translator between IPv6 clients and IPv4 servers.
-type NAT64 struct {
-	// Prefix are the IPv6 addresses that stand for IPv4 ones (RFC 6052).
-	Prefix netip.Prefix
-	// Pool are the IPv4 addresses that stand for IPv6 clients, as this machine
-	// sees them. It is the zero Prefix if the translator is another machine
-	// further on.
-	Pool netip.Prefix
-}
-
 // EmbeddedLens are the lengths that a prefix of addresses with IPv4 ones in them
 // can have (RFC 6052 section 2.2).
 var EmbeddedLens = [...]int{32, 40, 48, 56, 64, 96}
-
-// Embedded returns the IPv4 address that an address of the prefix stands for.
-func (t *NAT64) Embedded(a netip.Addr) netip.Addr {
-	b := a.As16()
-	rest := slices.Delete(b[:], 8, 9) // bits 64 to 71 are zero
-	at := t.Prefix.Bits() / 8
-	if at > 8 {
-		at--
-	}
-	return netip.AddrFrom4([4]byte(rest[at : at+4]))
-}
 
 // role64 is what an engine does on a connection through a translator.
 type role64 uint8
@@ -54,218 +31,13 @@ const (
 	off64                      // one of those two, after ALGS DISABLE64
 )
 
-// role64 returns the role on a connection, and the translator.
-func (p *Policy) role64(ep *Endpoints) (role64, *NAT64) {
-	for i := range p.NAT64 {
-		switch t := &p.NAT64[i]; {
-		case t.Pool.IsValid() && t.Pool.Contains(ep.Client.Addr()):
-			return translates46, t
-		case !t.Prefix.Contains(ep.Dialled.Addr()):
-		case t.Pool.IsValid():
-			return checks64, t
-		default:
-			return translates64, t
-		}
-	}
-	return not64, nil
-}
-
 func (r role64) translates() bool { return r == translates64 || r == translates46 }
-
-// mayTranslate reports whether a line of the segment's direction that starts with
-// b may turn out to be one that changes, or must be stopped.
-func (c *Conn) mayTranslate(b []byte) bool {
-	switch {
-	case c.nat64 == not64:
-		return false
-	case c.cur.dir == Reply:
-		return c.pending.told()
-	case c.nat64 == checks64:
-		return mayBe("EPRT", b)
-	}
-	return mayBe("EPSV", b) || mayBe("ALGS", b) || mayBeOffer(b)
-}
-
-// translation returns what goes to the server in place of a command, nothing if
-// it stays, and what the client is told of the reply. The server's answer to NOOP
-// becomes what the client is told, so that no packet has to be made up (RFC 6384
-// section 12).
-func (c *Conn) translation(cmd command, v verb, arg []byte) (with string, t told) {
-	arg = bytes.Trim(arg, skipped)
-	switch {
-	case c.pending.index(isAUTH) >= 0: // section 5
-		return "", toldAll
-	case string(v[:]) == "ALGS" && (c.nat64.translates() || c.nat64 == off64): // section 11
-		return "", c.algs(arg)
-	case !c.nat64.translates():
-		return "", toldAll
-	case cmd == cmdEPSVAll:
-		return "NOOP", told504
-	case cmd == cmdEPSV && (len(arg) == 0 || string(arg) == "2"): // section 6
-		return "PASV", told229
-	case cmd == cmdEPSV:
-		return "NOOP", told522
-	}
-	return "", toldAll
-}
-
-// algs returns the answer to ALGS. Servers answer it too, and do nothing.
-func (c *Conn) algs(arg []byte) told {
-	role := c.nat64
-	switch {
-	case equalFold(arg, "STATUS64"):
-	case equalFold(arg, "ENABLE64"):
-		role, _ = c.policy.role64(&c.ep)
-	case equalFold(arg, "DISABLE64"):
-		role = off64
-	default:
-		return told504
-	}
-	switch role {
-	case translates64:
-		return toldEPSV
-	case translates46:
-		return toldEPSVEPRT
-	}
-	return toldNone
-}
-
-// translate sends a command on in the form that the server knows, and reports
-// whether that is all about it.
-func (c *Conn) translate(e *entry, cmd command, v verb, start uint32, line []byte, arg int) bool {
-	with, t := c.translation(cmd, v, line[min(arg, len(line)):])
-	if with != "" && !c.replaceLine(start, line, with) {
-		return false
-	}
-	if e.told = t; with == "NOOP" {
-		e.cmd = cmdOther
-	}
-	c.obey(t)
-	return t != toldAll
-}
-
-// obey does what an ALGS asked for that is answered so.
-func (c *Conn) obey(t told) {
-	switch t {
-	case toldNone:
-		c.nat64 = off64
-	case toldEPSV, toldEPSVEPRT:
-		c.nat64, _ = c.policy.role64(&c.ep)
-	}
-}
-
-// active64 handles PORT or EPRT, as it was read. Where a client's own address is
-// known another one is made to fail (section 7); where it is not, the client is
-// taken to have named its own.
-func (c *Conn) active64(o *Offer) Reason {
-	switch a := o.Announced.Addr(); {
-	case c.foreign != ReasonPlain || o.Verb != VerbEPRT || a.Is4() || c.cur.telnet != nil:
-	case c.nat64 == checks64 && a != c.ep.Client.Addr():
-		c.replaceLine(o.start, o.text, "X"+string(o.text[1:]))
-		return ReasonForeignAddress
-	case c.nat64 == translates46:
-		o.Announced = netip.AddrPortFrom(c.ep.Client.Addr(), o.Announced.Port())
-		o.other, o.line = true, span{0, len(o.text)}
-	}
-	return ReasonPlain
-}
-
-// passive64 has a line of a 227 that answers EPSV go on as one of 229. Its address
-// does not count (section 6).
-func (c *Conn) passive64(o *Offer, r Reason, t told) {
-	line := o.text
-	switch {
-	case r == ReasonPlain || o.single && t == told229:
-		o.Verb, o.Announced = Verb229, netip.AddrPortFrom(netip.Addr{}, o.Announced.Port())
-		o.other, o.line = true, span{0, len(line)}
-	case parseReply(line).code == 227:
-		c.replaceLine(o.start, line, "229"+string(line[3:]))
-	}
-}
-
-// literal64 reports whether an offer in IPv6 names an IPv4 address that stands for
-// its sender: its program has IPv4, through a translator of its own host (464XLAT,
-// RFC 6877), or asked with PASV. The text is right, or becomes so in the IPv4
-// connection.
-func (c *Conn) literal64(o *Offer) bool {
-	a := o.Announced.Addr()
-	if c.nat64 == not64 || !a.Is4() || c.ep.Client.Addr().Is4() {
-		return false
-	}
-	role, t := c.policy.role64(&c.ep)
-	if o.Mode == Active {
-		return role == checks64 && inside64(a)
-	}
-	return a == t.Embedded(c.ep.Dialled.Addr())
-}
 
 var clat = netip.MustParsePrefix("192.0.0.0/29") // RFC 7335
 
 // inside64 reports whether an address may be that of a program behind a translator
 // of its own host.
 func inside64(a netip.Addr) bool { return private(a) || clat.Contains(a) }
-
-// otherText is an offer in its other form, with the length of the old one where
-// there is room.
-func (o *Offer) otherText(to netip.AddrPort) []byte {
-	if o.Mode == Active {
-		return replaceNumbers([]byte("PORT "), []byte("0,0,0,0,0,0"), hostPortNumbers(to))
-	}
-	words := ""
-	if n := min(len(o.text), 4); parseReply(o.text).code != 0 {
-		words = "229" + string(o.text[3:n]) + "Entering Extended Passive Mode "
-	}
-	return fit(words, "(|||"+strconv.Itoa(int(to.Port()))+"|)", o.line.to)
-}
-
-// Decline says that the port of an offer of the segment being handled is not open.
-// A client whose EPSV came through a translator is told so (section 6).
-func (c *Conn) Decline(o *Offer) {
-	if o.Mode == Active || !o.other && c.nat64 != checks64 {
-		return
-	}
-	line := string(bytes.TrimRight(o.text, "\r"))
-	end := o.text[len(line):]
-	switch {
-	case o.single:
-		line = string(sized(len(line), "425 Can't open data connection.", "425 No data."))
-	case o.other && parseReply(o.text).code == 227: // the last line has the code of the first
-		line = "229" + line[3:]
-	default:
-		return
-	}
-	c.change(o.start, 0, o.text, append([]byte(line), end...))
-}
-
-// replaceLine puts another line in the place of one that was read, and reports
-// whether it could.
-func (c *Conn) replaceLine(start uint32, line []byte, with string) bool {
-	if c.cur.telnet != nil {
-		return false
-	}
-	old := c.kept(start, line, len(line))
-	return c.change(start, 0, old, append([]byte(with), old[len(line):]...)) == ReasonPlain
-}
-
-// mustAdjust64 reports whether fresh bytes have a line that will be another length,
-// while sequence numbers are not adjusted. That is asked once.
-func (c *Conn) mustAdjust64(s *stream, p []byte) bool {
-	if c.nat64 == not64 || c.adjustBy != Nobody || s.asked64 {
-		return false
-	}
-	b := append(bytes.Clone(s.line), p...)
-	for line := range bytes.Lines(b) {
-		line = appendText(nil, bytes.TrimRight(line, "\r\n"))
-		if c.cur.dir == Reply {
-			s.asked64 = s.asked64 || c.pending.told() && len(line) < longestTold
-			continue
-		}
-		cmd, v, arg := parseCommand(line)
-		with, _ := c.translation(cmd, v, line[min(arg, len(line)):])
-		s.asked64 = s.asked64 || with != "" && len(with) != len(line)
-	}
-	return s.asked64
-}
 
 // told is what a client is told of the reply to a command.
 type told uint8
@@ -296,19 +68,6 @@ var tellings = [...]struct{ full, short, example string }{
 
 const longestTold = len("216 EPSVEPRT") // of those that are short
 
-// tell puts what the client is told in the place of a reply's line, its last one or
-// its first.
-func (c *Conn) tell(t told, start uint32, line []byte, last bool) {
-	if t < told504 {
-		return
-	}
-	if !last {
-		c.replaceLine(start, line, tellings[t].short[:3]+string(line[3:]))
-		return
-	}
-	c.replaceLine(start, line, string(sized(len(line), tellings[t].full, tellings[t].short)))
-}
-
 // sized returns the longer of two texts that fits into n bytes, else the short
 // one, filled with spaces.
 func sized(n int, full, short string) []byte {
@@ -316,20 +75,6 @@ func sized(n int, full, short string) []byte {
 		full = short
 	}
 	return fit(full, "", n)
-}
-
-// told reports whether a reply that is waited for, the next one first, is put in
-// other words.
-func (p *pending) told() bool {
-	return slices.ContainsFunc(p.list, func(e entry) bool { return e.told >= told504 })
-}
-
-// next returns what the client is told of the next reply, if that is known.
-func (p *pending) next() told {
-	if len(p.list) == 0 {
-		return toldAll
-	}
-	return p.list[0].told
 }
 
 // fit returns head and tail, n bytes long if that can be: head is filled with

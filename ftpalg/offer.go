@@ -3,7 +3,6 @@
 package ftpalg
 
 import (
-	"bytes"
 	"net/netip"
 )
 
@@ -83,40 +82,6 @@ type Offer struct {
 	single bool   // it is all of a reply
 }
 
-// newOffer returns storage for an offer of this segment.
-func (c *Conn) newOffer(v Verb, m Mode, start uint32, line []byte) *Offer {
-	o := new(Offer)
-	if n := len(c.events); n < len(c.offers) {
-		o = &c.offers[n]
-	}
-	*o = Offer{Verb: v, Mode: m, start: start, text: line}
-	return o
-}
-
-// parseActive reads PORT, EPRT or LPRT. What servers skip may follow the numbers,
-// and nothing else.
-func (c *Conn) parseActive(cmd command, start uint32, line []byte, arg int) (*Offer, Reason) {
-	o := c.newOffer(VerbPORT, Active, start, line)
-	var n int
-	var r Reason
-	switch cmd {
-	case cmdPORT:
-		o.Announced, n, r = parseHostPort(line[arg:], true)
-		o.line = span{arg, arg + n}
-	case cmdLPRT:
-		o.Verb = VerbLPRT
-		o.Announced, n, r = parseLong(line[arg:], true)
-		o.line = span{arg, arg + n}
-	default:
-		o.Verb = VerbEPRT
-		n, r = o.parseEPRT(line, arg)
-	}
-	if r == ReasonPlain && len(bytes.Trim(line[arg+n:], skipped)) > 0 {
-		r = ReasonSyntax
-	}
-	return o, r
-}
-
 // skipped is what servers skip behind the numbers of PORT, EPRT or LPRT.
 const skipped = " \t.\r\x00"
 
@@ -135,41 +100,6 @@ func (o *Offer) extended(line []byte, at int, e *extended) {
 	if e.AddrPort.Addr().IsValid() {
 		o.line.from, o.delim = at+e.addr.from, line[at]
 	}
-}
-
-// passive handles a line of a reply that may announce a port; its text starts at
-// from. The reply counts only if a command waits for one; either form may
-// answer either command, as some servers do. It reports whether that is what the
-// line is about.
-func (c *Conn) passive(code int, start uint32, line []byte, from int, last bool) bool {
-	if !isPassiveCode(code) {
-		return false
-	}
-	o := c.newOffer([...]Verb{Verb227, Verb228, Verb229}[code-227], Passive, start, line)
-	o.single = last && !c.later
-	r := o.parseReply(line, from)
-	asked, any := c.pending.takeAsked(last)
-	if asked.told.is229() && code == 227 {
-		c.passive64(o, r, asked.told)
-	}
-	inside := c.inside
-	c.inside = !last && (inside || r == ReasonPlain)
-	switch {
-	case r != ReasonPlain && (!last || inside): // just words, the address is elsewhere in the reply
-		return true
-	case r == ReasonSyntax && !any: // as "227 Logout.", the goodbye of a server
-		return false
-	case !any && c.checks.has(CheckAsked):
-		r = ReasonUnasked
-	case c.epsvAll && c.checks.has(CheckEPSVAll) && asked.cmd != cmdEPSV:
-		r = ReasonEPSVAll
-	case asked.ahead && c.checks.has(CheckAnswered):
-		r = ReasonPipelined
-	case r == ReasonPlain && len(line)-o.line.to > maxTrailing && c.checks.has(CheckTrailing):
-		r = ReasonTrailing
-	}
-	c.offer(o, r)
-	return true
 }
 
 // maxTrailing is how many characters may follow the numbers of a reply if the
@@ -214,45 +144,8 @@ func (o *Offer) parse229(line []byte, from int) Reason {
 	return r
 }
 
-// offer judges an offer that was read, reports it, and returns whether it
-// stands.
-func (c *Conn) offer(o *Offer, r Reason) bool {
-	if a := o.Announced.Addr(); a.Is4In6() && c.ep.Client.Addr().Is4() {
-		o.Announced, o.mapped = netip.AddrPortFrom(a.Unmap(), o.Announced.Port()), true
-	}
-	if r == ReasonPlain {
-		r = c.judge(o)
-	}
-	if r != ReasonPlain {
-		if o.other {
-			o.text = c.kept(o.start, o.text, o.line.to)
-			c.Decline(o)
-		}
-		c.events = append(c.events, Event{Kind: EventRefused, Reason: r, Offer: o})
-		return false
-	}
-	n := o.line.to
-	if c.nat64 != not64 { // all of it may change, see Decline
-		n = len(o.text)
-	}
-	o.text = c.kept(o.start, o.text, n)
-	if c.cur.guess {
-		c.events = append(c.events, Event{Kind: EventRefused, Reason: ReasonLineStart, Offer: o, Announce: true})
-		return false
-	}
-	c.pending.newOffer()
-	c.offered = true
-	c.events = append(c.events, Event{Kind: EventOffer, Reason: o.Reason, Offer: o})
-	return true
-}
+// PortRange are ports, both ends included.
+type PortRange struct{ Low, High uint16 }
 
-// kept returns a copy of the part of a line that an edit replaces, as the
-// stream's buffer is used again: at least the first n bytes, and up to the segment
-// being handled, so that nothing of earlier segments is needed any more.
-func (c *Conn) kept(start uint32, line []byte, n int) []byte {
-	text := append([]byte(nil), line...)
-	for range c.stream[c.cur.dir].returns {
-		text = append(text, '\r')
-	}
-	return text[:max(n, int(int32(c.cur.seq-start)))]
-}
+// Has reports whether a port is among them; all are among the zero value.
+func (r PortRange) Has(port uint16) bool { return r.High == 0 || r.Low <= port && port <= r.High }

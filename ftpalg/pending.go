@@ -193,6 +193,16 @@ func (p *pending) newOffer() {
 	}
 }
 
-// TransferWaits reports whether a command that opens a data connection waits for
-// its final reply. What was opened for it may still be used.
-func (c *Conn) TransferWaits() bool { return c.pending.index(isTransfer) >= 0 }
+// told reports whether a reply that is waited for, the next one first, is put in
+// other words.
+func (p *pending) told() bool {
+	return slices.ContainsFunc(p.list, func(e entry) bool { return e.told >= told504 })
+}
+
+// next returns what the client is told of the next reply, if that is known.
+func (p *pending) next() told {
+	if len(p.list) == 0 {
+		return toldAll
+	}
+	return p.list[0].told
+}

@@ -2,7 +2,10 @@
 
 package ftpalg
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Repair says which foreign addresses in an offer are replaced by that of
 // the control connection's peer.
@@ -92,12 +95,6 @@ type Policy struct {
 	Offers int
 }
 
-// PortRange are ports, both ends included.
-type PortRange struct{ Low, High uint16 }
-
-// Has reports whether a port is among them; all are among the zero value.
-func (r PortRange) Has(port uint16) bool { return r.High == 0 || r.Low <= port && port <= r.High }
-
 // ports are those that an offer of mode m may name.
 func (p *Policy) ports(m Mode) PortRange {
 	if m == Active {
@@ -168,3 +165,66 @@ type Endpoints struct {
 func (e *Endpoints) NAT() bool {
 	return e.Client.Addr() != e.SeenAs.Addr() || e.Dialled.Addr() != e.Server.Addr()
 }
+
+// hasSub reports whether a list has a subcommand of SITE.
+func (p *Policy) hasSub(list map[string]bool) bool {
+	for name := range list {
+		if len(name) > len(sitePrefix) && name[:len(sitePrefix)] == sitePrefix {
+			return true
+		}
+	}
+	return false
+}
+
+// denies reports whether the policy may have a command fail.
+func (p *Policy) denies() bool {
+	return p.DenyTLS || p.RequireTLS || len(p.Deny) > 0 || len(p.Allow) > 0 || p.NoActive || p.NoPassive || p.NoIPv4 || p.NoIPv6 ||
+		p.Anonymous != AnonymousAny || p.MaxLine > 0 || p.MaxArgument > 0 || p.MaxPath > 0 || len(p.Files) > 0
+}
+
+// NAT64 is a translator between IPv6 clients and IPv4 servers.
+type NAT64 struct {
+	// Prefix are the IPv6 addresses that stand for IPv4 ones (RFC 6052).
+	Prefix netip.Prefix
+	// Pool are the IPv4 addresses that stand for IPv6 clients, as this machine
+	// sees them. It is the zero Prefix if the translator is another machine
+	// further on.
+	Pool netip.Prefix
+}
+
+// Embedded returns the IPv4 address that an address of the prefix stands for.
+func (t *NAT64) Embedded(a netip.Addr) netip.Addr {
+	b := a.As16()
+	rest := slices.Delete(b[:], 8, 9) // bits 64 to 71 are zero
+	at := t.Prefix.Bits() / 8
+	if at > 8 {
+		at--
+	}
+	return netip.AddrFrom4([4]byte(rest[at : at+4]))
+}
+
+// FileRule makes commands fail by the name of the file that they are about.
+type FileRule struct {
+	// Patterns are compared with the last element of the path, byte by byte: * is
+	// any number of bytes, ? one, any other byte itself.
+	Patterns []string
+	// Actions are what is denied; 0 stands for all.
+	Actions FileActions
+	// FoldCase takes the letters of ASCII in upper and lower case for the same.
+	FoldCase bool
+}
+
+// Anonymous says what becomes of anonymous logins (RFC 1635).
+type Anonymous uint8
+
+const (
+	// AnonymousAny permits them beside others.
+	AnonymousAny Anonymous = iota
+	// AnonymousOnly permits no others.
+	AnonymousOnly
+	// AnonymousNever permits none.
+	AnonymousNever
+)
+
+// String returns "any", "only" or "never".
+func (a Anonymous) String() string { return [...]string{"any", "only", "never"}[a] }

@@ -13,11 +13,6 @@ import (
 // client's first command. It is stepped over. Whoever connects may write one, so
 // that nothing is opened for the addresses in it.
 
-// Forwarded are the addresses of a PROXY header, as its sender claims.
-type Forwarded struct {
-	Source, Dest netip.AddrPort // invalid if the header names none
-}
-
 // isProxyHeader reads the text form, if it is the client's first line.
 func (c *Conn) isProxyHeader(line []byte) bool {
 	if c.spoken || !c.started || c.proxied || c.stream[Original].returns != 1 {

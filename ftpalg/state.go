@@ -2,7 +2,10 @@
 
 package ftpalg
 
-import "bytes"
+import (
+	"bytes"
+	"unsafe"
+)
 
 // State is what an engine knows of its connection, for another engine that goes
 // on where it was (see Continue): after a restart, or when conntrack has forgotten
@@ -283,4 +286,23 @@ func (c *Conn) Mark() Mark {
 		m.taken[d] = s.taken
 	}
 	return m
+}
+
+// Held returns how many bytes of memory the connection holds for what was sent on
+// it, beside the line in progress. That is a few kilobytes at most, whatever is
+// sent: see docs/protocol.md.
+func (c *Conn) Held() int {
+	n := cap(c.pending.list) * int(unsafe.Sizeof(entry{}))
+	for d := range c.stream {
+		s := &c.stream[d]
+		n += cap(s.line) - min(cap(s.line), max(len(s.line), maxLineKept))
+		for i := range s.edits {
+			n += cap(s.edits[i].text)
+		}
+		n += cap(s.edits) * int(unsafe.Sizeof(edit{}))
+		if s.history != nil {
+			n += len(s.history.buf)
+		}
+	}
+	return n
 }
