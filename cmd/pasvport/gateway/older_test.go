@@ -4,6 +4,7 @@ package gateway
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,10 +19,11 @@ func TestOlder(t *testing.T) {
 		o := newOlderConnections()
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
-		lists, there := 0, []uint32{1, 2}
+		var lists atomic.Int32
+		there := []uint32{1, 2} // when a list is due
 		go func() {
 			ended <- o.run(ctx, func(f func(uint32)) {
-				lists++
+				lists.Add(1)
 				for _, id := range there {
 					f(id)
 				}
@@ -37,23 +39,23 @@ func TestOlder(t *testing.T) {
 		o.note()
 		o.begins(2)
 		want("seen to begin", 2, false)
-		if lists != 0 {
+		if lists.Load() != 0 {
 			t.Error("they are listed although no one has asked")
 		}
 		began := time.Now()
 		want("listed because it is asked for", 3, false)
-		if lists != 1 || time.Since(began) > 0 {
-			t.Errorf("%d lists after %v", lists, time.Since(began))
+		if lists.Load() != 1 || time.Since(began) > 0 {
+			t.Errorf("%d lists after %v", lists.Load(), time.Since(began))
 		}
 		want("listed", 1, true)
 		want("listed", 2, false)
 		o.begins(1) // says nothing now
 		want("listed", 1, true)
 
-		o.note()
 		there = []uint32{3}
+		o.note()
 		time.Sleep(olderAfter + 1)
-		if lists != 2 {
+		if lists.Load() != 2 {
 			t.Error("they are not listed a second later")
 		}
 		want("listed again", 1, false)
