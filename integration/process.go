@@ -193,14 +193,17 @@ func (p *Process) WaitLog(timeout time.Duration, text string) error {
 // WaitListen waits until something listens on the TCP port, in both families
 // if the port is bound in both.
 func (h *Host) WaitListen(timeout time.Duration, file string, port uint16) error {
+	return waitFor(timeout, fmt.Sprintf("listener on %s port %d", file, port), func() bool { return h.listens(file, port) })
+}
+
+// listens reports whether something listens on the TCP port.
+func (h *Host) listens(file string, port uint16) bool {
 	const listen = " 0A " // TCP_LISTEN in /proc/net/tcp, include/net/tcp_states.h
 	want := fmt.Sprintf(":%04X ", port)
-	return waitFor(timeout, fmt.Sprintf("listener on %s port %d", file, port), func() bool {
-		for line := range strings.Lines(h.Proc(file)) {
-			if strings.Contains(line, listen) && strings.Contains(line, want) {
-				return true
-			}
+	for line := range strings.Lines(h.Proc(file)) {
+		if strings.Contains(line, listen) && strings.Contains(line, want) {
+			return true
 		}
-		return false
-	})
+	}
+	return false
 }

@@ -31,6 +31,8 @@ type Server struct {
 	// Remote the path of Upload as the clients give it, with a slash behind it.
 	Home, Upload, Remote string
 	User                 string
+	host                 *Host
+	listen               []netip.AddrPort
 	procs                []*Process
 }
 
@@ -76,6 +78,7 @@ func (h *Host) StartServer(t testing.TB, k *ServerKind, listen ...netip.AddrPort
 }
 
 func (s *Server) start(h *Host, program string, listen []netip.AddrPort) error {
+	s.host, s.listen = h, listen
 	if err := os.MkdirAll(s.Upload, 0o755); err != nil {
 		return err
 	}
@@ -106,10 +109,15 @@ func (s *Server) start(h *Host, program string, listen []netip.AddrPort) error {
 	return nil
 }
 
-// Stop ends the server, so that another can have its port.
+// Stop ends the server, so that another can have its port: a process that it has
+// started may hold the port a moment longer. It does not wait for a port that
+// another server has at another address.
 func (s *Server) Stop() {
 	for _, p := range s.procs {
 		p.Kill()
+	}
+	for _, l := range s.listen {
+		_ = waitFor(2*time.Second, "free port", func() bool { return !s.host.listens(tcpFile(l.Addr()), l.Port()) })
 	}
 }
 
