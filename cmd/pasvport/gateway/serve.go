@@ -61,7 +61,9 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 	for _, p := range g.pinholes.All() {
 		g.pinholes.Close(g.ct, p, pinhole.Closed, stopReason)
 	}
-	g.logStopped(n)
+	if err == nil { // else the error says more
+		g.logStopped(n)
+	}
 	return err
 }
 
