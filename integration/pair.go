@@ -26,13 +26,13 @@ import (
 // 0 is preferred when both run it.
 type FirewallPair struct {
 	*Site
-	Machines [2]*Machine
+	Machines [2]*PairMachine
 	flags    []string
 	conf     PairConf
 }
 
-// Machine is one of the pair.
-type Machine struct {
+// PairMachine is one of the pair.
+type PairMachine struct {
 	*Host
 	i                      int
 	daemon                 *Daemon
@@ -76,7 +76,7 @@ func NewPair(t *testing.T, p Position, a Allow, s Subject, conf PairConf, flags 
 	tp := &Topology{Net: n, Client: n.Host("client"), Client2: n.Host("client2"), Server: n.Host("server"), Third: n.Host("third")}
 	f := &FirewallPair{Site: &Site{Topology: tp, Position: p, Allow: a, Subject: s}, flags: flags, conf: conf}
 	for i := range f.Machines {
-		f.Machines[i] = &Machine{Host: n.Host([2]string{"fwa", "fwb"}[i]), i: i}
+		f.Machines[i] = &PairMachine{Host: n.Host([2]string{"fwa", "fwb"}[i]), i: i}
 		if _, err := f.Machines[i].unpacked("keepalived"); err != nil {
 			t.Skip(err)
 		}
@@ -106,7 +106,7 @@ func NewPair(t *testing.T, p Position, a Allow, s Subject, conf PairConf, flags 
 }
 
 // unpacked is a command of a program that scripts/peers has unpacked.
-func (m *Machine) unpacked(name string, args ...string) (Command, error) {
+func (m *PairMachine) unpacked(name string, args ...string) (Command, error) {
 	path, err := unpacked("usr/sbin/" + name)()
 	return Command{Args: append([]string{path}, args...), Env: libraries()}, err
 }
@@ -194,7 +194,7 @@ insert rule inet filter output oifname "sync" accept
 const pairKey = "Tz1m0Ck4vWvJcX0x9d8Q2yq0bBGr5nqYf5q1yE0f7Ws=\n"
 
 // prepare loads the ruleset and writes the files of a machine.
-func (f *FirewallPair) prepare(t *testing.T, m *Machine) {
+func (f *FirewallPair) prepare(t *testing.T, m *PairMachine) {
 	t.Helper()
 	m.LoadRules(t, f.Position.Ruleset(0, f.Allow))
 	m.LoadRules(t, syncRules)
@@ -315,7 +315,7 @@ fault) ct -t ;;
 esac
 `
 
-func (f *FirewallPair) start(t *testing.T, m *Machine, name string, args ...string) *Process {
+func (f *FirewallPair) start(t *testing.T, m *PairMachine, name string, args ...string) *Process {
 	t.Helper()
 	c, err := m.unpacked(name, args...)
 	if err != nil {
@@ -328,7 +328,7 @@ func (f *FirewallPair) start(t *testing.T, m *Machine, name string, args ...stri
 	return p
 }
 
-func (f *FirewallPair) startSync(t *testing.T, m *Machine) {
+func (f *FirewallPair) startSync(t *testing.T, m *PairMachine) {
 	t.Helper()
 	m.conntrackd = f.start(t, m, "conntrackd", "-C", filepath.Join(m.Dir, "conntrackd.conf"))
 	sock := filepath.Join(m.Dir, "conntrackd.sock")
@@ -337,13 +337,13 @@ func (f *FirewallPair) startSync(t *testing.T, m *Machine) {
 	}
 }
 
-func (f *FirewallPair) startKeepalived(t *testing.T, m *Machine) {
+func (f *FirewallPair) startKeepalived(t *testing.T, m *PairMachine) {
 	t.Helper()
 	m.keepalived = f.start(t, m, "keepalived", "-n", "-l", "-D", "-P", "-f", filepath.Join(m.Dir, "keepalived.conf"),
 		"-p", filepath.Join(m.Dir, "keepalived.pid"), "-r", filepath.Join(m.Dir, "vrrp.pid"))
 }
 
-func (f *FirewallPair) startDaemon(t *testing.T, m *Machine) {
+func (f *FirewallPair) startDaemon(t *testing.T, m *PairMachine) {
 	t.Helper()
 	flags := []string{"--peer", netip.AddrPortFrom(syncAddr[1-m.i], 2121).String(),
 		"--peer-listen", netip.AddrPortFrom(syncAddr[m.i], 2121).String(), "--peer-key", filepath.Join(m.Dir, "pair.key")}
@@ -360,7 +360,7 @@ func (f *FirewallPair) startDaemon(t *testing.T, m *Machine) {
 }
 
 // has reports whether a machine has the addresses.
-func (m *Machine) has(a netip.Addr) bool {
+func (m *PairMachine) has(a netip.Addr) bool {
 	list, err := m.nl.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
 		return false
@@ -474,7 +474,7 @@ func (f *FirewallPair) Back(t *testing.T) {
 }
 
 // end stops what runs on a machine.
-func (m *Machine) end(t testing.TB) {
+func (m *PairMachine) end(t testing.TB) {
 	if m.daemon != nil {
 		m.daemon.end(t)
 	}
