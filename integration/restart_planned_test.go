@@ -103,6 +103,16 @@ func (s *Site) restartUnderLoad(t *testing.T, rounds int) {
 // replace restarts the daemon of the first firewall in the planned way.
 func (s *Site) replace(t *testing.T, flags ...string) {
 	t.Helper()
+	old := s.leave(t)
+	s.Daemons[0] = s.StartDaemon(t, s.Firewalls[0], flags...)
+	if status, err := old.Wait(10 * time.Second); status != 0 || err != nil {
+		t.Fatalf("exit status %d, %v", status, err)
+	}
+}
+
+// leave has the daemon of the first firewall wait for the next one.
+func (s *Site) leave(t *testing.T) *Daemon {
+	t.Helper()
 	old := s.Daemons[0]
 	old.stopped = true
 	if err := old.Signal(syscall.SIGUSR1); err != nil {
@@ -111,10 +121,7 @@ func (s *Site) replace(t *testing.T, flags ...string) {
 	if err := old.WaitLog(startTimeout, `msg="waiting for the next daemon"`); err != nil {
 		t.Fatal(err)
 	}
-	s.Daemons[0] = s.StartDaemon(t, s.Firewalls[0], flags...)
-	if status, err := old.Wait(10 * time.Second); status != 0 || err != nil {
-		t.Fatalf("exit status %d, %v", status, err)
-	}
+	return old
 }
 
 // TestPlannedRestartAlone: if no daemon comes, a restart is a stop, which leaves
@@ -150,14 +157,7 @@ func TestPlannedRestartAnswer(t *testing.T) {
 			s.Case(Case{Kind: "restart"}).Count(t)
 			talk := s.Talk(t, s.ListenControl(t, IPv4), s.Client, IPv4)
 			done := make(chan error, 1)
-			old := s.Daemons[0]
-			old.stopped = true
-			if err := old.Signal(syscall.SIGUSR1); err != nil {
-				t.Fatal(err)
-			}
-			if err := old.WaitLog(startTimeout, `msg="waiting for the next daemon"`); err != nil {
-				t.Fatal(err)
-			}
+			s.leave(t)
 			go func() { done <- talk.transfer(PASV, openTimeout) }()
 			s.Daemons[0] = s.StartDaemon(t, s.Firewalls[0])
 			if err := <-done; err != nil {

@@ -74,6 +74,23 @@ func didYouMean(typed string, names []string, mark string) string {
 // errNoSocket says that there is nothing to ask through.
 var errNoSocket = errors.New("no daemon to ask: control-socket is empty")
 
+// newClient returns the client of the daemon that the settings name.
+func newClient(cfg config.Config) (*control.Client, error) {
+	if cfg.ControlSocket == "" {
+		return nil, failed(errNoSocket)
+	}
+	return control.NewClient(cfg.ControlSocket), nil
+}
+
+// loadClient does so from the flags of a command.
+func loadClient(flags *config.Flags) (*control.Client, error) {
+	cfg, err := flags.Load()
+	if err != nil {
+		return nil, err
+	}
+	return newClient(cfg)
+}
+
 // newQuestion is a command that asks the daemon and prints the answer.
 func newQuestion[T any](name, short, long string, ask func(context.Context, *control.Client) (T, error),
 	write func(io.Writer, T, time.Time) error,
@@ -82,14 +99,11 @@ func newQuestion[T any](name, short, long string, ask func(context.Context, *con
 	flags := config.Bind(cmd.Flags(), "control-socket")
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		cfg, err := flags.Load()
+		daemon, err := loadClient(flags)
 		if err != nil {
 			return err
 		}
-		if cfg.ControlSocket == "" {
-			return failed(errNoSocket)
-		}
-		answer, err := ask(cmd.Context(), control.NewClient(cfg.ControlSocket))
+		answer, err := ask(cmd.Context(), daemon)
 		if err != nil {
 			return failed(err)
 		}

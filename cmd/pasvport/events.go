@@ -47,12 +47,13 @@ func newEvents() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if cfg.ControlSocket == "" {
-			return failed(errNoSocket)
+		daemon, err := newClient(cfg)
+		if err != nil {
+			return err
 		}
 		ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGTERM, unix.SIGINT)
 		defer stop()
-		return failed(control.NewClient(cfg.ControlSocket).Events(ctx, filter, *follow, func(event []byte) error {
+		return failed(daemon.Events(ctx, filter, *follow, func(event []byte) error {
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\n", event)
 			return err
 		}))

@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
-	"github.com/pasvport/pasvport/cmd/pasvport/control"
 	"github.com/pasvport/pasvport/cmd/pasvport/gateway"
 )
 
@@ -98,14 +97,11 @@ func newReload() *cobra.Command {
 	cmd := &cobra.Command{Use: "reload", Short: "Have the daemon read its configuration again", Long: reloadHelp, Args: noArgs}
 	flags := config.Bind(cmd.Flags(), "control-socket")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		cfg, err := flags.Load()
+		daemon, err := loadClient(flags)
 		if err != nil {
 			return err
 		}
-		if cfg.ControlSocket == "" {
-			return failed(errNoSocket)
-		}
-		return failed(control.NewClient(cfg.ControlSocket).Reload(cmd.Context()))
+		return failed(daemon.Reload(cmd.Context()))
 	}
 	return cmd
 }

@@ -41,14 +41,11 @@ func newDrain(name, short string, drain bool) *cobra.Command {
 	flags := config.Bind(cmd.Flags(), "control-socket")
 	cmd.ValidArgsFunction = completeAnswer(flags, serverNames)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		cfg, err := flags.Load()
+		daemon, err := loadClient(flags)
 		if err != nil {
 			return err
 		}
-		if cfg.ControlSocket == "" {
-			return failed(errNoSocket)
-		}
-		return failed(control.NewClient(cfg.ControlSocket).Drain(cmd.Context(), args[0], drain))
+		return failed(daemon.Drain(cmd.Context(), args[0], drain))
 	}
 	return cmd
 }

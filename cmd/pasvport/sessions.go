@@ -83,15 +83,12 @@ connections that are open go on to their end. It needs CAP_NET_RAW in the daemon
 	flags := config.Bind(cmd.Flags(), "control-socket")
 	cmd.ValidArgsFunction = completeAnswer(flags, sessionIDs)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		cfg, err := flags.Load()
+		daemon, err := loadClient(flags)
 		if err != nil {
 			return err
 		}
-		if cfg.ControlSocket == "" {
-			return failed(errNoSocket)
-		}
 		id, _ := strconv.ParseUint(args[0], 10, 64) // oneSession has tried
-		return failed(control.NewClient(cfg.ControlSocket).End(cmd.Context(), id))
+		return failed(daemon.End(cmd.Context(), id))
 	}
 	return cmd
 }

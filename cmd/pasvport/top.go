@@ -45,12 +45,12 @@ func newTop() *cobra.Command {
 		if *interval < shortestInterval {
 			return fmt.Errorf("--interval %q: want %v or more", *interval, shortestInterval)
 		}
-		if cfg.ControlSocket == "" {
-			return failed(errNoSocket)
+		daemon, err := newClient(cfg)
+		if err != nil {
+			return err
 		}
 		ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGTERM, unix.SIGINT)
 		defer stop()
-		daemon := control.NewClient(cfg.ControlSocket)
 		if *once {
 			err = top.Once(ctx, cmd.OutOrStdout(), daemon, *interval)
 		} else {

@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
-	"github.com/pasvport/pasvport/cmd/pasvport/control"
 )
 
 const unblockHelp = `unblock lets a client in again that --login-failures has blocked; pasvport status
@@ -21,15 +20,12 @@ func newUnblock() *cobra.Command {
 		Example: "  pasvport unblock 192.0.2.7", Args: oneAddress}
 	flags := config.Bind(cmd.Flags(), "control-socket")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		cfg, err := flags.Load()
+		daemon, err := loadClient(flags)
 		if err != nil {
 			return err
 		}
-		if cfg.ControlSocket == "" {
-			return failed(errNoSocket)
-		}
 		a, _ := netip.ParseAddr(args[0]) // oneAddress has tried
-		return failed(control.NewClient(cfg.ControlSocket).Unblock(cmd.Context(), a))
+		return failed(daemon.Unblock(cmd.Context(), a))
 	}
 	return cmd
 }
