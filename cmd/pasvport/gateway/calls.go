@@ -12,15 +12,23 @@ var errBusy = errors.New("the daemon is busy; try again")
 // calls are what others have a worker's goroutine do.
 type calls chan func()
 
-// do has the goroutine call f, and returns what f did. wake has it look here.
+// post has the goroutine call f, and reports whether it will. wake has it look here.
+func (c calls) post(wake func(), f func()) bool {
+	select {
+	case c <- f:
+		wake()
+		return true
+	default:
+		return false
+	}
+}
+
+// do has the goroutine call f, and returns what f did.
 func (c calls) do(wake func(), f func() error) error {
 	done := make(chan error, 1)
-	select {
-	case c <- func() { done <- f() }:
-	default:
+	if !c.post(wake, func() { done <- f() }) {
 		return errBusy
 	}
-	wake()
 	return <-done
 }
 

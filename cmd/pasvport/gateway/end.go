@@ -56,10 +56,8 @@ func (g *Gateway) End(id uint64) error {
 		if table == &g.registry.orphans {
 			return errors.New("nothing was heard of it since the daemon started, so it cannot be reset yet")
 		}
-		for _, l := range g.lanes {
-			if w := l.worker; w.table == table {
-				return w.calls.do(w.queue.Interrupt, func() error { return w.endByHand(s) })
-			}
+		if w := g.lanes.workerOf(s); w != nil {
+			return w.calls.do(w.queue.Interrupt, func() error { return w.endByHand(s) })
 		}
 	}
 	return errors.New("no such session")

@@ -15,7 +15,6 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/cmd/pasvport/tablelock"
 	"github.com/pasvport/pasvport/expect"
-	"github.com/pasvport/pasvport/nfq"
 	"github.com/pasvport/pasvport/rules"
 )
 
@@ -28,7 +27,7 @@ type Gateway struct {
 	offers    *offers
 	blocker   *blocker
 	testament *testament
-	lanes     []*lane
+	lanes     lanes
 	beatEvery time.Duration // see heartbeat.go
 
 	// What is open in the kernel.
@@ -43,13 +42,6 @@ type Gateway struct {
 	unseen     bool                          // packets may have passed between that one and us
 	handOver   func(succession.Queues) error // gives the queues to the next one; see Restart
 	restarting atomic.Bool
-}
-
-// lane is a queue with its worker.
-type lane struct {
-	worker *worker
-	queue  *nfq.Queue
-	ct     *expect.Conn
 }
 
 // New returns a gateway for a configuration. It does not touch the kernel.
@@ -100,15 +92,7 @@ func (g *Gateway) Beat(every time.Duration) { g.beatEvery = every }
 
 // Alive reports whether each worker has given a sign of life within that time.
 // It is for after ready was called, and false without Beat.
-func (g *Gateway) Alive(within time.Duration) bool {
-	now := time.Now()
-	for _, l := range g.lanes {
-		if !l.worker.heart.alive(now, within) {
-			return false
-		}
-	}
-	return true
-}
+func (g *Gateway) Alive(within time.Duration) bool { return g.lanes.alive(time.Now(), within) }
 
 // Settings are those in force.
 func (g *Gateway) Settings() config.Config { return g.settings().Config }

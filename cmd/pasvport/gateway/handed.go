@@ -12,26 +12,6 @@ import (
 	"github.com/pasvport/pasvport/expect"
 )
 
-// legacy is what an earlier daemon handed over, by the original tuple.
-type legacy map[expect.Tuple]*succession.Record
-
-// newLegacy returns what some records say.
-func newLegacy(records []succession.Record) legacy {
-	l := make(legacy, len(records))
-	for i := range records {
-		l[expect.Tuple(records[i].Original)] = &records[i]
-	}
-	return l
-}
-
-// of returns what was handed over of an entry's session, nil if that is nothing.
-func (l legacy) of(e *expect.Entry) *succession.Record {
-	if r := l[e.Original]; r != nil && r.Is(e.ID, e.Original, e.Reply) {
-		return r
-	}
-	return nil
-}
-
 // open opens the pinholes that an earlier daemon closed when it was
 // stopped. Its sessions were taken back before; what belongs to none of them, or
 // what none could ask for now, is not opened.
@@ -76,7 +56,7 @@ func (h *heir) reopen(s *session.Session, p succession.Pinhole) error {
 	}
 	opened, err := h.pinholes.Reopen(h.ct, hole)
 	if opened {
-		h.reports.takenBack(hole)
+		h.holes.takenBack(hole)
 	}
 	return err
 }

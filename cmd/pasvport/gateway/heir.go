@@ -21,9 +21,8 @@ import (
 // table of the orphans.
 type heir struct {
 	adopter
-	ports   *controlPorts
-	reports *pinholeEvents
-	unseen  bool // packets may have passed since that daemon ended
+	ports  *controlPorts
+	unseen bool // packets may have passed since that daemon ended
 }
 
 // takeBack takes back what the kernel holds, before our rules are there. list is a
@@ -86,9 +85,6 @@ func (h *heir) sessions(list conntrack, handed legacy) error {
 	}
 	return errors.Join(err, noteErr, leftErr)
 }
-
-// isLeft reports whether a session was handed over as one that was left alone.
-func isLeft(r *succession.Record) bool { return r != nil && r.Left != succession.LeftNot }
 
 // session adopts the control connection of an entry. The daemon before
 // may have adjusted it on its own, and left notes of it or handed it over; or it has
@@ -175,6 +171,6 @@ func (h *heir) elements() error {
 func (h *heir) restore(s *session.Session, spec pinhole.Spec) {
 	p := &pinhole.Pinhole{Spec: spec, Owner: &s.Owner, Expires: time.Now().Add(spec.Timeout)}
 	if h.pinholes.Restore(p) {
-		h.reports.takenBack(p)
+		h.holes.takenBack(p)
 	}
 }

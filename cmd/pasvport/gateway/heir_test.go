@@ -20,7 +20,7 @@ import (
 func (b *bench) heir() *heir {
 	h := &heir{
 		adopter: adopter{life: b.life, ct: b.k, table: &b.registry.orphans},
-		ports:   new(controlPorts), reports: &pinholeEvents{b.services},
+		ports:   new(controlPorts),
 	}
 	h.ports.add(b.cfg)
 	return h

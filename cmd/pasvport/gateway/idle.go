@@ -70,3 +70,33 @@ func (i *idle) refresh(ctx context.Context) error {
 func (i *idle) notRefreshed(o *pinhole.Owner, err error) {
 	i.warn(o.Subject(), "cannot refresh a control connection's timeout", "err", err)
 }
+
+// ownEntries is a connection to conntrack that refreshes no entry of a session that
+// the other firewall has.
+type ownEntries struct {
+	*expect.Conn
+	*services
+	registry *registry
+}
+
+// UpdateTimeout hides that of expect.Conn.
+func (o ownEntries) UpdateTimeout(t expect.Tuple, d time.Duration) error {
+	if s := o.registry.session(t); s != nil && s.Pair.Standby() && !o.peer.Alone() {
+		return nil
+	}
+	return o.Conn.UpdateTimeout(t, d)
+}
+
+// kept are the data connections whose control connections must not time out: not
+// those of sessions that are only monitored.
+type kept struct{ *pinhole.Data }
+
+// Due implements keepalive.Transfers.
+func (k kept) Due() (list []*pinhole.Owner) {
+	for _, o := range k.Data.Due() {
+		if !o.Monitored {
+			list = append(list, o)
+		}
+	}
+	return list
+}

@@ -60,3 +60,18 @@ type queue interface {
 	Flush() error
 	Interrupt()
 }
+
+// expectations returns how many expectations the kernel has and how many it has
+// room for, 0 where that is not known.
+func expectations() (n, most int) {
+	ct, err := expect.Dial()
+	if err != nil {
+		return 0, 0
+	}
+	defer ct.Close()
+	n, err = ct.CountExpectations()
+	if err != nil {
+		return 0, 0
+	}
+	return n, expect.MostExpectations()
+}

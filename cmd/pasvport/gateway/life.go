@@ -127,3 +127,13 @@ func (l *life) lostAdjusted(t expect.Tuple, now time.Time) bool {
 	c := l.lost.Find(t, now)
 	return c != nil && c.Adjusted
 }
+
+// dataBegins notes a data connection. That of a session that the other firewall has
+// may be one that conntrackd has brought.
+func (l *life) dataBegins(ct conntrack, e *expect.Entry, s *session.Session) {
+	if s.Pair.Standby() {
+		l.pinholes.BeginsElsewhere(ct, e, &s.Owner)
+		return
+	}
+	l.pinholes.Begins(e, &s.Owner)
+}

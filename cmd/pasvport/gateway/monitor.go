@@ -7,7 +7,6 @@ import (
 	"net/netip"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
-	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
 	"github.com/pasvport/pasvport/cmd/pasvport/report"
 	"github.com/pasvport/pasvport/cmd/pasvport/session"
 	"github.com/pasvport/pasvport/ftpalg"
@@ -65,26 +64,4 @@ func (w *worker) unopened(o *ftpalg.Offer, r report.Reason) control.Offer {
 		Verb: verbWord(o.Verb), Announced: o.Announced, Translated: o.Announced, Target: o.Target,
 		Time: w.now, Reason: r.String(), Pinhole: control.PinholeMonitored,
 	}
-}
-
-// kept are the data connections whose control connections must not time out: not
-// those of sessions that are only monitored.
-type kept struct{ *pinhole.Data }
-
-// Due implements keepalive.Transfers.
-func (k kept) Due() (list []*pinhole.Owner) {
-	for _, o := range k.Data.Due() {
-		if !o.Monitored {
-			list = append(list, o)
-		}
-	}
-	return list
-}
-
-// carrier is what control connections are given.
-func (s *services) carrier() string {
-	if s.settings().Monitor {
-		return "none"
-	}
-	return s.plan.Carrier.String()
 }

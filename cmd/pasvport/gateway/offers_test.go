@@ -102,7 +102,7 @@ func TestVerbWord(t *testing.T) {
 // TestPinholeEvents: what becomes of a pinhole is counted, and its cause said.
 func TestPinholeEvents(t *testing.T) {
 	b := newBench(t, nil)
-	e := &pinholeEvents{b.services}
+	e := &b.holes
 	s := newSession(entryOf(1))
 	p := &pinhole.Pinhole{Spec: pinhole.Spec{Key: pinhole.Key{Source: s.Ends().Client.Addr(), Public: ap("203.0.113.1:50000")}}, Owner: &s.Owner}
 	e.PinholeOpened(p)

@@ -13,6 +13,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/keepalive"
 	"github.com/pasvport/pasvport/cmd/pasvport/kernel"
 	"github.com/pasvport/pasvport/cmd/pasvport/metrics"
+	"github.com/pasvport/pasvport/cmd/pasvport/pair"
 	"github.com/pasvport/pasvport/cmd/pasvport/session"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/nfq"
@@ -90,7 +91,7 @@ func (g *Gateway) addWorker(num uint16) error {
 	l.worker = newWorker(g.life, g.offers, g.older, l.ct, l.queue, table)
 	l.worker.heart.every = g.beatEvery
 	g.metrics.AddQueue(num, func() metrics.Queue {
-		q := numbers(l.queue, kernelQueues())
+		q := numbersOf(l.queue, kernelQueues())
 		return metrics.Queue{Packets: q.Packets, Waiting: q.Waiting, Dropped: q.Dropped, ENOBUFS: q.ENOBUFS}
 	})
 	return nil
@@ -164,6 +165,30 @@ func loadFastPath(bare, passive bool) (*fastpath.Table, error) {
 	return t, nil
 }
 
+// openPair listens for the other daemon, if this is one firewall of a pair.
+func (g *Gateway) openPair() error {
+	is, err := g.cfg.Paired()
+	if !is || err != nil {
+		return err
+	}
+	key, err := pair.ReadKey(g.cfg.PeerKey)
+	if err != nil {
+		return fmt.Errorf("--peer-key: %w", err)
+	}
+	if g.partnerCT, err = expect.Dial(); err != nil {
+		return fmt.Errorf("conntrack netlink: %w", err)
+	}
+	g.entries.established = establishedTimeout()
+	p := &partner{heir{
+		adopter: adopter{life: g.life, ct: g.partnerCT, table: &g.registry.orphans}, ports: &g.ports,
+	}}
+	g.peer, err = pair.Open(pair.Config{Peer: g.cfg.Peer, Listen: g.cfg.PeerListen, Key: key}, p, g.log)
+	if err != nil {
+		return fmt.Errorf("--peer-listen %q: %w", g.cfg.PeerListen, err)
+	}
+	return nil
+}
+
 // restoreServers takes over which servers an earlier daemon has left without
 // new sessions, and has the kernel begin with that.
 func (g *Gateway) restoreServers() error {
@@ -184,15 +209,11 @@ func (g *Gateway) restoreServers() error {
 
 // close closes what open opened.
 func (g *Gateway) close() {
-	for _, l := range g.lanes {
-		if l.queue != nil {
-			l.queue.Close()
-		}
-		if l.ct != nil {
-			l.ct.Close()
-		}
+	g.lanes.close()
+	g.peer.Close()
+	if g.partnerCT != nil {
+		g.partnerCT.Close()
 	}
-	g.closePair()
 	if g.reports != nil {
 		g.reports.Close()
 	}

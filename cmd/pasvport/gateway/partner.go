@@ -3,10 +3,6 @@
 package gateway
 
 import (
-	"fmt"
-	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/pair"
@@ -21,39 +17,6 @@ import (
 // heir of an earlier daemon does, it puts them with the orphans, and judges what was
 // open. It implements pair.Host.
 type partner struct{ heir }
-
-// openPair listens for the other daemon, if this is one firewall of a pair.
-func (g *Gateway) openPair() error {
-	is, err := g.cfg.Paired()
-	if !is || err != nil {
-		return err
-	}
-	key, err := pair.ReadKey(g.cfg.PeerKey)
-	if err != nil {
-		return fmt.Errorf("--peer-key: %w", err)
-	}
-	if g.partnerCT, err = expect.Dial(); err != nil {
-		return fmt.Errorf("conntrack netlink: %w", err)
-	}
-	g.entries.established = establishedTimeout()
-	p := &partner{heir{
-		adopter: adopter{life: g.life, ct: g.partnerCT, table: &g.registry.orphans},
-		ports:   &g.ports, reports: &pinholeEvents{g.services},
-	}}
-	g.peer, err = pair.Open(pair.Config{Peer: g.cfg.Peer, Listen: g.cfg.PeerListen, Key: key}, p, g.log)
-	if err != nil {
-		return fmt.Errorf("--peer-listen %q: %w", g.cfg.PeerListen, err)
-	}
-	return nil
-}
-
-// closePair closes what openPair opened.
-func (g *Gateway) closePair() {
-	g.peer.Close()
-	if g.partnerCT != nil {
-		g.partnerCT.Close()
-	}
-}
 
 // Adopt implements pair.Host: it makes a session of what the other daemon told, or
 // brings the one that there is up to date. The entry is not touched. While the
@@ -173,60 +136,4 @@ func (p *partner) Alone() {
 			p.pinholes.Data.Spoke(&s.Owner)
 		}
 	}
-}
-
-// dataBegins notes a data connection. That of a session that the other firewall has
-// may be one that conntrackd has brought.
-func (l *life) dataBegins(ct conntrack, e *expect.Entry, s *session.Session) {
-	if s.Pair.Standby() {
-		l.pinholes.BeginsElsewhere(ct, e, &s.Owner)
-		return
-	}
-	l.pinholes.Begins(e, &s.Owner)
-}
-
-// entries keeps the timeouts of entries that conntrackd has made or is to make.
-type entries struct {
-	established time.Duration // that of an established connection; zero: not known
-}
-
-// timeouts is what it needs of conntrack.
-type timeouts interface {
-	UpdateTimeout(expect.Tuple, time.Duration) error
-}
-
-// refresh gives an entry the timeout of one that was always here and has just seen
-// a packet. conntrackd makes it with that of the last event, less what has passed
-// since.
-func (n entries) refresh(ct timeouts, e *expect.Entry) {
-	if e.TCPState == expect.TCPStateEstablished && e.Timeout < n.established {
-		_ = ct.UpdateTimeout(e.Original, n.established) // it may be gone
-	}
-}
-
-// establishedTimeout is what conntrack gives an established connection; zero if that
-// is not known.
-func establishedTimeout() time.Duration {
-	b, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established")
-	if err != nil {
-		return 0
-	}
-	n, _ := strconv.Atoi(strings.TrimSpace(string(b)))
-	return time.Duration(n) * time.Second
-}
-
-// ownEntries is a connection to conntrack that refreshes no entry of a session that
-// the other firewall has.
-type ownEntries struct {
-	*expect.Conn
-	*services
-	registry *registry
-}
-
-// UpdateTimeout hides that of expect.Conn.
-func (o ownEntries) UpdateTimeout(t expect.Tuple, d time.Duration) error {
-	if s := o.registry.session(t); s != nil && s.Pair.Standby() && !o.peer.Alone() {
-		return nil
-	}
-	return o.Conn.UpdateTimeout(t, d)
 }

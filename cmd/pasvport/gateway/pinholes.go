@@ -8,12 +8,17 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/pasvport/pasvport/cmd/pasvport/metrics"
 	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
+	"github.com/pasvport/pasvport/cmd/pasvport/report"
 )
 
 // pinholeEvents counts and reports what happens to pinholes. It implements
 // pinhole.Events.
-type pinholeEvents struct{ *services }
+type pinholeEvents struct {
+	metrics *metrics.Metrics
+	report  *report.Reporter
+}
 
 // PinholeOpened implements pinhole.Events.
 func (e *pinholeEvents) PinholeOpened(*pinhole.Pinhole) {
@@ -70,8 +75,8 @@ func (e *pinholeEvents) note(msg string, p *pinhole.Pinhole, why string, more ..
 const answerTime = 3 * time.Second
 
 // unanswered reports claimed data connections that come to nothing.
-func (e *pinholeEvents) unanswered(now time.Time) {
-	for _, p := range e.pinholes.Data.Unanswered(now.Add(-answerTime)) {
+func (e *pinholeEvents) unanswered(list []*pinhole.Pinhole) {
+	for _, p := range list {
 		e.metrics.Pinholes.Dropped.Add(1)
 		e.failed("data connection not answered", p, "the ruleset of this machine drops it, or whoever it is for")
 	}
@@ -80,6 +85,6 @@ func (e *pinholeEvents) unanswered(now time.Time) {
 // failed reports a data connection that was announced and could not be made.
 func (e *pinholeEvents) failed(msg string, p *pinhole.Pinhole, cause string) {
 	ends := p.Owner.Ends
-	e.warn(p.Owner.Subject(), msg, "mode", p.Mode, "from", p.Source, "to", p.Public, "target", p.Target,
+	e.report.Report(slog.LevelWarn, p.Owner.Subject(), msg, "mode", p.Mode, "from", p.Source, "to", p.Public, "target", p.Target,
 		"strategy", p.Strategy(), "cause", cause, "hint", fmt.Sprintf("pasvport doctor --client %s --server %s names the rule", ends.Client.Addr(), ends.Server.Addr()))
 }

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"time"
+	"strings"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
 	"github.com/pasvport/pasvport/cmd/pasvport/report"
@@ -51,7 +51,7 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 		err = g.removeRules()
 	} else {
 		err = errors.Join(err, g.removeRules())
-		g.drain()
+		g.lanes.drain()
 		t.endWorkers()
 		g.peer.Flush()
 		t.end()
@@ -70,6 +70,17 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 // stopReason closes the pinholes of a daemon that stops.
 const stopReason = "the daemon stops"
 
+// logReady says how the kernel is used.
+func (g *Gateway) logReady() {
+	if g.plan.Bypass != "" {
+		g.log.Warn("FTP through a translator of this network namespace passes unread", "module", g.plan.Bypass,
+			"hint", "conntrack never confirms what it translates; put it into a namespace of its own")
+	}
+	g.log.Info("ready", "table", g.cfg.Table, "strategy", string(g.plan.Strategy), "carrier", g.carrier(),
+		"queue", g.plan.Queue.String(), "queue_num", g.cfg.QueueNum, "queues", g.cfg.Queues,
+		"ports", strings.Join(g.settings().PortList(), ","), "allow", g.settings().AllowText())
+}
+
 func (g *Gateway) logStopped(n int) {
 	g.report.Report(slog.LevelInfo, report.Subject{}, fmt.Sprintf("stopped: %d pinholes handed over", n), "pinholes", n)
 }
@@ -77,7 +88,7 @@ func (g *Gateway) logStopped(n int) {
 // startOthers starts every goroutine but the workers, and those that need our rules.
 func (g *Gateway) startOthers(t *tasks, w *watcher) {
 	idle := &idle{services: g.services, registry: g.registry, sender: g.sender}
-	sweeper := &sweeper{life: g.life, ct: g.ct, ports: &g.ports, lost: w.lost, kept: g.tellKept}
+	sweeper := &sweeper{life: g.life, ct: g.ct, ports: &g.ports, lost: w.lost, kept: g.lanes.tellKept}
 	t.start(func(ctx context.Context) error { return w.run(ctx, g.reports) })
 	t.start(sweeper.run)
 	t.start(func(ctx context.Context) error { return g.older.run(ctx, g.listControl) })
@@ -121,7 +132,7 @@ func (g *Gateway) inherit() *estate {
 	}
 	before.heir = &heir{
 		adopter: adopter{life: g.life, ct: before.ct, table: &g.registry.orphans},
-		ports:   &g.ports, reports: &pinholeEvents{g.services}, unseen: g.unseen,
+		ports:   &g.ports, unseen: g.unseen,
 	}
 	before.err = before.heir.takeBack(list, before.handed)
 	return before
@@ -196,26 +207,9 @@ func (g *Gateway) removeRules() (err error) {
 	return nil
 }
 
-// drain waits until the queues are empty, or no one empties them.
-func (g *Gateway) drain() {
-	const most, step = 300 * time.Millisecond, 5 * time.Millisecond
-	for range most / step {
-		time.Sleep(step)
-		waiting := uint64(0)
-		for _, q := range g.queueNumbers() {
-			waiting += q.Waiting
-		}
-		if waiting == 0 {
-			return
-		}
-	}
-}
-
 // settle comes to terms with what is under way when the workers have ended.
 func (g *Gateway) settle(w *watcher) {
-	for _, l := range g.lanes {
-		l.worker.finish()
-	}
+	g.lanes.finish()
 	// What was used is not handed over. Run has met an error, too.
 	_ = g.reports.Drain(func(e *expect.Event) { w.event(g.ct, e) })
 }

@@ -27,6 +27,7 @@ type services struct {
 	report   report.Reporter
 	metrics  *metrics.Metrics
 	pinholes *pinhole.Table
+	holes    pinholeEvents // what happens to pinholes
 	balancer *balance.Balancer
 	lines    *limit.Lines // of the log
 	zones    zones
@@ -49,7 +50,8 @@ func newServices(cfg config.Config, log *slog.Logger, m *metrics.Metrics) *servi
 	s.log = slog.New(report.Monitoring(s.lines.Handler(log.Handler()), func() bool { return s.settings().Monitor }))
 	s.report.Log = s.log
 	s.zones.log = s.log
-	s.pinholes = pinhole.NewTable(&pinholeEvents{s}, &s.report)
+	s.holes = pinholeEvents{m, &s.report}
+	s.pinholes = pinhole.NewTable(&s.holes, &s.report)
 	s.pinholes.Client = s.clientOf
 	s.balancer = balance.New(cfg.VirtualServers, func(port uint16) bool { return s.settings().EncryptedPort(port) }, s.log)
 	return s
@@ -83,6 +85,14 @@ const syncBound = 100 * time.Millisecond
 // sync waits until the watcher has handled what conntrack has reported so far, and
 // reports whether it has.
 func (s *services) sync() bool { return s.events.Sync(syncBound) && s.peer.Settle(syncBound) }
+
+// carrier is what control connections are given.
+func (s *services) carrier() string {
+	if s.settings().Monitor {
+		return "none"
+	}
+	return s.plan.Carrier.String()
+}
 
 // claims reports whether sessions without a carrier are served by claims.
 func (s *services) claims() bool { return s.plan.rules.Claim }

@@ -6,25 +6,13 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
 	"github.com/pasvport/pasvport/cmd/pasvport/session"
 	"github.com/pasvport/pasvport/expect"
-	"github.com/pasvport/pasvport/nfq"
 )
-
-func (g *Gateway) logReady() {
-	if g.plan.Bypass != "" {
-		g.log.Warn("FTP through a translator of this network namespace passes unread", "module", g.plan.Bypass,
-			"hint", "conntrack never confirms what it translates; put it into a namespace of its own")
-	}
-	g.log.Info("ready", "table", g.cfg.Table, "strategy", string(g.plan.Strategy), "carrier", g.carrier(),
-		"queue", g.plan.Queue.String(), "queue_num", g.cfg.QueueNum, "queues", g.cfg.Queues,
-		"ports", strings.Join(g.settings().PortList(), ","), "allow", g.settings().AllowText())
-}
 
 // Status returns the state of the daemon, for `pasvport status`.
 func (g *Gateway) Status() control.Status {
@@ -44,7 +32,7 @@ func (g *Gateway) Status() control.Status {
 	if g.noSender != nil {
 		st.KeepaliveError = g.noSender.Error()
 	}
-	st.Queues = g.queueNumbers()
+	st.Queues = g.lanes.numbers()
 	if g.zones.seen.Load() && g.zones.leftAlone {
 		st.Notes = append(st.Notes, "control connections in conntrack zones are left alone: "+noZones)
 	}
@@ -107,52 +95,4 @@ func failText(cfg config.Config) string {
 		return "closed"
 	}
 	return "open"
-}
-
-// queueNumbers returns the numbers of all queues.
-func (g *Gateway) queueNumbers() []control.Queue {
-	kernel := kernelQueues()
-	var list []control.Queue
-	for _, l := range g.lanes {
-		list = append(list, numbers(l.queue, kernel))
-	}
-	return list
-}
-
-// numbers are those of a queue.
-func numbers(q *nfq.Queue, kernel map[uint16]nfq.QueueStats) control.Queue {
-	n, k := q.Stats(), kernel[q.Num()]
-	return control.Queue{
-		Num: q.Num(), Packets: n.Packets, Waiting: uint64(k.Queued), Dropped: k.QueueDropped + k.UserDropped,
-		ENOBUFS: n.ENOBUFS, Errors: n.Errors + n.Malformed,
-	}
-}
-
-// kernelQueues returns what the kernel reports of its queues, to root
-// only; what is missing is zero.
-func kernelQueues() map[uint16]nfq.QueueStats {
-	list, err := nfq.ReadQueueStats()
-	if err != nil {
-		return nil
-	}
-	byNum := map[uint16]nfq.QueueStats{}
-	for _, q := range list {
-		byNum[q.Num] = q
-	}
-	return byNum
-}
-
-// expectations returns how many expectations the kernel has and how many it has
-// room for, 0 where that is not known.
-func expectations() (n, most int) {
-	ct, err := expect.Dial()
-	if err != nil {
-		return 0, 0
-	}
-	defer ct.Close()
-	n, err = ct.CountExpectations()
-	if err != nil {
-		return 0, 0
-	}
-	return n, expect.MostExpectations()
 }

@@ -63,7 +63,7 @@ func (w *sweeper) sweep(now time.Time) {
 	}
 	w.sayLeft()
 	w.accounts.Overdue(w.ct, now)
-	(&pinholeEvents{w.services}).unanswered(now)
+	w.holes.unanswered(w.pinholes.Data.Unanswered(now.Add(-answerTime)))
 }
 
 // sayLeft says how many lines the log's limit has left out, where no later line

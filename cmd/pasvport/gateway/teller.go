@@ -138,21 +138,6 @@ func (t *teller) later(s *session.Session, now time.Time) {
 	t.late = append(t.late, s)
 }
 
-// tellKept has the other firewall told that a pinhole of a session stays open for
-// longer, which no packet shows.
-func (g *Gateway) tellKept(s *session.Session) {
-	for _, l := range g.lanes {
-		if l.worker.table.Find(s.Original()) != s {
-			continue
-		}
-		select {
-		case l.worker.calls <- func() { l.worker.teller.later(s, time.Now()) }:
-			l.queue.Interrupt()
-		default: // the worker has much to do, and tells with the session's next packet
-		}
-	}
-}
-
 // wake tells of the sessions that later was called for, if it is time to.
 func (t *teller) wake(now time.Time) {
 	if len(t.late) == 0 || now.Before(t.at) {

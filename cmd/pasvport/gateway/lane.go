@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"time"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/control"
+	"github.com/pasvport/pasvport/cmd/pasvport/session"
+	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/nfq"
+)
+
+// lane is a queue with its worker.
+type lane struct {
+	worker *worker
+	queue  *nfq.Queue
+	ct     *expect.Conn
+}
+
+// lanes are those of all queues.
+type lanes []*lane
+
+// close closes the sockets.
+func (ls lanes) close() {
+	for _, l := range ls {
+		if l.queue != nil {
+			l.queue.Close()
+		}
+		if l.ct != nil {
+			l.ct.Close()
+		}
+	}
+}
+
+// alive reports whether each worker has given a sign of life within a time before
+// now.
+func (ls lanes) alive(now time.Time, within time.Duration) bool {
+	for _, l := range ls {
+		if !l.worker.heart.alive(now, within) {
+			return false
+		}
+	}
+	return true
+}
+
+// workerOf returns the worker that has a session, nil if none has.
+func (ls lanes) workerOf(s *session.Session) *worker {
+	for _, l := range ls {
+		if l.worker.table.Find(s.Original()) == s {
+			return l.worker
+		}
+	}
+	return nil
+}
+
+// tellKept has the other firewall told that a pinhole of a session stays open for
+// longer, which no packet shows. A worker that has much to do tells it with the
+// session's next packet.
+func (ls lanes) tellKept(s *session.Session) {
+	if w := ls.workerOf(s); w != nil {
+		w.calls.post(w.queue.Interrupt, func() { w.teller.later(s, time.Now()) })
+	}
+}
+
+// drain waits until the queues are empty, or no one empties them.
+func (ls lanes) drain() {
+	const most, step = 300 * time.Millisecond, 5 * time.Millisecond
+	for range most / step {
+		time.Sleep(step)
+		waiting := uint64(0)
+		for _, q := range ls.numbers() {
+			waiting += q.Waiting
+		}
+		if waiting == 0 {
+			return
+		}
+	}
+}
+
+// finish has the workers, whose goroutines have ended, come to terms with what is
+// under way.
+func (ls lanes) finish() {
+	for _, l := range ls {
+		l.worker.finish()
+	}
+}
+
+// numbers returns the numbers of all queues.
+func (ls lanes) numbers() []control.Queue {
+	kernel := kernelQueues()
+	var list []control.Queue
+	for _, l := range ls {
+		list = append(list, numbersOf(l.queue, kernel))
+	}
+	return list
+}
+
+// numbersOf returns the numbers of a queue.
+func numbersOf(q *nfq.Queue, kernel map[uint16]nfq.QueueStats) control.Queue {
+	n, k := q.Stats(), kernel[q.Num()]
+	return control.Queue{
+		Num: q.Num(), Packets: n.Packets, Waiting: uint64(k.Queued), Dropped: k.QueueDropped + k.UserDropped,
+		ENOBUFS: n.ENOBUFS, Errors: n.Errors + n.Malformed,
+	}
+}
+
+// kernelQueues returns what the kernel reports of its queues, to root
+// only; what is missing is zero.
+func kernelQueues() map[uint16]nfq.QueueStats {
+	list, err := nfq.ReadQueueStats()
+	if err != nil {
+		return nil
+	}
+	byNum := map[uint16]nfq.QueueStats{}
+	for _, q := range list {
+		byNum[q.Num] = q
+	}
+	return byNum
+}
