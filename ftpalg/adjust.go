@@ -2,10 +2,24 @@
 
 package ftpalg
 
+// AdjustBy is who adjusts the sequence numbers of a connection behind an edit that
+// has changed a length.
+type AdjustBy uint8
+
+const (
+	// Nobody: no edit may change a length.
+	Nobody AdjustBy = iota
+	// Kernel: it is told the adjustment that Rewrite gives.
+	Kernel
+	// Caller: it sees every packet, gives it the sequence number of Rewrite, and
+	// passes what it acknowledges through Acknowledgement.
+	Caller
+)
+
 // SetAdjustBy says who adjusts sequence numbers from now on. Nobody, when the
 // kernel has not taken the adjustment that the last Rewrite gave, takes back the
 // edit: the segment is to be rewritten again, and goes on as it came.
-func (c *Conn) SetAdjustBy(who AdjustBy) {
+func (c *streams) SetAdjustBy(who AdjustBy) {
 	c.adjustBy = who
 	switch {
 	case who == Caller: // the kernel compares no numbers any more
@@ -21,7 +35,7 @@ func (c *Conn) SetAdjustBy(who AdjustBy) {
 // Acknowledgement returns what an acknowledgement of bytes sent in direction d
 // means to their sender. An edit is acknowledged as a whole: while a part of
 // it is missing its sender must go on repeating it.
-func (c *Conn) Acknowledgement(d Direction, ack uint32) uint32 {
+func (c *streams) Acknowledgement(d Direction, ack uint32) uint32 {
 	s := &c.stream[d]
 	for i := len(s.edits) - 1; i >= 0; i-- {
 		e := &s.edits[i]

@@ -7,19 +7,9 @@ import (
 	"net/netip"
 )
 
-// newOffer returns storage for an offer of this segment.
-func (c *Conn) newOffer(v Verb, m Mode, start uint32, line []byte) *Offer {
-	o := new(Offer)
-	if n := len(c.events); n < len(c.offers) {
-		o = &c.offers[n]
-	}
-	*o = Offer{Verb: v, Mode: m, start: start, text: line}
-	return o
-}
-
 // parseActive reads PORT, EPRT or LPRT. What servers skip may follow the numbers,
 // and nothing else.
-func (c *Conn) parseActive(cmd command, start uint32, line []byte, arg int) (*Offer, Reason) {
+func (c *dialogue) parseActive(cmd command, start uint32, line []byte, arg int) (*Offer, Reason) {
 	o := c.newOffer(VerbPORT, Active, start, line)
 	var n int
 	var r Reason
@@ -45,7 +35,7 @@ func (c *Conn) parseActive(cmd command, start uint32, line []byte, arg int) (*Of
 // from. The reply counts only if a command waits for one; either form may
 // answer either command, as some servers do. It reports whether that is what the
 // line is about.
-func (c *Conn) passive(code int, start uint32, line []byte, from int, last bool) bool {
+func (c *dialogue) passive(code int, start uint32, line []byte, from int, last bool) bool {
 	if !isPassiveCode(code) {
 		return false
 	}
@@ -78,7 +68,7 @@ func (c *Conn) passive(code int, start uint32, line []byte, from int, last bool)
 
 // offer judges an offer that was read, reports it, and returns whether it
 // stands.
-func (c *Conn) offer(o *Offer, r Reason) bool {
+func (c *dialogue) offer(o *Offer, r Reason) bool {
 	if a := o.Announced.Addr(); a.Is4In6() && c.ep.Client.Addr().Is4() {
 		o.Announced, o.mapped = netip.AddrPortFrom(a.Unmap(), o.Announced.Port()), true
 	}
@@ -111,10 +101,63 @@ func (c *Conn) offer(o *Offer, r Reason) bool {
 // kept returns a copy of the part of a line that an edit replaces, as the
 // stream's buffer is used again: at least the first n bytes, and up to the segment
 // being handled, so that nothing of earlier segments is needed any more.
-func (c *Conn) kept(start uint32, line []byte, n int) []byte {
+func (c *streams) kept(start uint32, line []byte, n int) []byte {
 	text := append([]byte(nil), line...)
 	for range c.stream[c.cur.dir].returns {
 		text = append(text, '\r')
 	}
 	return text[:max(n, int(int32(c.cur.seq-start)))]
+}
+
+// judge decides what an offer of the announced address is worth and fills in
+// who may connect to where. It returns ReasonPlain if the offer stands.
+func (c *dialogue) judge(o *Offer) Reason {
+	r := c.judgeDialogue(o)
+	if r == ReasonPlain {
+		r = c.judgePort(o)
+	}
+	switch {
+	case r != ReasonPlain:
+	case o.Mode == Passive:
+		r = c.judgePassive(o)
+	case o.Announced.Addr().Is4() != c.ep.Client.Addr().Is4() && !c.literal64(o):
+		r = ReasonFamily
+	default:
+		r = c.judgeActive(o)
+	}
+	if r == ReasonPlain && !c.rate.allow(c.now, c.policy.offers()) {
+		r = ReasonRate
+	}
+	return r
+}
+
+// judgeDialogue decides whether the dialogue so far, and the line itself, are
+// such that an offer may be believed.
+func (c *dialogue) judgeDialogue(o *Offer) Reason {
+	switch k := c.checks; {
+	case c.foreign != ReasonPlain:
+		return c.foreign
+	case c.started && !c.greeted && k.has(CheckGreeting):
+		return ReasonNoGreeting
+	case c.started && !c.login && k.has(CheckLogin):
+		return ReasonNotLoggedIn
+	case c.epsvAll && o.Mode == Active && k.has(CheckEPSVAll):
+		return ReasonEPSVAll
+	case c.stream[c.cur.dir].returns == 0 && k.has(CheckLineEnd):
+		return ReasonLineEnd
+	case c.cur.telnet != nil:
+		return ReasonTelnet
+	}
+	return ReasonPlain
+}
+
+// Announce tells which port the other side is to be told for an offer of the
+// segment being handled. The engine changes the text where it has to. If it
+// cannot, the text stays and the reason is returned; ReasonPlain otherwise.
+func (c *dialogue) Announce(o *Offer, port uint16) Reason {
+	told := netip.AddrPortFrom(o.Text, port)
+	if told == o.Announced && !o.other {
+		return ReasonPlain
+	}
+	return c.change(o.start, o.line.from, o.text, o.newText(told))
 }

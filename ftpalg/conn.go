@@ -2,10 +2,7 @@
 
 package ftpalg
 
-import (
-	"bytes"
-	"time"
-)
+import "time"
 
 // Options are what is known of a control connection beside its addresses.
 type Options struct {
@@ -22,59 +19,20 @@ type Options struct {
 	Workspace *Workspace
 }
 
-// Workspace is the memory that is needed only while a segment is handled. It
-// may be shared by connections whose segments are handled by one goroutine,
-// each to its end, Rewrite included, before the next. The zero value is ready.
-type Workspace struct{ workspace }
-
-type workspace struct {
-	now    time.Time // of the segment being handled
-	events []Event
-	offers [4]Offer // storage of the events' offers
-	text   []byte   // a line without the Telnet commands in it
-	head   []byte   // the start of a line that may be denied
-	read   []byte   // the lines that were read of a segment, one behind another
-	ends   []int    // where each of them ends in read
-	cur    struct { // the segment being handled
-		dir      Direction
-		seq      uint32
-		p        []byte
-		parts    []edit     // its edits so far, in order
-		back     uint32     // how much the first of them gives back, see giveBack
-		shifting bool       // see stream.shifting
-		blank    bool       // it goes on without its bytes
-		undo     Adjustment // what the kernel was told before Rewrite had it told something else
-		undoable bool       // it has
-		why      Reason     // why the line being read was made to fail
-		guess    bool       // it is not known whether the line being read starts there
-		telnet   []byte     // the line being read, if Telnet commands are in it
-	}
-}
-
 // Conn is the engine's state of one control connection. Firewalls have many
 // that are idle: what only some need, or only at times, is elsewhere.
-type Conn struct {
-	*workspace
-	dialogue
-	ep       Endpoints
-	policy   *Policy
-	checks   Checks
-	judges   bool // the policy may have a command fail
-	adjustBy AdjustBy
-	opaque   bool
-	met      bool // the numbers of both ends are known, see meet
-	nat64    role64
-	start    uint32 // see dialogue.startSet
-
-	stream  [2]stream
-	pending pending
-	rate    rate
-}
+//
+// It is made of three layers, each of which knows those below it only: the dialogue
+// (what the lines mean), the streams (where bytes are, and what stands in their place)
+// and the terms (what the administrator allows here). Conn takes segments apart into
+// lines and joins the layers.
+type Conn struct{ dialogue }
 
 // NewConn returns the engine for a control connection. The policy is shared
 // and must not change.
 func NewConn(ep Endpoints, policy *Policy, o Options) *Conn {
-	c := &Conn{ep: ep, policy: policy, checks: policy.checks(), judges: policy.denies(), adjustBy: o.AdjustBy}
+	c := new(Conn)
+	c.terms, c.adjustBy = newTerms(ep, policy), o.AdjustBy
 	c.started, c.met = o.Started, o.Started
 	if !policy.Watch {
 		c.nat64, _ = policy.role64(&c.ep)
@@ -110,26 +68,3 @@ type Segment struct {
 	// the next segment is taken.
 	Payload []byte
 }
-
-// plain returns a line without Telnet commands, valid until the next call.
-func (c *Conn) plain(line []byte) []byte {
-	if bytes.IndexByte(line, telnetIAC) < 0 {
-		return line
-	}
-	c.text = appendText(c.text[:0], line)
-	return c.text
-}
-
-// AdjustBy is who adjusts the sequence numbers of a connection behind an edit that
-// has changed a length.
-type AdjustBy uint8
-
-const (
-	// Nobody: no edit may change a length.
-	Nobody AdjustBy = iota
-	// Kernel: it is told the adjustment that Rewrite gives.
-	Kernel
-	// Caller: it sees every packet, gives it the sequence number of Rewrite, and
-	// passes what it acknowledges through Acknowledgement.
-	Caller
-)

@@ -5,7 +5,7 @@ package ftpalg
 import "bytes"
 
 // command handles a client's line.
-func (c *Conn) command(start uint32, line []byte) {
+func (c *dialogue) command(start uint32, line []byte) {
 	if c.ended { // the server never closed its multi-line reply, and waits
 		c.multi, c.ended = 0, false
 	}
@@ -45,7 +45,7 @@ func (c *Conn) command(start uint32, line []byte) {
 // firstLine judges the client's lines up to the login, the first one above all.
 // A program that was made to speak to a control port, a browser, starts with
 // words of its own.
-func (c *Conn) firstLine(cmd command, line []byte) {
+func (c *dialogue) firstLine(cmd command, line []byte) {
 	first := !c.spoken
 	c.spoken = true
 	switch {
@@ -76,7 +76,7 @@ func isRequest(line []byte) bool {
 }
 
 // notFTP notes that the connection is not one of FTP. It stays so.
-func (c *Conn) notFTP(r Reason) {
+func (c *dialogue) notFTP(r Reason) {
 	if c.foreign != ReasonPlain || !c.checks.has(CheckFirstCommand) {
 		return
 	}
@@ -88,14 +88,14 @@ func (c *Conn) notFTP(r Reason) {
 
 // release reports that nothing can come on this connection any more that
 // would have to be acted on, if that is so.
-func (c *Conn) release(r Reason) {
+func (c *dialogue) release(r Reason) {
 	if !c.judges && len(c.stream[Original].edits)+len(c.stream[Reply].edits) == 0 {
 		c.events = append(c.events, Event{Kind: EventReleased, Reason: r})
 	}
 }
 
 // reply handles a server's line.
-func (c *Conn) reply(start uint32, line []byte) {
+func (c *dialogue) reply(start uint32, line []byte) {
 	r := parseReply(line)
 	if c.later = c.multi != 0; c.later {
 		if r.code != int(c.multi) || r.more {
@@ -122,7 +122,7 @@ func (c *Conn) reply(start uint32, line []byte) {
 }
 
 // final handles the last line of a reply and finds the command it answers.
-func (c *Conn) final(code int, start uint32, line []byte) {
+func (c *dialogue) final(code int, start uint32, line []byte) {
 	if c.passive(code, start, line, min(4, len(line)), true) {
 		return
 	}
@@ -149,7 +149,7 @@ func (c *Conn) final(code int, start uint32, line []byte) {
 }
 
 // answer handles the final reply to a command.
-func (c *Conn) answer(e *entry, code int) {
+func (c *dialogue) answer(e *entry, code int) {
 	if code >= 400 {
 		switch {
 		case e.offer:
@@ -179,7 +179,7 @@ func (c *Conn) answer(e *entry, code int) {
 }
 
 // cancel reports that the offer that stands is void, if there is one.
-func (c *Conn) cancel(r Reason) {
+func (c *dialogue) cancel(r Reason) {
 	if c.offered {
 		c.offered = false
 		c.events = append(c.events, Event{Kind: EventCancelled, Reason: r})
@@ -188,4 +188,4 @@ func (c *Conn) cancel(r Reason) {
 
 // TransferWaits reports whether a command that opens a data connection waits for
 // its final reply. What was opened for it may still be used.
-func (c *Conn) TransferWaits() bool { return c.pending.index(isTransfer) >= 0 }
+func (c *dialogue) TransferWaits() bool { return c.pending.index(isTransfer) >= 0 }

@@ -2,17 +2,20 @@
 
 package ftpalg
 
-// dialogue is what has been said so far, as far as it decides what an offer
-// is worth.
+// dialogue is what both ends say to one another: which reply answers which command, and
+// what an announcement among them is worth. It changes text on the wire.
 type dialogue struct {
-	started  bool   // seen from its first byte
+	streams
+	said
+	pending pending
+	rate    rate
+}
+
+// said is what has been said so far, as far as it decides what an offer is worth.
+type said struct {
 	greeted  bool   // the server said 220 or 120, or asked for a password
 	proxied  bool   // it began with a PROXY header
 	answered bool   // the server has said anything with a code
-	spoken   bool   // the client's first line has come
-	begun    bool   // it is known where the client's first byte is
-	startSet bool   // start is the first of the client's bytes that was seen
-	unseen   bool   // it was not seen
 	foreign  Reason // why the connection is not one of FTP, else ReasonPlain
 	login    bool   // the server has accepted the user
 	epsvAll  bool   // nothing but EPSV may follow (RFC 2428 section 4)

@@ -14,7 +14,7 @@ const maxWaits = 4
 // wrote it, and seq its sequence number. It returns false if the segment
 // cannot be one of this connection's, because a number is too far from what was
 // sent: then its receiver does not take it, and it is to be dropped.
-func (c *Conn) received(d Direction, seq, ack uint32) bool {
+func (c *streams) received(d Direction, seq, ack uint32) bool {
 	if c.opaque {
 		return true // what passes is not followed
 	}

@@ -9,7 +9,7 @@ import "slices"
 var explanations = [...]string{"TLS is required here, use AUTH TLS", "TLS is required", "Use TLS"}
 
 // explain has the error that answers a login say that TLS is required.
-func (c *Conn) explain(start uint32, line []byte) {
+func (c *dialogue) explain(start uint32, line []byte) {
 	code := min(len("530 "), len(line))
 	for _, words := range explanations {
 		if room := len(line) - code; len(words) <= room {

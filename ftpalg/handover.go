@@ -21,7 +21,7 @@ func (p Position) Foreign(seq uint32) bool { return p.Known && farApart(seq, p.N
 func (p Position) Behind(seq uint32) bool { return p.Known && int32(seq-p.Next) < 0 }
 
 // Position returns where the engine is in direction d.
-func (c *Conn) Position(d Direction) Position {
+func (c *streams) Position(d Direction) Position {
 	s := &c.stream[d]
 	return Position{s.next, s.known, s.adj}
 }

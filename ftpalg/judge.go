@@ -4,49 +4,7 @@ package ftpalg
 
 import "net/netip"
 
-// judge decides what an offer of the announced address is worth and fills in
-// who may connect to where. It returns ReasonPlain if the offer stands.
-func (c *Conn) judge(o *Offer) Reason {
-	r := c.judgeDialogue(o)
-	if r == ReasonPlain {
-		r = c.judgePort(o)
-	}
-	switch {
-	case r != ReasonPlain:
-	case o.Mode == Passive:
-		r = c.judgePassive(o)
-	case o.Announced.Addr().Is4() != c.ep.Client.Addr().Is4() && !c.literal64(o):
-		r = ReasonFamily
-	default:
-		r = c.judgeActive(o)
-	}
-	if r == ReasonPlain && !c.rate.allow(c.now, c.policy.offers()) {
-		r = ReasonRate
-	}
-	return r
-}
-
-// judgeDialogue decides whether the dialogue so far, and the line itself, are
-// such that an offer may be believed.
-func (c *Conn) judgeDialogue(o *Offer) Reason {
-	switch k := c.checks; {
-	case c.foreign != ReasonPlain:
-		return c.foreign
-	case c.started && !c.greeted && k.has(CheckGreeting):
-		return ReasonNoGreeting
-	case c.started && !c.login && k.has(CheckLogin):
-		return ReasonNotLoggedIn
-	case c.epsvAll && o.Mode == Active && k.has(CheckEPSVAll):
-		return ReasonEPSVAll
-	case c.stream[c.cur.dir].returns == 0 && k.has(CheckLineEnd):
-		return ReasonLineEnd
-	case c.cur.telnet != nil:
-		return ReasonTelnet
-	}
-	return ReasonPlain
-}
-
-func (c *Conn) judgePort(o *Offer) Reason {
+func (c *terms) judgePort(o *Offer) Reason {
 	switch port := o.Announced.Port(); {
 	case o.Mode == Active && c.policy.NoActive, o.Mode == Passive && c.policy.NoPassive:
 		return ReasonMode
@@ -66,7 +24,7 @@ func (c *Conn) judgePort(o *Offer) Reason {
 	return ReasonPlain
 }
 
-func (c *Conn) judgeActive(o *Offer) Reason {
+func (c *terms) judgeActive(o *Offer) Reason {
 	e, p, a := &c.ep, c.policy, o.Announced.Addr()
 	own, seen := e.Client.Addr(), e.SeenAs.Addr()
 	out := p.advertise(seen, own, seen)
@@ -87,7 +45,7 @@ func (c *Conn) judgeActive(o *Offer) Reason {
 	return ReasonPlain
 }
 
-func (c *Conn) judgePassive(o *Offer) Reason {
+func (c *terms) judgePassive(o *Offer) Reason {
 	e, p, a := &c.ep, c.policy, o.Announced.Addr()
 	own, seen := e.Server.Addr(), e.Dialled.Addr()
 	if ext, ok := p.External[own]; ok && a.IsValid() && seen != own {
@@ -124,7 +82,7 @@ func (c *Conn) judgePassive(o *Offer) Reason {
 
 // open fills in a data connection between the two ends of the control
 // connection.
-func (c *Conn) open(o *Offer, source, public, target netip.Addr) {
+func (c *terms) open(o *Offer, source, public, target netip.Addr) {
 	o.Source = source
 	o.Public = netip.AddrPortFrom(public, o.Announced.Port())
 	o.Target = netip.AddrPortFrom(target, o.Announced.Port())
@@ -133,7 +91,23 @@ func (c *Conn) open(o *Offer, source, public, target netip.Addr) {
 }
 
 // openThirdParty fills in a data connection to the announced host itself.
-func (c *Conn) openThirdParty(o *Offer) {
+func (c *terms) openThirdParty(o *Offer) {
 	o.Reason, o.Text, o.NAT, o.Ports = ReasonThirdParty, o.Announced.Addr(), false, PortRange{}
 	o.Public, o.Target = o.Announced, o.Announced
+}
+
+// literal64 reports whether an offer in IPv6 names an IPv4 address that stands for
+// its sender: its program has IPv4, through a translator of its own host (464XLAT,
+// RFC 6877), or asked with PASV. The text is right, or becomes so in the IPv4
+// connection.
+func (c *terms) literal64(o *Offer) bool {
+	a := o.Announced.Addr()
+	if c.nat64 == not64 || !a.Is4() || c.ep.Client.Addr().Is4() {
+		return false
+	}
+	role, t := c.policy.role64(&c.ep)
+	if o.Mode == Active {
+		return role == checks64 && inside64(a)
+	}
+	return a == t.Embedded(c.ep.Dialled.Addr())
 }

@@ -19,7 +19,7 @@ const maxTaken = 512
 
 // takeIn takes in what has come of the line in progress, and reports whether it
 // could.
-func (c *Conn) takeIn(s *stream) bool {
+func (c *streams) takeIn(s *stream) bool {
 	n := s.next - s.sent
 	again := len(c.cur.parts) > 0
 	denied := c.cur.dir == Original && c.mayBeDenied(s.line, false)
@@ -42,13 +42,13 @@ func (c *Conn) takeIn(s *stream) bool {
 
 // mustAdjust reports whether the line in progress could be taken in if sequence
 // numbers were adjusted. That is asked once for a line.
-func (c *Conn) mustAdjust(s *stream) bool {
+func (c *streams) mustAdjust(s *stream) bool {
 	return c.adjustBy == Nobody && s.abandoned == maxAbandons && s.next-s.sent <= maxTaken
 }
 
 // giveBack makes the segment being handled carry what was taken in before it,
 // until something else is done about that.
-func (c *Conn) giveBack(s *stream) {
+func (c *streams) giveBack(s *stream) {
 	if s.taken == 0 {
 		return
 	}
@@ -78,7 +78,7 @@ func (c *Conn) alone(s *stream) bool {
 
 // merge puts an edit together with what the segment gives back, if they
 // overlap, and reports whether it did.
-func (c *Conn) merge(e *edit) bool {
+func (c *streams) merge(e *edit) bool {
 	if c.cur.back == 0 || int32(c.cur.parts[0].end-e.start) <= 0 {
 		return false
 	}

@@ -17,7 +17,7 @@ import "time"
 
 // pass goes on behind bytes that the receiver of the segment being handled has,
 // though they were not seen, and reports whether all before seq are such.
-func (c *Conn) pass(s *stream, seq uint32) bool {
+func (c *streams) pass(s *stream, seq uint32) bool {
 	if !s.ackKnown {
 		return false
 	}
@@ -30,7 +30,7 @@ func (c *Conn) pass(s *stream, seq uint32) bool {
 }
 
 // resync goes on after bytes that were not seen, at the next line end.
-func (c *Conn) resync(s *stream, seq uint32) {
+func (c *streams) resync(s *stream, seq uint32) {
 	s.next, s.sent = seq, seq
 	s.aligned, s.proven, s.skip, s.held, s.taken = false, false, false, false, 0
 	s.line = s.line[:0]
@@ -61,14 +61,14 @@ func (s *stream) insists(seq uint32, now time.Time) bool {
 // ask has the receiver of the segment being handled acknowledge all that it has: an
 // empty segment does that which is behind (RFC 9293 section 3.10.7.4), unless the
 // receiver lacks what was seen, too.
-func (c *Conn) ask(why Reason) Decision {
+func (c *streams) ask(why Reason) Decision {
 	s := &c.stream[c.cur.dir]
 	return Decision{Action: Drop, Reason: why, Ask: true, AskAt: c.number(s, s.position(s.next)-1)}
 }
 
 // number returns the sequence number with which a segment must leave to arrive
 // as one at seq.
-func (c *Conn) number(s *stream, seq uint32) uint32 {
+func (c *streams) number(s *stream, seq uint32) uint32 {
 	if c.adjustBy == Caller {
 		return seq
 	}

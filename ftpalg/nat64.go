@@ -93,3 +93,40 @@ func fit(head, tail string, n int) []byte {
 	}
 	return append(text, tail...)
 }
+
+// role64 returns the role on a connection, and the translator.
+func (p *Policy) role64(ep *Endpoints) (role64, *NAT64) {
+	for i := range p.NAT64 {
+		switch t := &p.NAT64[i]; {
+		case t.Pool.IsValid() && t.Pool.Contains(ep.Client.Addr()):
+			return translates46, t
+		case !t.Prefix.Contains(ep.Dialled.Addr()):
+		case t.Pool.IsValid():
+			return checks64, t
+		default:
+			return translates64, t
+		}
+	}
+	return not64, nil
+}
+
+// algs returns the answer to ALGS. Servers answer it too, and do nothing.
+func (c *terms) algs(arg []byte) told {
+	role := c.nat64
+	switch {
+	case equalFold(arg, "STATUS64"):
+	case equalFold(arg, "ENABLE64"):
+		role, _ = c.policy.role64(&c.ep)
+	case equalFold(arg, "DISABLE64"):
+		role = off64
+	default:
+		return told504
+	}
+	switch role {
+	case translates64:
+		return toldEPSV
+	case translates46:
+		return toldEPSVEPRT
+	}
+	return toldNone
+}

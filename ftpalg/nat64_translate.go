@@ -10,7 +10,7 @@ import (
 
 // mayTranslate reports whether a line of the segment's direction that starts with
 // b may turn out to be one that changes, or must be stopped.
-func (c *Conn) mayTranslate(b []byte) bool {
+func (c *dialogue) mayTranslate(b []byte) bool {
 	switch {
 	case c.nat64 == not64:
 		return false
@@ -26,7 +26,7 @@ func (c *Conn) mayTranslate(b []byte) bool {
 // it stays, and what the client is told of the reply. The server's answer to NOOP
 // becomes what the client is told, so that no packet has to be made up (RFC 6384
 // section 12).
-func (c *Conn) translation(cmd command, v verb, arg []byte) (with string, t told) {
+func (c *dialogue) translation(cmd command, v verb, arg []byte) (with string, t told) {
 	arg = bytes.Trim(arg, skipped)
 	switch {
 	case c.pending.index(isAUTH) >= 0: // section 5
@@ -45,30 +45,9 @@ func (c *Conn) translation(cmd command, v verb, arg []byte) (with string, t told
 	return "", toldAll
 }
 
-// algs returns the answer to ALGS. Servers answer it too, and do nothing.
-func (c *Conn) algs(arg []byte) told {
-	role := c.nat64
-	switch {
-	case equalFold(arg, "STATUS64"):
-	case equalFold(arg, "ENABLE64"):
-		role, _ = c.policy.role64(&c.ep)
-	case equalFold(arg, "DISABLE64"):
-		role = off64
-	default:
-		return told504
-	}
-	switch role {
-	case translates64:
-		return toldEPSV
-	case translates46:
-		return toldEPSVEPRT
-	}
-	return toldNone
-}
-
 // translate sends a command on in the form that the server knows, and reports
 // whether that is all about it.
-func (c *Conn) translate(e *entry, cmd command, v verb, start uint32, line []byte, arg int) bool {
+func (c *dialogue) translate(e *entry, cmd command, v verb, start uint32, line []byte, arg int) bool {
 	with, t := c.translation(cmd, v, line[min(arg, len(line)):])
 	if with != "" && !c.replaceLine(start, line, with) {
 		return false
@@ -81,7 +60,7 @@ func (c *Conn) translate(e *entry, cmd command, v verb, start uint32, line []byt
 }
 
 // obey does what an ALGS asked for that is answered so.
-func (c *Conn) obey(t told) {
+func (c *dialogue) obey(t told) {
 	switch t {
 	case toldNone:
 		c.nat64 = off64
@@ -93,7 +72,7 @@ func (c *Conn) obey(t told) {
 // active64 handles PORT or EPRT, as it was read. Where a client's own address is
 // known another one is made to fail (section 7); where it is not, the client is
 // taken to have named its own.
-func (c *Conn) active64(o *Offer) Reason {
+func (c *dialogue) active64(o *Offer) Reason {
 	switch a := o.Announced.Addr(); {
 	case c.foreign != ReasonPlain || o.Verb != VerbEPRT || a.Is4() || c.cur.telnet != nil:
 	case c.nat64 == checks64 && a != c.ep.Client.Addr():
@@ -108,7 +87,7 @@ func (c *Conn) active64(o *Offer) Reason {
 
 // passive64 has a line of a 227 that answers EPSV go on as one of 229. Its address
 // does not count (section 6).
-func (c *Conn) passive64(o *Offer, r Reason, t told) {
+func (c *dialogue) passive64(o *Offer, r Reason, t told) {
 	line := o.text
 	switch {
 	case r == ReasonPlain || o.single && t == told229:
@@ -119,25 +98,9 @@ func (c *Conn) passive64(o *Offer, r Reason, t told) {
 	}
 }
 
-// literal64 reports whether an offer in IPv6 names an IPv4 address that stands for
-// its sender: its program has IPv4, through a translator of its own host (464XLAT,
-// RFC 6877), or asked with PASV. The text is right, or becomes so in the IPv4
-// connection.
-func (c *Conn) literal64(o *Offer) bool {
-	a := o.Announced.Addr()
-	if c.nat64 == not64 || !a.Is4() || c.ep.Client.Addr().Is4() {
-		return false
-	}
-	role, t := c.policy.role64(&c.ep)
-	if o.Mode == Active {
-		return role == checks64 && inside64(a)
-	}
-	return a == t.Embedded(c.ep.Dialled.Addr())
-}
-
 // Decline says that the port of an offer of the segment being handled is not open.
 // A client whose EPSV came through a translator is told so (section 6).
-func (c *Conn) Decline(o *Offer) {
+func (c *dialogue) Decline(o *Offer) {
 	if o.Mode == Active || !o.other && c.nat64 != checks64 {
 		return
 	}
@@ -156,7 +119,7 @@ func (c *Conn) Decline(o *Offer) {
 
 // replaceLine puts another line in the place of one that was read, and reports
 // whether it could.
-func (c *Conn) replaceLine(start uint32, line []byte, with string) bool {
+func (c *dialogue) replaceLine(start uint32, line []byte, with string) bool {
 	if c.cur.telnet != nil {
 		return false
 	}
@@ -186,7 +149,7 @@ func (c *Conn) mustAdjust64(s *stream, p []byte) bool {
 
 // tell puts what the client is told in the place of a reply's line, its last one or
 // its first.
-func (c *Conn) tell(t told, start uint32, line []byte, last bool) {
+func (c *dialogue) tell(t told, start uint32, line []byte, last bool) {
 	if t < told504 {
 		return
 	}
@@ -195,22 +158,6 @@ func (c *Conn) tell(t told, start uint32, line []byte, last bool) {
 		return
 	}
 	c.replaceLine(start, line, string(sized(len(line), tellings[t].full, tellings[t].short)))
-}
-
-// role64 returns the role on a connection, and the translator.
-func (p *Policy) role64(ep *Endpoints) (role64, *NAT64) {
-	for i := range p.NAT64 {
-		switch t := &p.NAT64[i]; {
-		case t.Pool.IsValid() && t.Pool.Contains(ep.Client.Addr()):
-			return translates46, t
-		case !t.Prefix.Contains(ep.Dialled.Addr()):
-		case t.Pool.IsValid():
-			return checks64, t
-		default:
-			return translates64, t
-		}
-	}
-	return not64, nil
 }
 
 // otherText is an offer in its other form, with the length of the old one where

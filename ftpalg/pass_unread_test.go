@@ -89,8 +89,8 @@ func TestUnreadLines(t *testing.T) {
 // sameState compares all of two engines that later decisions depend on.
 func sameState(t *testing.T, a, b *Conn) {
 	t.Helper()
-	if a.dialogue != b.dialogue || a.opaque != b.opaque {
-		t.Errorf("dialogue %+v, want %+v", a.dialogue, b.dialogue)
+	if a.said != b.said || a.beginning != b.beginning || a.opaque != b.opaque {
+		t.Errorf("said %+v, want %+v; began %+v, want %+v", a.said, b.said, a.beginning, b.beginning)
 	}
 	if pa, pb := a.pending.list, b.pending.list; len(pa) != len(pb) || len(pa) > 0 && pa[0] != pb[0] {
 		t.Errorf("unanswered %+v, want %+v", pa, pb)

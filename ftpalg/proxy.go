@@ -14,7 +14,7 @@ import (
 // that nothing is opened for the addresses in it.
 
 // isProxyHeader reads the text form, if it is the client's first line.
-func (c *Conn) isProxyHeader(line []byte) bool {
+func (c *dialogue) isProxyHeader(line []byte) bool {
 	if c.spoken || !c.started || c.proxied || c.stream[Original].returns != 1 {
 		return false
 	}
@@ -25,7 +25,7 @@ func (c *Conn) isProxyHeader(line []byte) bool {
 	return ok
 }
 
-func (c *Conn) forward(f Forwarded) {
+func (c *dialogue) forward(f Forwarded) {
 	c.proxied = true
 	c.events = append(c.events, Event{Kind: EventForwarded, Forwarded: &f})
 }

@@ -13,7 +13,7 @@ func (p *Policy) Reopen(ep Endpoints, o *Offer) Reason {
 	if !o.Source.IsValid() || o.Public.Port() == 0 || !o.Public.Addr().IsValid() {
 		return ReasonSyntax
 	}
-	c := Conn{ep: ep, policy: p, checks: p.checks()}
+	c := newTerms(ep, p)
 	own := ep.Server.Addr()
 	if o.Mode == Active {
 		own = ep.Client.Addr()
@@ -27,7 +27,7 @@ func (p *Policy) Reopen(ep Endpoints, o *Offer) Reason {
 
 // reopens judges a new offer with the announced address, which must come to the
 // same as o.
-func (c *Conn) reopens(o *Offer, announced netip.AddrPort) Reason {
+func (c *terms) reopens(o *Offer, announced netip.AddrPort) Reason {
 	again := Offer{Mode: o.Mode, Announced: announced}
 	r := c.judgePort(&again)
 	switch {

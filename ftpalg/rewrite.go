@@ -8,20 +8,9 @@ import (
 	"strconv"
 )
 
-// Announce tells which port the other side is to be told for an offer of the
-// segment being handled. The engine changes the text where it has to. If it
-// cannot, the text stays and the reason is returned; ReasonPlain otherwise.
-func (c *Conn) Announce(o *Offer, port uint16) Reason {
-	told := netip.AddrPortFrom(o.Text, port)
-	if told == o.Announced && !o.other {
-		return ReasonPlain
-	}
-	return c.change(o.start, o.line.from, o.text, o.newText(told))
-}
-
 // change puts text in the place of the line, or of a part of one, that begins at
 // start, as it was kept. It stays as it was up to from.
-func (c *Conn) change(start uint32, from int, line, text []byte) Reason {
+func (c *streams) change(start uint32, from int, line, text []byte) Reason {
 	s := &c.stream[c.cur.dir]
 	if len(text) != len(line) && c.adjustBy == Nobody {
 		return ReasonNoAdjust
@@ -51,7 +40,7 @@ const maxKept = 64
 // replace records an edit of the segment being handled. Edits of one segment
 // may come in any order: commands are denied while the segment is read, offers
 // are announced when their pinhole is open.
-func (c *Conn) replace(e edit) Reason {
+func (c *streams) replace(e edit) Reason {
 	if c.policy.Watch {
 		return ReasonPlain
 	}
@@ -91,7 +80,7 @@ func (c *Conn) replace(e edit) Reason {
 }
 
 // rejoin makes one edit of all those of the segment being handled.
-func (c *Conn) rejoin() {
+func (c *streams) rejoin() {
 	var text []byte
 	last := len(c.cur.parts) - 1
 	for i := range c.cur.parts[:last] {
@@ -102,7 +91,7 @@ func (c *Conn) rejoin() {
 
 // between returns the bytes before edit i of the segment being handled, from
 // the end of the edit before it.
-func (c *Conn) between(i int) []byte {
+func (c *streams) between(i int) []byte {
 	return c.cur.p[c.cur.parts[i-1].end-c.cur.seq : c.cur.parts[i].start-c.cur.seq]
 }
 
@@ -157,7 +146,7 @@ type Rewritten struct {
 // Rewrite gives what to send in place of a segment that is to be forwarded.
 // Changed bytes are appended to dst. It is called once for each segment that
 // goes on, in the order in which they go.
-func (c *Conn) Rewrite(dst []byte, seg *Segment) Rewritten {
+func (c *streams) Rewrite(dst []byte, seg *Segment) Rewritten {
 	d, seq, p := seg.Dir, seg.Seq, seg.Payload
 	s := &c.stream[d]
 	r := Rewritten{Data: p, Seq: seq}

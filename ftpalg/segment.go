@@ -71,7 +71,7 @@ func (c *Conn) segment(seg *Segment) Decision {
 
 // place finds out how many bytes of a segment were seen before. If there is
 // nothing to read in it, known is true and the answer is the decision on it.
-func (c *Conn) place(s *stream, seq uint32, p []byte) (seen int32, answer Decision, known bool) {
+func (c *streams) place(s *stream, seq uint32, p []byte) (seen int32, answer Decision, known bool) {
 	seen = int32(s.next - seq)
 	switch d := c.cur.dir; {
 	case s.far(seq) && c.met:
@@ -173,7 +173,7 @@ func (c *Conn) mayEdit(s *stream) bool {
 	case c.cur.dir == Reply && c.pending.explains():
 		return true
 	}
-	b := c.plain(s.line)
+	b := plain(s.line)
 	switch {
 	case len(b) == 0:
 		return false
@@ -188,7 +188,7 @@ func (c *Conn) mayEdit(s *stream) bool {
 }
 
 // Abandon tells that the segments held in direction d were dropped.
-func (c *Conn) Abandon(d Direction) {
+func (c *streams) Abandon(d Direction) {
 	if s := &c.stream[d]; s.held {
 		s.abandon()
 	}
@@ -200,7 +200,7 @@ func (c *Conn) readLine(start uint32, line []byte) {
 	n := skipTelnet(line)
 	start, line = start+uint32(n), line[n:]
 	c.cur.telnet = nil
-	if text := c.plain(line); len(text) != len(line) {
+	if text := plain(line); len(text) != len(line) {
 		c.cur.telnet, line = line, text
 	}
 	if c.foreign == ReasonPlain {
@@ -216,7 +216,7 @@ func (c *Conn) readLine(start uint32, line []byte) {
 
 // remember notes fresh bytes, and returns how many of them may go on: no more
 // than can be compared when they come again.
-func (c *Conn) remember(s *stream, p []byte) []byte {
+func (c *streams) remember(s *stream, p []byte) []byte {
 	if !c.checks.has(CheckRepeats) || c.policy.Watch {
 		return p
 	}

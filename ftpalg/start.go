@@ -14,7 +14,7 @@ package ftpalg
 // have to be translated, but it opens nothing; see Event.Announce.
 
 // begin takes a segment of direction d for the first one of its stream.
-func (c *Conn) begin(d Direction, seq uint32, p []byte) {
+func (c *streams) begin(d Direction, seq uint32, p []byte) {
 	s := &c.stream[d]
 	said, at, has := s.ackKnown, seq, uint32(0)
 	if said {
@@ -49,7 +49,7 @@ func startsLine(d Direction, p []byte) bool {
 // confirm compares where the client's stream was seen to begin with what the
 // server has of it. A server that acknowledges more than was seen, or less than
 // where it seems to begin, says that its first bytes were not seen.
-func (c *Conn) confirm(has uint32) {
+func (c *streams) confirm(has uint32) {
 	s := &c.stream[Original]
 	if !c.started || c.begun || !s.known {
 		return
@@ -66,7 +66,7 @@ func (c *Conn) confirm(has uint32) {
 // seen.
 // What its receiver has already does no harm. Otherwise the client did not begin
 // where it seemed to.
-func (c *Conn) beforeStart(s *stream, seq uint32, p []byte) Decision {
+func (c *streams) beforeStart(s *stream, seq uint32, p []byte) Decision {
 	end := seq + uint32(len(p))
 	if s.ackKnown && int32(end-c.Acknowledgement(c.cur.dir, s.acked)) <= 0 {
 		return Decision{Reason: ReasonRetransmission}
@@ -83,7 +83,7 @@ func (c *Conn) beforeStart(s *stream, seq uint32, p []byte) Decision {
 // a window. Who knows only addresses and ports cannot send such a one. Where the
 // start was not seen the kernel does not compare numbers either, and the two ends
 // are known when a segment of each agrees with one of the other.
-func (c *Conn) meet(from, of *stream, seq, has uint32) bool {
+func (c *streams) meet(from, of *stream, seq, has uint32) bool {
 	switch {
 	case c.met:
 		return !from.far(seq) && !of.far(has)

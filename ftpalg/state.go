@@ -61,11 +61,10 @@ type Edit struct {
 
 // State returns the state of the connection.
 func (c *Conn) State() State {
-	d := &c.dialogue
 	t := State{
-		Foreign: d.foreign != ReasonPlain, Encrypted: c.opaque, Started: d.started, Begun: d.begun, Answered: d.answered,
-		Greeted: d.greeted, Spoken: d.spoken, Login: d.login, EPSVAll: d.epsvAll, Multi: d.multi,
-		NAT64Off: c.nat64 == off64, Offered: d.offered,
+		Foreign: c.foreign != ReasonPlain, Encrypted: c.opaque, Started: c.started, Begun: c.begun, Answered: c.answered,
+		Greeted: c.greeted, Spoken: c.spoken, Login: c.login, EPSVAll: c.epsvAll, Multi: c.multi,
+		NAT64Off: c.nat64 == off64, Offered: c.offered,
 	}
 	for _, e := range c.pending.list {
 		t.Waiting, t.Marks = append(t.Waiting, e.example()), append(t.Marks, e.marks())

@@ -46,6 +46,14 @@ func skipTelnet(b []byte) int {
 	return i
 }
 
+// plain returns a line without the Telnet commands in it: the line itself if it has none.
+func plain(line []byte) []byte {
+	if bytes.IndexByte(line, telnetIAC) < 0 {
+		return line
+	}
+	return appendText(nil, line)
+}
+
 // appendText appends the line without the Telnet commands in it.
 func appendText(dst, line []byte) []byte {
 	for len(line) > 0 {

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ftpalg
+
+// terms are what holds for a connection: between whom it is, and what the
+// administrator allows there. The role of a translator is the client's to end.
+type terms struct {
+	ep     Endpoints
+	policy *Policy
+	checks Checks
+	judges bool // the policy may have a command fail
+	nat64  role64
+}
+
+func newTerms(ep Endpoints, p *Policy) terms {
+	return terms{ep: ep, policy: p, checks: p.checks(), judges: p.denies()}
+}
+
+// familyDenied reports whether data connections of the control connection's family
+// are not permitted.
+func (c *terms) familyDenied() bool {
+	if c.ep.Client.Addr().Is4() {
+		return c.policy.NoIPv4
+	}
+	return c.policy.NoIPv6
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ftpalg
+
+import "time"
+
+// Workspace is the memory that is needed only while a segment is handled. It
+// may be shared by connections whose segments are handled by one goroutine,
+// each to its end, Rewrite included, before the next. The zero value is ready.
+type Workspace struct{ workspace }
+
+type workspace struct {
+	now    time.Time // of the segment being handled
+	events []Event
+	offers [4]Offer // storage of the events' offers
+	head   []byte   // the start of a line that may be denied
+	read   []byte   // the lines that were read of a segment, one behind another
+	ends   []int    // where each of them ends in read
+	cur    struct { // the segment being handled
+		dir      Direction
+		seq      uint32
+		p        []byte
+		parts    []edit     // its edits so far, in order
+		back     uint32     // how much the first of them gives back, see giveBack
+		shifting bool       // see stream.shifting
+		blank    bool       // it goes on without its bytes
+		undo     Adjustment // what the kernel was told before Rewrite had it told something else
+		undoable bool       // it has
+		why      Reason     // why the line being read was made to fail
+		guess    bool       // it is not known whether the line being read starts there
+		telnet   []byte     // the line being read, if Telnet commands are in it
+	}
+}
+
+// newOffer returns storage for an offer of this segment.
+func (w *workspace) newOffer(v Verb, m Mode, start uint32, line []byte) *Offer {
+	o := new(Offer)
+	if n := len(w.events); n < len(w.offers) {
+		o = &w.offers[n]
+	}
+	*o = Offer{Verb: v, Mode: m, start: start, text: line}
+	return o
+}
