@@ -12,5 +12,5 @@
 // A part of the gateway is a type of its own over services, which know neither
 // sessions nor workers. Sessions are found in the registry, begin and end in life.
 // No part knows [Gateway], which makes them. What they need of the kernel is in
-// four small interfaces.
+// five small interfaces.
 package gateway

@@ -14,11 +14,24 @@ import (
 )
 
 // ender resets sessions by hand.
-type ender struct{ *services }
+type ender struct {
+	*services
+	open func() (resetter, error) // what sends the resets
+}
 
 // resetter sends resets. *keepalive.Sender is one.
 type resetter interface {
 	Reset(t expect.Tuple, from *keepalive.End) error
+	Close()
+}
+
+// openSender opens what sends them.
+func openSender() (resetter, error) {
+	s, err := keepalive.OpenSender()
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // end resets both ends of a session.
@@ -43,37 +56,19 @@ func (n *ender) end(r *session.Reader, sender resetter) error {
 	return err
 }
 
-// End resets both ends of a session, by the id that Sessions shows. Its error is
-// its caller's.
-func (g *Gateway) End(id uint64) error {
-	for table, s := range g.registry.all() {
-		if uint64(s.ID()) != id {
-			continue
-		}
-		if s.Owner.Monitored {
-			return errors.New("it is only monitored")
-		}
-		if table == &g.registry.orphans {
-			return errors.New("nothing was heard of it since the daemon started, so it cannot be reset yet")
-		}
-		if w := g.lanes.workerOf(s); w != nil {
-			return w.calls.do(w.queue.Interrupt, func() error { return w.endByHand(s) })
-		}
-	}
-	return errors.New("no such session")
-}
-
-// endByHand resets both ends of a session. It is the worker's goroutine that does.
-func (w *worker) endByHand(s *session.Session) error {
-	sender, err := keepalive.OpenSender()
+// endByHand resets both ends of a session that work's goroutine reads.
+func (n *ender) endByHand(s *session.Session, work *ftpalg.Workspace) error {
+	sender, err := n.open()
 	if err != nil {
 		return err
 	}
 	defer sender.Close()
-	r := s.Acquire(&w.work)
+	r := s.Acquire(work)
 	if r == nil { // its connection was lost, and continues in another session
-		return errors.New("no such session")
+		return errNoSession
 	}
 	defer r.Release()
-	return (&ender{w.services}).end(r, sender)
+	return n.end(r, sender)
 }
+
+var errNoSession = errors.New("no such session")

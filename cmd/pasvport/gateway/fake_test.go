@@ -4,6 +4,8 @@ package gateway
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -25,10 +27,13 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// fakeKernel is connection tracking, nftables and their events, as far as the gateway
-// asks them. It holds what it is told.
+// fakeKernel is connection tracking and nftables, as far as the gateway asks them. It
+// holds what it is told.
 type fakeKernel struct {
 	mu        sync.Mutex
+	steps     []string                       // what was done to our table as a whole, and what was opened
+	fails     map[string]error               // the steps that do
+	rules     rules.Config                   // of the last Reconfigure
 	entries   map[expect.Tuple]*expect.Entry // by both tuples
 	expected  []expect.Expectation
 	adjusted  map[expect.Tuple][2]expect.SeqAdj
@@ -52,9 +57,42 @@ func newKernel() *fakeKernel {
 	return &fakeKernel{
 		entries: map[expect.Tuple]*expect.Entry{}, adjusted: map[expect.Tuple][2]expect.SeqAdj{}, liberal: map[expect.Tuple]bool{},
 		left: map[uint32]string{}, numbered: map[uint32]string{}, acks: map[uint32]int{}, peers: map[hostPair]bool{},
-		blocked: map[netip.Addr]time.Duration{},
+		blocked: map[netip.Addr]time.Duration{}, fails: map[string]error{},
 	}
 }
+
+// step notes a step, and returns its error.
+func (k *fakeKernel) step(name string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.steps = append(k.steps, name)
+	return k.fails[name]
+}
+
+func (k *fakeKernel) Install() error { return k.step("install") }
+func (k *fakeKernel) Remove() error  { return k.step("remove") }
+func (k *fakeKernel) Leave() error   { return k.step("leave") }
+func (k *fakeKernel) Close()         {}
+
+func (k *fakeKernel) RemoveLeftovers() ([]string, error) {
+	return []string{"old"}, k.step("remove leftovers")
+}
+
+func (k *fakeKernel) Reconfigure(c rules.Config) error {
+	k.rules = c
+	return k.step("reconfigure")
+}
+
+func (k *fakeKernel) Watch(ctx context.Context, _ func(rules.Healing, error)) error {
+	<-ctx.Done()
+	return k.step("watched")
+}
+
+func (k *fakeKernel) Spread(v rules.VirtualServer) error { return k.step("spread " + v.Name) }
+
+func (k *fakeKernel) Parked(rules.VirtualServer) ([]rules.Parked, error) { return nil, nil }
+
+func (k *fakeKernel) CountExpectations() (int, error) { return len(k.expected), nil }
 
 func (k *fakeKernel) enter(e expect.Entry) *expect.Entry {
 	k.mu.Lock()
@@ -112,6 +150,7 @@ func (k *fakeKernel) CreateExpectation(x expect.Expectation) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.expected = append(k.expected, x)
+	k.steps = append(k.steps, "expect")
 	return nil
 }
 
@@ -197,6 +236,7 @@ func (k *fakeKernel) OpenPinhole(p rules.Pinhole) error {
 	if k.refuses == nil {
 		k.close(p) // one that is there is there for its time again
 		k.elements = append(k.elements, rules.Element{Source: p.Source, Dest: p.Dest, Note: p.Note, Expires: p.Timeout})
+		k.steps = append(k.steps, "open")
 	}
 	return k.refuses
 }
@@ -299,26 +339,89 @@ func (k *fakeKernel) Blocked() (list []rules.Blocked, err error) {
 	return list, nil
 }
 
-// Sync is that of the events: what they would do is in inSync.
-func (k *fakeKernel) Sync(time.Duration) bool {
-	if k.inSync != nil {
-		k.inSync()
-	}
-	return !k.slow
+// fakeEvents are what the kernel reports.
+type fakeEvents struct {
+	k     *fakeKernel
+	come  chan expect.Event
+	late  []expect.Event // that are there when they are not followed any more
+	ports []expect.PortRange
 }
+
+// Sync waits for nothing: what events would do is in inSync.
+func (e *fakeEvents) Sync(time.Duration) bool {
+	if e.k.inSync != nil {
+		e.k.inSync()
+	}
+	return !e.k.slow
+}
+
+func (e *fakeEvents) Run(ctx context.Context, f func(*expect.Event)) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return e.k.step("not watched")
+		case happened := <-e.come:
+			if happened.Type == 0 {
+				return errBroken
+			}
+			f(&happened)
+		}
+	}
+}
+
+func (e *fakeEvents) Drain(f func(*expect.Event)) error {
+	for i := range e.late {
+		f(&e.late[i])
+	}
+	return nil
+}
+
+func (e *fakeEvents) SetPorts(ports []expect.PortRange) error {
+	e.ports = ports
+	return e.k.step("follow ports")
+}
+
+func (e *fakeEvents) Close() error { return nil }
+
+var errBroken = errors.New("broken")
 
 // fakeQueue holds the verdicts by packet.
 type fakeQueue struct {
+	k        *fakeKernel
+	come     chan *nfq.Packet
+	wakes    chan struct{} // of capacity 1
 	verdicts map[uint32][]string
 	data     map[uint32][]byte
 	err      error
 	flushes  int
-	woken    int
 }
 
-func newQueue() *fakeQueue {
-	return &fakeQueue{verdicts: map[uint32][]string{}, data: map[uint32][]byte{}}
+func newQueue(k *fakeKernel) *fakeQueue {
+	return &fakeQueue{
+		k: k, come: make(chan *nfq.Packet), wakes: make(chan struct{}, 1), verdicts: map[uint32][]string{}, data: map[uint32][]byte{},
+	}
 }
+
+func (q *fakeQueue) Run(ctx context.Context, h nfq.Handler) error {
+	_ = q.k.step("serve")
+	for {
+		select {
+		case <-ctx.Done():
+			return q.k.step("not served")
+		case p := <-q.come:
+			h.Packet(p)
+		case <-q.wakes:
+			h.Wake(time.Now())
+		}
+	}
+}
+
+func (q *fakeQueue) Num() uint16 { return 40000 } // no other has it
+func (q *fakeQueue) Stats() nfq.Stats {
+	return nfq.Stats{Packets: uint64(len(q.verdicts)), Malformed: 1}
+}
+func (q *fakeQueue) Detach() (fd int, err error) { return unix.Dup(0) }
+func (q *fakeQueue) Close() error                { return nil }
 
 func (q *fakeQueue) give(id uint32, v string) error {
 	q.verdicts[id] = append(q.verdicts[id], v)
@@ -343,7 +446,7 @@ func (q *fakeQueue) Flush() error {
 	return q.err
 }
 
-func (q *fakeQueue) Interrupt() { q.woken++ }
+func (q *fakeQueue) Interrupt() { signal(q.wakes) }
 
 // logbook is a log whose lines a test looks for.
 type logbook struct {
@@ -372,8 +475,10 @@ func (l *logbook) has(words ...string) bool {
 // bench is a gateway without a kernel, of one queue.
 type bench struct {
 	*life
+	g   *Gateway
 	t   *testing.T
 	k   *fakeKernel
+	ev  *fakeEvents
 	q   *fakeQueue
 	log *logbook
 	w   *worker
@@ -382,24 +487,31 @@ type bench struct {
 
 // newBench returns one that is configured as edit says.
 func newBench(t *testing.T, edit func(*config.Config)) *bench {
-	b := &bench{t: t, k: newKernel(), q: newQueue(), log: &logbook{}}
 	cfg := config.Default()
 	cfg.LogSessions, cfg.LogTransfers = true, true
 	if edit != nil {
 		edit(&cfg)
 	}
+	return newBenchOn(t, newKernel(), cfg)
+}
+
+// newBenchOn returns a bench on a kernel.
+func newBenchOn(t *testing.T, k *fakeKernel, cfg config.Config) *bench {
+	b := &bench{t: t, k: k, ev: &fakeEvents{k: k, come: make(chan expect.Event)}, q: newQueue(k), log: &logbook{}}
 	log := slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	s := newServices(cfg, log, metrics.New(report.Reasons()))
-	s.plan.rules = cfg.Rules()
-	s.plan.rules.Claim = true
-	s.firewall, s.events = b.k, b.k
-	s.pinholes.Firewall, s.pinholes.Claims = b.k, true
-	b.life = newLife(s)
-	older := newOlderConnections()
-	older.ids = map[uint32]struct{}{} // they were listed, and there was none
+	g := New(cfg, log, metrics.New(report.Reasons()))
+	b.g, b.life = g, g.life
+	g.dial = func() (conntrack, error) { return k, nil }
+	g.plan.rules = cfg.Rules()
+	g.plan.rules.Claim = true
+	g.firewall, g.events, g.nft, g.ct = k, b.ev, k, k
+	g.pinholes.Firewall, g.pinholes.Claims = k, true
+	g.ports.add(cfg)
+	g.older.ids = map[uint32]struct{}{} // they were listed, and there was none
 	table := new(session.Table)
-	b.registry.queues = append(b.registry.queues, table)
-	b.w = newWorker(b.life, &offers{s, b.adjust}, older, b.k, b.q, table)
+	g.registry.queues = append(g.registry.queues, table)
+	b.w = newWorker(g.life, g.offers, g.older, k, b.q, table)
+	g.lanes = lanes{{worker: b.w, queue: b.q, ct: k}}
 	return b
 }
 

@@ -14,8 +14,6 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/report"
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/cmd/pasvport/tablelock"
-	"github.com/pasvport/pasvport/expect"
-	"github.com/pasvport/pasvport/rules"
 )
 
 // Gateway is the running daemon: what joins its parts.
@@ -31,12 +29,11 @@ type Gateway struct {
 	beatEvery time.Duration // see heartbeat.go
 
 	// What is open in the kernel.
-	nft       *rules.Firewall
-	ct        *expect.Conn   // of the sweeper, and of what is done before and after it
-	reports   *expect.Events // of conntrack
+	nft       ruleset
+	ct        conntrack // of the sweeper, and of what is done before and after it
 	sender    *keepalive.Sender
-	partnerCT *expect.Conn // of who adopts what the other firewall has had
-	noSender  error        // why there is no sender, if something was to be sent
+	partnerCT conntrack // of who adopts what the other firewall has had
+	noSender  error     // why there is no sender, if something was to be sent
 
 	inherited  succession.Queues             // of the daemon before
 	unseen     bool                          // packets may have passed between that one and us
@@ -48,7 +45,7 @@ type Gateway struct {
 func New(cfg config.Config, log *slog.Logger, m *metrics.Metrics) *Gateway {
 	l := newLife(newServices(cfg, log, m))
 	m.AddServers(l.balancer.Servers)
-	m.AddExpectations(expectations)
+	m.AddExpectations(func() (n, most int) { return expectations(l.dial) })
 	m.AddHeld(l.registry.held)
 	b := &blocker{services: l.services}
 	l.accounts.LoginFailed = b.loginFailed

@@ -3,16 +3,15 @@
 package gateway
 
 import (
-	"context"
 	"errors"
 	"strings"
 
 	"github.com/pasvport/pasvport/rules"
 )
 
-// healer puts our rules back whenever somebody takes them away. What it said last
-// about their state belongs to the goroutine in run, so that a state that lasts is
-// said once.
+// healer reports that our rules were put back, as rules.Firewall.Watch does whenever
+// somebody takes them away. What it said last about their state belongs to the
+// goroutine of Watch, so that a state that lasts is said once.
 type healer struct {
 	*services
 	registry *registry
@@ -20,11 +19,6 @@ type healer struct {
 
 	noChain string
 	failing bool
-}
-
-// run heals until ctx ends.
-func (h *healer) run(ctx context.Context, firewall *rules.Firewall) error {
-	return firewall.Watch(ctx, h.healed)
 }
 
 // healed notes that rules were put back, or could not be.

@@ -20,23 +20,13 @@ import (
 func (b *bench) heir() *heir {
 	h := &heir{
 		adopter: adopter{life: b.life, ct: b.k, table: &b.registry.orphans},
-		ports:   new(controlPorts),
+		ports:   &b.g.ports,
 	}
-	h.ports.add(b.cfg)
 	return h
 }
 
 // after is a bench whose daemon begins with the kernel that another one left.
-func (b *bench) after() *bench {
-	next := newBench(b.t, func(c *config.Config) { *c = b.cfg })
-	next.k, next.w = b.k, nil
-	next.firewall, next.events, next.pinholes.Firewall = b.k, b.k, b.k
-	table := next.registry.queues[0]
-	older := newOlderConnections()
-	older.ids = map[uint32]struct{}{}
-	next.w = newWorker(next.life, &offers{next.services, next.adjust}, older, b.k, next.q, table)
-	return next
-}
+func (b *bench) after() *bench { return newBenchOn(b.t, b.k, b.cfg) }
 
 // TestCrash: all that a session needs is in the kernel: what was announced works after
 // a crash, by expectation and by claim.

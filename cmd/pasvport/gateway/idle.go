@@ -58,7 +58,7 @@ func (i *idle) ended(s *session.Session, c keepalive.Cause, unused time.Duration
 // refresh keeps the entries of sessions with data connections from timing out,
 // until ctx ends.
 func (i *idle) refresh(ctx context.Context) error {
-	ct, err := expect.Dial()
+	ct, err := i.dial()
 	if err != nil {
 		return err
 	}
@@ -74,17 +74,17 @@ func (i *idle) notRefreshed(o *pinhole.Owner, err error) {
 // ownEntries is a connection to conntrack that refreshes no entry of a session that
 // the other firewall has.
 type ownEntries struct {
-	*expect.Conn
+	conntrack
 	*services
 	registry *registry
 }
 
-// UpdateTimeout hides that of expect.Conn.
+// UpdateTimeout hides that of the connection.
 func (o ownEntries) UpdateTimeout(t expect.Tuple, d time.Duration) error {
 	if s := o.registry.session(t); s != nil && s.Pair.Standby() && !o.peer.Alone() {
 		return nil
 	}
-	return o.Conn.UpdateTimeout(t, d)
+	return o.conntrack.UpdateTimeout(t, d)
 }
 
 // kept are the data connections whose control connections must not time out: not

@@ -3,15 +3,18 @@
 package gateway
 
 import (
+	"context"
+	"fmt"
 	"net/netip"
 	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
 	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/nfq"
 	"github.com/pasvport/pasvport/rules"
 )
 
-// What the gateway needs of the kernel while packets come, in the four interfaces
+// What the gateway needs of the kernel once it is open, in the five interfaces
 // below: tests have a kernel of their own that needs no privilege.
 
 // conntrack is connection tracking. One belongs to one goroutine. *expect.Conn is
@@ -24,9 +27,20 @@ type conntrack interface {
 	Restore(expect.Forgotten) error
 	DumpTo(ports []expect.PortRange, f func(*expect.Entry)) error
 	DumpExpected(f func(*expect.Entry)) error
+	CountExpectations() (int, error)
+	Close()
 }
 
-// firewall is nftables with our table. *rules.Firewall is one.
+// dial returns a connection to conntrack.
+func dial() (conntrack, error) {
+	ct, err := expect.Dial()
+	if err != nil {
+		return nil, fmt.Errorf("conntrack netlink: %w", err)
+	}
+	return ct, nil
+}
+
+// firewall is nftables with our table, as far as sessions change it. *rules.Firewall is one.
 type firewall interface {
 	pinhole.Firewall
 	LeaveAlone(id uint32, note string) error
@@ -45,13 +59,35 @@ type firewall interface {
 	Blocked() ([]rules.Blocked, error)
 }
 
-// events are what conntrack reports. *expect.Events is one.
-type events interface {
-	Sync(within time.Duration) bool
+// ruleset is our table as a whole. *rules.Firewall is one.
+type ruleset interface {
+	Install() error
+	RemoveLeftovers() ([]string, error)
+	Reconfigure(rules.Config) error
+	Watch(context.Context, func(rules.Healing, error)) error
+	Spread(rules.VirtualServer) error
+	Parked(rules.VirtualServer) ([]rules.Parked, error)
+	Remove() error
+	Leave() error
+	Close()
 }
 
-// queue takes verdicts. *nfq.Queue is one.
+// events are what conntrack reports. *expect.Events is one.
+type events interface {
+	SetPorts([]expect.PortRange) error
+	Run(context.Context, func(*expect.Event)) error
+	Sync(within time.Duration) bool
+	Drain(func(*expect.Event)) error
+	Close() error
+}
+
+// queue gives packets and takes verdicts. *nfq.Queue is one.
 type queue interface {
+	Num() uint16
+	Run(context.Context, nfq.Handler) error
+	Stats() nfq.Stats
+	Detach() (fd int, err error)
+	Close() error
 	Accept(id uint32) error
 	AcceptLater(id uint32) error
 	AcceptData(id uint32, data []byte) error
@@ -63,8 +99,8 @@ type queue interface {
 
 // expectations returns how many expectations the kernel has and how many it has
 // room for, 0 where that is not known.
-func expectations() (n, most int) {
-	ct, err := expect.Dial()
+func expectations(dial func() (conntrack, error)) (n, most int) {
+	ct, err := dial()
 	if err != nil {
 		return 0, 0
 	}

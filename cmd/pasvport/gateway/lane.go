@@ -7,15 +7,14 @@ import (
 
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
 	"github.com/pasvport/pasvport/cmd/pasvport/session"
-	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/nfq"
 )
 
 // lane is a queue with its worker.
 type lane struct {
 	worker *worker
-	queue  *nfq.Queue
-	ct     *expect.Conn
+	queue  queue
+	ct     conntrack
 }
 
 // lanes are those of all queues.
@@ -97,7 +96,7 @@ func (ls lanes) numbers() []control.Queue {
 }
 
 // numbersOf returns the numbers of a queue.
-func numbersOf(q *nfq.Queue, kernel map[uint16]nfq.QueueStats) control.Queue {
+func numbersOf(q queue, kernel map[uint16]nfq.QueueStats) control.Queue {
 	n, k := q.Stats(), kernel[q.Num()]
 	return control.Queue{
 		Num: q.Num(), Packets: n.Packets, Waiting: uint64(k.Queued), Dropped: k.QueueDropped + k.UserDropped,

@@ -39,16 +39,17 @@ func (g *Gateway) open() error {
 			return err
 		}
 	}
-	if g.ct, err = expect.Dial(); err != nil {
-		return fmt.Errorf("conntrack netlink: %w", err)
+	if g.ct, err = g.dial(); err != nil {
+		return err
 	}
 	// conntrack reports on a connection only if somebody listened when it began:
 	// listen before the first rule is there.
 	g.ports.add(g.cfg)
-	if g.reports, err = expect.Listen(g.ports.get()); err != nil {
+	reports, err := expect.Listen(g.ports.get())
+	if err != nil {
 		return fmt.Errorf("conntrack events: %w", err)
 	}
-	g.events = g.reports
+	g.events = reports
 	if err := g.openFirewall(); err != nil {
 		return err
 	}
@@ -56,15 +57,16 @@ func (g *Gateway) open() error {
 }
 
 // openFirewall connects to nftables.
-func (g *Gateway) openFirewall() (err error) {
-	if g.nft, err = rules.Open(g.plan.rules); err != nil {
+func (g *Gateway) openFirewall() error {
+	nft, err := rules.Open(g.plan.rules)
+	if err != nil {
 		return fmt.Errorf("nftables: %w", err)
 	}
-	g.firewall = g.nft
+	g.nft, g.firewall = nft, nft
 	if g.plan.Strategy == config.StrategyExpectation {
 		g.expectMax = expect.MostExpectations()
 	}
-	g.pinholes.Firewall, g.pinholes.Claims = g.nft, g.claims()
+	g.pinholes.Firewall, g.pinholes.Claims = nft, g.claims()
 	if err := g.restoreServers(); err != nil {
 		return fmt.Errorf("nftables: %w", err)
 	}
@@ -76,23 +78,24 @@ func (g *Gateway) addWorker(num uint16) error {
 	l := &lane{}
 	g.lanes = append(g.lanes, l)
 	var err error
-	if l.ct, err = expect.Dial(); err != nil {
-		return fmt.Errorf("conntrack netlink: %w", err)
+	if l.ct, err = g.dial(); err != nil {
+		return err
 	}
-	l.queue, err = g.openQueue(nfq.Config{Num: num, FailOpen: !g.cfg.FailClosed || g.cfg.Monitor, Zones: !g.plan.rules.OneZone})
+	q, err := g.openQueue(nfq.Config{Num: num, FailOpen: !g.cfg.FailClosed || g.cfg.Monitor, Zones: !g.plan.rules.OneZone})
 	if errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("another process has queue %d: give this daemon another --queue-num", num)
 	}
 	if err != nil {
 		return fmt.Errorf("queue %d: %w", num, err)
 	}
+	l.queue = q
 	table := new(session.Table)
 	g.registry.queues = append(g.registry.queues, table)
 	l.worker = newWorker(g.life, g.offers, g.older, l.ct, l.queue, table)
 	l.worker.heart.every = g.beatEvery
 	g.metrics.AddQueue(num, func() metrics.Queue {
-		q := numbersOf(l.queue, kernelQueues())
-		return metrics.Queue{Packets: q.Packets, Waiting: q.Waiting, Dropped: q.Dropped, ENOBUFS: q.ENOBUFS}
+		n := numbersOf(q, kernelQueues())
+		return metrics.Queue{Packets: n.Packets, Waiting: n.Waiting, Dropped: n.Dropped, ENOBUFS: n.ENOBUFS}
 	})
 	return nil
 }
@@ -175,8 +178,8 @@ func (g *Gateway) openPair() error {
 	if err != nil {
 		return fmt.Errorf("--peer-key: %w", err)
 	}
-	if g.partnerCT, err = expect.Dial(); err != nil {
-		return fmt.Errorf("conntrack netlink: %w", err)
+	if g.partnerCT, err = g.dial(); err != nil {
+		return err
 	}
 	g.entries.established = establishedTimeout()
 	p := &partner{heir{
@@ -214,8 +217,8 @@ func (g *Gateway) close() {
 	if g.partnerCT != nil {
 		g.partnerCT.Close()
 	}
-	if g.reports != nil {
-		g.reports.Close()
+	if g.events != nil {
+		g.events.Close()
 	}
 	if g.ct != nil {
 		g.ct.Close()

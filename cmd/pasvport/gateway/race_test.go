@@ -21,7 +21,7 @@ func TestAllAtOnce(t *testing.T) {
 	l.logIn()
 	watcher, sweeper := b.watcher(), b.sweeper()
 	healer := &healer{services: b.services, registry: b.registry, older: b.w.older}
-	g := &Gateway{life: b.life}
+	g := b.g
 	s := l.session()
 	entry := plainEntry(1)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -54,7 +54,7 @@ func (g *Gateway) reconfigure(cfg config.Config, servers []rules.VirtualServer) 
 	r.Translate = r.Translate || len(g.settings().VirtualServers) > 0
 	g.plan.rules.Translate = r.Translate
 	g.ports.add(cfg)
-	if err := g.reports.SetPorts(g.ports.get()); err != nil {
+	if err := g.events.SetPorts(g.ports.get()); err != nil {
 		return err
 	}
 	return g.nft.Reconfigure(r)

@@ -28,9 +28,8 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 	err := g.install(t, before)
 	before.close()
 	if err == nil {
-		t.start(func(ctx context.Context) error {
-			return (&healer{services: g.services, registry: g.registry, older: g.older}).run(ctx, g.nft)
-		})
+		healer := &healer{services: g.services, registry: g.registry, older: g.older}
+		t.start(func(ctx context.Context) error { return g.nft.Watch(ctx, healer.healed) })
 		t.start(g.peer.Run)
 		t.start(func(ctx context.Context) error { return g.balancer.Run(ctx, g.nft.Spread) })
 		g.logReady()
@@ -89,7 +88,7 @@ func (g *Gateway) logStopped(n int) {
 func (g *Gateway) startOthers(t *tasks, w *watcher) {
 	idle := &idle{services: g.services, registry: g.registry, sender: g.sender}
 	sweeper := &sweeper{life: g.life, ct: g.ct, ports: &g.ports, lost: w.lost, kept: g.lanes.tellKept}
-	t.start(func(ctx context.Context) error { return w.run(ctx, g.reports) })
+	t.start(func(ctx context.Context) error { return w.run(ctx) })
 	t.start(sweeper.run)
 	t.start(func(ctx context.Context) error { return g.older.run(ctx, g.listControl) })
 	t.start(idle.refresh)
@@ -99,9 +98,9 @@ func (g *Gateway) startOthers(t *tasks, w *watcher) {
 
 // listControl calls f for the id of each control connection that there is.
 func (g *Gateway) listControl(f func(id uint32)) {
-	ct, err := expect.Dial()
+	ct, err := g.dial()
 	if err != nil {
-		g.log.Warn("conntrack netlink", "err", err)
+		g.log.Warn("cannot list conntrack entries", "err", err)
 		return
 	}
 	defer ct.Close()
@@ -112,8 +111,8 @@ func (g *Gateway) listControl(f func(id uint32)) {
 
 // estate is what a daemon before left, as far as it is taken back.
 type estate struct {
-	ct     *expect.Conn // of the heir
-	heir   *heir        // nil if there is no way to take anything back
+	ct     conntrack // of the heir
+	heir   *heir     // nil if there is no way to take anything back
 	handed legacy
 	err    error
 }
@@ -121,13 +120,13 @@ type estate struct {
 // inherit takes back what the kernel holds of a daemon before.
 func (g *Gateway) inherit() *estate {
 	before := &estate{handed: g.testament.read()}
-	list, err := expect.Dial()
+	list, err := g.dial()
 	if err != nil {
 		before.err = err
 		return before
 	}
 	defer list.Close()
-	if before.ct, before.err = expect.Dial(); before.err != nil {
+	if before.ct, before.err = g.dial(); before.err != nil {
 		return before
 	}
 	before.heir = &heir{
@@ -211,7 +210,7 @@ func (g *Gateway) removeRules() (err error) {
 func (g *Gateway) settle(w *watcher) {
 	g.lanes.finish()
 	// What was used is not handed over. Run has met an error, too.
-	_ = g.reports.Drain(func(e *expect.Event) { w.event(g.ct, e) })
+	_ = g.events.Drain(func(e *expect.Event) { w.event(g.ct, e) })
 }
 
 // handOn gives the queues to the next daemon, and reports whether one has them or

@@ -34,6 +34,7 @@ type services struct {
 
 	plan      plan
 	expectMax int // expectations that the kernel has room for; 0: not known, or none are made
+	dial      func() (conntrack, error)
 	firewall  firewall
 	events    events
 	peer      *pair.Pair // nil: this is not one firewall of a pair
@@ -44,7 +45,7 @@ type services struct {
 
 // newServices returns services that touch no kernel yet.
 func newServices(cfg config.Config, log *slog.Logger, m *metrics.Metrics) *services {
-	s := &services{cfg: cfg, metrics: m}
+	s := &services{cfg: cfg, metrics: m, dial: dial}
 	s.current.Store(newSettings(cfg))
 	s.lines = limit.NewLines(s.clientOf, time.Now)
 	s.log = slog.New(report.Monitoring(s.lines.Handler(log.Handler()), func() bool { return s.settings().Monitor }))

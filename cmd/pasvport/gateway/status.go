@@ -3,6 +3,7 @@
 package gateway
 
 import (
+	"errors"
 	"net/netip"
 	"os"
 	"slices"
@@ -11,7 +12,6 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
 	"github.com/pasvport/pasvport/cmd/pasvport/session"
-	"github.com/pasvport/pasvport/expect"
 )
 
 // Status returns the state of the daemon, for `pasvport status`.
@@ -36,7 +36,7 @@ func (g *Gateway) Status() control.Status {
 	if g.zones.seen.Load() && g.zones.leftAlone {
 		st.Notes = append(st.Notes, "control connections in conntrack zones are left alone: "+noZones)
 	}
-	st.Expectations, st.ExpectationsMax = expectations()
+	st.Expectations, st.ExpectationsMax = expectations(g.dial)
 	if g.fast != nil {
 		st.LinesUnread = g.fast.Lines()
 	}
@@ -56,7 +56,7 @@ func (g *Gateway) limits() control.Limits {
 
 // Sessions returns the control connections, for `pasvport sessions`.
 func (g *Gateway) Sessions() []control.Session {
-	if ct, err := expect.Dial(); err == nil {
+	if ct, err := g.dial(); err == nil {
 		g.accounts.CountAll(ct)
 		ct.Close()
 	}
@@ -86,6 +86,26 @@ func (g *Gateway) Servers() []control.Server { return g.balancer.Servers() }
 
 // Drain takes a server of virtual servers out, or puts it back.
 func (g *Gateway) Drain(name string, drain bool) error { return g.balancer.Drain(name, drain) }
+
+// End resets both ends of a session, by the id that Sessions shows. Its error is
+// its caller's.
+func (g *Gateway) End(id uint64) error {
+	for table, s := range g.registry.all() {
+		if uint64(s.ID()) != id {
+			continue
+		}
+		if s.Owner.Monitored {
+			return errors.New("it is only monitored")
+		}
+		if table == &g.registry.orphans {
+			return errors.New("nothing was heard of it since the daemon started, so it cannot be reset yet")
+		}
+		if w := g.lanes.workerOf(s); w != nil {
+			return w.calls.do(w.queue.Interrupt, func() error { return w.ender.endByHand(s, &w.work) })
+		}
+	}
+	return errNoSession
+}
 
 // Unblock has a client's packets pass again.
 func (g *Gateway) Unblock(client netip.Addr) error { return g.blocker.unblock(client) }

@@ -15,7 +15,7 @@ import (
 // have closed.
 func TestList(t *testing.T) {
 	b := newBench(t, nil)
-	g := &Gateway{life: b.life}
+	g := b.g
 	var first time.Time
 	for id := range uint32(3) {
 		l := b.connect(entryOf(id + 1))
@@ -44,7 +44,7 @@ func TestLimits(t *testing.T) {
 	l := b.connect(plainEntry(1))
 	l.logIn()
 	l.passive(50000)
-	n := (&Gateway{life: b.life}).limits()
+	n := b.g.limits()
 	if n.Sessions.Now != 1 || n.Pinholes.Now != 1 || n.ClientPinholes.Now != 1 || n.ClientSessions.Now != 1 || n.Sessions.Max != b.cfg.MaxSessions {
 		t.Errorf("%+v", n)
 	}
@@ -53,7 +53,7 @@ func TestLimits(t *testing.T) {
 // TestReload: settings that can change while running do; the others are named.
 func TestReload(t *testing.T) {
 	b := newBench(t, nil)
-	g := &Gateway{life: b.life, older: b.w.older}
+	g := b.g
 	next := config.Default()
 	next.LogSessions, next.LogTransfers = true, true
 	next.MaxPinholes, next.Table = 7, "other"

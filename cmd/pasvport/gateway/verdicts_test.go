@@ -16,7 +16,7 @@ import (
 // TestVerdicts: each verdict is the one that it is called, and only those that could
 // not be given for another reason than the queue's end are noted.
 func TestVerdicts(t *testing.T) {
-	q, log := newQueue(), &logbook{}
+	q, log := newQueue(newKernel()), &logbook{}
 	v := &verdicts{queue: q, log: slog.New(slog.NewTextHandler(io.MultiWriter(log), nil))}
 	v.accept(1)
 	v.acceptLater(2)

@@ -16,15 +16,15 @@ type watcher struct {
 }
 
 // run follows conntrack until ctx ends.
-func (w *watcher) run(ctx context.Context, events *expect.Events) error {
+func (w *watcher) run(ctx context.Context) error {
 	// Pinholes are closed from here with a connection of our own, as the
 	// sweeper's is busy at the same time.
-	ct, err := expect.Dial()
+	ct, err := w.dial()
 	if err != nil {
 		return err
 	}
 	defer ct.Close()
-	return events.Run(ctx, func(e *expect.Event) { w.event(ct, e) })
+	return w.events.Run(ctx, func(e *expect.Event) { w.event(ct, e) })
 }
 
 // event acts on an event.

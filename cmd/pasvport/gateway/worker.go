@@ -26,6 +26,7 @@ type worker struct {
 	calls  calls
 	shelf  shelf
 	teller teller
+	ender  ender
 
 	using   *session.Reader // of the session whose packet is being handled
 	now     time.Time       // when that packet came
@@ -38,6 +39,7 @@ func newWorker(l *life, o *offers, older *olderConnections, ct conntrack, q queu
 		adopter: adopter{life: l, ct: ct, table: table, older: older},
 		claims:  claims{l.services, &l.bypass.ranges},
 		calls:   make(calls, maxCalls),
+		ender:   ender{l.services, openSender},
 	}
 	w.verdicts = &verdicts{queue: q, log: l.log}
 	w.out = forwarder{verdicts: w.verdicts, ct: ct, adjust: l.adjust, offers: o, unread: l.unread, payload: make([]byte, 0, maxPayload)}
