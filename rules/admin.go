@@ -16,47 +16,17 @@ type adminRule struct {
 	rule
 }
 
-// adminSets are the sets for the chains of c.
-func (c Config) adminSets() []set {
-	type place struct {
-		f     Family
-		table string
-	}
-	seen := map[place]bool{}
-	var sets []set
-	for _, r := range c.Chains {
-		if seen[place{r.Family, r.Table}] {
-			continue
-		}
-		seen[place{r.Family, r.Table}] = true
-		for _, ip := range []Family{FamilyIPv4, FamilyIPv6} {
-			if r.Family.Has(ip) {
-				sets = append(sets, pinholeSet(r.Family, r.Table, c.adminSetName(ip), ip, c.PinholeTimeout, c.Comment()))
-			}
-		}
-	}
-	return sets
-}
-
-// adminSetName is the name of a set in an administrator's table.
-func (c Config) adminSetName(ip Family) string {
-	if ip == FamilyIPv6 {
-		return c.Table + "6"
-	}
-	return c.Table + "4"
-}
-
 // adminRules are the rules for the chains of c. The set alone would let any
 // connection through to an announced port; a data connection is expected too.
 func (c Config) adminRules() []adminRule {
 	var rules []adminRule
 	for _, r := range c.Chains {
-		for _, ip := range []Family{FamilyIPv4, FamilyIPv6} {
+		for _, ip := range ipFamilies {
 			if !r.Family.Has(ip) {
 				continue
 			}
 			// ct status expected ip saddr . ip daddr . tcp dport @pasvport4 counter accept comment "pasvport pasvport"
-			rule := newRule(ctExpected(), pinhole(ip, c.adminSetName(ip)), counter(), accept())
+			rule := newRule(ctExpected(), pinhole(ip, setName(c.Table, ip)), counter(), accept())
 			rule.comment = c.Comment()
 			rules = append(rules, adminRule{r, rule})
 		}

@@ -29,8 +29,12 @@ func FuzzAttributes(f *testing.F) {
 			errorOf(m.body)
 		}
 		udataString(b, udataSetComment)
-		parseElement(b)
-		parseKey(b)
+		if e, ok := parseElement(b); ok {
+			e.key.asPinhole()
+			e.key.asID()
+			e.data.asServer()
+		}
+		eachElement(b, func(*element) {})
 	})
 }
 
@@ -53,20 +57,20 @@ func TestUserData(t *testing.T) {
 func TestKeyRoundTrip(t *testing.T) {
 	for i := range 2 {
 		p := testPinhole(i)
-		key := appendKey(nil, p.Source, p.Dest)
-		if want := 2*len(p.Source.AsSlice()) + 4; len(key) != want {
-			t.Errorf("key of %d bytes, want %d", len(key), want)
+		key := pinholeKey(p.Source, p.Dest)
+		if want := 2*len(p.Source.AsSlice()) + 4; len(key.bytes()) != want {
+			t.Errorf("key of %d bytes, want %d", len(key.bytes()), want)
 		}
-		src, dst, ok := parseKey(key)
+		src, dst, ok := key.asPinhole()
 		if !ok || src != p.Source || dst != p.Dest {
-			t.Errorf("parseKey = %v, %v, %v; want %v, %v", src, dst, ok, p.Source, p.Dest)
+			t.Errorf("asPinhole = %v, %v, %v; want %v, %v", src, dst, ok, p.Source, p.Dest)
 		}
 	}
 }
 
 // Recorded from nft 1.0.6: add element inet t s { 192.0.2.1 . 198.51.100.1 . 50000 timeout 20s }
 func TestElementEncoding(t *testing.T) {
-	key := appendKey(nil, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddrPort("198.51.100.1:50000"))
+	key := pinholeKey(netip.MustParseAddr("192.0.2.1"), netip.MustParseAddrPort("198.51.100.1:50000"))
 	header := func(length, typ uint16) []byte { // of an attribute: host order
 		return binary.NativeEndian.AppendUint16(binary.NativeEndian.AppendUint16(nil, length), typ)
 	}
@@ -75,7 +79,7 @@ func TestElementEncoding(t *testing.T) {
 		header(0x0c, 4), []byte{0, 0, 0, 0, 0, 0, 0x4e, 0x20}, // timeout
 		header(0x14, 0x8001), header(0x10, 1), // key
 		[]byte{192, 0, 2, 1, 198, 51, 100, 1, 0xc3, 0x50, 0, 0})
-	if got := appendElement(nil, key, 0, 20*time.Second, ""); !bytes.Equal(got, want) {
+	if got := appendElement(nil, &element{key: key, timeout: 20 * time.Second}); !bytes.Equal(got, want) {
 		t.Errorf("element\n% x, want\n% x", got, want)
 	}
 }

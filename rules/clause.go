@@ -187,6 +187,26 @@ func otherZone() clause {
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg, Data: []byte{0, 0}})
 }
 
+// ctIn is: ct id @name
+func ctIn(name string) clause {
+	return plain("ct id @"+name,
+		&expr.Ct{Key: unix.NFT_CT_ID, Register: reg},
+		&expr.Lookup{SourceRegister: reg, SetName: name})
+}
+
+// dynsetDelete is NFT_DYNSET_OP_DELETE of nf_tables.h, since Linux 5.4.
+const dynsetDelete = 2
+
+// dynset is, for instance: update @aside { ct id }
+//
+// An update renews the time of an element that is there, and leaves its note
+// (nft_rhash_update in net/netfilter/nft_set_hash.c).
+func dynset(word string, op uint32, set string) clause {
+	return plain(word+" @"+set+" { ct id }",
+		&expr.Ct{Key: unix.NFT_CT_ID, Register: reg},
+		&expr.Dynset{SrcRegKey: reg, SetName: set, Operation: op})
+}
+
 // ctMark is: ct mark & mask == value
 func ctMark(mask, value uint32) clause {
 	return plain(fmt.Sprintf("ct mark & 0x%08x == 0x%08x", mask, value),
@@ -319,6 +339,11 @@ func counter() clause { return plain("counter", &expr.Counter{}) }
 func accept() clause { return plain("accept", &expr.Verdict{Kind: expr.VerdictAccept}) }
 
 func drop() clause { return plain("drop", &expr.Verdict{Kind: expr.VerdictDrop}) }
+
+// reset is: reject with tcp reset
+func reset() clause {
+	return ofTCP("reject with tcp reset", &expr.Reject{Type: unix.NFT_REJECT_TCP_RST})
+}
 
 // leave is: return
 func leave() clause { return plain("return", &expr.Verdict{Kind: expr.VerdictReturn}) }

@@ -175,6 +175,9 @@ func (c Config) watching() Config {
 	return c
 }
 
+// hasPeers reports whether c has sets of peers.
+func (c Config) hasPeers() bool { return c.Claim && c.PeerPorts != (PortRange{}) }
+
 // validate checks what the kernel would refuse with a bare EINVAL, or worse,
 // would accept.
 func (c Config) validate() error {

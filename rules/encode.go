@@ -3,28 +3,15 @@
 package rules
 
 import (
-	"encoding/binary"
 	"fmt"
+	"iter"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
 
-// Attributes of <linux/netfilter/nf_tables.h> that x/sys/unix lacks.
-const (
-	nftaTableUserdata = 6
-
-	nftaObjTable = 1
-	nftaObjName  = 2
-	nftaObjType  = 3
-	nftaObjData  = 4
-
-	nftaCtExpectL3Proto = 1
-	nftaCtExpectL4Proto = 2
-	nftaCtExpectDport   = 3
-	nftaCtExpectTimeout = 4
-	nftaCtExpectSize    = 5
-)
+// nftaTableUserdata is NFTA_TABLE_USERDATA, which x/sys/unix lacks.
+const nftaTableUserdata = 6
 
 // addTable is: add table inet name { comment "..."; }
 func (b *batch) addTable(f Family, name, comment string, flags uint16) {
@@ -49,8 +36,8 @@ func (b *batch) addAll(t table) error {
 	if !t.there {
 		b.addTable(FamilyINet, t.name, TableComment, unix.NLM_F_EXCL)
 	}
-	for _, s := range t.sets {
-		b.addSet(s)
+	for i := range t.sets {
+		b.addSet(&t.sets[i])
 	}
 	for _, o := range t.objects {
 		if !o.there {
@@ -73,21 +60,89 @@ func (b *batch) addAll(t table) error {
 }
 
 // addSet is: add set inet table name { ... }
-func (b *batch) addSet(s set) {
-	b.open(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE|unix.NLM_F_EXCL, s.family, "add set", s.words())
+func (b *batch) addSet(s *set) {
+	b.open(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE|unix.NLM_F_EXCL, s.family, "add set", s.fullName)
 	b.buf = appendSet(b.buf, s, b.seq)
 	b.done()
-	b.addPorts(&s)
-	if s.servers != nil {
-		b.addServers(&s)
+	b.addElements(s, s.fixedElements())
+}
+
+// maxElements keeps a message of elements well under the 64 KiB of an
+// attribute.
+const maxElements = 150
+
+// addElements adds elements to a set, many in one message, and returns how many
+// these are.
+func (b *batch) addElements(s *set, elements iter.Seq[*element]) (total int) {
+	list, n := 0, 0
+	end := func() {
+		if n > 0 {
+			b.buf = closeAttr(b.buf, list)
+			b.done()
+		}
+		total, n = total+n, 0
 	}
+	for e := range elements {
+		if n == 0 {
+			list = b.openElements(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, s, "add elements to")
+		}
+		b.buf = appendElement(b.buf, e)
+		if n++; n == maxElements {
+			end()
+		}
+	}
+	end()
+	return total
+}
+
+// openElements starts a message whose elements the caller appends.
+func (b *batch) openElements(msg, flags uint16, s *set, op string) (list int) {
+	b.open(msg, flags, s.family, op, s.fullName)
+	b.buf = appendListName(b.buf, s)
+	b.buf, list = openNest(b.buf, unix.NFTA_SET_ELEM_LIST_ELEMENTS)
+	return list
+}
+
+// addElement is: add element inet table name { ... }
+func (b *batch) addElement(s *set, e *element) {
+	list := b.openElements(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, s, "add element to")
+	b.buf = closeAttr(appendElement(b.buf, e), list)
+	b.done()
+}
+
+// deleteElement is: delete element inet table name { ... }
+func (b *batch) deleteElement(s *set, key value) {
+	list := b.openElements(unix.NFT_MSG_DELSETELEM, 0, s, "delete element from")
+	b.buf = closeAttr(appendElement(b.buf, &element{key: key}), list)
+	b.done()
+}
+
+// renewElement adds an element that may be there already. A kernel before 6.12
+// does not renew the timeout of one, and no kernel changes its note, or deletes one
+// that is not there. So: add, delete, add.
+func (b *batch) renewElement(s *set, e *element) {
+	b.addElement(s, &element{key: e.key})
+	b.deleteElement(s, e.key)
+	b.addElement(s, e)
+}
+
+// dropElement deletes an element that may not be there.
+func (b *batch) dropElement(s *set, key value) {
+	b.addElement(s, &element{key: key})
+	b.deleteElement(s, key)
+}
+
+// flushSet is: flush set inet table name
+func (b *batch) flushSet(s *set) {
+	b.open(unix.NFT_MSG_DELSETELEM, 0, s.family, "flush", s.fullName)
+	b.buf = appendListName(b.buf, s)
+	b.done()
 }
 
 // deleteSet is: delete set inet table name
-func (b *batch) deleteSet(f Family, table, name string) {
-	b.open(unix.NFT_MSG_DELSET, 0, f, "delete set", fmt.Sprintf("%s %s %s", f, table, name))
-	b.buf = appendString(b.buf, unix.NFTA_SET_TABLE, table)
-	b.buf = appendString(b.buf, unix.NFTA_SET_NAME, name)
+func (b *batch) deleteSet(s *set) {
+	b.open(unix.NFT_MSG_DELSET, 0, s.family, "delete set", s.fullName)
+	b.buf = appendSetName(b.buf, s)
 	b.done()
 }
 
@@ -105,46 +160,6 @@ func (b *batch) addObject(table string, o object) {
 	b.done()
 }
 
-// number is the kernel's type of o.
-func (o object) number() uint32 {
-	if o.carrier == CarrierBare {
-		return unix.NFT_OBJECT_CT_EXPECT
-	}
-	return unix.NFT_OBJECT_CT_HELPER
-}
-
-// kind is nft's word for the type of o.
-func (o object) kind() string {
-	if o.carrier == CarrierBare {
-		return "expectation"
-	}
-	return "helper"
-}
-
-// properties are the lines of o within braces.
-func (o object) properties() []string {
-	if o.carrier == CarrierBare {
-		return []string{"protocol tcp", "dport 1", "timeout 1s", "size 0", "l3proto " + o.ip.String()}
-	}
-	return []string{`type "sane" protocol tcp`, "l3proto " + o.ip.String()}
-}
-
-func appendObjectData(b []byte, o object) []byte {
-	if o.carrier != CarrierBare {
-		b = appendString(b, unix.NFTA_CT_HELPER_NAME, "sane")
-		b = appendUint16(b, unix.NFTA_CT_HELPER_L3PROTO, uint16(o.ip))
-		return appendUint8(b, unix.NFTA_CT_HELPER_L4PROTO, unix.IPPROTO_TCP)
-	}
-	// Size 0: the object adds the help extension and then makes no
-	// expectation, so its port and timeout never count.
-	b = appendUint16(b, nftaCtExpectL3Proto, uint16(o.ip))
-	b = appendUint8(b, nftaCtExpectL4Proto, unix.IPPROTO_TCP)
-	b = appendUint16(b, nftaCtExpectDport, 1)
-	// Milliseconds in host order (nft_ct_expect_obj_init).
-	b = appendAttr(b, nftaCtExpectTimeout, binary.NativeEndian.AppendUint32(nil, 1000))
-	return appendUint8(b, nftaCtExpectSize, 0)
-}
-
 // addChain is: add chain inet table name { type filter hook prerouting priority -150; }
 func (b *batch) addChain(f Family, table string, c chain) {
 	b.open(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, f, "add chain", ChainRef{f, table, c.name}.words())
@@ -160,14 +175,6 @@ func (b *batch) addChain(f Family, table string, c chain) {
 		b.buf = appendString(b.buf, unix.NFTA_CHAIN_TYPE, c.kind())
 	}
 	b.done()
-}
-
-// kind is the type of a base chain.
-func (c chain) kind() string {
-	if c.nat {
-		return "nat"
-	}
-	return "filter"
 }
 
 // addRule is: add rule inet table chain ..., or without NLM_F_APPEND in flags:

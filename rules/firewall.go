@@ -5,6 +5,7 @@ package rules
 import (
 	"errors"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,15 +16,14 @@ import (
 type Firewall struct {
 	mu   sync.Mutex // guards what follows, over system calls
 	cfg  Config
-	sets []set // that hold pinholes and have a place now
+	sets []set // that have a place now
 	conn *conn
 	b    batch
-	key  []byte
 
 	installed  bool
 	removed    bool
 	want       map[string]part // what the kernel shows of an intact installation
-	memory     memory
+	memory     *memory
 	generation uint32 // before the last transaction of replace
 	report     func(Healing, error)
 }
@@ -38,19 +38,11 @@ func Open(c Config) (*Firewall, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Firewall{cfg: c, conn: conn, sets: c.pinholeSets(), memory: newMemory()}, nil
+	return &Firewall{cfg: c, conn: conn, sets: setsOf(c), memory: newMemory()}, nil
 }
 
-// pinholeSets are the sets of c that hold pinholes.
-func (c Config) pinholeSets() []set {
-	var sets []set
-	for _, s := range describe(c).sets {
-		if s.ip != 0 {
-			sets = append(sets, s)
-		}
-	}
-	return append(sets, c.adminSets()...)
-}
+// setsOf are all sets that c has a place for.
+func setsOf(c Config) []set { return append(ownSets(c), adminSets(c)...) }
 
 // Close closes the connection. What Install did stays.
 func (f *Firewall) Close() {
@@ -70,21 +62,28 @@ func (f *Firewall) Close() {
 func (f *Firewall) Install() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	left, err := f.elements()
-	if err != nil {
+	if err := f.recall(); err != nil {
 		return err
 	}
-	f.memory.recall(left)
-	blocked, err := f.blockedClients()
-	if err != nil {
-		return err
-	}
-	f.memory.recallBlocked(blocked)
 	if _, err := f.put(f.cfg, false); err != nil {
 		return err
 	}
 	f.installed, f.removed = true, false
 	return f.learn()
+}
+
+// recall remembers the pinholes and the blocked clients that an earlier run left.
+func (f *Firewall) recall() error {
+	for i := range f.sets {
+		s := &f.sets[i]
+		if !s.keeps.pinholes() && s.keeps != keptBlocked {
+			continue
+		}
+		if err := f.conn.elements(s, func(e *element) { f.memory.recall(s.keeps, e) }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Reconfigure changes ports, chains, the mark, pinhole timeout, the range of peers,
@@ -99,13 +98,13 @@ func (f *Firewall) Reconfigure(c Config) error {
 		return err
 	}
 	if !f.installed {
-		f.cfg, f.sets = next, next.pinholeSets()
+		f.cfg, f.sets = next, setsOf(next)
 		return nil
 	}
 	if _, err := f.put(next, true); err != nil {
 		return err
 	}
-	f.cfg, f.sets = next, next.pinholeSets()
+	f.cfg, f.sets = next, setsOf(next)
 	return f.learn()
 }
 
@@ -186,6 +185,39 @@ func (f *Firewall) change(fill func()) error {
 		report(h, err)
 	}
 	return err
+}
+
+// add remembers an element for a time (see memory.keep), and adds it to the
+// transaction of change, anew in each set that takes it.
+func (f *Firewall) add(c content, e *element, remember time.Duration) {
+	f.memory.keep(c, e, remember)
+	for i := range f.sets {
+		if f.sets[i].takes(c, &e.key) {
+			f.b.renewElement(&f.sets[i], e)
+		}
+	}
+}
+
+// take forgets an element, takes it out of its set, and reports whether it was
+// there.
+func (f *Firewall) take(c content, key value) (was bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.memory.drop(c, key)
+	f.conn.begin(&f.b, 0)
+	for i := range f.sets {
+		if f.sets[i].takes(c, &key) {
+			f.b.deleteElement(&f.sets[i], key)
+		}
+	}
+	if f.b.empty() {
+		return false, nil
+	}
+	err = f.conn.commit(&f.b)
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // Exists reports whether there is a table of ours with the name, as an earlier

@@ -3,9 +3,6 @@
 package rules
 
 import (
-	"time"
-
-	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
@@ -19,61 +16,7 @@ import (
 // beside conntrack needs is, too.
 //
 // An invalid packet has no entry, so sets hold the connections as their packets
-// show them: each packet in its place adds its addresses and ports. The family,
-// 4 or 6, completes a name.
-const (
-	setGuarded = "guarded" // control connections that are translated or edited
-	setSeen    = "seen"    // control connections of which both directions came by
-)
-
-const (
-	// endsTime is how long a connection stays in these sets without a packet.
-	// What is invalid comes among packets that are not.
-	endsTime = 10 * time.Minute
-	// endsSize bounds each set; nft's own bound is too small for a busy site.
-	endsSize = 1 << 20
-)
-
-// endsSets are: set guarded4 { type inet_service . inet_service . ipv4_addr . ipv4_addr; size 1048576; flags dynamic,timeout; timeout 600s; }
-func endsSets(table, name string) []set {
-	var sets []set
-	for _, ip := range []Family{FamilyIPv4, FamilyIPv6} {
-		s := set{family: FamilyINet, table: table, name: endsName(name, ip), ends: ip, timeout: endsTime}
-		s.fullName = s.words()
-		sets = append(sets, s)
-	}
-	return sets
-}
-
-func endsName(name string, ip Family) string {
-	if ip == FamilyIPv6 {
-		return name + "6"
-	}
-	return name + "4"
-}
-
-// endsType is the type of the elements of these sets.
-func endsType(ip Family) nftables.SetDatatype {
-	addr := nftables.TypeIPAddr
-	if ip == FamilyIPv6 {
-		addr = nftables.TypeIP6Addr
-	}
-	return nftables.MustConcatSetType(nftables.TypeInetService, nftables.TypeInetService, addr, addr)
-}
-
-// appendEndsSet appends the attributes of NFT_MSG_NEWSET for such a set.
-func appendEndsSet(b []byte, s set, id uint32) []byte {
-	key := endsType(s.ends)
-	b = appendString(b, unix.NFTA_SET_TABLE, s.table)
-	b = appendString(b, unix.NFTA_SET_NAME, s.name)
-	b = appendUint32(b, unix.NFTA_SET_FLAGS, unix.NFT_SET_TIMEOUT|unix.NFT_SET_EVAL)
-	b = appendUint32(b, unix.NFTA_SET_KEY_TYPE, key.GetNFTMagic())
-	b = appendUint32(b, unix.NFTA_SET_KEY_LEN, key.Bytes)
-	b = appendUint32(b, unix.NFTA_SET_ID, id)
-	b, desc := openNest(b, unix.NFTA_SET_DESC)
-	b = closeAttr(appendUint32(b, unix.NFTA_SET_DESC_SIZE, endsSize), desc)
-	return appendUint64(b, unix.NFTA_SET_TIMEOUT, uint64(s.timeout.Milliseconds()))
-}
+// show them: each packet in its place adds its addresses and ports.
 
 // endsOf loads addresses and ports of a packet, for: tcp sport . tcp dport . ip saddr . ip daddr
 func endsOf(ip Family) clause {
@@ -97,7 +40,7 @@ func endsOf(ip Family) clause {
 
 // endsIn is: tcp sport . tcp dport . ip saddr . ip daddr @guarded4
 func endsIn(name string, ip Family) clause {
-	c, name := endsOf(ip), endsName(name, ip)
+	c, name := endsOf(ip), setName(name, ip)
 	c.text += " @" + name
 	c.exprs = append(c.exprs, &expr.Lookup{SourceRegister: unix.NFT_REG32_00, SetName: name})
 	return c
@@ -105,7 +48,7 @@ func endsIn(name string, ip Family) clause {
 
 // setEnds is, for instance: update @guarded4 { tcp sport . tcp dport . ip saddr . ip daddr }
 func setEnds(word string, op uint32, name string, ip Family) clause {
-	c, name := endsOf(ip), endsName(name, ip)
+	c, name := endsOf(ip), setName(name, ip)
 	c.text = word + " @" + name + " { " + c.text + " }"
 	c.exprs = append(c.exprs, &expr.Dynset{SrcRegKey: unix.NFT_REG32_00, SetName: name, Operation: op})
 	return c

@@ -61,7 +61,7 @@ func (f *Firewall) healOnce() (h Healing, err error) {
 	}
 	here := f.cfg
 	here.Chains = s.chains
-	f.sets = here.pinholeSets()
+	f.sets = setsOf(here)
 	h.Missing = s.damage(f.cfg, f.want)
 	if len(h.Missing) == 0 {
 		if h.Missing, err = f.missingElements(); err != nil || len(h.Missing) == 0 {
@@ -72,54 +72,41 @@ func (f *Firewall) healOnce() (h Healing, err error) {
 	return h, err
 }
 
-// missingElements reports whether somebody emptied our sets.
+// missingElements names what somebody took out of our sets.
 func (f *Firewall) missingElements() (missing []string, err error) {
-	if len(f.memory.open) > 0 {
-		have, err := f.elements()
-		if err != nil {
-			return nil, err
-		}
-		if f.memory.missing(f.sets, have) {
-			missing = append(missing, "elements of open pinholes")
-		}
-	}
-	for name, want := range map[string]map[uint32]string{setRenumbered: f.memory.renumbered, setAside: f.memory.aside} {
-		if len(want) == 0 {
+	for i := range f.sets {
+		s := &f.sets[i]
+		if !f.memory.judged(s) {
 			continue
 		}
-		have, err := f.conn.ids(f.cfg.Table, name)
-		if err != nil {
+		have := map[value]element{}
+		if err := f.conn.elements(s, func(e *element) { have[e.key] = *e }); err != nil {
 			return nil, err
 		}
-		if name == setRenumbered && len(have) < len(want) || !haveAny(have, want) {
-			missing = append(missing, "elements of set inet "+f.cfg.Table+" "+name)
+		if f.memory.intact(s, have) {
+			continue
+		}
+		name := "elements of " + s.kind() + " " + s.fullName
+		if s.keeps.pinholes() {
+			name = "elements of open pinholes"
+		}
+		if !slices.Contains(missing, name) {
+			missing = append(missing, name)
 		}
 	}
-	servers, err := f.missingServers()
-	return append(missing, servers...), err
-}
-
-// haveAny reports whether a set that somebody may have flushed holds anything of
-// what it should. Rules, and time, take single elements out of setAside.
-func haveAny(have, want map[uint32]string) bool {
-	for id := range want {
-		if _, ok := have[id]; ok {
-			return true
-		}
-	}
-	return false
+	return missing, nil
 }
 
 // put puts what c asks for and what is remembered into the kernel, in place of
 // what is there of ours. again tells that the table's name is ours, whatever
-// stands there now. It returns how many elements were remembered.
-func (f *Firewall) put(c Config, again bool) (elements int, err error) {
+// stands there now. It returns how many elements of pinholes were remembered.
+func (f *Firewall) put(c Config, again bool) (pinholes int, err error) {
 	err = f.replace(c, func(b *batch, inv inventory) error {
 		if inv.foreign && !again {
 			return &OpError{Op: "replace table", Object: "inet " + c.Table, Err: ErrForeign}
 		}
 		for _, s := range inv.taken {
-			return &OpError{Op: "add set", Object: s.words(), Err: ErrForeign}
+			return &OpError{Op: "add set", Object: s.fullName, Err: ErrForeign}
 		}
 		for _, r := range c.Chains {
 			if err := f.conn.checkChain(r); err != nil {
@@ -131,10 +118,10 @@ func (f *Firewall) put(c Config, again bool) (elements int, err error) {
 		if err := b.addEverything(c, t); err != nil {
 			return err
 		}
-		elements = b.addRemembered(&f.memory, c)
+		pinholes = b.addRemembered(f.memory, setsOf(c))
 		return nil
 	})
-	return elements, err
+	return pinholes, err
 }
 
 // addEverything adds our table t and what goes into the administrator's.
@@ -142,8 +129,9 @@ func (b *batch) addEverything(c Config, t table) error {
 	if err := b.addAll(t); err != nil {
 		return err
 	}
-	for _, s := range c.adminSets() {
-		b.addSet(s)
+	sets := adminSets(c)
+	for i := range sets {
+		b.addSet(&sets[i])
 	}
 	for _, r := range c.adminRules() {
 		if err := b.addRule(r.at, r.rule, 0); err != nil {
@@ -151,6 +139,18 @@ func (b *batch) addEverything(c Config, t table) error {
 		}
 	}
 	return nil
+}
+
+// addRemembered adds everything that is remembered for sets, and returns how many
+// of it are elements of pinholes.
+func (b *batch) addRemembered(m *memory, sets []set) (pinholes int) {
+	for i := range sets {
+		n := b.addElements(&sets[i], m.of(&sets[i]))
+		if sets[i].keeps.pinholes() {
+			pinholes += n
+		}
+	}
+	return pinholes
 }
 
 // learn notes how the kernel shows what was just put there. If the ruleset

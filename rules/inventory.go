@@ -51,15 +51,15 @@ func (c *conn) takeInventory(cfg Config) (inv inventory, err error) {
 		return inv, err
 	}
 	ours := map[string]bool{}
-	for _, s := range cfg.adminSets() {
-		ours[s.words()] = true
+	for _, s := range adminSets(cfg) {
+		ours[s.fullName] = true
 	}
 	err = c.eachSet(func(s set) {
 		switch {
 		case s.family == FamilyINet && s.table == cfg.Table:
 		case s.comment == cfg.Comment():
 			inv.sets = append(inv.sets, s)
-		case ours[s.words()]:
+		case ours[s.fullName]:
 			inv.taken = append(inv.taken, s)
 		}
 	})
@@ -80,7 +80,7 @@ func (inv inventory) clearOthers(b *batch) {
 		b.deleteRule(r.at, r.handle)
 	}
 	for _, s := range inv.sets {
-		b.deleteSet(s.family, s.table, s.name)
+		b.deleteSet(&s)
 	}
 }
 
@@ -165,20 +165,23 @@ func (c *conn) eachRule(at ChainRef, f func(r ruleHandle, comment string)) error
 	return nil
 }
 
+// elements hands the elements of a set to f. One that does not exist has none.
+func (c *conn) elements(s *set, f func(*element)) error {
+	err := c.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, s.family, appendListName(nil, s), func(_ Family, body []byte) {
+		eachElement(body, f)
+	})
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return &OpError{Op: "list " + s.kind(), Object: s.fullName, Err: err}
+	}
+	return nil
+}
+
 // eachSet hands every set of the ruleset to f.
 func (c *conn) eachSet(f func(set)) error {
 	err := c.request(unix.NFT_MSG_GETSET, unix.NLM_F_DUMP, 0, nil, func(fam Family, body []byte) {
-		s := set{family: fam}
-		for typ, v := range attrs(body) {
-			switch typ {
-			case unix.NFTA_SET_TABLE:
-				s.table = attrString(v)
-			case unix.NFTA_SET_NAME:
-				s.name = attrString(v)
-			case unix.NFTA_SET_USERDATA:
-				s.comment, _ = udataString(v, udataSetComment)
-			}
-		}
+		a := collect(body)
+		s := newSet(fam, attrString(a[unix.NFTA_SET_TABLE]), attrString(a[unix.NFTA_SET_NAME]), dataType{})
+		s.comment, _ = udataString(a[unix.NFTA_SET_USERDATA], udataSetComment)
 		f(s)
 	})
 	if err != nil {

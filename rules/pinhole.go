@@ -4,7 +4,6 @@ package rules
 
 import (
 	"cmp"
-	"encoding/binary"
 	"errors"
 	"net/netip"
 	"time"
@@ -36,38 +35,56 @@ type Pinhole struct {
 	Note string
 }
 
+// A half is the part of a pinhole in one kind of sets.
+type half struct {
+	content content
+	element element
+}
+
+// halves are the halves of p that are to be opened.
+func (p *Pinhole) halves() (list [2]half, n int) {
+	add := func(c content, src netip.Addr, dst netip.AddrPort) {
+		if src.IsValid() && dst.IsValid() {
+			key := pinholeKey(src.Unmap(), netip.AddrPortFrom(dst.Addr().Unmap(), dst.Port()))
+			list[n] = half{c, element{key: key, timeout: p.Timeout, note: p.Note}}
+			n++
+		}
+	}
+	add(keptClaims, p.Source, p.Dest)
+	add(keptForwards, p.Forward.Src, p.Forward.Dst)
+	return list, n
+}
+
 // OpenPinhole adds p to the sets that are there for it, in one transaction. A
 // pinhole that is open already is open for its timeout again. It does nothing
 // where the configuration has no set for p. Where somebody has taken our table
 // away, it is put back with p.
 func (f *Firewall) OpenPinhole(p Pinhole) error {
 	return f.change(func() {
-		f.memory.add(&p, cmp.Or(p.Timeout, f.cfg.PinholeTimeout))
-		for i := range f.sets {
-			if f.setKey(&f.sets[i], &p) {
-				// A kernel before 6.12 does not renew the timeout of an element,
-				// and none deletes one that is not there. So: add, delete, add.
-				f.element(unix.NFT_MSG_NEWSETELEM, &f.sets[i], 0, "")
-				f.element(unix.NFT_MSG_DELSETELEM, &f.sets[i], 0, "")
-				f.element(unix.NFT_MSG_NEWSETELEM, &f.sets[i], p.Timeout, p.Note)
-			}
+		list, n := p.halves()
+		for i := range list[:n] {
+			f.add(list[i].content, &list[i].element, cmp.Or(p.Timeout, f.cfg.PinholeTimeout))
 		}
 	})
 }
 
 // ClosePinhole takes p out of all sets. What is not there is not missed.
 func (f *Firewall) ClosePinhole(p Pinhole) error {
+	list, n := p.halves()
+	halves := list[:n]
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.memory.remove(&p)
-	err := f.closeIn(f.sets, &p)
+	for i := range halves {
+		f.memory.drop(halves[i].content, halves[i].element.key)
+	}
+	err := f.closeIn(f.sets, halves)
 	if !errors.Is(err, unix.ENOENT) {
 		return err
 	}
 	// The administrator has flushed a set; the others are to be closed still.
 	err = nil
 	for i := range f.sets {
-		e := f.closeIn(f.sets[i:i+1], &p)
+		e := f.closeIn(f.sets[i:i+1], halves)
 		if e != nil && !errors.Is(e, unix.ENOENT) {
 			err = errors.Join(err, e)
 		}
@@ -75,52 +92,20 @@ func (f *Firewall) ClosePinhole(p Pinhole) error {
 	return err
 }
 
-// closeIn takes p out of sets in one transaction.
-func (f *Firewall) closeIn(sets []set, p *Pinhole) error {
+// closeIn takes a pinhole out of sets in one transaction.
+func (f *Firewall) closeIn(sets []set, halves []half) error {
 	f.conn.begin(&f.b, 0)
 	for i := range sets {
-		if f.setKey(&sets[i], p) {
-			f.element(unix.NFT_MSG_NEWSETELEM, &sets[i], 0, "")
-			f.element(unix.NFT_MSG_DELSETELEM, &sets[i], 0, "")
+		for j := range halves {
+			if h := &halves[j]; sets[i].takes(h.content, &h.element.key) {
+				f.b.dropElement(&sets[i], h.element.key)
+			}
 		}
 	}
 	if f.b.empty() {
 		return nil
 	}
 	return f.conn.commit(&f.b)
-}
-
-// setKey makes f.key the key of p in s, and reports whether p belongs there.
-func (f *Firewall) setKey(s *set, p *Pinhole) bool {
-	src, dst := p.Forward.Src, p.Forward.Dst
-	if s.comment == "" {
-		src, dst = p.Source, p.Dest
-	}
-	if !src.IsValid() || !dst.IsValid() {
-		return false
-	}
-	src, dst = src.Unmap(), netip.AddrPortFrom(dst.Addr().Unmap(), dst.Port())
-	if src.Is4() != dst.Addr().Is4() || src.Is4() != (s.ip == FamilyIPv4) {
-		return false
-	}
-	f.key = appendKey(f.key[:0], src, dst)
-	return true
-}
-
-// element adds or deletes the element f.key of s.
-func (f *Firewall) element(msg uint16, s *set, timeout time.Duration, note string) {
-	b, op, flags := &f.b, "open pinhole in", uint16(unix.NLM_F_CREATE)
-	if msg == unix.NFT_MSG_DELSETELEM {
-		op, flags = "close pinhole in", 0
-	}
-	b.open(msg, flags, s.family, op, s.fullName)
-	b.buf = appendString(b.buf, unix.NFTA_SET_ELEM_LIST_TABLE, s.table)
-	b.buf = appendString(b.buf, unix.NFTA_SET_ELEM_LIST_SET, s.name)
-	var list int
-	b.buf, list = openNest(b.buf, unix.NFTA_SET_ELEM_LIST_ELEMENTS)
-	b.buf = appendElement(b.buf, f.key, 0, timeout, note)
-	b.buf = closeAttr(b.buf, list)
-	b.done()
 }
 
 // An Element is an open pinhole as the kernel holds it.
@@ -137,67 +122,22 @@ type Element struct {
 
 // Elements lists the open pinholes of all our sets. Sets that somebody has
 // deleted hold none.
-func (f *Firewall) Elements() ([]Element, error) {
+func (f *Firewall) Elements() (all []Element, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.elements()
-}
-
-func (f *Firewall) elements() ([]Element, error) {
-	var all []Element
-	for _, s := range f.sets {
-		query := appendString(nil, unix.NFTA_SET_ELEM_LIST_TABLE, s.table)
-		query = appendString(query, unix.NFTA_SET_ELEM_LIST_SET, s.name)
-		err := f.conn.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, s.family, query, func(_ Family, body []byte) {
-			all = appendElements(all, s, body)
+	for i := range f.sets {
+		s := &f.sets[i]
+		if !s.keeps.pinholes() {
+			continue
+		}
+		err := f.conn.elements(s, func(e *element) {
+			if src, dst, ok := e.key.asPinhole(); ok {
+				all = append(all, Element{s.family, s.table, s.name, src, dst, e.timeout, e.expires, s.keeps == keptForwards, e.note})
+			}
 		})
-		if err != nil && !errors.Is(err, unix.ENOENT) {
-			return all, &OpError{Op: "list set", Object: s.words(), Err: err}
+		if err != nil {
+			return all, err
 		}
 	}
 	return all, nil
-}
-
-// appendElements reads the elements of one message of a dump.
-func appendElements(all []Element, s set, body []byte) []Element {
-	for typ, list := range attrs(body) {
-		if typ != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
-			continue
-		}
-		for _, elem := range attrs(list) {
-			e, ok := parseElement(elem)
-			if !ok {
-				continue
-			}
-			e.Family, e.Table, e.Set, e.Forward = s.family, s.table, s.name, s.comment != ""
-			all = append(all, e)
-		}
-	}
-	return all
-}
-
-func parseElement(b []byte) (e Element, ok bool) {
-	for typ, v := range attrs(b) {
-		switch {
-		case typ == unix.NFTA_SET_ELEM_KEY:
-			for _, key := range attrs(v) {
-				e.Source, e.Dest, ok = parseKey(key)
-			}
-		case typ == unix.NFTA_SET_ELEM_TIMEOUT && len(v) == 8:
-			e.Timeout = milliseconds(v)
-		case typ == unix.NFTA_SET_ELEM_EXPIRATION && len(v) == 8:
-			e.Expires = milliseconds(v)
-		case typ == unix.NFTA_SET_ELEM_USERDATA:
-			e.Note, _ = udataString(v, udataElemComment)
-		}
-	}
-	return e, ok
-}
-
-// milliseconds reads a time as the kernel has it.
-func milliseconds(v []byte) time.Duration {
-	if len(v) != 8 {
-		return 0
-	}
-	return time.Duration(binary.BigEndian.Uint64(v)) * time.Millisecond
 }

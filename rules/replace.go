@@ -21,7 +21,7 @@ import (
 type contents struct {
 	flags   uint32 // of the table; for instance dormant: no chain has its hook
 	chains  []heldChain
-	sets    []string
+	sets    []set // family, table and name only
 	objects []heldObject
 }
 
@@ -87,7 +87,7 @@ func (h *contents) addChain(a map[uint16][]byte) {
 
 func (h *contents) addSet(a map[uint16][]byte) {
 	if number(a[unix.NFTA_SET_FLAGS])&unix.NFT_SET_ANONYMOUS == 0 { // it goes with its rule
-		h.sets = append(h.sets, attrString(a[unix.NFTA_SET_NAME]))
+		h.sets = append(h.sets, newSet(FamilyINet, attrString(a[unix.NFTA_SET_TABLE]), attrString(a[unix.NFTA_SET_NAME]), dataType{}))
 	}
 }
 
@@ -120,8 +120,8 @@ func (inv inventory) makeWay(b *batch, t *table) {
 			b.deleteChain(t.name, c.name)
 		}
 	}
-	for _, name := range inv.held.sets {
-		b.deleteSet(FamilyINet, t.name, name)
+	for i := range inv.held.sets {
+		b.deleteSet(&inv.held.sets[i])
 	}
 	for _, o := range inv.held.objects {
 		if !t.keepObject(o) {

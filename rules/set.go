@@ -3,10 +3,9 @@
 package rules
 
 import (
-	"encoding/binary"
 	"fmt"
-	"math"
-	"net/netip"
+	"iter"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,86 +13,133 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A set is one of our sets, in our table or in an administrator's: the control
-// ports, pinholes of one family of addresses, conntrack ids, or a map.
+// A set is one of our sets or maps, in our table or in an administrator's. All are
+// described by these values alone, and written as text and for the kernel from
+// them: see sets.go for those that there are.
 type set struct {
 	family      Family
 	table, name string
-	fullName    string // words(), made once
-	comment     string
+	fullName    string // family, table and name in nft's words
 
-	ports   []PortRange // control ports
-	ids     bool        // conntrack ids, see renumber.go
-	dynamic bool        // rules change it
-	pairs   Family      // pairs of addresses of this family, see peers.go
-	blocked Family      // clients of this family, see blocked.go
-	ends    Family      // addresses and ports of connections, see guard.go
+	key  dataType
+	data dataType // of a map's values; a set has none
 
-	servers *VirtualServer // a map of its slots, see servers.go
+	// typeof is the user data by which nft knows that key and data are
+	// expressions and not types; nil: they are types.
+	typeof []byte
 
-	ip      Family // pinholes of this family; 0 for ports
-	timeout time.Duration
+	interval bool          // The keys are ranges.
+	dynamic  bool          // Rules add elements.
+	timeout  time.Duration // of an element that names none; 0: elements stay
+	size     uint32        // how many elements there may be; 0: nft's own bound
+	comment  string        // how a set in an administrator's table is known
+
+	fixed []element // what it holds by its description
+	keeps content   // what else it holds, which is remembered, see memory
 }
 
-// pinholeSet is: set name { type ipv4_addr . ipv4_addr . inet_service; flags timeout; timeout 60s; }
-func pinholeSet(f Family, table, name string, ip Family, timeout time.Duration, comment string) set {
-	s := set{family: f, table: table, name: name, comment: comment, ip: ip, timeout: timeout}
-	s.fullName = s.words()
-	return s
+// A dataType is the type of keys or of a map's values, for nft and for the kernel.
+type dataType struct {
+	words string // without "type" or "typeof"
+	magic uint32
+	size  uint32 // in bytes
 }
 
-// words is s in nft's words.
-func (s set) words() string { return fmt.Sprintf("%s %s %s", s.family, s.table, s.name) }
-
-// keyType is the type of the elements as nft names it, and its number.
-func (s set) keyType() nftables.SetDatatype {
-	switch s.ip {
-	case FamilyIPv4:
-		return nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeIPAddr, nftables.TypeInetService)
-	case FamilyIPv6:
-		return nftables.MustConcatSetType(nftables.TypeIP6Addr, nftables.TypeIP6Addr, nftables.TypeInetService)
+// typeOf is a type, or a concatenation.
+func typeOf(parts ...nftables.SetDatatype) dataType {
+	t := parts[0]
+	if len(parts) > 1 { // a part alone is not padded
+		t = nftables.MustConcatSetType(parts...)
 	}
-	return nftables.TypeInetService
+	return dataType{t.Name, t.GetNFTMagic(), t.Bytes}
+}
+
+// integer is what has no type of its own in nft's words.
+func integer(words string) dataType {
+	const typeInteger = 4 // TYPE_INTEGER of nft's datatype.h
+	return dataType{words, typeInteger, 4}
+}
+
+// addrType is the type of an address.
+func addrType(ip Family) nftables.SetDatatype {
+	if ip == FamilyIPv6 {
+		return nftables.TypeIP6Addr
+	}
+	return nftables.TypeIPAddr
+}
+
+// newSet is a set that is told more about itself by its maker.
+func newSet(f Family, table, name string, key dataType) set {
+	return set{family: f, table: table, name: name, fullName: fmt.Sprintf("%s %s %s", f, table, name), key: key}
+}
+
+// isMap reports whether keys have values.
+func (s *set) isMap() bool { return s.data.size != 0 }
+
+// kind is nft's word for what s is.
+func (s *set) kind() string {
+	if s.isMap() {
+		return "map"
+	}
+	return "set"
 }
 
 // properties are the lines of s within braces.
-func (s set) properties() []string {
-	if s.ids && s.timeout == 0 {
-		return []string{"typeof ct id"}
+func (s *set) properties() []string {
+	line := "type " + s.key.words
+	if s.typeof != nil {
+		line = "typeof " + s.key.words
 	}
-	if s.ids {
-		flags := "flags timeout"
-		if s.dynamic {
-			flags = "flags dynamic,timeout"
+	if s.isMap() {
+		line += " : " + s.data.words
+	}
+	p := []string{line}
+	if s.size != 0 {
+		p = append(p, fmt.Sprintf("size %d", s.size))
+	}
+	var flags []string
+	for _, flag := range []struct {
+		word string
+		has  bool
+	}{{"interval", s.interval}, {"dynamic", s.dynamic}, {"timeout", s.timeout != 0}} {
+		if flag.has {
+			flags = append(flags, flag.word)
 		}
-		return []string{"typeof ct id", flags, "timeout " + duration(s.timeout)}
 	}
-	if s.pairs != 0 {
-		return []string{"type " + pairType(s.pairs).Name}
+	if flags != nil {
+		p = append(p, "flags "+strings.Join(flags, ","))
 	}
-	if s.blocked != 0 {
-		return []string{"type " + addrType(s.blocked).Name, "flags timeout", "timeout " + duration(s.timeout)}
+	if s.timeout != 0 {
+		p = append(p, "timeout "+duration(s.timeout))
 	}
-	if s.ends != 0 {
-		return []string{"type " + endsType(s.ends).Name, fmt.Sprintf("size %d", endsSize), "flags dynamic,timeout", "timeout " + duration(s.timeout)}
-	}
-	if s.servers != nil {
-		return s.servers.lines()
-	}
-	p := []string{"type " + s.keyType().Name}
-	if s.ip == 0 {
-		ranges := make([]string, len(s.ports))
-		for i, r := range s.ports {
-			ranges[i] = r.String()
-		}
-		p = append(p, "flags interval", "elements = { "+strings.Join(ranges, ", ")+" }")
-	} else {
-		p = append(p, "flags timeout", "timeout "+duration(s.timeout))
-	}
+	p = append(p, s.elementLines()...)
 	if s.comment != "" {
 		p = append(p, fmt.Sprintf("comment %q", s.comment))
 	}
 	return p
+}
+
+// elementLines are the lines of what s holds by its description: those of a map in
+// rows.
+func (s *set) elementLines() []string {
+	var words []string
+	for _, e := range s.fixed {
+		if e.text != "" {
+			words = append(words, e.text)
+		}
+	}
+	switch {
+	case words == nil:
+		return nil
+	case !s.isMap():
+		return []string{"elements = { " + strings.Join(words, ", ") + " }"}
+	}
+	l := []string{"elements = {"}
+	const perLine = 4
+	for row := range slices.Chunk(words, perLine) {
+		l = append(l, "\t"+strings.Join(row, ", ")+",")
+	}
+	return append(l, "}")
 }
 
 // duration writes d as nft reads it.
@@ -104,113 +150,83 @@ func duration(d time.Duration) string {
 	return fmt.Sprintf("%dms", d.Milliseconds())
 }
 
-// appendSet appends the attributes of NFT_MSG_NEWSET. id names the set within
-// its transaction.
-func appendSet(b []byte, s set, id uint32) []byte {
-	if s.ids {
-		return appendIDSet(b, s, id)
+// fixedElements are what s holds by its description.
+func (s *set) fixedElements() iter.Seq[*element] {
+	return func(yield func(*element) bool) {
+		for i := range s.fixed {
+			if !yield(&s.fixed[i]) {
+				return
+			}
+		}
 	}
-	if s.pairs != 0 {
-		return appendPeerSet(b, s, id)
+}
+
+// flags are those of s for the kernel. No NFT_SET_CONCAT and no field lengths,
+// which nft sends for intervals only: a kernel from 6.2 on refuses to add a set
+// that is there and differs, and with it a saved ruleset that is loaded again.
+func (s *set) flags() (flags uint32) {
+	if s.interval {
+		flags |= unix.NFT_SET_INTERVAL
 	}
-	if s.blocked != 0 {
-		return appendBlockedSet(b, s, id)
+	if s.isMap() {
+		flags |= unix.NFT_SET_MAP
 	}
-	if s.ends != 0 {
-		return appendEndsSet(b, s, id)
+	if s.timeout != 0 {
+		flags |= unix.NFT_SET_TIMEOUT
 	}
-	if s.servers != nil {
-		return appendServerMap(b, s, id)
+	if s.dynamic {
+		flags |= unix.NFT_SET_EVAL
 	}
-	key := s.keyType()
-	flags := uint32(unix.NFT_SET_INTERVAL)
-	if s.ip != 0 {
-		// No NFT_SET_CONCAT and no field lengths, which nft sends for intervals
-		// only: a kernel from 6.2 on refuses to add a set that is there and
-		// differs, and with it a saved ruleset that is loaded again.
-		flags = unix.NFT_SET_TIMEOUT
-	}
-	b = appendString(b, unix.NFTA_SET_TABLE, s.table)
-	b = appendString(b, unix.NFTA_SET_NAME, s.name)
-	b = appendUint32(b, unix.NFTA_SET_FLAGS, flags)
-	b = appendUint32(b, unix.NFTA_SET_KEY_TYPE, key.GetNFTMagic())
-	b = appendUint32(b, unix.NFTA_SET_KEY_LEN, key.Bytes)
-	b = appendUint32(b, unix.NFTA_SET_ID, id)
-	var udata []byte
-	if s.ip == 0 {
+	return flags
+}
+
+// userData is what nft keeps with s.
+func (s *set) userData() []byte {
+	udata := s.typeof
+	if s.interval {
 		// nft cannot order the elements of an interval set without it.
-		udata = append(udata, udataSetKeyOrder, 4, 2, 0, 0, 0) // big endian
-	} else {
-		b = appendUint64(b, unix.NFTA_SET_TIMEOUT, uint64(s.timeout.Milliseconds()))
+		udata = []byte{udataSetKeyOrder, 4, 2, 0, 0, 0} // big endian
 	}
 	if s.comment != "" {
-		udata = appendUdataString(udata, udataSetComment, s.comment)
+		udata = appendUdataString(slices.Clip(udata), udataSetComment, s.comment)
 	}
-	if len(udata) > 0 {
+	return udata
+}
+
+// appendSet appends the attributes of NFT_MSG_NEWSET. id names the set within
+// its transaction.
+func appendSet(b []byte, s *set, id uint32) []byte {
+	b = appendSetName(b, s)
+	b = appendUint32(b, unix.NFTA_SET_FLAGS, s.flags())
+	b = appendUint32(b, unix.NFTA_SET_KEY_TYPE, s.key.magic)
+	b = appendUint32(b, unix.NFTA_SET_KEY_LEN, s.key.size)
+	if s.isMap() {
+		b = appendUint32(b, unix.NFTA_SET_DATA_TYPE, s.data.magic)
+		b = appendUint32(b, unix.NFTA_SET_DATA_LEN, s.data.size)
+	}
+	b = appendUint32(b, unix.NFTA_SET_ID, id)
+	if s.size != 0 {
+		var desc int
+		b, desc = openNest(b, unix.NFTA_SET_DESC)
+		b = closeAttr(appendUint32(b, unix.NFTA_SET_DESC_SIZE, s.size), desc)
+	}
+	if s.timeout != 0 {
+		b = appendUint64(b, unix.NFTA_SET_TIMEOUT, uint64(s.timeout.Milliseconds()))
+	}
+	if udata := s.userData(); udata != nil {
 		b = appendAttr(b, unix.NFTA_SET_USERDATA, udata)
 	}
 	return b
 }
 
-// addPorts adds the elements of an interval set: each range is an element at
-// its beginning and an end mark behind its last port, where there is such a port.
-func (b *batch) addPorts(s *set) {
-	l := listing{b: b, s: s}
-	var key [2]byte
-	add := func(port uint16, flags uint32) {
-		binary.BigEndian.PutUint16(key[:], port)
-		l.begin()
-		b.buf = appendElement(b.buf, key[:], flags, 0, "")
-		l.added()
-	}
-	for _, r := range s.ports {
-		add(r.Low, 0)
-		if r.High < math.MaxUint16 {
-			add(r.High+1, unix.NFT_SET_ELEM_INTERVAL_END)
-		}
-	}
-	l.end()
+// appendSetName appends what names s in each message about the set itself.
+func appendSetName(b []byte, s *set) []byte {
+	b = appendString(b, unix.NFTA_SET_TABLE, s.table)
+	return appendString(b, unix.NFTA_SET_NAME, s.name)
 }
 
-// maxNote keeps a comment within what nft reads (NFTNL_UDATA_COMMENT_MAXLEN).
-const maxNote = 120
-
-// appendElement appends one element; timeout 0 is the set's.
-func appendElement(b, key []byte, flags uint32, timeout time.Duration, note string) []byte {
-	b, elem := openNest(b, unix.NFTA_LIST_ELEM)
-	if flags != 0 {
-		b = appendUint32(b, unix.NFTA_SET_ELEM_FLAGS, flags)
-	}
-	if timeout != 0 {
-		b = appendUint64(b, unix.NFTA_SET_ELEM_TIMEOUT, uint64(max(timeout.Milliseconds(), 1)))
-	}
-	b, data := openNest(b, unix.NFTA_SET_ELEM_KEY)
-	b = appendAttr(b, unix.NFTA_DATA_VALUE, key)
-	b = closeAttr(b, data)
-	if note != "" {
-		var udata int
-		b, udata = openAttr(b, unix.NFTA_SET_ELEM_USERDATA)
-		b = closeAttr(appendUdataString(b, udataElemComment, note[:min(len(note), maxNote)]), udata)
-	}
-	return closeAttr(b, elem)
-}
-
-// appendKey appends the key of a pinhole as the kernel lays out the registers
-// of a concatenation: each part padded to four bytes.
-func appendKey(b []byte, src netip.Addr, dst netip.AddrPort) []byte {
-	b = append(b, src.AsSlice()...)
-	b = append(b, dst.Addr().AsSlice()...)
-	b = binary.BigEndian.AppendUint16(b, dst.Port())
-	return append(b, 0, 0)
-}
-
-// parseKey reads what appendKey writes.
-func parseKey(b []byte) (src netip.Addr, dst netip.AddrPort, ok bool) {
-	size := (len(b) - 4) / 2
-	if len(b) < 4 || len(b) != 2*size+4 {
-		return src, dst, false
-	}
-	src, ok = netip.AddrFromSlice(b[:size])
-	to, _ := netip.AddrFromSlice(b[size : 2*size])
-	return src, netip.AddrPortFrom(to, binary.BigEndian.Uint16(b[2*size:])), ok
+// appendListName appends what names s in each message about its elements.
+func appendListName(b []byte, s *set) []byte {
+	b = appendString(b, unix.NFTA_SET_ELEM_LIST_TABLE, s.table)
+	return appendString(b, unix.NFTA_SET_ELEM_LIST_SET, s.name)
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/google/nftables/expr"
-	"golang.org/x/sys/unix"
 )
 
 // staleRate bounds how many packets a second are queued because they have no
@@ -68,7 +67,7 @@ func openingChain() chain {
 // does not fit into it.
 func unplacedChain(c Config) chain {
 	ch := chain{name: "unplaced", rules: resetRules()}
-	for _, ip := range []Family{FamilyIPv4, FamilyIPv6} {
+	for _, ip := range ipFamilies {
 		// tcp flags & (syn | rst) == 0x0 tcp sport . tcp dport . ip saddr . ip daddr @seen4
 		//	limit rate 500/second burst 500 packets counter queue flags bypass to 2121
 		ch.rules = append(ch.rules, newRule(tcpFlags(midStreamText, midStream, 0), endsIn(setSeen, ip),
@@ -103,7 +102,7 @@ func localRules() []rule {
 // time to live does; the daemon puts it right.
 func localChain(c Config) chain {
 	ch := chain{name: "local", rules: resetRules()}
-	for _, ip := range []Family{FamilyIPv4, FamilyIPv6} {
+	for _, ip := range ipFamilies {
 		// tcp sport . tcp dport . ip saddr . ip daddr @seen4
 		//	limit rate 500/second burst 500 packets ip ttl set 0 counter queue to 2121
 		ch.rules = append(ch.rules, newRule(endsIn(setSeen, ip), limit(staleRate), expire(ip), counter(), queue(c.Queue, c.QueueNum, false)))
@@ -156,9 +155,4 @@ func hops(ip Family) clause {
 func limit(n uint32) clause {
 	return plain(fmt.Sprintf("limit rate %d/second burst %[1]d packets", n),
 		&expr.Limit{Type: expr.LimitTypePkts, Rate: uint64(n), Unit: expr.LimitTimeSecond, Burst: n})
-}
-
-// reset is: reject with tcp reset
-func reset() clause {
-	return ofTCP("reject with tcp reset", &expr.Reject{Type: unix.NFT_REJECT_TCP_RST})
 }

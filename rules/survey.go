@@ -5,6 +5,7 @@ package rules
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash"
 	"hash/fnv"
 	"slices"
@@ -70,9 +71,8 @@ func (c *conn) surveyOwn(cfg Config, s survey) error {
 			return err
 		}
 	}
-	for _, st := range d.sets {
-		query := appendString(slices.Clone(table), unix.NFTA_SET_NAME, st.name)
-		if err := c.look(s, "set"+own+st.name, true, setAttrs, unix.NFT_MSG_GETSET, FamilyINet, query); err != nil && err != unix.ENOENT {
+	for i := range d.sets {
+		if err := c.surveySet(s, &d.sets[i], true); err != nil {
 			return err
 		}
 	}
@@ -83,17 +83,14 @@ func (c *conn) surveyOwn(cfg Config, s survey) error {
 			return err
 		}
 	}
-	if err := c.surveyPorts(cfg, s); err != nil {
-		return err
-	}
 	return c.surveyRules(s, "chain"+own, true, FamilyINet, table, "")
 }
 
 // surveyAdmin looks at what is ours in the administrator's tables.
 func (c *conn) surveyAdmin(cfg Config, s survey) error {
-	for _, st := range cfg.adminSets() {
-		query := appendString(appendString(nil, unix.NFTA_SET_TABLE, st.table), unix.NFTA_SET_NAME, st.name)
-		if err := c.look(s, "set "+st.fullName, false, setAttrs, unix.NFT_MSG_GETSET, st.family, query); err != nil && err != unix.ENOENT {
+	sets := adminSets(cfg)
+	for i := range sets {
+		if err := c.surveySet(s, &sets[i], false); err != nil {
 			return err
 		}
 	}
@@ -116,25 +113,22 @@ func (c *conn) look(s survey, name string, own bool, which uint64, msg uint16, f
 	})
 }
 
-// surveyPorts adds the elements of the set of control ports to that set.
-func (c *conn) surveyPorts(cfg Config, s survey) error {
-	query := appendString(nil, unix.NFTA_SET_ELEM_LIST_TABLE, cfg.Table)
-	query = appendString(query, unix.NFTA_SET_ELEM_LIST_SET, setControlPorts)
-	h := fnv.New64a()
-	err := c.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, FamilyINet, query, func(_ Family, body []byte) {
-		for typ, list := range attrs(body) {
-			if typ != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
-				continue
-			}
-			for _, elem := range attrs(list) { // however many the kernel puts into a message
-				_, _ = h.Write(elem)
-			}
-		}
-	})
+// surveySet looks at a set, and at its elements where only we add some.
+func (c *conn) surveySet(s survey, st *set, own bool) error {
+	name := "set " + st.fullName
+	err := c.look(s, name, own, setAttrs, unix.NFT_MSG_GETSET, st.family, appendSetName(nil, st))
 	if err == unix.ENOENT {
 		return nil
 	}
-	s.mix("set inet "+cfg.Table+" "+setControlPorts, true, h.Sum64())
+	if err != nil || !st.interval {
+		return err
+	}
+	h := fnv.New64a()
+	err = c.elements(st, func(e *element) {
+		_, _ = h.Write(e.key.bytes())
+		_, _ = fmt.Fprint(h, e.mark)
+	})
+	s.mix(name, own, h.Sum64())
 	return err
 }
 
@@ -204,7 +198,7 @@ func (s survey) damage(cfg Config, want map[string]part) []string {
 	possible := map[string]bool{}
 	here := cfg
 	here.Chains = s.chains
-	for _, st := range here.adminSets() {
+	for _, st := range adminSets(here) {
 		possible["set "+st.fullName] = true
 	}
 	for _, r := range s.chains {

@@ -6,14 +6,6 @@ import (
 	"slices"
 
 	"github.com/google/nftables/expr"
-	"golang.org/x/sys/unix"
-)
-
-// Names in our table.
-const (
-	setControlPorts = "control_ports"
-	setPinholes4    = "pinholes4"
-	setPinholes6    = "pinholes6"
 )
 
 // TableComment is how our table is known, whatever its name.
@@ -36,58 +28,9 @@ type table struct {
 	chains  []chain
 }
 
-// An object is a carrier for one family of packets.
-type object struct {
-	carrier Carrier
-	name    string
-	ip      Family
-	there   bool
-}
-
-// A chain is a base chain if it has a hook.
-type chain struct {
-	name     string
-	hook     string // nft's word; empty for a chain that is jumped to
-	hooknum  uint32
-	priority int32
-	prioText string
-	rules    []rule
-	nat      bool // of type nat, not filter
-	there    bool
-}
-
 // describe makes the table that c asks for; c has its defaults.
 func describe(c Config) table {
-	t := table{name: c.Table, sets: []set{{
-		family: FamilyINet, table: c.Table, name: setControlPorts, ports: c.Ports,
-	}, renumberedSet(c.Table), asideSet(c.Table)}}
-	if !c.Watch {
-		t.sets = append(t.sets, endsSets(c.Table, setGuarded)...)
-	}
-	if c.Stale {
-		t.sets = append(t.sets, endsSets(c.Table, setSeen)...)
-	}
-	if !c.Bare {
-		t.sets = append(t.sets, askedSet(c.Table))
-	}
-	if c.Claim {
-		t.sets = append(t.sets,
-			pinholeSet(FamilyINet, c.Table, setPinholes4, FamilyIPv4, c.PinholeTimeout, ""),
-			pinholeSet(FamilyINet, c.Table, setPinholes6, FamilyIPv6, c.PinholeTimeout, ""))
-	}
-	if c.hasPeers() {
-		t.sets = append(t.sets, peerSet(c.Table, FamilyIPv4), peerSet(c.Table, FamilyIPv6))
-	}
-	if c.Block {
-		t.sets = append(t.sets, blockedSet(c.Table, FamilyIPv4), blockedSet(c.Table, FamilyIPv6))
-	}
-	if len(c.VirtualServers) > 0 {
-		t.sets = append(t.sets, checksSet(c.Table))
-	}
-	for i := range c.VirtualServers {
-		t.sets = append(t.sets, serverMap(c.Table, &c.VirtualServers[i]))
-	}
-	t.objects = carriers(c.Carrier)
+	t := table{name: c.Table, sets: ownSets(c), objects: carriers(c.Carrier)}
 	t.chains = []chain{divertChain(c)}
 	if !c.Watch {
 		t.chains = append(t.chains, guardChain(), droppedChain())
@@ -106,21 +49,6 @@ func describe(c Config) table {
 	}
 	t.chains = append(t.chains, balanceChains(c)...)
 	return t
-}
-
-// carriers are the objects that give a connection its carrier: the kernel
-// wants one for each family.
-func carriers(c Carrier) []object {
-	name := ""
-	switch c {
-	case CarrierSane:
-		name = "sane"
-	case CarrierBare:
-		name = "bare"
-	default:
-		return nil
-	}
-	return []object{{carrier: c, name: name + "4", ip: FamilyIPv4}, {carrier: c, name: name + "6", ip: FamilyIPv6}}
 }
 
 // divertChain sends packets to their connection's queue. Both directions of a
@@ -249,19 +177,6 @@ func beginChain(c Config) chain {
 	return ch
 }
 
-// carrierRules give a connection its carrier.
-func carrierRules(c Config) (list []rule) {
-	for _, o := range carriers(c.Carrier) {
-		set := setHelper(o.name)
-		if c.Carrier == CarrierBare {
-			set = setExpectation(o.name)
-		}
-		// meta nfproto ipv4 counter ct helper set "sane4"
-		list = append(list, newRule(nfproto(o.ip), counter(), set))
-	}
-	return list
-}
-
 // controlChain finds control connections among TCP packets.
 func controlChain(c Config) chain {
 	ch := chain{name: "control"}
@@ -281,16 +196,6 @@ func controlChain(c Config) chain {
 		ch.rules = append(ch.rules, staleRules()...)
 	}
 	return ch
-}
-
-// seenBefore leaves out packets that pass prerouting a second time.
-func seenBefore() []rule {
-	return []rule{
-		// meta iiftype loopback return
-		newRule(iifLoopback(), leave()).explained("seen in output"),
-		// meta iifkind "vrf" return
-		newRule(iifVRF(), leave()).explained("seen with the interface that is in the VRF"),
-	}
 }
 
 // hookChains are the base chains for control connections. Loopback packets
@@ -327,42 +232,6 @@ func clamp() []rule {
 		newRule(anySYN(), dport(setControlPorts), clampMSS(controlMSS)),
 		newRule(anySYN(), sport(setControlPorts), clampMSS(controlMSS)),
 	}
-}
-
-// claimChains queue the first packet of an announced data connection, before
-// conntrack (-200) makes an entry for it and after defragmentation (-400).
-func claimChains(c Config) []chain {
-	// Without a daemon nothing is claimed, and what the policy says about
-	// the packet holds: so always bypass.
-	to := queue(c.Queue, c.QueueNum, true)
-	// tcp flags & (fin | syn | rst | ack) == syn ip saddr . ip daddr . tcp dport @pinholes4
-	//	counter queue flags bypass to 2121
-	claims := []rule{
-		newRule(firstSYN(), pinhole(FamilyIPv4, setPinholes4), counter(), to),
-		newRule(firstSYN(), pinhole(FamilyIPv6, setPinholes6), counter(), to),
-	}
-	claims = append(claims, peerClaims(c, to)...)
-	skip := seenBefore()
-	return []chain{
-		preroutingHook("claim_prerouting", -350, "-350", slices.Concat(skip, claims)...),
-		outputHook("claim_output", -350, "-350", claims...),
-	}
-}
-
-func preroutingHook(name string, prio int32, text string, rules ...rule) chain {
-	return chain{name: name, hook: "prerouting", hooknum: unix.NF_INET_PRE_ROUTING, priority: prio, prioText: text, rules: rules}
-}
-
-func inputHook(name string, prio int32, text string, rules ...rule) chain {
-	return chain{name: name, hook: "input", hooknum: unix.NF_INET_LOCAL_IN, priority: prio, prioText: text, rules: rules}
-}
-
-func forwardHook(name string, prio int32, text string, rules ...rule) chain {
-	return chain{name: name, hook: "forward", hooknum: unix.NF_INET_FORWARD, priority: prio, prioText: text, rules: rules}
-}
-
-func outputHook(name string, prio int32, text string, rules ...rule) chain {
-	return chain{name: name, hook: "output", hooknum: unix.NF_INET_LOCAL_OUT, priority: prio, prioText: text, rules: rules}
 }
 
 // ruleCount is the number of rules in t.

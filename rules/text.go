@@ -22,11 +22,7 @@ func Text(c Config) string {
 		"# when it stops. Not to be saved with the ruleset.\n"+
 		"table inet %[1]s\ndelete table inet %[1]s\ntable inet %[1]s {\n\tcomment %[2]q\n", t.name, TableComment)
 	for _, s := range t.sets {
-		kind := "set "
-		if s.servers != nil {
-			kind = "map "
-		}
-		block(&w, kind+s.name, s.properties())
+		block(&w, s.kind()+" "+s.name, s.properties())
 	}
 	for _, o := range t.objects {
 		block(&w, fmt.Sprintf("ct %s %s", o.kind(), o.name), o.properties())
@@ -48,33 +44,14 @@ func block(w *strings.Builder, head string, lines []string) {
 	w.WriteString("\t}\n")
 }
 
-// lines are those of c within braces.
-func (c chain) lines() []string {
-	var l []string
-	if c.hook != "" {
-		l = append(l, fmt.Sprintf("type %s hook %s priority %s; policy accept;", c.kind(), c.hook, c.prioText))
-	}
-	for _, r := range c.rules {
-		if r.note != "" {
-			l = append(l, "# "+r.note)
-		}
-		if r.wordless() {
-			l = append(l, "# "+r.String())
-			continue
-		}
-		l = append(l, r.String())
-	}
-	return l
-}
-
 // adminText writes the commands for the administrator's chains.
 func (c Config) adminText(w *strings.Builder) {
 	if len(c.Chains) == 0 {
 		return
 	}
 	fmt.Fprintf(w, "\n# In the chains named by --allow, known by the comment %q.\n", c.Comment())
-	for _, s := range c.adminSets() {
-		fmt.Fprintf(w, "add set %s { %s; }\n", s.words(), strings.Join(s.properties(), "; "))
+	for _, s := range adminSets(c) {
+		fmt.Fprintf(w, "add set %s { %s; }\n", s.fullName, strings.Join(s.properties(), "; "))
 	}
 	for _, r := range c.adminRules() {
 		fmt.Fprintf(w, "insert rule %s %s\n", r.at.words(), r.String())

@@ -5,7 +5,6 @@ package rules
 import (
 	"fmt"
 	"net/netip"
-	"time"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -14,19 +13,6 @@ import (
 // MarkCheck is the priority (SO_PRIORITY) of packets that check a server: that
 // connection is no session. A priority, because routes do not depend on it.
 const MarkCheck uint32 = 0x70617378
-
-// setChecks holds the conntrack ids of connections that check a server.
-const setChecks = "checks"
-
-// checkTime is longer than a check.
-const checkTime = time.Minute
-
-// checksSet is: set checks { typeof ct id; flags dynamic,timeout; timeout 60s; }
-func checksSet(table string) set {
-	s := idSet(table, setChecks, checkTime)
-	s.dynamic = true
-	return s
-}
 
 // balanceChains send new connections to a server, before the administrator's
 // own destination translation: a connection that has one is not shown to
