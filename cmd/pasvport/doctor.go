@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 
 	"github.com/spf13/cobra"
@@ -24,7 +25,9 @@ It reads only. Kernel features are tried in a network namespace of its own if it
 may make one. It needs CAP_NET_ADMIN.
 
 --self-test runs this program as a daemon between a client and a server in network
-namespaces of its own, transfers files in every mode, and says which step failed.
+namespaces of its own, transfers files in every mode, tries to use an announced port
+as a stranger and twice, and says which step failed. With --show it tells all that
+happens: what both ends said and heard, what the kernel reported, who was dropped.
 It needs root. Exit status: 0 fine, 1 problems, 2 wrong usage.`
 
 // errProblems is the exit status alone: the report has said everything.
@@ -39,7 +42,11 @@ func newDoctor() *cobra.Command {
 	ends := bindEnds(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	selfTest := cmd.Flags().Bool("self-test", false, "run transfers in network namespaces of its own")
+	show := cmd.Flags().Bool("show", false, "with --self-test: tell all that happens, for reading")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *show && (!*selfTest || *asJSON) {
+			return errors.New("--show goes with --self-test, and without --json")
+		}
 		cfg, err := flags.Load()
 		if err != nil {
 			return err
@@ -53,7 +60,11 @@ func newDoctor() *cobra.Command {
 		}
 		var r doctor.Answer
 		if *selfTest {
-			r, err = selftest.Run(cmd.Context(), cfg)
+			var out io.Writer
+			if *show {
+				out = cmd.OutOrStdout()
+			}
+			r, err = selftest.Run(cmd.Context(), cfg, out)
 		} else {
 			r, err = doctor.Run(cmd.Context(), doctor.Question{Config: cfg, Asked: flags.Given("control-socket"), Ends: known})
 		}

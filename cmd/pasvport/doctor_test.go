@@ -161,10 +161,37 @@ func TestSelfTest(t *testing.T) {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			t.Parallel()
 			status, stdout, stderr := outcome(program(t, "main", append([]string{"doctor", "--self-test", "--config", empty(t)}, args...)...))
-			if status != 0 || strings.Count(stdout, "ok    ") != 11 || !strings.HasSuffix(stdout, "\n11 steps, 0 failed\n") {
+			if status != 0 || strings.Count(stdout, "ok    ") != 16 || !strings.HasSuffix(stdout, "\n16 steps, 0 failed\n") {
 				t.Errorf("status %d, errors %q, output:\n%s", status, stderr, stdout)
 			}
 		})
+	}
+}
+
+// TestShow: the self-test tells what the kernel reported, and ends in the same report.
+func TestShow(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: network namespaces")
+	}
+	for _, tool := range []string{"conntrack", "nft", "stdbuf"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("needs %s", tool)
+		}
+	}
+	args := []string{"doctor", "--self-test", "--show", "--config", empty(t), "--allow", "chain=inet/any/thing"}
+	status, stdout, stderr := outcome(program(t, "main", args...))
+	for _, want := range []string{
+		"  server heard       PORT 198,51,100,1,", "  element of a set   198.51.100.2 -> 192.0.2.2:", "  expectation        192.0.2.2 -> 198.51.100.2:",
+		"  data connection    198.51.100.2:", "(pasvport sessions):", "holes closed again", "\n16 steps, 0 failed\n",
+	} {
+		if status != 0 || !strings.Contains(stdout, want) {
+			t.Fatalf("status %d, errors %q, want %q in\n%s", status, stderr, want, stdout)
+		}
+	}
+	for _, args := range [][]string{{"--show"}, {"--self-test", "--show", "--json"}} {
+		if status, _, stderr := call(append([]string{"doctor"}, args...)...); status != 2 || !strings.HasPrefix(stderr, "pasvport: --show goes with --self-test") {
+			t.Errorf("%q: status %d, %q", args, status, stderr)
+		}
 	}
 }
 

@@ -24,6 +24,10 @@ type client struct {
 	conn    net.Conn
 	text    *textproto.Conn
 	timeout time.Duration // for a data connection to be opened
+
+	listener  net.Listener // of the last PORT or EPRT; others may try it when it was used
+	announced string       // the last announcement, as it was said or heard here
+	sum       string       // SHA-256 of the last file, as it has come or was sent
 }
 
 // login connects and logs in.
@@ -50,7 +54,18 @@ func login(ns *namespace, addr string, timeout time.Duration) (*client, error) {
 	return c, nil
 }
 
-func (c *client) close() { _ = c.text.Close() }
+func (c *client) close() {
+	_ = c.text.Close()
+	c.deaf()
+}
+
+// deaf ends listening for what was announced earlier.
+func (c *client) deaf() {
+	if c.listener != nil {
+		_ = c.listener.Close()
+	}
+	c.listener = nil
+}
 
 // say sends a command and wants a reply that begins with a digit.
 func (c *client) say(want int, command string) (string, error) {
@@ -70,6 +85,8 @@ type opener func() (net.Conn, error)
 
 // announce agrees on a data port with a verb.
 func (c *client) announce(verb string) (opener, error) {
+	c.deaf()
+	c.announced, c.sum = "", ""
 	if verb == "PASV" || verb == "EPSV" {
 		return c.passive(verb)
 	}
@@ -78,13 +95,12 @@ func (c *client) announce(verb string) (opener, error) {
 	if err != nil {
 		return nil, err
 	}
-	at := ln.Addr().(*net.TCPAddr).AddrPort()
-	if _, err := c.say(2, announcement(verb, at)); err != nil {
-		_ = ln.Close()
+	c.listener = ln
+	c.announced = announcement(verb, ln.Addr().(*net.TCPAddr).AddrPort())
+	if _, err := c.say(2, c.announced); err != nil {
 		return nil, err
 	}
 	return func() (net.Conn, error) {
-		defer func() { _ = ln.Close() }()
 		_ = ln.(*net.TCPListener).SetDeadline(time.Now().Add(c.timeout))
 		return ln.Accept()
 	}, nil
@@ -107,6 +123,11 @@ func (c *client) passive(verb string) (opener, error) {
 	if err != nil {
 		return nil, err
 	}
+	code := 227
+	if verb == "EPSV" {
+		code = 229
+	}
+	c.announced = fmt.Sprintf("%d %s", code, text)
 	_, inner, _ := strings.Cut(text, "(")
 	inner, _, _ = strings.Cut(inner, ")")
 	remote, _ := netip.ParseAddrPort(c.conn.RemoteAddr().String())
@@ -123,12 +144,8 @@ func (c *client) passive(verb string) (opener, error) {
 	return func() (net.Conn, error) { return c.ns.dial(to.String(), c.timeout) }, nil
 }
 
-// open agrees on a data port, asks for the transfer and opens the connection.
-func (c *client) open(verb, command string) (net.Conn, error) {
-	open, err := c.announce(verb)
-	if err != nil {
-		return nil, err
-	}
+// open asks for a transfer and opens the data connection that was agreed on.
+func (c *client) open(open opener, command string) (net.Conn, error) {
 	if err := c.text.PrintfLine("%s", command); err != nil {
 		return nil, err
 	}
@@ -146,7 +163,15 @@ func (c *client) open(verb, command string) (net.Conn, error) {
 
 // fetch gets the file.
 func (c *client) fetch(verb string, want []byte) error {
-	data, err := c.open(verb, "RETR file")
+	open, err := c.announce(verb)
+	if err != nil {
+		return err
+	}
+	return c.fetchFrom(open, want)
+}
+
+func (c *client) fetchFrom(open opener, want []byte) error {
+	data, err := c.open(open, "RETR file")
 	if err != nil {
 		return err
 	}
@@ -158,7 +183,7 @@ func (c *client) fetch(verb string, want []byte) error {
 	if _, _, err := c.text.ReadResponse(2); err != nil {
 		return err
 	}
-	if !bytes.Equal(got, want) {
+	if c.sum = sumOf(got); !bytes.Equal(got, want) {
 		return fmt.Errorf("fetched %d bytes, %d were sent, or others", len(got), len(want))
 	}
 	return nil
@@ -166,7 +191,11 @@ func (c *client) fetch(verb string, want []byte) error {
 
 // store puts a file, which the server has afterwards.
 func (c *client) store(verb string, s *server, file []byte) error {
-	data, err := c.open(verb, "STOR file")
+	open, err := c.announce(verb)
+	if err != nil {
+		return err
+	}
+	data, err := c.open(open, "STOR file")
 	if err != nil {
 		return err
 	}
@@ -180,6 +209,7 @@ func (c *client) store(verb string, s *server, file []byte) error {
 	if _, _, err := c.text.ReadResponse(2); err != nil {
 		return err
 	}
+	c.sum = sumOf(file)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !bytes.Equal(s.stored, file) {

@@ -18,6 +18,7 @@ import (
 const (
 	client4, inside4  = "192.0.2.2", "192.0.2.1"
 	outside4, server4 = "198.51.100.1", "198.51.100.2"
+	stranger4         = "198.51.100.66" // a second address of the server's host
 	client6, inside6  = "2001:db8:1::2", "2001:db8:1::1"
 	outside6, server6 = "2001:db8:2::1", "2001:db8:2::2"
 )
@@ -35,11 +36,11 @@ type network struct {
 	ipv6 bool // it has addresses of IPv6
 }
 
-func newNetwork(ipv6 bool) (n *network, err error) {
-	n = &network{ipv6: ipv6}
+// build makes them. close is due whatever comes of it.
+func (n *network) build() (err error) {
 	for _, ns := range []**namespace{&n.client, &n.firewall, &n.server} {
 		if *ns, err = newNamespace(); err != nil {
-			return n, err
+			return err
 		}
 	}
 	steps := []func() error{
@@ -49,10 +50,11 @@ func newNetwork(ipv6 bool) (n *network, err error) {
 		func() error { return n.firewall.address(linkInside, inside4+"/24") },
 		func() error { return n.firewall.address(linkOutside, outside4+"/24") },
 		func() error { return n.server.address("eth0", server4+"/24") },
+		func() error { return n.server.address("eth0", stranger4+"/24") },
 		func() error { return n.client.route(inside4) },
 		func() error { return n.firewall.sysctl("net/ipv4/ip_forward", "1") },
 	}
-	if ipv6 {
+	if n.ipv6 {
 		steps = append(steps,
 			func() error { return n.client.address("eth0", client6+"/64") },
 			func() error { return n.firewall.address(linkInside, inside6+"/64") },
@@ -65,10 +67,10 @@ func newNetwork(ipv6 bool) (n *network, err error) {
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
-			return n, err
+			return err
 		}
 	}
-	return n, nil
+	return nil
 }
 
 func (n *network) close() {
@@ -88,6 +90,14 @@ func (n *network) lockDown(cfg config.Config) error {
 	}
 	drop := nftables.ChainPolicyDrop
 	filter := c.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: tableName})
+	// meta l4proto tcp drop; IPv6 finds its neighbours
+	input := c.AddChain(&nftables.Chain{
+		Name: "input", Table: filter, Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityFilter,
+	})
+	c.AddRule(&nftables.Rule{Table: filter, Chain: input, Exprs: []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, equal([]byte{unix.IPPROTO_TCP}), &expr.Verdict{Kind: expr.VerdictDrop},
+	}})
 	forward := c.AddChain(&nftables.Chain{
 		Name: "forward", Table: filter, Type: nftables.ChainTypeFilter,
 		Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter, Policy: &drop,

@@ -5,7 +5,6 @@ package selftest
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/cmd/pasvport/kernel"
+	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/rules/walk"
 )
 
@@ -25,208 +25,308 @@ const fileSize = 256 << 10
 // refusedAfter is how long a data connection is tried that must not come about.
 const refusedAfter = time.Second
 
-// A Step is one thing that was tried.
-type Step struct {
-	Name string `json:"name"`
-	OK   bool   `json:"ok"`
-	// Skipped says why the step was not tried; it counts as OK.
-	Skipped string   `json:"skipped,omitempty"`
-	Error   string   `json:"error,omitempty"`
-	Log     []string `json:"log,omitempty"` // the daemon's last lines, after a failure
-	Took    float64  `json:"seconds"`
-}
-
-// A Report is what became of all steps, in their order. The last one may have
-// failed so that the following could not be tried.
-type Report struct {
-	Steps []Step `json:"steps"`
-
-	daemon *daemon
-}
-
-// Fine reports whether every step went well.
-func (r *Report) Fine() bool {
-	for _, s := range r.Steps {
-		if !s.OK {
-			return false
-		}
-	}
-	return len(r.Steps) > 0
-}
-
-// WriteJSON writes r as data.
-func (r *Report) WriteJSON(w io.Writer) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	return e.Encode(r)
-}
-
-// WriteText writes r for people.
-func (r *Report) WriteText(w io.Writer) error {
-	var b strings.Builder
-	bad, skipped := 0, 0
-	for _, s := range r.Steps {
-		if s.Skipped != "" {
-			skipped++
-			fmt.Fprintf(&b, "skip  %s: %s\n", s.Name, s.Skipped)
-			continue
-		}
-		if s.OK {
-			fmt.Fprintf(&b, "ok    %s\n", s.Name)
-			continue
-		}
-		bad++
-		fmt.Fprintf(&b, "FAIL  %s\n      %s\n", s.Name, s.Error)
-		for _, l := range s.Log {
-			fmt.Fprintf(&b, "      | %s\n", l)
-		}
-	}
-	fmt.Fprintf(&b, "\n%d steps, %d failed", len(r.Steps), bad)
-	if skipped > 0 {
-		fmt.Fprintf(&b, ", %d skipped", skipped)
-	}
-	b.WriteString("\n")
-	_, err := io.WriteString(w, b.String())
-	return err
-}
-
-// step runs one step and reports whether it went well.
-func (r *Report) step(name string, f func() error) bool {
-	begin := time.Now()
-	err := f()
-	s := Step{Name: name, OK: err == nil, Took: time.Since(begin).Seconds()}
-	if err != nil {
-		s.Error = strings.Join(strings.Fields(err.Error()), " ")
-		if r.daemon != nil {
-			s.Log = r.daemon.tail()
-		}
-	}
-	r.Steps = append(r.Steps, s)
-	return err == nil
+// A test is one run of the self-test.
+type test struct {
+	Report
+	cfg     config.Config
+	show    *show
+	network *network
+	server  *server
+	witness *witness
+	daemon  *daemon
+	ruleset string // of the firewall before pasvport, if it can be printed
 }
 
 // Run builds the network, transfers files and takes everything down again. The
 // control port, --allow, --strategy, --table and --ct-mark are those of cfg.
-// Failed steps are in the report; the error is that of ctx.
-func Run(ctx context.Context, cfg config.Config) (*Report, error) {
-	return run(ctx, cfg, kernel.HasIPv6())
+// Failed steps are in the report; the error is that of ctx. If w is not nil it is
+// told all that happens, for reading.
+func Run(ctx context.Context, cfg config.Config, w io.Writer) (*Report, error) {
+	t := &test{cfg: cfg, show: newShow(w), network: &network{ipv6: kernel.HasIPv6()}}
+	defer t.network.close()
+	t.run(ctx)
+	return &t.Report, ctx.Err()
 }
 
-func run(ctx context.Context, cfg config.Config, ipv6 bool) (*Report, error) {
-	r := &Report{}
-	var n *network
-	defer func() {
-		if n != nil {
-			n.close()
-		}
-	}()
-	built := r.step("three namespaces: client, firewall that drops everything but the control port, server", func() (err error) {
-		if n, err = newNetwork(ipv6); err != nil {
-			return err
-		}
-		return n.lockDown(cfg)
-	})
-	if !built {
-		return r, ctx.Err()
+func (t *test) run(ctx context.Context) {
+	if t.show != nil {
+		t.show.text(introduction)
 	}
-	file := make([]byte, fileSize)
-	_, _ = rand.Read(file) // never fails
-	var s *server
-	end := func() {}
-	if !r.step("FTP server", func() (err error) { s, end, err = startServer(n.server, controlPort(cfg), file); return err }) {
-		return r, ctx.Err()
-	}
-	defer end()
-	r.transfers(ctx, n, s, cfg)
-	return r, ctx.Err()
-}
-
-// transfers tries without a daemon, with one, and after it.
-func (r *Report) transfers(ctx context.Context, n *network, s *server, cfg config.Config) {
-	if !r.step("without pasvport: a control connection, and no data connection", func() error { return refused(n, s, cfg) }) {
+	if !t.build() {
 		return
 	}
-	started := r.step("pasvport starts", func() (err error) {
-		r.daemon, err = startDaemon(n.firewall, cfg)
-		return err
+	defer t.server.close()
+	if !t.without() {
+		return
+	}
+	started := t.start()
+	if t.daemon == nil {
+		return
+	}
+	defer t.daemon.close()
+	if started && ctx.Err() == nil {
+		t.transfers(ctx)
+	}
+	if started && ctx.Err() == nil {
+		t.narrow()
+	}
+	t.stop()
+	t.show.scene("Summary")
+}
+
+// step runs one step and reports whether it went well. f returns what there is to be
+// seen of that.
+func (t *test) step(name string, f func() (saw string, err error)) bool {
+	begin := time.Now()
+	saw, err := f()
+	s := Step{Name: name, OK: err == nil, Took: time.Since(begin).Seconds()}
+	if err != nil {
+		s.Error = strings.Join(strings.Fields(err.Error()), " ")
+		if t.daemon != nil {
+			s.Log = t.daemon.tail()
+		}
+	}
+	t.add(s, saw)
+	return err == nil
+}
+
+func (t *test) add(s Step, saw string) {
+	t.Steps = append(t.Steps, s)
+	t.show.result(&s, saw)
+}
+
+// build makes the three hosts and starts the server.
+func (t *test) build() bool {
+	n := t.network
+	t.show.scene("Three machines, each a network namespace of this one")
+	if t.show != nil {
+		t.show.text(drawing)
+	}
+	built := t.step("three namespaces: client, firewall that drops everything but the control port, server", func() (string, error) {
+		if err := n.build(); err != nil {
+			return "", err
+		}
+		return "", n.lockDown(t.cfg)
 	})
-	const noIPv6 = "IPv6 is off in this kernel"
-	for _, t := range []struct {
+	if !built {
+		return false
+	}
+	if t.show != nil {
+		t.print("The firewall's whole ruleset (\"nft list ruleset\"):", "list", "ruleset")
+		t.ruleset, _ = n.firewall.output("nft", "-s", "list", "ruleset")
+		var err error
+		if t.witness, err = newWitness(n.firewall, controlPort(t.cfg)); err != nil {
+			t.show.text("What the kernel reports is not shown: " + err.Error() + ".")
+		}
+	}
+	return t.step("FTP server", func() (_ string, err error) {
+		t.server, err = startServer(n.server, controlPort(t.cfg))
+		return "", err
+	})
+}
+
+// print quotes what nft says.
+func (t *test) print(text string, args ...string) {
+	if out, err := t.network.firewall.output("nft", args...); err == nil {
+		t.show.text(text)
+		t.show.quote(out)
+	}
+}
+
+// without makes sure that what works later is pasvport's doing.
+func (t *test) without() bool {
+	t.show.scene("Without pasvport: the login works, both kinds of transfer fail")
+	return t.step("without pasvport: a control connection, and no data connection", func() (string, error) {
+		for _, try := range []struct{ verb, why string }{
+			{"PASV", "the firewall drops the client's connection to a port that no rule allows"},
+			{"PORT", "the server is told a private address, which means nothing where it is"},
+		} {
+			failure, err := t.refused(try.verb)
+			if err != nil {
+				return "", err
+			}
+			t.show.row(try.verb, failure.Error())
+			t.show.row("", try.why)
+		}
+		return "fails, as it should", nil
+	})
+}
+
+// errNotRefused says that the test would prove nothing.
+var errNotRefused = errors.New("the data connection was opened although nothing allows it")
+
+// refused has a transfer fail, and returns how.
+func (t *test) refused(verb string) (failure, err error) {
+	c, err := login(t.network.client, t.address(server4), refusedAfter)
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	switch err = c.fetch(verb, t.server.file); {
+	case errors.Is(err, errRefused):
+		return err, nil
+	case err == nil:
+		err = errNotRefused
+	}
+	return nil, err
+}
+
+// start starts pasvport.
+func (t *test) start() bool {
+	t.show.scene("Start pasvport on the firewall")
+	t.show.text("The command:")
+	t.show.quote("pasvport " + strings.Join(arguments(t.cfg), " "))
+	started := t.step("pasvport starts", func() (_ string, err error) {
+		t.daemon, err = startDaemon(t.network.firewall, t.cfg)
+		return "", err
+	})
+	if !started || t.show == nil {
+		return started
+	}
+	t.show.text("Its log:")
+	t.show.log(t.daemon.since(0))
+	if t.cfg.Allow == config.AllowChain {
+		t.print("The firewall's chain now begins with two rules, for IPv6 and IPv4, that let in what is\nin a set. The sets are empty:",
+			"list", "chain", "inet", tableName, "forward")
+	} else {
+		t.print("The firewall's own rules are as they were. Beside them is now one table more:",
+			"-t", "list", "table", "inet", t.cfg.Table)
+	}
+	return true
+}
+
+// transfers are sessions in every mode that fetch a file and store one.
+func (t *test) transfers(ctx context.Context) {
+	t.show.scene("With pasvport: the same transfers, and more")
+	if t.show != nil {
+		t.show.text(holesExplained)
+	}
+	for _, f := range []struct {
 		family, addr string
 		verbs        []string
 	}{
 		{"IPv4 with NAT", server4, []string{"PASV", "EPSV", "PORT", "EPRT"}},
 		{"IPv6", server6, []string{"EPSV", "EPRT"}},
 	} {
-		for _, verb := range t.verbs {
-			name := fmt.Sprintf("%s, %s: fetch and store", t.family, verb)
+		for _, verb := range f.verbs {
+			name := fmt.Sprintf("%s, %s: fetch and store", f.family, verb)
 			switch {
-			case !started || ctx.Err() != nil:
-			case t.addr == server6 && !n.ipv6:
-				r.Steps = append(r.Steps, Step{Name: name, OK: true, Skipped: noIPv6})
+			case ctx.Err() != nil:
+			case f.addr == server6 && !t.network.ipv6:
+				t.add(Step{Name: name, OK: true, Skipped: "IPv6 is off in this kernel"}, "")
 			default:
-				r.step(name, func() error { return transfer(n, s, address(t.addr, cfg), verb) })
+				t.show.heading(name)
+				t.step(name, func() (string, error) { return t.transfer(f.addr, verb) })
 			}
 		}
 	}
-	if r.daemon == nil {
-		return
-	}
-	r.step("pasvport stops and leaves nothing behind", func() error {
-		if err := r.daemon.stop(); err != nil {
-			return err
-		}
-		return leftovers(n.firewall)
-	})
 }
 
-func address(host string, cfg config.Config) string {
-	return net.JoinHostPort(host, strconv.Itoa(int(controlPort(cfg))))
-}
-
-// errNotRefused says that the test would prove nothing.
-var errNotRefused = errors.New("the data connection was opened although nothing allows it")
-
-// refused makes sure that what works later is pasvport's doing.
-func refused(n *network, s *server, cfg config.Config) error {
-	c, err := login(n.client, address(server4, cfg), refusedAfter)
-	if err != nil {
-		return err
-	}
-	defer c.close()
-	err = c.fetch("PASV", s.file)
-	if errors.Is(err, errRefused) {
-		return nil
-	}
-	if err == nil {
-		err = errNotRefused
-	}
-	return err
+func (t *test) address(host string) string {
+	return net.JoinHostPort(host, strconv.Itoa(int(controlPort(t.cfg))))
 }
 
 // transfer is a session that fetches a file and stores one.
-func transfer(n *network, s *server, addr, verb string) error {
-	c, err := login(n.client, addr, transferTimeout)
+func (t *test) transfer(host, verb string) (string, error) {
+	begun := time.Now()
+	c, err := login(t.network.client, t.address(host), transferTimeout)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer c.close()
-	if err := c.fetch(verb, s.file); err != nil {
-		return fmt.Errorf("fetch: %w", err)
-	}
 	upload := make([]byte, fileSize)
-	_, _ = rand.Read(upload)
-	if err := c.store(verb, s, upload); err != nil {
-		return fmt.Errorf("store: %w", err)
+	_, _ = rand.Read(upload) // never fails
+	for _, do := range []struct {
+		name string
+		f    func() error
+		tell bool // of the two, one is enough to read
+	}{
+		{"fetch", func() error { return c.fetch(verb, t.server.file) }, verb[0] == 'P'},
+		{"store", func() error { return c.store(verb, t.server, upload) }, verb[0] == 'E'},
+	} {
+		reported, logged := t.witness.mark(), t.daemon.mark()
+		err := do.f()
+		if err == nil {
+			err = t.witness.closed(reported)
+		}
+		if do.tell || err != nil {
+			t.tell(do.name, c, begun, reported, logged)
+		}
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", do.name, err)
+		}
 	}
-	_, err = c.say(2, "QUIT")
-	return err
+	if _, err = c.say(2, "QUIT"); err != nil || t.witness == nil {
+		return "", err
+	}
+	return "same bytes at both ends, holes closed again", nil
+}
+
+// tell shows what both ends said and heard of a data connection, and what the kernel
+// and pasvport reported since their marks.
+func (t *test) tell(what string, c *client, begun time.Time, reported, logged int) {
+	if t.show == nil {
+		return
+	}
+	t.show.row(what+":", "")
+	t.announced(c)
+	since := func(at time.Time) int64 { return at.Sub(begun).Milliseconds() }
+	happened := t.witness.since(reported)
+	for _, h := range holes(happened) {
+		until := "and is still open"
+		if !h.closed.IsZero() {
+			until = fmt.Sprintf("closed %d ms", since(h.closed))
+		}
+		t.show.row("  "+h.what, fmt.Sprintf("%s: opened %d ms, %s", h.where, since(h.opened), until))
+	}
+	for _, h := range happened {
+		if isConnection(h) {
+			t.show.row("  "+h.what, h.where)
+		}
+	}
+	if c.sum != "" {
+		t.show.row("  file", fmt.Sprintf("%d bytes", fileSize))
+		t.show.row("", "SHA-256 at the client  "+c.sum)
+		t.show.row("", "SHA-256 at the server  "+t.server.lastSum())
+	}
+	t.show.row("  pasvport's log", "")
+	t.show.log(t.daemon.since(logged))
+}
+
+// announced shows the last announcement at both ends.
+func (t *test) announced(c *client) {
+	sent, heard, speaker, listener := c.announced, t.server.lastAnnounced(), "client", "server"
+	if strings.HasPrefix(sent, "2") {
+		sent, heard, speaker, listener = heard, sent, listener, speaker
+	}
+	t.show.row("  "+speaker+" announced", sent)
+	t.show.row("  "+listener+" heard", heard)
+	if sent != heard {
+		t.show.row("", "rewritten on the way")
+	}
+}
+
+// stop stops pasvport and looks for what it should have taken away.
+func (t *test) stop() {
+	t.show.scene("Stop pasvport: the firewall is as it was before")
+	t.step("pasvport stops and leaves nothing behind", func() (string, error) {
+		if err := t.daemon.stop(); err != nil {
+			return "", err
+		}
+		if err := leftovers(t.network.firewall); err != nil || t.ruleset == "" {
+			return "", err
+		}
+		after, err := t.network.firewall.output("nft", "-s", "list", "ruleset")
+		if err == nil && after != t.ruleset {
+			err = fmt.Errorf("the ruleset is another one now: %s", after)
+		}
+		return "the ruleset is word for word the same, no expectation is left", err
+	})
 }
 
 // leftovers looks for what a daemon should have taken away.
-func leftovers(ns *namespace) error {
-	set, err := walk.Read(ns.fd)
+func leftovers(n *namespace) error {
+	set, err := walk.Read(n.fd)
 	if err != nil {
 		return err
 	}
@@ -235,5 +335,16 @@ func leftovers(ns *namespace) error {
 			return fmt.Errorf("its table %s is still there", c.Table)
 		}
 	}
-	return nil
+	return n.do(func() error {
+		c, err := expect.Dial()
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		left, err := c.CountExpectations()
+		if err == nil && left > 0 {
+			err = fmt.Errorf("%d of its expectations are still there", left)
+		}
+		return err
+	})
 }

@@ -32,7 +32,7 @@ func TestDaemonThatFails(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: network namespaces")
 	}
-	r, err := Run(t.Context(), config.Default())
+	r, err := Run(t.Context(), config.Default(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,33 +54,49 @@ func TestDaemonThatFails(t *testing.T) {
 	}
 }
 
-// TestRefusedIsProved: a firewall that lets everything through would prove
-// nothing, and the self-test says so.
-func TestRefusedIsProved(t *testing.T) {
+// TestWithoutFirewall: a firewall that lets everything through would prove
+// nothing, and the self-test says so: of what works without pasvport, and of a
+// stranger, whose connection takes the place of the server's.
+func TestWithoutFirewall(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: network namespaces")
 	}
-	n, err := newNetwork(false)
-	defer n.close()
-	if err != nil {
+	var told bytes.Buffer
+	x := &test{cfg: config.Default(), show: newShow(&told), network: new(network)}
+	defer x.network.close()
+	if err := x.network.build(); err != nil {
 		t.Fatal(err)
 	}
-	cfg := config.Default()
-	s, end, err := startServer(n.server, controlPort(cfg), []byte("all of it"))
-	if err != nil {
+	var err error
+	if x.server, err = startServer(x.network.server, controlPort(x.cfg)); err != nil {
 		t.Fatal(err)
 	}
-	defer end()
+	defer x.server.close()
 	// The server has no way back to the client before it is translated.
-	if err := n.server.route(outside4); err != nil {
+	if err := x.network.server.route(outside4); err != nil {
 		t.Fatal(err)
 	}
-	if err := refused(n, s, cfg); !errors.Is(err, errNotRefused) {
+	if _, err := x.refused("PASV"); !errors.Is(err, errNotRefused) {
 		t.Errorf("without a firewall: %v, want %v", err, errNotRefused)
 	}
 	for _, verb := range []string{"PASV", "EPSV", "PORT", "EPRT"} {
-		if err := transfer(n, s, address(server4, cfg), verb); err != nil {
+		if _, err := x.transfer(server4, verb); err != nil {
 			t.Errorf("%s without a firewall: %v", verb, err)
+		}
+	}
+	x.narrow()
+	var blocked []string
+	for _, s := range x.Steps {
+		if !s.OK {
+			blocked = append(blocked, s.Error)
+		}
+	}
+	if len(blocked) != 3 || !strings.HasSuffix(blocked[0], "got through") || !strings.HasSuffix(blocked[1], "to a closed port") || !strings.Contains(blocked[2], "fetched 0 bytes") {
+		t.Errorf("without a firewall these failed: %q", blocked)
+	}
+	for _, want := range []string{"\n       client announced   PORT 192,0,2,2,", "\n       server heard       EPRT |1|192.0.2.2|", "SHA-256 at the server  "} {
+		if !strings.Contains(told.String(), want) {
+			t.Errorf("the show has no %q:\n%s", want, told.String())
 		}
 	}
 }

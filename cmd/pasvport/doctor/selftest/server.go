@@ -5,6 +5,9 @@ package selftest
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"net"
@@ -26,29 +29,58 @@ type server struct {
 	ctx  context.Context // of all sessions
 	wg   sync.WaitGroup
 
-	mu     sync.Mutex
-	stored []byte
+	listener net.Listener
+	cancel   context.CancelFunc
+
+	mu        sync.Mutex
+	stored    []byte
+	announced string // the last announcement, as it was heard or said here
+	sum       string // SHA-256 of the last file, as it was sent or has come
 }
 
-// startServer listens on a port of both families. close ends it.
-func startServer(ns *namespace, port uint16, file []byte) (s *server, closeAll func(), err error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	s = &server{ns: ns, file: file, ctx: ctx}
-	ln, err := ns.listen(fmt.Sprintf(":%d", port))
-	if err != nil {
-		cancel()
-		return nil, nil, err
+// startServer listens on a port of both families, with a file of random bytes.
+func startServer(ns *namespace, port uint16) (s *server, err error) {
+	s = &server{ns: ns, file: make([]byte, fileSize)}
+	_, _ = rand.Read(s.file) // never fails
+	if s.listener, err = ns.listen(fmt.Sprintf(":%d", port)); err != nil {
+		return nil, err
 	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.wg.Go(func() {
 		for {
-			c, err := ln.Accept()
+			c, err := s.listener.Accept()
 			if err != nil {
 				return
 			}
 			s.wg.Go(func() { s.session(c) })
 		}
 	})
-	return s, func() { cancel(); _ = ln.Close(); s.wg.Wait() }, nil
+	return s, nil
+}
+
+// close ends the server and its sessions.
+func (s *server) close() {
+	s.cancel()
+	_ = s.listener.Close()
+	s.wg.Wait()
+}
+
+func (s *server) announce(line string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.announced = line
+}
+
+func (s *server) lastAnnounced() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.announced
+}
+
+func (s *server) lastSum() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sum
 }
 
 // A session is one control connection.
@@ -99,6 +131,7 @@ func (x *session) command(verb, arg string) {
 		}
 		x.forget()
 		x.active = a
+		x.announce(verb + " " + arg)
 		x.say("200 %s successful", verb)
 	case "RETR", "STOR":
 		x.transfer(verb)
@@ -125,11 +158,12 @@ func (x *session) listen(verb string) {
 	}
 	x.passive = ln
 	at := ln.Addr().(*net.TCPAddr).AddrPort()
-	if verb == "EPSV" {
-		x.say("229 Entering Extended Passive Mode (|||%d|)", at.Port())
-		return
+	line := fmt.Sprintf("229 Entering Extended Passive Mode (|||%d|)", at.Port())
+	if verb == "PASV" {
+		line = fmt.Sprintf("227 Entering Passive Mode (%s)", sixNumbers(at))
 	}
-	x.say("227 Entering Passive Mode (%s)", sixNumbers(at))
+	x.announce(line)
+	x.say("%s", line)
 }
 
 // open is the data connection of the last announcement.
@@ -154,15 +188,17 @@ func (x *session) transfer(verb string) {
 		return
 	}
 	_ = data.SetDeadline(time.Now().Add(transferTimeout))
+	file := x.file
 	if verb == "RETR" {
-		_, err = data.Write(x.file)
+		_, err = data.Write(file)
 	} else {
-		var b []byte
-		b, err = io.ReadAll(data)
-		x.mu.Lock()
-		x.stored = b
-		x.mu.Unlock()
+		file, err = io.ReadAll(data)
 	}
+	x.mu.Lock()
+	if x.sum = sumOf(file); verb == "STOR" {
+		x.stored = file
+	}
+	x.mu.Unlock()
 	if e := data.Close(); err == nil {
 		err = e
 	}
@@ -178,6 +214,17 @@ func (x *session) transfer(verb string) {
 func sixNumbers(a netip.AddrPort) string {
 	b := a.Addr().Unmap().As4()
 	return fmt.Sprintf("%d,%d,%d,%d,%d,%d", b[0], b[1], b[2], b[3], a.Port()>>8, a.Port()&0xff)
+}
+
+func sumOf(file []byte) string {
+	sum := sha256.Sum256(file)
+	return hex.EncodeToString(sum[:])
+}
+
+// parseAnnouncedLine reads a command of active mode.
+func parseAnnouncedLine(line string) (netip.AddrPort, error) {
+	verb, arg, _ := strings.Cut(line, " ")
+	return parseAnnounced(verb, arg)
 }
 
 // parseAnnounced reads the argument of PORT, or that of EPRT (RFC 2428).

@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package selftest
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
-// A happening is something the kernel reported in the firewall's namespace.
+// A happening is something that the kernel reported on the firewall.
 type happening struct {
 	at     time.Time // when the report was read
 	what   string    // one of the constants below, as it is printed
@@ -21,57 +24,143 @@ type happening struct {
 }
 
 const (
-	happenExpectation = "expectation"     // conntrack -E expect
-	happenRule        = "rule's set"      // an element of a set that a rule looks into; nft monitor
-	happenConnection  = "data connection" // a TCP connection other than a control connection; conntrack -E
+	happenExpectation = "expectation"      // conntrack -E expect
+	happenElement     = "element of a set" // nft monitor
+	happenConnection  = "data connection"  // a TCP connection other than a control connection; conntrack -E
 )
 
-// watchKernel runs the system's own event tools in the firewall's namespace. It
-// returns when all of them listen.
-func watchKernel(ctx context.Context, n *network) (*journal[happening], error) {
-	j := newJournal[happening]()
+// A witness keeps what the kernel reports on the firewall, in the words of the
+// system's own tools and not of pasvport's code. A nil one has seen nothing.
+type witness struct {
+	port string // the control port
+	mu   sync.Mutex
+	list []happening
+	more chan struct{} // closed when list grows
+}
+
+// errNoTools says that there is nobody to ask.
+var errNoTools = errors.New("needs the programs conntrack, nft and stdbuf")
+
+// newWitness runs the tools in a namespace. It returns when all of them listen.
+func newWitness(n *namespace, port uint16) (*witness, error) {
+	w := &witness{port: fmt.Sprint(port), more: make(chan struct{})}
 	tools := []struct {
 		read func(line string) []happening
 		args []string
 	}{
 		{each(parseExpectation), []string{"conntrack", "-E", "expect"}},
-		{each(parseConnection), []string{"conntrack", "-E", "-e", "NEW", "-p", "tcp"}},
+		{each(w.parseConnection), []string{"conntrack", "-E", "-e", "NEW", "-p", "tcp"}},
 		// nft keeps the line that ends a transaction back when it writes to a pipe.
 		{new(transaction).read, []string{"stdbuf", "-oL", "nft", "monitor"}},
 	}
+	for _, name := range []string{"conntrack", "nft", "stdbuf"} {
+		if _, err := exec.LookPath(name); err != nil {
+			return nil, errNoTools
+		}
+	}
 	for _, tool := range tools {
-		_, err := start(ctx, func(line string) {
-			for _, h := range tool.read(line) {
-				// What does not concern the server is the daemon trying out the kernel.
-				if strings.Contains(h.where, serverAddr) {
-					h.at = time.Now()
-					j.add(h)
-				}
-			}
-		}, n.inside(n.firewall, tool.args...)...)
-		if err != nil {
+		cmd := exec.Command(tool.args[0], tool.args[1:]...)
+		if _, err := n.start(cmd, cmd.StdoutPipe, func(line string) { w.add(tool.read(line)) }); err != nil {
 			return nil, err
 		}
 	}
-	return j, awaitListeners(ctx, n, len(tools))
+	return w, awaitListeners(n, len(tools))
+}
+
+// add keeps reports. What does not concern the two hosts is the daemon trying out
+// the kernel.
+func (w *witness) add(hs []happening) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, h := range hs {
+		if strings.Contains(h.where, server4) || strings.Contains(h.where, server6) {
+			h.at = time.Now()
+			w.list = append(w.list, h)
+			close(w.more)
+			w.more = make(chan struct{})
+		}
+	}
+}
+
+// mark returns how many reports there are, and since those behind a mark.
+func (w *witness) mark() int {
+	if w == nil {
+		return 0
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.list)
+}
+
+func (w *witness) since(mark int) []happening {
+	if w == nil {
+		return nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.list[mark:])
+}
+
+// await waits until f accepts the reports behind a mark.
+func (w *witness) await(mark int, f func([]happening) bool) bool {
+	late := time.After(3 * time.Second)
+	for {
+		w.mu.Lock()
+		list, more := slices.Clone(w.list[mark:]), w.more
+		w.mu.Unlock()
+		if f(list) {
+			return true
+		}
+		select {
+		case <-more:
+		case <-late:
+			return false
+		}
+	}
+}
+
+// closed waits until a hole was opened behind a mark, used, and all of it closed.
+func (w *witness) closed(mark int) error {
+	if w == nil {
+		return nil
+	}
+	all, open := 0, 0
+	tidy := w.await(mark, func(hs []happening) bool {
+		found := holes(hs)
+		all, open = len(found), stillOpen(found)
+		return all > 0 && open == 0 && slices.ContainsFunc(hs, isConnection)
+	})
+	switch {
+	case tidy:
+		return nil
+	case open > 0:
+		return errors.New("the file arrived, but a part of its hole is still open")
+	}
+	return fmt.Errorf("the file arrived, but the kernel reported %d parts of its hole, or no data connection", all)
+}
+
+// open waits until a hole was opened behind a mark and not closed.
+func (w *witness) open(mark int) error {
+	if w == nil || w.await(mark, func(hs []happening) bool { return stillOpen(holes(hs)) > 0 }) {
+		return nil
+	}
+	return errors.New("the kernel reported no hole")
 }
 
 // awaitListeners waits until so many sockets of the namespace have joined a
 // netfilter multicast group. Each tool has one.
-func awaitListeners(ctx context.Context, n *network, want int) error {
-	for deadline := time.Now().Add(5 * time.Second); ; {
-		table, err := output(ctx, n.inside(n.firewall, "cat", "/proc/net/netlink")...)
-		if err != nil {
+func awaitListeners(n *namespace, want int) error {
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		var table []byte
+		err := n.do(func() (err error) {
+			table, err = os.ReadFile("/proc/thread-self/net/netlink")
+			return err
+		})
+		if err != nil || countListeners(string(table)) >= want {
 			return err
 		}
-		if countListeners(table) >= want {
-			return nil
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("conntrack -E and nft monitor do not listen for events")
-		}
-		time.Sleep(20 * time.Millisecond)
 	}
+	return errors.New("conntrack -E and nft monitor do not listen for events")
 }
 
 // countListeners counts in /proc/net/netlink the sockets of protocol 12
@@ -103,23 +192,24 @@ func parseExpectation(line string) (happening, bool) {
 	return happening{
 		what:   happenExpectation,
 		opened: strings.Contains(line, "[NEW]"),
-		where:  m[1] + " -> " + m[2] + ":" + m[4],
+		where:  m[1] + " -> " + addrPort(m[2], m[4]),
 	}, strings.Contains(line, "[NEW]") || strings.Contains(line, "[DESTROY]")
 }
 
 // parseConnection reads a line of conntrack -E: the tuple of the first packet,
 // then the tuple of an answer, in which translated addresses show.
-func parseConnection(line string) (happening, bool) {
+func (w *witness) parseConnection(line string) (happening, bool) {
 	m := tuple.FindAllStringSubmatch(line, 2)
-	if len(m) != 2 || m[0][4] == "21" {
+	if len(m) != 2 || m[0][4] == w.port {
 		return happening{}, false
 	}
 	original, reply := m[0], m[1]
-	where := fmt.Sprintf("%s:%s -> %s:%s", original[1], original[3], original[2], original[4])
-	if destination := reply[1] + ":" + reply[3]; destination != original[2]+":"+original[4] {
+	from, to := addrPort(original[1], original[3]), addrPort(original[2], original[4])
+	where := from + " -> " + to
+	if destination := addrPort(reply[1], reply[3]); destination != to {
 		where += ", translated to " + destination
 	}
-	if source := reply[2] + ":" + reply[4]; source != original[1]+":"+original[3] {
+	if source := addrPort(reply[2], reply[4]); source != from {
 		where += ", seen as coming from " + source
 	}
 	return happening{what: happenConnection, opened: true, where: where}, true
@@ -140,10 +230,17 @@ func parseElement(line string) (happening, bool) {
 		return happening{}, false
 	}
 	return happening{
-		what:   happenRule,
+		what:   happenElement,
 		opened: m[1] == "add",
-		where:  fmt.Sprintf("%s -> %s:%s (set %s of table %s)", m[4], m[5], m[6], m[3], m[2]),
+		where:  fmt.Sprintf("%s -> %s (set %s of table %s)", m[4], addrPort(m[5], m[6]), m[3], m[2]),
 	}, true
+}
+
+func addrPort(addr, port string) string {
+	if strings.Contains(addr, ":") {
+		addr = "[" + addr + "]"
+	}
+	return addr + ":" + port
 }
 
 // each reads a tool whose every line tells a happening or nothing.
@@ -175,17 +272,12 @@ func (t *transaction) read(line string) []happening {
 	return done
 }
 
-// A hole is what was open for one data connection: an expectation, or an element
-// of a set.
-//
-// Each data connection has holeParts of them: an expectation, or, where pasvport
-// claims, an element of its own set; and an element of the firewall's set.
+// A hole is what was open for one data connection: an expectation, or an element of
+// a set. A data connection may have one of each.
 type hole struct {
 	what, where    string
 	opened, closed time.Time // closed is zero while it is open
 }
-
-const holeParts = 2
 
 // holes reads holes from the reports, in the order of their opening.
 func holes(hs []happening) []hole {
