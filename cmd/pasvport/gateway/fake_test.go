@@ -551,6 +551,16 @@ func plainEntry(id uint32) expect.Entry {
 	return e
 }
 
+// dataOf is the entry of a data connection to a port that a server has announced.
+func dataOf(l *link, port uint16) expect.Entry {
+	client, at := l.entry.Original.Src.Addr(), netip.AddrPortFrom(l.entry.Original.Dst.Addr(), port)
+	to := expect.Tuple{Src: netip.AddrPortFrom(client, 41000), Dst: at}
+	return expect.Entry{
+		ID: 9, Original: to, Reply: expect.Tuple{Src: netip.AddrPortFrom(l.entry.Reply.Src.Addr(), port), Dst: to.Src},
+		Master: l.entry.Original, Status: expect.StatusExpected, HasCounters: true,
+	}
+}
+
 // connect makes a control connection.
 func (b *bench) connect(e expect.Entry) *link {
 	return &link{b: b, entry: b.k.enter(e), next: [2]uint32{1000, 5000}, seen: [2]uint32{1000, 5000}}

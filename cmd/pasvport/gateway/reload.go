@@ -52,10 +52,13 @@ func (g *Gateway) reconfigure(cfg config.Config, servers []rules.VirtualServer) 
 	r.VirtualServers = servers
 	// What was translated once goes on being translated.
 	r.Translate = r.Translate || len(g.settings().VirtualServers) > 0
-	g.plan.rules.Translate = r.Translate
 	g.ports.add(cfg)
 	if err := g.events.SetPorts(g.ports.get()); err != nil {
 		return err
 	}
-	return g.nft.Reconfigure(r)
+	if err := g.nft.Reconfigure(r); err != nil {
+		return err
+	}
+	g.plan.rules.Translate = r.Translate
+	return nil
 }

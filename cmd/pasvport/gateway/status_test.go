@@ -3,6 +3,7 @@
 package gateway
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -50,23 +51,64 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestReload: settings that can change while running do; the others are named.
-func TestReload(t *testing.T) {
+// TestStatus: what is shown of the daemon as a whole.
+func TestStatus(t *testing.T) {
+	b := newBench(t, func(c *config.Config) { c.LoginFailures.Most, c.LoginFailures.Block = 1, time.Minute })
+	l := b.connect(plainEntry(1))
+	l.logIn()
+	l.passive(50000)
+	if err := b.k.Block(l.session().Ends().Client.Addr(), time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	b.metrics.Heals.Add(2)
+	b.zones.leftAlone = true
+	b.zones.seen.Store(true)
+	b.g.noSender = errBroken
+	b.k.expected = make([]expect.Expectation, 3)
+	st := b.g.Status()
+	if st.Sessions != 1 || st.PinholesOpen != 1 || st.Heals != 2 || st.Fail != "open" || st.Carrier == "none" || st.Monitor {
+		t.Errorf("%+v", st)
+	}
+	if len(st.Blocked) != 1 || len(st.Notes) != 1 || st.KeepaliveError != "broken" || st.Expectations != 3 {
+		t.Errorf("%+v", st)
+	}
+	if len(st.Queues) != 1 || st.Queues[0].Num != 40000 || st.Queues[0].Errors != 1 || st.Queues[0].Packets == 0 {
+		t.Errorf("queues: %+v", st.Queues)
+	}
+	closed := newBench(t, func(c *config.Config) { c.FailClosed, c.Monitor = true, true }).g.Status()
+	if closed.Fail != "closed" || closed.Carrier != "none" || !closed.Monitor || len(closed.Notes) != 0 || closed.Blocked != nil {
+		t.Errorf("%+v", closed)
+	}
+}
+
+// TestUnblock: a client that is blocked is let in, and only such a one.
+func TestUnblock(t *testing.T) {
 	b := newBench(t, nil)
-	g := b.g
-	next := config.Default()
-	next.LogSessions, next.LogTransfers = true, true
-	next.MaxPinholes, next.Table = 7, "other"
-	got, err := g.Reload(next)
-	if err != nil || got.MaxPinholes != 7 || g.Settings().MaxPinholes != 7 || got.Table == "other" {
-		t.Errorf("%v: %+v", err, got)
+	a := netip.MustParseAddr("198.51.100.1")
+	if err := b.k.Block(a, time.Minute); err != nil {
+		t.Fatal(err)
 	}
-	b.logs(`msg="configuration reloaded"`, "max-pinholes")
-	b.logs(`msg="some settings need a restart"`, "table")
-	if b.w.older.due == nil {
-		t.Error("connections that may have passed unread are not listed")
+	if err := b.g.Unblock(a); err != nil || len(b.k.blocked) != 0 {
+		t.Errorf("%v: blocked %v", err, b.k.blocked)
 	}
-	if failText(config.Config{FailClosed: true}) == failText(config.Config{}) {
-		t.Error("open is closed")
+	if b.g.Unblock(a) == nil {
+		t.Error("one that is not blocked is unblocked")
+	}
+}
+
+// TestSessionsCount: the bytes of a transfer that goes on are asked for when they are
+// to be shown.
+func TestSessionsCount(t *testing.T) {
+	b := newBench(t, nil)
+	l := b.connect(entryOf(1))
+	l.logIn()
+	l.passive(50000)
+	l.accepts(client, "RETR file\r\n")
+	data := dataOf(l, 50000)
+	b.watcher().event(b.k, &expect.Event{Type: expect.New, Entry: data})
+	data.Packets, data.Bytes = [2]uint64{3, 4}, [2]uint64{3 * 40, 4*40 + 1000}
+	b.k.enter(data)
+	if list := b.g.Sessions(); len(list) != 1 || !list[0].Transferring || list[0].Data.BytesReply != 1160 || list[0].BytesDown == 0 {
+		t.Errorf("%+v", list)
 	}
 }

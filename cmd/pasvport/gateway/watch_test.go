@@ -20,11 +20,7 @@ func TestDataConnection(t *testing.T) {
 	l.logIn()
 	l.passive(50000)
 	l.accepts(client, "RETR file\r\n")
-	data := expect.Entry{
-		ID: 9, Original: expect.Tuple{Src: ap("198.51.100.1:41000"), Dst: ap("203.0.113.1:50000")},
-		Reply:  expect.Tuple{Src: ap("10.0.0.2:50000"), Dst: ap("198.51.100.1:41000")},
-		Master: l.entry.Original, Status: expect.StatusExpected, HasCounters: true,
-	}
+	data := dataOf(l, 50000)
 	b.k.enter(data)
 	w.event(b.k, &expect.Event{Type: expect.New, Entry: data})
 	s := l.session()
