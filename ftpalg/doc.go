@@ -21,7 +21,8 @@
 // it; and [Conn.Rewrite] if it is forwarded. Where an announcement gets another
 // length somebody has to adjust sequence numbers: see [AdjustBy].
 //
-// What is understood, and each check and reason, is in docs/protocol.md.
+// What is understood, and each check, is in docs/protocol.md; each reason in
+// docs/reference.md.
 //
 // Nothing here does I/O, starts a goroutine, reads a clock or logs. Input from
 // the network is never an error; it is a decision with a [Reason]. A Conn is

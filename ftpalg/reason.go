@@ -14,21 +14,20 @@ const (
 	ReasonRetransmission
 	// ReasonOpaque: the connection is encrypted (RFC 4217) and not read.
 	ReasonOpaque
-	// ReasonPartial: a line that may have to be edited is not complete; the
-	// segment is held.
+	// ReasonPartial: held until its line, which may have to be edited, is complete.
 	ReasonPartial
-	// ReasonPieces: a line that may have to be edited comes in small pieces;
-	// this one is acknowledged to its sender and goes on with the last.
+	// ReasonPieces: a line that may have to be edited comes in small pieces; this one is
+	// acknowledged to its sender, and goes on with the last.
 	ReasonPieces
-	// ReasonHeldTwice: a copy of a segment that is being held.
+	// ReasonHeldTwice: a copy of a segment that is held; dropped.
 	ReasonHeldTwice
-	// ReasonGap: bytes before the segment were not seen; the sender will
-	// repeat both.
+	// ReasonGap: bytes before the segment were not seen; dropped, and its sender repeats
+	// both.
 	ReasonGap
-	// ReasonResync: bytes were missed for good; reading goes on at the next
-	// line.
+	// ReasonResync: bytes were missed that their receiver has; reading goes on at the
+	// next line.
 	ReasonResync
-	// ReasonTooOld: a retransmission from before the edits that are kept.
+	// ReasonTooOld: a repetition from before the edits that are kept; dropped.
 	ReasonTooOld
 	// ReasonOffered: an offer whose address is its sender's own.
 	ReasonOffered
@@ -38,12 +37,13 @@ const (
 	// ReasonRepaired: an offer whose address was replaced by that of the
 	// control connection's peer.
 	ReasonRepaired
-	// ReasonForeignText: a passive offer that names another address; opened
-	// to the control connection's server, text unchanged.
+	// ReasonForeignText: a passive offer that names another address; opened to the
+	// control connection's server, text unchanged.
 	ReasonForeignText
 	// ReasonThirdParty: an offer for a third host that the policy believes.
 	ReasonThirdParty
-	// ReasonForeignAddress: an active offer for a third host (bounce, FXP).
+	// ReasonForeignAddress: an offer for a third host (bounce, FXP); in replies with the
+	// check passive-address only.
 	ReasonForeignAddress
 	// ReasonPortZero: an offer of port 0.
 	ReasonPortZero
@@ -56,12 +56,13 @@ const (
 	// ReasonFamily: an offer for another address family than the control
 	// connection's.
 	ReasonFamily
-	// ReasonUnasked: a 227 or 229 that answers no PASV or EPSV.
+	// ReasonUnasked: a 227, 228 or 229 that answers no command (check asked).
 	ReasonUnasked
-	// ReasonEPSVAll: an offer by another verb after EPSV ALL (RFC 2428
-	// section 4).
+	// ReasonEPSVAll: an offer by another verb after EPSV ALL (RFC 2428 section 4; check
+	// epsv-all).
 	ReasonEPSVAll
-	// ReasonRejected: the server answered PORT or EPRT with an error.
+	// ReasonRejected: the server answered PORT, EPRT or LPRT with an error; the pinhole
+	// is closed.
 	ReasonRejected
 	// ReasonSplit: the offer's text had to change but a part of it was
 	// forwarded before.
@@ -69,39 +70,41 @@ const (
 	// ReasonNoAdjust: the offer's text had to change its length and the
 	// connection's sequence numbers cannot be adjusted.
 	ReasonNoAdjust
-	// ReasonNotFTP: the client's first line was not a command of FTP.
+	// ReasonNotFTP: the client's first line was not a command of FTP (check first-
+	// command); nothing is read any more.
 	ReasonNotFTP
-	// ReasonStartUnseen: the client's first bytes were not seen, in a connection
-	// that was seen from its start.
+	// ReasonStartUnseen: the client's first bytes were not seen, or the server says so,
+	// in a connection that was seen from its start.
 	ReasonStartUnseen
-	// ReasonLineStart: an offer in a line of which it is not known where it
-	// starts.
+	// ReasonLineStart: an offer in a line of which it is not known where it starts; its
+	// numbers are translated all the same.
 	ReasonLineStart
-	// ReasonFarAway: a segment whose numbers are far from those of its
-	// connection.
+	// ReasonFarAway: a segment whose numbers are so far from those of its connection
+	// that its receiver does not take it; dropped.
 	ReasonFarAway
 	// ReasonLineTooLong: a line over the limit; its rest was not read.
 	ReasonLineTooLong
 	// ReasonTLSDenied: AUTH was made to fail.
 	ReasonTLSDenied
-	// ReasonNoGreeting: an offer in a connection whose server did not begin as
-	// an FTP server does.
+	// ReasonNoGreeting: an offer in a connection whose server did not begin as an FTP
+	// server does (check greeting).
 	ReasonNoGreeting
-	// ReasonNotLoggedIn: an offer before the server accepted the user.
+	// ReasonNotLoggedIn: an offer before the server accepted the user (check login).
 	ReasonNotLoggedIn
-	// ReasonPipelined: an offer made or asked for while an earlier command
-	// was unanswered.
+	// ReasonPipelined: an offer made or asked for while an earlier command was
+	// unanswered (check answered).
 	ReasonPipelined
-	// ReasonLineEnd: an offer whose line does not end with CR LF.
+	// ReasonLineEnd: an offer whose line does not end with CR LF (check line-end).
 	ReasonLineEnd
-	// ReasonTrailing: an offer with much text behind its numbers.
+	// ReasonTrailing: an offer with much text behind its numbers (check trailing).
 	ReasonTrailing
-	// ReasonService: an offer of the port of a known service.
+	// ReasonService: an offer of the port of a known service (check services).
 	ReasonService
 	// ReasonControlPort: a passive offer of the port of the control connection
 	// itself.
 	ReasonControlPort
-	// ReasonChanged: bytes that were sent again are not the same.
+	// ReasonChanged: bytes that were sent again are not the same (check repeats);
+	// dropped.
 	ReasonChanged
 	// ReasonTooMany: an offer behind too many unanswered commands, or too far from
 	// another one in its segment.
@@ -110,34 +113,37 @@ const (
 	ReasonRate
 	// ReasonTelnet: an offer with Telnet commands inside its text.
 	ReasonTelnet
-	// ReasonInFlight: an earlier edit has not arrived yet, and the kernel
-	// cannot adjust for both.
+	// ReasonInFlight: an earlier edit has not arrived yet, and the kernel cannot adjust
+	// for both; the segment is dropped, and of an offer: it never arrived.
 	ReasonInFlight
-	// ReasonCommandDenied: a command was made to fail.
+	// ReasonCommandDenied: a command was made to fail that is denied, or not allowed.
 	ReasonCommandDenied
-	// ReasonClosing: the server ended its service (421).
+	// ReasonClosing: the server ended its service (421); the pinhole is closed.
 	ReasonClosing
-	// ReasonNoConnection: the server could not open the data connection
-	// (425).
+	// ReasonNoConnection: the server could not open the data connection (425); the
+	// pinhole is closed.
 	ReasonNoConnection
-	// ReasonReset: the client began another login, or REIN.
+	// ReasonReset: the client began another login, or REIN; the pinhole is closed.
 	ReasonReset
-	// ReasonQuit: the client ended the session.
+	// ReasonQuit: the client ended the session; the pinhole is closed.
 	ReasonQuit
-	// ReasonMode: the policy does not permit the mode.
+	// ReasonMode: a command that announces or asks for a port was made to fail (modes);
+	// of an offer: nothing asked for it.
 	ReasonMode
-	// ReasonFamilyDenied: the policy does not permit data connections of the
-	// control connection's family.
+	// ReasonFamilyDenied: the same, because of the control connection's family
+	// (families).
 	ReasonFamilyDenied
-	// ReasonPortRange: an offer of a port that is not among the policy's.
+	// ReasonPortRange: an offer of a port that is not among those of data-ports.
 	ReasonPortRange
-	// ReasonTLSRequired: a login in the clear was made to fail.
+	// ReasonTLSRequired: a login in the clear was made to fail (tls require).
 	ReasonTLSRequired
 	// ReasonAnonymous: a login was made to fail because it is anonymous, or is not.
 	ReasonAnonymous
-	// ReasonLength: a command was made to fail because it is too long.
+	// ReasonLength: a command was made to fail because it is too long (max-line, max-
+	// argument, max-path).
 	ReasonLength
-	// ReasonFileDenied: a command was made to fail because of the file that it names.
+	// ReasonFileDenied: a command was made to fail because of the file that it names
+	// (files).
 	ReasonFileDenied
 	// NumReasons is the number of reasons, for tables of counters.
 	NumReasons

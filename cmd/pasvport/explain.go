@@ -30,7 +30,7 @@ var explanations = map[string][]explanation{
 		{"queue N", "native or xt is the way packets come; then packets received, packets that wait in the kernel, packets the kernel dropped because the queue was full, messages that the socket had no room for, and packets that could not be read and passed as they were."},
 		{"expectations", "How many the kernel has, of whatever helper, and how many it has room for."},
 		{"unread", "Lines that passed in the kernel (fast-path)."},
-		{"decided REASON", "How often the engine decided so; docs/protocol.md explains each reason."},
+		{"decided REASON", "How often the engine decided so; docs/reference.md explains each reason."},
 		{"note", "What the administrator should know, such as a metrics address that cannot be had."},
 	}}},
 	"sessions": {{"COLUMNS", [][2]string{

@@ -183,6 +183,29 @@ func text(e ast.Expr) (string, bool) {
 	return s, err == nil && s != ""
 }
 
+// meanings are what a file says of its reasons, in the order of their numbers.
+func meanings(t *testing.T, path string) (list []string) {
+	t.Helper()
+	f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range f.Decls {
+		constants, ok := d.(*ast.GenDecl)
+		if !ok || constants.Tok != token.CONST || len(constants.Specs) < 2 {
+			continue
+		}
+		for _, spec := range constants.Specs {
+			v := spec.(*ast.ValueSpec)
+			said, ok := strings.CutPrefix(strings.Join(strings.Fields(v.Doc.Text()), " "), v.Names[0].Name+": ")
+			if ok {
+				list = append(list, said)
+			}
+		}
+	}
+	return list
+}
+
 // TestReference: docs/reference.md is what the program has; "go generate" writes it.
 func TestReference(t *testing.T) {
 	const path = "../../docs/reference.md"
@@ -190,9 +213,13 @@ func TestReference(t *testing.T) {
 	b.WriteString("# Reference\n\nEvery metric, reason, message and field. Written by `go generate ./cmd/pasvport`;\n[observability.md](observability.md) says what they are for.\n\n## Metrics\n\n")
 	rows := metricRows(t)
 	b.WriteString(rows.String())
-	b.WriteString("\n## Reasons\n\nIn the log as `reason=`, in `pasvport_decisions_total` and in `status`.\n[protocol.md](protocol.md) says more of each.\n\n| Reason | What to do |\n|---|---|\n")
+	b.WriteString("\n## Reasons\n\nIn the log as `reason=`, in `pasvport_decisions_total` and in `status`.\n\n| Reason | Means | What to do |\n|---|---|---|\n")
+	means := slices.Concat(meanings(t, "../../ftpalg/reason.go"), meanings(t, "report/reason.go"))
+	if len(means) != len(report.Reasons()) {
+		t.Fatalf("%d meanings of %d reasons", len(means), len(report.Reasons()))
+	}
 	for i, name := range report.Reasons() {
-		fmt.Fprintf(&b, "| `%s` | %s |\n", name, strings.ReplaceAll(report.Reason(i).Hint(), "|", "\\|"))
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", name, means[i], strings.ReplaceAll(report.Reason(i).Hint(), "|", "\\|"))
 	}
 	b.WriteString("\n## Messages of the log, and events\n\n`msg=` of a line, PASVPORT_EVENT in the journal, `event` of `pasvport events`. Lines about a\nsession have `client`, `server` and `session`, and `monitor` where it is only monitored.\nEvents have `time`, `event` and `level` besides. Not every line has every key.\n\n| Message | Keys |\n|---|---|\n")
 	all := messages(t)

@@ -20,7 +20,7 @@ var hints = map[Reason]string{
 	Reason(ftpalg.ReasonFamily):        "the announcement is for another address family than the control connection's",
 	Reason(ftpalg.ReasonUnasked):       "the server announced a port that the client did not ask for",
 	Reason(ftpalg.ReasonEPSVAll):       "the client said EPSV ALL before, so nothing but EPSV may follow",
-	Reason(ftpalg.ReasonSplit):         "the announcement came in pieces and a part had been sent on; a retry will work as a rule",
+	Reason(ftpalg.ReasonSplit):         "the announcement came in pieces and a part had been sent on; a retry usually works",
 	Reason(ftpalg.ReasonNoAdjust):      "the text would change its length and neither the kernel nor pasvport can adjust the sequence numbers of this connection; see the line before",
 	ReasonNoCarrier:                    "the control connection is older than the daemon; reconnect, or use --strategy auto or claim",
 	ReasonPortsExhausted:               "the port is taken by another session between the same two hosts, or all of --map-data-ports are",

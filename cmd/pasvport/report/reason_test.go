@@ -3,25 +3,10 @@
 package report
 
 import (
-	"os"
-	"strings"
 	"testing"
 
 	"github.com/pasvport/pasvport/ftpalg"
 )
-
-// TestReasonsDocument: docs/protocol.md has every reason.
-func TestReasonsDocument(t *testing.T) {
-	doc, err := os.ReadFile("../../../docs/protocol.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range Reasons() {
-		if name == "" || !strings.Contains(string(doc), "| `"+name+"` |") {
-			t.Errorf("reason %q is not explained", name)
-		}
-	}
-}
 
 // TestHints: what is refused, denied or left alone says what to do about it.
 func TestHints(t *testing.T) {
