@@ -17,14 +17,14 @@ const (
 	// ReasonPartial: held until its line, which may have to be edited, is complete.
 	ReasonPartial
 	// ReasonPieces: a line that may have to be edited comes in small pieces; this one is
-	// acknowledged to its sender, and goes on with the last.
+	// acknowledged to its sender, and is forwarded with the last.
 	ReasonPieces
 	// ReasonHeldTwice: a copy of a segment that is held; dropped.
 	ReasonHeldTwice
 	// ReasonGap: bytes before the segment were not seen; dropped, and its sender repeats
 	// both.
 	ReasonGap
-	// ReasonResync: bytes were missed that their receiver has; reading goes on at the
+	// ReasonResync: bytes were missed that their receiver has; reading continues at the
 	// next line.
 	ReasonResync
 	// ReasonTooOld: a repetition from before the edits that are kept; dropped.

@@ -28,7 +28,7 @@ const eventsExample = `  pasvport events --follow --client 192.0.2.7
 func newEvents() *cobra.Command {
 	cmd := &cobra.Command{Use: "events", Short: "Print what happened, and follow what happens", Long: eventsHelp, Example: eventsExample, Args: noArgs}
 	flags := config.Bind(cmd.Flags(), "control-socket")
-	follow := cmd.Flags().BoolP("follow", "f", false, "go on with what happens from now on")
+	follow := cmd.Flags().BoolP("follow", "f", false, "keep printing events as they happen")
 	client := cmd.Flags().String("client", "", "only sessions of this client's address")
 	server := cmd.Flags().String("server", "", "only sessions of this server's own address")
 	var filter control.EventFilter

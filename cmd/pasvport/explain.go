@@ -76,7 +76,7 @@ var explanations = map[string][]explanation{
 		{"SHARE", "Of new sessions, as things are."},
 		{"LAST CHECK, AGO", "ok, or what was wrong; and when that was."},
 	}}, {"STATES", [][2]string{
-		{"up", "Its checks succeed (or there are none): it gets new sessions."},
+		{"up", "Its checks succeed, or it has none: it gets new sessions."},
 		{"down", "Its checks fail: it gets none, and keeps those that it has."},
 		{"draining", "Taken out by \\fBservers drain\\fP, with sessions still."},
 		{"drained", "Taken out, and without sessions."},

@@ -57,7 +57,7 @@ func (c Config) doubtAllowed(where string, say func(hint, format string, args ..
 	}
 	for _, verb := range []string{"USER", "PASS"} {
 		if !allow[verb] {
-			say("add it, or use deny in place of allow", "%s allow has no %s: nobody can log in", where, verb)
+			say("add it, or use deny in place of allow", "%s allow has no %s, so no one can log in", where, verb)
 		}
 	}
 }

@@ -16,7 +16,7 @@ const (
 	CauseAdjusted   Cause = "its sequence numbers were adjusted"
 	CauseTranslated Cause = "it was translated and the tracker has forgotten how"
 	CauseRefused    Cause = "the ruleset does not let it begin again"
-	CauseUnanswered Cause = "nobody answers"
+	CauseUnanswered Cause = "no one answers"
 	CauseUnknown    Cause = "the tracker does not take it up"
 	CauseUnread     Cause = "its sequence numbers were not adjusted while there was no daemon"
 )

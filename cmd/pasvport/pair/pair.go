@@ -268,7 +268,7 @@ func (p *Pair) sayDown(err error) {
 	defer p.mu.Unlock()
 	switch text := fmt.Sprint(err); {
 	case p.up:
-		p.log.Warn("peer gone", "peer", p.cfg.Peer, "err", err, "hint", "sessions go on; until it is back a failover loses what is announced meanwhile")
+		p.log.Warn("peer gone", "peer", p.cfg.Peer, "err", err, "hint", "sessions continue; until it is back a failover loses what is announced meanwhile")
 		p.said = text
 	case p.said != text:
 		p.log.Warn("peer not reached", "peer", p.cfg.Peer, "err", err)

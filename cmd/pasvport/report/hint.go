@@ -25,7 +25,7 @@ var hints = map[Reason]string{
 	ReasonNoCarrier:                    "the control connection is older than the daemon; reconnect, or use --strategy auto or claim",
 	ReasonPortsExhausted:               "the port is taken by another session between the same two hosts, or all of --map-data-ports are",
 	ReasonKernel:                       "the kernel refused; see err, and nf_conntrack_expect_max and nf_conntrack_max if it says table full",
-	ReasonNotTracked:                   "the connection tracker does not know the control connection; is there a notrack rule?",
+	ReasonNotTracked:                   "conntrack does not know the control connection; is there a notrack rule?",
 	ReasonZone:                         "a rule sets the zone of one direction (ct original zone set, CT --zone-orig); set that of both (ct zone set) to have pasvport serve it",
 	ReasonHelper:                       "a rule attaches a kernel helper to this connection (ct helper); remove that rule to have pasvport serve it",
 	Reason(ftpalg.ReasonOpaque):        "use passive mode with a fixed port range on the server and --tls range, or --tls deny",
