@@ -97,10 +97,9 @@ func NewPair(t *testing.T, p Position, a Allow, s Subject, conf PairConf, flags 
 		f.startSync(t, m)
 		f.startDaemon(t, m)
 	}
-	for _, m := range f.Machines {
-		f.startKeepalived(t, m)
-	}
+	f.startKeepalived(t, f.Machines[0])
 	f.waitActive(t, 0)
+	f.startKeepalived(t, f.Machines[1]) // now, so that it does not take the addresses for a moment
 	f.waitJoined(t)
 	return f
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/pasvport/pasvport/cmd/pasvport/pair"
 	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
 	"github.com/pasvport/pasvport/cmd/pasvport/session"
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
@@ -27,6 +28,35 @@ func (h *heir) open(l legacy) {
 			}
 		}
 	}
+}
+
+// tell notes what is to be told to the other firewall of a pair of the sessions that
+// were taken back. Of one that a crash was in between it may know more than the
+// kernel.
+func (h *heir) tell(peer *pair.Pair, l legacy) {
+	now := time.Now()
+	for _, s := range h.table.All() {
+		r := s.Acquire(&h.work)
+		if r == nil {
+			continue
+		}
+		if !s.Owner.Monitored && !s.Closing() {
+			rec := h.left(r, l, now)
+			peer.Inherit(s.Pair, &rec)
+		}
+		r.Release()
+	}
+}
+
+// left is what an earlier daemon has left of a session.
+func (h *heir) left(r *session.Reader, l legacy, now time.Time) succession.Record {
+	rec := known(r, h.pinholes.Of(&r.Owner), now)
+	if before := l[r.Original()]; before != nil && before.Is(r.ID(), r.Original(), r.Reply()) {
+		rec.Told = before.Told
+	} else {
+		rec.Engine = nil // it has read nothing yet
+	}
+	return rec
 }
 
 // reopen opens a pinhole again or, if its data connection has come, only the

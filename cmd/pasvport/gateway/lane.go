@@ -62,6 +62,14 @@ func (ls lanes) tellKept(s *session.Session) {
 	}
 }
 
+// tellLate has the other firewall told of all that was to be told later, when the
+// workers' goroutines have ended.
+func (ls lanes) tellLate() {
+	for _, l := range ls {
+		l.worker.teller.tellLate(time.Now())
+	}
+}
+
 // drain waits until the queues are empty, or no one empties them.
 func (ls lanes) drain() {
 	const most, step = 300 * time.Millisecond, 5 * time.Millisecond

@@ -49,7 +49,7 @@ func (p *partner) Adopt(k *pair.Known, e *expect.Entry) bool {
 			r.Release()
 		}
 	}
-	if !s.Owner.Monitored {
+	if s.Pair.Standby() && !s.Owner.Monitored { // what is open of our own the kernel knows better
 		p.opens(s, k)
 	}
 	return true
@@ -61,7 +61,7 @@ func (p *partner) begins(k *pair.Known, e *expect.Entry) *session.Session {
 	p.zones.note(e)
 	r := session.New(e, p.settings().policyFor(e), time.Now(), false, &p.work)
 	r.Pair = new(pair.Session)
-	r.Pair.Learn(k)
+	r.Pair.Begin(k)
 	if k.Adjusted != nil { // every packet of it has to come here, also the first
 		p.failed(r.Subject(), "cannot queue all packets of a session", p.firewall.Renumber(e.ID, session.Adjustments(*k.Adjusted).Note()))
 	}

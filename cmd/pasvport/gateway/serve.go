@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"github.com/pasvport/pasvport/cmd/pasvport/pair"
 	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
 	"github.com/pasvport/pasvport/cmd/pasvport/report"
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
@@ -30,7 +31,6 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 	if err == nil {
 		healer := &healer{services: g.services, registry: g.registry, older: g.older}
 		t.start(func(ctx context.Context) error { return g.nft.Watch(ctx, healer.healed) })
-		t.start(g.peer.Run)
 		t.start(func(ctx context.Context) error { return g.balancer.Run(ctx, g.nft.Spread) })
 		g.logReady()
 		ready()
@@ -42,7 +42,7 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 	}
 	if err == nil && g.restarting.Load() {
 		t.endWorkers()
-		g.peer.Flush()
+		g.tellAll()
 		t.end()
 		if g.settle(watcher); g.handOn() {
 			return nil
@@ -52,7 +52,7 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 		err = errors.Join(err, g.removeRules())
 		g.lanes.drain()
 		t.endWorkers()
-		g.peer.Flush()
+		g.tellAll()
 		t.end()
 		g.settle(watcher)
 	}
@@ -64,6 +64,13 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 		g.logStopped(n)
 	}
 	return err
+}
+
+// tellAll has the other firewall of a pair told of what the workers, which have
+// ended, have not told yet.
+func (g *Gateway) tellAll() {
+	g.lanes.tellLate()
+	g.peer.Flush()
 }
 
 // stopReason closes the pinholes of a daemon that stops.
@@ -146,6 +153,13 @@ func (b *estate) takeOver() error {
 	return b.err
 }
 
+// tell has the other firewall of a pair told what was taken back.
+func (b *estate) tell(peer *pair.Pair) {
+	if b.heir != nil {
+		b.heir.tell(peer, b.handed)
+	}
+}
+
 // close closes the socket to conntrack.
 func (b *estate) close() {
 	if b.ct != nil {
@@ -157,7 +171,8 @@ func (b *estate) close() {
 //
 // The order matters: what was open must be let pass by our rules before the kernel
 // expects it, or its first packet is dropped and does away with the
-// expectation; and a packet that waits in a queue must meet its session.
+// expectation; a packet that waits in a queue must meet its session, and what the
+// other firewall of a pair knows of it.
 func (g *Gateway) install(t *tasks, before *estate) error {
 	if err := g.nft.Install(); err != nil {
 		return err
@@ -165,6 +180,11 @@ func (g *Gateway) install(t *tasks, before *estate) error {
 	g.removeLeftovers()
 	if err := before.takeOver(); err != nil {
 		g.log.Warn("cannot take back all of an earlier daemon's sessions", "err", err)
+	}
+	if g.peer != nil {
+		before.tell(g.peer)
+		t.start(g.peer.Run)
+		g.peer.Await()
 	}
 	g.older.note()
 	for _, l := range g.lanes {

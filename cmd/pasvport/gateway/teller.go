@@ -31,11 +31,12 @@ type teller struct {
 }
 
 // take makes a session ours, as a packet of it came, and lets its engine go on
-// from what the other firewall told last. It reports whether it was that one's.
+// from what the other firewall told last. It reports whether it is one that does.
 func (t *teller) take(r *session.Reader) bool {
-	if !r.Pair.Standby() {
+	if !r.Pair.GoesOn() {
 		return false
 	}
+	here, own := r.Here(), r.Adjustments()
 	rec := r.Pair.Own()
 	e, err := t.ct.Get(r.Original())
 	if err != nil {
@@ -45,13 +46,16 @@ func (t *teller) take(r *session.Reader) bool {
 	if rec == nil {
 		return true
 	}
-	if rec.Adjusted != nil {
+	if rec.Adjusted != nil && !here { // else an earlier daemon has left newer ones
+		here, own = true, session.Adjustments(*rec.Adjusted)
+	}
+	if here {
 		for d := range e.Adj {
-			e.Adj[d] = expect.SeqAdj(rec.Adjusted[d])
+			e.Adj[d] = expect.SeqAdj(own[d])
 		}
 	}
 	r.GoOn(&e, t.settings().policyFor(&e), rec.Engine, t.work)
-	if rec.Adjusted == nil {
+	if !here {
 		return true
 	}
 	if !e.Liberal {
@@ -89,14 +93,15 @@ func (t *teller) tell(r *session.Reader, now time.Time) {
 	if r.Here() {
 		is.Own = r.Adjustments()
 	}
-	if is == before {
+	if is == before && !r.Pair.Again() {
 		t.later(r.Session, now)
 		return
 	}
 	wait := is.Hole != nil && is.Hole != before.Hole || is.Own != before.Own
 	r.Pair.Told = is
 	t.flush()
-	t.peer.Tell(r.Pair, known(r, is.Hole, now), wait && t.waitsFor(r.Session))
+	rec := known(r, is.Hole, now)
+	t.peer.Tell(r.Pair, &rec, wait && t.waitsFor(r.Session))
 }
 
 // waitsFor reports whether what a session announces waits for the other firewall.
@@ -111,19 +116,17 @@ func (t *teller) waitsFor(s *session.Session) bool {
 }
 
 // known is what the other firewall has to know of a session.
-func known(r *session.Reader, hole *pinhole.Pinhole, now time.Time) *succession.Record {
+func known(r *session.Reader, hole *pinhole.Pinhole, now time.Time) succession.Record {
 	var open []succession.Pinhole
 	if hole != nil {
-		p := handed(hole, nil, now)
-		p.Left = hole.Until().Sub(now)
-		open = []succession.Pinhole{p}
+		open = []succession.Pinhole{handed(hole, nil, now)}
 	}
 	rec, _ := r.Record(open)
 	rec.ID, rec.Next = 0, [2]*uint32{} // they mean nothing there, or not any more
 	if rec.Engine == nil {
 		rec.Engine = new(r.Engine.State())
 	}
-	return &rec
+	return rec
 }
 
 // later has a session told of with all others that change meanwhile.
@@ -140,16 +143,21 @@ func (t *teller) later(s *session.Session, now time.Time) {
 
 // wake tells of the sessions that later was called for, if it is time to.
 func (t *teller) wake(now time.Time) {
-	if len(t.late) == 0 || now.Before(t.at) {
-		return
+	if len(t.late) > 0 && !now.Before(t.at) {
+		t.tellLate(now)
 	}
+}
+
+// tellLate tells of the sessions that later was called for.
+func (t *teller) tellLate(now time.Time) {
 	for _, s := range t.late {
 		s.Pair.Late = false
 		if s.Pair.Standby() || s.Closing() {
 			continue
 		}
 		if r := s.Acquire(t.work); r != nil {
-			t.peer.Tell(s.Pair, known(r, t.pinholes.Of(&s.Owner), now), false)
+			rec := known(r, t.pinholes.Of(&s.Owner), now)
+			t.peer.Tell(s.Pair, &rec, false)
 			r.Release()
 		}
 	}

@@ -71,7 +71,8 @@ func (t *testament) records(now time.Time) (records []succession.Record) {
 		if r == nil { // its connection goes on in another session
 			continue
 		}
-		if rec, ok := r.Record(pinholes[&s.Owner]); ok {
+		rec, ok := r.Record(pinholes[&s.Owner])
+		if rec.Told = s.Pair.Stamp(); ok || rec.Told != nil {
 			records = append(records, rec)
 		}
 		r.Release()
@@ -83,6 +84,6 @@ func (t *testament) records(now time.Time) (records []succession.Record) {
 func handed(p *pinhole.Pinhole, data *expect.Tuple, now time.Time) succession.Pinhole {
 	return succession.Pinhole{
 		Active: p.Mode == ftpalg.Active, Source: p.Source, Public: p.Public, Target: p.Target,
-		NAT: p.NAT, Port: p.Port, Left: p.Expires.Sub(now), Data: (*succession.Tuple)(data),
+		NAT: p.NAT, Port: p.Port, Left: p.Until().Sub(now), Data: (*succession.Tuple)(data),
 	}
 }

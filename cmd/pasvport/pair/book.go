@@ -27,11 +27,14 @@ const (
 type Known struct {
 	succession.Record
 	at stamp
+	// ours says that this machine has had its packets last, as far as is known.
+	ours bool
 }
 
 // page is a record, in bytes.
 type page struct {
 	at     stamp
+	ours   bool // this machine has had its packets last
 	raw    []byte
 	reply  expect.Tuple
 	noted  time.Time // what is left to its pinholes is left from then on
@@ -53,7 +56,7 @@ func newBook() book {
 
 // note enters a record, unless what is known is as new. raw is the book's from then
 // on.
-func (b *book) note(at stamp, r *succession.Record, raw []byte, now time.Time) bool {
+func (b *book) note(at stamp, ours bool, r *succession.Record, raw []byte, now time.Time) bool {
 	original, reply := expect.Tuple(r.Original), expect.Tuple(r.Reply)
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -68,7 +71,7 @@ func (b *book) note(at stamp, r *succession.Record, raw []byte, now time.Time) b
 		}
 		b.remove(t)
 	}
-	p := &page{at: at, raw: raw, reply: reply, noted: now}
+	p := &page{at: at, ours: ours, raw: raw, reply: reply, noted: now}
 	b.pages[original], b.replies[reply] = p, p
 	return true
 }
@@ -101,7 +104,7 @@ func (p *page) known(now time.Time) *Known {
 		return nil
 	}
 	passed(&r, now.Sub(p.noted))
-	return &Known{r, p.at}
+	return &Known{r, p.at, p.ours}
 }
 
 // passed takes from the time that is left to pinholes.

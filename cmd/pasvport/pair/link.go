@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	dialTime  = time.Second            // to reach the other daemon
+	dialTime  = 300 * time.Millisecond // to reach the other daemon
 	greetTime = 2 * time.Second        // for TLS and the first messages
 	redial    = 200 * time.Millisecond // between two attempts
 	beatEvery = 500 * time.Millisecond
@@ -30,7 +30,8 @@ const (
 
 var errSelf = errors.New("this daemon itself is at the other end: --peer and --peer-listen lead to one machine")
 
-// dial keeps a link to the other daemon until ctx ends.
+// dial keeps a link to the other daemon until ctx ends. One that has just reached us
+// can be reached.
 func (p *Pair) dial(ctx context.Context) {
 	d := net.Dialer{Timeout: dialTime}
 	for ctx.Err() == nil {
@@ -41,8 +42,10 @@ func (p *Pair) dial(ctx context.Context) {
 		if ctx.Err() == nil {
 			p.sayDown(err)
 		}
+		p.start.alone()
 		select {
 		case <-ctx.Done():
+		case <-p.reached:
 		case <-time.After(redial):
 		}
 	}
@@ -59,6 +62,7 @@ func (p *Pair) hold(ctx context.Context, raw net.Conn) error {
 		return err
 	}
 	p.out.begin()
+	p.start.met()
 	p.sayUp()
 	var acks sync.WaitGroup
 	acks.Go(func() {
@@ -135,7 +139,11 @@ func (p *page) frame(b []byte, now time.Time) []byte {
 	if k := p.known(now); k != nil && len(k.Pinholes) > 0 {
 		raw = succession.AppendRecord(nil, &k.Record)
 	}
-	return appendFrame(b, kindRecord, p.at.append(nil), raw)
+	kind := kindReturned
+	if p.ours {
+		kind = kindRecord
+	}
+	return appendFrame(b, kind, p.at.append(nil), raw)
 }
 
 var (
@@ -247,6 +255,10 @@ func (p *Pair) serve(raw net.Conn) error {
 		return err
 	}
 	p.takePlace(raw)
+	select {
+	case p.reached <- struct{}{}:
+	default:
+	}
 	asked := uint64(0)
 	var b []byte
 	for {
@@ -283,18 +295,20 @@ func (p *Pair) ack(conn net.Conn, n uint64) {
 // take takes in a message.
 func (p *Pair) take(k kind, b []byte) error {
 	switch k {
-	case kindRecord:
+	case kindRecord, kindReturned:
 		at, r, raw, err := parseRecord(b)
 		if err != nil {
 			return err
 		}
-		p.learn(at, &r, raw)
+		p.learn(at, k == kindReturned, &r, raw)
 	case kindEnded:
 		at, r, _, err := parseRecord(b)
 		if err != nil {
 			return err
 		}
 		p.learnEnd(at, &r)
+	case kindAll:
+		p.tasks.add(p.start.all)
 	}
 	return nil
 }

@@ -33,6 +33,9 @@ const (
 	kindAck
 	// kindAll says that everything was told that was known when the link came up.
 	kindAll
+	// kindReturned is kindRecord of a session whose packets the receiver has had
+	// last, as far as its sender knows.
+	kindReturned
 )
 
 const (
@@ -145,7 +148,7 @@ func cutStamp(b []byte) (s stamp, rest []byte, err error) {
 	return s, rest, err
 }
 
-// parseRecord reads a message of kindRecord, or of kindEnded: that is a record with
+// parseRecord reads a message of kindRecord or kindReturned, or of kindEnded: that is a record with
 // nothing but the tuples.
 func parseRecord(b []byte) (s stamp, r succession.Record, raw []byte, err error) {
 	if s, raw, err = cutStamp(b); err == nil {

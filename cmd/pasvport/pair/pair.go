@@ -55,6 +55,9 @@ type Pair struct {
 	out   outbox
 	tasks *tasks
 
+	start   *start
+	reached chan struct{} // of capacity 1: the other daemon has reached us
+
 	mu     sync.Mutex
 	served net.Conn // of the other daemon
 	said   string   // of the link, so that it is said once
@@ -80,7 +83,8 @@ func Open(cfg Config, host Host, log *slog.Logger) (*Pair, error) {
 }
 
 func newPair(cfg Config, host Host, log *slog.Logger) *Pair {
-	p := &Pair{cfg: cfg, host: host, log: log, book: newBook(), out: newOutbox(), tasks: newTasks()}
+	p := &Pair{cfg: cfg, host: host, log: log, book: newBook(), out: newOutbox(), tasks: newTasks(),
+		start: newStart(), reached: make(chan struct{}, 1)}
 	p.hello = hello{oldest: oldest, version: version}
 	rand.Read(p.hello.instance[:])
 	return p
@@ -107,6 +111,14 @@ func (p *Pair) Flush() {
 	}
 }
 
+// Await waits, after a start, until the other daemon has told all, and that was acted
+// on. One that cannot be reached is not waited for.
+func (p *Pair) Await() {
+	if p != nil {
+		p.start.await()
+	}
+}
+
 // Later has f called when all that was adopted so far is.
 func (p *Pair) Later(f func()) { p.tasks.put(f) }
 
@@ -125,12 +137,22 @@ func (p *Pair) Tell(s *Session, r *succession.Record, wait bool) {
 	}
 	at := s.next()
 	raw := succession.AppendRecord(nil, r)
-	p.book.note(at, r, raw, time.Now())
+	p.book.note(at, true, r, raw, time.Now())
 	done := p.out.add(kindRecord, wait, at.append(make([]byte, 0, 20)), raw)
 	if done != nil {
 		p.waits.Add(1)
 	}
 	p.out.await(done)
+}
+
+// Inherit notes what an earlier daemon of this machine has left of a session, before
+// the other daemon is told of all. What that one knows is newer, unless it is what
+// was handed over.
+func (p *Pair) Inherit(s *Session, r *succession.Record) {
+	if p == nil || s == nil {
+		return
+	}
+	p.book.note(s.inherit(r.Told), true, r, succession.AppendRecord(nil, r), time.Now())
 }
 
 // Ended tells the other daemon that a session of ours has ended. open says that
@@ -184,8 +206,8 @@ func (p *Pair) Settle(within time.Duration) bool { return p == nil || p.tasks.se
 func (p *Pair) Alone() bool { return p == nil || !p.out.isUp() }
 
 // learn takes in what the other daemon says of a session.
-func (p *Pair) learn(at stamp, r *succession.Record, raw []byte) {
-	if !p.book.note(at, r, slices.Clone(raw), time.Now()) {
+func (p *Pair) learn(at stamp, ours bool, r *succession.Record, raw []byte) {
+	if !p.book.note(at, ours, r, slices.Clone(raw), time.Now()) {
 		return
 	}
 	original := expect.Tuple(r.Original)

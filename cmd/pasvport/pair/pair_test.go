@@ -20,6 +20,7 @@ import (
 
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/ftpalg"
 )
 
 var key = []byte("0123456789abcdef0123456789abcdef")
@@ -33,6 +34,9 @@ type host struct {
 	over  []expect.Tuple
 	alone int
 	block chan struct{} // Adopt waits for it, unless it is nil
+	// sessions learn, by the port of their client; one that does not counts as not
+	// adopted.
+	sessions []Session
 }
 
 func (h *host) Adopt(k *Known, e *expect.Entry) bool {
@@ -43,6 +47,9 @@ func (h *host) Adopt(k *Known, e *expect.Entry) bool {
 	defer h.mu.Unlock()
 	if e == nil && !h.has[expect.Tuple(k.Original)] {
 		return false
+	}
+	if i := int(k.Original.Src.Port()); i < len(h.sessions) && !h.sessions[i].Learn(k) {
+		return true
 	}
 	h.known = append(h.known, k)
 	return true
@@ -235,7 +242,7 @@ func TestAdopt(t *testing.T) {
 func TestGrace(t *testing.T) {
 	b := newBook()
 	r, now := record(1), time.Now()
-	b.note(stamp{1, 1}, &r, succession.AppendRecord(nil, &r), now)
+	b.note(stamp{1, 1}, false, &r, succession.AppendRecord(nil, &r), now)
 	for _, at := range []struct {
 		after time.Duration
 		want  bool
@@ -269,19 +276,120 @@ func TestOwner(t *testing.T) {
 	if a.Standby() {
 		t.Error("a new session is not ours")
 	}
-	first := &Known{record(1), a.next()}
+	first := &Known{record(1), a.next(), false}
 	if !b.Learn(first) || !b.Standby() || b.Learn(first) {
 		t.Error("not learned once")
 	}
 	if r := b.Own(); r == nil || b.Standby() || b.Own() != nil {
 		t.Error("not owned once")
 	}
-	second := &Known{record(1), b.next()}
-	if b.Learn(&Known{record(1), a.next()}) {
+	second := &Known{record(1), b.next(), false}
+	if b.Learn(&Known{record(1), a.next(), false}) {
 		t.Error("learned from the one that had it before")
 	}
 	if !a.Learn(second) || !a.Standby() {
 		t.Error("the one that had it before has it still")
+	}
+}
+
+// TestReturned: a daemon that crashed learns from the other one how its own sessions
+// go on. They remain its own, and a packet that came first, or what was handed over,
+// counts for more.
+func TestReturned(t *testing.T) {
+	a, b := newEnd(t, key), newEnd(t, key)
+	var before [4]Session
+	for i := range before {
+		r := record(uint16(i))
+		r.Engine = &ftpalg.State{Login: true}
+		a.Tell(&before[i], &r, true)
+	}
+	join(t, a, b)
+	eventually(t, "all are told", b.toldAllOf(len(before)))
+
+	next := newEnd(t, key)
+	next.host.has = map[expect.Tuple]bool{}
+	var after [len(before)]Session
+	for i := range after {
+		r := record(uint16(i))
+		if i == 1 { // handed over
+			r.Told = before[i].Stamp()
+		}
+		next.Inherit(&after[i], &r)
+		next.host.has[expect.Tuple(r.Original)] = true
+	}
+	r := record(2)
+	next.Tell(&after[2], &r, true) // a packet came
+	after[3].inherit(nil)
+	after[3].at = stamp{gen: 1, seq: 7} // likewise, and the clock was set back
+	after[3].fresh = false
+	next.host.sessions = after[:]
+	join(t, b, next)
+	next.Await()
+	if n, _, _ := next.host.counts(); n != 1 {
+		t.Fatalf("%d records are new, want that of the first", n)
+	}
+	for i := range after {
+		s := &after[i]
+		if s.Standby() || s.GoesOn() != (i == 0) || s.Again() != (i == 3) {
+			t.Errorf("session %d: standby %t, goes on %t", i, s.Standby(), s.GoesOn())
+		}
+	}
+	if after[0].Stamp() != nil || after[1].Stamp() == nil {
+		t.Error("a daemon that follows now is to learn other sessions again")
+	}
+	if r := after[0].Own(); r == nil || r.Engine == nil || !r.Engine.Login {
+		t.Errorf("goes on from %+v", r)
+	}
+	if at := after[3].next(); !at.newer(before[3].last()) {
+		t.Errorf("%v is not newer than %v", at, before[3].last())
+	}
+}
+
+// TestBothCrash: what a daemon that crashed has taken back from the kernel is told,
+// too, should the other one have crashed before it could tell; what that one knows is
+// newer.
+func TestBothCrash(t *testing.T) {
+	a, b := newEnd(t, key), newEnd(t, key)
+	var taken, told Session
+	r := record(1)
+	r.Pinholes = []succession.Pinhole{{Source: r.Original.Src.Addr(), Public: r.Original.Dst, Target: r.Original.Dst, Left: time.Minute}}
+	a.Inherit(&taken, &r)
+	older := record(2)
+	a.Inherit(new(Session), &older)
+	newer := record(2)
+	newer.Left = succession.LeftForeign
+	b.Tell(&told, &newer, false)
+	join(t, a, b)
+	eventually(t, "what was taken back is told", b.toldAllOf(2))
+	if k := b.book.find(expect.Tuple(r.Original), time.Now()); k == nil || len(k.Pinholes) != 1 || k.ours {
+		t.Errorf("known is %+v", k)
+	}
+	if k := b.book.find(expect.Tuple(older.Original), time.Now()); k == nil || k.Left != succession.LeftForeign {
+		t.Errorf("known is %+v, want what b had told", k)
+	}
+}
+
+// TestAwait: a start waits for what the other daemon knows, and not for one that is
+// not there.
+func TestAwait(t *testing.T) {
+	a, b := newEnd(t, key), newEnd(t, key)
+	var s Session
+	r := record(1)
+	b.Tell(&s, &r, false)
+	a.start.met()
+	go func() {
+		time.Sleep(20 * time.Millisecond)
+		join(t, b, a)
+	}()
+	if a.Await(); a.book.len() != 1 {
+		t.Errorf("%d records are known", a.book.len())
+	}
+	begun := time.Now()
+	c := newEnd(t, key)
+	c.start.alone()
+	c.Await()
+	if d := time.Since(begun); d > reachTime {
+		t.Errorf("waited %v for nobody", d)
 	}
 }
 
@@ -413,6 +521,7 @@ func FuzzMessages(f *testing.F) {
 	f.Add(appendFrame(appendFrame(nil, kindRecord, stamp{1, 2}.append(nil), raw), kindEnded, stamp{1, 3}.append(nil), raw))
 	f.Add(appendFrame(nil, kindHello, appendHello(nil, hello{oldest: 1, version: 2})))
 	f.Add(appendFrame(nil, kindAck, []byte{1}))
+	f.Add(appendFrame(appendFrame(nil, kindReturned, stamp{1, 2}.append(nil), raw), kindAll))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p := newPair(Config{}, &host{}, slog.New(slog.DiscardHandler))
 		in := bufio.NewReader(bytes.NewReader(b))

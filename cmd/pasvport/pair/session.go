@@ -23,10 +23,13 @@ type Session struct {
 	Late, Refresh bool
 
 	standby  atomic.Bool // the other firewall had its packets last
+	due      atomic.Bool // there is an incoming
 	finished atomic.Bool // see Pair.Ended
 
 	mu       sync.Mutex
 	at       stamp
+	fresh    bool               // an earlier daemon crashed, and no packet has come since
+	again    bool               // the other firewall is to be told again
 	incoming *succession.Record // what it goes on from, when its next packet comes
 }
 
@@ -43,20 +46,44 @@ type Told struct {
 // known.
 func (s *Session) Standby() bool { return s != nil && s.standby.Load() }
 
+// GoesOn reports whether the next packet of the session has to be preceded by Own.
+func (s *Session) GoesOn() bool { return s != nil && (s.standby.Load() || s.due.Load()) }
+
+// Begin makes a new session one of the other firewall, of which k is known.
+func (s *Session) Begin(k *Known) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.take(k)
+	s.standby.Store(true)
+}
+
 // Learn notes what the other daemon has told, and reports whether that is newer
-// than what is known here.
+// than what is known here. What this machine itself has told once tells a session
+// that survived a crash of our daemon how it goes on; it remains ours.
 func (s *Session) Learn(k *Known) bool {
 	if s == nil {
 		return false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !k.at.newer(s.at) {
+	switch {
+	case !k.at.newer(s.at):
+		return false
+	case !k.ours:
+		s.standby.Store(true)
+	case !s.standby.Load() && !s.fresh: // our clock was set back meanwhile
+		s.at = stamp{gen: k.at.gen + 1}
+		s.again = true
 		return false
 	}
-	s.at, s.incoming = k.at, &k.Record
-	s.standby.Store(true)
+	s.take(k)
 	return true
+}
+
+// take has the session go on from what is known. s.mu is held.
+func (s *Session) take(k *Known) {
+	s.at, s.incoming = k.at, &k.Record
+	s.due.Store(true)
 }
 
 // Own makes the session ours: a packet of it came. It returns what it goes on
@@ -66,10 +93,46 @@ func (s *Session) Own() *succession.Record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := s.incoming
-	s.incoming = nil
+	s.incoming, s.fresh = nil, false
+	s.due.Store(false)
 	s.at = stamp{gen: max(s.at.gen+1, uint64(time.Now().UnixMilli()))}
 	s.standby.Store(false)
 	return r
+}
+
+// Again reports whether the other firewall is to be told again, although nothing
+// has changed, and that it is then.
+func (s *Session) Again() (again bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	again, s.again = s.again, false
+	return again
+}
+
+// Stamp is what the next daemon needs to go on telling; nil if it is to learn from
+// the other firewall how the session goes on.
+func (s *Session) Stamp() *succession.Stamp {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.standby.Load() || s.incoming != nil || s.at.gen == 0 {
+		return nil
+	}
+	return &succession.Stamp{Gen: s.at.gen, Seq: s.at.seq}
+}
+
+// inherit begins with what was handed over, or with what is older than all that is
+// told.
+func (s *Session) inherit(told *succession.Stamp) stamp {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.at = stamp{seq: 1}
+	if s.fresh = told == nil; !s.fresh {
+		s.at = stamp{told.Gen, told.Seq + 1}
+	}
+	return s.at
 }
 
 // next is the stamp of what is told next.
@@ -79,6 +142,7 @@ func (s *Session) next() stamp {
 	if s.at.gen == 0 {
 		s.at.gen = uint64(time.Now().UnixMilli())
 	}
+	s.fresh = false
 	s.at.seq++
 	return s.at
 }

@@ -27,6 +27,8 @@ type Record struct {
 	// Next is what each end would send next, by direction; nil if it is not
 	// known.
 	Next [2]*uint32 `json:",omitzero"`
+	// Told is when the other firewall of a pair was told of it last; nil if it was not.
+	Told *Stamp `json:",omitempty"`
 	// Pinholes are open, or were used by a data connection that was not
 	// answered yet.
 	Pinholes []Pinhole `json:",omitempty"`
@@ -37,6 +39,9 @@ type Tuple struct {
 	Src, Dst netip.AddrPort
 	Zone     uint16 `json:",omitempty"`
 }
+
+// Stamp says how new what the other firewall of a pair was told is.
+type Stamp struct{ Gen, Seq uint64 }
 
 // Is reports whether the record is that of the connection with these tuples and
 // with this id of its entry. No other one has all three.

@@ -31,6 +31,7 @@ const (
 	tagNextOriginal
 	tagNextReply
 	tagPinhole
+	tagTold
 )
 
 // Tags of what is in a record.
@@ -38,6 +39,11 @@ const (
 	tagSrc = 1 + iota
 	tagDst
 	tagZone
+)
+
+const (
+	tagGen = 1 + iota
+	tagSeq
 )
 
 const (
@@ -113,6 +119,9 @@ func AppendRecord(b []byte, r *Record) []byte {
 	}
 	for i := range r.Pinholes {
 		b = appendField(b, tagPinhole, func(b []byte) []byte { return appendPinhole(b, &r.Pinholes[i]) })
+	}
+	if r.Told != nil {
+		b = appendField(b, tagTold, func(b []byte) []byte { return appendUint(appendUint(b, tagGen, r.Told.Gen), tagSeq, r.Told.Seq) })
 	}
 	return b
 }
@@ -339,6 +348,8 @@ func ParseRecord(b []byte) (r Record, err error) {
 			if !f.bad {
 				r.Pinholes = append(r.Pinholes, f.pinhole(v))
 			}
+		case tagTold:
+			r.Told = f.stamp(v)
 		}
 	})
 	if f.bad || !r.Original.valid() || !r.Reply.valid() {
@@ -364,6 +375,19 @@ func (f *fields) tuple(v []byte) (t Tuple) {
 		}
 	})
 	return t
+}
+
+func (f *fields) stamp(v []byte) *Stamp {
+	s := new(Stamp)
+	f.each(v, func(f *fields, tag byte, v []byte) {
+		switch tag {
+		case tagGen:
+			s.Gen = f.uint(v, math.MaxUint64)
+		case tagSeq:
+			s.Seq = f.uint(v, math.MaxUint64)
+		}
+	})
+	return s
 }
 
 func (f *fields) engine(v []byte) *ftpalg.State {

@@ -54,7 +54,7 @@ func fill(t testing.TB, v reflect.Value) {
 		if v.IsZero() {
 			v.SetInt(-3)
 		}
-	case reflect.Uint8, reflect.Uint16, reflect.Uint32:
+	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		if v.IsZero() {
 			v.SetUint(77)
 		}

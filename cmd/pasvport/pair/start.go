@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pair
+
+import (
+	"sync"
+	"time"
+)
+
+const (
+	// reachTime is how long a start waits for a link to the other daemon, and
+	// learnTime for what that tells.
+	reachTime = 500 * time.Millisecond
+	learnTime = time.Second
+)
+
+// start is how far this daemon is after its start. Its functions may be called again
+// and again.
+type start struct {
+	met, alone, all func() // there was a link; there was none at first; all was told
+	isMet, isAlone  chan struct{}
+	isTold          chan struct{}
+}
+
+func newStart() *start {
+	s := &start{isMet: make(chan struct{}), isAlone: make(chan struct{}), isTold: make(chan struct{})}
+	s.met = sync.OnceFunc(func() { close(s.isMet) })
+	s.alone = sync.OnceFunc(func() { close(s.isAlone) })
+	s.all = sync.OnceFunc(func() { close(s.isTold) })
+	return s
+}
+
+// await waits until all was told, or the other daemon is not there.
+func (s *start) await() {
+	bound := time.NewTimer(reachTime)
+	defer bound.Stop()
+	select {
+	case <-s.isTold:
+		return
+	case <-s.isMet:
+	case <-s.isAlone:
+		return
+	case <-bound.C:
+		return
+	}
+	bound.Reset(learnTime)
+	select {
+	case <-s.isTold:
+	case <-bound.C:
+	}
+}
