@@ -50,6 +50,7 @@ type fakeKernel struct {
 	refuses   error // what nftables answers to all that is to be added
 	slow      bool  // events are not handled in time
 	beforeGet func(expect.Tuple)
+	getErr    error // of every look-up
 	inSync    func()
 }
 
@@ -114,6 +115,9 @@ func (k *fakeKernel) Get(t expect.Tuple) (expect.Entry, error) {
 	if k.beforeGet != nil {
 		k.beforeGet(t)
 	}
+	if k.getErr != nil {
+		return expect.Entry{}, k.getErr
+	}
 	if e := k.entries[t]; e != nil {
 		return *e, nil
 	}
@@ -138,7 +142,7 @@ func (k *fakeKernel) Claim(c expect.Claim) error {
 	if k.entries[c.Original] != nil {
 		return unix.EEXIST
 	}
-	e := expect.Entry{Original: c.Original, Reply: c.Original.Reverse(), Master: c.Master}
+	e := expect.Entry{Original: c.Original, Reply: c.Original.Reverse(), Master: c.Master, Status: expect.StatusExpected}
 	if c.DNAT.IsValid() {
 		e.Reply.Src = c.DNAT
 	}

@@ -91,13 +91,10 @@ func (w *sweeper) pinhole(p *pinhole.Pinhole, now time.Time) {
 	}
 	e, err := w.ct.Get(p.Owner.Original())
 	switch s := w.sessionOf(p); {
-	case errors.Is(err, unix.ENOENT):
+	case s == nil || errors.Is(err, unix.ENOENT):
 		w.pinholes.Close(w.ct, p, pinhole.Closed, "")
-	case err != nil || e.TCPState < expect.TCPStateFinWait:
-	case s != nil:
+	case err == nil && e.TCPState >= expect.TCPStateFinWait:
 		w.ending(w.ct, s, e.TCPState)
-	default: // its session is gone
-		w.pinholes.Close(w.ct, p, pinhole.Closed, "")
 	}
 }
 

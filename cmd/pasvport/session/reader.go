@@ -99,14 +99,14 @@ func (r *Reader) Doubtful(p *nfq.Packet) bool {
 	return r.closing.Load() || r.Engine.Position(r.Direction(p)).Foreign(p.Seq)
 }
 
-// Is reports whether a session that is in doubt is that of the entry which
-// conntrack has for its packet. Their ids may be the same even if it is not: then
-// an entry that is open is not that of a session being closed, and a packet that
-// conntrack finds in order is not that of one whose numbers are far behind it. Far
-// ahead of it they may be: since 6.1 conntrack lets pass what it takes for bytes
-// that were acknowledged long ago (NFCT_TCP_IGNORE in tcp_in_window), which anybody
-// can send; and the numbers of a connection that follows another with the same ports
-// are ahead (RFC 6528). A liberal entry takes any number.
+// Is reports whether a session is that of the entry which conntrack has for its
+// packet. Their ids may be the same even if it is not: then an entry that is open is
+// not that of a session being closed, and a packet that conntrack finds in order is
+// not that of one whose numbers are far behind it. Far ahead of it they may be: since
+// 6.1 conntrack lets pass what it takes for bytes that were acknowledged long ago
+// (NFCT_TCP_IGNORE in tcp_in_window), which anybody can send; and the numbers of a
+// connection that follows another with the same ports are ahead (RFC 6528). A liberal
+// entry takes any number.
 func (r *Reader) Is(e *expect.Entry, p *nfq.Packet) bool {
 	if r.ID() != e.ID {
 		return false
@@ -114,7 +114,8 @@ func (r *Reader) Is(e *expect.Entry, p *nfq.Packet) bool {
 	if r.closing.Load() {
 		return !isOpen(e)
 	}
-	return e.Liberal || r.Engine.Position(r.Direction(p)).Behind(p.Seq)
+	at := r.Engine.Position(r.Direction(p))
+	return e.Liberal || !at.Foreign(p.Seq) || at.Behind(p.Seq)
 }
 
 // isOpen reports whether neither end has begun to close a connection.
