@@ -19,11 +19,17 @@ type registry struct {
 }
 
 // find returns the session with a tuple and the table that has it, nil if there
-// is none.
+// is none. One of the orphans may be moved to a queue meanwhile, so the queues are
+// looked through again.
 func (r *registry) find(t expect.Tuple) (*session.Table, *session.Session) {
-	for table := range r.tables() {
-		if s := table.Find(t); s != nil {
-			return table, s
+	for range 2 {
+		for _, table := range r.queues {
+			if s := table.Find(t); s != nil {
+				return table, s
+			}
+		}
+		if s := r.orphans.Find(t); s != nil {
+			return &r.orphans, s
 		}
 	}
 	return nil, nil
@@ -35,23 +41,16 @@ func (r *registry) session(t expect.Tuple) *session.Session {
 	return s
 }
 
-// tables returns all tables, the orphans last: a session is moved from there.
-func (r *registry) tables() iter.Seq[*session.Table] {
-	return func(yield func(*session.Table) bool) {
-		for _, t := range r.queues {
-			if !yield(t) {
-				return
-			}
-		}
-		yield(&r.orphans)
-	}
-}
-
 // all returns all sessions with their tables. One that is being moved may come
 // twice.
 func (r *registry) all() iter.Seq2[*session.Table, *session.Session] {
 	return func(yield func(*session.Table, *session.Session) bool) {
-		for t := range r.tables() {
+		for _, s := range r.orphans.All() { // first, as they are moved from there
+			if !yield(&r.orphans, s) {
+				return
+			}
+		}
+		for _, t := range r.queues {
 			for _, s := range t.All() {
 				if !yield(t, s) {
 					return

@@ -3,6 +3,8 @@
 package gateway
 
 import (
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -47,5 +49,35 @@ func TestRegistry(t *testing.T) {
 	}
 	for range r.all() {
 		break // the rest is not asked for
+	}
+}
+
+// TestRegistryMove: a session that is being moved is found at any time.
+func TestRegistryMove(t *testing.T) {
+	r := registry{queues: []*session.Table{new(session.Table), new(session.Table)}}
+	const n = 40
+	var list []*session.Session
+	for i := range uint32(n) {
+		s := newSession(entryOf(i + 1))
+		list = append(list, s)
+		r.orphans.Add(s)
+	}
+	for _, s := range list {
+		var stop atomic.Bool
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				for !stop.Load() {
+					if r.session(s.Original()) != s {
+						t.Errorf("%v is not found while it is moved", s.Original())
+						return
+					}
+				}
+			})
+		}
+		time.Sleep(50 * time.Microsecond)
+		r.queues[0].Move(s.Original(), &r.orphans)
+		stop.Store(true)
+		wg.Wait()
 	}
 }
