@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
+	"github.com/pasvport/pasvport/nfq"
 )
 
 // heir is who takes back what is in the bench's kernel.
@@ -114,12 +117,12 @@ func TestHandOver(t *testing.T) {
 			l := b.connect(plainEntry(1))
 			l.logIn()
 			l.passive(50000)
-			if n := (&testament{b.services, b.registry}).write(); n != 1 {
+			if n := b.g.testament.write(); n != 1 {
 				t.Fatalf("%d pinholes handed over", n)
 			}
 			b.pinholes.CloseOf(b.k, &l.session().Owner, stopReason)
 			next := b.after()
-			handed := (&testament{next.services, next.registry}).read()
+			handed := next.g.testament.read()
 			tt.edit(next)
 			h := next.heir()
 			if err := h.takeBack(next.k, handed); err != nil {
@@ -128,7 +131,7 @@ func TestHandOver(t *testing.T) {
 			if h.open(handed); len(next.pinholes.All()) != tt.open || len(next.k.elements) != tt.open {
 				t.Errorf("open: %v, in the kernel %v\n%s", next.pinholes.All(), next.k.elements, next.log.b.String())
 			}
-			if again := (&testament{next.services, next.registry}).read(); len(again) != 0 {
+			if again := next.g.testament.read(); len(again) != 0 {
 				t.Error("it is good for another start")
 			}
 		})
@@ -142,7 +145,7 @@ func TestHandOverAdjusted(t *testing.T) {
 	l := b.connect(entryOf(1))
 	l.logIn()
 	l.passive(50000)
-	records := (&testament{b.services, b.registry}).records(time.Now())
+	records := b.g.testament.records(time.Now())
 	if len(records) != 1 || records[0].Adjusted == nil || records[0].Next[server] == nil || *records[0].Next[server] != l.next[server] {
 		t.Fatalf("records: %+v", records)
 	}
@@ -160,6 +163,217 @@ func TestHandOverAdjusted(t *testing.T) {
 	if a := session.Adjustments(*records[0].Adjusted); r.Adjustments() != a {
 		t.Errorf("it adjusts by %v, want %v", r.Adjustments(), a)
 	}
+}
+
+// TestHandOverUnanswered: the data connection whose SYN was not answered yet is let
+// through again, and nothing else is opened for it.
+func TestHandOverUnanswered(t *testing.T) {
+	for name, e := range map[string]expect.Entry{"expectation": entryOf(1), "claim": plainEntry(1)} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, nil)
+			l := b.connect(e)
+			l.logIn()
+			l.passive(50000)
+			data := dataOf(l, 50000)
+			if e.Helper == "" { // its SYN makes the entry
+				b.handle(packetOf(t, data.Original, 1, 0, "", nfq.FlagSYN))
+				data = *b.k.entries[data.Original]
+			}
+			data.TCPState = expect.TCPStateSynSent
+			b.k.enter(data)
+			b.k.expected = nil // used
+			b.watcher().event(b.k, &expect.Event{Type: expect.New, Entry: data})
+			records := b.g.testament.records(time.Now())
+			if len(records) != 1 || len(records[0].Pinholes) != 1 || records[0].Pinholes[0].Data == nil {
+				t.Fatalf("records: %+v", records)
+			}
+			b.k.elements = nil
+			next := b.after()
+			h := next.heir()
+			handed := newLegacy(records)
+			if err := h.takeBack(next.k, handed); err != nil {
+				t.Fatal(err)
+			}
+			if h.open(handed); len(next.k.elements) != 1 || next.k.elements[0].Source.IsValid() || len(next.k.expected) != 0 {
+				t.Errorf("elements %+v, expectations %v", next.k.elements, next.k.expected)
+			}
+			s := next.registry.session(e.Original)
+			if !s.Owner.Transferring() || len(next.pinholes.All()) != 0 {
+				t.Errorf("transferring: %v, pinholes %v", s.Owner.Transferring(), next.pinholes.All())
+			}
+			data.TCPState = expect.TCPStateSynRecv
+			if next.watcher().event(next.k, &expect.Event{Type: expect.Update, Entry: data}); len(next.k.elements) != 0 {
+				t.Error("the way is open still though the SYN is answered")
+			}
+		})
+	}
+}
+
+// TestHandOverAfterCrash: what the kernel kept is newer than what was handed over.
+func TestHandOverAfterCrash(t *testing.T) {
+	b := newBench(t, nil)
+	l := b.connect(plainEntry(1))
+	l.logIn()
+	l.passive(50000)
+	handed := newLegacy(b.g.testament.records(time.Now()))
+	l.passive(50001)
+	next := b.after()
+	h := next.heir()
+	if err := h.takeBack(next.k, handed); err != nil {
+		t.Fatal(err)
+	}
+	h.open(handed)
+	if all := next.pinholes.All(); len(all) != 1 || all[0].Public.Port() != 50001 || next.metrics.Pinholes.Open.Load() != 1 {
+		t.Errorf("open: %v, in the kernel %v", all, next.k.elements)
+	}
+}
+
+// TestHandOverLeft: a session that was left alone is left alone again, for the reason
+// that was handed over.
+func TestHandOverLeft(t *testing.T) {
+	for _, left := range []succession.Left{succession.LeftEncrypted, succession.LeftForeign, succession.LeftAlone} {
+		b := newBench(t, nil)
+		b.k.noTable = true // a stop has removed what it had
+		e := entryOf(1)
+		b.k.enter(e)
+		record := succession.Record{Original: succession.Tuple(e.Original), Reply: succession.Tuple(e.Reply), ID: 1, Left: left}
+		if err := b.heir().takeBack(b.k, newLegacy([]succession.Record{record})); err != nil {
+			t.Fatal(err)
+		}
+		if s := b.registry.session(e.Original); s == nil || s.Left() != left || b.k.left[1] != left.String() {
+			t.Errorf("left as %q, want %q", b.k.left[1], left)
+		}
+	}
+}
+
+// TestHandOverOutOfStep: an end that has sent something while nobody adjusted sequence
+// numbers is reset, as the other end has it in the wrong place.
+func TestHandOverOutOfStep(t *testing.T) {
+	for name, lost := range map[string]uint32{"in step": 0, "out of step": 10} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, nil)
+			b.k.noAdjust = true
+			l := b.connect(entryOf(1))
+			l.logIn()
+			l.passive(50000)
+			records := b.g.testament.records(time.Now())
+			next := b.after()
+			if err := next.heir().takeBack(next.k, newLegacy(records)); err != nil {
+				t.Fatal(err)
+			}
+			m := &link{b: next, entry: l.entry, next: l.next}
+			m.next[server] += lost
+			p := m.packet(server, "226 done\r\n", nfq.FlagACK)
+			next.ids += 1000 // its verdicts are new
+			p.ID = next.ids
+			if v, _ := next.handle(p); (v == reset) != (lost > 0) {
+				t.Errorf("what follows: %s", v)
+			}
+		})
+	}
+}
+
+// TestNotesOnly: after a crash the notes in the kernel say how sequence numbers were
+// adjusted.
+func TestNotesOnly(t *testing.T) {
+	b := newBench(t, nil)
+	b.k.noAdjust = true
+	l := b.connect(entryOf(1))
+	l.logIn()
+	l.passive(50000)
+	next := b.after()
+	if err := next.heir().takeBack(next.k, newLegacy(nil)); err != nil {
+		t.Fatal(err)
+	}
+	s := next.registry.session(l.entry.Original)
+	if !s.Here() {
+		t.Fatal("the next daemon does not adjust")
+	}
+	r := s.Acquire(new(ftpalg.Workspace))
+	if a := r.Adjustments(); a[ftpalg.Reply].After != 3 {
+		t.Errorf("it adjusts by %v", a)
+	}
+}
+
+// TestDataTakenBack: data connections are given to their sessions, those that are over
+// are not, nor those of others.
+func TestDataTakenBack(t *testing.T) {
+	b := newBench(t, nil)
+	l := b.connect(entryOf(1))
+	open, over, other := dataOf(l, 50000), dataOf(l, 50001), dataOf(l, 50002)
+	open.TCPState, over.TCPState, other.TCPState = expect.TCPStateEstablished, expect.TCPStateTimeWait, expect.TCPStateEstablished
+	other.Master = entryOf(9).Original
+	for _, e := range []expect.Entry{open, over, other} {
+		b.k.enter(e)
+	}
+	if err := b.heir().takeBack(b.k, newLegacy(nil)); err != nil {
+		t.Fatal(err)
+	}
+	if list := b.pinholes.Data.Tuples(); len(list) != 1 || list[0] != open.Original {
+		t.Errorf("data connections: %v", list)
+	}
+	if s := l.session(); !s.Owner.Transferring() {
+		t.Error("its session does not have it")
+	}
+}
+
+// TestElementsClosed: what is open for no session any more, or has a note that says
+// nothing, is closed; what a chain of the administrator has is not ours to judge.
+func TestElementsClosed(t *testing.T) {
+	b := newBench(t, nil)
+	l := b.connect(plainEntry(1))
+	l.logIn()
+	l.passive(50000)
+	mine := b.k.elements[0]
+	gone, odd, forward := mine, mine, mine
+	gone.Dest, gone.Note = ap("203.0.113.1:50001"), strings.Replace(mine.Note, "1", "7", 1)
+	odd.Dest, odd.Note = ap("203.0.113.1:50002"), "what"
+	forward.Dest, forward.Forward = ap("10.0.0.2:50003"), true
+	b.k.elements = append(b.k.elements, gone, odd, forward)
+	next := b.after()
+	if err := next.heir().takeBack(next.k, newLegacy(nil)); err != nil {
+		t.Fatal(err)
+	}
+	var ports []uint16
+	for _, e := range next.k.elements {
+		ports = append(ports, e.Dest.Port())
+	}
+	if slices.Sort(ports); !slices.Equal(ports, []uint16{50000, 50003}) {
+		t.Errorf("open: %v (the note is %q)", ports, mine.Note)
+	}
+	if all := next.pinholes.All(); len(all) != 1 || all[0].Public != mine.Dest {
+		t.Errorf("taken back: %v", all)
+	}
+}
+
+// TestTestamentFails: a daemon that cannot hand over says so, and one that finds what it
+// cannot read begins without it.
+func TestTestamentFails(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := newBench(t, func(c *config.Config) { c.ControlSocket = filepath.Join(file, "control.sock") })
+	l := b.connect(plainEntry(1))
+	l.logIn()
+	l.passive(50000)
+	if n := b.g.testament.write(); n != 0 {
+		t.Errorf("%d pinholes handed over into nothing", n)
+	}
+	b.logs(`msg="the next daemon cannot be told what is open"`)
+	b = newBench(t, func(c *config.Config) { c.ControlSocket = filepath.Join(dir, "control.sock") })
+	path, err := b.g.testament.path()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte("what\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if l := b.g.testament.read(); len(l) != 0 {
+		t.Errorf("taken over: %v", l)
+	}
+	b.logs(`msg="not taken over from the daemon before"`)
 }
 
 // TestSpecOf: what an expectation says of its pinhole.
