@@ -41,6 +41,7 @@ func scraped(t *testing.T) string {
 	m.AddExpectations(func() (int, int) { return 0, 0 })
 	m.CountUnread(func() uint64 { return 0 })
 	m.AddHeld(func() int { return 0 })
+	m.AddPeer(func() *control.Peer { return &control.Peer{} })
 	m.AddQueue(1, func() metrics.Queue { return metrics.Queue{} })
 	m.AddServers(func() []control.Server { return []control.Server{{Virtual: "v"}} })
 	w := httptest.NewRecorder()

@@ -66,6 +66,7 @@ func WriteStatus(w io.Writer, s Status, now time.Time) error {
 	if s.LinesUnread > 0 {
 		t.row("unread", fmt.Sprintf("%d lines passed in the kernel", s.LinesUnread))
 	}
+	s.Peer.rows(t, now)
 	for _, reason := range slices.Sorted(maps.Keys(s.Decisions)) {
 		t.row("decided "+reason, s.Decisions[reason])
 	}
@@ -74,6 +75,29 @@ func WriteStatus(w io.Writer, s Status, now time.Time) error {
 	}
 	return t.flush()
 }
+
+// rows adds what there is to say of the other firewall of a pair.
+func (p *Peer) rows(t *table, now time.Time) {
+	if p == nil {
+		return
+	}
+	link := fmt.Sprintf("%s, %s for %s", p.Address, linkWords[p.Link], age(p.Since, now))
+	if p.Reason != "" {
+		link += ": " + Clean(p.Reason)
+	}
+	t.row("peer", link)
+	if p.Hint != "" {
+		t.row("peer hint", Clean(p.Hint))
+	}
+	t.row("peer sessions", fmt.Sprintf("%d told, %d held for it, %d of its own adopted here", p.Told, p.Held, p.Adopted))
+	t.row("peer lag", fmt.Sprintf("%.1f ms, %d announcements waited (%s), its clock is %+.1f s from ours", p.Lag*1000, p.Waits, p.Wait, p.Skew))
+	if x := p.TakeOver; x != nil {
+		t.row("last take-over", fmt.Sprintf("%s ago, %d sessions within %.0f ms", age(x.At, now), x.Sessions, x.Seconds*1000))
+	}
+}
+
+// linkWords are the states of a link for people.
+var linkWords = map[PeerLink]string{PeerUp: "up", PeerDown: "down", PeerDeaf: "does not hear us", PeerMute: "tells nothing"}
 
 // keepalive is a time of silence, and why it has no effect if it has none.
 func (s *Status) keepalive(after string) string {

@@ -64,11 +64,51 @@ type Status struct {
 	// LinesUnread are the lines that passed in the kernel, since the start.
 	LinesUnread uint64 `json:"lines_unread"`
 
+	// Peer is the other firewall of a pair; nil without one.
+	Peer *Peer `json:"peer,omitempty"`
+
 	// Decisions counts what the engine decided, by reason, since the start.
 	Decisions map[string]uint64 `json:"decisions"`
 
 	// Notes are sentences for the administrator, such as what is missing.
 	Notes []string `json:"notes,omitempty"`
+}
+
+// Peer is the daemon of the other firewall of a pair.
+type Peer struct {
+	Address string    `json:"address"` // as given to --peer
+	Wait    string    `json:"wait"`    // as given to --peer-wait
+	Link    PeerLink  `json:"link"`
+	Since   time.Time `json:"since"`            // since when it has been up, or has not
+	Reason  string    `json:"reason,omitempty"` // why it is not up, as far as that is known
+	Hint    string    `json:"hint,omitempty"`   // what can be done about it
+	Skew    float64   `json:"clock_ahead_seconds"`
+
+	Lag   float64 `json:"lag_seconds"` // from telling it something to its answer, last
+	Told  int     `json:"told"`        // sessions of this machine of which it is told
+	Held  int     `json:"held"`        // sessions that are held here for the other machine
+	Waits uint64  `json:"waits"`       // announcements that have waited for it
+
+	Adopted  uint64    `json:"adopted"` // sessions of the other machine that became live here
+	TakeOver *TakeOver `json:"take_over,omitempty"`
+}
+
+// PeerLink is whether the two daemons of a pair hear each other.
+type PeerLink string
+
+// The states of a link.
+const (
+	PeerUp   PeerLink = "up"
+	PeerDown PeerLink = "down"
+	PeerDeaf PeerLink = "deaf" // it does not hear us, and we hear it
+	PeerMute PeerLink = "mute" // the reverse
+)
+
+// TakeOver is the last time at which sessions of the other machine became live here.
+type TakeOver struct {
+	At       time.Time `json:"at"`
+	Sessions int       `json:"sessions"`
+	Seconds  float64   `json:"seconds"` // from the first session to the last one
 }
 
 // Blocked is a client whose packets to the control ports are dropped.

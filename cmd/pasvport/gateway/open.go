@@ -189,6 +189,7 @@ func (g *Gateway) openPair() error {
 	if err != nil {
 		return fmt.Errorf("--peer-listen %q: %w", g.cfg.PeerListen, err)
 	}
+	g.metrics.AddPeer(g.peerStatus)
 	return nil
 }
 

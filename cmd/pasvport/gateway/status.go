@@ -11,6 +11,7 @@ import (
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
+	"github.com/pasvport/pasvport/cmd/pasvport/pair"
 	"github.com/pasvport/pasvport/cmd/pasvport/session"
 )
 
@@ -37,10 +38,39 @@ func (g *Gateway) Status() control.Status {
 		st.Notes = append(st.Notes, "control connections in conntrack zones are left alone: "+noZones)
 	}
 	st.Expectations, st.ExpectationsMax = expectations(g.dial)
+	st.Peer = g.peerStatus()
 	if g.fast != nil {
 		st.LinesUnread = g.fast.Lines()
 	}
 	return st
+}
+
+// peerStatus returns what there is to say of the other firewall of a pair; nil
+// without one.
+func (g *Gateway) peerStatus() *control.Peer {
+	if g.peer == nil {
+		return nil
+	}
+	s := g.peer.Stats()
+	p := &control.Peer{
+		Address: g.cfg.Peer, Wait: string(g.cfg.PeerWait), Link: control.PeerDown, Since: s.Since, Skew: s.Skew.Seconds(),
+		Lag: s.Lag.Seconds(), Told: s.Records, Held: s.Held, Waits: s.Waits, Adopted: s.Adopted,
+	}
+	switch {
+	case s.Up():
+		p.Link = control.PeerUp
+	case s.Tells:
+		p.Link = control.PeerMute
+	case s.Hears:
+		p.Link = control.PeerDeaf
+	}
+	if s.Err != nil {
+		p.Reason, p.Hint = s.Err.Error(), pair.Hint(s.Err)
+	}
+	if x := s.TakeOver; x.Sessions > 0 {
+		p.TakeOver = &control.TakeOver{At: x.At, Sessions: x.Sessions, Seconds: x.Lasted.Seconds()}
+	}
+	return p
 }
 
 // limits are those of the settings, and how full they are.

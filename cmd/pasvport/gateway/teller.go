@@ -36,6 +36,9 @@ func (t *teller) take(r *session.Reader) bool {
 	if !r.Pair.GoesOn() {
 		return false
 	}
+	if r.Pair.Standby() {
+		t.peer.Took(r.Original())
+	}
 	here, own := r.Here(), r.Adjustments()
 	rec := r.Pair.Own()
 	e, err := t.ct.Get(r.Original())

@@ -73,6 +73,10 @@ func TestScrape(t *testing.T) {
 		}
 	})
 	m.AddHeld(func() int { return 512 })
+	m.AddPeer(func() *control.Peer {
+		return &control.Peer{Link: control.PeerUp, Since: time.Unix(1000, 0), Lag: 0.25, Told: 8, Held: 9, Waits: 10, Adopted: 11,
+			TakeOver: &control.TakeOver{At: time.UnixMilli(2500), Sessions: 12}}
+	})
 	want := `pasvport_decisions_total{reason="ok"} 0
 pasvport_decisions_total{reason="port-below-minimum"} 2
 pasvport_encrypted_sessions_total 0
@@ -82,6 +86,15 @@ pasvport_packet_seconds_sum 0.25
 pasvport_packet_seconds_count 1
 pasvport_packets_total{queue="2121"} 10
 pasvport_packets_total{queue="2122"} 20
+pasvport_peer_adopted_total 11
+pasvport_peer_lag_seconds 0.25
+pasvport_peer_sessions_held 9
+pasvport_peer_sessions_told 8
+pasvport_peer_since_timestamp_seconds 1000
+pasvport_peer_take_over_sessions 12
+pasvport_peer_take_over_timestamp_seconds 2.5
+pasvport_peer_up 1
+pasvport_peer_waits_total 10
 pasvport_pinholes 1
 pasvport_pinholes_total{event="closed"} 0
 pasvport_pinholes_total{event="dropped"} 0

@@ -35,6 +35,7 @@ type Known struct {
 type page struct {
 	at     stamp
 	ours   bool // this machine has had its packets last
+	taken  bool // and of one of the other machine, whether it is live here
 	raw    []byte
 	reply  expect.Tuple
 	noted  time.Time // what is left to its pinholes is left from then on
@@ -123,6 +124,19 @@ func (b *book) live(original expect.Tuple) {
 	}
 }
 
+// take notes that a session of the other machine is live here, and reports whether
+// that is new.
+func (b *book) take(original expect.Tuple) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p := b.pages[original]
+	if p == nil || p.ours || p.taken {
+		return false
+	}
+	p.taken = true
+	return true
+}
+
 // has reports whether there is a record.
 func (b *book) has(original expect.Tuple) bool {
 	b.mu.Lock()
@@ -198,6 +212,20 @@ func (b *book) all() []*page {
 		}
 	}
 	return list
+}
+
+// count returns how many records there are of sessions of either machine.
+func (b *book) count() (ours, theirs int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range b.pages {
+		if p.ours {
+			ours++
+		} else {
+			theirs++
+		}
+	}
+	return ours, theirs
 }
 
 func (b *book) len() int {

@@ -40,7 +40,7 @@ func (p *Pair) dial(ctx context.Context) {
 			err = p.hold(ctx, conn)
 		}
 		if ctx.Err() == nil {
-			p.sayDown(err)
+			p.links.down(err)
 		}
 		p.start.alone()
 		select {
@@ -58,12 +58,12 @@ func (p *Pair) hold(ctx context.Context, raw net.Conn) error {
 	defer stop()
 	defer raw.Close()
 	r := bufio.NewReader(conn)
-	if err := p.greet(conn, r, true); err != nil {
+	if _, err := p.greet(conn, r, true); err != nil {
 		return err
 	}
 	p.out.begin()
 	p.start.met()
-	p.sayUp()
+	p.links.up()
 	var acks sync.WaitGroup
 	acks.Go(func() {
 		defer raw.Close()
@@ -81,41 +81,46 @@ func (p *Pair) hold(ctx context.Context, raw net.Conn) error {
 }
 
 // greet exchanges the first messages; the end that dialled begins.
-func (p *Pair) greet(conn *tls.Conn, r *bufio.Reader, dialled bool) error {
+func (p *Pair) greet(conn *tls.Conn, r *bufio.Reader, dialled bool) (theirs hello, err error) {
 	if err := conn.SetDeadline(time.Now().Add(greetTime)); err != nil {
-		return err
+		return theirs, err
 	}
 	if err := conn.Handshake(); err != nil {
+		return theirs, err
+	}
+	say := func() error {
+		mine := p.hello
+		mine.clock = uint64(time.Now().UnixMilli())
+		_, err := conn.Write(appendFrame(nil, kindHello, appendHello(nil, mine)))
 		return err
 	}
-	mine := appendFrame(nil, kindHello, appendHello(nil, p.hello))
 	if dialled {
-		if _, err := conn.Write(mine); err != nil {
-			return err
+		if err := say(); err != nil {
+			return theirs, err
 		}
 	}
 	k, b, err := readFrame(r, nil)
 	if err != nil {
-		return err
+		return theirs, err
 	}
-	theirs, err := parseHello(b)
+	theirs, err = parseHello(b)
 	switch {
 	case err != nil:
-		return err
+		return theirs, err
 	case k != kindHello:
-		return errFrame
+		return theirs, errFrame
 	case theirs.instance == p.hello.instance:
-		return errSelf
+		return theirs, errSelf
 	}
 	if !dialled { // also to one whose versions are others: it is to say so
-		if _, err := conn.Write(mine); err != nil {
-			return err
+		if err := say(); err != nil {
+			return theirs, err
 		}
 	}
 	if _, err := common(p.hello, theirs); err != nil {
-		return err
+		return theirs, err
 	}
-	return conn.SetDeadline(time.Time{})
+	return theirs, conn.SetDeadline(time.Time{})
 }
 
 // tellAll tells all that is known. What changes meanwhile waits, and comes behind.
@@ -240,8 +245,8 @@ func (p *Pair) listen(ctx context.Context) {
 			stop := context.AfterFunc(ctx, func() { conn.Close() })
 			defer stop()
 			defer conn.Close()
-			if err := p.serve(conn); ctx.Err() == nil {
-				p.sayRefused(conn.RemoteAddr(), err)
+			if err := p.serve(conn); err != nil && ctx.Err() == nil {
+				p.links.refused(conn.RemoteAddr(), err)
 			}
 		})
 	}
@@ -251,10 +256,11 @@ func (p *Pair) listen(ctx context.Context) {
 func (p *Pair) serve(raw net.Conn) error {
 	conn := tls.Server(raw, p.id.config())
 	r := bufio.NewReaderSize(conn, 1<<16)
-	if err := p.greet(conn, r, false); err != nil {
+	theirs, err := p.greet(conn, r, false)
+	if err != nil {
 		return err
 	}
-	p.takePlace(raw)
+	defer p.takePlace(raw, theirs.skew(time.Now()))()
 	select {
 	case p.reached <- struct{}{}:
 	default:

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 )
@@ -52,15 +53,32 @@ const maxFrame = 64 << 10
 type hello struct {
 	oldest, version uint64
 	instance        [16]byte // of the daemon; another one after each start
+	clock           uint64   // Unix milliseconds, as it is sent; 0: not known
+}
+
+// skew is by how much the clock of the sender is ahead, as far as that is known.
+func (h hello) skew(now time.Time) time.Duration {
+	if h.clock == 0 {
+		return 0
+	}
+	return time.UnixMilli(int64(h.clock)).Sub(now)
 }
 
 // common is the version that both ends speak.
 func common(a, b hello) (uint64, error) {
 	v := min(a.version, b.version)
 	if v < a.oldest || v < b.oldest {
-		return 0, fmt.Errorf("the other daemon speaks versions %d to %d, this one %d to %d", b.oldest, b.version, a.oldest, a.version)
+		return 0, &versionError{a, b}
 	}
 	return v, nil
+}
+
+// versionError says that two daemons have no version in common.
+type versionError struct{ mine, theirs hello }
+
+func (e *versionError) Error() string {
+	return fmt.Sprintf("the other daemon speaks versions %d to %d, this one %d to %d",
+		e.theirs.oldest, e.theirs.version, e.mine.oldest, e.mine.version)
 }
 
 // stamp says how new what is known of a session is.
@@ -112,7 +130,8 @@ func readFrame(r *bufio.Reader, buf []byte) (kind, []byte, error) {
 func appendHello(b []byte, h hello) []byte {
 	b = binary.AppendUvarint(b, h.oldest)
 	b = binary.AppendUvarint(b, h.version)
-	return append(b, h.instance[:]...)
+	b = append(b, h.instance[:]...)
+	return binary.AppendUvarint(b, h.clock)
 }
 
 func parseHello(b []byte) (h hello, err error) {
@@ -120,10 +139,15 @@ func parseHello(b []byte) (h hello, err error) {
 	if err == nil {
 		h.version, b, err = cutUvarint(b)
 	}
-	if err == nil && len(b) < len(h.instance) {
-		err = errFrame
+	if err != nil {
+		return h, err
 	}
-	copy(h.instance[:], b)
+	if len(b) < len(h.instance) {
+		return h, errFrame
+	}
+	if b = b[copy(h.instance[:], b):]; len(b) > 0 {
+		h.clock, _, err = cutUvarint(b)
+	}
 	return h, err
 }
 

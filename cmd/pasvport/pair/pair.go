@@ -5,7 +5,6 @@ package pair
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
 	"log/slog"
 	"net"
 	"slices"
@@ -58,15 +57,12 @@ type Pair struct {
 	start   *start
 	reached chan struct{} // of capacity 1: the other daemon has reached us
 
+	links     *links
+	takeOvers takeOvers
+	waits     atomic.Uint64
+
 	mu     sync.Mutex
 	served net.Conn // of the other daemon
-	said   string   // of the link, so that it is said once
-	turned string   // away, likewise
-	up     bool
-
-	adopted  atomic.Uint64
-	lastTook atomic.Int64 // Unix nanoseconds
-	waits    atomic.Uint64
 }
 
 // Open listens for the other daemon, and does nothing else before Run.
@@ -84,7 +80,7 @@ func Open(cfg Config, host Host, log *slog.Logger) (*Pair, error) {
 
 func newPair(cfg Config, host Host, log *slog.Logger) *Pair {
 	p := &Pair{cfg: cfg, host: host, log: log, book: newBook(), out: newOutbox(), tasks: newTasks(),
-		start: newStart(), reached: make(chan struct{}, 1)}
+		start: newStart(), reached: make(chan struct{}, 1), links: newLinks(log, cfg.Peer), takeOvers: takeOvers{log: log}}
 	p.hello = hello{oldest: oldest, version: version}
 	rand.Read(p.hello.instance[:])
 	return p
@@ -222,9 +218,16 @@ func (p *Pair) adopt(original expect.Tuple, e *expect.Entry) {
 	if p.host.Adopt(k, e) {
 		p.book.live(original)
 		if e != nil { // with it conntrackd has made the session live
-			p.adopted.Add(1)
-			p.lastTook.Store(time.Now().UnixNano())
+			p.Took(original)
 		}
+	}
+}
+
+// Took notes that a session of the other firewall is live here, by its entry or by
+// a packet of it.
+func (p *Pair) Took(original expect.Tuple) {
+	if p.book.take(original) {
+		p.takeOvers.count(time.Now())
 	}
 }
 
@@ -238,24 +241,35 @@ func (p *Pair) learnEnd(at stamp, r *succession.Record) {
 	})
 }
 
-// takePlace makes a connection the one over which the other daemon tells.
-func (p *Pair) takePlace(conn net.Conn) {
+// takePlace makes a connection the one over which the other daemon tells, and
+// returns what undoes that.
+func (p *Pair) takePlace(conn net.Conn, skew time.Duration) (leave func()) {
 	p.mu.Lock()
 	old := p.served
 	p.served = conn
+	p.links.heard(skew)
 	p.mu.Unlock()
 	if old != nil {
 		old.Close()
+	}
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.served == conn {
+			p.served = nil
+			p.links.unheard()
+		}
 	}
 }
 
 // Stats are numbers of the pair.
 type Stats struct {
-	Up       bool          // the other daemon hears us
-	Lag      time.Duration // of its last answer
-	Records  int           // sessions of which something is known, ours and the other firewall's
-	Adopted  uint64        // sessions that became live here
-	LastTook time.Time     // when the last one did; zero: none has
+	Link
+	Lag      time.Duration // of the other daemon's last answer
+	Records  int           // sessions of this machine of which the other one is told
+	Held     int           // sessions that are held for the other machine
+	Adopted  uint64        // sessions that became live here, in all
+	TakeOver TakeOver      // the last one
 	Waits    uint64        // announcements that have waited
 }
 
@@ -264,47 +278,15 @@ func (p *Pair) Stats() (s Stats) {
 	if p == nil {
 		return s
 	}
+	s.Link = p.links.get()
 	p.out.mu.Lock()
-	s.Up, s.Lag = p.out.up, p.out.lag
+	s.Lag = p.out.lag
 	if p.out.asked > p.out.acked {
 		s.Lag = max(s.Lag, time.Since(p.out.asking))
 	}
 	p.out.mu.Unlock()
-	s.Records, s.Adopted, s.Waits = p.book.len(), p.adopted.Load(), p.waits.Load()
-	if t := p.lastTook.Load(); t != 0 {
-		s.LastTook = time.Unix(0, t)
-	}
+	s.Records, s.Held = p.book.count()
+	s.TakeOver, s.Adopted = p.takeOvers.get()
+	s.Waits = p.waits.Load()
 	return s
-}
-
-func (p *Pair) sayUp() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.up, p.said = true, ""
-	p.log.Info("peer connected", "peer", p.cfg.Peer)
-}
-
-// sayDown says once why there is no link.
-func (p *Pair) sayDown(err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch text := fmt.Sprint(err); {
-	case p.up:
-		p.log.Warn("peer gone", "peer", p.cfg.Peer, "err", err, "hint", "sessions continue; until it is back a failover loses what is announced meanwhile")
-		p.said = text
-	case p.said != text:
-		p.log.Warn("peer not reached", "peer", p.cfg.Peer, "err", err)
-		p.said = text
-	}
-	p.up = false
-}
-
-func (p *Pair) sayRefused(addr net.Addr, err error) {
-	from, _, _ := net.SplitHostPort(addr.String())
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if text := fmt.Sprint(from, err); err != nil && p.turned != text {
-		p.turned = text
-		p.log.Warn("peer refused", "from", from, "err", err)
-	}
 }

@@ -190,7 +190,7 @@ func TestEverything(t *testing.T) {
 	eventually(t, "an end is told", b.toldAllOf(len(sessions)-1))
 	// Again, with another link: the other daemon was started again.
 	cut()
-	if s := a.Stats(); s.Up || s.Records != len(sessions)-1 || s.Waits != 1 {
+	if s := a.Stats(); !a.Alone() || s.Records != len(sessions)-1 || s.Waits != 1 {
 		t.Errorf("%+v", s)
 	}
 	c := newEnd(t, key)
@@ -232,7 +232,7 @@ func TestAdopt(t *testing.T) {
 	if n, _, _ := b.host.counts(); n != 2 || b.book.has(expect.Tuple(record(0).Original)) || len(b.host.data) != 1 {
 		t.Errorf("%d adopted, %d records, %d data connections", n, b.book.len(), len(b.host.data))
 	}
-	if s := b.Stats(); s.Adopted != 1 || s.LastTook.IsZero() {
+	if s := b.Stats(); s.Adopted != 1 || s.TakeOver.Sessions != 1 || s.TakeOver.At.IsZero() {
 		t.Errorf("%+v", s)
 	}
 }
@@ -430,7 +430,7 @@ func TestOverflow(t *testing.T) {
 	go func() { holds <- a.hold(t.Context(), x) }()
 	greeted := newEnd(t, key)
 	conn := tls.Server(y, greeted.id.config())
-	if err := greeted.greet(conn, bufio.NewReader(conn), false); err != nil { // and reads no more
+	if _, err := greeted.greet(conn, bufio.NewReader(conn), false); err != nil { // and reads no more
 		t.Fatal(err)
 	}
 	eventually(t, "the link is up", func() bool { return !a.Alone() })
