@@ -156,7 +156,7 @@ func (c *dialogue) judgeDialogue(o *Offer) Reason {
 // cannot, the text stays and the reason is returned; ReasonPlain otherwise.
 func (c *dialogue) Announce(o *Offer, port uint16) Reason {
 	told := netip.AddrPortFrom(o.Text, port)
-	if told == o.Announced && !o.other {
+	if told == o.Announced && !o.other || o.Verb == VerbDefault {
 		return ReasonPlain
 	}
 	return c.change(o.start, o.line.from, o.text, o.newText(told))

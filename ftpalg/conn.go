@@ -33,7 +33,7 @@ type Conn struct{ dialogue }
 func NewConn(ep Endpoints, policy *Policy, o Options) *Conn {
 	c := new(Conn)
 	c.terms, c.adjustBy = newTerms(ep, policy), o.AdjustBy
-	c.started, c.met = o.Started, o.Started
+	c.started, c.met, c.unchosen = o.Started, o.Started, o.Started
 	if !policy.Watch {
 		c.nat64, _ = policy.role64(&c.ep)
 	}

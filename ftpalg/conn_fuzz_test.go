@@ -15,12 +15,13 @@ import (
 // What the line of an offer must look like, written down once more and without
 // the engine's parsers. Telnet commands may stand in front of it.
 var offerLines = map[Verb]*regexp.Regexp{
-	VerbPORT: regexp.MustCompile(`^(?i:PORT)[ \t]+\d+([ \t]*,[ \t]*\d+){5}[ \t.\r\x00]*\n$`),
-	VerbLPRT: regexp.MustCompile(`^(?i:LPRT)[ \t]+\d+([ \t]*,[ \t]*\d+){8,20}[ \t.\r\x00]*\n$`),
-	VerbEPRT: regexp.MustCompile(`^(?i:EPRT)[ \t]+[!-~]0*[12][!-~].+[!-~]0*\d{1,5}[!-~][ \t.\r\x00]*\n$`),
-	Verb227:  regexp.MustCompile(`(?s)^.*\d+([ \t]*,[ \t]*\d+){5}.*\n$`),
-	Verb228:  regexp.MustCompile(`(?s)^.*\d+([ \t]*,[ \t]*\d+){8,20}.*\n$`),
-	Verb229:  regexp.MustCompile(`(?s)^.*\d{1,5}.*\n$`),
+	VerbPORT:    regexp.MustCompile(`^(?i:PORT)[ \t]+\d+([ \t]*,[ \t]*\d+){5}[ \t.\r\x00]*\n$`),
+	VerbLPRT:    regexp.MustCompile(`^(?i:LPRT)[ \t]+\d+([ \t]*,[ \t]*\d+){8,20}[ \t.\r\x00]*\n$`),
+	VerbEPRT:    regexp.MustCompile(`^(?i:EPRT)[ \t]+[!-~]0*[12][!-~].+[!-~]0*\d{1,5}[!-~][ \t.\r\x00]*\n$`),
+	Verb227:     regexp.MustCompile(`(?s)^.*\d+([ \t]*,[ \t]*\d+){5}.*\n$`),
+	Verb228:     regexp.MustCompile(`(?s)^.*\d+([ \t]*,[ \t]*\d+){8,20}.*\n$`),
+	Verb229:     regexp.MustCompile(`(?s)^.*\d{1,5}.*\n$`),
+	VerbDefault: regexp.MustCompile(`(?is)^\W*(RETR|STOR|STOU|APPE|LIST|NLST|MLSD)\b`),
 }
 
 // explained reports whether a line may reach the other side as got: it holds an

@@ -22,8 +22,11 @@ func (c *dialogue) command(start uint32, line []byte) {
 	if c.cur.why != ReasonPlain {
 		return
 	}
-	if c.nat64 != not64 && c.foreign == ReasonPlain && c.translate(e, cmd, v, start, line, arg) {
-		return
+	if c.nat64 != not64 && c.foreign == ReasonPlain {
+		c.defaultPort(e, cmd, start, line)
+		if c.translate(e, cmd, v, start, line, arg) {
+			return
+		}
 	}
 	if !cmd.active() {
 		return
@@ -104,6 +107,8 @@ func (c *dialogue) reply(start uint32, line []byte) {
 			return
 		}
 		c.multi, c.ended = 0, false
+	} else {
+		c.retold = c.pending.toldOf(r.code)
 	}
 	if r.code == 0 {
 		return
@@ -114,7 +119,7 @@ func (c *dialogue) reply(start uint32, line []byte) {
 	}
 	if r.more {
 		c.multi, c.inside = uint16(r.code), false
-		c.tell(c.pending.next(), start, line, false)
+		c.tell(c.retold, start, line, false)
 		c.passive(r.code, start, line, 4, false)
 		return
 	}
@@ -143,7 +148,7 @@ func (c *dialogue) final(code int, start uint32, line []byte) {
 		if e.explain && code >= 400 {
 			c.explain(start, line)
 		}
-		c.tell(e.told, start, line, true)
+		c.tell(c.retold, start, line, true)
 		c.answer(&e, code)
 	}
 }

@@ -20,8 +20,10 @@ type said struct {
 	login    bool   // the server has accepted the user
 	epsvAll  bool   // nothing but EPSV may follow (RFC 2428 section 4)
 	offered  bool   // an offer stands
+	unchosen bool   // the client has chosen no data port since it logged in, or since its last transfer
 	multi    uint16 // code of the multi-line reply in progress, 0 for none
 	ended    bool   // a line inside it looked like the end of another reply
 	inside   bool   // a line inside it made an offer
 	later    bool   // the line being read is not the first of its reply
+	retold   told   // what the client is told in place of the multi-line reply in progress
 }

@@ -65,7 +65,7 @@ func (c *Conn) scan(s *stream, p []byte) (offer, denied bool) {
 			continue
 		}
 		text := appendText(nil, line)
-		offer = offer || mayBeOffer(text) || c.mayTranslate(text)
+		offer = offer || len(text) > 0 && (mayBeOffer(text) || c.mayTranslate(text)) // Telnet commands alone are none
 		denied = denied || c.mayBeDenied(bytes.TrimRight(line, "\r"), whole) && !(first && s.isDenied())
 	}
 	return offer, denied

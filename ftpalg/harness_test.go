@@ -53,6 +53,7 @@ type gateway struct {
 	shift   uint16
 	reason  Reason // of the last segment
 	pieces  int    // segments that were taken in
+	patient bool   // one has waited for an earlier edit for as long as any does
 	offers  []Offer
 	log     []string
 	logs    [2][]string              // the same, by direction of the segment
@@ -121,7 +122,7 @@ func (g *gateway) segment(d Direction, seq uint32, p []byte) (out []segment) {
 		seg.Acks, seg.Ack = true, g.acks(opposite(d))
 	}
 	dec := g.c.Segment(&seg)
-	g.reason = dec.Reason
+	g.reason, g.patient = dec.Reason, g.patient || g.c.stream[d].waits >= maxWaits
 	if dec.Reason == ReasonPieces {
 		g.pieces++
 	}
@@ -328,7 +329,7 @@ func parseLine(t *testing.T, l string) (Direction, []byte) {
 	return d, []byte(unescape(text) + "\r\n")
 }
 
-var unescaper = strings.NewReplacer(`\r`, "\r", `\n`, "\n", `\0`, "\x00", `\xff`, "\xff", `\xf4`, "\xf4", `\xf2`, "\xf2", `\xf1`, "\xf1", `\xfd`, "\xfd", `\xfa`, "\xfa", `\xf0`, "\xf0", `\x16`, "\x16", `\x03`, "\x03", `\x01`, "\x01")
+var unescaper = strings.NewReplacer(`\r`, "\r", `\n`, "\n", `\0`, "\x00", `\xff`, "\xff", `\xf4`, "\xf4", `\xf2`, "\xf2", `\xf1`, "\xf1", `\xfb`, "\xfb", `\xfc`, "\xfc", `\xfd`, "\xfd", `\xfe`, "\xfe", `\xfa`, "\xfa", `\xf0`, "\xf0", `\x16`, "\x16", `\x03`, "\x03", `\x01`, "\x01")
 
 func unescape(s string) string { return unescaper.Replace(s) }
 

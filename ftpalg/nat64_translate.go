@@ -59,6 +59,51 @@ func (c *dialogue) translate(e *entry, cmd command, v verb, start uint32, line [
 	return t != toldAll
 }
 
+// defaultPort offers the default data port for a transfer for which the client has
+// chosen none: that of its control connection, for the server's port before its own
+// (RFC 959 section 3.3, RFC 6384 section 8).
+func (c *dialogue) defaultPort(e *entry, cmd command, start uint32, line []byte) {
+	unchosen := c.unchosen
+	c.unchosen = (unchosen || cmd == cmdTransfer) && !cmd.active() && !isPassive(cmd)
+	if cmd != cmdTransfer || !unchosen || c.nat64 == off64 {
+		return
+	}
+	o, r := c.newOffer(VerbDefault, Active, start, line), ReasonPlain
+	if o.Announced = c.ep.Client; e.ahead && c.checks.has(CheckAnswered) {
+		r = ReasonPipelined
+	}
+	e.offer = c.offer(o, r)
+}
+
+// refuseTelnet has offers to negotiate a Telnet option, in front of a line of the
+// segment being handled, go on as their denials: WILL as WONT, DO as DONT. Then nothing
+// is agreed on, and whoever answers refuses (RFC 6384 section 5).
+func (c *streams) refuseTelnet(start uint32, line []byte) {
+	if !c.nat64.translates() {
+		return
+	}
+	for n := telnetLen(line); n > 0; n = telnetLen(line) {
+		at := start + 1
+		if n > 1 && (line[1] == telnetWILL || line[1] == telnetDO) && int32(at-c.cur.seq) >= 0 && !c.stream[c.cur.dir].touches(at, 1) {
+			c.replace(edit{start: at, end: at + 1, text: []byte{line[1] + 1}})
+		}
+		start, line = start+uint32(n), line[n:]
+	}
+}
+
+// cutFront cuts the line in progress off behind the Telnet commands in front of it, if
+// these are to go on: they may change, and the line itself comes again.
+func (c *streams) cutFront(s *stream) bool {
+	front := s.lineStart() + uint32(skipTelnet(s.line))
+	if front == s.lineStart() || int32(front-s.sent) <= 0 {
+		return false
+	}
+	c.refuseTelnet(s.lineStart(), s.line)
+	s.sent = front
+	s.unread()
+	return true
+}
+
 // obey does what an ALGS asked for that is answered so.
 func (c *dialogue) obey(t told) {
 	switch t {

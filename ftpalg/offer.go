@@ -27,7 +27,7 @@ func (m Mode) String() string {
 // Verb is the form of an offer.
 type Verb uint8
 
-// The forms of an offer: a command, or the reply to PASV, EPSV or LPSV.
+// The forms of an offer: a command, the reply to PASV, EPSV or LPSV, or none.
 const (
 	VerbPORT Verb = iota
 	VerbEPRT
@@ -35,6 +35,7 @@ const (
 	Verb229
 	VerbLPRT
 	Verb228
+	VerbDefault // a transfer without any of them: the default data port, which is in no text
 )
 
 // String returns the command, or the reply's code.
@@ -45,7 +46,7 @@ func (v Verb) String() string {
 	return "unknown"
 }
 
-var verbNames = [...]string{"PORT", "EPRT", "227", "229", "LPRT", "228"}
+var verbNames = [...]string{"PORT", "EPRT", "227", "229", "LPRT", "228", "default"}
 
 // Offer is the announcement of a data connection that may be opened.
 type Offer struct {

@@ -199,10 +199,16 @@ func (p *pending) told() bool {
 	return slices.ContainsFunc(p.list, func(e entry) bool { return e.told >= told504 })
 }
 
-// next returns what the client is told of the next reply, if that is known.
-func (p *pending) next() told {
-	if len(p.list) == 0 {
+// toldOf returns what the client is told of a reply with this code. That the server
+// begins, or goes, it is told as it is, and ports in another way.
+func (p *pending) toldOf(code int) told {
+	if code < 200 || code == 421 || isPassiveCode(code) || p.many() != nil {
 		return toldAll
 	}
-	return p.list[0].told
+	for i := range p.list {
+		if e := &p.list[i]; e.cmd.answeredBy(code) {
+			return e.told
+		}
+	}
+	return toldAll
 }

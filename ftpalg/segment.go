@@ -144,6 +144,7 @@ func (c *Conn) end(s *stream, reason Reason) Decision {
 		// kernel can adjust for: the start of the line is cut off, and comes
 		// again.
 		s.unread()
+	case c.nat64.translates() && c.cutFront(s):
 	case s.tired() && c.takeIn(s):
 		return Decision{Reason: ReasonPieces}
 	case s.tired() && c.mustAdjust(s):
@@ -153,6 +154,9 @@ func (c *Conn) end(s *stream, reason Reason) Decision {
 		// A command that is denied must not slip through in parts.
 		s.held = true
 		return Decision{Action: Hold, Reason: ReasonPartial}
+	}
+	if s.aligned && !s.skip {
+		c.refuseTelnet(s.lineStart(), s.line)
 	}
 	release := s.held
 	s.held = false
@@ -195,8 +199,9 @@ func (c *streams) Abandon(d Direction) {
 }
 
 // readLine reads a line. Telnet commands in front of it are left out, so that
-// nothing is ever changed there; urgent data is.
+// no length is ever changed there; urgent data is.
 func (c *Conn) readLine(start uint32, line []byte) {
+	c.refuseTelnet(start, line)
 	n := skipTelnet(line)
 	start, line = start+uint32(n), line[n:]
 	c.cur.telnet = nil

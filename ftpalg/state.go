@@ -214,6 +214,7 @@ var examples = [...]string{
 // state, t is nil, the client may have asked for a port, and the first answer is
 // believed.
 func (c *Conn) Continue(t *State, unseen bool) {
+	c.unchosen = false
 	if t == nil {
 		if e := c.pending.push(cmdPASV); c.nat64.translates() {
 			e.told = told229Once
@@ -239,6 +240,9 @@ func (c *Conn) Continue(t *State, unseen bool) {
 				e.cmd = cmdOther
 			}
 		}
+	}
+	if c.multi != 0 {
+		c.retold = c.pending.toldOf(int(c.multi))
 	}
 	if t.NAT64Off && c.nat64.translates() {
 		c.nat64 = off64

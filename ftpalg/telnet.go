@@ -10,6 +10,7 @@ const (
 	telnetSE   = 240
 	telnetSB   = 250
 	telnetWILL = 251
+	telnetDO   = 253
 	telnetDONT = 254
 	telnetIAC  = 255
 )

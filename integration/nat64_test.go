@@ -3,13 +3,18 @@
 package integration
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // server starts a server that has IPv4 only.
@@ -85,20 +90,27 @@ func (d *Dialogue) announce64(m Mode) *Offer {
 	d.t.Cleanup(func() { ln.Close() })
 	o := &Offer{Opener: opener, listener: ln}
 	go o.serve()
-	if m.Active() {
-		heard := d.Command("EPRT " + argument(EPRT, addrOf(ln.Addr())))
+	d.announceAgain64(o)
+	return o
+}
+
+// announceAgain64 announces a listener, again.
+func (d *Dialogue) announceAgain64(o *Offer) {
+	d.t.Helper()
+	var err error
+	if o.Opener == d.site.Server {
+		heard := d.Command("EPRT " + argument(EPRT, addrOf(o.listener.Addr())))
 		d.Reply("200 ok")
 		if o.To, err = parseCommand(heard); err == nil && o.To.Addr() != serverGate[IPv4] {
 			err = fmt.Errorf("heard %q, want PORT with %v", heard, serverGate[IPv4])
 		}
 	} else {
 		d.hears("EPSV", "PASV")
-		o.To, err = parseExtended(d.Reply("227 Entering Passive Mode ("+argument(PORT, addrOf(ln.Addr()))+")."), nat64.Target[IPv6])
+		o.To, err = parseExtended(d.Reply("227 Entering Passive Mode ("+argument(PORT, addrOf(o.listener.Addr()))+")."), nat64.Target[IPv6])
 	}
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	return o
 }
 
 // hears has the client say a line of which the server hears another.
@@ -394,4 +406,83 @@ func TestNAT64Loss(t *testing.T) {
 	if before, behind := site.lost(t); before == 0 || behind == 0 {
 		t.Errorf("%d packets lost before and %d behind the firewall", before, behind)
 	}
+}
+
+// TestNAT64DefaultPort: a client that chooses no port waits for its data at the port of
+// its control connection, and the server connects from its port 20. Before that the two
+// have tried to agree on Telnet options.
+func TestNAT64DefaultPort(t *testing.T) {
+	needDaemon(t)
+	for _, s := range []Subject{Expectation, Claim} {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			site := newNAT64(t, s)
+			site.StartSubject(t, nat64Flag)
+			own := netip.AddrPortFrom(clientAddr[IPv6], 40001)
+			ln, err := site.Server.Listen(netip.AddrPortFrom(serverAddr[IPv4], 21))
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := site.connect(t, ln, site.Client, IPv6, own)
+			ln.Close()
+			d.Reply("220 ready")
+			d.login()
+			d.hears("\xff\xfb\x01\xff\xfd\x03NOOP", "\xff\xfc\x01\xff\xfe\x03NOOP")
+			d.told("\xff\xfd\x01200 ok", "\xff\xfe\x01200 ok")
+			data, err := site.Client.listenBeside(own)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { data.Close() })
+			o := &Offer{Opener: site.Server, To: addrOf(d.Server.RemoteAddr()), listener: data}
+			go o.serve()
+			from := netip.AddrPortFrom(serverAddr[IPv4], 20)
+			refused := func(why string) {
+				t.Helper()
+				if c, err := site.Server.Dial(from, o.To, refusedTimeout); err == nil {
+					c.Close()
+					t.Error("a data connection was let through: ", why)
+				}
+			}
+			refused("before a transfer")
+			for range 2 {
+				d.hears("RETR file", "RETR file")
+				o.MustRefuse(t, site.Server, "from another port")
+				c, err := site.Server.Dial(from, o.To, openTimeout)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := make([]byte, len(o.token()))
+				if _, err := io.ReadFull(c, got); err != nil || string(got) != o.token() {
+					t.Fatalf("%q, %v, want %q", got, err, o.token())
+				}
+				d.Reply("150 coming")
+				c.SetLinger(0) // the same ports again
+				c.Close()
+				d.Reply("226 done")
+				refused("a second time")
+			}
+			d.announce64(EPSV).MustOpen(t)
+			d.hears("RETR file", "RETR file")
+			refused("another port was chosen")
+		})
+	}
+}
+
+// listenBeside opens a listener at a port that a connection has.
+func (h *Host) listenBeside(local netip.AddrPort) (*net.TCPListener, error) {
+	var ln net.Listener
+	var err error
+	err = h.enter(func() error {
+		lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+			return c.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) })
+		}}
+		lc.SetMultipathTCP(false)
+		ln, err = lc.Listen(context.Background(), "tcp", local.String())
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return ln.(*net.TCPListener), nil
 }

@@ -48,7 +48,7 @@ func (f *offers) open(ct conntrack, r *session.Reader, o *ftpalg.Offer, now time
 		Claim:   !r.Owner.Carrier || r.Owner.Mark != 0 && f.claims(), // what is expected has its master's mark
 		Timeout: set.PinholeTimeout,
 	}
-	if o.Mode == ftpalg.Active && set.StrictActivePort {
+	if o.Mode == ftpalg.Active && set.StrictActivePort || o.Verb == ftpalg.VerbDefault {
 		want.Port = r.Ends().Server.Port() - 1
 	}
 	most := pinhole.Limits{All: set.MaxPinholes, Client: f.clientPinholes()}
