@@ -17,15 +17,15 @@ import (
 //	<!-- test NAME: POSITION [ipv4] [kernel] -->
 //
 // where POSITION is said with the first of them. ipv4 leaves IPv6 out, kernel
-// means that it is for the in-kernel helper and not for pasvport. Blocks of shell are
-// run by the round guides of scripts/vm-test.
+// means that it is for the in-kernel helper and not for pasvport. Other blocks of shell
+// are run by the round guides of scripts/vm-test.
 type Scenario struct {
 	Guide, Name string
 	Position    Position
 	Kernel      bool
-	// NFT, IPTables and YAML are the texts of its blocks, with names of
-	// interfaces and addresses of the test's network.
-	NFT, IPTables, YAML string
+	// NFT, IPTables, YAML, Shell and Tayga (its configuration) are the texts of its
+	// blocks, with names of interfaces and addresses of the test's network.
+	NFT, IPTables, YAML, Shell, Tayga string
 }
 
 // machine is a place that a guide's ruleset can be for.
@@ -114,7 +114,7 @@ func scenarios(guide, text string) (list []*Scenario, err error) {
 	var commands []string // names of scenarios
 	for _, block := range guideBlock.FindAllStringSubmatch(text, -1) {
 		mark, language, body := guideMark.FindStringSubmatch(block[1]), block[2], block[3]
-		if language == "sh" {
+		if language == "sh" && mark == nil {
 			run := guideCommands.FindStringSubmatch(block[1])
 			if run == nil {
 				return list, fmt.Errorf("no test runs these commands, and no comment says why:\n%s", body)
@@ -123,7 +123,7 @@ func scenarios(guide, text string) (list []*Scenario, err error) {
 			continue
 		}
 		if mark == nil {
-			if language == "nft" || language == "iptables" || block[1] != "" {
+			if language == "nft" || language == "iptables" || language == "tayga" || block[1] != "" {
 				return list, fmt.Errorf("%q: no test runs this block of %s:\n%s", block[1], language, body)
 			}
 			continue
@@ -173,6 +173,10 @@ func (s *Scenario) add(language, body, machineName string) error {
 		s.IPTables += body
 	case "yaml":
 		s.YAML += body
+	case "sh":
+		s.Shell += body
+	case "tayga":
+		s.Tayga += body
 	default:
 		return fmt.Errorf("test %s: no such blocks: %s", s.Name, language)
 	}

@@ -43,15 +43,15 @@ var (
 	translatorAddr = pair("192.168.254.2", "2001:db8:65:1::2")
 )
 
-// translatorApart starts Tayga on a host of its own, behind the interface to64 of the
-// firewall. It is there in place of Jool, which is a module.
-func (s *Site) translatorApart(t testing.TB) {
+// translatorApart starts a translator on a host of its own, behind the interface to64
+// of the firewall: Jool, or Tayga where the kernel has no module for that.
+func (s *Site) translatorApart(t testing.TB, start func(*Host, testing.TB)) *Host {
 	t.Helper()
 	fw, h := s.Firewalls[0], s.Host("translator")
 	if err := (link{fw, h, "to64", "eth0", translatorGate, translatorAddr}).up(); err != nil {
 		t.Fatal(err)
 	}
-	h.startTayga(t)
+	start(h, t)
 	for _, f := range []string{"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"} {
 		if err := h.Sysctl(f, "1"); err != nil {
 			t.Fatal(err)
@@ -69,6 +69,7 @@ func (s *Site) translatorApart(t testing.TB) {
 			t.Fatalf("%s: route to %v: %v", r.h.Role, r.to, err)
 		}
 	}
+	return h
 }
 
 // nat64Rules accept control connections on both sides of the translator, whose
@@ -93,8 +94,8 @@ table ip nat {
 }
 `
 
-// startTayga starts the translator Tayga on a host.
-func (h *Host) startTayga(t testing.TB) {
+// taygaProgram is the translator Tayga, which needs TUN devices.
+func taygaProgram(t testing.TB) string {
 	t.Helper()
 	program, err := unpacked("usr/sbin/tayga")()
 	if err != nil {
@@ -103,6 +104,13 @@ func (h *Host) startTayga(t testing.TB) {
 	if _, err := os.Stat("/dev/net/tun"); err != nil {
 		t.Skip(err)
 	}
+	return program
+}
+
+// startTayga starts the translator Tayga on a host.
+func (h *Host) startTayga(t testing.TB) {
+	t.Helper()
+	program := taygaProgram(t)
 	conf, err := h.File("tayga.conf", fmt.Sprintf("tun-device nat64\nipv4-addr 192.168.255.1\nipv6-addr 2001:db8:65::1\nprefix %s\ndynamic-pool %s\ndata-dir %s\n",
 		nat64Prefix, nat64Pool, h.Dir))
 	if err != nil {

@@ -48,6 +48,7 @@ build_programs() {
 			build_name "$root" "$program"
 		fi
 	done
+	ln -s bash "$root/usr/bin/sh" # that of busybox prefers its own ip
 	for program in modprobe depmod insmod lsmod rmmod; do ln -s ../bin/kmod "$root/usr/sbin/$program"; done
 	for applet in $(busybox --list); do
 		[ -e "$root/usr/bin/$applet" ] || [ -e "$root/usr/sbin/$applet" ] || ln -s busybox "$root/usr/bin/$applet"

@@ -44,7 +44,7 @@ func Run(ctx context.Context, q Question) (*Report, error) {
 		}
 		return nil, fmt.Errorf("reading the ruleset: %w", err)
 	}
-	e := examination{report: r, cfg: cfg, ends: ends, rules: cfg.Rules(), set: set, nft: newLister(ctx), firewalls: findFirewalls(set)}
+	e := examination{report: r, cfg: cfg, ends: ends, rules: cfg.Rules(), set: set, nft: newLister(ctx), firewalls: findFirewalls(set), sysfs: "/sys"}
 	choice.Apply(&e.rules)
 	e.local = localAddresses()
 	e.routed = routedBy(cfg.CTMark)
@@ -76,6 +76,7 @@ type examination struct {
 	local     []netip.Addr // of this host
 	routed    []string     // rules of policy routing that ask for our bits of the packet mark
 	running   bool         // a daemon has our table
+	sysfs     string       // where the kernel says what it has loaded
 
 	// general are the rules that may drop control connections, too, in the
 	// position and family that are looked at.

@@ -29,15 +29,22 @@ func (e *examination) translators() {
 			e.seesTranslator(name + " runs here")
 		}
 	}
-	if exists("/sys/module/nat46") {
+	if e.loaded("nat46") {
 		e.seesTranslator("the module nat46 is loaded")
 	}
 	const own = "put it into a network namespace of its own, with this one between it and both ends: docs/guides/nat64.md"
-	switch module := kernel.Bypass(); {
-	case module == "" && exists("/sys/module/jool"):
-		e.found(Warn, topicConflict, "the module jool is loaded: FTP that it translates in this network namespace passes unread, and may be taken for lost", own)
+	module, known := kernel.Bypass()
+	switch jool := e.loaded("jool"); {
 	case module != "":
 		e.found(Warn, topicConflict, fmt.Sprintf("%s translates between IPv6 and IPv4 in this network namespace: it takes packets before conntrack confirms them, so FTP through it passes unread", module), own)
+	case jool && known:
+		e.seesTranslator("the module jool is loaded, for another network namespace")
+	case jool:
+		e.found(Warn, topicConflict, "the module jool is loaded: FTP that it translates in this network namespace passes unread", own)
+	}
+	if module == "" && e.loaded("jool") {
+		e.found(OK, topicConflict, "through Jool active mode works for the ports that its table has",
+			"for each: ip netns exec NAMESPACE jool -i INSTANCE bib add --tcp CLIENT6#PORT POOL4#PORT")
 	}
 	for _, p := range bpfTranslators() {
 		e.found(Warn, topicConflict, fmt.Sprintf("%s: if it translates between IPv6 and IPv4, FTP through it passes unread, as its packets do not pass conntrack twice", p), own)
@@ -76,8 +83,9 @@ func runsHere(name string) bool {
 	})
 }
 
-func exists(file string) bool {
-	_, err := os.Stat(file)
+// loaded reports whether the kernel has a module.
+func (e *examination) loaded(module string) bool {
+	_, err := os.Stat(filepath.Join(e.sysfs, "module", module))
 	return err == nil
 }
 

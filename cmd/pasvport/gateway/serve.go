@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"github.com/pasvport/pasvport/cmd/pasvport/kernel"
 	"github.com/pasvport/pasvport/cmd/pasvport/pair"
 	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
 	"github.com/pasvport/pasvport/cmd/pasvport/report"
@@ -78,8 +79,8 @@ const stopReason = "the daemon stops"
 
 // logReady says how the kernel is used.
 func (g *Gateway) logReady() {
-	if g.plan.Bypass != "" {
-		g.log.Warn("FTP through a translator of this network namespace passes unread", "module", g.plan.Bypass,
+	if module, _ := kernel.Bypass(); module != "" {
+		g.log.Warn("FTP through a translator of this network namespace passes unread", "module", module,
 			"hint", "conntrack never confirms what it translates; put it into a namespace of its own")
 	}
 	g.log.Info("ready", "table", g.cfg.Table, "strategy", string(g.plan.Strategy), "carrier", g.carrier(),

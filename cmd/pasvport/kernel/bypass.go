@@ -25,12 +25,12 @@ const (
 var bypasses = []string{"jool_common", "jool", "jool_siit"}
 
 // Bypass returns the name of a translator between IPv6 and IPv4 in this network
-// namespace whose packets pass conntrack unconfirmed; nothing if there is none, or
-// the kernel cannot say.
-func Bypass() string {
+// namespace whose packets pass conntrack unconfirmed; nothing if there is none. known
+// reports whether the kernel can say: Debian 12's lists no hooks.
+func Bypass() (name string, known bool) {
 	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
-		return ""
+		return "", false
 	}
 	defer c.Close()
 	for _, family := range []uint8{unix.NFPROTO_IPV6, unix.NFPROTO_IPV4} {
@@ -39,7 +39,7 @@ func Bypass() string {
 		a.Uint32(nfnlaHookHooknum, inPrerouting)
 		attrs, err := a.Encode()
 		if err != nil {
-			return ""
+			return "", false
 		}
 		list, err := c.Execute(netlink.Message{
 			Header: netlink.Header{Type: nfnlSubsysHook << 8, Flags: netlink.Request | netlink.Dump},
@@ -48,13 +48,14 @@ func Bypass() string {
 		if err != nil {
 			continue
 		}
+		known = true
 		for _, m := range list {
 			if name := moduleOf(m.Data); slices.Contains(bypasses, name) {
-				return name
+				return name, true
 			}
 		}
 	}
-	return ""
+	return "", known
 }
 
 // moduleOf is the module of a hook.

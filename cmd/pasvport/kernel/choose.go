@@ -16,9 +16,6 @@ type Choice struct {
 	Claims   bool // data connections can be claimed, whatever the strategy is
 	OneZone  bool // a queued packet does not tell its conntrack zone
 
-	// Bypass is the module in this network namespace whose packets conntrack does
-	// not confirm, see [Bypass].
-	Bypass string
 }
 
 // A MissingError says that the kernel lacks what the settings need.
@@ -55,7 +52,7 @@ const (
 //
 // IPv4 decides. Where IPv6 can do less, its sessions are served less well.
 func (f Found) Choose(cfg config.Config) (Choice, error) {
-	c := Choice{OneZone: !f.Has(Zones), Bypass: Bypass()}
+	c := Choice{OneZone: !f.Has(Zones)}
 	if err := f.chooseQueue(&c, cfg.Queue); err != nil {
 		return c, err
 	}
@@ -120,7 +117,6 @@ func Running(s control.Status, asked config.Strategy) Choice {
 	c := Choice{
 		Strategy: config.Strategy(s.Strategy), Carrier: rules.ParseCarrier(s.Carrier), Queue: rules.QueueNative,
 		Claims: asked != config.StrategyExpectation && s.Features[string(Claim)], OneZone: !s.Features[string(Zones)],
-		Bypass: Bypass(),
 	}
 	if s.QueueKind == rules.QueueXT.String() {
 		c.Queue = rules.QueueXT
