@@ -23,7 +23,7 @@ const (
 
 // Claim describes the entry of a data connection whose SYN is held before
 // connection tracking (raw, priority -350). Once the entry exists, the SYN
-// may go on: it finds the entry and is RELATED from its first packet, without
+// may be forwarded: it finds the entry and is RELATED from its first packet, without
 // a helper on the master.
 type Claim struct {
 	Original Tuple // the SYN's own addresses

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package expect speaks ctnetlink, the netlink interface of the kernel's
-// connection tracker, for the needs of an application-level gateway: it looks
+// conntrack, for the needs of an application-level gateway: it looks
 // a TCP connection up by the addresses of one of its packets, announces a data
 // connection to the kernel (as an expectation, or by creating its entry: a
 // claim), sets the sequence adjustment of a rewritten control connection, and

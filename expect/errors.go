@@ -8,7 +8,7 @@ import (
 )
 
 // ErrNotAdjusted is what SetSeqAdj finds when the kernel acknowledged a
-// sequence adjustment without keeping it. The segment must then go on with
+// sequence adjustment without keeping it. The segment must then be forwarded with
 // its length unchanged.
 var ErrNotAdjusted = errors.New("kernel did not keep the sequence adjustment")
 
@@ -20,7 +20,7 @@ var (
 	errMalformed = errors.New("malformed netlink message")
 )
 
-// OpError is the error of an operation on the kernel's connection tracker.
+// OpError is the error of an operation on the kernel's conntrack.
 type OpError struct {
 	Op    string // what was tried, as "create expectation"
 	Tuple Tuple  // the tuple that the operation named; zero when it named none

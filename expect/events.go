@@ -41,7 +41,7 @@ func (t EventType) String() string {
 	return "unknown"
 }
 
-// Event is a change of a conntrack entry. The entry has what the kernel tells
+// Event is a change of a conntrack entry. The entry has what the kernel reports
 // in the event: tuples, status, mark and ID always; the TCP state when it
 // changed, and at the end; counters only at the end; the master only when new.
 type Event struct {

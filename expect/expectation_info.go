@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ExpectationInfo is an expectation as the kernel tells it.
+// ExpectationInfo is an expectation as the kernel reports it.
 type ExpectationInfo struct {
 	Master   Tuple // original tuple of the master
 	Expected Tuple

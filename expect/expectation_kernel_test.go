@@ -132,7 +132,7 @@ func TestKernelExpectationTimeout(t *testing.T) {
 	}
 }
 
-// An expectation that no one uses goes by itself.
+// An expectation that no one uses expires on its own.
 func TestKernelExpectationExpires(t *testing.T) {
 	n := newNetwork(t, carrierSane, false, false)
 	c := n.dial()
@@ -214,7 +214,7 @@ func TestKernelDeleteExpectation(t *testing.T) {
 	}
 }
 
-// A dump tells what was asked for.
+// A dump reports what was asked for.
 func TestKernelDumpExpectations(t *testing.T) {
 	for _, a := range []addresses{ipv4, ipv6} {
 		t.Run(a.family, func(t *testing.T) {
@@ -331,7 +331,7 @@ func checkUsedUp(t *testing.T, n *network, x Expectation, host string, from neti
 	}
 }
 
-// The master may be named by its reply tuple; the kernel tells the original.
+// The master may be named by its reply tuple; the kernel reports the original.
 func TestKernelMasterByReplyTuple(t *testing.T) {
 	n := newNetwork(t, carrierSane, true, true)
 	c := n.dial()

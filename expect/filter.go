@@ -78,7 +78,7 @@ const (
 //	drop: ret #0
 //
 // Tuples and status are in every event (ctnetlink_conntrack_event). The master
-// is not, which is why the status tells what was expected.
+// is not, which is why the status says what was expected.
 func eventFilter(ports []PortRange) []unix.SockFilter {
 	var f filter
 	f.attribute(ctaStatus, "port")

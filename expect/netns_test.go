@@ -181,7 +181,7 @@ func (n *network) in(host string, f func()) {
 	n.hosts[host].Do(n.t, func() error { f(); return nil })
 }
 
-// dial opens a Conn to the router's connection tracker.
+// dial opens a Conn to the router's conntrack.
 func (n *network) dial() *Conn {
 	n.t.Helper()
 	var c *Conn

@@ -18,7 +18,7 @@ type Feature struct {
 
 func feature(err error) Feature { return Feature{OK: err == nil, Err: err} }
 
-// Features says what the kernel's connection tracker can do for a gateway in
+// Features says what the kernel's conntrack can do for a gateway in
 // this network namespace. The zero value can nothing.
 type Features struct {
 	// Conntrack: entries can be created, found and deleted.
@@ -43,8 +43,8 @@ type Features struct {
 const probeTimeout = 5 * time.Second
 
 // Probe tries each feature with entries between documentation addresses
-// (RFC 5737, RFC 3849), which it removes again. The error tells that there is
-// no connection tracker to speak to at all.
+// (RFC 5737, RFC 3849), which it removes again. The error says that there is
+// no conntrack to speak to at all.
 func Probe() (Features, error) {
 	c, err := Dial()
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The probe tells what the kernel can and leaves nothing behind.
+// The probe finds out what the kernel can do and leaves nothing behind.
 func TestKernelProbe(t *testing.T) {
 	n := newNetwork(t, carrierSane, false, false)
 	var f Features

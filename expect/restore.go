@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Forgotten describes the entry of a TCP connection that goes on although the
-// tracker has dropped its entry. It was not translated.
+// Forgotten describes the entry of a TCP connection that continues although
+// conntrack has dropped its entry. It was not translated.
 type Forgotten struct {
 	Original Tuple
 	Mark     uint32

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A connection goes on with an entry that was made again after conntrack
+// A connection continues with an entry that was made again after conntrack
 // had forgotten it, whoever speaks first.
 func TestKernelRestore(t *testing.T) {
 	n := newNetwork(t, carrierNone, false, false)

@@ -4,7 +4,7 @@ package expect
 
 // SetSeqAdj sets the sequence adjustment of one direction of the connection.
 // The values are absolute: the caller takes After of the present adjustment
-// as the new Before. It must be set before the rewritten segment goes on, and
+// as the new Before. It must be set before the rewritten segment is forwarded, and
 // not again when that segment is retransmitted.
 //
 // The kernel acknowledges an adjustment even when it drops it

@@ -25,7 +25,7 @@ func overflow(t *testing.T, connections int) []net.Conn {
 }
 
 // TestKernelOverflow fills a small receive buffer. What does not fit is counted
-// like the kernel counts it, and the queue goes on: the senders repeat.
+// as the kernel counts it, and the queue continues: the senders repeat.
 func TestKernelOverflow(t *testing.T) {
 	newNamespace(t)
 	queueRules(t)

@@ -129,7 +129,7 @@ func parseIPv4(p *Packet, data []byte) error {
 }
 
 // checkIPv4Options looks for a source route whose pointer is not past its end.
-// Any other option, and a malformed list, is none of our business.
+// Any other option, and a malformed list, do not concern us.
 func checkIPv4Options(b []byte) error {
 	const (
 		endOfList, noOperation = 0, 1

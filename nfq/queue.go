@@ -106,7 +106,7 @@ func newQueue(c *Config) *Queue {
 
 // socket has the library open a socket whose netlink port is not the process id.
 // That port is given to the first socket of a process, and when it is closed to the
-// next, before the kernel tells its subsystems that it is closed, which can take
+// next, before the kernel informs its subsystems that it is closed, which can take
 // ten milliseconds (netlink_release in net/netlink/af_netlink.c; the first to be
 // told may be nf_tables, which waits for what it deletes). nfnetlink_queue would
 // then take away the queue of the next. So a socket with that port only keeps it.

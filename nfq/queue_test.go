@@ -274,7 +274,7 @@ func packetsOf(q *Queue) Stats {
 }
 
 // TestKernelPort: the netlink port of a socket that is being closed may have been
-// given to another one before the kernel tells its subsystems of the end, and
+// given to another one before the kernel informs its subsystems of the end, and
 // nfnetlink_queue takes the other one's queue away. It is the process id, which the
 // first socket of a process gets, and the first after its end again.
 func TestKernelPort(t *testing.T) {

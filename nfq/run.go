@@ -129,7 +129,7 @@ func (q *Queue) poke() {
 // from any goroutine while Run runs.
 func (q *Queue) Interrupt() { q.poke() }
 
-// yieldEvery is how often Run lets the scheduler go on. After 10 ms without
+// yieldEvery is how often Run lets the scheduler run. After 10 ms without
 // that (forcePreemptNS in runtime/proc.go) the runtime's monitor takes the
 // processor away in each system call, and looks for that every 20 us.
 const yieldEvery = 5 * time.Millisecond
@@ -139,7 +139,7 @@ func due(t time.Time) bool { return !t.IsZero() && !time.Now().Before(t) }
 func (q *Queue) ending() bool { return q.stop.Load() || q.down.Load() }
 
 // finish handles what the socket still holds, at most as many packets as the
-// queue may have: traffic that goes on does not keep us.
+// queue may have: traffic that does not end does not keep us.
 func (q *Queue) finish() error {
 	if q.down.Load() {
 		return q.receiveError(net.ErrClosed)

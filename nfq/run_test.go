@@ -71,7 +71,7 @@ func TestKernelCloseEndsRun(t *testing.T) {
 	_ = q.Stats()
 }
 
-// startHandler tells when Run has begun.
+// startHandler reports when Run has begun.
 type startHandler struct {
 	started chan struct{}
 	asked   atomic.Int64

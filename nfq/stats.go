@@ -70,7 +70,7 @@ func socketDrops(fd int) (uint32, error) {
 	return info[unix.SK_MEMINFO_DROPS], nil
 }
 
-// QueueStats is what the kernel tells about one bound queue.
+// QueueStats is what the kernel reports about one bound queue.
 type QueueStats struct {
 	// Num is the queue's number.
 	Num uint16

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Accept lets packet id go on as it is. Its error tells that the message could
+// Accept forwards packet id as it is. Its error says that the message could
 // not be sent; that the kernel does not know id shows in Stats.Errors only.
 func (q *Queue) Accept(id uint32) error {
 	return q.sendVerdict(id, nfqueue.NfAccept, nil)
@@ -48,7 +48,7 @@ func (q *Queue) Drop(id uint32) error {
 	return q.sendVerdict(id, nfqueue.NfDrop, nil)
 }
 
-// AcceptData lets packet id go on with data, a whole IP packet with correct
+// AcceptData forwards packet id with data, a whole IP packet with correct
 // checksums, in place of its content. data is not kept. An empty one is
 // refused: the kernel would make an invalid packet of it.
 func (q *Queue) AcceptData(id uint32, data []byte) error {

@@ -22,7 +22,7 @@ const (
 // probeQueue is usually not bound by anyone while features are tried.
 const probeQueue = 0xffff
 
-// ProbeZones tells whether queues can say the conntrack zone of a packet, in the
+// ProbeZones reports whether queues can say the conntrack zone of a packet, in the
 // network namespace of the calling thread. It binds no queue: the kernel refuses
 // the flag before it looks for the queue (nfqnl_recv_config).
 func ProbeZones() error {
@@ -48,7 +48,7 @@ func appendZones(dst []byte, num uint16) []byte {
 }
 
 // parseZone reads the zone of the packet's conntrack entry from a packet
-// message's body. It is 0, the default zone, where the message tells none: the
+// message's body. It is 0, the default zone, where the message has none: the
 // packet has no entry, or one that is in a zone in one direction only.
 func parseZone(b []byte) uint16 {
 	if len(b) < nfgenmsgLen {

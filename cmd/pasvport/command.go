@@ -26,7 +26,7 @@ func (f *failure) Error() string { return f.err.Error() }
 
 func (f *failure) Unwrap() error { return f.err }
 
-// failed makes err a failure, unless it is none.
+// failed makes err a failure, unless it is nil.
 func failed(err error) error {
 	if err == nil {
 		return nil

@@ -168,7 +168,7 @@ func TestSelfTest(t *testing.T) {
 	}
 }
 
-// TestShow: the self-test tells what the kernel reported, and ends in the same report.
+// TestShow: the self-test shows what the kernel reported, and ends in the same report.
 func TestShow(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: network namespaces")

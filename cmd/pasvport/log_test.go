@@ -60,7 +60,7 @@ func (d *disk) Write(b []byte) (int, error) {
 	return d.Buffer.Write(b)
 }
 
-// TestLogAfterError: the log goes on when its disk has room again.
+// TestLogAfterError: the log continues when its disk has room again.
 func TestLogAfterError(t *testing.T) {
 	var d disk
 	log, _, finish := newLogger(&d, config.Default())
@@ -98,7 +98,7 @@ func fullPipe(t *testing.T) *os.File {
 	return w
 }
 
-// TestRunUnread: a daemon whose standard error nobody reads starts, answers,
+// TestRunUnread: a daemon whose standard error no one reads starts, answers,
 // and stops.
 func TestRunUnread(t *testing.T) {
 	w := fullPipe(t)

@@ -52,7 +52,7 @@ func newLogQueue(w io.Writer) *logQueue {
 // logPatience is how long a stop waits for who reads the log.
 const logPatience = time.Second
 
-// close returns when everything is written, or when nobody has taken it for a
+// close returns when everything is written, or when no one has taken it for a
 // while. What is logged later is lost.
 func (q *logQueue) close() {
 	q.mu.Lock()

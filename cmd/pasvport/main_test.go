@@ -235,7 +235,7 @@ func TestRunNeedsRights(t *testing.T) {
 	}
 }
 
-// exitStatus is that of a process that ended by itself, -1 of another.
+// exitStatus is that of a process that ended on its own, -1 of another.
 func exitStatus(err error) int {
 	if err == nil {
 		return 0

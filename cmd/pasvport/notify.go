@@ -18,7 +18,7 @@ func logDoubts(log *slog.Logger, cfg config.Config) {
 	}
 }
 
-// logEnd logs why a listener ended if nobody stopped it. The daemon goes on: FTP
+// logEnd logs why a listener ended if no one stopped it. The daemon continues: FTP
 // does not need it.
 func logEnd(log *slog.Logger, what string, err error) {
 	if err != nil {
@@ -26,7 +26,7 @@ func logEnd(log *slog.Logger, what string, err error) {
 	}
 }
 
-// notify tells systemd, if it started us.
+// notify informs systemd, if it started us.
 func notify(log *slog.Logger, state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
 		log.Warn("systemd is not notified", "err", err)

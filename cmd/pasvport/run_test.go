@@ -267,7 +267,7 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// TestLostLogReader: a daemon whose log nobody reads any more goes on, and takes
+// TestLostLogReader: a daemon whose log no one reads any more continues, and takes
 // its rules away when it is told to stop.
 func TestLostLogReader(t *testing.T) {
 	p := startDaemon(t, nil, nil)
@@ -324,7 +324,7 @@ func TestFailedStart(t *testing.T) {
 }
 
 // TestSecondDaemon: one on the same table or queue fails and says which; one
-// that has its own but shares the socket's path runs without. The first goes on.
+// that has its own but shares the socket's path runs without. The first continues.
 func TestSecondDaemon(t *testing.T) {
 	first := startDaemon(t, nil, nil)
 	first.until(t, "msg=ready")

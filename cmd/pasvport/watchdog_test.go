@@ -38,7 +38,7 @@ func TestWatchdog(t *testing.T) {
 }
 
 // TestWatchdogOfStuckWorker: no sign of life while a worker hangs, one line that
-// says so, and signs again when it goes on.
+// says so, and signs again when it continues.
 func TestWatchdogOfStuckWorker(t *testing.T) {
 	manager, env := systemd(t)
 	t.Setenv("NOTIFY_SOCKET", strings.TrimPrefix(env, "NOTIFY_SOCKET="))

@@ -259,7 +259,7 @@ func (m *machine) xtQueue(info []byte) {
 }
 
 // xtCT is struct xt_ct_target_info and its later revisions: flags, zone, two
-// event masks, the helper's name. Flags tell of zones that come from marks.
+// event masks, the helper's name. Flags say whether zones come from marks.
 func (m *machine) xtCT(name string, info []byte) {
 	const flagNotrack, flagZoneMark = 1, 1 << 4
 	if name == "NOTRACK" || len(info) >= 2 && binary.NativeEndian.Uint16(info)&flagNotrack != 0 {

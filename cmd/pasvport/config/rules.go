@@ -42,6 +42,6 @@ func (c Config) ReloadRules(r rules.Config) rules.Config {
 	want := c.Rules()
 	r.Ports, r.Chains, r.PinholeTimeout, r.PeerPorts = want.Ports, want.Chains, want.PinholeTimeout, want.PeerPorts
 	r.Mark, r.Block, r.Watch = want.Mark, want.Block, want.Watch
-	r.Translate = r.Translate || want.Translate // what was translated once goes on being translated
+	r.Translate = r.Translate || want.Translate // what was translated once stays translated
 	return r
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // maxLimit is the highest value of a limit: more control connections than a
-// tracker's table has entries for.
+// conntrack's table has entries for.
 const maxLimit = 1 << 20
 
 // facts are what else there is to know of a setting. Each says restart or live.

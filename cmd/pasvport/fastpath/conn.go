@@ -94,7 +94,7 @@ func (c *Conn) Phase() (ftpalg.Phase, bool) {
 	return phase, atomic.LoadUint32(&s.state)&armed != 0
 }
 
-// Stop has all packets queued from here on, and tells in u what has passed
+// Stop has all packets queued from here on, and says in u what has passed
 // since Arm. ok is false if nothing has.
 func (c *Conn) Stop(u *ftpalg.Unread) (ok bool) {
 	c.mu.Lock()

@@ -16,7 +16,7 @@ var noop = []byte("NOOP\r\n")
 
 // TestArmedWhileRunning arms and stops a connection while lines of both
 // directions, and repeated ones, run through the filter on all processors. Each
-// line that passed must be told of once, and the numbers must go on from what
+// line that passed must be reported once, and the numbers must continue from what
 // was told.
 func TestArmedWhileRunning(t *testing.T) {
 	table := load(t)

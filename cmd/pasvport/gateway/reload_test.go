@@ -84,7 +84,7 @@ func TestReloadRules(t *testing.T) {
 	}
 }
 
-// TestReloadTranslates: what was translated once goes on being translated, and what
+// TestReloadTranslates: what was translated once stays translated, and what
 // never was, because a reload failed, is not.
 func TestReloadTranslates(t *testing.T) {
 	b := newBench(t, nil)

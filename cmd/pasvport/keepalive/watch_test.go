@@ -163,7 +163,7 @@ func TestLeftAlone(t *testing.T) {
 	}
 }
 
-// What cannot be sent is reported, and the session goes on to its end.
+// What cannot be sent is reported, and the session continues to its end.
 func TestSendFails(t *testing.T) {
 	st := newScene()
 	st.Every, st.wire.err = time.Second, errors.New("network is down")

@@ -10,7 +10,7 @@
 // translation again. It cannot continue
 //
 //   - if its sequence numbers were adjusted: the adjustment went with the entry;
-//   - if it was translated and the server sends first: nothing tells conntrack
+//   - if it was translated and the server sends first: nothing shows conntrack
 //     where to, or how to show the server to the client;
 //   - if its first packet does not come through, because the ruleset takes it
 //     for a new connection or because the way behind it is another now.

@@ -53,7 +53,7 @@ func TestRepeated(t *testing.T) {
 
 // A connection of which nothing is remembered may be one that conntrack sees one
 // direction of, or that a translator beside it takes: it is reset only if nothing
-// shows that it goes on.
+// shows that it continues.
 func TestRepeatedByStranger(t *testing.T) {
 	const rto = 200 * time.Millisecond
 	data := Packet{Tuple: tuple("192.0.2.1:21", "192.0.2.2:4000"), Seq: 1, Ack: 1, Bytes: 4}

@@ -25,7 +25,7 @@ func newEngine(s sides, policy *ftpalg.Policy, started bool) engine {
 	return engine{alg: ftpalg.NewConn(ends, policy, ftpalg.Options{Started: started, AdjustBy: ftpalg.Kernel})}
 }
 
-// received tells how far the receiver of a direction has got, as the capture has
+// received reports how far the receiver of a direction has got, as the capture has
 // it, in a segment at seq. It returns false if the segment cannot be one of the
 // connection's.
 func (e *engine) received(d ftpalg.Direction, seq, ack uint32) bool {
@@ -58,7 +58,7 @@ func (e *engine) segment(now time.Time, d ftpalg.Direction, seq uint32, p []byte
 	return dec
 }
 
-// rewrite returns what goes on in place of a segment; rest is what does not go yet.
+// rewrite returns what is forwarded in place of a segment; rest is what is not yet.
 func (e *engine) rewrite(d ftpalg.Direction, seq uint32, p []byte) (out []byte, changed bool, rest int) {
 	r := e.alg.Rewrite(nil, &ftpalg.Segment{Dir: d, Seq: seq, Payload: p})
 	if !r.Changed {

@@ -25,7 +25,7 @@ const (
 	KindForeign   Kind = "foreign"   // the control connection is not one of FTP
 	KindForwarded Kind = "forwarded" // it began with a PROXY header
 	KindReleased  Kind = "released"  // nothing more has to be read
-	KindEdit      Kind = "edit"      // what goes on in place of a line
+	KindEdit      Kind = "edit"      // what is forwarded in place of a line
 	KindDecision  Kind = "decision"  // on the segment
 	KindData      Kind = "data"      // a data connection that was announced begins
 	KindUnused    Kind = "unused"    // no data connection of an offer is in the capture

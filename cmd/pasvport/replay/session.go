@@ -212,7 +212,7 @@ func (s *session) refused(d ftpalg.Direction, seg segment, r ftpalg.Reason) {
 	}
 }
 
-// forward shows what goes on in place of a segment.
+// forward shows what is forwarded in place of a segment.
 func (s *session) forward(f *frame, d ftpalg.Direction, seg segment) {
 	out, changed, rest := s.engine.rewrite(d, seg.seq, seg.p)
 	if rest > 0 {

@@ -23,7 +23,7 @@ type words struct {
 func newWords(a *addresses) *words { return &words{a, map[string]bool{}} }
 
 // Commands by what becomes of their arguments. Those of all others are replaced,
-// and so is a command that is none of FTP.
+// and so is a command that is not one of FTP.
 var (
 	plainCommands = set(`ABOR ALLO AUTH CCC CDUP EPSV FEAT LANG LPSV MODE NOOP OPTS PASV PBSZ PORT EPRT LPRT PROT PWD QUIT REIN REST
 		STRU SYST TYPE XCUP XPWD`)
@@ -60,7 +60,7 @@ func set(list string) map[string]bool {
 	return m
 }
 
-// scrub replaces what is to be in a line, in place. whole tells that its start is
+// scrub replaces what is to be in a line, in place. whole says that its start is
 // there.
 func (w *words) scrub(d ftpalg.Direction, b []byte, whole bool) {
 	switch {
@@ -154,7 +154,7 @@ func (w *words) mayStay(word string) bool {
 	case isAddress(word):
 		return true
 	}
-	// The start of a reply that goes on: "230-Welcome".
+	// The start of a reply of several lines: "230-Welcome".
 	code, rest, ok := strings.Cut(word, "-")
 	return ok && len(code) == 3 && strings.Trim(code, "0123456789") == "" && w.mayStay(rest)
 }
