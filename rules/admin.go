@@ -6,10 +6,6 @@ package rules
 // the configured chains a set of pinholes for each family of addresses, and in
 // each chain a rule for each of them.
 
-// Comment is how rules and sets in somebody else's table are known as those
-// of the daemon with this configuration.
-func (c Config) Comment() string { return "pasvport " + c.Table }
-
 // An adminRule is a rule at the head of an administrator's chain.
 type adminRule struct {
 	at ChainRef
@@ -18,7 +14,7 @@ type adminRule struct {
 
 // adminRules are the rules for the chains of c. The set alone would let any
 // connection through to an announced port; a data connection is expected too.
-func (c Config) adminRules() []adminRule {
+func adminRules(c Config) []adminRule {
 	var rules []adminRule
 	for _, r := range c.Chains {
 		for _, ip := range ipFamilies {

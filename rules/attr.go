@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"iter"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -94,6 +95,22 @@ func collect(b []byte) map[uint16][]byte {
 
 // attrString is the value of a string attribute, with or without its NUL.
 func attrString(b []byte) string { return string(bytes.TrimRight(b, "\x00")) }
+
+// number is the value of an attribute of 32 bits; 0 if it is not there.
+func number(v []byte) uint32 {
+	if len(v) != 4 {
+		return 0
+	}
+	return binary.BigEndian.Uint32(v)
+}
+
+// milliseconds reads a time as the kernel has it.
+func milliseconds(v []byte) time.Duration {
+	if len(v) != 8 {
+		return 0
+	}
+	return time.Duration(binary.BigEndian.Uint64(v)) * time.Millisecond
+}
 
 // User data as nft writes it (libnftnl's udata.h): type, length, value. The
 // numbers of comments differ between objects.

@@ -4,6 +4,9 @@ package rules
 
 import "github.com/google/nftables/expr"
 
+// blockedBits is how many leading bits of an IPv6 address are blocked.
+const blockedBits = 64
+
 // blockedRules drop what blocked clients send to control ports.
 func blockedRules(c Config) []rule {
 	if !c.Block {

@@ -7,9 +7,6 @@ import (
 	"time"
 )
 
-// blockedBits is how many leading bits of an IPv6 address are blocked.
-const blockedBits = 64
-
 // Blocked is a client that is blocked.
 type Blocked struct {
 	Client  netip.Prefix

@@ -175,6 +175,10 @@ func (c Config) watching() Config {
 	return c
 }
 
+// Comment is how rules and sets in somebody else's table are known as those
+// of the daemon with this configuration.
+func (c Config) Comment() string { return "pasvport " + c.Table }
+
 // hasPeers reports whether c has sets of peers.
 func (c Config) hasPeers() bool { return c.Claim && c.PeerPorts != (PortRange{}) }
 

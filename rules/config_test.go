@@ -3,6 +3,7 @@
 package rules
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -100,5 +101,64 @@ func TestDefaultsLeaveCallerAlone(t *testing.T) {
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("defaults (-want +got):\n%s", d)
+	}
+}
+
+func TestVirtualServerValidate(t *testing.T) {
+	one, none := ends("203.0.113.171:21"), make([]netip.AddrPort, 3)
+	tests := []struct {
+		name string
+		v    VirtualServer
+		err  string // part of it; empty: none
+	}{
+		{"one server", VirtualServer{Name: "ftp", Listen: one, Slots: ends("10.0.0.1:21")}, ""},
+		{"no server at the moment", VirtualServer{Name: "ftp", Listen: one, Slots: none}, ""},
+		{"IPv6", VirtualServer{Name: "ftp", Listen: ends("[2001:db8::1]:21"), Slots: ends("[fd00::1]:21")}, ""},
+		{"no address", VirtualServer{Name: "ftp", Slots: none}, "no address or no slot"},
+		{"no slot", VirtualServer{Name: "ftp", Listen: one}, "no address or no slot"},
+		{"server of another family", VirtualServer{Name: "ftp", Listen: one, Slots: ends("[fd00::1]:21")}, "another family"},
+		{"addresses of two families", VirtualServer{Name: "ftp", Listen: ends("203.0.113.171:21", "[2001:db8::1]:21"), Slots: none}, "another family"},
+		{"name", VirtualServer{Name: "f t p", Listen: one, Slots: none}, "does not allow"},
+		{"long name", VirtualServer{Name: strings.Repeat("x", 100), Listen: one, Slots: none}, "longer than"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			err := Config{VirtualServers: []VirtualServer{tt.v}}.WithDefaults().validate()
+			if (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("validate: %v, want %q", err, tt.err)
+			}
+		})
+	}
+}
+
+func TestBlockedPrefix(t *testing.T) {
+	for in, want := range map[string]string{
+		"192.0.2.1": "192.0.2.1/32", "::ffff:192.0.2.1": "192.0.2.1/32", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64", "fe80::1%eth0": "fe80::/64",
+	} {
+		if got := BlockedPrefix(netip.MustParseAddr(in)); got.String() != want {
+			t.Errorf("BlockedPrefix(%s) = %s, want %s", in, got, want)
+		}
+	}
+}
+
+// Watch leaves out whatever is more than to look.
+func TestWatchOnlyLooks(t *testing.T) {
+	text := Text(Config{Watch: true, Claim: true, Stale: true, Bare: true, FailClosed: true, Block: true, Mark: 4, FastPath: FastPathAny,
+		PeerPorts: PortRange{1, 2}, Chains: []ChainRef{forward}})
+	for _, word := range []string{"drop", "reject", "accept comment", "helper", "expectation", "mark", "maxseg", "pinholes", "peers", "blocked", "eBPF", "filter forward"} {
+		if strings.Contains(text, word) {
+			t.Errorf("%q in:\n%s", word, text)
+		}
+	}
+}
+
+func TestCarrierNames(t *testing.T) {
+	for _, c := range []Carrier{CarrierAuto, CarrierSane, CarrierBare, CarrierNone} {
+		if got := ParseCarrier(c.String()); got != c {
+			t.Errorf("ParseCarrier(%q) = %v", c, got)
+		}
+	}
+	if got := ParseCarrier("something"); got != CarrierAuto {
+		t.Errorf("ParseCarrier of something else = %v", got)
 	}
 }

@@ -13,6 +13,15 @@
 // comment, a rule or set in an administrator's table by its comment, never by
 // position or handle alone.
 //
+// Its files are in layers, of which each knows those above it:
+//
+//   - netlink: attr, batch, conn;
+//   - what there is to be, as values: config, set, element and sets, clause, chain
+//     and the chains by subject, table; text prints it, encode sends it;
+//   - what the kernel holds: read, contents, inventory, survey;
+//   - what is kept right: memory, and [Firewall] with heal and watch;
+//   - what changes while it is installed: pinhole, connections, clients, servers.
+//
 // Transactions are encoded here and not by github.com/google/nftables, whose
 // vocabulary of expressions is used: its Conn (v0.3.0) cannot give a table a
 // comment, cannot tie a transaction to a generation of the ruleset, asks for

@@ -191,11 +191,3 @@ func eachElement(body []byte, f func(*element)) {
 		}
 	}
 }
-
-// milliseconds reads a time as the kernel has it.
-func milliseconds(v []byte) time.Duration {
-	if len(v) != 8 {
-		return 0
-	}
-	return time.Duration(binary.BigEndian.Uint64(v)) * time.Millisecond
-}

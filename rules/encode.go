@@ -59,6 +59,23 @@ func (b *batch) addAll(t table) error {
 	return nil
 }
 
+// addEverything adds our table t and what goes into the administrator's.
+func (b *batch) addEverything(c Config, t table) error {
+	if err := b.addAll(t); err != nil {
+		return err
+	}
+	sets := adminSets(c)
+	for i := range sets {
+		b.addSet(&sets[i])
+	}
+	for _, r := range adminRules(c) {
+		if err := b.addRule(r.at, r.rule, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // addSet is: add set inet table name { ... }
 func (b *batch) addSet(s *set) {
 	b.open(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE|unix.NLM_F_EXCL, s.family, "add set", s.fullName)
@@ -222,5 +239,29 @@ func (b *batch) deleteRule(at ChainRef, handle uint64) {
 	b.buf = appendString(b.buf, unix.NFTA_RULE_TABLE, at.Table)
 	b.buf = appendString(b.buf, unix.NFTA_RULE_CHAIN, at.Chain)
 	b.buf = appendUint64(b.buf, unix.NFTA_RULE_HANDLE, handle)
+	b.done()
+}
+
+// flushRules is: flush table inet table
+func (b *batch) flushRules(table string) {
+	b.open(unix.NFT_MSG_DELRULE, 0, FamilyINet, "flush table", "inet "+table)
+	b.buf = appendString(b.buf, unix.NFTA_RULE_TABLE, table)
+	b.done()
+}
+
+// deleteChain is: delete chain inet table name
+func (b *batch) deleteChain(table, name string) {
+	b.open(unix.NFT_MSG_DELCHAIN, 0, FamilyINet, "delete chain", ChainRef{FamilyINet, table, name}.words())
+	b.buf = appendString(b.buf, unix.NFTA_CHAIN_TABLE, table)
+	b.buf = appendString(b.buf, unix.NFTA_CHAIN_NAME, name)
+	b.done()
+}
+
+// deleteObject is, for instance: delete ct helper inet table name
+func (b *batch) deleteObject(table string, o heldObject) {
+	b.open(unix.NFT_MSG_DELOBJ, 0, FamilyINet, "delete object", "inet "+table+" "+o.name)
+	b.buf = appendString(b.buf, nftaObjTable, table)
+	b.buf = appendString(b.buf, nftaObjName, o.name)
+	b.buf = appendUint32(b.buf, nftaObjType, o.number)
 	b.done()
 }

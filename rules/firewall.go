@@ -22,7 +22,7 @@ type Firewall struct {
 
 	installed  bool
 	removed    bool
-	want       map[string]part // what the kernel shows of an intact installation
+	want       parts // what the kernel shows of an intact installation
 	memory     *memory
 	generation uint32 // before the last transaction of replace
 	report     func(Healing, error)
@@ -62,7 +62,7 @@ func (f *Firewall) Close() {
 func (f *Firewall) Install() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err := f.recall(); err != nil {
+	if err := f.memory.recall(f.conn, f.sets); err != nil {
 		return err
 	}
 	if _, err := f.put(f.cfg, false); err != nil {
@@ -70,20 +70,6 @@ func (f *Firewall) Install() error {
 	}
 	f.installed, f.removed = true, false
 	return f.learn()
-}
-
-// recall remembers the pinholes and the blocked clients that an earlier run left.
-func (f *Firewall) recall() error {
-	for i := range f.sets {
-		s := &f.sets[i]
-		if !s.keeps.pinholes() && s.keeps != keptBlocked {
-			continue
-		}
-		if err := f.conn.elements(s, func(e *element) { f.memory.recall(s.keeps, e) }); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // Reconfigure changes ports, chains, the mark, pinhole timeout, the range of peers,
@@ -230,7 +216,8 @@ func (f *Firewall) Exists() (bool, error) {
 }
 
 // Present reports whether everything that Install did is still there. An
-// administrator who reloads a ruleset usually flushes ours with it.
+// administrator who reloads a ruleset usually flushes ours with it. Of what another
+// process has installed a change is not seen that leaves as many rules in each chain.
 func (f *Firewall) Present() (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -238,33 +225,6 @@ func (f *Firewall) Present() (bool, error) {
 	if err != nil || !ours {
 		return false, err
 	}
-	n, err := f.conn.countRules(ChainRef{Family: FamilyINet, Table: f.cfg.Table}, "")
-	if err != nil || n != describe(f.cfg).ruleCount() {
-		return false, err
-	}
-	want := map[ChainRef]int{}
-	for _, r := range f.cfg.adminRules() {
-		want[r.at]++
-	}
-	for at, n := range want {
-		got, err := f.conn.countRules(at, f.cfg.Comment())
-		if err != nil || got != n {
-			return false, err
-		}
-	}
-	return true, nil
-}
-
-// countRules counts the rules with a comment in a chain or table. A chain that
-// does not exist has none.
-func (c *conn) countRules(at ChainRef, comment string) (n int, err error) {
-	err = c.eachRule(at, func(_ ruleHandle, have string) {
-		if have == comment {
-			n++
-		}
-	})
-	if errors.Is(err, unix.ENOENT) {
-		return 0, nil
-	}
-	return n, err
+	here, missing, err := f.inspect()
+	return err == nil && len(missing) == 0 && len(here.Chains) == len(f.cfg.Chains), err
 }

@@ -50,51 +50,41 @@ func (f *Firewall) heal() (h Healing, err error) {
 }
 
 func (f *Firewall) healOnce() (h Healing, err error) {
-	s, err := f.conn.survey(f.cfg)
+	here, missing, err := f.inspect()
 	if err != nil {
 		return h, err
 	}
+	h.Missing = missing
 	for _, r := range f.cfg.Chains {
-		if !slices.Contains(s.chains, r) {
+		if !slices.Contains(here.Chains, r) {
 			h.NoChain = append(h.NoChain, r)
 		}
 	}
-	here := f.cfg
-	here.Chains = s.chains
-	f.sets = setsOf(here)
-	h.Missing = s.damage(f.cfg, f.want)
-	if len(h.Missing) == 0 {
-		if h.Missing, err = f.missingElements(); err != nil || len(h.Missing) == 0 {
-			return h, err
-		}
+	if len(missing) > 0 {
+		h.Pinholes, err = f.put(here, true)
 	}
-	h.Pinholes, err = f.put(here, true)
 	return h, err
 }
 
-// missingElements names what somebody took out of our sets.
-func (f *Firewall) missingElements() (missing []string, err error) {
-	for i := range f.sets {
-		s := &f.sets[i]
-		if !f.memory.judged(s) {
-			continue
-		}
-		have := map[value]element{}
-		if err := f.conn.elements(s, func(e *element) { have[e.key] = *e }); err != nil {
-			return nil, err
-		}
-		if f.memory.intact(s, have) {
-			continue
-		}
-		name := "elements of " + s.kind() + " " + s.fullName
-		if s.keeps.pinholes() {
-			name = "elements of open pinholes"
-		}
-		if !slices.Contains(missing, name) {
-			missing = append(missing, name)
-		}
+// inspect compares what the kernel holds of ours with what it should, and names what
+// it lacks or has otherwise. here is the configuration with those of its chains that
+// exist.
+func (f *Firewall) inspect() (here Config, missing []string, err error) {
+	here = f.cfg
+	s, err := f.conn.survey(f.cfg)
+	if err != nil {
+		return here, nil, err
 	}
-	return missing, nil
+	here.Chains = s.chains
+	f.sets = setsOf(here)
+	if f.want == nil {
+		// Another process has installed it, and alone knows what sets are to hold.
+		return here, s.damage(f.cfg, described(f.cfg)), nil
+	}
+	if missing = s.damage(f.cfg, f.want); len(missing) == 0 {
+		missing, err = f.memory.missing(f.conn, f.sets)
+	}
+	return here, missing, err
 }
 
 // put puts what c asks for and what is remembered into the kernel, in place of
@@ -122,23 +112,6 @@ func (f *Firewall) put(c Config, again bool) (pinholes int, err error) {
 		return nil
 	})
 	return pinholes, err
-}
-
-// addEverything adds our table t and what goes into the administrator's.
-func (b *batch) addEverything(c Config, t table) error {
-	if err := b.addAll(t); err != nil {
-		return err
-	}
-	sets := adminSets(c)
-	for i := range sets {
-		b.addSet(&sets[i])
-	}
-	for _, r := range c.adminRules() {
-		if err := b.addRule(r.at, r.rule, 0); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // addRemembered adds everything that is remembered for sets, and returns how many

@@ -2,13 +2,6 @@
 
 package rules
 
-import (
-	"encoding/binary"
-	"errors"
-
-	"golang.org/x/sys/unix"
-)
-
 // An inventory is what the kernel holds of ours, at one generation of its
 // ruleset. A transaction bound to that generation deletes nothing that has
 // changed since.
@@ -20,12 +13,6 @@ type inventory struct {
 	rules      []ruleHandle // in tables of others
 	sets       []set        // in tables of others: family, table and name only
 	taken      []set        // sets of others that have the name of one of ours
-}
-
-// A ruleHandle is a rule of the kernel.
-type ruleHandle struct {
-	at     ChainRef
-	handle uint64
 }
 
 // takeInventory looks through the whole ruleset: a run that crashed may have
@@ -84,108 +71,61 @@ func (inv inventory) clearOthers(b *batch) {
 	}
 }
 
-// generation is the number of the ruleset's present state.
-func (c *conn) generation() (gen uint32, err error) {
-	err = c.request(unix.NFT_MSG_GETGEN, 0, 0, nil, func(_ Family, body []byte) {
-		for typ, v := range attrs(body) {
-			if typ == unix.NFTA_GEN_ID && len(v) == 4 {
-				gen = binary.BigEndian.Uint32(v)
-			}
+// When a base chain goes, the kernel drops all packets that wait in queues, of
+// whatever chain (nf_queue_nf_hook_drop in net/netfilter/nf_queue.c), and since
+// April 2026 also when a ct helper object goes (nft_ct_helper_obj_destroy in
+// net/netfilter/nft_ct.c). A control packet is repeated after 200 ms then, and the
+// first packet of a data connection after a second. While the table has no nat
+// chain, connections are not translated either. So our table is not deleted and
+// made anew: what it holds is exchanged, and chains and carriers that are to be
+// there again stay.
+
+// makeWay adds to b what removes everything in inv, but for what t has too: that
+// is marked in t, and stays.
+func (inv inventory) makeWay(b *batch, t *table) {
+	inv.clearOthers(b)
+	switch {
+	case inv.foreign || inv.table && inv.held.flags != 0:
+		b.deleteTable(FamilyINet, t.name)
+		return
+	case !inv.table:
+		return
+	}
+	t.there = true
+	b.flushRules(t.name)
+	for i := range inv.held.chains {
+		if c := &inv.held.chains[i]; !t.keepChain(c) {
+			b.deleteChain(t.name, c.name)
 		}
-	})
-	if err != nil {
-		return 0, &OpError{Op: "get", Object: "generation", Err: err}
 	}
-	return gen, nil
-}
-
-// tableWords are the name and the comment of a table that the kernel tells of.
-func TableWords(body []byte) (name, comment string) {
-	a := collect(body)
-	comment, _ = udataString(a[nftaTableUserdata], udataTableComment)
-	return attrString(a[unix.NFTA_TABLE_NAME]), comment
-}
-
-// findTable looks for the inet table of a name.
-func (c *conn) findTable(name string) (ours, foreign bool, err error) {
-	query := appendString(nil, unix.NFTA_TABLE_NAME, name)
-	err = c.request(unix.NFT_MSG_GETTABLE, 0, FamilyINet, query, func(_ Family, body []byte) {
-		_, comment := TableWords(body)
-		ours, foreign = comment == TableComment, comment != TableComment
-	})
-	if err != nil && !errors.Is(err, unix.ENOENT) {
-		return false, false, &OpError{Op: "get table", Object: "inet " + name, Err: err}
+	for i := range inv.held.sets {
+		b.deleteSet(&inv.held.sets[i])
 	}
-	return ours, foreign, nil
-}
-
-// checkChain returns ErrNoChain, wrapped, if r does not exist.
-func (c *conn) checkChain(r ChainRef) error {
-	query := appendString(nil, unix.NFTA_CHAIN_TABLE, r.Table)
-	query = appendString(query, unix.NFTA_CHAIN_NAME, r.Chain)
-	err := c.request(unix.NFT_MSG_GETCHAIN, 0, r.Family, query, func(Family, []byte) {})
-	if errors.Is(err, unix.ENOENT) {
-		err = ErrNoChain
-	}
-	if err != nil {
-		return &OpError{Op: "find chain", Object: r.words(), Err: err}
-	}
-	return nil
-}
-
-// eachRule hands every rule in a chain to f; a zero ChainRef means all of the
-// ruleset, one without a Chain a table.
-func (c *conn) eachRule(at ChainRef, f func(r ruleHandle, comment string)) error {
-	var query []byte
-	if at.Table != "" {
-		query = appendString(query, unix.NFTA_RULE_TABLE, at.Table)
-	}
-	if at.Chain != "" {
-		query = appendString(query, unix.NFTA_RULE_CHAIN, at.Chain)
-	}
-	err := c.request(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, at.Family, query, func(fam Family, body []byte) {
-		r, comment := ruleHandle{at: ChainRef{Family: fam}}, ""
-		for typ, v := range attrs(body) {
-			switch {
-			case typ == unix.NFTA_RULE_TABLE:
-				r.at.Table = attrString(v)
-			case typ == unix.NFTA_RULE_CHAIN:
-				r.at.Chain = attrString(v)
-			case typ == unix.NFTA_RULE_HANDLE && len(v) == 8:
-				r.handle = binary.BigEndian.Uint64(v)
-			case typ == unix.NFTA_RULE_USERDATA:
-				comment, _ = udataString(v, udataRuleComment)
-			}
+	for _, o := range inv.held.objects {
+		if !t.keepObject(o) {
+			b.deleteObject(t.name, o)
 		}
-		f(r, comment)
-	})
-	if err != nil {
-		return &OpError{Op: "list rules", Object: at.Table, Err: err}
 	}
-	return nil
 }
 
-// elements hands the elements of a set to f. One that does not exist has none.
-func (c *conn) elements(s *set, f func(*element)) error {
-	err := c.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, s.family, appendListName(nil, s), func(_ Family, body []byte) {
-		eachElement(body, f)
-	})
-	if err != nil && !errors.Is(err, unix.ENOENT) {
-		return &OpError{Op: "list " + s.kind(), Object: s.fullName, Err: err}
+// keepChain reports whether c stays as it is.
+func (t *table) keepChain(c *heldChain) bool {
+	for i := range t.chains {
+		if c.is(&t.chains[i]) {
+			t.chains[i].there = true
+			return true
+		}
 	}
-	return nil
+	return false
 }
 
-// eachSet hands every set of the ruleset to f.
-func (c *conn) eachSet(f func(set)) error {
-	err := c.request(unix.NFT_MSG_GETSET, unix.NLM_F_DUMP, 0, nil, func(fam Family, body []byte) {
-		a := collect(body)
-		s := newSet(fam, attrString(a[unix.NFTA_SET_TABLE]), attrString(a[unix.NFTA_SET_NAME]), dataType{})
-		s.comment, _ = udataString(a[unix.NFTA_SET_USERDATA], udataSetComment)
-		f(s)
-	})
-	if err != nil {
-		return &OpError{Op: "list sets", Err: err}
+// keepObject reports whether o stays as it is.
+func (t *table) keepObject(o heldObject) bool {
+	for i := range t.objects {
+		if t.objects[i] == o.object {
+			t.objects[i].there = true
+			return true
+		}
 	}
-	return nil
+	return false
 }

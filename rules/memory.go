@@ -4,31 +4,9 @@ package rules
 
 import (
 	"iter"
+	"slices"
 	"time"
 )
-
-// A content is what a set holds besides what its description says. Several sets
-// may hold the same: each takes the keys of its own length.
-type content uint8
-
-const (
-	keptNothing    content = iota
-	keptClaims             // pinholes, as the SYN shows them before any translation
-	keptForwards           // pinholes, as a filter chain sees them
-	keptRenumbered         // connections whose sequence numbers the daemon adjusts
-	keptAside              // connections that are left alone
-	keptPeers              // clients of encrypted sessions, with the server that they dialled
-	keptBlocked            // clients whose packets are dropped for a time
-	contentKinds
-)
-
-// pinholes reports whether c are pinholes.
-func (c content) pinholes() bool { return c == keptClaims || c == keptForwards }
-
-// takes reports whether s is one of the sets that hold what has the key as c.
-func (s *set) takes(c content, key *value) bool {
-	return s.keeps == c && c != keptNothing && s.key.size == uint32(key.n)
-}
 
 // memory is what our sets hold besides what their descriptions say. It is put back
 // with the sets when somebody has taken them away, and is what tells that somebody
@@ -87,8 +65,22 @@ func (m *memory) prune(now time.Time) {
 // drop forgets an element.
 func (m *memory) drop(c content, key value) { delete(m.kept[c], key) }
 
-// recall remembers an element with an end that an earlier run left in the kernel.
-func (m *memory) recall(c content, e *element) {
+// recall remembers the pinholes and the blocked clients that an earlier run left in
+// sets.
+func (m *memory) recall(c *conn, sets []set) error {
+	for i := range sets {
+		s := &sets[i]
+		if !s.keeps.pinholes() && s.keeps != keptBlocked {
+			continue
+		}
+		if err := c.elements(s, func(e *element) { m.recallElement(s.keeps, e) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *memory) recallElement(c content, e *element) {
 	if e.expires > 0 && !m.has(c, e.key) {
 		m.kept[c][e.key] = kept{time.Now().Add(e.expires), e.note}
 	}
@@ -103,14 +95,43 @@ func (m *memory) of(s *set) iter.Seq[*element] {
 			if !k.until.IsZero() {
 				e.timeout = k.until.Sub(now)
 			}
-			if !s.takes(s.keeps, &key) || e.timeout < 0 || e.timeout == 0 && !k.until.IsZero() {
-				continue
-			}
-			if !yield(&e) {
+			expired := !k.until.IsZero() && e.timeout <= 0
+			if s.takes(s.keeps, &key) && !expired && !yield(&e) {
 				return
 			}
 		}
 	}
+}
+
+// missing names what somebody took out of sets.
+func (m *memory) missing(c *conn, sets []set) (names []string, err error) {
+	for i := range sets {
+		s := &sets[i]
+		if !m.judges(s) {
+			continue
+		}
+		have := map[value]element{}
+		if err := c.elements(s, func(e *element) { have[e.key] = *e }); err != nil {
+			return nil, err
+		}
+		if m.intact(s, have) {
+			continue
+		}
+		name := "elements of " + s.kind() + " " + s.fullName
+		if s.keeps.pinholes() {
+			name = "elements of open pinholes"
+		}
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// judges reports whether it can be told that somebody took elements out of s. An
+// administrator may let a blocked client in again.
+func (m *memory) judges(s *set) bool {
+	return s.isMap() || s.keeps != keptBlocked && len(m.kept[s.keeps]) > 0
 }
 
 // intact reports whether s holds what it should, of which something may have been
@@ -120,23 +141,20 @@ func (m *memory) intact(s *set, have map[value]element) bool {
 		return s.holdsFixed(have)
 	}
 	const moment = time.Second // an element with less to live may be gone already
-	some := false
+	there, lost := 0, 0
 	for e := range m.of(s) {
-		_, ok := have[e.key]
-		if !ok && s.keeps != keptAside && (e.timeout == 0 || e.timeout > moment) {
-			return false
+		if _, ok := have[e.key]; ok {
+			there++
+		} else if e.timeout == 0 || e.timeout > moment {
+			lost++
 		}
-		some = some || ok
 	}
-	// Rules, and time, take single elements out of setAside. That all are gone is
-	// somebody's flush.
-	return some || s.keeps != keptAside || len(m.kept[keptAside]) == 0
-}
-
-// judged reports whether it can be told that somebody took elements out of s. An
-// administrator may let a blocked client in again.
-func (m *memory) judged(s *set) bool {
-	return s.isMap() || s.keeps != keptBlocked && len(m.kept[s.keeps]) > 0
+	if s.keeps == keptAside {
+		// Rules, and time, take single elements out. That all are gone is
+		// somebody's flush.
+		return there > 0 || lost == 0
+	}
+	return lost == 0
 }
 
 // holdsFixed reports whether a set holds what its description says, and no more.

@@ -38,6 +38,29 @@ type set struct {
 	keeps content   // what else it holds, which is remembered, see memory
 }
 
+// A content is what a set holds besides what its description says. Several sets
+// may hold the same: each takes the keys of its own length.
+type content uint8
+
+const (
+	keptNothing    content = iota
+	keptClaims             // pinholes, as the SYN shows them before any translation
+	keptForwards           // pinholes, as a filter chain sees them
+	keptRenumbered         // connections whose sequence numbers the daemon adjusts
+	keptAside              // connections that are left alone
+	keptPeers              // clients of encrypted sessions, with the server that they dialled
+	keptBlocked            // clients whose packets are dropped for a time
+	contentKinds
+)
+
+// pinholes reports whether c are pinholes.
+func (c content) pinholes() bool { return c == keptClaims || c == keptForwards }
+
+// takes reports whether s is one of the sets that hold what has the key as c.
+func (s *set) takes(c content, key *value) bool {
+	return s.keeps == c && c != keptNothing && s.key.size == uint32(key.n)
+}
+
 // A dataType is the type of keys or of a map's values, for nft and for the kernel.
 type dataType struct {
 	words string // without "type" or "typeof"

@@ -13,18 +13,52 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A survey is what the kernel holds of ours, part by part, in nft's words: our
-// table, its sets, objects and chains, and what is in the administrator's. A
-// part is known by a hash of all that the kernel tells of it and that stays
-// when it is made again: no handles, no counters, no elements of pinholes.
+// A survey is what the kernel holds of ours, part by part.
 type survey struct {
-	parts  map[string]part
+	parts  parts
 	chains []ChainRef // of the administrator, those that exist
 }
 
+// parts are our table, its sets, objects and chains, and what is in the
+// administrator's, by their names in nft's words.
+type parts map[string]part
+
+// A part is known by a hash of all that the kernel tells of it and that stays
+// when it is made again: no handles, no counters, no elements of pinholes.
 type part struct {
-	sum uint64
-	own bool // in our table
+	sum   uint64 // 0: not known
+	rules int    // how many, of a chain
+	own   bool   // in our table
+}
+
+// The names of parts.
+func tablePart(name string) string         { return "table inet " + name }
+func chainPart(r ChainRef) string          { return "chain " + r.words() }
+func adminPart(r ChainRef) string          { return "rule of ours in chain " + r.words() }
+func (s *set) part() string                { return "set " + s.fullName }
+func (o *object) part(table string) string { return "ct " + o.kind() + " inet " + table + " " + o.name }
+
+// described are the parts that cfg asks for. How the kernel shows them is not
+// known: that takes somebody who has just put them there, see Firewall.learn.
+func described(cfg Config) parts {
+	t := describe(cfg)
+	p := parts{tablePart(cfg.Table): {own: true}}
+	for i := range t.sets {
+		p[t.sets[i].part()] = part{own: true}
+	}
+	for i := range t.objects {
+		p[t.objects[i].part(cfg.Table)] = part{own: true}
+	}
+	for _, ch := range t.chains {
+		p[chainPart(ChainRef{FamilyINet, cfg.Table, ch.name})] = part{own: true, rules: len(ch.rules)}
+	}
+	for _, s := range adminSets(cfg) {
+		p[s.part()] = part{}
+	}
+	for _, r := range adminRules(cfg) {
+		p[adminPart(r.at)] = part{rules: p[adminPart(r.at)].rules + 1}
+	}
+	return p
 }
 
 // Attributes that make a part what it is, as bits by attribute type, from
@@ -39,7 +73,7 @@ const (
 
 // survey looks at everything that cfg puts into the kernel.
 func (c *conn) survey(cfg Config) (survey, error) {
-	s := survey{parts: map[string]part{}}
+	s := survey{parts: parts{}}
 	for _, r := range cfg.Chains {
 		err := c.checkChain(r)
 		if err == nil {
@@ -59,15 +93,14 @@ func (c *conn) survey(cfg Config) (survey, error) {
 // surveyOwn looks at our table.
 func (c *conn) surveyOwn(cfg Config, s survey) error {
 	d := describe(cfg)
-	own := " inet " + cfg.Table + " "
 	table := appendString(nil, 1, cfg.Table) // NFTA_TABLE_NAME, and the table's name in each other object
-	err := c.look(s, "table inet "+cfg.Table, true, tableAttrs, unix.NFT_MSG_GETTABLE, FamilyINet, table)
+	err := c.look(s, tablePart(cfg.Table), true, tableAttrs, unix.NFT_MSG_GETTABLE, FamilyINet, table)
 	if err != nil {
 		return err
 	}
 	for _, ch := range d.chains {
 		query := appendString(slices.Clone(table), unix.NFTA_CHAIN_NAME, ch.name)
-		if err := c.look(s, "chain"+own+ch.name, true, chainAttrs, unix.NFT_MSG_GETCHAIN, FamilyINet, query); err != nil && err != unix.ENOENT {
+		if err := c.look(s, chainPart(ChainRef{FamilyINet, cfg.Table, ch.name}), true, chainAttrs, unix.NFT_MSG_GETCHAIN, FamilyINet, query); err != nil && err != unix.ENOENT {
 			return err
 		}
 	}
@@ -79,11 +112,11 @@ func (c *conn) surveyOwn(cfg Config, s survey) error {
 	for _, o := range d.objects {
 		query := appendString(slices.Clone(table), nftaObjName, o.name)
 		query = appendUint32(query, nftaObjType, o.number())
-		if err := c.look(s, "ct "+o.kind()+own+o.name, true, objectAttrs, unix.NFT_MSG_GETOBJ, FamilyINet, query); err != nil && err != unix.ENOENT {
+		if err := c.look(s, o.part(cfg.Table), true, objectAttrs, unix.NFT_MSG_GETOBJ, FamilyINet, query); err != nil && err != unix.ENOENT {
 			return err
 		}
 	}
-	return c.surveyRules(s, "chain"+own, true, FamilyINet, table, "")
+	return c.surveyRules(s, chainPart, ChainRef{FamilyINet, cfg.Table, ""}, "")
 }
 
 // surveyAdmin looks at what is ours in the administrator's tables.
@@ -95,9 +128,7 @@ func (c *conn) surveyAdmin(cfg Config, s survey) error {
 		}
 	}
 	for _, r := range s.chains {
-		query := appendString(appendString(nil, unix.NFTA_RULE_TABLE, r.Table), unix.NFTA_RULE_CHAIN, r.Chain)
-		prefix := "rule of ours in chain " + r.Family.String() + " " + r.Table + " "
-		if err := c.surveyRules(s, prefix, false, r.Family, query, cfg.Comment()); err != nil && err != unix.ENOENT {
+		if err := c.surveyRules(s, adminPart, r, cfg.Comment()); err != nil && err != unix.ENOENT {
 			return err
 		}
 	}
@@ -109,13 +140,13 @@ func (c *conn) look(s survey, name string, own bool, which uint64, msg uint16, f
 	return c.request(msg, 0, f, query, func(_ Family, body []byte) {
 		h := fnv.New64a()
 		hashAttrs(h, body, which)
-		s.parts[name] = part{h.Sum64(), own}
+		s.parts[name] = part{sum: h.Sum64(), own: own}
 	})
 }
 
 // surveySet looks at a set, and at its elements where only we add some.
 func (c *conn) surveySet(s survey, st *set, own bool) error {
-	name := "set " + st.fullName
+	name := st.part()
 	err := c.look(s, name, own, setAttrs, unix.NFT_MSG_GETSET, st.family, appendSetName(nil, st))
 	if err == unix.ENOENT {
 		return nil
@@ -128,38 +159,37 @@ func (c *conn) surveySet(s survey, st *set, own bool) error {
 		_, _ = h.Write(e.key.bytes())
 		_, _ = fmt.Fprint(h, e.mark)
 	})
-	s.mix(name, own, h.Sum64())
+	s.mix(name, h.Sum64())
 	return err
 }
 
-// surveyRules adds rules to the parts named by prefix and their chain.
-// comment, unless empty, is that of the rules that count.
-func (c *conn) surveyRules(s survey, prefix string, own bool, f Family, query []byte, comment string) error {
-	return c.request(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, f, query, func(_ Family, body []byte) {
-		chain, have := "", ""
-		for typ, v := range attrs(body) {
-			switch typ {
-			case unix.NFTA_RULE_CHAIN:
-				chain = attrString(v)
-			case unix.NFTA_RULE_USERDATA:
-				have, _ = udataString(v, udataRuleComment)
-			}
-		}
+// surveyRules adds the rules in a chain or table to the parts that name calls their
+// chains. comment, unless empty, is that of the rules that count; all rules do in a
+// table of ours.
+func (c *conn) surveyRules(s survey, name func(ChainRef) string, at ChainRef, comment string) error {
+	return c.dumpRules(at, func(_ Family, body []byte) {
+		r, have := parseRule(at.Family, body)
 		if comment != "" && have != comment {
 			return
 		}
 		h := fnv.New64a()
 		hashAttrs(h, body, ruleAttrs)
-		s.mix(prefix+chain, own, h.Sum64())
+		p := name(r.at)
+		s.mix(p, h.Sum64())
+		whole := s.parts[p]
+		whole.rules, whole.own = whole.rules+1, comment == ""
+		s.parts[p] = whole
 	})
 }
 
 // mix makes sum a part of what is known of name; the order counts.
-func (s survey) mix(name string, own bool, sum uint64) {
+func (s survey) mix(name string, sum uint64) {
+	p := s.parts[name]
 	h := fnv.New64a()
-	_, _ = h.Write(binary.NativeEndian.AppendUint64(nil, s.parts[name].sum))
+	_, _ = h.Write(binary.NativeEndian.AppendUint64(nil, p.sum))
 	_, _ = h.Write(binary.NativeEndian.AppendUint64(nil, sum))
-	s.parts[name] = part{h.Sum64(), own}
+	p.sum = h.Sum64()
+	s.parts[name] = p
 }
 
 // hashAttrs writes the attributes of a message whose types are in which. Of a
@@ -192,17 +222,17 @@ func hashExprs(h hash.Hash64, list []byte) {
 
 // damage names what want has and the kernel lacks, or has otherwise. What
 // belongs into chains that do not exist cannot be missed.
-func (s survey) damage(cfg Config, want map[string]part) []string {
-	table := "table inet " + cfg.Table
+func (s survey) damage(cfg Config, want parts) []string {
+	table := tablePart(cfg.Table)
 	_, there := s.parts[table]
 	possible := map[string]bool{}
 	here := cfg
 	here.Chains = s.chains
 	for _, st := range adminSets(here) {
-		possible["set "+st.fullName] = true
+		possible[st.part()] = true
 	}
 	for _, r := range s.chains {
-		possible["rule of ours in chain "+r.words()] = true
+		possible[adminPart(r)] = true
 	}
 	var list []string
 	for name, w := range want {
@@ -212,7 +242,7 @@ func (s survey) damage(cfg Config, want map[string]part) []string {
 		switch have, ok := s.parts[name]; {
 		case !ok:
 			list = append(list, name)
-		case have.sum != w.sum:
+		case have.rules != w.rules || w.sum != 0 && have.sum != w.sum:
 			list = append(list, name+" (changed)")
 		}
 	}

@@ -233,11 +233,3 @@ func clamp() []rule {
 		newRule(anySYN(), sport(setControlPorts), clampMSS(controlMSS)),
 	}
 }
-
-// ruleCount is the number of rules in t.
-func (t table) ruleCount() (n int) {
-	for _, c := range t.chains {
-		n += len(c.rules)
-	}
-	return n
-}

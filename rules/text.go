@@ -53,7 +53,7 @@ func (c Config) adminText(w *strings.Builder) {
 	for _, s := range adminSets(c) {
 		fmt.Fprintf(w, "add set %s { %s; }\n", s.fullName, strings.Join(s.properties(), "; "))
 	}
-	for _, r := range c.adminRules() {
+	for _, r := range adminRules(c) {
 		fmt.Fprintf(w, "insert rule %s %s\n", r.at.words(), r.String())
 	}
 }

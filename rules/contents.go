@@ -8,15 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// When a base chain goes, the kernel drops all packets that wait in queues, of
-// whatever chain (nf_queue_nf_hook_drop in net/netfilter/nf_queue.c), and since
-// April 2026 also when a ct helper object goes (nft_ct_helper_obj_destroy in
-// net/netfilter/nft_ct.c). A control packet is repeated after 200 ms then, and the
-// first packet of a data connection after a second. While the table has no nat
-// chain, connections are not translated either. So our table is not deleted and
-// made anew: what it holds is exchanged, and chains and carriers that are to be
-// there again stay.
-
 // contents is what the kernel holds in our table, but for its rules.
 type contents struct {
 	flags   uint32 // of the table; for instance dormant: no chain has its hook
@@ -100,86 +91,4 @@ func (h *contents) addObject(a map[uint16][]byte) {
 		o.carrier, o.ip = CarrierSane, Family(binary.BigEndian.Uint16(l3))
 	}
 	h.objects = append(h.objects, o)
-}
-
-// makeWay adds to b what removes everything in inv, but for what t has too: that
-// is marked in t, and stays.
-func (inv inventory) makeWay(b *batch, t *table) {
-	inv.clearOthers(b)
-	switch {
-	case inv.foreign || inv.table && inv.held.flags != 0:
-		b.deleteTable(FamilyINet, t.name)
-		return
-	case !inv.table:
-		return
-	}
-	t.there = true
-	b.flushRules(t.name)
-	for i := range inv.held.chains {
-		if c := &inv.held.chains[i]; !t.keepChain(c) {
-			b.deleteChain(t.name, c.name)
-		}
-	}
-	for i := range inv.held.sets {
-		b.deleteSet(&inv.held.sets[i])
-	}
-	for _, o := range inv.held.objects {
-		if !t.keepObject(o) {
-			b.deleteObject(t.name, o)
-		}
-	}
-}
-
-// keepChain reports whether c stays as it is.
-func (t *table) keepChain(c *heldChain) bool {
-	for i := range t.chains {
-		if c.is(&t.chains[i]) {
-			t.chains[i].there = true
-			return true
-		}
-	}
-	return false
-}
-
-// keepObject reports whether o stays as it is.
-func (t *table) keepObject(o heldObject) bool {
-	for i := range t.objects {
-		if t.objects[i] == o.object {
-			t.objects[i].there = true
-			return true
-		}
-	}
-	return false
-}
-
-// flushRules is: flush table inet table
-func (b *batch) flushRules(table string) {
-	b.open(unix.NFT_MSG_DELRULE, 0, FamilyINet, "flush table", "inet "+table)
-	b.buf = appendString(b.buf, unix.NFTA_RULE_TABLE, table)
-	b.done()
-}
-
-// deleteChain is: delete chain inet table name
-func (b *batch) deleteChain(table, name string) {
-	b.open(unix.NFT_MSG_DELCHAIN, 0, FamilyINet, "delete chain", ChainRef{FamilyINet, table, name}.words())
-	b.buf = appendString(b.buf, unix.NFTA_CHAIN_TABLE, table)
-	b.buf = appendString(b.buf, unix.NFTA_CHAIN_NAME, name)
-	b.done()
-}
-
-// deleteObject is, for instance: delete ct helper inet table name
-func (b *batch) deleteObject(table string, o heldObject) {
-	b.open(unix.NFT_MSG_DELOBJ, 0, FamilyINet, "delete object", "inet "+table+" "+o.name)
-	b.buf = appendString(b.buf, nftaObjTable, table)
-	b.buf = appendString(b.buf, nftaObjName, o.name)
-	b.buf = appendUint32(b.buf, nftaObjType, o.number)
-	b.done()
-}
-
-// number is the value of an attribute of 32 bits; 0 if it is not there.
-func number(v []byte) uint32 {
-	if len(v) != 4 {
-		return 0
-	}
-	return binary.BigEndian.Uint32(v)
 }
