@@ -19,7 +19,9 @@ const doctorHelp = `doctor says what a daemon with the same flags and the same f
 Without flags and without --config it asks a running daemon for its settings. It says
 what the kernel can do, which rules of others are in its way, and for each position
 (sessions that pass through, servers on this host, clients on this host) which rule
-would accept or drop an announced data connection, with the line to add.
+would accept or drop an announced data connection, with the line to add. Where there are
+configurations of conntrackd and keepalived it says what of them would break FTP in a
+failover.
 
 It reads only. Kernel features are tried in a network namespace of its own if it
 may make one. It needs CAP_NET_ADMIN.
@@ -41,6 +43,8 @@ func newDoctor() *cobra.Command {
 	flags := config.Bind(cmd.Flags())
 	ends := bindEnds(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
+	conntrackd := cmd.Flags().String("conntrackd", doctor.DefaultConntrackd, "`FILE` of conntrackd, if there is one")
+	keepalived := cmd.Flags().String("keepalived", doctor.DefaultKeepalived, "`FILE` of keepalived, if there is one")
 	selfTest := cmd.Flags().Bool("self-test", false, "run transfers in network namespaces of its own")
 	show := cmd.Flags().Bool("show", false, "with --self-test: tell all that happens, for reading")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -66,7 +70,8 @@ func newDoctor() *cobra.Command {
 			}
 			r, err = selftest.Run(cmd.Context(), cfg, out)
 		} else {
-			r, err = doctor.Run(cmd.Context(), doctor.Question{Config: cfg, Asked: flags.Given("control-socket"), Ends: known})
+			r, err = doctor.Run(cmd.Context(), doctor.Question{Config: cfg, Asked: flags.Given("control-socket"), Ends: known,
+				Conntrackd: *conntrackd, Keepalived: *keepalived})
 		}
 		if err != nil {
 			return failed(err)

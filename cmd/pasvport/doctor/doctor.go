@@ -22,6 +22,8 @@ type Question struct {
 	Asked  bool
 
 	Ends Ends // makes verdicts surer
+
+	Conntrackd, Keepalived string // the files of those, if there are any
 }
 
 // Run examines this host for a daemon. The error says that it cannot: unix.EPERM
@@ -55,6 +57,7 @@ func Run(ctx context.Context, q Question) (*Report, error) {
 	}
 	e.queues()
 	e.tracker()
+	e.pair(q, running)
 	e.conflicts()
 	e.legacy()
 	e.translators()

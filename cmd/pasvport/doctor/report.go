@@ -32,12 +32,13 @@ const (
 	topicDaemon   = "daemon"
 	topicControl  = "control"
 	topicData     = "data"
+	topicPair     = "pair"
 )
 
 // A Finding is one thing that the doctor has to say.
 type Finding struct {
 	Level    Level    `json:"level"`
-	Topic    string   `json:"topic"` // kernel, tracker, conflict, daemon, control, data
+	Topic    string   `json:"topic"` // kernel, tracker, pair, conflict, daemon, control, data
 	Position string   `json:"position,omitempty"`
 	Families []string `json:"families,omitempty"` // "IPv4", "IPv6"
 	Ports    []string `json:"ports,omitempty"`    // control ports, "21", "8021-8025"

@@ -29,7 +29,8 @@ func (e *examination) tracker() {
 	if s, ok := kernel.Sysctl(dir + "tcp_timeout_established"); ok {
 		e.timeout(time.Duration(s) * time.Second)
 	}
-	if v, ok := kernel.Sysctl(dir + "tcp_be_liberal"); ok && v != 0 {
+	paired, _ := e.cfg.Paired() // those need it
+	if v, ok := kernel.Sysctl(dir + "tcp_be_liberal"); ok && v != 0 && !paired {
 		e.found(Warn, topicTracker, "nf_conntrack_tcp_be_liberal is on: segments outside the window are let through, also forged ones of control connections",
 			"sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=0, unless something else here needs it")
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/cmd/pasvport/pair"
 )
 
 // Sysctl reads a number from /proc/sys, in the network namespace of the calling
@@ -24,7 +25,7 @@ func Sysctl(name string) (n int, ok bool) {
 // Doubts are those about a configuration on this machine: what run, check and
 // doctor say of it.
 func Doubts(cfg config.Config) []config.Doubt {
-	list := cfg.Doubts()
+	list := append(cfg.Doubts(), pair.Doubts(cfg)...)
 	if v, ok := Sysctl("net/netfilter/nf_conntrack_events"); ok && v == 0 {
 		list = append(list, config.Doubt{
 			Text: "nf_conntrack_events is 0: conntrack does not report when connections begin and end, so pinholes that were used or whose session is over stay until they expire",

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pair
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/config"
+)
+
+// Doubts are those about the settings of a pair on this machine.
+func Doubts(cfg config.Config) (list []config.Doubt) {
+	if paired, err := cfg.Paired(); !paired || err != nil {
+		return nil // config says it
+	}
+	return doubts(cfg, ownAddresses())
+}
+
+func doubts(cfg config.Config, own []netip.Addr) (list []config.Doubt) {
+	say := func(hint, format string, args ...any) {
+		list = append(list, config.Doubt{Text: fmt.Sprintf(format, args...), Hint: hint})
+	}
+	peer, listen := addrOf(cfg.Peer), addrOf(cfg.PeerListen)
+	const link = "give the address on the dedicated link"
+	switch {
+	case peer.IsUnspecified() || peer.IsLoopback() || peer.IsMulticast() || slices.Contains(own, peer):
+		say("give the address of the other one on the dedicated link", "peer %s is not another machine", cfg.Peer)
+	case peer.Is4() != listen.Is4():
+		say("give both of one family", "peer %s and peer-listen %s are of two families", cfg.Peer, cfg.PeerListen)
+	}
+	switch {
+	case listen.IsLoopback() || listen.IsMulticast():
+		say(link, "peer-listen %s is not reached by another machine", cfg.PeerListen)
+	case listen.IsUnspecified():
+		say(link, "peer-listen %s is reached on every interface", cfg.PeerListen)
+	case len(own) > 0 && !slices.Contains(own, listen):
+		say(link, "peer-listen %s is not an address of this machine, and the daemon does not start without it", cfg.PeerListen)
+	}
+	// Who runs check may not be the daemon's user.
+	if _, err := ReadKey(cfg.PeerKey); err != nil && !errors.Is(err, fs.ErrPermission) {
+		say("the daemon does not start with it; openssl rand -base64 32 makes a key, chmod 640 and chgrp pasvport let the daemon alone read it", "peer-key: %v", err)
+	}
+	return list
+}
+
+// addrOf is the address of one with a port, which was read before.
+func addrOf(hostPort string) netip.Addr {
+	ap, _ := netip.ParseAddrPort(hostPort)
+	return ap.Addr().Unmap()
+}
+
+// ownAddresses are those of this machine.
+func ownAddresses() (list []netip.Addr) {
+	addrs, _ := net.InterfaceAddrs()
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			list = append(list, p.Addr().Unmap())
+		}
+	}
+	return list
+}
