@@ -229,3 +229,24 @@ func TestPinholeKept(t *testing.T) {
 		}
 	}
 }
+
+// TestPinholeOfLostLines: a pinhole outlives its time while TCP repeats what the end
+// that is to dial has not got yet: a 227, or the reply to PORT that RETR waits for.
+func TestPinholeOfLostLines(t *testing.T) {
+	needDaemon(t)
+	for _, s := range subjects(t) {
+		for _, m := range []Mode{PORT, PASV} {
+			t.Run(fmt.Sprintf("%s/%s", s.Name, m), func(t *testing.T) {
+				t.Parallel()
+				site := NewSite(t, position("both-nat"), AllowRelated, s, "--pinhole-timeout", "1s")
+				site.Case(Case{Mode: m, Family: IPv4, Kind: "pinhole of lost lines"}).Count(t)
+				d := site.Talk(t, site.ListenControl(t, IPv4), site.Client, IPv4)
+				site.Client.LoadRules(t, "table inet lossy { chain links { type filter hook input priority 0; tcp sport 21 drop; }; }")
+				time.AfterFunc(4*time.Second, func() { site.Client.Run(10*time.Second, Cmd("nft", "delete", "table", "inet", "lossy")) })
+				o := d.Announce(m) // returns when the client has the reply
+				d.Command("RETR small")
+				o.MustOpen(t)
+			})
+		}
+	}
+}

@@ -83,9 +83,9 @@ func (w *sweeper) pinhole(p *pinhole.Pinhole, now time.Time) {
 	if w.pinholes.Expire(w.ct, p, now) {
 		return
 	}
-	if s := w.sessionOf(p); s != nil && s.TransferWaits() {
+	if s := w.sessionOf(p); s != nil {
 		before := p.Until()
-		if w.pinholes.Keep(w.ct, p, now); s.Pair != nil && p.Until() != before {
+		if w.pinholes.Keep(w.ct, p, now, s.TransferWaits()); s.Pair != nil && p.Until() != before {
 			w.kept(s)
 		}
 	}

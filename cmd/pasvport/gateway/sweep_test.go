@@ -60,6 +60,33 @@ func TestSweep(t *testing.T) {
 	}
 }
 
+// TestRepeatedAnnouncement: as long as an announcement is repeated, because the client
+// has not got it, its pinhole stays.
+func TestRepeatedAnnouncement(t *testing.T) {
+	for _, repeated := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, nil)
+			l := b.connect(entryOf(1))
+			l.logIn()
+			before := l.next[server]
+			said := l.passive(50000)
+			sweeper := b.sweeper()
+			for second := range 200 {
+				time.Sleep(time.Second)
+				if sweeper.sweep(time.Now()); repeated && (second == 25 || second == 51 || second == 102) {
+					l.next[server] = before
+					if _, again := l.say(server, "227 Entering Passive Mode (10,0,0,2,195,80).\r\n"); again != said {
+						t.Errorf("%q was repeated as %q", said, again)
+					}
+				}
+				if open := len(b.pinholes.All()) == 1; open != (second < 60 || repeated) {
+					t.Fatalf("repeated %v: after %d s it is open: %v", repeated, second+1, open)
+				}
+			}
+		})
+	}
+}
+
 // TestReconcile: sessions that conntrack does not know any more are forgotten, and no
 // others.
 func TestReconcile(t *testing.T) {

@@ -126,6 +126,9 @@ func (w *worker) read(r *session.Reader, d ftpalg.Direction, p *nfq.Packet) {
 	if !bare || dec.Reason != ftpalg.ReasonPlain {
 		w.count(report.Reason(dec.Reason))
 	}
+	if dec.Reason == ftpalg.ReasonRetransmission {
+		w.pinholes.Repeats(&r.Owner, w.now)
+	}
 	// Whoever sent one that is far away knows the addresses and the ports, and no
 	// number.
 	if dec.Reason != ftpalg.ReasonFarAway && r.OutOfStep(d, p) {

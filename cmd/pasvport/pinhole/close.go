@@ -52,21 +52,42 @@ func lives(ct Conntrack, o *Owner) bool {
 	return err == nil && e.ID == o.ID
 }
 
-// The bounds of Keep: how long a pinhole stays open at the most for a transfer
-// command that waits for its data connection, and how long before its end it is
-// kept for another while.
+// Repeats notes that something was repeated on a control connection since its pinhole
+// was opened: a packet was lost, so the end that is to open the data connection may not
+// know yet that it is to.
+func (t *Table) Repeats(o *Owner, now time.Time) {
+	if p := t.Of(o); p != nil {
+		p.repeated.Store(now.UnixNano())
+	}
+}
+
+// repeatsUntil returns until when a pinhole is kept because of what was repeated: as
+// TCP doubles its patience, the next time may come after as long again.
+func (p *Pinhole) repeatsUntil() time.Time {
+	at := p.repeated.Load()
+	if at == 0 {
+		return p.Expires
+	}
+	open := time.Duration(at - p.Expires.Add(-p.Timeout).UnixNano())
+	return time.Unix(0, at).Add(open + p.Timeout)
+}
+
+// The bounds of Keep: how long a pinhole stays open at the most, and how long before
+// its end it is kept for another while.
 const (
 	longest    = 300 * time.Second
 	keepBefore = time.Second
 )
 
-// Keep keeps a pinhole that is about to expire: a transfer command of its control
-// connection waits for its final reply, so that its data connection may still come.
-// Some servers dial after more than a minute, and some clients wait for a 150 that
-// is slow.
-func (t *Table) Keep(ct Conntrack, p *Pinhole, now time.Time) {
-	before := p.Until()
-	until := now.Add(max(p.Timeout, 2*keepBefore))
+// Keep keeps a pinhole that is about to expire and whose data connection may still
+// come. Either waits is set: a transfer command of its control connection waits for its
+// final reply. Some servers dial after more than a minute, and some clients wait for a
+// 150 that is slow. Or something was repeated there, see Repeats.
+func (t *Table) Keep(ct Conntrack, p *Pinhole, now time.Time, waits bool) {
+	before, until := p.Until(), p.repeatsUntil()
+	if again := now.Add(max(p.Timeout, 2*keepBefore)); waits && again.After(until) {
+		until = again
+	}
 	if last := p.Expires.Add(longest - p.Timeout); until.After(last) {
 		until = last
 	}

@@ -38,8 +38,11 @@ type Pinhole struct {
 	Owner   *Owner
 	Expires time.Time
 
-	state   atomic.Uint32
-	kept    atomic.Int64  // until when it is kept beyond Expires, see Table.Keep; in Unix nanoseconds
+	state atomic.Uint32
+	// In Unix nanoseconds: until when it is kept beyond Expires, see Table.Keep, and when
+	// something was repeated last on its control connection, see Table.Repeats.
+	kept, repeated atomic.Int64
+
 	element rules.Pinhole // as it is in the sets of nftables
 	holds   bool          // it needs that; under halves.mu
 }

@@ -315,7 +315,7 @@ func TestRace(t *testing.T) {
 			})
 			wg.Go(func() { b.Expire(b.k, p, b.now.Add(time.Hour)) })
 			wg.Go(func() { b.CloseOf(b.k, o, "") })
-			wg.Go(func() { b.Keep(b.k, p, p.Expires) })
+			wg.Go(func() { b.Keep(b.k, p, p.Expires, true) })
 			wg.Go(func() {
 				another := passive(5001)
 				another.Claim = claim
@@ -410,7 +410,7 @@ func TestKeep(t *testing.T) {
 		now := b.now
 		for ; b.Of(p.Owner) == p; now = now.Add(300 * time.Millisecond) {
 			if !b.Expire(b.k, p, now) {
-				b.Keep(b.k, p, now)
+				b.Keep(b.k, p, now, true)
 			}
 			if x, ok := b.k.expected[wild(p.expected())]; ok && now.Sub(b.now) > time.Minute && x.Timeout < time.Second {
 				t.Fatalf("after %v the kernel has %v left", now.Sub(b.now), x.Timeout)
@@ -419,7 +419,38 @@ func TestKeep(t *testing.T) {
 		if lived := now.Sub(b.now); lived < longest || lived > longest+time.Second {
 			t.Errorf("it lived for %v", lived)
 		}
-		b.Keep(b.k, p, p.Until())
+		b.Keep(b.k, p, p.Until(), true)
+		b.k.empty(t)
+	}
+}
+
+// TestRepeats: while TCP repeats what its receiver may need for the data connection,
+// each time after twice as long, a pinhole stays; once it does not, it goes.
+func TestRepeats(t *testing.T) {
+	for _, times := range []int{0, 1, 5, 9} {
+		b := newBench()
+		spec := passive(5000)
+		spec.Timeout = 2 * time.Second
+		p, err := b.open(owner(1, client), spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var last time.Duration // of the repetitions
+		next := 200 * time.Millisecond
+		lived := time.Duration(0)
+		for ; b.Of(p.Owner) == p; lived += 100 * time.Millisecond {
+			now := b.now.Add(lived)
+			if lived == next && times > 0 {
+				b.Repeats(p.Owner, now)
+				last, next, times = lived, 2*next+200*time.Millisecond, times-1
+			}
+			if !b.Expire(b.k, p, now) {
+				b.Keep(b.k, p, now, false)
+			}
+		}
+		if want := 2*last + spec.Timeout; lived < want || lived > want+time.Second {
+			t.Errorf("repeated until %v it lived for %v", last, lived)
+		}
 		b.k.empty(t)
 	}
 }
