@@ -26,7 +26,10 @@ type Options struct {
 // (what the lines mean), the streams (where bytes are, and what stands in their place)
 // and the terms (what the administrator allows here). Conn takes segments apart into
 // lines and joins the layers.
-type Conn struct{ dialogue }
+type Conn struct {
+	dialogue
+	ahead *ahead // of the replies; nil: nothing
+}
 
 // NewConn returns the engine for a control connection. The policy is shared
 // and must not change.

@@ -54,6 +54,7 @@ type gateway struct {
 	reason  Reason // of the last segment
 	pieces  int    // segments that were taken in
 	patient bool   // one has waited for an earlier edit for as long as any does
+	aheads  int    // segments that went on before earlier ones
 	offers  []Offer
 	log     []string
 	logs    [2][]string              // the same, by direction of the segment
@@ -125,6 +126,9 @@ func (g *gateway) segment(d Direction, seq uint32, p []byte) (out []segment) {
 	g.reason, g.patient = dec.Reason, g.patient || g.c.stream[d].waits >= maxWaits
 	if dec.Reason == ReasonPieces {
 		g.pieces++
+	}
+	if dec.Reason == ReasonAhead {
+		g.aheads++
 	}
 	for _, e := range dec.Events {
 		g.log = append(g.log, describe(e))

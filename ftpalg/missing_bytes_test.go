@@ -75,7 +75,7 @@ func TestGapPassed(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			g := newGateway(routed, Policy{})
-			talk(t, g, "S: 220 ready\nC: USER one\nS: 230 in\nC: RETR file")
+			talk(t, g, "S: 220 ready\nC: USER one\nS: 230 in\nC: SITE X")
 			g.acks = nil
 			now := time.Unix(1e9, 0)
 			missing := g.next(Reply)

@@ -160,7 +160,7 @@ func (c *Conn) Rest() (u Unread, ok bool) {
 	// Repeats are compared with what was read; what is asked ahead is told
 	// apart by the order of both directions, which is not kept.
 	if c.opaque || c.nat64 != not64 || c.adjustBy == Caller || c.judges || c.checks.has(CheckRepeats|CheckAnswered) ||
-		!c.answered || !c.spoken || !c.met || c.multi != 0 {
+		!c.answered || !c.spoken || !c.met || c.multi != 0 || c.ahead != nil {
 		return u, false
 	}
 	for d := range c.stream {

@@ -214,6 +214,7 @@ type wire struct {
 	backoff [2]int // steps until dropped bytes are sent again
 	cuts    int
 	lines   bool // mostly whole lines
+	ahead   bool // what is out of order begins with a line
 	small   bool // pieces of a few bytes, which are not held for long
 	renewed int  // other engines went on, see renew
 	renews  bool
@@ -280,6 +281,9 @@ func (w *wire) step(d Direction) {
 		from = max(0, from-w.r.IntN(40))
 	case n == 1 && s.known: // out of order
 		from += w.r.IntN(len(w.sent[d]) - from)
+		if i := bytes.IndexByte(w.sent[d][from:], '\n'); w.ahead && i >= 0 && from+i+1 < len(w.sent[d]) {
+			from += i + 1
+		}
 	case n < 7 && s.known && next > from && next < len(w.sent[d]):
 		from = next
 	}
@@ -377,23 +381,28 @@ func TestAnyCutUnread(t *testing.T) {
 // becomes what it was.
 func TestAnyCutRenewed(t *testing.T) { anyCut(t, renewed) }
 
+// TestAnyCutAhead is the same with lines that overtake others, some of which go on.
+func TestAnyCutAhead(t *testing.T) { anyCut(t, overtaking) }
+
 const (
-	inPieces = 3
-	renewed  = 4
+	inPieces   = 3
+	renewed    = 4
+	overtaking = 5
 )
 
 // anyCut compares random dialogues in whole lines, all read, with the same ones
 // cut. fast: 1 lets lines pass unread, 2 also makes most segments whole lines;
-// inPieces makes them small, renewed has other engines go on.
+// inPieces makes them small, renewed has other engines go on, overtaking has whole
+// lines overtake others, and in half of the dialogues both of the latter.
 func anyCut(t *testing.T, fast int) (passed int) {
-	n, cuts, pieces, renewals := 4000, 0, 0, 0
+	n, cuts, pieces, aheads, renewals := 4000, 0, 0, 0, 0
 	if testing.Short() {
 		n = 400
 	}
 	for i := range n {
 		r := rand.New(rand.NewPCG(uint64(i), 7))
 		s := randomScript(r)
-		if fast == 2 && i%2 == 0 {
+		if fast == 2 && i%2 == 0 || fast == overtaking {
 			s.oneByOne()
 		}
 		whole := newGateway(s.ep, s.policy)
@@ -407,13 +416,14 @@ func anyCut(t *testing.T, fast int) (passed int) {
 			g.c.SetAdjustBy(Caller)
 		}
 		w := newWire(t, r, g)
-		w.name, w.lines, w.small = fmt.Sprint("seed ", i), fast == 2, fast == inPieces || fast == renewed && i%2 == 0
-		w.renews = fast == renewed
+		w.name, w.lines, w.small = fmt.Sprint("seed ", i), fast == 2 || fast == overtaking, fast == inPieces || fast == renewed && i%2 == 0
+		w.renews, w.ahead = fast == renewed || fast == overtaking && i%2 == 0, fast == overtaking
 		w.run(&s)
 		renewals += w.renewed
 		cuts += w.cuts
 		passed += g.passed
 		pieces += g.pieces
+		aheads += g.aheads
 		if len(g.fails) > 0 {
 			t.Fatalf("seed %d: not announced: %v", i, g.fails)
 		}
@@ -427,9 +437,12 @@ func anyCut(t *testing.T, fast int) (passed int) {
 			t.Fatalf("seed %d: not announced: %v", i, g.fails)
 		}
 	}
-	t.Logf("%d dialogues, %d segments, %d of them taken in, %d engines followed another", n, cuts, pieces, renewals)
-	if pieces == 0 && fast != 2 {
+	t.Logf("%d dialogues, %d segments, %d of them taken in, %d ahead of others, %d engines followed another", n, cuts, pieces, aheads, renewals)
+	if pieces == 0 && fast != 2 && fast != overtaking {
 		t.Error("no line was taken in")
+	}
+	if aheads == 0 && fast == overtaking {
+		t.Error("none went ahead")
 	}
 	return passed
 }

@@ -24,6 +24,9 @@ const (
 	// ReasonGap: bytes before the segment were not seen; dropped, and its sender repeats
 	// both.
 	ReasonGap
+	// ReasonAhead: bytes before the segment were not seen; forwarded, as it depends on
+	// none of them.
+	ReasonAhead
 	// ReasonResync: bytes were missed that their receiver has; reading continues at the
 	// next line.
 	ReasonResync
@@ -157,6 +160,7 @@ var reasonNames = [NumReasons]string{
 	ReasonPieces:         "line-in-pieces",
 	ReasonHeldTwice:      "held-twice",
 	ReasonGap:            "gap",
+	ReasonAhead:          "ahead",
 	ReasonResync:         "resync",
 	ReasonTooOld:         "too-old",
 	ReasonOffered:        "offered",

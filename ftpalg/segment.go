@@ -30,6 +30,10 @@ func (c *Conn) segment(seg *Segment) Decision {
 	if !s.known {
 		c.begin(d, seq, p)
 	}
+	c.passedAhead(s)
+	if c.goesAhead(s, seq, p) {
+		return Decision{Reason: ReasonAhead}
+	}
 	seen, answer, known := c.place(s, seq, p)
 	if c.unseen {
 		c.notFTP(ReasonStartUnseen)
@@ -56,7 +60,7 @@ func (c *Conn) segment(seg *Segment) Decision {
 	p = p[seen:]
 	switch readable := c.remember(s, p); {
 	case len(readable) == len(p):
-		return c.fresh(s, p, answer.Reason)
+		return c.joinAhead(s, c.fresh(s, p, answer.Reason))
 	case len(readable) > 0:
 		dec := c.fresh(s, readable, answer.Reason)
 		if dec.Action == Hold { // its end must not go on when its start does

@@ -47,6 +47,9 @@ type Place struct {
 	// those before them end, nil if there were none.
 	Edits []Edit  `json:",omitempty"`
 	Floor *uint32 `json:",omitempty"`
+	// Ahead is a line that was forwarded though Missing bytes before it were not seen.
+	Ahead   []byte `json:",omitempty"`
+	Missing uint32 `json:",omitempty"`
 }
 
 // Edit is a change: Text stands in the place of the Length bytes from Start, as their
@@ -71,6 +74,9 @@ func (c *Conn) State() State {
 	}
 	for d := range t.Stream {
 		t.Stream[d] = c.stream[d].keptPlace(Direction(d), c.met || c.started)
+	}
+	if p := &t.Stream[Reply]; c.ahead != nil && int32(c.ahead.at-p.Next) > 0 {
+		p.Ahead, p.Missing = bytes.Clone(c.ahead.text), c.ahead.at-p.Next
 	}
 	return t
 }
@@ -252,6 +258,9 @@ func (c *Conn) Continue(t *State, unseen bool) {
 		s.restore(&t.Stream[d])
 		s.blind = s.known && unseen
 	}
+	if p := &t.Stream[Reply]; p.Missing > 0 && p.Missing <= uint32(maxAhead) && isFinal(p.Ahead) {
+		c.ahead = &ahead{p.Next + p.Missing, p.Ahead}
+	}
 	c.met = !unseen && c.stream[Original].known && c.stream[Reply].known
 }
 
@@ -296,6 +305,9 @@ func (c *Conn) Mark() Mark {
 // sent: see docs/protocol.md.
 func (c *Conn) Held() int {
 	n := cap(c.pending.list) * int(unsafe.Sizeof(entry{}))
+	if c.ahead != nil {
+		n += int(unsafe.Sizeof(ahead{})) + cap(c.ahead.text)
+	}
 	for d := range c.stream {
 		s := &c.stream[d]
 		n += cap(s.line) - min(cap(s.line), max(len(s.line), maxLineKept))

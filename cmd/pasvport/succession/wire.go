@@ -63,6 +63,8 @@ const (
 	tagAcked
 	tagFloor
 	tagEdit
+	tagAhead
+	tagMissing
 )
 
 const (
@@ -212,6 +214,8 @@ func appendEngine(b []byte, t *ftpalg.State) []byte {
 			for i := range p.Edits {
 				b = appendField(b, tagEdit, func(b []byte) []byte { return appendEdit(b, &p.Edits[i]) })
 			}
+			b = appendBytes(b, tagAhead, p.Ahead)
+			b = appendUint(b, tagMissing, uint64(p.Missing))
 			return b
 		})
 	}
@@ -429,6 +433,10 @@ func (f *fields) place(v []byte) (p ftpalg.Place) {
 			if f.is(len(p.Edits) < maxRecordEdits); !f.bad {
 				p.Edits = append(p.Edits, f.edit(v))
 			}
+		case tagAhead:
+			p.Ahead = bytes.Clone(v)
+		case tagMissing:
+			p.Missing = uint32(f.uint(v, math.MaxUint32))
 		}
 	})
 	return p
