@@ -39,6 +39,7 @@ type fakeKernel struct {
 	adjusted  map[expect.Tuple][2]expect.SeqAdj
 	liberal   map[expect.Tuple]bool
 	restored  []expect.Forgotten
+	timeouts  map[expect.Tuple]time.Duration // that were set
 	elements  []rules.Element
 	left      map[uint32]string
 	numbered  map[uint32]string
@@ -58,7 +59,7 @@ func newKernel() *fakeKernel {
 	return &fakeKernel{
 		entries: map[expect.Tuple]*expect.Entry{}, adjusted: map[expect.Tuple][2]expect.SeqAdj{}, liberal: map[expect.Tuple]bool{},
 		left: map[uint32]string{}, numbered: map[uint32]string{}, acks: map[uint32]int{}, peers: map[hostPair]bool{},
-		blocked: map[netip.Addr]time.Duration{}, fails: map[string]error{},
+		blocked: map[netip.Addr]time.Duration{}, fails: map[string]error{}, timeouts: map[expect.Tuple]time.Duration{},
 	}
 }
 
@@ -193,10 +194,13 @@ func (k *fakeKernel) SetSeqAdj(t expect.Tuple, d expect.Direction, adj expect.Se
 	return nil
 }
 
-func (k *fakeKernel) UpdateTimeout(t expect.Tuple, _ time.Duration) error {
+func (k *fakeKernel) UpdateTimeout(t expect.Tuple, d time.Duration) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	if k.entries[t] == nil {
 		return unix.ENOENT
 	}
+	k.timeouts[t] = d
 	return nil
 }
 

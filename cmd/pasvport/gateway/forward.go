@@ -21,6 +21,7 @@ type forwarder struct {
 	adjust  *adjuster
 	offers  *offers
 	unread  *unread
+	teller  *teller
 	payload []byte // reused; only its own memory, what Rewrite returns may be the packet's
 	packet  []byte // reused
 }
@@ -36,6 +37,7 @@ func (f *forwarder) forward(r *session.Reader, seg *ftpalg.Segment, p *nfq.Packe
 			r.Engine.SetAdjustBy(ftpalg.Nobody)
 			f.offers.withdraw(f.ct, r.Session, report.Reason(ftpalg.ReasonNoAdjust))
 		}
+		f.teller.tell(r, seg.Time) // otherwise than before
 		w = r.Engine.Rewrite(f.payload[:0], seg)
 	}
 	if !w.Trimmed && last {

@@ -42,7 +42,7 @@ func newWorker(l *life, o *offers, older *olderConnections, ct conntrack, q queu
 		ender:   ender{l.services, openSender},
 	}
 	w.verdicts = &verdicts{queue: q, log: l.log}
-	w.out = forwarder{verdicts: w.verdicts, ct: ct, adjust: l.adjust, offers: o, unread: l.unread, payload: make([]byte, 0, maxPayload)}
+	w.out = forwarder{verdicts: w.verdicts, ct: ct, adjust: l.adjust, offers: o, unread: l.unread, teller: &w.teller, payload: make([]byte, 0, maxPayload)}
 	w.teller = teller{life: l, verdicts: w.verdicts, ct: ct, work: &w.work}
 	w.stale = stale{services: l.services, verdicts: w.verdicts, ct: ct, memory: &l.lost, work: &w.work}
 	return w

@@ -1,0 +1,519 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/cmd/pasvport/pair"
+	"github.com/pasvport/pasvport/cmd/pasvport/succession"
+	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/nfq"
+)
+
+// firewalls are two benches that are a pair, each with a kernel of its own, and a link
+// between them.
+type firewalls struct {
+	a, b *bench
+	cut  func() // has a stop
+}
+
+// longTimeout is that of an established connection.
+const longTimeout = 5 * 24 * time.Hour
+
+// newFirewalls returns a pair. The first one has the address of the sessions.
+func newFirewalls(t *testing.T, edit func(*config.Config)) *firewalls {
+	t.Helper()
+	f := new(firewalls)
+	for i, b := range []**bench{&f.a, &f.b} {
+		*b = paired(t, i, edit)
+		peer := (*b).peer
+		ctx, stop := context.WithCancel(context.Background())
+		var wg sync.WaitGroup
+		wg.Go(func() { _ = peer.Run(ctx) })
+		end := sync.OnceFunc(func() { stop(); wg.Wait(); peer.Close() })
+		t.Cleanup(end)
+		if i == 0 {
+			f.cut = end
+		}
+	}
+	eventually(t, "the link is up", func() bool { return !f.a.peer.Alone() && !f.b.peer.Alone() })
+	return f
+}
+
+// paired is the first or the second one of a pair, which does not talk to the other one
+// yet.
+func paired(t *testing.T, which int, edit func(*config.Config)) *bench {
+	t.Helper()
+	key := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(key, []byte(strings.Repeat("0123456789abcdef", 4)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pid := os.Getpid() // no other process has these addresses
+	at := func(which int) string {
+		return fmt.Sprintf("127.%d.%d.%d:%d", 1+pid>>16&63, pid>>8&255, pid&255, 40021+which)
+	}
+	b := newBench(t, func(c *config.Config) {
+		c.PeerListen, c.Peer, c.PeerKey = at(which), at(1-which), key
+		if edit != nil {
+			edit(c)
+		}
+	})
+	if err := b.g.openPair(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.peer.Close)
+	b.entries.established = longTimeout
+	return b
+}
+
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for until := time.Now().Add(10 * time.Second); !f(); time.Sleep(time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatalf("%s: not within 10 s", what)
+		}
+	}
+}
+
+// told waits until the second firewall has acted on all that the first one knows.
+func (f *firewalls) told() {
+	f.a.t.Helper()
+	f.a.g.lanes.tellLate()
+	f.a.peer.Flush()
+	if !f.b.sync() {
+		f.a.t.Fatal("what was told is not acted on")
+	}
+}
+
+// moves has conntrackd bring the entry of a connection to the second firewall, which
+// has the address now. It returns the connection as it is there.
+func (f *firewalls) moves(l *link) *link {
+	f.a.t.Helper()
+	f.told()
+	e := *l.entry
+	e.ID += 100
+	e.Timeout = time.Minute
+	f.b.k.enter(e)
+	f.b.watcher().event(f.b.k, &expect.Event{Type: expect.New, Entry: e})
+	if !f.b.sync() {
+		f.a.t.Fatal("the entry is not acted on")
+	}
+	f.b.ids += 1000
+	return &link{b: f.b, entry: &e, next: l.next}
+}
+
+// TestFailover: a session goes on at the other firewall, in the middle of a dialogue:
+// what was announced is open there, and what is announced there is told with the numbers
+// that its client waits for.
+func TestFailover(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		entry    expect.Entry
+		noAdjust bool // the first kernel does not adjust sequence numbers
+	}{
+		{"translated", entryOf(1), false},
+		{"plain", plainEntry(1), false},
+		{"adjusted by the daemon", entryOf(1), true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFirewalls(t, nil)
+			f.a.k.noAdjust, f.b.k.noAdjust = tt.noAdjust, tt.noAdjust
+			l := f.a.connect(tt.entry)
+			l.logIn()
+			l.passive(50000)
+			if adj := f.a.k.adjusted[l.entry.Original]; adj != ([2]expect.SeqAdj{}) {
+				l.entry.Adj, l.entry.Status = adj, l.entry.Status|expect.StatusSeqAdjust // conntrackd has it, too
+			}
+			m := f.moves(l)
+			s := m.session()
+			if s == nil || !s.Pair.Standby() || s.Here() {
+				t.Fatal("it is not a session of the other firewall's here")
+			}
+			all := f.b.pinholes.All()
+			if len(all) != 1 || all[0].Public != f.a.pinholes.All()[0].Public || all[0].Target != f.a.pinholes.All()[0].Target || all[0].Owner != &s.Owner {
+				t.Fatalf("open: %v", all)
+			}
+			if (len(f.b.k.expected) == 1) != (tt.entry.Helper != "") || len(f.b.k.elements) == 0 {
+				t.Errorf("in the kernel: %v, %v", f.b.k.expected, f.b.k.elements)
+			}
+			if v, _ := m.say(client, "RETR file\r\n"); v == "drop" || s.Pair.Standby() || s.Here() != tt.noAdjust {
+				t.Errorf("the next packet: %s; it is the other's: %v; adjusted here: %v", v, s.Pair.Standby(), s.Here())
+			}
+			if f.b.k.timeouts[m.entry.Original] != longTimeout {
+				t.Errorf("the entry has the timeout %v", f.b.k.timeouts[m.entry.Original])
+			}
+			m.say(server, "150 go\r\n")
+			m.say(server, "226 done\r\n")
+			m.say(client, "PASV\r\n")
+			p := m.packet(server, strings.Replace(announced, "10,0,0,2", strings.ReplaceAll(tt.entry.Reply.Src.Addr().String(), ".", ","), 1), nfq.FlagACK)
+			seq := p.Seq
+			_, sent := f.b.handle(p)
+			if tt.entry.Reply.Src != tt.entry.Original.Dst && sent != told {
+				t.Errorf("the client is told %q", sent)
+			}
+			if tt.noAdjust && f.b.sent(p.ID).Seq != seq+3 {
+				t.Errorf("at %d, want it behind what the first firewall has made longer", f.b.sent(p.ID).Seq-seq)
+			}
+			if adj := f.b.k.adjusted[m.entry.Original][expect.Reply]; !tt.noAdjust && tt.entry.Helper != "" && (adj.Before != 3 || adj.After != 6) {
+				t.Errorf("the kernel adjusts by %+v", adj)
+			}
+			if n := len(f.b.pinholes.All()); n != 1 || f.b.metrics.Pinholes.Opened.Load() == 0 {
+				t.Errorf("%d pinholes", n)
+			}
+			f.b.logs(`msg="pinhole opened"`, "verb=PASV")
+		})
+	}
+}
+
+// TestFailoverFirst: the first packet comes before the event of its entry is handled,
+// and before there is an entry at all.
+func TestFailoverFirst(t *testing.T) {
+	f := newFirewalls(t, nil)
+	l := f.a.connect(plainEntry(1))
+	l.logIn()
+	l.accepts(client, "PASV\r\n")
+	f.told()
+	e := *l.entry
+	m := &link{b: f.b, entry: &e, next: l.next}
+	p := m.packet(server, announced, nfq.FlagACK)
+	if v, _ := f.b.handle(p); v != "drop" {
+		t.Errorf("without an entry, which conntrackd is about to bring: %s", v)
+	}
+	p = m.packet(server, announced, nfq.FlagACK)
+	p.Hook = nfq.HookForward
+	if v, _ := f.b.handle(p); v != "drop" {
+		t.Errorf("invalid for want of an entry: %s", v)
+	}
+	f.b.k.inSync = func() { // conntrackd brings it
+		f.b.k.inSync = nil
+		f.b.k.enter(e)
+		f.b.watcher().event(f.b.k, &expect.Event{Type: expect.New, Entry: e})
+	}
+	f.b.k.enter(e)
+	m.say(server, strings.Replace(announced, "10,0,0,2", "203,0,113,1", 1))
+	if len(f.b.pinholes.All()) != 1 {
+		t.Error("the answer to what was asked at the other firewall opens nothing")
+	}
+	if f.b.metrics.SessionsTotal.Load() != 1 {
+		t.Errorf("%d sessions", f.b.metrics.SessionsTotal.Load())
+	}
+}
+
+// TestPartnerFollows: while the other firewall has a session, what it closes is closed,
+// what it leaves alone is left alone, and what ends there leaves nothing open.
+func TestPartnerFollows(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		do     func(*firewalls, *link)
+		left   succession.Left
+		logged string
+	}{
+		{"a transfer is refused", func(_ *firewalls, l *link) {
+			l.say(client, "RETR file\r\n")
+			l.say(server, "550 no\r\n")
+			l.say(client, "PORT 198,51,100,1,200,10\r\n")
+			l.say(server, "500 no\r\n")
+		}, succession.LeftNot, `cause="the other firewall has closed it"`},
+		{"it is encrypted", func(_ *firewalls, l *link) {
+			l.say(client, "AUTH TLS\r\n")
+			l.say(server, "234 go\r\n")
+		}, succession.LeftEncrypted, `msg="session is encrypted"`},
+		{"it ends", func(f *firewalls, l *link) {
+			f.a.ending(f.a.k, l.session(), expect.TCPStateTimeWait)
+		}, succession.LeftNot, `cause="the session is over"`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFirewalls(t, nil)
+			l := f.a.connect(plainEntry(1))
+			l.logIn()
+			l.passive(50000)
+			m := f.moves(l)
+			if len(f.b.pinholes.All()) != 1 {
+				t.Fatal("nothing is open")
+			}
+			tt.do(f, l)
+			f.told()
+			eventually(t, "what was open is closed", func() bool { return len(f.b.pinholes.All()) == 0 || tt.left != succession.LeftNot })
+			if s := m.session(); s.Left() != tt.left {
+				t.Errorf("left as %q, want %q", s.Left(), tt.left)
+			}
+			f.b.logs(tt.logged)
+		})
+	}
+}
+
+// TestNotAdopted: what would not be read if it was met by a packet is not adopted, nor
+// what is another connection.
+func TestNotAdopted(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		edit  func(*config.Config)
+		entry func(*expect.Entry)
+		want  bool
+	}{
+		{"as it was", nil, func(*expect.Entry) {}, true},
+		{"a helper has it", nil, func(e *expect.Entry) { e.Helper = "ftp" }, false},
+		{"a zone in one direction", nil, func(e *expect.Entry) { e.Reply.Zone = 3 }, false},
+		{"translated otherwise", nil, func(e *expect.Entry) { e.Reply.Src = ap("10.0.0.3:21") }, false},
+		{"it begins", nil, func(e *expect.Entry) { e.TCPState = expect.TCPStateSynRecv }, false},
+		{"it ends", nil, func(e *expect.Entry) { e.TCPState = expect.TCPStateFinWait }, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFirewalls(t, tt.edit)
+			l := f.a.connect(entryOf(1))
+			l.logIn()
+			l.passive(50000)
+			f.told()
+			e := *l.entry
+			tt.entry(&e)
+			f.b.k.enter(e)
+			f.b.watcher().event(f.b.k, &expect.Event{Type: expect.New, Entry: e})
+			if f.b.sync(); (f.b.registry.session(e.Original) != nil) != tt.want {
+				t.Errorf("adopted: %v, want %v", !tt.want, tt.want)
+			}
+			if n := len(f.b.pinholes.All()); (n == 1) != tt.want {
+				t.Errorf("%d pinholes", n)
+			}
+		})
+	}
+}
+
+// TestAdoptAsked: what is told of a session is adopted at once if its entry is there, and
+// is that of the same connection.
+func TestAdoptAsked(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		edit func(*pair.Known, *expect.Entry)
+		want bool
+	}{
+		{"there", func(*pair.Known, *expect.Entry) {}, true},
+		{"not there", func(_ *pair.Known, e *expect.Entry) {
+			e.Original.Src, e.Reply.Dst = ap("198.51.100.9:9"), ap("198.51.100.9:9")
+		}, false},
+		{"another connection", func(_ *pair.Known, e *expect.Entry) { e.Reply.Src = ap("10.0.0.3:21") }, false},
+		{"in a zone in one direction", func(k *pair.Known, e *expect.Entry) { k.Reply.Zone, e.Reply.Zone = 3, 3 }, false},
+		{"there is no room", func(*pair.Known, *expect.Entry) {}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := paired(t, 0, func(c *config.Config) {
+				if tt.name == "there is no room" {
+					c.MaxSessions = 1
+				}
+			})
+			b.connect(entryOf(7)).logIn() // another one
+			e := entryOf(1)
+			k := pair.Known{Record: succession.Record{Original: succession.Tuple(e.Original), Reply: succession.Tuple(e.Reply)}}
+			tt.edit(&k, &e)
+			b.k.enter(e)
+			p := &partner{*b.heir()}
+			if got := p.Adopt(&k, nil); got != tt.want || (b.registry.orphans.Find(expect.Tuple(k.Original)) != nil) != tt.want {
+				t.Errorf("adopted: %v", got)
+			}
+			b.k.remove(&e)
+			e.ID = 2 // without the end of the first
+			if b.k.enter(e); p.Adopt(&k, nil) {
+				t.Error("the next connection with the same ports is adopted as this one")
+			}
+		})
+	}
+}
+
+// TestFailoverAside: what the first firewall does not read the other one does not
+// either, though it sees no reason.
+func TestFailoverAside(t *testing.T) {
+	f := newFirewalls(t, nil)
+	e := entryOf(1)
+	e.Helper = "ftp"
+	l := f.a.connect(e)
+	l.accepts(client, "NOOP\r\n")
+	l.entry.Helper = "" // conntrackd does not carry it
+	m := f.moves(l)
+	if s := m.session(); s == nil || s.Left() != succession.LeftAlone || f.b.k.left[m.entry.ID] == "" {
+		t.Error("it is read")
+	}
+	l = f.a.connect(plainEntry(2))
+	l.logIn()
+	l.passive(50000)
+	l.accepts(client, "AUTH TLS\r\n")
+	l.accepts(server, "234 go\r\n")
+	if m = f.moves(l); m.session().Left() != succession.LeftEncrypted || len(f.b.pinholes.All()) != 0 {
+		t.Errorf("left as %q, open: %v", m.session().Left(), f.b.pinholes.All())
+	}
+}
+
+// TestPartnerAlone: while the other firewall has a session, its entry's timeout is not
+// set here, as conntrackd would tell of it. When that one is gone it is.
+func TestPartnerAlone(t *testing.T) {
+	f := newFirewalls(t, nil)
+	l := f.a.connect(plainEntry(1))
+	l.logIn()
+	l.passive(50000)
+	m := f.moves(l)
+	s := m.session()
+	data := dataOf(l, 50000)
+	data.TCPState = expect.TCPStateEstablished
+	f.b.k.enter(data)
+	f.b.watcher().event(f.b.k, &expect.Event{Type: expect.New, Entry: data})
+	if !s.Owner.Transferring() || len(f.b.pinholes.All()) != 0 || len(f.b.k.elements) != 0 {
+		t.Errorf("with the data connection that conntrackd has brought there are %v", f.b.k.elements)
+	}
+	own := ownEntries{f.b.k, f.b.services, f.b.registry}
+	if err := own.UpdateTimeout(m.entry.Original, time.Hour); err != nil || len(f.b.k.timeouts) != 0 {
+		t.Errorf("%v, set: %v", err, f.b.k.timeouts)
+	}
+	f.b.pinholes.Data.Due() // what was to be looked at so far
+	f.cut()
+	eventually(t, "the other firewall is gone", f.b.peer.Alone)
+	eventually(t, "its entries are looked after", func() bool {
+		f.b.k.mu.Lock()
+		defer f.b.k.mu.Unlock()
+		return f.b.k.timeouts[m.entry.Original] == longTimeout
+	})
+	eventually(t, "the transfer's control connection is to be looked at", func() bool { return len(f.b.pinholes.Data.Due()) == 1 })
+	if err := own.UpdateTimeout(m.entry.Original, time.Hour); err != nil || f.b.k.timeouts[m.entry.Original] != time.Hour {
+		t.Errorf("%v, set: %v", err, f.b.k.timeouts)
+	}
+	next := newSession(entryOf(7)) // begins here: it is nobody else's
+	next.Pair = nil
+	f.b.begin(f.b.w.table, next)
+	if next.Pair == nil || next.Pair.Standby() {
+		t.Error("one that begins here is the other firewall's")
+	}
+}
+
+// TestPeerWait: which announcements wait until the other firewall has them.
+func TestPeerWait(t *testing.T) {
+	for _, tt := range []struct {
+		wait  config.PeerWait
+		entry expect.Entry
+		want  uint64
+	}{
+		{config.PeerAlways, plainEntry(1), 1}, {config.PeerAlways, entryOf(1), 1},
+		{config.PeerNAT, plainEntry(1), 0}, {config.PeerNAT, entryOf(1), 1},
+		{config.PeerNever, plainEntry(1), 0}, {config.PeerNever, entryOf(1), 0},
+	} {
+		t.Run(fmt.Sprintf("%s, translated: %v", tt.wait, tt.entry.Helper != ""), func(t *testing.T) {
+			f := newFirewalls(t, func(c *config.Config) { c.PeerWait = tt.wait })
+			l := f.a.connect(tt.entry)
+			l.logIn()
+			l.passive(50000)
+			if n := f.a.peer.Stats().Waits; n != tt.want {
+				t.Errorf("%d waits, want %d", n, tt.want)
+			}
+			if n := f.b.peer.Stats().Held; tt.want > 0 && n != 1 {
+				t.Errorf("the other firewall has %d records though it was waited for", n)
+			}
+			f.a.q.flushes = 0
+			if l.accepts(client, "NOOP\r\n"); f.a.peer.Stats().Waits != tt.want {
+				t.Error("a line that opens nothing waits")
+			}
+			if f.a.w.Deadline().IsZero() {
+				t.Error("what it changes is not told later")
+			}
+			f.a.w.Wake(time.Now().Add(tellAfter))
+			if !f.a.w.Deadline().IsZero() {
+				t.Error("it is not told when it is time to")
+			}
+		})
+	}
+}
+
+// TestKept: that a pinhole stays open for longer is told although no packet shows it.
+func TestKept(t *testing.T) {
+	f := newFirewalls(t, func(c *config.Config) { c.PinholeTimeout = 2 * time.Second })
+	l := f.a.connect(plainEntry(1))
+	l.logIn()
+	l.passive(50000)
+	l.accepts(client, "RETR file\r\n")
+	f.moves(l)
+	sweeper := f.a.sweeper()
+	sweeper.kept = f.a.g.lanes.tellKept
+	hole := f.a.pinholes.All()[0]
+	before := hole.Until()
+	for !hole.Until().After(before) {
+		if time.Now().After(before) {
+			t.Fatal("it is not kept")
+		}
+		time.Sleep(100 * time.Millisecond)
+		sweeper.sweep(time.Now())
+	}
+	<-f.a.q.wakes
+	f.a.w.Wake(time.Now()) // answers the call
+	f.told()
+	all := f.b.pinholes.All()
+	if len(all) != 1 || all[0].Until().Sub(hole.Until()).Abs() > hole.Until().Sub(before)/2 {
+		t.Errorf("at the other firewall there is %v", all)
+	}
+}
+
+// TestPartnerLinkLost: what is announced while the other firewall does not answer goes
+// on, and is open here.
+func TestPartnerLinkLost(t *testing.T) {
+	f := newFirewalls(t, nil)
+	f.cut()
+	eventually(t, "the other firewall is gone", f.b.peer.Alone)
+	l := f.b.connect(entryOf(1))
+	l.logIn()
+	if sent := l.passive(50000); sent != told || len(f.b.pinholes.All()) != 1 {
+		t.Errorf("the client is told %q", sent)
+	}
+}
+
+// TestEntries: only the entry of an established connection whose timeout is short gets
+// the long one.
+func TestEntries(t *testing.T) {
+	for _, tt := range []struct {
+		state   uint8
+		timeout time.Duration
+		known   time.Duration
+		want    time.Duration
+	}{
+		{expect.TCPStateEstablished, time.Minute, longTimeout, longTimeout},
+		{expect.TCPStateEstablished, longTimeout, longTimeout, 0},
+		{expect.TCPStateEstablished, time.Minute, 0, 0},
+		{expect.TCPStateFinWait, time.Minute, longTimeout, 0},
+	} {
+		k := newKernel()
+		e := entryOf(1)
+		e.TCPState, e.Timeout = tt.state, tt.timeout
+		entries{tt.known}.refresh(k, k.enter(e))
+		if got := k.timeouts[e.Original]; got != tt.want {
+			t.Errorf("%+v: set to %v", tt, got)
+		}
+	}
+}
+
+// TestIsKnown: an open pinhole is what a record has if all is the same but a moment.
+func TestIsKnown(t *testing.T) {
+	b := newBench(t, nil)
+	l := b.connect(entryOf(1))
+	l.logIn()
+	l.passive(50000)
+	p := b.pinholes.All()[0]
+	same := handed(p, nil, time.Now())
+	if !isKnown(p, &same) || isKnown(p, nil) {
+		t.Error("it is not itself, or nothing")
+	}
+	for name, edit := range map[string]func(*succession.Pinhole){
+		"source": func(r *succession.Pinhole) { r.Source = ap("198.51.100.9:1").Addr() },
+		"public": func(r *succession.Pinhole) { r.Public = ap("203.0.113.1:50001") },
+		"target": func(r *succession.Pinhole) { r.Target = ap("10.0.0.2:50001") },
+		"port":   func(r *succession.Pinhole) { r.Port = 20 },
+		"longer": func(r *succession.Pinhole) { r.Left += 2 * time.Second },
+		"not so": func(r *succession.Pinhole) { r.Left -= 2 * time.Second },
+	} {
+		other := same
+		if edit(&other); isKnown(p, &other) {
+			t.Errorf("another %s is the same", name)
+		}
+	}
+}
