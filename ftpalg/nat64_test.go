@@ -3,6 +3,7 @@
 package ftpalg
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -278,6 +279,11 @@ func TestNAT64(t *testing.T) {
 			S: 150 coming
 			S: 226 done`,
 			want: say{"offered default [2001:db8:7::7]:40000 2001:db8:64::c633:6402>[2001:db8:7::7]:40000=[2001:db8:7::7]:40000"}},
+		{name: "the same, the translator is further on", section: "5, 8", ep: inV6, policy: there64, lines: `
+			C: \xff\xfb\x01LIST > \xff\xfc\x01LIST
+			S: 150 coming
+			S: 226 done`,
+			want: say{"offered default [2001:db8:7::7]:40000 2001:db8:64::c633:6402>[2001:db8:7::7]:40000=[2001:db8:7::7]:40000"}},
 		{name: "no port is chosen, strict", section: "8", ep: inV6, policy: Policy{NAT64: here64.NAT64, Checks: CheckAnswered}, lines: `
 			C: TYPE I
 			C: LIST
@@ -427,6 +433,22 @@ func TestNAT64Adjusts(t *testing.T) {
 	}
 }
 
+// TestNAT64TelnetFlood: attempts without end take no memory without end.
+func TestNAT64TelnetFlood(t *testing.T) {
+	for _, line := range []string{"\xff\xfb\x01", "\xff\xfd\x01NOOP\r\n"} {
+		g := newGateway(inV4Public, here64)
+		seq := g.next(Original)
+		for range 20 {
+			p := bytes.Repeat([]byte(line), 60000/len(line))
+			g.segment(Original, seq, p)
+			seq += uint32(len(p))
+		}
+		if held := g.c.Held(); held > 16<<10 {
+			t.Errorf("%q: %d bytes are held", line, held)
+		}
+	}
+}
+
 // TestNAT64Continues: what the client is told is the same where another engine
 // takes over before the answer.
 func TestNAT64Continues(t *testing.T) {
@@ -438,6 +460,7 @@ func TestNAT64Continues(t *testing.T) {
 		{"", "ALGS STATUS64", "500 Unknown command", "216 EPSVEPRT"},
 		{"ALGS DISABLE64", "ALGS STATUS64", "500 Unknown command", "216 NONE"},
 		{"ALGS DISABLE64", "EPSV", "229 Entering (|||25601|)", "229 Entering (|||25601|)"},
+		{"", "RETR file", "150 coming", "150 coming"},
 	} {
 		g := newGateway(inV4, here64)
 		lines := strings.TrimSpace(login64)
@@ -457,6 +480,12 @@ func TestNAT64Continues(t *testing.T) {
 		}
 		if got = unpadded(got); got != tt.want+"\r\n" {
 			t.Errorf("%s %s: %q, want %q", tt.before, tt.cmd, got, tt.want)
+		}
+		next.segment(Original, state.Stream[Original].Next, []byte("NOOP\r\nRETR file\r\n"))
+		// Without a port the transfer offers the default one, if it is through a translator.
+		offers := strings.Contains(fmt.Sprint(next.log), " default")
+		if want := tt.before == "" && (tt.cmd == "EPSV ALL" || tt.cmd == "ALGS STATUS64" || tt.cmd == "RETR file"); offers != want {
+			t.Errorf("%s %s: the default port is offered: %v, want %v: %v", tt.before, tt.cmd, offers, want, next.log)
 		}
 	}
 	// Nothing is known: the first 227 may be the answer to EPSV, but not once

@@ -85,7 +85,7 @@ func (c *streams) refuseTelnet(start uint32, line []byte) {
 	for n := telnetLen(line); n > 0; n = telnetLen(line) {
 		at := start + 1
 		if n > 1 && (line[1] == telnetWILL || line[1] == telnetDO) && int32(at-c.cur.seq) >= 0 && !c.stream[c.cur.dir].touches(at, 1) {
-			c.replace(edit{start: at, end: at + 1, text: []byte{line[1] + 1}})
+			c.change(at, 0, line[1:2], []byte{line[1] + 1})
 		}
 		start, line = start+uint32(n), line[n:]
 	}

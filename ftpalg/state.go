@@ -23,6 +23,7 @@ type State struct {
 	Login     bool     `json:",omitempty"` // the server has accepted the user
 	EPSVAll   bool     `json:",omitempty"`
 	NAT64Off  bool     `json:",omitempty"` // the client said ALGS DISABLE64
+	Unchosen  bool     `json:",omitempty"` // it has chosen no port for its next transfer, through a translator
 	Multi     uint16   `json:",omitempty"` // code of the multi-line reply in progress
 	Offered   bool     `json:",omitempty"` // the last announcement stands
 	Waiting   []string `json:",omitempty"` // commands that are not answered yet, the oldest first
@@ -68,6 +69,7 @@ func (c *Conn) State() State {
 		Foreign: c.foreign != ReasonPlain, Encrypted: c.opaque, Started: c.started, Begun: c.begun, Answered: c.answered,
 		Greeted: c.greeted, Spoken: c.spoken, Login: c.login, EPSVAll: c.epsvAll, Multi: c.multi,
 		NAT64Off: c.nat64 == off64, Offered: c.offered,
+		Unchosen: c.unchosen && c.nat64 != not64,
 	}
 	for _, e := range c.pending.list {
 		t.Waiting, t.Marks = append(t.Waiting, e.example()), append(t.Marks, e.marks())
@@ -220,7 +222,7 @@ var examples = [...]string{
 // state, t is nil, the client may have asked for a port, and the first answer is
 // believed.
 func (c *Conn) Continue(t *State, unseen bool) {
-	c.unchosen = false
+	c.unchosen = t != nil && t.Unchosen
 	if t == nil {
 		if e := c.pending.push(cmdPASV); c.nat64.translates() {
 			e.told = told229Once

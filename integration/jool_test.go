@@ -105,14 +105,24 @@ func (s *Site) mustSay(t *testing.T, text string, flags ...string) {
 func TestJoolBeside(t *testing.T) {
 	needDaemon(t)
 	joolProgram(t)
-	for name, flags := range map[string][]string{"not told": nil, "told": {"--nat64", nat64Prefix.String() + "," + serverGate[IPv4].String()}} {
-		t.Run(name, func(t *testing.T) {
+	told := []string{"--nat64", nat64Prefix.String() + "," + serverGate[IPv4].String()}
+	for _, tt := range []struct {
+		name  string
+		flags []string
+		rules string
+	}{
+		{"not told", nil, ""},
+		{"told", told, ""},
+		{"not tracked", told, fmt.Sprintf("table inet jool { chain pre { type filter hook prerouting priority raw; ip6 daddr %v notrack; ip daddr %v tcp dport 1024-65535 notrack; }; }", nat64Prefix, serverGate[IPv4])},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
 			site := NewSiteOnly(t, position("routed"), AllowRelated, Auto)
 			site.Position = nat64
 			fw := site.Firewalls[0]
 			site.Client.routeNAT64(t, clientGate)
 			fw.startJool(t, serverGate[IPv4])
-			site.StartSubject(t, flags...)
+			fw.LoadRules(t, tt.rules)
+			site.StartSubject(t, tt.flags...)
 			server := site.server64(t, Vsftpd)
 			for _, k := range []*ClientKind{Ftplib, Curl} {
 				k.Need(t)
@@ -127,7 +137,7 @@ func TestJoolBeside(t *testing.T) {
 			}
 			d.hears("EPSV", "EPSV") // unread
 			d.told("229 Entering Extended Passive Mode (|||25601|)", "229 Entering Extended Passive Mode (|||25601|)")
-			site.mustSay(t, "jool", flags...)
+			site.mustSay(t, "jool", tt.flags...)
 		})
 	}
 }

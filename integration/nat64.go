@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -23,9 +24,19 @@ var (
 )
 
 // nat64Addr is the IPv6 address that stands for an IPv4 one.
-func nat64Addr(a netip.Addr) netip.Addr {
-	b, v4 := nat64Prefix.Addr().As16(), a.As4()
-	copy(b[12:], v4[:])
+func nat64Addr(a netip.Addr) netip.Addr { return embedIn(nat64Prefix, a) }
+
+// embedIn is the address of a prefix that stands for an IPv4 one (RFC 6052 section 2.2):
+// behind the prefix, and bits 64 to 71 are left out.
+func embedIn(p netip.Prefix, a netip.Addr) netip.Addr {
+	b, at := p.Addr().As16(), p.Bits()/8
+	for _, octet := range a.AsSlice() {
+		if at == 8 {
+			at++
+		}
+		b[at] = octet
+		at++
+	}
 	return netip.AddrFrom16(b)
 }
 
@@ -57,18 +68,10 @@ func (s *Site) translatorApart(t testing.TB, start func(*Host, testing.TB)) *Hos
 			t.Fatal(err)
 		}
 	}
-	for _, r := range []struct {
-		h   *Host
-		to  netip.Prefix
-		via netip.Addr
-	}{
-		{fw, nat64Prefix, translatorAddr[IPv6]}, {fw, nat64Pool, translatorAddr[IPv4]},
-		{h, netip.MustParsePrefix("::/0"), translatorGate[IPv6]}, {h, netip.MustParsePrefix("0.0.0.0/0"), translatorGate[IPv4]},
-	} {
-		if err := r.h.nl.RouteAdd(&netlink.Route{Dst: network(r.to.Addr(), r.to.Bits()), Gw: r.via.AsSlice()}); err != nil {
-			t.Fatalf("%s: route to %v: %v", r.h.Role, r.to, err)
-		}
-	}
+	fw.routeTo(t, nat64Prefix, translatorAddr[IPv6])
+	fw.routeTo(t, nat64Pool, translatorAddr[IPv4])
+	h.routeTo(t, netip.MustParsePrefix("::/0"), translatorGate[IPv6])
+	h.routeTo(t, netip.MustParsePrefix("0.0.0.0/0"), translatorGate[IPv4])
 	return h
 }
 
@@ -107,26 +110,52 @@ func taygaProgram(t testing.TB) string {
 	return program
 }
 
-// startTayga starts the translator Tayga on a host.
+// tayga describes one: its device, its own addresses, the prefix that stands for IPv4
+// and either the IPv4 addresses that stand for clients, or a client of IPv4 with the
+// IPv6 address that stands for it.
+type tayga struct {
+	device       string
+	own          Pair
+	prefix, pool netip.Prefix
+	client       Pair
+}
+
+// startTayga starts the translator of most tests on a host.
 func (h *Host) startTayga(t testing.TB) {
 	t.Helper()
-	program := taygaProgram(t)
-	conf, err := h.File("tayga.conf", fmt.Sprintf("tun-device nat64\nipv4-addr 192.168.255.1\nipv6-addr 2001:db8:65::1\nprefix %s\ndynamic-pool %s\ndata-dir %s\n",
-		nat64Prefix, nat64Pool, h.Dir))
+	h.startTaygaAs(t, tayga{device: "nat64", own: pair("192.168.255.1", "2001:db8:65::1"), prefix: nat64Prefix, pool: nat64Pool})
+}
+
+// startTaygaAs starts a translator on a host, with the routes to what it translates.
+func (h *Host) startTaygaAs(t testing.TB, as tayga) {
+	t.Helper()
+	program, dir := taygaProgram(t), filepath.Join(h.Dir, as.device)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf("tun-device %s\nipv4-addr %s\nipv6-addr %s\nprefix %s\ndata-dir %s\n", as.device, as.own[IPv4], as.own[IPv6], as.prefix, dir)
+	to := []netip.Prefix{as.prefix, as.pool}
+	if as.pool.IsValid() {
+		text += fmt.Sprintf("dynamic-pool %s\n", as.pool)
+	} else {
+		text += fmt.Sprintf("map %s %s\n", as.client[IPv4], as.client[IPv6])
+		to = []netip.Prefix{netip.PrefixFrom(as.client[IPv6], 128)}
+	}
+	conf, err := h.File(as.device+".conf", text)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if out, err := h.Run(startTimeout, Cmd(program, "--mktun", "-c", conf)); err != nil {
 		t.Skipf("no TUN device: %v: %s", err, out)
 	}
-	dev, err := h.nl.LinkByName("nat64")
+	dev, err := h.nl.LinkByName(as.device)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := h.nl.LinkSetUp(dev); err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range []netip.Prefix{nat64Prefix, nat64Pool} {
+	for _, p := range to {
 		r := &netlink.Route{LinkIndex: dev.Attrs().Index, Dst: network(p.Addr(), p.Bits()), Scope: netlink.SCOPE_LINK}
 		if err := h.nl.RouteAdd(r); err != nil {
 			t.Fatalf("route to %v: %v", p, err)
@@ -140,22 +169,28 @@ func (h *Host) startTayga(t testing.TB) {
 // routeNAT64 has a host reach the prefix through a gateway.
 func (h *Host) routeNAT64(t testing.TB, gate Pair) {
 	t.Helper()
-	r := &netlink.Route{Dst: network(nat64Prefix.Addr(), nat64Prefix.Bits()), Gw: gate[IPv6].AsSlice()}
+	h.routeTo(t, nat64Prefix, gate[IPv6])
+}
+
+// routeTo adds a route.
+func (h *Host) routeTo(t testing.TB, to netip.Prefix, via netip.Addr) {
+	t.Helper()
+	r := &netlink.Route{Dst: network(to.Addr(), to.Bits()), Gw: via.AsSlice()}
 	if err := h.nl.RouteAdd(r); err != nil {
-		t.Fatal(err)
+		t.Fatalf("%s: route to %v: %v", h.Role, to, err)
 	}
 }
 
 // newNAT64 builds the position nat64 with Tayga and the administrator's ruleset. The
 // subject is not started.
-func newNAT64(t *testing.T, s Subject) *Site {
+func newNAT64(t *testing.T, s Subject, a Allow) *Site {
 	t.Helper()
 	needPrograms(t, "nft", "conntrack")
-	site := &Site{Topology: NewTopology(NewNet(t), 1, true), Position: nat64, Allow: AllowRelated, Subject: s}
+	site := &Site{Topology: NewTopology(NewNet(t), 1, true), Position: nat64, Allow: a, Subject: s}
 	site.Firewalls[0].startTayga(t)
 	site.Client.routeNAT64(t, clientGate)
 	site.Client2.routeNAT64(t, client2Gate)
-	site.Firewalls[0].LoadRules(t, fmt.Sprintf(nat64Rules, AllowRelated.accept()))
+	site.Firewalls[0].LoadRules(t, fmt.Sprintf(nat64Rules, a.accept()))
 	return site
 }
 

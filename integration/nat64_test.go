@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -39,7 +40,7 @@ func TestNAT64(t *testing.T) {
 	for i, k := range nat64Servers {
 		t.Run(k.Name, func(t *testing.T) {
 			t.Parallel()
-			site := newNAT64(t, subject)
+			site := newNAT64(t, subject, AllowRelated)
 			site.StartSubject(t, flags...)
 			server := site.server64(t, k)
 			for j, c := range nat64Clients {
@@ -57,20 +58,52 @@ func TestNAT64(t *testing.T) {
 	}
 }
 
-// TestNAT64Strategies has both strategies, both ways of announcing.
+// TestNAT64Strategies has both strategies, all ways in which the administrator lets
+// data connections through, and both ways of announcing.
 func TestNAT64Strategies(t *testing.T) {
 	needDaemon(t)
 	for _, s := range []Subject{Expectation, Claim} {
-		t.Run(s.Name, func(t *testing.T) {
-			t.Parallel()
-			site := newNAT64(t, s)
-			site.StartSubject(t, nat64Flag)
-			server := site.server64(t, Vsftpd)
-			for _, m := range IPv6.Modes() {
-				t.Run(fmt.Sprint(m), func(t *testing.T) {
+		for _, a := range []Allow{AllowRelated, AllowMark, AllowChain} {
+			t.Run(s.Name+"/"+string(a), func(t *testing.T) {
+				t.Parallel()
+				site := newNAT64(t, s, a)
+				site.StartSubject(t, nat64Flag)
+				server := site.server64(t, Vsftpd)
+				for _, m := range IPv6.Modes() {
 					Job{Client: Ftplib, From: site.Client, Dial: nat64.Dial(IPv6, 0), Server: server, Mode: m, Size: 1 << 20}.Verify(t)
-				})
+				}
+				site.mustSay(t, "tayga runs here: both sides of what it translates pass our rules", nat64Flag)
+			})
+		}
+	}
+}
+
+// TestNAT64Prefixes has one translator for each length that a prefix can have.
+func TestNAT64Prefixes(t *testing.T) {
+	needDaemon(t)
+	needPrograms(t, "nft", "conntrack")
+	site := &Site{Topology: NewTopology(NewNet(t), 1, true), Position: nat64, Allow: AllowRelated, Subject: Auto}
+	fw := site.Firewalls[0]
+	fw.LoadRules(t, strings.NewReplacer(`"nat64"`, `"nat64*"`, nat64Pool.String(), "192.168.240.0/20").Replace(fmt.Sprintf(nat64Rules, AllowRelated.accept())))
+	var flags []string
+	var prefixes []netip.Prefix
+	for i, text := range []string{"2001:d64::/32", "2001:db8:4000::/40", "2001:db8:4800::/48", "2001:db8:5600:56::/56", "2001:db8:6400:64::/64", "2001:db8:9600:96::/96"} {
+		prefix, pool := netip.MustParsePrefix(text).Masked(), netip.MustParsePrefix(fmt.Sprintf("192.168.24%d.0/24", i))
+		fw.startTaygaAs(t, tayga{device: fmt.Sprintf("nat64%d", i), own: pair(fmt.Sprintf("192.168.24%d.1", i), fmt.Sprintf("2001:db8:65::%d", i+1)), prefix: prefix, pool: pool})
+		site.Client.routeTo(t, prefix, clientGate[IPv6])
+		flags, prefixes = append(flags, "--nat64", prefix.String()+","+pool.String()), append(prefixes, prefix)
+	}
+	site.StartSubject(t, append(flags, "--checks", "strict")...) // which opens nothing for a foreign 227
+	for _, p := range prefixes {
+		t.Run(fmt.Sprint(p.Bits()), func(t *testing.T) {
+			site.Position.Target = Pair{IPv6: embedIn(p, serverAddr[IPv4])}
+			d := site.talk64(t, site.Client)
+			for _, m := range IPv6.Modes() {
+				o := d.announce64(m)
+				o.MustRefuse(t, site.Third, "a third host")
+				o.MustOpen(t)
 			}
+			d.announceLiteral().MustOpen(t)
 		})
 	}
 }
@@ -106,11 +139,28 @@ func (d *Dialogue) announceAgain64(o *Offer) {
 		}
 	} else {
 		d.hears("EPSV", "PASV")
-		o.To, err = parseExtended(d.Reply("227 Entering Passive Mode ("+argument(PORT, addrOf(o.listener.Addr()))+")."), nat64.Target[IPv6])
+		o.To, err = parseExtended(d.Reply("227 Entering Passive Mode ("+argument(PORT, addrOf(o.listener.Addr()))+")."), addrOf(d.Client.RemoteAddr()).Addr())
 	}
 	if err != nil {
 		d.t.Fatal(err)
 	}
+}
+
+// announceLiteral announces a listener of the server by a 227 that goes to the client as
+// it is.
+func (d *Dialogue) announceLiteral() *Offer {
+	d.t.Helper()
+	ln, err := d.site.Server.Listen(netip.AddrPortFrom(serverAddr[IPv4], 0))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.t.Cleanup(func() { ln.Close() })
+	o := &Offer{Opener: d.from, listener: ln, To: netip.AddrPortFrom(addrOf(d.Client.RemoteAddr()).Addr(), addrOf(ln.Addr()).Port())}
+	go o.serve()
+	said := "227 Entering Passive Mode (" + argument(PORT, addrOf(ln.Addr())) + ")."
+	d.hears("PASV", "PASV")
+	d.told(said, said)
+	return o
 }
 
 // hears has the client say a line of which the server hears another.
@@ -121,10 +171,10 @@ func (d *Dialogue) hears(line, want string) {
 	}
 }
 
-// told has the server say a line of which the client hears another.
+// told has the server say a line of which the client hears another, and more spaces.
 func (d *Dialogue) told(line, want string) {
 	d.t.Helper()
-	if got := strings.TrimRight(d.Reply(line), " "); got != want {
+	if got := strings.Join(strings.Fields(d.Reply(line)), " "); got != want {
 		d.t.Errorf("%s: the client heard %q, want %q", line, got, want)
 	}
 }
@@ -143,7 +193,7 @@ func (s *Site) talk64(t *testing.T, from *Host) *Dialogue {
 // TestNAT64Dialogue is RFC 6384, section by section, on the wire.
 func TestNAT64Dialogue(t *testing.T) {
 	needDaemon(t)
-	site := newNAT64(t, Auto)
+	site := newNAT64(t, Auto, AllowRelated)
 	site.StartSubject(t, nat64Flag, "--max-pinholes", "4")
 	d := site.talk64(t, site.Client)
 	for range 3 {
@@ -193,24 +243,11 @@ func TestNAT64Dialogue(t *testing.T) {
 // makes IPv6 of it (464XLAT). What it says is left as it is.
 func TestNAT64Literals(t *testing.T) {
 	needDaemon(t)
-	site := newNAT64(t, Auto)
+	site := newNAT64(t, Auto, AllowRelated)
 	site.StartSubject(t, nat64Flag)
 	d := site.talk64(t, site.Client)
 	for range 2 {
-		ln, err := site.Server.Listen(netip.AddrPortFrom(serverAddr[IPv4], 0))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { ln.Close() })
-		o := &Offer{Opener: site.Client, listener: ln}
-		go o.serve()
-		d.hears("PASV", "PASV")
-		to, err := parseCommand("PORT " + numbers(d.Reply("227 Entering Passive Mode ("+argument(PORT, addrOf(ln.Addr()))+").")))
-		if err != nil || to != addrOf(ln.Addr()) {
-			t.Fatalf("heard of %v, %v, want %v", to, err, ln.Addr())
-		}
-		o.To = netip.AddrPortFrom(nat64Addr(to.Addr()), to.Port())
-		o.MustOpen(t)
+		d.announceLiteral().MustOpen(t)
 		d.announce64(EPSV).MustOpen(t)
 		for _, m := range []Mode{PORT, EPRT} {
 			ln, err := site.Client.Listen(netip.AddrPortFrom(clientAddr[IPv6], 0))
@@ -230,21 +267,28 @@ func TestNAT64Literals(t *testing.T) {
 	}
 }
 
-// TestNAT64OnTheWay: the translator is another machine, behind a firewall that was told
-// of the prefix alone. Passive mode is translated there.
-func TestNAT64OnTheWay(t *testing.T) {
-	needDaemon(t)
+// newOnTheWay builds a firewall that drops everything, and another machine with the
+// translator behind it.
+func newOnTheWay(t *testing.T) *Site {
+	t.Helper()
 	needPrograms(t, "nft", "conntrack")
 	site := &Site{Topology: NewTopology(NewNet(t), 2, true), Position: nat64, Allow: AllowRelated, Subject: Auto}
 	near, far := site.Firewalls[0], site.Firewalls[1]
 	far.startTayga(t)
 	far.LoadRules(t, "table ip nat { chain post { type nat hook postrouting priority srcnat; ip saddr 192.168.255.0/24 masquerade; }; }")
-	if out, err := far.Run(startTimeout, Cmd("ip", "-6", "route", "add", "fd07::/64", "via", midNear[IPv6].String())); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	far.routeTo(t, netip.MustParsePrefix("fd07::/64"), midNear[IPv6])
 	site.Client.routeNAT64(t, clientGate)
 	near.routeNAT64(t, midFar)
 	near.LoadRules(t, position("routed").Ruleset(0, AllowRelated))
+	return site
+}
+
+// TestNAT64OnTheWay: the translator is another machine, behind a firewall that was told
+// of the prefix alone. Passive mode is translated there.
+func TestNAT64OnTheWay(t *testing.T) {
+	needDaemon(t)
+	site := newOnTheWay(t)
+	near := site.Firewalls[0]
 	site.Daemons = append(site.Daemons, site.StartDaemon(t, near, "--nat64", nat64Prefix.String()))
 	server := site.server64(t, Vsftpd)
 	for _, k := range []*ClientKind{Ftplib, Wget, Curl} { // of which Wget says EPSV 2
@@ -263,6 +307,64 @@ func TestNAT64OnTheWay(t *testing.T) {
 	d.told("522 no", "522 no")
 }
 
+// clat has the client's programs speak IPv4 to the server, which a translator of its own
+// makes IPv6 of.
+func (s *Site) clat(t *testing.T) {
+	t.Helper()
+	as := tayga{device: "clat", own: pair("192.0.0.2", "fd07:c1a7::2"), prefix: nat64Prefix, client: pair("192.0.0.1", "fd07:c1a7::1")}
+	s.Client.startTaygaAs(t, as)
+	if err := s.Client.Sysctl("net/ipv6/conf/all/forwarding", "1"); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range []string{
+		"address add 192.0.0.1/32 dev clat",
+		"link set clat mtu 1280",
+		"route add " + serverAddr[IPv4].String() + "/32 dev clat src 192.0.0.1",
+	} {
+		if out, err := s.Client.Run(startTimeout, Cmd(append([]string{"ip"}, strings.Fields(args)...)...)); err != nil {
+			t.Fatalf("ip %s: %v: %s", args, err, out)
+		}
+	}
+	s.Firewalls[0].routeTo(t, netip.MustParsePrefix("fd07:c1a7::/64"), clientAddr[IPv6])
+}
+
+// TestNAT64CLAT: clients with IPv4 whose host has IPv6 only (464XLAT), and real
+// programs. The firewall is the other translator, or on the way to it.
+func TestNAT64CLAT(t *testing.T) {
+	needDaemon(t)
+	programs := func(t *testing.T, site *Site, modes ...Mode) {
+		server := site.server64(t, Vsftpd)
+		for _, k := range []*ClientKind{Curl, Lftp, Tnftp, Wget, Ftplib} {
+			for _, m := range modes {
+				if !slices.Contains(k.modes[IPv4], m) {
+					continue
+				}
+				t.Run(k.Name+"/"+string(m), func(t *testing.T) {
+					k.Need(t)
+					Job{Client: k, From: site.Client, Dial: netip.AddrPortFrom(serverAddr[IPv4], 21), Server: server, Mode: m, Size: smallFile}.Verify(t)
+				})
+			}
+		}
+	}
+	t.Run("plat", func(t *testing.T) {
+		t.Parallel()
+		site := newNAT64(t, Auto, AllowRelated)
+		site.clat(t)
+		site.StartSubject(t, nat64Flag)
+		programs(t, site, IPv4.Modes()...)
+	})
+	for name, flags := range map[string][]string{"on the way": nil, "on the way, told": {"--nat64", nat64Prefix.String()}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			site := newOnTheWay(t)
+			site.clat(t)
+			site.Firewalls[1].routeTo(t, netip.MustParsePrefix("fd07:c1a7::/64"), midNear[IPv6])
+			site.Daemons = append(site.Daemons, site.StartDaemon(t, site.Firewalls[0], flags...))
+			programs(t, site, PASV, EPSV)
+		})
+	}
+}
+
 // TestNAT64Restart: the daemon ends and another starts, between command and reply,
 // and between the announcement and the data connection.
 func TestNAT64Restart(t *testing.T) {
@@ -271,7 +373,7 @@ func TestNAT64Restart(t *testing.T) {
 		for _, s := range []Subject{Expectation, Claim} {
 			t.Run(s.Name+"/"+ending.String(), func(t *testing.T) {
 				t.Parallel()
-				site := newNAT64(t, s)
+				site := newNAT64(t, s, AllowRelated)
 				site.StartSubject(t, nat64Flag)
 				site.ending = ending
 				d := site.talk64(t, site.Client)
@@ -304,11 +406,104 @@ func TestNAT64Restart(t *testing.T) {
 	}
 }
 
+// TestNAT64Older: a session is older than the daemon.
+func TestNAT64Older(t *testing.T) {
+	needDaemon(t)
+	for _, s := range []Subject{Auto, Claim} {
+		t.Run(s.Name, func(t *testing.T) {
+			site := newNAT64(t, s, AllowRelated)
+			d := site.talk64(t, site.Client)
+			site.StartSubject(t, nat64Flag)
+			d.Exchange()
+			for _, m := range IPv6.Modes() {
+				d.announce64(m).MustOpen(t)
+			}
+			d.hears("EPSV 1", "NOOP")
+			d.told("200 ok", "522 Use (2).")
+		})
+	}
+}
+
+// TestNAT64Hostile: a client names what is not its own, in every form that it has.
+func TestNAT64Hostile(t *testing.T) {
+	needDaemon(t)
+	site := newNAT64(t, Auto, AllowRelated)
+	site.StartSubject(t, nat64Flag)
+	victim := site.talk64(t, site.Client2)
+	at := func(h *Host, a netip.Addr) *Offer {
+		ln, err := h.Listen(netip.AddrPortFrom(a, 25600))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { ln.Close() })
+		o := &Offer{Opener: site.Server, listener: ln, To: netip.AddrPortFrom(serverGate[IPv4], 25600)}
+		go o.serve()
+		return o
+	}
+	own, other := at(site.Client, clientAddr[IPv6]), at(site.Client2, client2Addr[IPv6])
+	pool := addrOf(victim.Server.RemoteAddr()).Addr() // where the victim is for the server
+	d := site.talk64(t, site.Client)
+	for _, line := range []string{
+		"EPRT |2|" + client2Addr[IPv6].String() + "|25600|",
+		"EPRT |2|" + nat64Addr(serverAddr[IPv4]).String() + "|25600|",
+		"EPRT |2|" + nat64Addr(nat64Pool.Addr().Next()).String() + "|25600|",
+		"EPRT |2|::ffff:" + pool.String() + "|25600|",
+		"EPRT |1|" + pool.String() + "|25600|",
+		"EPRT |2|fd07::2|80|",
+		"EPRT |2|fd07::2|25600|\xff\xf1",
+		"PORT " + argument(PORT, netip.AddrPortFrom(pool, 25600)),
+		"PORT " + argument(PORT, netip.AddrPortFrom(serverAddr[IPv4], 25600)),
+		"PORT 127,0,0,1,100,0",
+		"LPRT 6,16,253,7,0,0,0,0,0,0,0,0,0,0,0,0,0,2,2,100,0",
+	} {
+		d.Command(line)
+		d.told("200 as you like", "200 as you like")
+		own.MustRefuse(t, site.Server, line)
+		other.MustRefuse(t, site.Server, line)
+	}
+	// Private addresses stand for the sender, whoever has them here (464XLAT).
+	d.Command("PORT 192,168,255,9,100,0")
+	d.told("200 ok", "200 ok")
+	own.MustOpen(t)
+	other.MustRefuse(t, site.Server, "PORT of a private address")
+
+	ln, err := site.Server.Listen(netip.AddrPortFrom(serverAddr[IPv4], 25600))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	o := &Offer{Opener: site.Client, listener: ln, To: netip.AddrPortFrom(nat64Addr(serverAddr[IPv4]), 25600)}
+	go o.serve()
+	d.told("227 Entering Passive Mode (203,0,113,2,100,0).", "227 Entering Passive Mode (203,0,113,2,100,0).") // nobody has asked
+	o.MustRefuse(t, site.Client, "an answer to nothing")
+	d.hears("EPSV", "PASV")
+	d.told("227 Entering Passive Mode (192,168,255,1,100,0).", "229 Entering Extended Passive Mode (|||25600|)")
+	o.MustRefuse(t, site.Client2, "the port of another client's session")
+	o.MustOpen(t)
+	d.hears("EPSV", "PASV")
+	if _, err := d.Server.Write([]byte("227 Entering Passive Mode (203,0,113,2,100,0).\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	before := strings.Count(site.Daemons[0].Output(), `msg="pinhole closed"`)
+	d.Server.Close() // behind its answer
+	if got, err := hear(d.Client, d.heardByClient); err != nil || got != "229 Entering Extended Passive Mode (|||25600|)" {
+		t.Errorf("heard %q, %v", got, err)
+	}
+	d.Client.Close()
+	err = waitFor(startTimeout, "the pinholes of the session to close", func() bool {
+		return strings.Count(site.Daemons[0].Output(), `msg="pinhole closed"`) >= before+2
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	o.MustRefuse(t, site.Client, "the session has ended")
+}
+
 // TestNAT64SamePort: twenty clients announce the same port at once, which is one
 // address to the server.
 func TestNAT64SamePort(t *testing.T) {
 	needDaemon(t)
-	site := newNAT64(t, Auto)
+	site := newNAT64(t, Auto, AllowRelated)
 	site.StartSubject(t, nat64Flag)
 	var offers []*Offer
 	for i := range 20 {
@@ -345,7 +540,7 @@ func TestNAT64SamePort(t *testing.T) {
 // TestNAT64Pieces: lines come byte by byte, and several in one segment.
 func TestNAT64Pieces(t *testing.T) {
 	needDaemon(t)
-	site := newNAT64(t, Auto)
+	site := newNAT64(t, Auto, AllowRelated)
 	site.StartSubject(t, nat64Flag)
 	d := site.talk64(t, site.Client)
 	dribble := func(text string, to interface{ Write([]byte) (int, error) }) {
@@ -393,7 +588,7 @@ func TestNAT64Pieces(t *testing.T) {
 // TestNAT64Loss: packets are lost on both sides, transfers succeed all the same.
 func TestNAT64Loss(t *testing.T) {
 	needDaemon(t)
-	site := newNAT64(t, Auto)
+	site := newNAT64(t, Auto, AllowRelated)
 	site.StartSubject(t, nat64Flag)
 	server := site.server64(t, Vsftpd)
 	site.lose(t, 12)
@@ -416,7 +611,7 @@ func TestNAT64DefaultPort(t *testing.T) {
 	for _, s := range []Subject{Expectation, Claim} {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
-			site := newNAT64(t, s)
+			site := newNAT64(t, s, AllowRelated)
 			site.StartSubject(t, nat64Flag)
 			own := netip.AddrPortFrom(clientAddr[IPv6], 40001)
 			ln, err := site.Server.Listen(netip.AddrPortFrom(serverAddr[IPv4], 21))
@@ -466,6 +661,17 @@ func TestNAT64DefaultPort(t *testing.T) {
 			d.hears("RETR file", "RETR file")
 			refused("another port was chosen")
 		})
+	}
+}
+
+// TestNAT64TLS: what is encrypted is not translated, and works with EPSV.
+func TestNAT64TLS(t *testing.T) {
+	needDaemon(t)
+	site := newNAT64(t, Auto, AllowRelated)
+	site.StartSubject(t, nat64Flag, "--tls", "range="+tlsRange)
+	server := site.server64(t, vsftpdTLS(false))
+	for _, c := range tlsClients {
+		t.Run(c.name, func(t *testing.T) { tlsFetch(t, site, server, IPv6, 0, false, c.command) })
 	}
 }
 
