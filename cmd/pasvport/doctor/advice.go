@@ -12,25 +12,6 @@ import (
 	"github.com/pasvport/pasvport/rules/walk"
 )
 
-// firewalldTable is the table in which firewalld keeps everything.
-const firewalldTable = "firewalld"
-
-// firewalls are the programs whose chains were found.
-type firewalls struct{ ufw, docker map[rules.Family]bool }
-
-func findFirewalls(set *walk.Ruleset) firewalls {
-	f := firewalls{ufw: map[rules.Family]bool{}, docker: map[rules.Family]bool{}}
-	for _, c := range set.Chains() {
-		if strings.HasPrefix(c.Chain, "ufw-") || strings.HasPrefix(c.Chain, "ufw6-") {
-			f.ufw[c.Family] = true
-		}
-		if c.Chain == "DOCKER-USER" && c.Table == "filter" {
-			f.docker[c.Family] = true
-		}
-	}
-	return f
-}
-
 // A block is a base chain where a packet is, or may be, dropped.
 type block struct {
 	rules.ChainRef
@@ -168,18 +149,6 @@ func inTable(c rules.ChainRef) string {
 	return " -t " + c.Table
 }
 
-// xtables reports whether a chain has the name of one that iptables makes.
-func xtables(c rules.ChainRef) bool {
-	return c.Table == "filter" && c.Family != rules.FamilyINet && slices.Contains([]string{"INPUT", "FORWARD", "OUTPUT"}, c.Chain)
-}
-
-func iptables(f rules.Family) string {
-	if f == rules.FamilyIPv6 {
-		return "ip6tables"
-	}
-	return "iptables"
-}
-
 // ufw names the file and the chain of ufw for a built-in chain.
 func (e *examination) ufw(c rules.ChainRef, l line, before walk.RuleRef) string {
 	file, prefix := "/etc/ufw/before.rules", "ufw-before-"
@@ -191,5 +160,3 @@ func (e *examination) ufw(c rules.ChainRef, l line, before walk.RuleRef) string 
 	}
 	return fmt.Sprintf("in %s, before COMMIT: -A %s%s %s; then ufw reload", file, prefix, strings.ToLower(c.Chain), l.iptables)
 }
-
-func list(words []string) string { return strings.Join(words, ", ") }

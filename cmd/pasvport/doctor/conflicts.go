@@ -106,6 +106,3 @@ func otherThan(ports []string) string {
 	}
 	return ports[0]
 }
-
-// words is a chain as nft's commands want it.
-func words(c rules.ChainRef) string { return fmt.Sprintf("%s %s %s", c.Family, c.Table, c.Chain) }

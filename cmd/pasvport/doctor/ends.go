@@ -3,10 +3,8 @@
 package doctor
 
 import (
-	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 
 	"github.com/pasvport/pasvport/rules"
 	"github.com/pasvport/pasvport/rules/walk"
@@ -33,24 +31,6 @@ func (n Ends) families() []rules.Family {
 		}
 	}
 	return []rules.Family{rules.FamilyIPv4, rules.FamilyIPv6}
-}
-
-// elsewhere says why the ends cannot be those of sessions of a position: this
-// host is one of them, or is not. It is empty if they can.
-func (e *examination) elsewhere(p position) string {
-	for _, end := range []struct {
-		flag string
-		addr netip.Addr
-		here bool // the position has this end on this host
-	}{{"--client", e.ends.Client, p.name == "output"}, {"--server", e.ends.Server, p.name == "input"}} {
-		if !end.addr.IsValid() {
-			continue
-		}
-		if local := slices.Contains(e.local, end.addr); local != end.here {
-			return fmt.Sprintf("%s %s is %san address of this host", end.flag, end.addr, map[bool]string{true: "", false: "not "}[local])
-		}
-	}
-	return ""
 }
 
 // localAddresses are those of this host.

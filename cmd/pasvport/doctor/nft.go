@@ -67,19 +67,10 @@ func (l *lister) list(c rules.ChainRef) map[string]string {
 	return lines
 }
 
-// rule names a rule with its text.
-func (e *examination) rule(at walk.RuleRef) string {
-	text, ok := e.nft.text(at)
-	if !ok {
-		text = e.set.Words(at)
-	}
-	if e.set.Xtables(at.Chain) {
-		return fmt.Sprintf("%s, rule number %d: %s", chain(at.Chain), e.set.Number(at), text)
-	}
-	return fmt.Sprintf("%s, handle %d: %s", chain(at.Chain), at.Handle, text)
-}
-
 // chain names a chain as nft does.
 func chain(c rules.ChainRef) string {
 	return fmt.Sprintf("chain %s %s %s", c.Family, c.Table, c.Chain)
 }
+
+// words is a chain as nft's commands want it.
+func words(c rules.ChainRef) string { return fmt.Sprintf("%s %s %s", c.Family, c.Table, c.Chain) }

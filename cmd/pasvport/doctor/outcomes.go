@@ -5,22 +5,11 @@ package doctor
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/pasvport/pasvport/rules"
 	"github.com/pasvport/pasvport/rules/walk"
 )
-
-// A way is the direction of a packet.
-type way uint8
-
-const (
-	toServer way = iota
-	toClient
-	either // it is not known which
-)
-
-// back is the way of the answer.
-func (w way) back() way { return [...]way{toClient, toServer, either}[w] }
 
 // A passage is a packet's way through a base chain.
 type passage struct {
@@ -143,11 +132,11 @@ func (e *examination) outcome(x passage, o walk.Outcome) string {
 	case x.excepted(o) && o.Rated():
 		return fmt.Sprintf("unless %s, where too many come", by)
 	case x.excepted(o):
-		return fmt.Sprintf("unless %s, as control connections are (depends on %s)", by, list(o.Depends))
+		return fmt.Sprintf("unless %s, as control connections are (depends on %s)", by, strings.Join(o.Depends, ", "))
 	case o.If != "" && len(o.Depends) == 1:
 		return fmt.Sprintf("%s (%s)", by, o.If)
 	case len(o.Depends) > 0:
-		return fmt.Sprintf("%s (cannot tell whether it gets there: depends on %s)", by, list(o.Depends))
+		return fmt.Sprintf("%s (cannot tell whether it gets there: depends on %s)", by, strings.Join(o.Depends, ", "))
 	}
 	return by
 }

@@ -9,50 +9,6 @@ import (
 	"github.com/pasvport/pasvport/rules/walk"
 )
 
-// A path is the hooks that a packet passes.
-type path []walk.Hook
-
-var (
-	through = path{walk.HookIngress, walk.HookPrerouting, walk.HookForward, walk.HookPostrouting}
-	in      = path{walk.HookIngress, walk.HookPrerouting, walk.HookInput}
-	out     = path{walk.HookOutput, walk.HookPostrouting}
-)
-
-// A position is a place that this host can have in an FTP session.
-type position struct {
-	name, words string
-	control     path // from the client to the server
-	back        path
-	modes       []mode
-}
-
-// A mode is a way in which data connections are opened, with their paths.
-type mode struct {
-	name      string
-	syn, back path
-	way       way // of its first packet
-}
-
-var positions = []position{
-	{"forward", "sessions that pass through this host", through, through, nil},
-	{"input", "servers on this host", in, out, []mode{{"passive", in, out, toServer}, {"active", out, in, toClient}}},
-	{"output", "clients on this host", out, in, []mode{{"passive", out, in, toServer}, {"active", in, out, toClient}}},
-}
-
-// modesOf are the modes that have to be told apart. For packets that are
-// forwarded the two differ only if something is known of the ends.
-func (e *examination) modesOf(p position) []mode {
-	switch {
-	case p.modes != nil:
-		return p.modes
-	case e.ends == Ends{}:
-		return []mode{{"", through, through, either}}
-	}
-	return []mode{{"passive", through, through, toServer}, {"active", through, through, toClient}}
-}
-
-var familyNames = map[rules.Family]string{rules.FamilyIPv4: "IPv4", rules.FamilyIPv6: "IPv6"}
-
 // verdicts simulates control and data connections in each position.
 func (e *examination) verdicts() {
 	served := false

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package doctor
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/rules"
+	"github.com/pasvport/pasvport/rules/walk"
+)
+
+// A Question is what the doctor is asked about.
+type Question struct {
+	// Config is that of the daemon that is meant. Unless it was Asked for, by a flag
+	// or a file, the settings of a daemon that answers take its place.
+	Config config.Config
+	Asked  bool
+
+	Ends Ends // makes verdicts surer
+
+	Conntrackd, Keepalived string // the files of those, if there are any
+}
+
+// An examination is one run of the doctor.
+type examination struct {
+	report    *Report
+	cfg       config.Config
+	ends      Ends
+	rules     rules.Config
+	set       *walk.Ruleset
+	nft       *lister
+	firewalls firewalls
+	local     []netip.Addr // of this host
+	routed    []string     // rules of policy routing that ask for our bits of the packet mark
+	running   bool         // a daemon has our table
+	sysfs     string       // where the kernel says what it has loaded
+
+	// general are the rules that may drop control connections, too, in the
+	// position and family that are looked at.
+	general [3]map[walk.RuleRef]bool // by way
+}
+
+// found adds a finding.
+func (e *examination) found(level Level, topic, text string, hints ...string) {
+	e.report.add(Finding{Level: level, Topic: topic, Text: text, Hint: hints})
+}
+
+// rule names a rule with its text.
+func (e *examination) rule(at walk.RuleRef) string {
+	text, ok := e.nft.text(at)
+	if !ok {
+		text = e.set.Words(at)
+	}
+	if e.set.Xtables(at.Chain) {
+		return fmt.Sprintf("%s, rule number %d: %s", chain(at.Chain), e.set.Number(at), text)
+	}
+	return fmt.Sprintf("%s, handle %d: %s", chain(at.Chain), at.Handle, text)
+}
