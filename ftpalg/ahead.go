@@ -15,15 +15,6 @@ import "bytes"
 // maxAhead is how many bytes may be missing: those of a reply to a transfer command.
 const maxAhead = MaxUnread
 
-// ahead is the line that was forwarded though bytes before it were missing.
-type ahead struct {
-	at   uint32
-	text []byte
-}
-
-// end returns the sequence number behind it.
-func (a *ahead) end() uint32 { return a.at + uint32(len(a.text)) }
-
 // goesAhead reports whether a segment behind bytes that were not seen may go on, and
 // keeps it if so.
 func (c *Conn) goesAhead(s *stream, seq uint32, p []byte) bool {

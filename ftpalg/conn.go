@@ -31,6 +31,15 @@ type Conn struct {
 	ahead *ahead // of the replies; nil: nothing
 }
 
+// ahead is the line that was forwarded though bytes before it were missing.
+type ahead struct {
+	at   uint32
+	text []byte
+}
+
+// end returns the sequence number behind it.
+func (a *ahead) end() uint32 { return a.at + uint32(len(a.text)) }
+
 // NewConn returns the engine for a control connection. The policy is shared
 // and must not change.
 func NewConn(ep Endpoints, policy *Policy, o Options) *Conn {

@@ -5,6 +5,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -27,7 +28,6 @@ func TestShape(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const mode = packages.NeedName | packages.NeedFiles | packages.NeedSyntax | packages.NeedTypes | packages.NeedTypesInfo | packages.NeedImports
 	list, err := packages.Load(&packages.Config{Mode: mode, Dir: dir}, ".")
 	if err != nil || packages.PrintErrors(list) > 0 {
 		t.Fatal(err)
@@ -35,5 +35,29 @@ func TestShape(t *testing.T) {
 	want := shape{name: "m", lines: 18, files: 4, tests: 1, exported: 3, knot: 3, knotLines: 15, mutual: 1, methods: 2, of: "A"}
 	if diff := cmp.Diff(want, *shapeOf(list[0]), cmp.AllowUnexported(shape{})); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
+	}
+	var ties strings.Builder
+	printTies(&ties, list[0])
+	const why = "m: 3 files\n  a.go needs b.go: B\n  a.go needs c.go: C\n  b.go needs a.go: A\n  c.go needs b.go: B\n"
+	if diff := cmp.Diff(why, ties.String()); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// TestOver: each figure has its limit, which it may reach.
+func TestOver(t *testing.T) {
+	limits := limits{knot: 3, mutual: 2, methods: 5}
+	for _, tt := range []struct {
+		is   shape
+		want []string
+	}{
+		{shape{knot: 3, mutual: 2, methods: 5, of: "A"}, nil},
+		{shape{knot: 4, mutual: 3, methods: 6, of: "A"}, []string{
+			"4 files of a knot, want 3 at most", "3 pairs of files that need each other, want 2 at most", "6 methods of A, want 5 at most",
+		}},
+	} {
+		if diff := cmp.Diff(tt.want, tt.is.over(limits)); diff != "" {
+			t.Errorf("(-want +got)\n%s", diff)
+		}
 	}
 }
