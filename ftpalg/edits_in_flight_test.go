@@ -181,7 +181,10 @@ func TestHalfLineIsTakenIn(t *testing.T) {
 		if tries > 10 {
 			t.Fatal("half a line never goes on")
 		}
-		out = g.segment(Original, 1000, []byte("PORT 192,168,"))
+		before := g.c.Mark()
+		if out = g.segment(Original, 1000, []byte("PORT 192,168,")); g.c.Mark().Promises(before) != (len(out) > 0) {
+			t.Errorf("promises %v, while %d segments go on", len(out) == 0, len(out))
+		}
 	}
 	if tries != maxAbandons || len(out) != 1 || len(out[0].p) != 0 || out[0].seq != 999 || g.reason != ReasonPieces {
 		t.Errorf("after %d tries: %+v, %v", tries, out, g.reason)

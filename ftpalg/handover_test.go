@@ -98,3 +98,25 @@ func TestResumeBetweenPASVAndReply(t *testing.T) {
 		t.Errorf("a second answer to one question: %q", next.log)
 	}
 }
+
+// TestStateHasAdjustment: a state has the adjustment of a change before that goes on.
+func TestStateHasAdjustment(t *testing.T) {
+	c := NewConn(shrinkActive, &Policy{}, Options{AdjustBy: Kernel})
+	acked(c, Original, 0)
+	at := uint32(0)
+	for i, line := range []string{"NOOP\r\n", "PORT 192,168,100,200,200,10\r\n", "NOOP\r\n", "PORT 192,168,100,200,200,11\r\n"} {
+		d := take(c, Original, at, []byte(line))
+		for _, e := range d.Events {
+			if r := c.Announce(e.Offer, 51210); r != ReasonPlain {
+				t.Fatal(r)
+			}
+		}
+		state := c.State()
+		w := rewrite(c, nil, Original, at, []byte(line))
+		if by, known := state.Adjustment(Original); known != (i > 0) || w.Set && by != w.Adjust {
+			t.Errorf("%q: %+v (%v), and the kernel is told %+v", line, by, known, w.Adjust)
+		}
+		at += uint32(len(line))
+		acked(c, Original, uint32(int32(at)+w.Adjust.After))
+	}
+}

@@ -177,6 +177,18 @@ func (s *stream) restoreEdits(p *Place) bool {
 	return true
 }
 
+// Adjustment returns what sequence numbers of a direction are adjusted by behind the last
+// change, and whether that is known.
+func (t *State) Adjustment(d Direction) (a Adjustment, known bool) {
+	edits := t.Stream[d].Edits
+	if len(edits) == 0 {
+		return a, false
+	}
+	k := &edits[len(edits)-1]
+	e := edit{start: k.Start, end: k.Start + k.Length, text: k.Text}
+	return e.newAdjustment(k.Before), true
+}
+
 // example returns a command that is answered in the same way.
 func (e *entry) example() string {
 	switch {
@@ -276,6 +288,17 @@ type Mark struct {
 	asked uint16 // commands that are not answered yet and that matter
 	edits [2]uint32
 	taken [2]uint32
+}
+
+// Promises reports whether m has bytes taken in that before has not: they are about to
+// be acknowledged to their sender.
+func (m Mark) Promises(before Mark) bool {
+	for d := range m.taken {
+		if m.taken[d] > before.taken[d] {
+			return true
+		}
+	}
+	return false
 }
 
 // Mark returns the mark of the present state.

@@ -53,10 +53,10 @@ func (ls lanes) workerOf(s *session.Session) *worker {
 	return nil
 }
 
-// tellKept has the other firewall told that a pinhole of a session stays open for
-// longer, which no packet shows. A worker that has much to do tells it with the
+// tellSoon has the other firewall told what is open of a session: it was used, or stays
+// for longer, which no packet shows. A worker that has much to do tells it with the
 // session's next packet.
-func (ls lanes) tellKept(s *session.Session) {
+func (ls lanes) tellSoon(s *session.Session) {
 	if w := ls.workerOf(s); w != nil {
 		w.calls.post(w.queue.Interrupt, func() { w.teller.later(s, time.Now()) })
 	}

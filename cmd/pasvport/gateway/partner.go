@@ -18,18 +18,20 @@ import (
 // open. It implements pair.Host.
 type partner struct{ heir }
 
+// Entry implements pair.Host.
+func (p *partner) Entry(original expect.Tuple) *expect.Entry {
+	e, err := p.ct.Get(original)
+	if err != nil || e.Original != original {
+		return nil
+	}
+	return &e
+}
+
 // Adopt implements pair.Host: it makes a session of what the other daemon told, or
 // brings the one that there is up to date. The entry is not touched. While the
 // other firewall has the session, conntrackd would tell it of a change, and it
 // would make its own entry anew.
 func (p *partner) Adopt(k *pair.Known, e *expect.Entry) bool {
-	if e == nil {
-		own, err := p.ct.Get(expect.Tuple(k.Original))
-		if err != nil {
-			return false
-		}
-		e = &own
-	}
 	if e.Original != expect.Tuple(k.Original) || e.Reply != expect.Tuple(k.Reply) || e.TCPState != expect.TCPStateEstablished {
 		return false
 	}
@@ -119,6 +121,7 @@ func (p *partner) Data(e *expect.Entry) {
 func (p *partner) Over(t expect.Tuple) {
 	if s := p.registry.session(t); s != nil && s.Pair.Standby() {
 		p.pinholes.CloseOf(p.ct, &s.Owner, "")
+		p.pinholes.CloseRules(&s.Owner)
 	}
 }
 

@@ -119,10 +119,12 @@ func TestFailover(t *testing.T) {
 		name     string
 		entry    expect.Entry
 		noAdjust bool // the first kernel does not adjust sequence numbers
+		stale    bool // conntrackd brings the entry as it was before that
 	}{
-		{"translated", entryOf(1), false},
-		{"plain", plainEntry(1), false},
-		{"adjusted by the daemon", entryOf(1), true},
+		{"translated", entryOf(1), false, false},
+		{"translated, and the entry is older than what is told", entryOf(1), false, true},
+		{"plain", plainEntry(1), false, false},
+		{"adjusted by the daemon", entryOf(1), true, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFirewalls(t, nil)
@@ -130,7 +132,7 @@ func TestFailover(t *testing.T) {
 			l := f.a.connect(tt.entry)
 			l.logIn()
 			l.passive(50000)
-			if adj := f.a.k.adjusted[l.entry.Original]; adj != ([2]expect.SeqAdj{}) {
+			if adj := f.a.k.adjusted[l.entry.Original]; adj != ([2]expect.SeqAdj{}) && !tt.stale {
 				l.entry.Adj, l.entry.Status = adj, l.entry.Status|expect.StatusSeqAdjust // conntrackd has it, too
 			}
 			m := f.moves(l)
@@ -315,12 +317,16 @@ func TestAdoptAsked(t *testing.T) {
 			tt.edit(&k, &e)
 			b.k.enter(e)
 			p := &partner{*b.heir()}
-			if got := p.Adopt(&k, nil); got != tt.want || (b.registry.orphans.Find(expect.Tuple(k.Original)) != nil) != tt.want {
+			asked := func() bool {
+				found := p.Entry(expect.Tuple(k.Original))
+				return found != nil && p.Adopt(&k, found)
+			}
+			if got := asked(); got != tt.want || (b.registry.orphans.Find(expect.Tuple(k.Original)) != nil) != tt.want {
 				t.Errorf("adopted: %v", got)
 			}
 			b.k.remove(&e)
 			e.ID = 2 // without the end of the first
-			if b.k.enter(e); p.Adopt(&k, nil) {
+			if b.k.enter(e); asked() {
 				t.Error("the next connection with the same ports is adopted as this one")
 			}
 		})
@@ -436,7 +442,7 @@ func TestKept(t *testing.T) {
 	l.accepts(client, "RETR file\r\n")
 	f.moves(l)
 	sweeper := f.a.sweeper()
-	sweeper.kept = f.a.g.lanes.tellKept
+	sweeper.kept = f.a.g.lanes.tellSoon
 	hole := f.a.pinholes.All()[0]
 	before := hole.Until()
 	for !hole.Until().After(before) {
@@ -451,6 +457,27 @@ func TestKept(t *testing.T) {
 	f.told()
 	all := f.b.pinholes.All()
 	if len(all) != 1 || all[0].Until().Sub(hole.Until()).Abs() > hole.Until().Sub(before)/2 {
+		t.Errorf("at the other firewall there is %v", all)
+	}
+}
+
+// TestUsed: that a data connection has come is told although no packet shows it.
+func TestUsed(t *testing.T) {
+	f := newFirewalls(t, nil)
+	l := f.a.connect(entryOf(1))
+	l.logIn()
+	l.passive(50000)
+	m := f.moves(l)
+	if len(f.b.pinholes.All()) != 1 {
+		t.Fatal("it is not open at the other firewall")
+	}
+	w := f.a.watcher()
+	w.used = f.a.g.lanes.tellSoon
+	w.event(f.a.k, &expect.Event{Type: expect.New, Entry: dataOf(l, 50000)})
+	<-f.a.q.wakes
+	f.a.w.Wake(time.Now()) // answers the call
+	f.told()
+	if all := f.b.pinholes.All(); len(all) != 0 || m.session() == nil {
 		t.Errorf("at the other firewall there is %v", all)
 	}
 }

@@ -24,7 +24,7 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 	t := newTasks(ctx, len(g.lanes)+10)
 	defer t.stopAll()
 	lost := make(chan struct{}, 1)
-	watcher := &watcher{life: g.life, older: g.older, lost: lost}
+	watcher := &watcher{life: g.life, older: g.older, lost: lost, used: g.lanes.tellSoon}
 	before := g.inherit()
 	g.startOthers(t, watcher)
 	err := g.install(t, before)
@@ -95,7 +95,7 @@ func (g *Gateway) logStopped(n int) {
 // startOthers starts every goroutine but the workers, and those that need our rules.
 func (g *Gateway) startOthers(t *tasks, w *watcher) {
 	idle := &idle{services: g.services, registry: g.registry, sender: g.sender}
-	sweeper := &sweeper{life: g.life, ct: g.ct, ports: &g.ports, lost: w.lost, kept: g.lanes.tellKept}
+	sweeper := &sweeper{life: g.life, ct: g.ct, ports: &g.ports, lost: w.lost, kept: g.lanes.tellSoon}
 	t.start(func(ctx context.Context) error { return w.run(ctx) })
 	t.start(sweeper.run)
 	t.start(func(ctx context.Context) error { return g.older.run(ctx, g.listControl) })

@@ -56,6 +56,8 @@ func (t *teller) take(r *session.Reader) bool {
 		for d := range e.Adj {
 			e.Adj[d] = expect.SeqAdj(own[d])
 		}
+	} else {
+		t.readjust(r, &e, rec.Engine)
 	}
 	r.GoOn(&e, t.settings().policyFor(&e), rec.Engine, t.work)
 	if !here {
@@ -67,6 +69,27 @@ func (t *teller) take(r *session.Reader) bool {
 	t.failed(r.Subject(), "cannot adjust sequence numbers", t.firewall.Renumber(r.ID(), r.Adjustments().Note()))
 	r.AdjustHere()
 	return true
+}
+
+// readjust gives an entry the adjustments that its session has had last. conntrackd may
+// have made it of an older state, and where it commits nothing the kernel has its own,
+// from before the other firewall changed something.
+func (t *teller) readjust(r *session.Reader, e *expect.Entry, from *ftpalg.State) {
+	if from == nil {
+		return
+	}
+	for d := range ftpalg.Direction(2) {
+		by, known := from.Adjustment(d)
+		if !known || by.After == e.Adj[d].After {
+			continue
+		}
+		if !t.adjust.kernel(t.ct, r, d, by) {
+			t.warn(r.Subject(), "a control connection may be lost", "cause", "conntrack does not take its sequence adjustment")
+			continue
+		}
+		e.Adj[d] = expect.SeqAdj(by)
+		e.Status |= expect.StatusSeqAdjust
+	}
 }
 
 // refresh gives the entry of a session whose sequence numbers the kernel was
@@ -100,8 +123,8 @@ func (t *teller) tell(r *session.Reader, now time.Time) {
 		t.later(r.Session, now)
 		return
 	}
-	wait := is.Hole != nil && is.Hole != before.Hole || is.Own != before.Own
-	r.Pair.Told = is
+	wait := is.Hole != nil && is.Hole != before.Hole || is.Own != before.Own || is.Mark.Promises(before.Mark)
+	r.Pair.Told, r.Pair.Late = is, false
 	t.flush()
 	rec := known(r, is.Hole, now)
 	t.peer.Tell(r.Pair, &rec, wait && t.waitsFor(r.Session))
@@ -154,8 +177,10 @@ func (t *teller) wake(now time.Time) {
 // tellLate tells of the sessions that later was called for.
 func (t *teller) tellLate(now time.Time) {
 	for _, s := range t.late {
-		s.Pair.Late = false
-		if s.Pair.Standby() || s.Closing() {
+		if !s.Pair.Late { // it was told of meanwhile
+			continue
+		}
+		if s.Pair.Late = false; s.Pair.Standby() || s.Closing() {
 			continue
 		}
 		if r := s.Acquire(t.work); r != nil {

@@ -5,6 +5,7 @@ package gateway
 import (
 	"context"
 
+	"github.com/pasvport/pasvport/cmd/pasvport/session"
 	"github.com/pasvport/pasvport/expect"
 )
 
@@ -13,6 +14,9 @@ type watcher struct {
 	*life
 	older *olderConnections
 	lost  chan struct{} // of capacity 1: events were lost
+	// used has the other firewall told that what a session has open may be used up,
+	// which no packet shows.
+	used func(*session.Session)
 }
 
 // run follows conntrack until ctx ends.
@@ -35,7 +39,9 @@ func (w *watcher) event(ct conntrack, e *expect.Event) {
 	switch {
 	case e.Type == expect.New && e.Entry.Master != (expect.Tuple{}):
 		if s := w.registry.session(e.Entry.Master); s != nil {
-			w.dataBegins(ct, &e.Entry, s)
+			if w.dataBegins(ct, &e.Entry, s); s.Pair != nil && !s.Pair.Standby() {
+				w.used(s)
+			}
 		} else {
 			w.peer.EnteredData(&e.Entry)
 		}

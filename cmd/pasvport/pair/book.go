@@ -3,6 +3,7 @@
 package pair
 
 import (
+	"hash/maphash"
 	"sync"
 	"time"
 
@@ -34,50 +35,79 @@ type Known struct {
 // page is a record, in bytes.
 type page struct {
 	at     stamp
-	ours   bool // this machine has had its packets last
-	taken  bool // and of one of the other machine, whether it is live here
 	raw    []byte
-	reply  expect.Tuple
-	noted  time.Time // what is left to its pinholes is left from then on
-	missed time.Time // when a packet came without an entry; zero: none has
-	ended  time.Time // when its entry went; zero: it has not
+	reply  mark
+	noted  instant // what is left to its pinholes is left from then on
+	missed instant // when a packet came without an entry; zero: none has
+	ended  instant // when its entry went; zero: it has not
+	ours   bool    // this machine has had its packets last
+	taken  bool    // and of one of the other machine, whether it is live here
+	absent bool    // there is no entry; when there is, its event comes
 }
+
+// instant is a time in nanoseconds since epoch. A page has many.
+type instant int64
+
+var epoch = time.Now()
+
+// instantOf is never zero.
+func instantOf(t time.Time) instant { return instant(max(t.Sub(epoch), 1)) }
+
+func (i instant) before(now time.Time) time.Duration { return now.Sub(epoch) - time.Duration(i) }
+
+// mark stands for a tuple: of two tuples it is different.
+type mark [2]uint64
 
 // book are the records of all sessions, ours and those of the other firewall.
 type book struct {
+	seeds [2]maphash.Seed
+
 	mu      sync.Mutex
-	pages   map[expect.Tuple]*page
-	replies map[expect.Tuple]*page // the same, by the tuple of packets that answer
-	ended   []expect.Tuple         // whose entries went, the first one first
+	pages   map[mark]*page // by the original tuple
+	replies map[mark]*page // the same, by the tuple of packets that answer
+	ended   []mark         // whose entries went, the first one first
 }
 
 func newBook() book {
-	return book{pages: map[expect.Tuple]*page{}, replies: map[expect.Tuple]*page{}}
+	return book{pages: map[mark]*page{}, replies: map[mark]*page{}, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}}
 }
+
+func (b *book) mark(t expect.Tuple) mark {
+	return mark{maphash.Comparable(b.seeds[0], t), maphash.Comparable(b.seeds[1], t)}
+}
+
+// of returns the page of a session, by its original tuple; nil if there is none. b.mu
+// is held.
+func (b *book) of(original expect.Tuple) *page { return b.pages[b.mark(original)] }
 
 // note enters a record, unless what is known is as new. raw is the book's from then
-// on.
-func (b *book) note(at stamp, ours bool, r *succession.Record, raw []byte, now time.Time) bool {
-	original, reply := expect.Tuple(r.Original), expect.Tuple(r.Reply)
+// on. look says whether there may be an entry whose event has come already.
+func (b *book) note(at stamp, ours bool, r *succession.Record, raw []byte, now time.Time) (news, look bool) {
+	original, reply := b.mark(expect.Tuple(r.Original)), b.mark(expect.Tuple(r.Reply))
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	old := b.pages[original]
-	if old != nil && old.reply == reply && !at.newer(old.at) {
-		return false
-	}
-	b.remove(original)
-	for t := range b.pages { // any one: those that nobody has ended are old
-		if len(b.pages) < maxRecords {
-			break
+	p := b.pages[original]
+	same := p != nil && p.reply == reply
+	switch {
+	case same && !at.newer(p.at):
+		return false, false
+	case !same:
+		b.remove(original)
+		for k := range b.pages { // any one: those that nobody has ended are old
+			if len(b.pages) < maxRecords {
+				break
+			}
+			b.remove(k)
 		}
-		b.remove(t)
+		p = new(page)
+		b.pages[original], b.replies[reply] = p, p
 	}
-	p := &page{at: at, ours: ours, raw: raw, reply: reply, noted: now}
-	b.pages[original], b.replies[reply] = p, p
-	return true
+	absent := same && p.absent
+	*p = page{at: at, ours: ours, raw: raw, reply: reply, noted: instantOf(now), absent: absent}
+	return true, !absent
 }
 
-func (b *book) remove(original expect.Tuple) {
+func (b *book) remove(original mark) {
 	if p := b.pages[original]; p != nil {
 		delete(b.pages, original)
 		if b.replies[p.reply] == p {
@@ -90,9 +120,9 @@ func (b *book) remove(original expect.Tuple) {
 func (b *book) find(original expect.Tuple, now time.Time) *Known {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	p := b.pages[original]
-	if p == nil || !p.ended.IsZero() && now.Sub(p.ended) > endedFor {
-		b.remove(original)
+	p := b.of(original)
+	if p == nil || p.ended != 0 && p.ended.before(now) > endedFor {
+		b.remove(b.mark(original))
 		return nil
 	}
 	return p.known(now)
@@ -104,7 +134,7 @@ func (p *page) known(now time.Time) *Known {
 	if err != nil { // it could be read before
 		return nil
 	}
-	passed(&r, now.Sub(p.noted))
+	passed(&r, p.noted.before(now))
 	return &Known{r, p.at, p.ours}
 }
 
@@ -119,8 +149,29 @@ func passed(r *succession.Record, age time.Duration) {
 func (b *book) live(original expect.Tuple) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if p := b.pages[original]; p != nil {
-		p.missed, p.ended = time.Time{}, time.Time{}
+	if p := b.of(original); p != nil {
+		p.missed, p.ended, p.absent = 0, 0, false
+	}
+}
+
+// entered notes that a session may have an entry, and reports whether there is a record
+// of it.
+func (b *book) entered(original expect.Tuple) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p := b.of(original)
+	if p != nil {
+		p.absent = false
+	}
+	return p != nil
+}
+
+// without notes that a session has no entry.
+func (b *book) without(original expect.Tuple) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if p := b.of(original); p != nil {
+		p.absent = true
 	}
 }
 
@@ -129,7 +180,7 @@ func (b *book) live(original expect.Tuple) {
 func (b *book) take(original expect.Tuple) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	p := b.pages[original]
+	p := b.of(original)
 	if p == nil || p.ours || p.taken {
 		return false
 	}
@@ -141,7 +192,7 @@ func (b *book) take(original expect.Tuple) bool {
 func (b *book) has(original expect.Tuple) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.pages[original] != nil
+	return b.of(original) != nil
 }
 
 // expects reports whether a packet that has no entry is of a session that is
@@ -149,28 +200,30 @@ func (b *book) has(original expect.Tuple) bool {
 func (b *book) expects(t expect.Tuple, now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	p := b.pages[t]
+	k := b.mark(t)
+	p := b.pages[k]
 	if p == nil {
-		p = b.replies[t]
+		p = b.replies[k]
 	}
-	if p == nil || !p.ended.IsZero() && now.Sub(p.ended) > remade {
+	if p == nil || p.ended != 0 && p.ended.before(now) > remade {
 		return false
 	}
-	if p.missed.IsZero() {
-		p.missed = now
+	if p.missed == 0 {
+		p.missed = instantOf(now)
 	}
-	return now.Sub(p.missed) < grace
+	return p.missed.before(now) < grace
 }
 
 // forget removes the record of a session, if it is not newer than at.
 func (b *book) forget(original expect.Tuple, at stamp) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	p := b.pages[original]
+	k := b.mark(original)
+	p := b.pages[k]
 	if p == nil || p.at.gen > at.gen {
 		return false
 	}
-	b.remove(original)
+	b.remove(k)
 	return true
 }
 
@@ -178,21 +231,22 @@ func (b *book) forget(original expect.Tuple, at stamp) bool {
 func (b *book) drop(original expect.Tuple) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.remove(original)
+	b.remove(b.mark(original))
 }
 
 // gone notes that the entry of a session is.
 func (b *book) gone(original expect.Tuple, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if p := b.pages[original]; p != nil {
-		p.ended = now
-		b.ended = append(b.ended, original)
+	k := b.mark(original)
+	if p := b.pages[k]; p != nil {
+		p.ended = instantOf(now)
+		b.ended = append(b.ended, k)
 	}
 	for len(b.ended) > 0 {
 		p := b.pages[b.ended[0]]
-		if p != nil && !p.ended.IsZero() {
-			if now.Sub(p.ended) <= endedFor {
+		if p != nil && p.ended != 0 {
+			if p.ended.before(now) <= endedFor {
 				break
 			}
 			b.remove(b.ended[0])
@@ -201,14 +255,14 @@ func (b *book) gone(original expect.Tuple, now time.Time) {
 	}
 }
 
-// all are the records there are.
-func (b *book) all() []*page {
+// all are the records there are, as they are now.
+func (b *book) all() []page {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	list := make([]*page, 0, len(b.pages))
+	list := make([]page, 0, len(b.pages))
 	for _, p := range b.pages {
-		if p.ended.IsZero() {
-			list = append(list, p)
+		if p.ended == 0 {
+			list = append(list, *p)
 		}
 	}
 	return list

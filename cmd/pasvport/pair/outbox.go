@@ -11,6 +11,9 @@ const (
 	// waitBound is how long a packet waits until the other daemon has what it
 	// needs. One wait that long, and none waits until it answers again.
 	waitBound = 25 * time.Millisecond
+	// together is how long what nothing waits for may wait for more: a line that asks
+	// for a port goes with the answer.
+	together = 2 * time.Millisecond
 	// maxQueued is how many bytes may wait to be sent.
 	maxQueued = 1 << 20
 )
@@ -24,6 +27,7 @@ type outbox struct {
 	told    bool   // and everything that was known was told over it
 	slow    bool   // it did not answer in time, and has not answered since
 	over    bool   // more was to be sent than may wait
+	soon    bool   // the writer is about to be woken
 	buf     []byte // frames
 	asked   uint64 // how many acknowledgements were asked for, and
 	acked   uint64 // how many came
@@ -44,7 +48,7 @@ func newOutbox() outbox { return outbox{wake: make(chan struct{}, 1)} }
 func (o *outbox) begin() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.up, o.told, o.slow, o.over, o.buf = true, false, false, false, o.buf[:0]
+	o.up, o.told, o.slow, o.over, o.soon, o.buf = true, false, false, false, false, o.buf[:0]
 	o.asked, o.acked = 0, 0
 }
 
@@ -67,7 +71,8 @@ func (o *outbox) isUp() bool {
 
 // add queues a message; without a link it is not to be told. With wait it returns
 // a channel that is closed when the other daemon has the message, or nil if there
-// is no use in waiting for that.
+// is no use in waiting for that. What is not waited for goes together with what
+// comes soon.
 func (o *outbox) add(k kind, wait bool, parts ...[]byte) <-chan struct{} {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -80,7 +85,13 @@ func (o *outbox) add(k kind, wait bool, parts ...[]byte) <-chan struct{} {
 		return nil
 	}
 	o.buf = appendFrame(o.buf, k, parts...)
-	o.signal()
+	switch {
+	case wait:
+		o.signal()
+	case !o.soon:
+		o.soon = true
+		time.AfterFunc(together, o.signal)
+	}
 	if !wait || !o.told || o.slow {
 		return nil
 	}
@@ -161,7 +172,7 @@ func (o *outbox) ack(n uint64, now time.Time) error {
 func (o *outbox) take(other []byte) (frames []byte, over bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	frames, o.buf = o.buf, other[:0]
+	frames, o.buf, o.soon = o.buf, other[:0], false
 	return frames, o.over
 }
 

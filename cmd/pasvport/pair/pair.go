@@ -19,9 +19,10 @@ import (
 // Host has the sessions. Its methods are called by one goroutine, one after the
 // other.
 type Host interface {
-	// Adopt is given what is known of a session that the other firewall had, when
-	// its entry is there: e, or nil if that is to be asked for. There may be none,
-	// and there may be a session already. It reports whether the session is one of
+	// Entry returns the entry of a control connection, or nil if there is none.
+	Entry(original expect.Tuple) *expect.Entry
+	// Adopt is given what is known of a session that the other firewall had, and its
+	// entry. There may be a session already. It reports whether the session is one of
 	// the host's now.
 	Adopt(k *Known, e *expect.Entry) bool
 	// Data is given the entry of a data connection, which came before the session
@@ -170,7 +171,7 @@ func (p *Pair) Ended(s *Session, original, reply expect.Tuple, open bool) {
 // Entered notes that there is a new entry of a control connection. If it is one
 // that has just begun, what is known is that of another one.
 func (p *Pair) Entered(e *expect.Entry) {
-	if p == nil || !p.book.has(e.Original) {
+	if p == nil || !p.book.entered(e.Original) {
 		return
 	}
 	if e.TCPState < expect.TCPStateEstablished {
@@ -203,23 +204,29 @@ func (p *Pair) Alone() bool { return p == nil || !p.out.isUp() }
 
 // learn takes in what the other daemon says of a session.
 func (p *Pair) learn(at stamp, ours bool, r *succession.Record, raw []byte) {
-	if !p.book.note(at, ours, r, slices.Clone(raw), time.Now()) {
-		return
+	if news, look := p.book.note(at, ours, r, slices.Clone(raw), time.Now()); news && look {
+		original := expect.Tuple(r.Original)
+		p.tasks.add(func() { p.adopt(original, nil) })
 	}
-	original := expect.Tuple(r.Original)
-	p.tasks.add(func() { p.adopt(original, nil) })
 }
 
+// adopt has the host adopt a session that has an entry: the new one that e is, or
+// what it finds.
 func (p *Pair) adopt(original expect.Tuple, e *expect.Entry) {
+	isNew := e != nil // with it conntrackd has made the session live
+	if e == nil {
+		if e = p.host.Entry(original); e == nil {
+			p.book.without(original)
+			return
+		}
+	}
 	k := p.book.find(original, time.Now())
-	if k == nil || e != nil && expect.Tuple(k.Reply) != e.Reply {
+	if k == nil || expect.Tuple(k.Reply) != e.Reply || !p.host.Adopt(k, e) {
 		return
 	}
-	if p.host.Adopt(k, e) {
-		p.book.live(original)
-		if e != nil { // with it conntrackd has made the session live
-			p.Took(original)
-		}
+	p.book.live(original)
+	if isNew {
+		p.Took(original)
 	}
 }
 

@@ -33,21 +33,28 @@ type host struct {
 	data  []expect.Tuple
 	over  []expect.Tuple
 	alone int
-	block chan struct{} // Adopt waits for it, unless it is nil
+	block chan struct{} // Entry waits for it, unless it is nil
+	asked int           // how often Entry was called
 	// sessions learn, by the port of their client; one that does not counts as not
 	// adopted.
 	sessions []Session
 }
 
-func (h *host) Adopt(k *Known, e *expect.Entry) bool {
+func (h *host) Entry(t expect.Tuple) *expect.Entry {
 	if h.block != nil {
 		<-h.block
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if e == nil && !h.has[expect.Tuple(k.Original)] {
-		return false
+	if h.asked++; !h.has[t] {
+		return nil
 	}
+	return &expect.Entry{Original: t, Reply: t.Reverse(), TCPState: expect.TCPStateEstablished}
+}
+
+func (h *host) Adopt(k *Known, e *expect.Entry) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if i := int(k.Original.Src.Port()); i < len(h.sessions) && !h.sessions[i].Learn(k) {
 		return true
 	}
@@ -216,6 +223,10 @@ func TestAdopt(t *testing.T) {
 	}
 	if k := b.host.last(); k == nil || k.Original != record(2).Original {
 		t.Fatalf("adopted %+v, want the one with an entry", k)
+	}
+	r, asked := record(3), b.host.asked
+	if a.Tell(&sessions[3], &r, true); b.host.asked != asked {
+		t.Error("the entry of a session is asked for although its event would have come")
 	}
 	b.Entered(entryOf(record(3), expect.TCPStateEstablished))
 	if !b.Settle(time.Second) || b.host.last().Original != record(3).Original {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pasvport/pasvport/expect"
 )
 
 // Close closes a pinhole if it is still there, and reports whether it was; nil
@@ -158,6 +160,20 @@ func (t *Table) CloseRule(p *Pinhole) {
 		t.warn(p.Owner, "cannot delete a set element", "tuple", p.expected(), "err", err)
 	}
 	t.halves.done(&e)
+}
+
+// CloseRules is CloseRule for all data connections of an owner that were not
+// answered: they will not be any more, or elsewhere.
+func (t *Table) CloseRules(o *Owner) {
+	var list []expect.Tuple
+	t.Data.EachRule(func(data expect.Tuple, p *Pinhole) {
+		if p.Owner == o {
+			list = append(list, data)
+		}
+	})
+	for _, data := range list {
+		t.Answered(data)
+	}
 }
 
 // openRule puts a pinhole into the sets of nftables.

@@ -38,6 +38,14 @@ func TestLife(t *testing.T) {
 				}
 				b.Answered(data)
 			}, []string{"used: used 203.0.113.2:5000"}},
+			{"used, and its owner is another firewall's", func(b *bench, p *Pinhole) {
+				if claim {
+					b.Claim(b.k, from, p.Public, 0)
+				} else {
+					b.begins(p, from.Port())
+				}
+				b.CloseRules(p.Owner) // although it was not answered here
+			}, []string{"used: used 203.0.113.2:5000"}},
 			{"expired", func(b *bench, p *Pinhole) {
 				if b.Expire(b.k, p, b.now.Add(59*time.Second)) {
 					t.Error("expired before its time")
