@@ -219,7 +219,7 @@ func TestMix(t *testing.T) {
 		}
 		return s.parts["chain"].sum
 	}
-	if sum(1, 2) == sum(2, 1) || sum(1) == sum(1, 1) || sum(1, 2) != sum(1, 2) {
+	if again := sum(1, 2); again == sum(2, 1) || sum(1) == sum(1, 1) || again != sum(1, 2) {
 		t.Error("sums do not tell the order")
 	}
 }
