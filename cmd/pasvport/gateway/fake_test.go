@@ -204,6 +204,13 @@ func (k *fakeKernel) UpdateTimeout(t expect.Tuple, d time.Duration) error {
 	return nil
 }
 
+// timeout is what the timeout of an entry was set to; zero if it was not.
+func (k *fakeKernel) timeout(t expect.Tuple) time.Duration {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.timeouts[t]
+}
+
 func (k *fakeKernel) SetLiberal(t expect.Tuple) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -60,3 +60,29 @@ func TestShelfBounds(t *testing.T) {
 		t.Errorf("%d packets wait", s.waiting)
 	}
 }
+
+// TestShelfFull: a half line for which there is no room is dropped at once, with what
+// was held of it; its sender repeats it.
+func TestShelfFull(t *testing.T) {
+	b := newBench(t, nil)
+	l := b.connect(entryOf(1))
+	l.logIn()
+	l.accepts(client, "PASV\r\n")
+	if v, _ := l.say(server, "227 Entering "); v != "held" {
+		t.Fatalf("half a line: %s", v)
+	}
+	first := b.ids
+	for s := newSession(entryOf(9)); b.w.shelf.waiting < maxWaiting; s = newSession(entryOf(9)) {
+		b.w.shelf.put(halfLine{s, ftpalg.Original}, &nfq.Packet{}, time.Now())
+	}
+	if v, _ := l.say(server, "Passive Mode "); v != "drop" {
+		t.Errorf("more of it: %s", v)
+	}
+	if v, _ := b.verdict(first, ""); v != "drop" || b.w.shelf.has(l.session()) {
+		t.Errorf("what was held of it: %s", v)
+	}
+	at := l.next[server] - uint32(len("227 Entering Passive Mode "))
+	if p := b.sent(l.again(server, at, announced)); string(p.Payload) != told {
+		t.Errorf("in one piece it goes on as %q", p.Payload)
+	}
+}

@@ -5,8 +5,10 @@ package gateway
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -16,7 +18,6 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/report"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
-	"github.com/pasvport/pasvport/rules"
 )
 
 // TestRefusals: each way in which nothing is opened has its reason.
@@ -99,24 +100,79 @@ func TestVerbWord(t *testing.T) {
 	}
 }
 
-// TestPinholeEvents: what becomes of a pinhole is counted, and its cause said.
-func TestPinholeEvents(t *testing.T) {
-	b := newBench(t, nil)
-	e := &b.holes
-	s := newSession(entryOf(1))
-	p := &pinhole.Pinhole{Spec: pinhole.Spec{Key: pinhole.Key{Source: s.Ends().Client.Addr(), Public: ap("203.0.113.1:50000")}}, Owner: &s.Owner}
-	e.PinholeOpened(p)
-	e.PinholeUsed(p)
-	e.takenBack(p)
-	e.PinholeEnded(p, "because")
-	b.logs(`msg="pinhole used"`, "session=1")
-	b.logs(`msg="pinhole taken back"`)
-	b.logs(`msg="pinhole closed"`, "reason=because")
-	e.failed("pinhole expired", p, "dropped")
-	b.logs(`msg="pinhole expired"`, "cause=dropped", "pasvport doctor --client 198.51.100.1 --server 10.0.0.2")
-	if m := &b.metrics.Pinholes; m.Opened.Load() != 1 || m.Used.Load() != 1 || m.Closed.Load() != 1 || m.Open.Load() != 0 {
-		t.Error("it is not counted")
+// TestAdvertised: what is announced in place of a server's own address changes the
+// length of a line that the kernel does not adjust, so the daemon does. Where it cannot,
+// nothing is opened and the line goes on as it came.
+func TestAdvertised(t *testing.T) {
+	for name, refuses := range map[string]error{"adjusted here": nil, "nobody adjusts": errBroken} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, func(c *config.Config) {
+				c.Advertise = map[netip.Addr]netip.Addr{netip.MustParseAddr("203.0.113.1"): netip.MustParseAddr("192.0.2.7")}
+			})
+			l := b.connect(plainEntry(1))
+			l.logIn()
+			if refuses != nil {
+				b.w.firewallRefuses(refuses)
+			}
+			sent := l.passive(50000)
+			if refuses == nil {
+				if sent != "227 Entering Passive Mode (192,0,2,7,195,80).\r\n" || !l.session().Here() || len(b.k.elements) != 1 {
+					t.Errorf("the client is told %q, adjusted here: %v, open: %v", sent, l.session().Here(), b.k.elements)
+				}
+				return
+			}
+			if sent != "227 Entering Passive Mode (203,0,113,1,195,80).\r\n" || l.session().Here() || len(b.k.elements) != 0 || len(b.pinholes.All()) != 0 {
+				t.Errorf("the client is told %q, adjusted here: %v, open: %v", sent, l.session().Here(), b.k.elements)
+			}
+			b.logs(`msg="offer refused"`, "reason="+ftpalg.ReasonNoAdjust.String())
+			if o := l.session().LastOffer(); o.Pinhole != control.PinholeRefused || o.Translated != o.Announced {
+				t.Errorf("shown as %+v", o)
+			}
+		})
 	}
 }
 
-var _ firewall = (*rules.Firewall)(nil)
+// TestLineStartUnknown: the first line of a connection that conntrack has picked up may
+// be the rest of one. What looks like an announcement is translated, and nothing is
+// opened for it; the next one is like any other.
+func TestLineStartUnknown(t *testing.T) {
+	b := newBench(t, nil)
+	e := entryOf(1)
+	e.Liberal = true
+	l := b.connect(e)
+	if _, sent := l.say(server, announced); sent != told || len(b.k.expected) != 0 {
+		t.Errorf("the client is told %q, open: %v", sent, b.k.expected)
+	}
+	b.logs(`msg="offer refused"`, "reason="+ftpalg.ReasonLineStart.String())
+	l.say(client, "NOOP\r\n")
+	l.say(server, "200 fine\r\n")
+	l.say(client, "PASV\r\n")
+	if _, sent := l.say(server, announced); sent != told || len(b.k.expected) != 1 {
+		t.Errorf("the client is told %q, open: %v", sent, b.k.expected)
+	}
+}
+
+// TestHint: what is odd about an offer that is opened is said once in a session.
+func TestHint(t *testing.T) {
+	b := newBench(t, nil)
+	l := b.connect(plainEntry(1))
+	l.logIn()
+	for i := range 2 {
+		l.accepts(client, "PASV\r\n")
+		l.say(server, fmt.Sprintf("227 Entering Passive Mode (10,9,9,9,195,%d).\r\n", 80+i))
+	}
+	text := b.log.b.String()
+	if n := strings.Count(text, `level=WARN msg="pinhole opened"`); n != 1 || strings.Count(text, `msg="pinhole opened"`) != 2 {
+		t.Errorf("%d warnings:\n%s", n, text)
+	}
+}
+
+// TestProxyHeader: for whom a proxy says that it connects is shown, and opens nothing.
+func TestProxyHeader(t *testing.T) {
+	b := newBench(t, nil)
+	l := b.connect(plainEntry(1))
+	l.accepts(client, "PROXY TCP4 192.0.2.1 192.0.2.2 1000 21\r\n")
+	if c := l.session().Snapshot(pinhole.Traffic{}, time.Now()); !strings.Contains(c.Note, "192.0.2.1:1000") {
+		t.Errorf("noted: %q", c.Note)
+	}
+}

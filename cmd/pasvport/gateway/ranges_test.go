@@ -84,3 +84,18 @@ func TestEncryptedRange(t *testing.T) {
 		t.Error("the range is open without a session")
 	}
 }
+
+// TestRangeRefused: a data connection for which nftables lets nothing pass gets no entry
+// of ours.
+func TestRangeRefused(t *testing.T) {
+	b, l := encryptedBench(t)
+	b.k.refuses = errBroken
+	data := expect.Tuple{Src: ap("198.51.100.1:41000"), Dst: ap("203.0.113.1:50000")}
+	if v, _ := b.handle(packetOf(t, data, 1, 0, "", nfq.FlagSYN)); v != "accept" {
+		t.Errorf("its SYN: %s", v)
+	}
+	if b.k.entries[data] != nil || len(b.pinholes.Data.Live(&l.session().Owner)) != 0 {
+		t.Error("it has an entry")
+	}
+	b.logs(`msg="cannot open a pinhole"`, "from=198.51.100.1:41000", "err=broken")
+}

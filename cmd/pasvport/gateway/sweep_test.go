@@ -134,3 +134,25 @@ func TestSweeperRuns(t *testing.T) {
 		b.logs(`msg="conntrack events were lost"`)
 	})
 }
+
+// TestSayLeft: how many lines the log has left out is said, once.
+func TestSayLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		l := b.connect(entryOf(1))
+		l.logIn()
+		w := b.sweeper()
+		for range 1000 {
+			b.warn(l.session().Subject(), "odd")
+		}
+		if w.sayLeft(); b.log.has("left out") {
+			t.Error("it is said while a later line may say it")
+		}
+		time.Sleep(2 * time.Minute)
+		w.sayLeft()
+		n := b.log.b.Len()
+		if w.sayLeft(); !b.log.has(`msg="lines were left out of the log"`) || b.log.b.Len() != n {
+			t.Error("it is not said once")
+		}
+	})
+}
