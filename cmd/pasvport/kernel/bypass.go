@@ -32,7 +32,7 @@ func Bypass() (name string, known bool) {
 	if err != nil {
 		return "", false
 	}
-	defer c.Close()
+	defer func() { go c.Close() }() // it waits for what nftables deletes, as ProbeZones in nfq says
 	for _, family := range []uint8{unix.NFPROTO_IPV6, unix.NFPROTO_IPV4} {
 		a := netlink.NewAttributeEncoder()
 		a.ByteOrder = binary.BigEndian
