@@ -44,7 +44,7 @@ func textsOf(networks []netip.Prefix) []string {
 // or only for those that earlier policies have.
 func (c Config) doubtPolicies(say func(hint, format string, args ...any)) {
 	all := region{spansOf(slices.Concat(c.Ports, c.TLSPorts)), whole, whole}
-	var before []region
+	before := []region{none}
 	for i := range c.Policies {
 		p := &c.Policies[i]
 		own := p.region()
@@ -53,7 +53,7 @@ func (c Config) doubtPolicies(say func(hint, format string, args ...any)) {
 		switch {
 		case mine.empty():
 			say("add its ports to port or tls-port, or take it out", "%s never holds: none of its ports is a control port", name)
-		case p.impossible():
+		case covered(mine, before[:1], new(int)):
 			say("take it out, or give both ends networks of one family", "%s never holds: an IPv4 client has no IPv6 server", name)
 		case covered(mine, before, new(int)):
 			say("put it first, or take it out", "%s never holds: %s first", name, c.hides(i, mine, before))
@@ -64,21 +64,17 @@ func (c Config) doubtPolicies(say func(hint, format string, args ...any)) {
 
 // hides says which earlier policies match all of the connections of policy i.
 func (c Config) hides(i int, mine region, before []region) string {
-	for j := range before {
-		if covered(mine, before[j:j+1], new(int)) {
+	for j, r := range before[1:] {
+		if covered(mine, []region{none, r}, new(int)) {
 			return fmt.Sprintf("policy %d (%s) matches all of its connections", j+1, &c.Policies[j])
 		}
 	}
 	return fmt.Sprintf("policies 1 to %d together match all of its connections", i)
 }
 
-// impossible reports whether all clients are IPv4 and all servers IPv6. The other
-// way round is NAT64.
-func (p *Policy) impossible() bool {
-	is4 := func(n netip.Prefix) bool { return n.Addr().Is4() }
-	return len(p.Clients) > 0 && len(p.Servers) > 0 &&
-		!slices.ContainsFunc(p.Clients, func(n netip.Prefix) bool { return !is4(n) }) && !slices.ContainsFunc(p.Servers, is4)
-}
+// none are no connections: an IPv4 client has no IPv6 server. The other way round is
+// NAT64.
+var none = region{whole, ipv4, ipv6}
 
 // A region is a set of connections: those whose port, client and server are each
 // within some spans.
@@ -101,7 +97,7 @@ func (p *Policy) region() region {
 		}
 		r[d] = nil
 		for _, n := range list {
-			r[d] = append(r[d], spanOf(n))
+			r[d] = append(r[d], spansOfNetwork(n)...)
 		}
 	}
 	return r
@@ -118,6 +114,21 @@ func spansOf(ports []rules.PortRange) []span {
 		list = append(list, span{address(p.Low), address(p.High)})
 	}
 	return list
+}
+
+// ipv4 and ipv6 are the addresses of the families.
+var (
+	ipv4 = []span{spanOf(netip.MustParsePrefix("0.0.0.0/0"))}
+	ipv6 = minus(whole, ipv4)
+)
+
+// spansOfNetwork are the addresses of a network: no IPv4 ones are in an IPv6 network,
+// as in Policy.Matches.
+func spansOfNetwork(n netip.Prefix) []span {
+	if list := []span{spanOf(n)}; n.Addr().Is6() {
+		return minus(list, ipv4)
+	}
+	return []span{spanOf(n)}
 }
 
 func spanOf(n netip.Prefix) span {

@@ -31,6 +31,10 @@ func TestHiddenPolicies(t *testing.T) {
 		{"NAT64", "{client: 2001:db8::/32, server: 10.0.0.0/8}", ""},
 		{"IPv6", "{client: 2001:db8::/32}, {client: 2001:db8:1::/48}", "policy 2 (client 2001:db8:1::/48) never holds"},
 		{"all of IPv4", "{client: 0.0.0.0/0}, {client: \"::/0\"}", ""},
+		{"all of IPv6", "{client: \"::/0\"}, {client: 10.0.0.0/8}", ""},
+		{"all of both", "{client: 0.0.0.0/0}, {client: \"::/0\"}, {port: 21}", "policy 3 (port 21) never holds: policies 1 to 2 together"},
+		{"what is left is no connection", "{client: \"::/0\"}, {client: [10.0.0.0/8, \"2001:db8::/32\"], server: \"2001:db8::/32\"}",
+			"never holds: policy 1 (client ::/0) matches all"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c, msg := load(t, "port: [21, 2121]\npolicies: ["+tt.policies+"]\n")
