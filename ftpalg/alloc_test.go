@@ -31,7 +31,7 @@ var costly = map[string]Policy{
 	"allow":        {Allow: map[string]bool{"USER": true, "PASS": true, "NOOP": true, "RETR": true, "STOR": true, "PASV": true}},
 	"modes":        {NoActive: true}, "families": {NoIPv6: true}, "anonymous": {Anonymous: AnonymousNever}, "tls-require": {RequireTLS: true},
 	"lengths":        {MaxLine: 512, MaxArgument: 256, MaxPath: 255},
-	"map-data-ports": {MapPorts: PortRange{50000, 50100}},
+	"map-data-ports": {MapPorts: PortRange{50000, 50100}}, "data-direction": {OneWay: true},
 	"files": {Files: []FileRule{{Patterns: []string{"*.exe", "*.scr", "*.dll", "*.com", "*.bat"}, FoldCase: true},
 		{Patterns: []string{"a*b*c*d*e", "*secret*", "?????.doc", ".*", "*~"}, Actions: FileUpload}}},
 }

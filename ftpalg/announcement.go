@@ -93,7 +93,7 @@ func (c *dialogue) offer(o *Offer, r Reason) bool {
 		return false
 	}
 	c.pending.newOffer()
-	c.offered = true
+	c.offered, c.way = true, WayUnknown
 	c.events = append(c.events, Event{Kind: EventOffer, Reason: o.Reason, Offer: o})
 	return true
 }

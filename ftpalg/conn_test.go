@@ -97,7 +97,7 @@ func TestDialogues(t *testing.T) {
 			server: "PORT 1,2,3,4,200,10"},
 		{name: "PORT already outside", ep: snat, lines: "C: PORT 198,51,100,77,200,10",
 			want: []string{"already-translated PORT 198.51.100.77:51210 203.0.113.9>198.51.100.77:51210=192.168.1.5:51210"}},
-		{name: "advertise", ep: routed, policy: Policy{Advertise: map[netip.Addr]netip.Addr{addr("203.0.113.9"): addr("198.18.0.1")}},
+		{name: "advertise", ep: routed, policy: Policy{Advertise: AddressMap{addr("203.0.113.9"): addr("198.18.0.1")}},
 			lines:  "C: PASV\nS: 227 Entering (203,0,113,9,200,10)",
 			want:   []string{"offered 227 203.0.113.9:51210 192.168.1.5>203.0.113.9:51210=203.0.113.9:51210"},
 			client: "227 Entering (198,18,0,1,200,10)"},

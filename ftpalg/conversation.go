@@ -22,6 +22,9 @@ func (c *dialogue) command(start uint32, line []byte) {
 	if c.cur.why != ReasonPlain {
 		return
 	}
+	if c.policy.OneWay {
+		e.way = ways[v]
+	}
 	if c.nat64 != not64 && c.foreign == ReasonPlain {
 		c.defaultPort(e, cmd, start, line)
 		if c.translate(e, cmd, v, start, line, arg) {
@@ -161,6 +164,9 @@ func (c *dialogue) answer(e *entry, code int) {
 			c.cancel(ReasonRejected)
 		case e.cmd == cmdTransfer && code == 425: // no data connection (RFC 959 section 4.2.2)
 			c.cancel(ReasonNoConnection)
+		}
+		if e.cmd == cmdTransfer { // the next one may use the same data connection
+			c.way = WayUnknown
 		}
 		return
 	}

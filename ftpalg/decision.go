@@ -67,6 +67,8 @@ const (
 	// see Reason. Nothing is opened on it any more, and nothing should be on
 	// another one that goes on where it was.
 	EventForeign
+	// EventWay: the transfer of the last offer goes Way; see Policy.OneWay.
+	EventWay
 	// EventReleased: nothing can come on this connection any more that would
 	// have to be acted on. It need not be read any more; if it is, it is
 	// judged as before.
@@ -87,6 +89,8 @@ type Event struct {
 	// on all the same, with its own port: [Conn.Announce] is to be called. It is
 	// not known whether it is one.
 	Announce bool
+	// Way is set for EventWay.
+	Way Way
 	// Forwarded is set for EventForwarded.
 	Forwarded *Forwarded
 }

@@ -21,6 +21,7 @@ type said struct {
 	epsvAll  bool   // nothing but EPSV may follow (RFC 2428 section 4)
 	offered  bool   // an offer stands
 	unchosen bool   // the client has chosen no data port since it logged in, or since its last transfer
+	way      Way    // what was reported of its transfer
 	multi    uint16 // code of the multi-line reply in progress, 0 for none
 	ended    bool   // a line inside it looked like the end of another reply
 	inside   bool   // a line inside it made an offer

@@ -94,6 +94,8 @@ func describe(e Event) string {
 		return "forwarded"
 	case EventForeign:
 		return "foreign " + e.Reason.String()
+	case EventWay:
+		return "way " + e.Way.String()
 	case EventReleased:
 		return "released " + e.Reason.String()
 	}

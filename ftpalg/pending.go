@@ -26,6 +26,8 @@ type entry struct {
 	begun   bool   // a 1xx reply has come
 	skipped uint8  // answers that cannot have been to it
 	told    told   // what the client is told of the reply
+	way     Way    // of a transfer
+	guessed bool   // it is not known whether it was given
 	count   uint16 // of cmdMany: how many commands
 	asked   uint16 // of cmdMany: how many of them ask for a port
 }

@@ -46,7 +46,7 @@ type Policy struct {
 	MinDataPort uint16
 	// Advertise maps an address inside to the one that is to be announced
 	// for it, where a translator further out is not ours.
-	Advertise map[netip.Addr]netip.Addr
+	Advertise Addresses
 	// External maps a server's own address to one that it has besides the
 	// one that clients dial: an announcement with an address shows it, and
 	// the data connection comes to it.
@@ -84,6 +84,8 @@ type Policy struct {
 	MaxLine, MaxArgument, MaxPath int
 	// Files are commands that are made to fail by the file that they name.
 	Files []FileRule
+	// OneWay has the caller told which way a transfer goes, see EventWay.
+	OneWay bool
 	// Checks are those that an offer has to pass; 0 stands for Normal.
 	Checks Checks
 	// Watch has everything read and judged, and nothing changed: each segment is
@@ -141,11 +143,11 @@ func (p *Policy) repairs(m Mode, a netip.Addr) bool {
 // advertise returns the first address that Advertise gives for one of the
 // addresses, else fallback.
 func (p *Policy) advertise(fallback netip.Addr, inside ...netip.Addr) netip.Addr {
-	if len(p.Advertise) == 0 {
+	if p.Advertise == nil {
 		return fallback
 	}
 	for _, a := range inside {
-		if out, ok := p.Advertise[a]; ok {
+		if out, ok := p.Advertise.Outside(a); ok {
 			return out
 		}
 	}
@@ -176,10 +178,25 @@ func (p *Policy) hasSub(list map[string]bool) bool {
 	return false
 }
 
-// denies reports whether the policy may have a command fail.
+// denies reports whether the policy may have a command fail, or needs to see all of
+// them.
 func (p *Policy) denies() bool {
 	return p.DenyTLS || p.RequireTLS || len(p.Deny) > 0 || len(p.Allow) > 0 || p.NoActive || p.NoPassive || p.NoIPv4 || p.NoIPv6 ||
-		p.Anonymous != AnonymousAny || p.MaxLine > 0 || p.MaxArgument > 0 || p.MaxPath > 0 || len(p.Files) > 0
+		p.Anonymous != AnonymousAny || p.MaxLine > 0 || p.MaxArgument > 0 || p.MaxPath > 0 || len(p.Files) > 0 || p.OneWay
+}
+
+// Addresses are those to announce for others. They may change at any time.
+type Addresses interface {
+	Outside(inside netip.Addr) (outside netip.Addr, ok bool)
+}
+
+// AddressMap are addresses that do not change.
+type AddressMap map[netip.Addr]netip.Addr
+
+// Outside implements Addresses.
+func (m AddressMap) Outside(inside netip.Addr) (outside netip.Addr, ok bool) {
+	outside, ok = m[inside]
+	return outside, ok
 }
 
 // NAT64 is a translator between IPv6 clients and IPv4 servers.

@@ -171,7 +171,7 @@ func (c *Conn) end(s *stream, reason Reason) Decision {
 // text has to change, so that it must not go on in parts.
 func (c *Conn) mayEdit(s *stream) bool {
 	p := c.policy
-	nat := c.ep.NAT() || len(p.Advertise) > 0 || p.MapPorts.High != 0
+	nat := c.ep.NAT() || p.Advertise != nil || p.MapPorts.High != 0
 	if p.Watch || len(s.line) == 0 || !s.aligned || s.skip || s.isDenied() {
 		return false
 	}
@@ -221,6 +221,7 @@ func (c *Conn) readLine(start uint32, line []byte) {
 	} else {
 		c.reply(start, line)
 	}
+	c.noteWay()
 }
 
 // remember notes fresh bytes, and returns how many of them may go on: no more

@@ -236,7 +236,8 @@ var examples = [...]string{
 func (c *Conn) Continue(t *State, unseen bool) {
 	c.unchosen = t != nil && t.Unchosen
 	if t == nil {
-		if e := c.pending.push(cmdPASV); c.nat64.translates() {
+		e := c.pending.push(cmdPASV)
+		if e.guessed = true; c.nat64.translates() {
 			e.told = told229Once
 		}
 		return

@@ -8,7 +8,7 @@ type terms struct {
 	ep     Endpoints
 	policy *Policy
 	checks Checks
-	judges bool // the policy may have a command fail
+	judges bool // the policy may have a command fail, or needs to see all of them
 	nat64  role64
 }
 

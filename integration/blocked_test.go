@@ -5,6 +5,7 @@ package integration
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -100,6 +101,42 @@ func TestLoginFailures(t *testing.T) {
 					t.Errorf("unblock of a client that is not blocked: %v\n%s", err, out)
 				}
 			})
+		}
+	}
+}
+
+// TestLoginFailuresElsewhere: what docs/protocol.md has for rules of the administrator.
+func TestLoginFailuresElsewhere(t *testing.T) {
+	needDaemon(t)
+	needPrograms(t, "jq")
+	doc, err := os.ReadFile("../docs/protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, script, _ := strings.Cut(string(doc), "[TestLoginFailuresElsewhere]")
+	_, script, _ = strings.Cut(script, "```sh\n")
+	script, _, _ = strings.Cut(script, "```")
+	site := NewSite(t, position("routed"), AllowRelated, Auto, "--login-failures", "1 in 1m, block 10m")
+	fw := site.Firewalls[0]
+	script = strings.Replace(script, "pasvport events", site.Daemons[0].bin+" events --control-socket "+site.Daemons[0].Socket, 1)
+	p, err := fw.Start(Cmd("sh", "-ec", script))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Kill() })
+	if err := waitFor(startTimeout, "the sets", func() bool { return strings.Contains(fw.Rules(t), "ftp_blocked6") }); err != nil {
+		t.Fatalf("%v\n%s", err, p.Output())
+	}
+	for f, want := range map[Family]string{IPv4: site.ClientAddr(IPv4).String(), IPv6: "fd07::/64"} {
+		ln := site.ListenControl(t, f)
+		d := site.connect(t, ln, site.Client, f, netip.AddrPort{})
+		d.Reply("220 ready")
+		d.failLogin()
+		if err := waitFor(startTimeout, want+" in the administrator's set", func() bool {
+			_, sets, _ := strings.Cut(fw.Rules(t), "set ftp_blocked")
+			return strings.Contains(sets, want+" timeout 10m")
+		}); err != nil {
+			t.Errorf("%v\n%s\n%s", err, p.Output(), fw.Rules(t))
 		}
 	}
 }

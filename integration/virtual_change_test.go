@@ -75,6 +75,47 @@ func TestVirtualBackup(t *testing.T) {
 	}
 }
 
+// TestVirtualDrainOverStop: a server that was taken out is so after a stop, too.
+func TestVirtualDrainOverStop(t *testing.T) {
+	t.Parallel()
+	file := virtualFile(Claim, "round-robin", steadyCheck, "", "", "")
+	site := newVirtualSite(t, Claim, file)
+	site.drain(t, "drain", "ftp/b")
+	site.waitState(t, "b", "drained")
+	for range 2 { // and after the next one
+		if status, err := site.daemon.Stop(syscall.SIGTERM); err != nil || status != 0 {
+			t.Fatalf("stop: status %d, %v", status, err)
+		}
+		site.daemon = site.startWithFile(t, file)
+		site.waitState(t, "b", "drained")
+		if got := site.spread(t, 6); got["b"] != 0 {
+			t.Errorf("a drained server gets sessions: %v", got)
+		}
+	}
+	site.drain(t, "undrain", "b")
+	site.waitState(t, "b", "up")
+}
+
+// TestVirtualSlowStart: a server that comes back gets some of the new sessions first.
+func TestVirtualSlowStart(t *testing.T) {
+	t.Parallel()
+	file := strings.Replace(virtualFile(Claim, "round-robin", steadyCheck, "", "", ""), "    check:", "    slow-start: 1h\n    check:", 1)
+	site := newVirtualSite(t, Claim, file)
+	wantShares(t, site.spread(t, 30), map[string]int{"a": 1, "b": 1, "c": 1})
+	site.drain(t, "drain", "b")
+	site.waitState(t, "b", "drained")
+	site.drain(t, "undrain", "b")
+	if err := waitFor(startTimeout, "a slow start", func() bool {
+		o := site.shown(t, "b")[0]
+		return o["state"] == "slow-start" && o["share"] != 0.0
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if got := site.spread(t, 60); got["b"] == 0 || got["b"] > 8 { // one slot in 60, and both families
+		t.Errorf("of 120 sessions it gets %d, want 2: %v", got["b"], got)
+	}
+}
+
 // TestVirtualStop: sessions go on without a daemon, and with the next one.
 func TestVirtualStop(t *testing.T) {
 	for _, s := range []Subject{Expectation, Claim} {

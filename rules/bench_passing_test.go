@@ -4,8 +4,10 @@ package rules
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"runtime"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -21,23 +23,42 @@ func BenchmarkKernelPassing(b *testing.B) {
 		proto byte
 		ours  bool
 		c     Config
+		way   Way // of the packet, which then has payload and is one of a data connection
 	}{
-		{"tcp/without", unix.IPPROTO_TCP, false, Config{}},
-		{"tcp/with", unix.IPPROTO_TCP, true, Config{}},
-		{"tcp/with-all", unix.IPPROTO_TCP, true, Config{Claim: true, Stale: true}},
-		{"udp/without", unix.IPPROTO_UDP, false, Config{}},
-		{"udp/with-all", unix.IPPROTO_UDP, true, Config{Claim: true, Stale: true}},
+		{"tcp/without", unix.IPPROTO_TCP, false, Config{}, WayAny},
+		{"tcp/with", unix.IPPROTO_TCP, true, Config{}, WayAny},
+		{"tcp/with-all", unix.IPPROTO_TCP, true, Config{Claim: true, Stale: true}, WayAny},
+		{"tcp/login-failures", unix.IPPROTO_TCP, true, Config{Claim: true, Stale: true, Block: true}, WayAny},
+		{"tcp/data-direction", unix.IPPROTO_TCP, true, Config{Claim: true, Stale: true, OneWay: true}, WayAny},
+		{"data/without", unix.IPPROTO_TCP, false, Config{}, WayOriginal},
+		{"data/with-all", unix.IPPROTO_TCP, true, Config{Claim: true, Stale: true}, WayOriginal},
+		{"data/data-direction", unix.IPPROTO_TCP, true, Config{Claim: true, Stale: true, OneWay: true}, WayOriginal},
+		{"udp/without", unix.IPPROTO_UDP, false, Config{}, WayAny},
+		{"udp/with-all", unix.IPPROTO_UDP, true, Config{Claim: true, Stale: true}, WayAny},
 	} {
 		b.Run(bb.name, func(b *testing.B) {
 			n := newTopology(b)
 			n.router.run(b, "sh", "-c", "echo 1 > /proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal")
 			n.server.load(b, "table ip none {\nchain nothing {\ntype filter hook prerouting priority -350; policy drop;\n}\n}")
+			var f *Firewall
 			if bb.ours {
 				bb.c.Queue = testQueue(b, n.router)
-				installed(b, n.router, bb.c)
+				f = installed(b, n.router, bb.c)
 			}
-			packet := passing(bb.proto)
-			if bb.proto == unix.IPPROTO_TCP {
+			size := 0
+			if bb.way != WayAny {
+				size = 1400
+			}
+			packet := passing(bb.proto, size)
+			switch {
+			case bb.way != WayAny:
+				id := dataEntry(b, n.router)
+				if bb.c.OneWay {
+					if err := f.Directions().Direct(id, bb.way); err != nil {
+						b.Fatal(err)
+					}
+				}
+			case bb.proto == unix.IPPROTO_TCP:
 				n.router.run(b, "conntrack", "-I", "-p", "tcp", "-s", clientV4, "-d", serverV4, "--sport", "40000", "--dport", "9000",
 					"--state", "ESTABLISHED", "-u", "SEEN_REPLY,ASSURED", "-t", "10000")
 			}
@@ -66,9 +87,57 @@ func BenchmarkKernelPassing(b *testing.B) {
 	}
 }
 
-// passing is a packet of a connection to port 9000.
-func passing(proto byte) []byte {
-	p := make([]byte, 20+20)
+// dataEntry makes the entry of an established data connection to port 9000, and returns
+// its id.
+func dataEntry(b *testing.B, n netns) uint32 {
+	b.Helper()
+	ends := func(port uint16, to uint16) (netip.AddrPort, netip.AddrPort) {
+		return netip.AddrPortFrom(netip.MustParseAddr(clientV4), port), netip.AddrPortFrom(netip.MustParseAddr(serverV4), to)
+	}
+	client, server := ends(39999, 21)
+	n.run(b, "conntrack", "-I", "-p", "tcp", "-s", clientV4, "-d", serverV4, "--sport", "39999", "--dport", "21",
+		"--state", "ESTABLISHED", "-u", "SEEN_REPLY,ASSURED", "-t", "10000")
+	src, dst := ends(40000, 9000)
+	const (
+		ctaOrig, ctaReply, ctaStatus, ctaProtoinfo, ctaTimeout, ctaMaster = 1, 2, 3, 4, 7, 14
+		established, seenReply, assured, confirmed                        = 3, 2, 4, 8
+	)
+	c, err := dial(n.fd)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.close()
+	m := batch{seq: 1}
+	m.header(unix.NFNL_SUBSYS_CTNETLINK<<8, unix.NLM_F_REQUEST|unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL, unix.AF_INET, 0)
+	m.buf = appendTuple(m.buf, ctaOrig, src, dst)
+	m.buf = appendTuple(m.buf, ctaReply, dst, src)
+	m.buf = appendTuple(m.buf, ctaMaster, client, server)
+	m.buf = appendUint32(m.buf, ctaStatus, seenReply|assured|confirmed)
+	var info, tcp int
+	m.buf, info = openNest(m.buf, ctaProtoinfo)
+	m.buf, tcp = openNest(m.buf, 1)
+	m.buf = appendUint8(m.buf, 1, established)
+	m.buf = closeAttr(closeAttr(m.buf, tcp), info)
+	m.buf = appendUint32(m.buf, ctaTimeout, 10000)
+	m.done()
+	if err := c.send(m.buf); err != nil {
+		b.Fatal(err)
+	}
+	if _, err := c.recv(); err != nil {
+		b.Fatal(err)
+	}
+	out := n.run(b, "conntrack", "-L", "-o", "id", "-p", "tcp", "--dport", "9000")
+	_, text, ok := strings.Cut(out, " id=")
+	var id uint32
+	if _, err := fmt.Sscan(text, &id); !ok || err != nil {
+		b.Fatalf("no entry: %v\n%s", err, out)
+	}
+	return id
+}
+
+// passing is a packet of a connection to port 9000, with as much payload.
+func passing(proto byte, size int) []byte {
+	p := make([]byte, 20+20+size)
 	p[0], p[8], p[9] = 0x45, 64, proto
 	binary.BigEndian.PutUint16(p[2:], uint16(len(p)))
 	copy(p[12:], netip.MustParseAddr(clientV4).AsSlice())
@@ -77,11 +146,11 @@ func passing(proto byte) []byte {
 	binary.BigEndian.PutUint16(h, 40000)
 	binary.BigEndian.PutUint16(h[2:], 9000)
 	if proto == unix.IPPROTO_UDP {
-		binary.BigEndian.PutUint16(h[4:], 20)
+		binary.BigEndian.PutUint16(h[4:], uint16(20+size))
 		return p
 	}
 	h[12], h[13], h[14] = 5<<4, 0x10, 0xff
-	sum := uint32(proto) + 20
+	sum := uint32(proto) + uint32(len(h))
 	for _, part := range [][]byte{p[12:20], h} {
 		for i := 0; i < len(part); i += 2 {
 			sum += uint32(binary.BigEndian.Uint16(part[i:]))

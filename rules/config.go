@@ -119,6 +119,10 @@ type Config struct {
 	// Firewall.Block.
 	Block bool
 
+	// OneWay has payload of data connections pass in one direction only, where a
+	// pinhole or DirectData says so.
+	OneWay bool
+
 	// VirtualServers spread control connections over servers.
 	VirtualServers []VirtualServer
 
@@ -171,7 +175,7 @@ func (c Config) WithDefaults() Config {
 // watching returns c without what Watch leaves out.
 func (c Config) watching() Config {
 	c.Carrier, c.Claim, c.Chains, c.Mark, c.PeerPorts = CarrierNone, false, nil, 0, PortRange{}
-	c.FailClosed, c.Stale, c.Bare, c.FastPath, c.Block = false, false, false, 0, false
+	c.FailClosed, c.Stale, c.Bare, c.FastPath, c.Block, c.OneWay = false, false, false, 0, false, false
 	return c
 }
 

@@ -73,7 +73,7 @@ func (f *Firewall) Install() error {
 }
 
 // Reconfigure changes ports, chains, the mark, pinhole timeout, the range of peers,
-// whether clients are blocked, virtual servers and Watch to those of c, in one
+// whether clients are blocked, OneWay, virtual servers and Watch to those of c, in one
 // transaction; all else in c must be as it was. If it fails, as with ErrNoChain, nothing
 // has changed.
 func (f *Firewall) Reconfigure(c Config) error {

@@ -65,12 +65,12 @@ func (m *memory) prune(now time.Time) {
 // drop forgets an element.
 func (m *memory) drop(c content, key value) { delete(m.kept[c], key) }
 
-// recall remembers the pinholes and the blocked clients that an earlier run left in
-// sets.
+// recall remembers the pinholes, the ways of data connections and the blocked clients
+// that an earlier run left in sets.
 func (m *memory) recall(c *conn, sets []set) error {
 	for i := range sets {
 		s := &sets[i]
-		if !s.keeps.pinholes() && s.keeps != keptBlocked {
+		if !s.keeps.pinholes() && s.keeps != keptBlocked && !s.keeps.data() {
 			continue
 		}
 		if err := c.elements(s, func(e *element) { m.recallElement(s.keeps, e) }); err != nil {
@@ -81,7 +81,11 @@ func (m *memory) recall(c *conn, sets []set) error {
 }
 
 func (m *memory) recallElement(c content, e *element) {
-	if e.expires > 0 && !m.has(c, e.key) {
+	switch {
+	case m.has(c, e.key):
+	case c.data():
+		m.kept[c][e.key] = kept{}
+	case e.expires > 0:
 		m.kept[c][e.key] = kept{time.Now().Add(e.expires), e.note}
 	}
 }
@@ -149,7 +153,7 @@ func (m *memory) intact(s *set, have map[value]element) bool {
 			lost++
 		}
 	}
-	if s.keeps == keptAside {
+	if s.keeps == keptAside || s.keeps.data() {
 		// Rules, and time, take single elements out. That all are gone is
 		// somebody's flush.
 		return there > 0 || lost == 0

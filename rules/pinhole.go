@@ -27,6 +27,17 @@ type Pinhole struct {
 		Dst netip.AddrPort
 	}
 
+	// First is the data connection's first packet in prerouting, before any
+	// translation: the key of the sets of ways.
+	First struct {
+		Src netip.Addr
+		Dst netip.AddrPort
+	}
+
+	// Way is where its payload may go; WayAny has no First. Opened again with
+	// another one, it is that of the connections that begin from then on.
+	Way Way
+
 	// Timeout closes the pinhole in any case; 0 is Config.PinholeTimeout.
 	Timeout time.Duration
 
@@ -42,7 +53,7 @@ type half struct {
 }
 
 // halves are the halves of p that are to be opened.
-func (p *Pinhole) halves() (list [2]half, n int) {
+func (p *Pinhole) halves() (list [3]half, n int) {
 	add := func(c content, src netip.Addr, dst netip.AddrPort) {
 		if src.IsValid() && dst.IsValid() {
 			key := pinholeKey(src.Unmap(), netip.AddrPortFrom(dst.Addr().Unmap(), dst.Port()))
@@ -52,6 +63,9 @@ func (p *Pinhole) halves() (list [2]half, n int) {
 	}
 	add(keptClaims, p.Source, p.Dest)
 	add(keptForwards, p.Forward.Src, p.Forward.Dst)
+	if p.Way != WayAny {
+		add(firstOf(p.Way), p.First.Src, p.First.Dst)
+	}
 	return list, n
 }
 
@@ -63,7 +77,13 @@ func (f *Firewall) OpenPinhole(p Pinhole) error {
 	return f.change(func() {
 		list, n := p.halves()
 		for i := range list[:n] {
-			f.add(list[i].content, &list[i].element, cmp.Or(p.Timeout, f.cfg.PinholeTimeout))
+			h := &list[i]
+			for _, other := range decided {
+				if h.content.way() != WayAny && other != p.Way {
+					remove(f, firstOf(other), h.element.key)
+				}
+			}
+			f.add(h.content, &h.element, cmp.Or(p.Timeout, f.cfg.PinholeTimeout))
 		}
 	})
 }
@@ -72,6 +92,13 @@ func (f *Firewall) OpenPinhole(p Pinhole) error {
 func (f *Firewall) ClosePinhole(p Pinhole) error {
 	list, n := p.halves()
 	halves := list[:n]
+	for _, h := range halves {
+		for _, other := range decided { // whatever it was when it was opened
+			if h.content.way() != WayAny && other != p.Way {
+				halves = append(halves, half{firstOf(other), h.element})
+			}
+		}
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i := range halves {
@@ -118,6 +145,7 @@ type Element struct {
 	Expires    time.Duration // how long from now
 	Forward    bool          // in an administrator's table: Source and Dest are those of Pinhole.Forward
 	Note       string
+	Way        Way // in the set of one: Source and Dest are those of Pinhole.First
 }
 
 // Elements lists the open pinholes of all our sets. Sets that somebody has
@@ -132,7 +160,7 @@ func (f *Firewall) Elements() (all []Element, err error) {
 		}
 		err := f.conn.elements(s, func(e *element) {
 			if src, dst, ok := e.key.asPinhole(); ok {
-				all = append(all, Element{s.family, s.table, s.name, src, dst, e.timeout, e.expires, s.keeps == keptForwards, e.note})
+				all = append(all, Element{s.family, s.table, s.name, src, dst, e.timeout, e.expires, s.keeps == keptForwards, e.note, s.keeps.way()})
 			}
 		})
 		if err != nil {

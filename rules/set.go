@@ -50,11 +50,35 @@ const (
 	keptAside              // connections that are left alone
 	keptPeers              // clients of encrypted sessions, with the server that they dialled
 	keptBlocked            // clients whose packets are dropped for a time
+
+	// Pinholes by the way that their data connections have, and these by their
+	// ids, see way.go.
+	keptFirstUndecided
+	keptFirstOriginal
+	keptFirstReply
+	keptDataUndecided
+	keptDataOriginal
+	keptDataReply
 	contentKinds
 )
 
 // pinholes reports whether c are pinholes.
-func (c content) pinholes() bool { return c == keptClaims || c == keptForwards }
+func (c content) pinholes() bool { return c == keptClaims || c == keptForwards || c.way() != WayAny }
+
+// way is that of pinholes whose data connections have one.
+func (c content) way() Way {
+	if c < keptFirstUndecided || c > keptFirstReply {
+		return WayAny
+	}
+	return WayUndecided + Way(c-keptFirstUndecided)
+}
+
+// firstOf and dataOf are what of a way is remembered: pinholes, and data connections.
+func firstOf(w Way) content { return keptFirstUndecided + content(w-WayUndecided) }
+func dataOf(w Way) content  { return keptDataUndecided + content(w-WayUndecided) }
+
+// data reports whether c are data connections by their ids.
+func (c content) data() bool { return c >= keptDataUndecided && c <= keptDataReply }
 
 // takes reports whether s is one of the sets that hold what has the key as c.
 func (s *set) takes(c content, key *value) bool {

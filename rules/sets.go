@@ -29,6 +29,8 @@ const (
 	setPinholes = "pinholes"         // what is announced
 	setPeers    = "peers"            // clients of encrypted sessions, with the server address that they dialled
 	setBlocked  = "pasvport_blocked" // clients whose logins failed too often
+
+	setEnded = "wrong_way" // data connections that were ended because of payload in the wrong direction
 )
 
 const (
@@ -95,6 +97,7 @@ func ownSets(c Config) []set {
 	if c.Block {
 		each(blockedSet)
 	}
+	sets = append(sets, waySets(c)...)
 	if len(c.VirtualServers) > 0 {
 		sets = append(sets, checksSet(c.Table))
 	}
@@ -221,6 +224,38 @@ func peerSet(table string, ip Family) set {
 func blockedSet(table string, ip Family) set {
 	s := newSet(FamilyINet, table, setName(setBlocked, ip), typeOf(addrType(ip)))
 	s.timeout, s.keeps = BlockedTime, keptBlocked
+	return s
+}
+
+// waySets are, for each way:
+//
+//	set way_reply { typeof ct id; flags dynamic; }
+//	set way_reply4 { type ipv4_addr . ipv4_addr . inet_service; flags timeout; timeout 60s; }
+func waySets(c Config) (sets []set) {
+	if !c.OneWay {
+		return nil
+	}
+	for _, w := range decided {
+		sets = append(sets, dataSet(c.Table, w))
+		for _, ip := range ipFamilies {
+			s := pinholeSet(FamilyINet, c.Table, setName(w.ids(), ip), ip, c.PinholeTimeout)
+			s.keeps = firstOf(w)
+			sets = append(sets, s)
+		}
+	}
+	return append(sets, endedSet(c.Table))
+}
+
+func dataSet(table string, w Way) set {
+	s := idSet(table, w.ids())
+	s.dynamic, s.keeps = true, dataOf(w)
+	return s
+}
+
+// endedSet is: set wrong_way { typeof ct id; flags dynamic,timeout; timeout 86400s; }
+func endedSet(table string) set {
+	s := idSet(table, setEnded)
+	s.dynamic, s.timeout = true, asideTime
 	return s
 }
 

@@ -43,7 +43,8 @@ func describe(c Config) table {
 	if c.Stale {
 		t.chains = append(t.chains, openingChain(), staleChain(c), unplacedChain(c), localChain(c))
 	}
-	t.chains = append(append(t.chains, controlChain(c)), hookChains(c)...)
+	t.chains = append(append(t.chains, wayChains(c)...), controlChain(c))
+	t.chains = append(t.chains, hookChains(c)...)
 	if c.Claim {
 		t.chains = append(t.chains, claimChains(c)...)
 	}
@@ -204,10 +205,10 @@ func hookChains(c Config) []chain {
 	skip := seenBefore()
 	// meta l4proto tcp jump control
 	control := newRule(l4proto(), jump("control"))
-	pre := preroutingHook("prerouting", -150, "mangle", slices.Concat(skip, blockedRules(c), []rule{control})...)
-	out := outputHook("output", -150, "mangle", control)
+	pre := preroutingHook("prerouting", -150, "mangle", slices.Concat(skip, blockedRules(c), []rule{control}, wayRule(c))...)
+	out := outputHook("output", -150, "mangle", append([]rule{control}, wayRule(c)...)...)
 	if len(c.VirtualServers) > 0 {
-		out.rules = []rule{checkRule(), control}
+		out.rules = append([]rule{checkRule()}, out.rules...)
 	}
 	if c.Watch {
 		return []chain{pre, out}

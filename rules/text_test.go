@@ -49,6 +49,7 @@ var textConfigs = []struct {
 	}},
 	{"watch", Config{Watch: true, Claim: true, Mark: 1, Stale: true, Bare: true, FailClosed: true, Queues: 2,
 		Chains: []ChainRef{{FamilyINet, "filter", "forward"}}}},
+	{"one-way", Config{Claim: true, OneWay: true}},
 	{"virtual-servers", Config{Claim: true, VirtualServers: virtualServers}},
 }
 

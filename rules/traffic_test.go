@@ -569,23 +569,23 @@ func TestTrafficChainRule(t *testing.T) {
 	refused() // the pinhole is open still, and nothing is expected any more
 }
 
+// appendTuple appends a tuple of ctnetlink.
+func appendTuple(b []byte, typ uint16, src, dst netip.AddrPort) []byte {
+	const ctaTupleIP, ctaTupleProto = 1, 2
+	b, outer := openNest(b, typ)
+	b, ip := openNest(b, ctaTupleIP)
+	b = closeAttr(appendAttr(appendAttr(b, 1, src.Addr().AsSlice()), 2, dst.Addr().AsSlice()), ip)
+	b, proto := openNest(b, ctaTupleProto)
+	b = appendUint16(appendUint16(appendUint8(b, 1, unix.IPPROTO_TCP), 2, src.Port()), 3, dst.Port())
+	return closeAttr(closeAttr(b, proto), outer)
+}
+
 // expect makes the kernel expect a connection from a control connection's
 // client to an address (ctnetlink_new_expect; the conntrack program of 1.4.7
 // garbles the protocol).
 func expect(t *testing.T, n netns, client, server, data netip.AddrPort) {
 	t.Helper()
-	const (
-		ctaExpectMaster, ctaExpectTuple, ctaExpectMask = 1, 2, 3
-		ctaTupleIP, ctaTupleProto                      = 1, 2
-	)
-	tuple := func(b []byte, typ uint16, src, dst netip.AddrPort) []byte {
-		b, outer := openNest(b, typ)
-		b, ip := openNest(b, ctaTupleIP)
-		b = closeAttr(appendAttr(appendAttr(b, 1, src.Addr().AsSlice()), 2, dst.Addr().AsSlice()), ip)
-		b, proto := openNest(b, ctaTupleProto)
-		b = appendUint16(appendUint16(appendUint8(b, 1, unix.IPPROTO_TCP), 2, src.Port()), 3, dst.Port())
-		return closeAttr(closeAttr(b, proto), outer)
-	}
+	const ctaExpectMaster, ctaExpectTuple, ctaExpectMask = 1, 2, 3
 	ones := netip.MustParseAddr("255.255.255.255")
 	c, err := dial(n.fd)
 	if err != nil {
@@ -594,9 +594,9 @@ func expect(t *testing.T, n netns, client, server, data netip.AddrPort) {
 	defer c.close()
 	b := batch{seq: 1}
 	b.header(unix.NFNL_SUBSYS_CTNETLINK_EXP<<8, unix.NLM_F_REQUEST|unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL, unix.AF_INET, 0)
-	b.buf = tuple(b.buf, ctaExpectMaster, client, server)
-	b.buf = tuple(b.buf, ctaExpectTuple, netip.AddrPortFrom(client.Addr(), 0), data)
-	b.buf = tuple(b.buf, ctaExpectMask, netip.AddrPortFrom(ones, 0), netip.AddrPortFrom(ones, 0xffff))
+	b.buf = appendTuple(b.buf, ctaExpectMaster, client, server)
+	b.buf = appendTuple(b.buf, ctaExpectTuple, netip.AddrPortFrom(client.Addr(), 0), data)
+	b.buf = appendTuple(b.buf, ctaExpectMask, netip.AddrPortFrom(ones, 0), netip.AddrPortFrom(ones, 0xffff))
 	b.buf = appendUint32(b.buf, 4, 60) // CTA_EXPECT_TIMEOUT
 	b.done()
 	if err := c.send(b.buf); err != nil {

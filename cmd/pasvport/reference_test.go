@@ -246,6 +246,13 @@ func TestReference(t *testing.T) {
 	if d := cmp.Diff(b.String(), string(have)); d != "" {
 		t.Errorf("%s is not what the program has; run \"go generate ./cmd/pasvport\" (-want +got):\n%s", path, d)
 	}
+	for msg, keys := range all { // one key twice in an object is read by nobody
+		for _, key := range []string{"time", "event", "level", "msg"} {
+			if slices.Contains(keys, key) {
+				t.Errorf("%q has the key %q, which every line has", msg, key)
+			}
+		}
+	}
 	for _, want := range []string{"offer refused", "pinhole opened", "pinhole would be opened", "stopping", "login", "transfer", "ready", "session is encrypted"} {
 		if _, ok := all[want]; !ok {
 			t.Errorf("the message %q is not found", want)

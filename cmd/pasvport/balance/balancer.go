@@ -71,9 +71,10 @@ func (b *Balancer) Rules() []rules.VirtualServer {
 }
 
 func (b *Balancer) rules(pools []*pool) (list []rules.VirtualServer) {
+	now := time.Now()
 	for _, p := range pools {
 		p.count(b.sessions)
-		list = append(list, p.rules()...)
+		list = append(list, p.rules(now)...)
 	}
 	return list
 }
@@ -184,7 +185,10 @@ func (b *Balancer) Run(ctx context.Context, apply func(rules.VirtualServer) erro
 			running.stop()
 			running = b.startChecks(ctx, pools, reloads)
 		}
-		if !b.update(apply) {
+		done := b.update(apply)
+		if step, slow := b.slow(time.Now()); slow {
+			retry.Reset(step)
+		} else if !done {
 			retry.Reset(retryAfter)
 		}
 		sleep(ctx, pause)

@@ -33,6 +33,7 @@ type end struct {
 	streak   int       // of checks that say otherwise
 	checked  time.Time // last
 	err      error     // of the last check
+	back     time.Time // when it came back, for the slow start; the zero value if it was there all the time
 	sessions int       // as of the last look
 }
 
@@ -54,8 +55,13 @@ func newPool(v config.VirtualServer, old *pool) *pool {
 		for _, a := range c.Addrs {
 			at := netip.AddrPortFrom(a, c.Port)
 			e := old.end(at)
-			if e == nil || v.Check.Interval == 0 {
+			switch {
+			case e == nil && old != nil:
+				e = &end{addr: at, up: true, back: time.Now()}
+			case e == nil:
 				e = &end{addr: at, up: true}
+			case v.Check.Interval == 0:
+				e = &end{addr: at, up: true, back: e.back}
 			}
 			s.ends = append(s.ends, e)
 		}
@@ -124,11 +130,11 @@ func (p *pool) count(sessions map[pair]int) {
 
 // rules returns the virtual server as the kernel is to have it now, for each
 // family.
-func (p *pool) rules() (list []rules.VirtualServer) {
+func (p *pool) rules(now time.Time) (list []rules.VirtualServer) {
 	for _, is4 := range []bool{true, false} {
 		if listen := p.listens(is4); len(listen) > 0 {
 			v := rules.VirtualServer{Name: p.Name, Listen: listen, BySource: p.Method == config.SourceHash}
-			p.assign(&v, is4)
+			p.assign(&v, is4, now)
 			list = append(list, v)
 		}
 	}
@@ -136,7 +142,7 @@ func (p *pool) rules() (list []rules.VirtualServer) {
 }
 
 // assign gives the slots of a family.
-func (p *pool) assign(v *rules.VirtualServer, is4 bool) {
+func (p *pool) assign(v *rules.VirtualServer, is4 bool, now time.Time) {
 	var ends []*end
 	var weights, sessions []int
 	var out []bool
@@ -158,7 +164,7 @@ func (p *pool) assign(v *rules.VirtualServer, is4 bool) {
 	}
 	p.keepBack(out, weights, is4)
 	v.Slots = make([]netip.AddrPort, count(weights))
-	for i, who := range choose(p.Method, weights, sessions, out, *p.began) {
+	for i, who := range choose(p.Method, weights, sessions, out, p.warmth(ends, weights, out, now), *p.began) {
 		v.Slots[i] = ends[who].addr
 	}
 }
@@ -238,5 +244,8 @@ func (e *end) result(k config.Check, err error, now time.Time) (changed bool) {
 		return false
 	}
 	e.up, e.streak, e.since = !e.up, 0, now
+	if e.up && !first {
+		e.back = now
+	}
 	return true
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
 )
@@ -45,10 +46,27 @@ func (b *Balancer) drain(name string, drain bool) (found bool, changed []string)
 			if *s.drained != drain {
 				*s.drained = drain
 				changed = append(changed, p.Name)
+				for _, e := range s.ends {
+					e.back = time.Now()
+				}
 			}
 		}
 	}
 	return found, changed
+}
+
+// Drained returns the servers that were taken out, as Drain takes them.
+func (b *Balancer) Drained() (names []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range b.pools {
+		for _, s := range p.servers {
+			if *s.drained {
+				names = append(names, p.Name+"/"+s.Name)
+			}
+		}
+	}
+	return names
 }
 
 // Sessions returns how many sessions virtual servers have.
@@ -100,6 +118,8 @@ func (p *pool) snapshot(s *server, e *end) control.Server {
 		c.State = control.ServerDrained
 	case !e.up:
 		c.State = control.ServerDown
+	case p.warming(e, time.Now()):
+		c.State = control.ServerSlowStart
 	}
 	switch {
 	case e.checked.IsZero():

@@ -66,18 +66,25 @@ func spread(n int, weights []int) []int {
 }
 
 // without gives the slots of servers that are out to the others, by their
-// weights. All other slots stay as they are, and with them the clients whose
-// addresses draw them. Without a server it returns nil.
-func without(slots, weights []int, out []bool) []int {
-	left := slices.Clone(weights)
-	orphans := 0
+// weights, and of those that get a part only, the rest. All other slots stay as they
+// are, and with them the clients whose addresses draw them. Without a server it
+// returns nil.
+func without(slots, weights []int, out []bool, part []int) []int {
+	left, total := slices.Clone(weights), make([]int, len(weights))
 	for i := range left {
-		if out[i] {
+		if out[i] || part[i] < warm {
 			left[i] = 0
 		}
 	}
 	for _, s := range slots {
-		if out[s] {
+		total[s]++
+	}
+	orphan, orphans, met := make([]bool, len(slots)), 0, make([]int, len(weights))
+	for i, s := range slots {
+		keeps := max(total[s]*part[s]/warm, 1)
+		orphan[i] = out[s] || (met[s]+1)*keeps/total[s] == met[s]*keeps/total[s]
+		met[s]++
+		if orphan[i] {
 			orphans++
 		}
 	}
@@ -87,8 +94,10 @@ func without(slots, weights []int, out []bool) []int {
 	}
 	slots = slices.Clone(slots)
 	for i, s := range slots {
-		if out[s] {
+		if orphan[i] {
 			slots[i], heirs = heirs[0], heirs[1:]
+		} else {
+			slots[i] = s
 		}
 	}
 	return slots
@@ -118,16 +127,20 @@ func fill(n int, sessions, weights []int, out []bool) []int {
 
 // choose returns the server of each slot, nil if none at all. burst
 // is how many sessions may begin before it is asked again.
-func choose(m config.Method, weights, sessions []int, out []bool, burst int) []int {
+func choose(m config.Method, weights, sessions []int, out []bool, part []int, burst int) []int {
 	n := count(weights)
 	if m != config.LeastSessions {
-		return without(spread(n, weights), weights, out)
+		return without(spread(n, weights), weights, out, part)
 	}
 	// A session counts only when its server has greeted. Looking further ahead
 	// than the next few keeps many that begin at once from going to one server.
 	total := 0
 	for _, s := range sessions {
 		total += s
+	}
+	weights = slices.Clone(weights)
+	for i := range weights {
+		weights[i] *= part[i] // warm for all but those that come back
 	}
 	return spread(n, fill(max(2*len(weights), 2*burst, total/4), sessions, weights, out))
 }

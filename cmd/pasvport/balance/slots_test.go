@@ -46,7 +46,7 @@ func TestChoose(t *testing.T) {
 			if tt.sessions == nil {
 				tt.sessions = make([]int, len(tt.weights))
 			}
-			slots := choose(tt.method, tt.weights, tt.sessions, tt.out, 0)
+			slots := choose(tt.method, tt.weights, tt.sessions, tt.out, allWarm(len(tt.weights)), 0)
 			if tt.want == nil {
 				if slots != nil {
 					t.Errorf("slots %v, want none", slots)
@@ -65,13 +65,13 @@ func TestChoose(t *testing.T) {
 func TestSourceStays(t *testing.T) {
 	weights := []int{5, 3, 2, 2}
 	none := make([]int, len(weights))
-	all := choose(config.SourceHash, weights, none, make([]bool, len(weights)), 0)
+	all := choose(config.SourceHash, weights, none, make([]bool, len(weights)), allWarm(len(weights)), 0)
 	for mask := range 1<<len(weights) - 1 {
 		out := make([]bool, len(weights))
 		for i := range out {
 			out[i] = mask>>i&1 == 1
 		}
-		for i, s := range choose(config.SourceHash, weights, none, out, 0) {
+		for i, s := range choose(config.SourceHash, weights, none, out, allWarm(len(weights)), 0) {
 			if out[s] || !out[all[i]] && s != all[i] {
 				t.Fatalf("out %v: slot %d is with %d, and was with %d", out, i, s, all[i])
 			}
@@ -105,7 +105,7 @@ func TestShares(t *testing.T) {
 		if sum == 0 {
 			continue
 		}
-		slots := choose(config.RoundRobin, weights, make([]int, n), out, 0)
+		slots := choose(config.RoundRobin, weights, make([]int, n), out, allWarm(n), 0)
 		for i, got := range tally(slots, n) {
 			want := float64(weights[i]) / float64(sum)
 			if out[i] {

@@ -63,8 +63,8 @@ type Config struct {
 	ThirdParty bool
 
 	// Advertise maps the address of a server or client to the one to announce
-	// for it. Both are of one family, neither is mapped or zoned. Default: empty.
-	Advertise map[netip.Addr]netip.Addr
+	// for it, which is of the same family. Default: empty.
+	Advertise map[netip.Addr]Outside
 
 	// NAT64 are the translators between IPv6 clients and IPv4 servers, on this machine
 	// or further on. Default: empty.
@@ -103,6 +103,10 @@ type Config struct {
 	// MapDataPorts are ports of which one is announced for each data connection, in
 	// place of its own, and translated to it. Default: none, its own is.
 	MapDataPorts rules.PortRange
+
+	// OneWay ends data connections on which payload goes the other way than their
+	// transfer. Default: false.
+	OneWay bool
 
 	// Mark are ct mark bits that data connections get, besides those of their control
 	// connection. Default: 0, none.

@@ -134,7 +134,7 @@ func TestValues(t *testing.T) {
 		{"queue", "xt", func(c *Config) { c.Queue = rules.QueueXT }},
 		{"third-party", "allow", func(c *Config) { c.ThirdParty = true }},
 		{"advertise", "10.0.0.5=203.0.113.5", func(c *Config) {
-			c.Advertise = map[netip.Addr]netip.Addr{netip.MustParseAddr("10.0.0.5"): netip.MustParseAddr("203.0.113.5")}
+			c.Advertise = map[netip.Addr]Outside{netip.MustParseAddr("10.0.0.5"): {Addr: netip.MustParseAddr("203.0.113.5")}}
 		}},
 		{"nat64", "64:ff9b::/96", func(c *Config) {
 			c.NAT64 = []ftpalg.NAT64{{Prefix: netip.MustParsePrefix("64:ff9b::/96")}}
@@ -146,9 +146,15 @@ func TestValues(t *testing.T) {
 			c.NAT64 = []ftpalg.NAT64{{Prefix: netip.MustParsePrefix("64:ff9b::/96"), Pool: netip.MustParsePrefix("192.0.2.1/32")}}
 		}},
 		{"advertise", "::ffff:10.0.0.5=203.0.113.5,fd00::5=2001:db8::5", func(c *Config) {
-			c.Advertise = map[netip.Addr]netip.Addr{
-				netip.MustParseAddr("10.0.0.5"): netip.MustParseAddr("203.0.113.5"),
-				netip.MustParseAddr("fd00::5"):  netip.MustParseAddr("2001:db8::5"),
+			c.Advertise = map[netip.Addr]Outside{
+				netip.MustParseAddr("10.0.0.5"): {Addr: netip.MustParseAddr("203.0.113.5")},
+				netip.MustParseAddr("fd00::5"):  {Addr: netip.MustParseAddr("2001:db8::5")},
+			}
+		}},
+		{"advertise", "10.0.0.5=FTP.example.org,fd00::5=interface:ppp0", func(c *Config) {
+			c.Advertise = map[netip.Addr]Outside{
+				netip.MustParseAddr("10.0.0.5"): {Name: "ftp.example.org"},
+				netip.MustParseAddr("fd00::5"):  {Interface: "ppp0"},
 			}
 		}},
 		{"repair", "none", func(c *Config) { c.Repair = ftpalg.RepairNone }},
@@ -265,9 +271,9 @@ func TestRepeatedFlags(t *testing.T) {
 	}
 	equal(t, with(func(c *Config) {
 		c.Ports = []rules.PortRange{{Low: 21, High: 21}, {Low: 2121, High: 2121}, {Low: 8021, High: 8025}}
-		c.Advertise = map[netip.Addr]netip.Addr{
-			netip.MustParseAddr("10.0.0.1"): netip.MustParseAddr("192.0.2.1"),
-			netip.MustParseAddr("10.0.0.2"): netip.MustParseAddr("192.0.2.2"),
+		c.Advertise = map[netip.Addr]Outside{
+			netip.MustParseAddr("10.0.0.1"): {Addr: netip.MustParseAddr("192.0.2.1")},
+			netip.MustParseAddr("10.0.0.2"): {Addr: netip.MustParseAddr("192.0.2.2")},
 		}
 		c.Allow = AllowChain
 		c.Chains = []rules.ChainRef{{Family: rules.FamilyINet, Table: "filter", Chain: "forward"}, {Family: rules.FamilyINet, Table: "filter", Chain: "input"}}
@@ -280,7 +286,7 @@ func TestFlagErrors(t *testing.T) {
 	const (
 		port      = "want a port from 1 to 65535, a range such as 8021-8025, or a list of them"
 		nat64     = "want PREFIX or PREFIX,POOL, an IPv6 prefix of RFC 6052 and an IPv4 network, such as 64:ff9b::/96,192.168.255.0/24"
-		advertise = "want INSIDE=OUTSIDE, two unicast addresses of one family, such as 10.0.0.5=203.0.113.5"
+		advertise = "want INSIDE=OUTSIDE, two unicast addresses of one family, such as 10.0.0.5=203.0.113.5, or for OUTSIDE a DNS name or interface:NAME"
 		allow     = "want related, mark, or chain=FAMILY/TABLE/CHAIN[,FAMILY/TABLE/CHAIN...] with family inet, ip or ip6"
 		duration  = "want a duration such as 60s or 2m, from 1ms to 1h"
 		tls       = "want pass, deny, require, or range=LOW-HIGH with ports from 1 to 65535"
@@ -353,7 +359,14 @@ func TestFlagErrors(t *testing.T) {
 		{"--nat64=64:ff9b:0:0:ff00::/96", "want zero in bits 64 to 71 of the prefix (RFC 6052 section 2.2)"},
 		{"--nat64=64:ff9b::/96,192.168.255.1/24", "want no bits behind the pool's network: 192.168.255.0/24"},
 		{"--advertise=10.0.0.1=2001:db8::1", advertise},
-		{"--advertise=10.0.0.1=example.org", advertise},
+		{"--advertise=10.0.0.1=exa mple.org", advertise},
+		{"--advertise=10.0.0.1=10.0.0.256", advertise},
+		{"--advertise=10.0.0.1=-x.org", advertise},
+		{"--advertise=10.0.0.1=x..org", advertise},
+		{"--advertise=10.0.0.1=", advertise},
+		{"--advertise=10.0.0.1=interface:", "want interface: and the name of an interface of at most 15 bytes"},
+		{"--advertise=10.0.0.1=interface:a/b", "want interface: and the name of an interface of at most 15 bytes"},
+		{"--advertise=10.0.0.1=interface:sixteen-letters0", "want interface: and the name of an interface of at most 15 bytes"},
 		{"--advertise=10.0.0.1=0.0.0.0", advertise},
 		{"--advertise=10.0.0.1=224.0.0.1", advertise},
 		{"--advertise=10.0.0.1=255.255.255.255", advertise},

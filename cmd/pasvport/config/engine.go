@@ -13,14 +13,29 @@ import (
 // Policy returns what the engine is to know of the settings.
 func (c Config) Policy() ftpalg.Policy {
 	return ftpalg.Policy{
-		ThirdParty: c.ThirdParty, Repair: c.Repair, Advertise: c.Advertise, External: c.external(), NAT64: c.NAT64,
+		ThirdParty: c.ThirdParty, Repair: c.Repair, Advertise: c.fixed(), External: c.external(), NAT64: c.NAT64,
 		MinDataPort: c.MinDataPort, DenyTLS: c.TLS == TLSDeny,
 		Checks: c.Checks, Offers: c.MaxOffers, Watch: c.Monitor,
 		RequireTLS: c.TLS == TLSRequire, Deny: union(c.DenyCommands, c.Commands.Deny), Allow: c.Commands.Allow,
 		NoActive: !c.Modes.Active, NoPassive: !c.Modes.Passive, NoIPv4: !c.Families.IPv4, NoIPv6: !c.Families.IPv6,
 		ActivePorts: ftpalg.PortRange(c.DataPorts.Active), PassivePorts: ftpalg.PortRange(c.DataPorts.Passive),
 		MapPorts: ftpalg.PortRange(c.MapDataPorts), Anonymous: c.Anonymous, MaxLine: c.MaxLine, MaxArgument: c.MaxArgument, MaxPath: c.MaxPath, Files: c.Files,
+		OneWay: c.OneWay,
 	}
+}
+
+// fixed are the addresses to announce that are given as such; nil if there are none.
+func (c Config) fixed() ftpalg.Addresses {
+	m := ftpalg.AddressMap{}
+	for in, out := range c.Advertise {
+		if out.Addr.IsValid() {
+			m[in] = out.Addr
+		}
+	}
+	if len(m) == 0 {
+		return nil
+	}
+	return m
 }
 
 // union is what is in either list.

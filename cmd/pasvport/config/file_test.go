@@ -39,9 +39,9 @@ table: fromfile
 		c.Ports = []rules.PortRange{{Low: 21, High: 21}, {Low: 2121, High: 2122}, {Low: 8021, High: 8025}}
 		c.Allow = AllowChain
 		c.Chains = []rules.ChainRef{{Family: rules.FamilyINet, Table: "filter", Chain: "forward"}, {Family: rules.FamilyINet, Table: "filter", Chain: "input"}}
-		c.Advertise = map[netip.Addr]netip.Addr{
-			netip.MustParseAddr("10.0.0.5"): netip.MustParseAddr("203.0.113.5"),
-			netip.MustParseAddr("fd00::5"):  netip.MustParseAddr("2001:db8::5"),
+		c.Advertise = map[netip.Addr]Outside{
+			netip.MustParseAddr("10.0.0.5"): {Addr: netip.MustParseAddr("203.0.113.5")},
+			netip.MustParseAddr("fd00::5"):  {Addr: netip.MustParseAddr("2001:db8::5")},
 		}
 		c.CTMark, c.QueueNum, c.Queues, c.StrictActivePort = 0x30, 100, 7, true
 		c.Table = "fromflag"
@@ -57,7 +57,7 @@ func TestFlagReplacesList(t *testing.T) {
 	}
 	equal(t, with(func(c *Config) {
 		c.Ports = []rules.PortRange{{Low: 8021, High: 8021}}
-		c.Advertise = map[netip.Addr]netip.Addr{netip.MustParseAddr("10.0.0.6"): netip.MustParseAddr("203.0.113.6")}
+		c.Advertise = map[netip.Addr]Outside{netip.MustParseAddr("10.0.0.6"): {Addr: netip.MustParseAddr("203.0.113.6")}}
 	}), got)
 }
 
@@ -84,7 +84,7 @@ func TestFileErrors(t *testing.T) {
 		{"policies of the wrong kind", "policies: {port: 21}\n", `FILE:1:11: policies is a mapping, want a list`},
 		{"policy of the wrong kind", "policies: [21]\n", `FILE:1:12: policies: want lines of the form "key: value"`},
 		{"unknown key of a policy", "policies:\n  - port: 21\n    table: x\n",
-			`FILE:3:5: unknown key "table", want port, client, server, third-party, advertise, nat64, repair, min-data-port, checks, deny-command, commands, files, modes, families, data-ports, map-data-ports, mark, anonymous, max-line, max-argument, max-path, max-offers, monitor or tls`},
+			`FILE:3:5: unknown key "table", want port, client, server, third-party, advertise, nat64, repair, min-data-port, checks, deny-command, commands, files, modes, families, data-ports, map-data-ports, data-direction, mark, anonymous, max-line, max-argument, max-path, max-offers, monitor or tls`},
 		{"bad network", "policies:\n  - client: [192.0.2.0/24, here]\n",
 			`FILE:2:28: client "here": want an address or a network such as 192.0.2.0/24, or a list of them`},
 		{"range in a policy", "policies:\n  - tls: range=1-2\n", `FILE:2:10: tls "range=1-2": want pass, deny or require in a policy`},

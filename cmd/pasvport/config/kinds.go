@@ -99,6 +99,26 @@ type LoginFailures struct {
 	Block  time.Duration
 }
 
+// Outside is an address to announce, or where to find it: exactly one of its fields.
+type Outside struct {
+	Addr      netip.Addr
+	Name      string // in the DNS
+	Interface string // of this machine
+}
+
+// String writes it as a configuration does.
+func (o Outside) String() string {
+	switch {
+	case o.Name != "":
+		return o.Name
+	case o.Interface != "":
+		return interfacePrefix + o.Interface
+	}
+	return o.Addr.String()
+}
+
+const interfacePrefix = "interface:"
+
 // PeerWait says which announcements wait until the other firewall has them.
 type PeerWait string
 
@@ -127,6 +147,10 @@ type VirtualServer struct {
 	Method  Method // default: RoundRobin
 	Check   Check
 	Servers []Server
+
+	// SlowStart is how long a server that comes back gets less than its share, more
+	// and more of it. Default: 0, it gets all of it at once.
+	SlowStart time.Duration
 }
 
 // Server is one server of a virtual server.

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/pasvport/pasvport/rules"
 )
 
@@ -147,20 +149,69 @@ func addAdvertise(c *Config, v string) error {
 		if !ok {
 			return errValue
 		}
-		inside, err1 := parseUnicast(in)
-		outside, err2 := parseUnicast(out)
-		if err1 != nil || err2 != nil || inside.Is4() != outside.Is4() {
-			return errValue
+		inside, err := parseUnicast(in)
+		if err != nil {
+			return err
+		}
+		outside, err := parseOutside(strings.TrimSpace(out), inside.Is4())
+		if err != nil {
+			return err
 		}
 		if before, ok := c.Advertise[inside]; ok && before != outside {
 			return &wantError{fmt.Sprintf("one address for %v, and %v was given before", inside, before)}
 		}
 		if c.Advertise == nil {
-			c.Advertise = make(map[netip.Addr]netip.Addr)
+			c.Advertise = make(map[netip.Addr]Outside)
 		}
 		c.Advertise[inside] = outside
 	}
 	return nil
+}
+
+// parseOutside reads an address of a family, or where to find one.
+func parseOutside(v string, is4 bool) (Outside, error) {
+	if name, ok := strings.CutPrefix(v, interfacePrefix); ok {
+		if name == "" || len(name) >= unix.IFNAMSIZ || name == "." || name == ".." || strings.ContainsFunc(name, notInInterface) {
+			return Outside{}, &wantError{fmt.Sprintf("%s and the name of an interface of at most %d bytes", interfacePrefix, unix.IFNAMSIZ-1)}
+		}
+		return Outside{Interface: name}, nil
+	}
+	if a, err := parseUnicast(v); err == nil {
+		if a.Is4() != is4 {
+			return Outside{}, errValue
+		}
+		return Outside{Addr: a}, nil
+	}
+	if !isHostName(v) {
+		return Outside{}, errValue
+	}
+	return Outside{Name: strings.ToLower(v)}, nil
+}
+
+// notInInterface are those that the kernel does not take in the name of an interface,
+// and those that separate values here.
+func notInInterface(r rune) bool {
+	return r <= ' ' || r == '/' || r == ':' || r == ',' || r == '=' || r > '~'
+}
+
+// isHostName reports whether a name may be one in the DNS, and is not meant to be an
+// address.
+func isHostName(v string) bool {
+	labels := strings.Split(strings.TrimSuffix(v, "."), ".")
+	for _, l := range labels {
+		for i := range len(l) {
+			b := l[i]
+			letter := b|0x20 >= 'a' && b|0x20 <= 'z' || b == '_'
+			if !letter && (b < '0' || b > '9') && (b != '-' || i == 0 || i == len(l)-1) {
+				return false
+			}
+		}
+		if l == "" || len(l) > 63 {
+			return false
+		}
+	}
+	last := labels[len(labels)-1]
+	return len(v) <= 253 && strings.Trim(last, "0123456789") != ""
 }
 
 // parseUnicast reads an address that a host can have.

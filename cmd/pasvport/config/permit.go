@@ -240,8 +240,12 @@ func mapDataPortsText(c Config) []string {
 // mapsPorts reports whether data connections of some sessions are translated from
 // other ports.
 func (c Config) mapsPorts() bool {
-	none := rules.PortRange{}
-	return c.MapDataPorts != none || slices.ContainsFunc(c.Policies, func(p Policy) bool { return p.Config.MapDataPorts != none })
+	return c.some(func(c *Config) bool { return c.MapDataPorts != rules.PortRange{} })
+}
+
+// some reports whether something is so for some sessions.
+func (c Config) some(is func(*Config) bool) bool {
+	return is(&c) || slices.ContainsFunc(c.Policies, func(p Policy) bool { return is(p.Config) })
 }
 
 func setMark(c *Config, v string) error {

@@ -30,6 +30,7 @@ func (c Config) Rules() rules.Config {
 	}
 	r.Block = c.LoginFailures.Most > 0
 	r.Translate = c.mapsPorts()
+	r.OneWay = c.some(func(c *Config) bool { return c.OneWay })
 	if c.TLS == TLSRange {
 		r.PeerPorts = c.TLSRange
 	}
@@ -43,5 +44,6 @@ func (c Config) ReloadRules(r rules.Config) rules.Config {
 	r.Ports, r.Chains, r.PinholeTimeout, r.PeerPorts = want.Ports, want.Chains, want.PinholeTimeout, want.PeerPorts
 	r.Mark, r.Block, r.Watch = want.Mark, want.Block, want.Watch
 	r.Translate = r.Translate || want.Translate // what was translated once stays translated
+	r.OneWay = r.OneWay || want.OneWay          // and sessions keep their policy
 	return r
 }

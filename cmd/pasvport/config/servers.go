@@ -32,6 +32,7 @@ var (
 		{name: "listen", many: true, want: "an address of this machine, or a list of them"},
 		{name: "port", want: "a port from 1 to 65535"},
 		{name: "method", want: fmt.Sprintf("%s, %s or %s", RoundRobin, SourceHash, LeastSessions)},
+		{name: "slow-start", want: "a duration from 1s to 1h such as 30s, or off"},
 		{name: "check", parse: parseCheck},
 		{name: "servers", parse: parseServers},
 	}
@@ -95,6 +96,11 @@ func (v *VirtualServer) set(key, text string) (err error) {
 		v.Listen, err = appendAddr(v.Listen, text)
 	case "port":
 		v.Port, err = parsePort(text)
+	case "slow-start":
+		v.SlowStart, err = parseInterval(text)
+		if v.SlowStart > 0 && v.SlowStart < time.Second {
+			err = errValue
+		}
 	default:
 		v.Method = Method(text)
 		if v.Method != RoundRobin && v.Method != SourceHash && v.Method != LeastSessions {

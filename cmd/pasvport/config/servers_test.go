@@ -68,7 +68,7 @@ func TestVirtualServerErrors(t *testing.T) {
 	for _, tt := range []struct{ name, file, want string }{
 		{"mapping", "virtual-servers: {}\n", `FILE:1:18: virtual-servers is a mapping, want a list`},
 		{"word", "virtual-servers: [x]\n", `FILE:1:19: virtual-servers: want lines of the form "key: value"`},
-		{"unknown key", one + ", weight: 1}\n", `FILE:2:68: unknown key "weight", want name, listen, port, method, check or servers`},
+		{"unknown key", one + ", weight: 1}\n", `FILE:2:68: unknown key "weight", want name, listen, port, method, slow-start, check or servers`},
 		{"unknown key of a server", "virtual-servers:\n  - servers:\n      - addres: 10.0.0.1\n",
 			`FILE:3:9: unknown key "addres", want name, address, port, weight, backup or advertise; did you mean "address"?`},
 		{"unknown key of a check", one + ", check: {user: x, pass: x}}\n",

@@ -63,8 +63,8 @@ var settings = keys{
 		func(c *Config) *bool { return &c.ThirdParty }, "deny", "allow"),
 	{
 		name: "advertise", value: "INSIDE=OUTSIDE", many: true, facts: live | inPolicy,
-		usage:  "address to announce for a server or client behind someone else's NAT; repeatable",
-		want:   "INSIDE=OUTSIDE, two unicast addresses of one family, such as 10.0.0.5=203.0.113.5",
+		usage:  "address to announce for a server or client behind someone else's NAT, or a DNS name or interface:NAME that has it; repeatable",
+		want:   "INSIDE=OUTSIDE, two unicast addresses of one family, such as 10.0.0.5=203.0.113.5, or for OUTSIDE a DNS name or interface:NAME",
 		fields: func(c *Config) []any { return []any{&c.Advertise} },
 		reset:  func(c *Config) { c.Advertise = nil },
 		add:    addAdvertise,
@@ -150,6 +150,8 @@ var settings = keys{
 		add:    setMapDataPorts,
 		text:   mapDataPortsText,
 	},
+	either("data-direction", "which way payload may go on a data connection: any, or strict (to the client in downloads and lists, to the server in uploads; what goes the other way ends it)",
+		live|inRules|inPolicy, func(c *Config) *bool { return &c.OneWay }, "any", "strict"),
 	{
 		name: "mark", value: "BITS", facts: live | inPolicy,
 		usage:  "ct mark bits that data connections get, from their first packet on, for QoS or another uplink; 0: none",

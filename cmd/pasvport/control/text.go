@@ -42,6 +42,9 @@ func WriteStatus(w io.Writer, s Status, now time.Time) error {
 	t.row("checks", s.Checks)
 	t.row("repair", s.Repair)
 	t.row("advertise", dash(strings.Join(s.Advertise, ", ")))
+	for _, o := range s.Outside {
+		t.row("outside", o.text(now))
+	}
 	t.row("keep-alive", s.keepalive(s.Keepalive))
 	t.row("session-idle", s.keepalive(s.SessionIdle))
 	t.row("ct mark", s.CTMark)
@@ -289,4 +292,19 @@ func Size(n uint64) string {
 		f /= 1000
 	}
 	return fmt.Sprintf("%.3g %cB", f, units[i])
+}
+
+// text says what is announced for o, and how well that is known.
+func (o *Outside) text(now time.Time) string {
+	text := fmt.Sprintf("%s is %s", o.Of, cmp.Or(o.Address, "not known"))
+	if !o.Found.IsZero() {
+		text += fmt.Sprintf(", found %s ago", now.Sub(o.Found).Truncate(time.Second))
+	}
+	if o.Next.After(now) {
+		text += fmt.Sprintf(", again in %s", o.Next.Sub(now).Truncate(time.Second))
+	}
+	if o.Error != "" {
+		text += ": " + o.Error
+	}
+	return text
 }

@@ -29,7 +29,10 @@ type Status struct {
 	Checks     string   `json:"checks"`    // as given to --checks
 	Repair     string   `json:"repair"`    // as given to --repair
 	Advertise  []string `json:"advertise"` // "10.0.0.5=203.0.113.5"
-	CTMark     string   `json:"ct_mark"`   // the bits that are ours; "none" without --allow mark
+	// Outside are the names and interfaces of Advertise, with the addresses that they
+	// have now.
+	Outside []Outside `json:"outside,omitempty"`
+	CTMark  string    `json:"ct_mark"` // the bits that are ours; "none" without --allow mark
 
 	// Keepalive and SessionIdle are times of silence; "off" if there are none.
 	// KeepaliveError says why neither is possible though one was asked for.
@@ -111,6 +114,15 @@ type TakeOver struct {
 	Seconds  float64   `json:"seconds"` // from the first session to the last one
 }
 
+// Outside is where an address to announce comes from.
+type Outside struct {
+	Of      string    `json:"of"`      // a DNS name, or "interface:eth0"
+	Address string    `json:"address"` // that holds; empty: none was found yet
+	Found   time.Time `json:"found"`   // when it was looked up last, and found
+	Next    time.Time `json:"next"`    // when it is looked up again
+	Error   string    `json:"error,omitempty"`
+}
+
 // Blocked is a client whose packets to the control ports are dropped.
 type Blocked struct {
 	Client string    `json:"client"` // an address with /32, or an IPv6 network
@@ -164,6 +176,9 @@ const (
 	ServerDown     ServerState = "down"     // its checks fail
 	ServerDraining ServerState = "draining" // taken out, with sessions still
 	ServerDrained  ServerState = "drained"  // taken out
+
+	// ServerSlowStart: it came back a short time ago, and gets less than its share.
+	ServerSlowStart ServerState = "slow-start"
 )
 
 // Server is one address of a server of a virtual server.

@@ -29,14 +29,14 @@ func (b *blocker) loginFailed(s *session.Session, now time.Time) {
 		return
 	}
 	if s.Owner.Monitored {
-		b.warn(s.Subject(), "client would be blocked", "blocked", client, "time", most.Block, "failures", most.Most)
+		b.warn(s.Subject(), "client would be blocked", "blocked", client, "for", most.Block, "failures", most.Most)
 		return
 	}
 	if err := b.firewall.Block(client.Addr(), most.Block); err != nil {
 		b.warn(s.Subject(), "cannot block a client", "err", err)
 		return
 	}
-	b.report.Report(slog.LevelWarn, s.Subject(), "client blocked", "blocked", client, "time", most.Block, "failures", most.Most,
+	b.report.Report(slog.LevelWarn, s.Subject(), "client blocked", "blocked", client, "for", most.Block, "failures", most.Most,
 		"hint", "its logins failed that often; pasvport unblock lifts it")
 }
 

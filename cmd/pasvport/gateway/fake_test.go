@@ -46,10 +46,12 @@ type fakeKernel struct {
 	acks      map[uint32]int
 	peers     map[hostPair]bool
 	blocked   map[netip.Addr]time.Duration
-	noAdjust  bool  // sequence numbers are not adjusted
-	noTable   bool  // no daemon was here before
-	refuses   error // what nftables answers to all that is to be added
-	slow      bool  // events are not handled in time
+	ways      map[uint32]rules.Way // of data connections
+	wrong     []uint32             // those that were ended
+	noAdjust  bool                 // sequence numbers are not adjusted
+	noTable   bool                 // no daemon was here before
+	refuses   error                // what nftables answers to all that is to be added
+	slow      bool                 // events are not handled in time
 	beforeGet func(expect.Tuple)
 	getErr    error // of every look-up
 	inSync    func()
@@ -59,7 +61,7 @@ func newKernel() *fakeKernel {
 	return &fakeKernel{
 		entries: map[expect.Tuple]*expect.Entry{}, adjusted: map[expect.Tuple][2]expect.SeqAdj{}, liberal: map[expect.Tuple]bool{},
 		left: map[uint32]string{}, numbered: map[uint32]string{}, acks: map[uint32]int{}, peers: map[hostPair]bool{},
-		blocked: map[netip.Addr]time.Duration{}, fails: map[string]error{}, timeouts: map[expect.Tuple]time.Duration{},
+		blocked: map[netip.Addr]time.Duration{}, ways: map[uint32]rules.Way{}, fails: map[string]error{}, timeouts: map[expect.Tuple]time.Duration{},
 	}
 }
 
@@ -291,6 +293,22 @@ func (k *fakeKernel) TakeUp(id uint32) error {
 
 func (k *fakeKernel) LeftAlone() (map[uint32]string, error) { return k.left, nil }
 
+// fakeDirections are those of a fakeKernel.
+type fakeDirections struct{ k *fakeKernel }
+
+func (d fakeDirections) Direct(id uint32, w rules.Way) error {
+	d.k.mu.Lock()
+	defer d.k.mu.Unlock()
+	if d.k.ways[id] = w; w == rules.WayAny {
+		delete(d.k.ways, id)
+	}
+	return nil
+}
+
+func (d fakeDirections) All() (map[uint32]rules.Way, error) { return maps.Clone(d.k.ways), nil }
+
+func (d fakeDirections) Ended() ([]uint32, error) { return d.k.wrong, nil }
+
 func (k *fakeKernel) Renumber(id uint32, note string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -519,8 +537,8 @@ func newBenchOn(t *testing.T, k *fakeKernel, cfg config.Config) *bench {
 	g.dial = func() (conntrack, error) { return k, nil }
 	g.plan.rules = cfg.Rules()
 	g.plan.rules.Claim = true
-	g.firewall, g.events, g.nft, g.ct = k, b.ev, k, k
-	g.pinholes.Firewall, g.pinholes.Claims = k, true
+	g.firewall, g.events, g.nft, g.ct, g.directions = k, b.ev, k, k, fakeDirections{k}
+	g.pinholes.Firewall, g.pinholes.Ways.Kernel, g.pinholes.Claims = k, g.directions, true
 	g.ports.add(cfg)
 	g.older.ids = map[uint32]struct{}{} // they were listed, and there was none
 	table := new(session.Table)

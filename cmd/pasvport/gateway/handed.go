@@ -73,12 +73,17 @@ func (h *heir) reopen(s *session.Session, p succession.Pinhole) error {
 	}
 	spec := pinhole.Spec{
 		Key: pinhole.Key{Source: p.Source, Public: p.Public}, Target: p.Target, Mode: p.Mode(), NAT: p.NAT,
-		Claim: !s.Owner.Carrier, Port: p.Port, Timeout: p.Left,
+		Claim: h.byClaim(&s.Owner), Port: p.Port, Timeout: p.Left,
 	}
 	hole := &pinhole.Pinhole{Spec: spec, Owner: &s.Owner, Expires: time.Now().Add(p.Left)}
+	hole.SetWay(p.Way)
 	switch {
 	case p.Data != nil:
-		return h.pinholes.ReopenRule(hole, expect.Tuple(*p.Data))
+		err := h.pinholes.ReopenRule(hole, expect.Tuple(*p.Data))
+		if e, e2 := h.ct.Get(expect.Tuple(*p.Data)); e2 == nil {
+			h.pinholes.Ways.Resumed(&e, hole)
+		}
+		return err
 	case h.pinholes.Of(&s.Owner) != nil:
 		return nil // a crash was in between, and the kernel had it
 	case spec.Claim && !h.claims():

@@ -32,7 +32,14 @@ func (h *heir) takeBack(list conntrack, handed legacy) error {
 	if err := h.sessions(list, handed); err != nil {
 		return err
 	}
-	return errors.Join(h.expectations(), h.elements())
+	held, err := h.firewall.Elements()
+	ways := map[pinhole.Key]rules.Way{}
+	for _, e := range held {
+		if e.Way != rules.WayAny {
+			ways[pinhole.Key{Source: e.Source, Public: e.Dest}] = e.Way
+		}
+	}
+	return errors.Join(err, h.expectations(ways), h.elements(held, ways))
 }
 
 // logTakenBack says what was.
@@ -55,6 +62,7 @@ func (h *heir) sessions(list conntrack, handed legacy) error {
 	take := func(e *expect.Entry) {
 		h.session(e, notes, handed.of(e), succession.ParseLeft(left[e.ID]), now)
 	}
+	ways, wayErr := h.directions.All()
 	var unread, data []expect.Entry
 	err = list.DumpTo(h.ports.get(), func(e *expect.Entry) {
 		why, alone := left[e.ID]
@@ -81,9 +89,16 @@ func (h *heir) sessions(list conntrack, handed legacy) error {
 	for i := range data {
 		if s := h.registry.session(data[i].Master); s != nil {
 			h.pinholes.Data.Found(data[i].Original, &s.Owner)
+			if w, ok := ways[data[i].ID]; ok {
+				h.pinholes.Ways.Found(&data[i], &s.Owner, w)
+				delete(ways, data[i].ID)
+			}
 		}
 	}
-	return errors.Join(err, noteErr, leftErr)
+	for id := range ways { // their end was not seen
+		err = errors.Join(err, h.directions.Direct(id, rules.WayAny))
+	}
+	return errors.Join(err, noteErr, leftErr, wayErr)
 }
 
 // session adopts the control connection of an entry. The daemon before
@@ -114,13 +129,13 @@ func (h *heir) session(e *expect.Entry, notes map[uint32]string, handed *success
 }
 
 // expectations makes pinholes of the expectations of our sessions.
-func (h *heir) expectations() error {
+func (h *heir) expectations(ways map[pinhole.Key]rules.Way) error {
 	var list []expect.ExpectationInfo
 	err := h.ct.DumpExpectations(func(x *expect.ExpectationInfo) { list = append(list, *x) })
 	masters := h.table.AnyZone()
 	for i := range list {
 		if s := masters[list[i].Master]; s != nil && s.Owner.Carrier && !s.Owner.Monitored {
-			h.restore(s, specOf(&list[i], s))
+			h.restore(s, specOf(&list[i], s), ways)
 		}
 	}
 	return err
@@ -145,14 +160,13 @@ func specOf(x *expect.ExpectationInfo, s *session.Session) pinhole.Spec {
 // elements makes pinholes of the elements that an earlier daemon has
 // left in our sets for claims, by what it noted with them. What belongs to no
 // session any more is closed.
-func (h *heir) elements() error {
-	list, err := h.firewall.Elements()
+func (h *heir) elements(held []rules.Element, ways map[pinhole.Key]rules.Way) (err error) {
 	byID := map[uint32]*session.Session{}
 	for _, s := range h.table.All() {
 		byID[s.ID()] = s
 	}
-	for _, e := range list {
-		if e.Forward {
+	for _, e := range held {
+		if e.Forward || e.Way != rules.WayAny {
 			continue
 		}
 		p, id, ok := pinhole.ParseNote(e.Note)
@@ -162,14 +176,15 @@ func (h *heir) elements() error {
 			continue
 		}
 		p.Key, p.Claim, p.Timeout = pinhole.Key{Source: e.Source, Public: e.Dest}, true, e.Expires
-		h.restore(s, p)
+		h.restore(s, p, ways)
 	}
 	return err
 }
 
 // restore enters a pinhole that is open in the kernel.
-func (h *heir) restore(s *session.Session, spec pinhole.Spec) {
+func (h *heir) restore(s *session.Session, spec pinhole.Spec, ways map[pinhole.Key]rules.Way) {
 	p := &pinhole.Pinhole{Spec: spec, Owner: &s.Owner, Expires: time.Now().Add(spec.Timeout)}
+	p.SetWay(ways[spec.Key])
 	if h.pinholes.Restore(p) {
 		h.holes.takenBack(p)
 	}

@@ -138,6 +138,31 @@ func TestHandOver(t *testing.T) {
 	}
 }
 
+// TestHandOverMarked: what gets a mark is claimed, by the next daemon too.
+func TestHandOverMarked(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	b := newBench(t, func(c *config.Config) { c.ControlSocket, c.Mark = filepath.Join(dir, "control.sock"), 0x10 })
+	l := b.connect(entryOf(1))
+	l.logIn()
+	l.passive(50000)
+	if n := b.g.testament.write(); n != 1 || !b.pinholes.Of(&l.session().Owner).Claim {
+		t.Fatalf("%d pinholes handed over: %+v", n, b.pinholes.All())
+	}
+	b.pinholes.CloseOf(b.k, &l.session().Owner, stopReason)
+	next := b.after()
+	handed, h := next.g.testament.read(), next.heir()
+	if err := h.takeBack(next.k, handed); err != nil {
+		t.Fatal(err)
+	}
+	h.open(handed)
+	if all := next.pinholes.All(); len(all) != 1 || !all[0].Claim {
+		t.Errorf("taken over: %+v", all)
+	}
+}
+
 // TestHandOverAdjusted: adjustments that a daemon makes itself go to the next one.
 func TestHandOverAdjusted(t *testing.T) {
 	b := newBench(t, nil)

@@ -14,7 +14,7 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// What the gateway needs of the kernel once it is open, in the five interfaces
+// What the gateway needs of the kernel once it is open, in the interfaces
 // below: tests have a kernel of their own that needs no privilege.
 
 // conntrack is connection tracking. One belongs to one goroutine. *expect.Conn is
@@ -70,6 +70,13 @@ type ruleset interface {
 	Remove() error
 	Leave() error
 	Close()
+}
+
+// directions are where the payload of data connections may go. rules.Directions is one.
+type directions interface {
+	pinhole.Directions
+	All() (map[uint32]rules.Way, error)
+	Ended() ([]uint32, error)
 }
 
 // events are what conntrack reports. *expect.Events is one.

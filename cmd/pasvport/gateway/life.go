@@ -83,6 +83,7 @@ func (l *life) ending(ct conntrack, s *session.Session, state uint8) {
 		l.balancer.Ended(s.Ends().Dialled, s.Ends().Server)
 	}
 	l.pinholes.CloseOf(ct, &s.Owner, "")
+	l.pinholes.Ways.NoneFollow(&s.Owner)
 	l.bypass.closeRange(s)
 	if state < expect.TCPStateTimeWait {
 		return

@@ -45,8 +45,8 @@ func (f *offers) open(ct conntrack, r *session.Reader, o *ftpalg.Offer, now time
 	set := f.settings()
 	want := pinhole.Spec{
 		Key: pinhole.Key{Source: o.Source, Public: o.Public}, Target: o.Target, Mode: o.Mode, NAT: o.NAT, Ports: o.Ports,
-		Claim:   !r.Owner.Carrier || r.Owner.Mark != 0 && f.claims(), // what is expected has its master's mark
-		Timeout: set.PinholeTimeout,
+		Claim:   f.byClaim(&r.Owner),
+		Timeout: set.PinholeTimeout, OneWay: r.Owner.OneWay,
 	}
 	if o.Mode == ftpalg.Active && set.StrictActivePort || o.Verb == ftpalg.VerbDefault {
 		want.Port = r.Ends().Server.Port() - 1

@@ -107,7 +107,7 @@ func TestAdvertised(t *testing.T) {
 	for name, refuses := range map[string]error{"adjusted here": nil, "nobody adjusts": errBroken} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, func(c *config.Config) {
-				c.Advertise = map[netip.Addr]netip.Addr{netip.MustParseAddr("203.0.113.1"): netip.MustParseAddr("192.0.2.7")}
+				c.Advertise = map[netip.Addr]config.Outside{netip.MustParseAddr("203.0.113.1"): {Addr: netip.MustParseAddr("192.0.2.7")}}
 			})
 			l := b.connect(plainEntry(1))
 			l.logIn()

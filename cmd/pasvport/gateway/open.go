@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pasvport/pasvport/cmd/pasvport/balance"
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/cmd/pasvport/fastpath"
 	"github.com/pasvport/pasvport/cmd/pasvport/keepalive"
@@ -62,11 +63,11 @@ func (g *Gateway) openFirewall() error {
 	if err != nil {
 		return fmt.Errorf("nftables: %w", err)
 	}
-	g.nft, g.firewall = nft, nft
+	g.nft, g.firewall, g.directions = nft, nft, nft.Directions()
 	if g.plan.Strategy == config.StrategyExpectation {
 		g.expectMax = expect.MostExpectations()
 	}
-	g.pinholes.Firewall, g.pinholes.Claims = nft, g.claims()
+	g.pinholes.Firewall, g.pinholes.Ways.Kernel, g.pinholes.Claims = nft, g.directions, g.claims()
 	if err := g.restoreServers(); err != nil {
 		return fmt.Errorf("nftables: %w", err)
 	}
@@ -203,8 +204,13 @@ func (g *Gateway) restoreServers() error {
 		}
 		g.balancer.Restore(v, parked)
 	}
-	for _, v := range g.balancer.Rules() {
-		if err := g.nft.Spread(v); err != nil {
+	return spread(g.balancer, g.nft)
+}
+
+// spread has the kernel begin with the slots that servers are to have now.
+func spread(b *balance.Balancer, nft ruleset) error {
+	for _, v := range b.Rules() {
+		if err := nft.Spread(v); err != nil {
 			return err
 		}
 	}

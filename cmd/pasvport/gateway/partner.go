@@ -62,6 +62,7 @@ func (p *partner) Adopt(k *pair.Known, e *expect.Entry) bool {
 func (p *partner) begins(k *pair.Known, e *expect.Entry) *session.Session {
 	p.zones.note(e)
 	r := session.New(e, p.settings().policyFor(e), time.Now(), false, &p.work)
+	r.Owner.Mark = p.settings().markFor(e)
 	r.Pair = new(pair.Session)
 	r.Pair.Begin(k)
 	if k.Adjusted != nil { // every packet of it has to come here, also the first

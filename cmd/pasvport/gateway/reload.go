@@ -27,7 +27,8 @@ func (g *Gateway) Reload(next config.Config) (config.Config, error) {
 				return err
 			}
 		}
-		g.current.Store(newSettings(cfg))
+		g.current.Store(newSettings(cfg, g.outside))
+		g.outside.Use(g.settings().outsides()...)
 		return nil
 	})
 	if err != nil {

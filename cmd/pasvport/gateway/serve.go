@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/kernel"
 	"github.com/pasvport/pasvport/cmd/pasvport/pair"
@@ -21,10 +22,12 @@ import (
 // them away again. The workers go on until nothing can be queued any more, so
 // that no packet is lost by a stop.
 func (g *Gateway) serve(ctx context.Context, ready func()) error {
-	t := newTasks(ctx, len(g.lanes)+10)
+	t := newTasks(ctx, len(g.lanes)+11)
 	defer t.stopAll()
 	lost := make(chan struct{}, 1)
 	watcher := &watcher{life: g.life, older: g.older, lost: lost, used: g.lanes.tellSoon}
+	t.start(g.outside.Run)
+	g.findOutside(ctx)
 	before := g.inherit()
 	g.startOthers(t, watcher)
 	err := g.install(t, before)
@@ -74,6 +77,18 @@ func (g *Gateway) tellAll() {
 	g.peer.Flush()
 }
 
+// outsideWait is how long the start waits for the addresses to announce.
+const outsideWait = 3 * time.Second
+
+// findOutside waits for the addresses to announce: what is announced before they are
+// known, clients cannot use.
+func (s *services) findOutside(ctx context.Context) {
+	if without := s.outside.Wait(ctx, outsideWait); len(without) > 0 {
+		s.log.Warn("no address to announce yet", "advertise", without,
+			"hint", "it is looked up again and again, see pasvport status; an announcement shows what it would without advertise")
+	}
+}
+
 // stopReason closes the pinholes of a daemon that stops.
 const stopReason = "the daemon stops"
 
@@ -95,7 +110,7 @@ func (g *Gateway) logStopped(n int) {
 // startOthers starts every goroutine but the workers, and those that need our rules.
 func (g *Gateway) startOthers(t *tasks, w *watcher) {
 	idle := &idle{services: g.services, registry: g.registry, sender: g.sender}
-	sweeper := &sweeper{life: g.life, ct: g.ct, ports: &g.ports, lost: w.lost, kept: g.lanes.tellSoon}
+	sweeper := &sweeper{life: g.life, ct: g.ct, ports: &g.ports, lost: w.lost, kept: g.lanes.tellSoon, ended: map[uint32]expect.Tuple{}}
 	t.start(func(ctx context.Context) error { return w.run(ctx) })
 	t.start(sweeper.run)
 	t.start(func(ctx context.Context) error { return g.older.run(ctx, g.listControl) })
@@ -128,6 +143,9 @@ type estate struct {
 // inherit takes back what the kernel holds of a daemon before.
 func (g *Gateway) inherit() *estate {
 	before := &estate{handed: g.testament.read()}
+	if before.err = spread(g.balancer, g.nft); before.err != nil {
+		return before
+	}
 	list, err := g.dial()
 	if err != nil {
 		before.err = err

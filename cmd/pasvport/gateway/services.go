@@ -13,6 +13,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/fastpath"
 	"github.com/pasvport/pasvport/cmd/pasvport/limit"
 	"github.com/pasvport/pasvport/cmd/pasvport/metrics"
+	"github.com/pasvport/pasvport/cmd/pasvport/outside"
 	"github.com/pasvport/pasvport/cmd/pasvport/pair"
 	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
 	"github.com/pasvport/pasvport/cmd/pasvport/report"
@@ -29,27 +30,30 @@ type services struct {
 	pinholes *pinhole.Table
 	holes    pinholeEvents // what happens to pinholes
 	balancer *balance.Balancer
-	lines    *limit.Lines // of the log
+	outside  *outside.Book // of addresses to announce
+	lines    *limit.Lines  // of the log
 	zones    zones
 
-	plan      plan
-	expectMax int // expectations that the kernel has room for; 0: not known, or none are made
-	dial      func() (conntrack, error)
-	firewall  firewall
-	events    events
-	peer      *pair.Pair // nil: this is not one firewall of a pair
-	entries   entries
-	fast      *fastpath.Table // nil: every line is read
-	notes     bool            // what segments show of the two ends is noted, for the keep-alive
+	plan       plan
+	expectMax  int // expectations that the kernel has room for; 0: not known, or none are made
+	dial       func() (conntrack, error)
+	firewall   firewall
+	directions directions
+	events     events
+	peer       *pair.Pair // nil: this is not one firewall of a pair
+	entries    entries
+	fast       *fastpath.Table // nil: every line is read
+	notes      bool            // what segments show of the two ends is noted, for the keep-alive
 }
 
 // newServices returns services that touch no kernel yet.
 func newServices(cfg config.Config, log *slog.Logger, m *metrics.Metrics) *services {
 	s := &services{cfg: cfg, metrics: m, dial: dial}
-	s.current.Store(newSettings(cfg))
 	s.lines = limit.NewLines(s.clientOf, time.Now)
 	s.log = slog.New(report.Monitoring(s.lines.Handler(log.Handler()), func() bool { return s.settings().Monitor }))
 	s.report.Log = s.log
+	s.outside = outside.New(s.log, outside.System())
+	s.current.Store(newSettings(cfg, s.outside))
 	s.zones.log = s.log
 	s.holes = pinholeEvents{m, &s.report}
 	s.pinholes = pinhole.NewTable(&s.holes, &s.report)
@@ -97,6 +101,12 @@ func (s *services) carrier() string {
 
 // claims reports whether sessions without a carrier are served by claims.
 func (s *services) claims() bool { return s.plan.rules.Claim }
+
+// byClaim reports whether the data connections of a session are claimed: it has no
+// carrier, or they get a mark, and what is expected has its master's.
+func (s *services) byClaim(o *pinhole.Owner) bool {
+	return !o.Carrier || o.Mark != 0 && s.claims()
+}
 
 // opensRange reports whether encrypted sessions get a range of ports.
 func (s *services) opensRange() bool { return s.settings().TLS == config.TLSRange && s.claims() }

@@ -3,9 +3,11 @@
 package gateway
 
 import (
+	"net/netip"
 	"slices"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/cmd/pasvport/outside"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
 )
@@ -18,14 +20,33 @@ type settings struct {
 	policies []ftpalg.Policy // of Config.Policies
 }
 
-func newSettings(cfg config.Config) *settings {
+func newSettings(cfg config.Config, book *outside.Book) *settings {
 	s := &settings{Config: cfg, policy: cfg.Policy()}
+	s.policy.Advertise = outsideOf(cfg.Advertise, book)
 	for _, p := range cfg.Policies {
 		own := p.Config.Policy()
 		own.External = s.policy.External
+		own.Advertise = outsideOf(p.Config.Advertise, book)
 		s.policies = append(s.policies, own)
 	}
 	return s
+}
+
+// outsideOf are the addresses to announce for others, nil if there are none.
+func outsideOf(list map[netip.Addr]config.Outside, book *outside.Book) ftpalg.Addresses {
+	if len(list) == 0 {
+		return nil
+	}
+	return book.Of(list)
+}
+
+// outsides are the settings of addresses to announce, for all and in policies.
+func (s *settings) outsides() (all []map[netip.Addr]config.Outside) {
+	all = append(all, s.Advertise)
+	for _, p := range s.Policies {
+		all = append(all, p.Config.Advertise)
+	}
+	return all
 }
 
 // policyFor returns the policy of a control connection.

@@ -18,7 +18,7 @@ func TestPolicyFor(t *testing.T) {
 	special := config.Default()
 	special.Checks = ftpalg.Strict
 	cfg.Policies = []config.Policy{{Clients: []netip.Prefix{netip.MustParsePrefix("198.51.100.1/32")}, Config: &special}}
-	s := newSettings(cfg)
+	s := newSettings(cfg, nil)
 	one, two := entryOf(1), entryOf(2)
 	if p := s.policyFor(&one); p != &s.policies[0] || p.Checks != ftpalg.Strict {
 		t.Errorf("the policy is %+v", p)

@@ -28,6 +28,16 @@ func (g *Gateway) Status() control.Status {
 	st.Monitor = set.Monitor
 	st.TLS, st.TLSPorts, st.Checks, st.Repair = set.TLSText(), set.TLSPortList(), set.Checks.String(), set.Repair.String()
 	st.Advertise, st.CTMark, st.Limits = set.AdvertiseList(), set.MarkText(), g.limits()
+	for _, s := range g.outside.States() {
+		o := control.Outside{Of: s.Of, Found: s.Found, Next: s.Next}
+		if s.Address.IsValid() {
+			o.Address = s.Address.String()
+		}
+		if s.Err != nil {
+			o.Error = s.Err.Error()
+		}
+		st.Outside = append(st.Outside, o)
+	}
 	st.LoginFailures, st.Blocked = set.LoginFailures.String(), g.blocker.blocked()
 	st.Keepalive, st.SessionIdle, st.Heals = config.IdleText(set.Keepalive), config.IdleText(set.SessionIdle), g.metrics.Heals.Load()
 	if g.noSender != nil {

@@ -5,11 +5,14 @@ package gateway
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
+	"github.com/pasvport/pasvport/cmd/pasvport/report"
 	"github.com/pasvport/pasvport/cmd/pasvport/session"
 	"github.com/pasvport/pasvport/expect"
 )
@@ -32,6 +35,8 @@ type sweeper struct {
 	lost  <-chan struct{}        // events were lost
 	kept  func(*session.Session) // has the other firewall told that a pinhole stays
 	lists uint8                  // how often conntrack's connections were listed
+
+	ended map[uint32]expect.Tuple // data connections of which wrongWay has reported
 }
 
 // run sweeps until ctx ends.
@@ -64,6 +69,27 @@ func (w *sweeper) sweep(now time.Time) {
 	w.sayLeft()
 	w.accounts.Overdue(w.ct, now)
 	w.holes.unanswered(w.pinholes.Data.Unanswered(now.Add(-answerTime)))
+	w.wrongWay()
+}
+
+// wrongWay reports the data connections that the kernel has ended.
+func (w *sweeper) wrongWay() {
+	ids, err := w.directions.Ended()
+	if err != nil {
+		return // the healer reports what is wrong with our sets
+	}
+	for _, id := range ids {
+		o, data := w.pinholes.Ways.Of(id)
+		if o == nil || w.ended[id] == data {
+			continue
+		}
+		w.ended[id] = data
+		w.count(report.ReasonWrongWay)
+		w.warn(o.Subject(), "data connection ended", "from", data.Src, "to", data.Dst,
+			"reason", report.ReasonWrongWay, "hint", report.ReasonWrongWay.Hint())
+		w.accounts.DataClosed(w.ct, data, w.registry.session)
+	}
+	maps.DeleteFunc(w.ended, func(id uint32, _ expect.Tuple) bool { return !slices.Contains(ids, id) })
 }
 
 // sayLeft says how many lines the log's limit has left out, where no later line

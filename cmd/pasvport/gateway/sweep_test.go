@@ -12,7 +12,7 @@ import (
 )
 
 func (b *bench) sweeper() *sweeper {
-	w := &sweeper{life: b.life, ct: b.k, ports: new(controlPorts), lost: make(chan struct{})}
+	w := &sweeper{life: b.life, ct: b.k, ports: new(controlPorts), lost: make(chan struct{}), ended: map[uint32]expect.Tuple{}}
 	w.ports.add(b.cfg)
 	return w
 }

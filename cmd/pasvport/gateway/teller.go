@@ -12,6 +12,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
+	"github.com/pasvport/pasvport/rules"
 )
 
 // tellAfter is how long it may take until the other firewall is told where the
@@ -145,7 +146,9 @@ func (t *teller) waitsFor(s *session.Session) bool {
 func known(r *session.Reader, hole *pinhole.Pinhole, now time.Time) succession.Record {
 	var open []succession.Pinhole
 	if hole != nil {
-		open = []succession.Pinhole{handed(hole, nil, now)}
+		p := handed(hole, nil, now)
+		p.Way = rules.WayAny // it may be decided a moment later, and is not told again for that
+		open = []succession.Pinhole{p}
 	}
 	rec, _ := r.Record(open)
 	rec.ID, rec.Next = 0, [2]*uint32{} // they mean nothing there, or not any more

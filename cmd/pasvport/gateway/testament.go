@@ -25,17 +25,23 @@ func (t *testament) path() (string, error) {
 	return succession.Path(filepath.Dir(cmp.Or(t.cfg.ControlSocket, config.DefaultControlSocket)), t.cfg.Table)
 }
 
-// read reads what an earlier daemon handed over.
+// read reads what an earlier daemon handed over, and takes out the servers that had
+// no new sessions.
 func (t *testament) read() legacy {
 	path, err := t.path()
-	var records []succession.Record
+	var left succession.Estate
 	if err == nil {
-		records, err = succession.Read(path, time.Now())
+		left, err = succession.Read(path, time.Now())
 	}
 	if err != nil {
 		t.log.Warn("not taken over from the daemon before", "err", err)
 	}
-	return newLegacy(records)
+	for _, name := range left.Drained {
+		if err := t.balancer.Drain(name, true); err != nil {
+			t.log.Warn("a server that was drained is not there any more", "server", name)
+		}
+	}
+	return newLegacy(left.Records)
 }
 
 // write leaves what the next daemon has to know, and returns how many pinholes are
@@ -44,7 +50,7 @@ func (t *testament) write() int {
 	path, err := t.path()
 	if err == nil {
 		now := time.Now()
-		err = succession.Write(path, t.records(now), now)
+		err = succession.Write(path, succession.Estate{Records: t.records(now), Drained: t.balancer.Drained()}, now)
 	}
 	if err != nil {
 		t.log.Warn("the next daemon cannot be told what is open", "err", err,
@@ -84,6 +90,6 @@ func (t *testament) records(now time.Time) (records []succession.Record) {
 func handed(p *pinhole.Pinhole, data *expect.Tuple, now time.Time) succession.Pinhole {
 	return succession.Pinhole{
 		Active: p.Mode == ftpalg.Active, Source: p.Source, Public: p.Public, Target: p.Target,
-		NAT: p.NAT, Port: p.Port, Left: p.Until().Sub(now), Data: (*succession.Tuple)(data),
+		NAT: p.NAT, Port: p.Port, Left: p.Until().Sub(now), Way: p.Way(), Data: (*succession.Tuple)(data),
 	}
 }

@@ -73,7 +73,7 @@ func (w *watcher) destroyed(ct conntrack, e *expect.Entry) {
 
 // changed acts on an entry whose connection has come to another state.
 func (w *watcher) changed(ct conntrack, e *expect.Entry) {
-	w.pinholes.Answered(e.Original)
+	w.pinholes.Answered(e)
 	if e.TCPState == expect.TCPStateSynRecv {
 		w.older.begins(e.ID)
 	}

@@ -186,6 +186,8 @@ func (w *worker) event(r *session.Reader, e *ftpalg.Event) {
 		w.out.offers.offer(w.ct, r, e.Offer, w.now)
 	case ftpalg.EventRefused:
 		w.out.offers.refusedBy(w.ct, r, e, w.now)
+	case ftpalg.EventWay:
+		w.pinholes.Ways.Decide(&r.Owner, e.Way, w.out.offers.settle)
 	case ftpalg.EventCancelled:
 		w.out.offers.cancel(w.ct, r.Session, reason)
 	case ftpalg.EventDenied:

@@ -106,6 +106,7 @@ func (t *Table) Keep(ct Conntrack, p *Pinhole, now time.Time, waits bool) {
 	}
 	e := p.element
 	e.Timeout = until.Sub(now) + keepBefore
+	e.Way = p.Way()
 	if err := t.Firewall.OpenPinhole(e); err != nil {
 		t.warn(p.Owner, "cannot keep a set element", "tuple", p.expected(), "err", err)
 	}
@@ -153,7 +154,7 @@ func (t *Table) CloseRule(p *Pinhole) {
 		return
 	}
 	e := t.halves.release(p)
-	if halvesOf(&e) == [2]half{} {
+	if halvesOf(&e) == [places]half{} {
 		return
 	}
 	if err := t.Firewall.ClosePinhole(e); err != nil {
@@ -172,7 +173,7 @@ func (t *Table) CloseRules(o *Owner) {
 		}
 	})
 	for _, data := range list {
-		t.Answered(data)
+		t.CloseRule(t.Data.TakeRule(data))
 	}
 }
 

@@ -151,6 +151,13 @@ func (d *Data) TakeRule(t expect.Tuple) *Pinhole {
 	return p
 }
 
+// OwnerOf returns the owner of a data connection, nil if it is not known.
+func (d *Data) OwnerOf(t expect.Tuple) *Owner {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.open[t].owner
+}
+
 // EachRule calls f for each data connection whose rule is still needed. f must
 // not use d.
 func (d *Data) EachRule(f func(expect.Tuple, *Pinhole)) {

@@ -115,7 +115,7 @@ func TestSharedRule(t *testing.T) {
 				}
 			}
 		}
-		b.Answered(data[0])
+		b.Answered(&expect.Entry{Original: data[0]})
 		if len(b.k.elements) != 1 {
 			t.Errorf("claim %v: the second pinhole has the elements %v", claim, b.k.elements)
 		}
@@ -143,7 +143,7 @@ func TestReplacedEntry(t *testing.T) {
 		if !b.Data.IsLive(data) || len(b.k.elements) != 1 {
 			t.Errorf("connection %d: live %v, elements %v", id+1, b.Data.IsLive(data), b.k.elements)
 		}
-		b.Answered(data)
+		b.Answered(&expect.Entry{Original: data})
 		e := b.k.entries[data]
 		e.ID, e.TCPState = id+1, expect.TCPStateTimeWait
 		b.k.enter(e)

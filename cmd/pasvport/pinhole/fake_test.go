@@ -26,11 +26,13 @@ type kernel struct {
 	room     int                           // for expectations; 0 for any number
 	entries  map[expect.Tuple]expect.Entry // by both tuples
 	elements map[rules.Pinhole]int         // how often opened
+	ways     map[uint32]rules.Way          // of data connections
+	first    map[first]rules.Way           // of those to come
 	calls    []string
 }
 
 func newKernel() *kernel {
-	return &kernel{expected: map[expect.Tuple]expect.Expectation{}, entries: map[expect.Tuple]expect.Entry{}, elements: map[rules.Pinhole]int{}}
+	return &kernel{expected: map[expect.Tuple]expect.Expectation{}, entries: map[expect.Tuple]expect.Entry{}, elements: map[rules.Pinhole]int{}, ways: map[uint32]rules.Way{}, first: map[first]rules.Way{}}
 }
 
 func (k *kernel) call(format string, args ...any) {
@@ -136,22 +138,45 @@ func (k *kernel) Claim(c expect.Claim) error {
 
 func (k *kernel) enter(e expect.Entry) { k.entries[e.Original], k.entries[e.Reply] = e, e }
 
+// first is what the first packet of a data connection shows.
+type first = struct {
+	Src netip.Addr
+	Dst netip.AddrPort
+}
+
 func element(p rules.Pinhole) rules.Pinhole {
-	p.Timeout, p.Note = 0, ""
+	p.Timeout, p.Note, p.Way, p.First = 0, "", rules.WayAny, first{}
 	return p
 }
 
 func (k *kernel) OpenPinhole(p rules.Pinhole) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.elements[element(p)]++
+	if p.Way != rules.WayAny {
+		k.first[p.First] = p.Way
+	}
+	if e := element(p); e != (rules.Pinhole{}) {
+		k.elements[e]++
+	}
 	return nil
 }
 
 func (k *kernel) ClosePinhole(p rules.Pinhole) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if p.Way != rules.WayAny {
+		delete(k.first, p.First)
+	}
 	delete(k.elements, element(p))
+	return nil
+}
+
+func (k *kernel) Direct(id uint32, w rules.Way) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.ways[id] = w; w == rules.WayAny {
+		delete(k.ways, id)
+	}
 	return nil
 }
 
@@ -160,8 +185,8 @@ func (k *kernel) empty(t *testing.T) {
 	t.Helper()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if len(k.expected)+len(k.elements) > 0 {
-		t.Errorf("the kernel still has the expectations %v and the elements %v", k.expected, k.elements)
+	if len(k.expected)+len(k.elements)+len(k.first) > 0 {
+		t.Errorf("the kernel still has the expectations %v, the elements %v and the ways %v", k.expected, k.elements, k.first)
 	}
 }
 
@@ -213,7 +238,7 @@ type bench struct {
 func newBench() *bench {
 	b := &bench{k: newKernel(), d: &diary{}, now: time.Unix(1000, 0), most: Limits{1000, 1000}}
 	b.Table = NewTable(b.d, &report.Reporter{Log: slog.New(slog.DiscardHandler)})
-	b.Firewall, b.Claims = b.k, true
+	b.Firewall, b.Ways.Kernel, b.Claims = b.k, b.k, true
 	return b
 }
 

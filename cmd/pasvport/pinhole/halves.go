@@ -4,20 +4,31 @@ package pinhole
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/pasvport/pasvport/rules"
 )
 
-// half is one of the two elements that a pinhole may have in the sets of
+// half is one of the elements that a pinhole may have in the sets of
 // nftables. A pinhole that was used keeps its own until its data connection is
 // answered, and the next one may need the same: between the same two ends on the
 // same port. It stays until the last one that holds it lets it go.
 type half struct {
-	forward bool
-	source  netip.Addr
-	dest    netip.AddrPort
+	at     place
+	source netip.Addr
+	dest   netip.AddrPort
 }
+
+// place is which of its elements a half is.
+type place uint8
+
+const (
+	ofClaim place = iota
+	ofForward
+	ofWay
+	places
+)
 
 // halves counts who holds which element.
 type halves struct {
@@ -33,14 +44,29 @@ func (h *halves) init() {
 
 // halvesOf returns the elements of a pinhole; those that it does not have are
 // zero.
-func halvesOf(e *rules.Pinhole) (list [2]half) {
+func halvesOf(e *rules.Pinhole) (list [places]half) {
 	if e.Source.IsValid() {
-		list[0] = half{false, e.Source, e.Dest}
+		list[ofClaim] = half{ofClaim, e.Source, e.Dest}
 	}
 	if e.Forward.Src.IsValid() {
-		list[1] = half{true, e.Forward.Src, e.Forward.Dst}
+		list[ofForward] = half{ofForward, e.Forward.Src, e.Forward.Dst}
+	}
+	if e.Way != rules.WayAny {
+		list[ofWay] = half{ofWay, e.First.Src, e.First.Dst}
 	}
 	return list
+}
+
+// without takes one of the elements out of e.
+func without(e *rules.Pinhole, at place) {
+	switch at {
+	case ofClaim:
+		e.Source, e.Dest = netip.Addr{}, netip.AddrPort{}
+	case ofForward:
+		e.Forward.Src, e.Forward.Dst = netip.Addr{}, netip.AddrPort{}
+	default:
+		e.Way = rules.WayAny
+	}
 }
 
 // hold notes that p needs its elements. It waits while one of them is being
@@ -49,7 +75,7 @@ func (h *halves) hold(p *Pinhole) {
 	list := halvesOf(&p.element)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for h.closing[list[0]] || h.closing[list[1]] {
+	for slices.ContainsFunc(list[:], func(e half) bool { return h.closing[e] }) {
 		h.closed.Wait()
 	}
 	if p.holds {
@@ -89,11 +115,7 @@ func (h *halves) release(p *Pinhole) rules.Pinhole {
 			h.closing[x] = true
 			continue
 		}
-		if i == 0 {
-			e.Source, e.Dest = netip.Addr{}, netip.AddrPort{}
-		} else {
-			e.Forward.Src, e.Forward.Dst = netip.Addr{}, netip.AddrPort{}
-		}
+		without(&e, place(i))
 	}
 	return e
 }

@@ -212,6 +212,7 @@ func (t *Table) opened(p *Pinhole) {
 	if t.by[p.Key] == p {
 		p.state.Store(uint32(Open))
 		p.Owner.open = p
+		t.Ways.announced(p)
 	}
 }
 

@@ -19,6 +19,7 @@ type Owner struct {
 	Carrier   bool              // the entry takes expectations
 	Mark      uint32            // ct mark bits that its data connections get
 	Monitored bool              // nothing is changed or opened for it
+	OneWay    bool              // payload of its data connections may go in one direction only
 	Ends      *ftpalg.Endpoints // its addresses
 
 	// Stamped reports whether the segments of the connection carry timestamps (RFC

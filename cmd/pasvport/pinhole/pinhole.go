@@ -29,6 +29,7 @@ type Spec struct {
 	Claim   bool             // by claim, not by expectation
 	Port    uint16           // the source port that the data connection must have; 0 for any
 	Timeout time.Duration    // how long it stays unused
+	OneWay  bool             // its payload may go in one direction only, see way.go
 }
 
 // Pinhole is the permission for one data connection. Nothing but its state
@@ -45,10 +46,13 @@ type Pinhole struct {
 
 	element rules.Pinhole // as it is in the sets of nftables
 	holds   bool          // it needs that; under halves.mu
+	way     atomic.Uint32 // with OneWay: the rules.Way of its payload
+	data    atomic.Uint32 // with OneWay: the id of its data connection's entry, once that is there
 }
 
 func newPinhole(o *Owner, spec Spec, expires time.Time) *Pinhole {
 	p := &Pinhole{Spec: spec, Owner: o, Expires: expires}
+	p.undecided()
 	p.element = p.elements()
 	return p
 }
@@ -99,6 +103,9 @@ func (p *Pinhole) elements() rules.Pinhole {
 	}
 	// The filter sees the destination translated, the source not yet.
 	e.Forward.Src, e.Forward.Dst = p.Source, p.Target
+	if p.OneWay {
+		e.First.Src, e.First.Dst, e.Way = p.Source, p.Public, p.Way()
+	}
 	return e
 }
 

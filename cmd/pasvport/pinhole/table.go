@@ -54,6 +54,7 @@ type Events interface {
 // connections that came through some.
 type Table struct {
 	Data     Data
+	Ways     Ways
 	Firewall Firewall // set before the first pinhole
 	Claims   bool     // pinholes may be by claim; set with it
 
@@ -75,6 +76,7 @@ type Table struct {
 func NewTable(events Events, r *report.Reporter) *Table {
 	t := &Table{events: events, report: r, by: map[Key]*Pinhole{}, per: map[netip.Addr]int{}, Data: newData()}
 	t.halves.init()
+	t.Ways = newWays(t)
 	return t
 }
 

@@ -36,7 +36,7 @@ func TestLife(t *testing.T) {
 				} else {
 					b.begins(p, from.Port())
 				}
-				b.Answered(data)
+				b.Answered(&expect.Entry{Original: data})
 			}, []string{"used: used 203.0.113.2:5000"}},
 			{"used, and its owner is another firewall's", func(b *bench, p *Pinhole) {
 				if claim {
@@ -338,7 +338,7 @@ func TestRace(t *testing.T) {
 			if p.State() == Used {
 				data := expect.Tuple{Src: from, Dst: p.Public}
 				delete(b.k.expected, wild(data))
-				b.Answered(data)
+				b.Answered(&expect.Entry{Original: data})
 			}
 		}
 		b.k.empty(t)

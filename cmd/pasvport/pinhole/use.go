@@ -44,7 +44,7 @@ func (t *Table) BeginsElsewhere(ct Conntrack, e *expect.Entry, o *Owner) {
 	}
 	t.CloseRule(t.Data.begins(e.Original, o, p))
 	if p != nil && e.TCPState >= expect.TCPStateSynRecv {
-		t.Answered(e.Original)
+		t.Answered(e)
 	}
 }
 
@@ -53,12 +53,17 @@ func (t *Table) BeginsElsewhere(ct Conntrack, e *expect.Entry, o *Owner) {
 func (t *Table) Ends(e *expect.Entry) bool {
 	known, rule := t.Data.ends(e)
 	t.CloseRule(rule)
+	t.Ways.forget(e.ID)
 	return known
 }
 
 // Answered notes that the other end of a data connection has answered: its
 // pinhole's rule is not needed any more.
-func (t *Table) Answered(data expect.Tuple) { t.CloseRule(t.Data.TakeRule(data)) }
+func (t *Table) Answered(e *expect.Entry) {
+	p := t.Data.TakeRule(e.Original)
+	t.CloseRule(p)
+	t.Ways.met(e, p)
+}
 
 // Claim makes the conntrack entry for the SYN of a data connection, seen before
 // conntrack, if there is a pinhole by claim for it. It reports whether there is.

@@ -249,6 +249,8 @@ func (s *session) event(f *frame, d ftpalg.Direction, e *ftpalg.Event, announced
 		r.Kind = KindForwarded
 	case ftpalg.EventReleased:
 		r.Kind = KindReleased
+	case ftpalg.EventWay: // a capture's payload is not judged
+		return
 	}
 	s.say(f, d, r)
 }

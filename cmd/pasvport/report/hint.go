@@ -54,6 +54,7 @@ var hints = map[Reason]string{
 	ReasonClientSessions:               "this client has as many control connections as --max-client-sessions permits; those beyond pass unread, or wait with --fail closed",
 	ReasonPinholes:                     "as many pinholes are open as --max-pinholes permits; who asks for ports and does not use them?",
 	ReasonClientPinholes:               "this client has as many open pinholes as --max-client-pinholes permits",
+	ReasonWrongWay:                     "data-direction strict: a download or a list carried data up, or an upload carried data down; is it FTP?",
 	Reason(ftpalg.ReasonTelnet):        "there are Telnet commands inside the announcement",
 	Reason(ftpalg.ReasonInFlight):      "an earlier change of the stream never arrived; reconnect",
 }

@@ -34,6 +34,9 @@ const (
 	ReasonPinholes
 	// ReasonClientPinholes: the same, of one client.
 	ReasonClientPinholes
+	// ReasonWrongWay: a data connection was ended because payload came on it that
+	// goes the other way than its transfer.
+	ReasonWrongWay
 
 	numReasons
 )
@@ -49,6 +52,7 @@ var names = [numReasons]string{
 	ReasonClientSessions: "too-many-sessions-of-client",
 	ReasonPinholes:       "too-many-pinholes",
 	ReasonClientPinholes: "too-many-pinholes-of-client",
+	ReasonWrongWay:       "wrong-way",
 }
 
 // String returns the name of the reason as it stands in logs and metrics.

@@ -55,7 +55,7 @@ func New(e *expect.Entry, policy *ftpalg.Policy, now time.Time, started bool, wo
 		s.adjusts.Store(byKernel)
 	}
 	s.reader.Engine = newEngine(e, policy, started, work)
-	s.Owner.ID, s.Owner.Zone = e.ID, e.Original.Zone
+	s.Owner.ID, s.Owner.Zone, s.Owner.OneWay = e.ID, e.Original.Zone, policy.OneWay
 	if s.Owner.Monitored = policy.Watch; policy.Watch {
 		s.note = "monitored: nothing is changed or opened"
 	}

@@ -22,6 +22,13 @@ type header struct {
 	Format  string
 	Version int
 	Written time.Time
+	Drained []string `json:",omitempty"`
+}
+
+// Estate is what a daemon leaves to the next one.
+type Estate struct {
+	Records []Record
+	Drained []string // servers of virtual servers that were taken out: VIRTUAL/NAME
 }
 
 const (
@@ -54,10 +61,10 @@ func Path(dir, table string) (string, error) {
 	return filepath.Join(dir, fmt.Sprintf("%s.%d.handover", table, ns.Sys().(*syscall.Stat_t).Ino)), nil
 }
 
-// Write writes a file that only this user can read, in one step. Without a
-// record there is none.
-func Write(path string, records []Record, now time.Time) error {
-	if len(records) == 0 {
+// Write writes a file that only this user can read, in one step. If there is nothing
+// to leave there is none.
+func Write(path string, e Estate, now time.Time) error {
+	if len(e.Records)+len(e.Drained) == 0 {
 		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -67,7 +74,7 @@ func Write(path string, records []Record, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	err = encode(f, records, now)
+	err = encode(f, e, now)
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(f.Name(), path)
 	}
@@ -77,14 +84,14 @@ func Write(path string, records []Record, now time.Time) error {
 	return err
 }
 
-func encode(to io.Writer, records []Record, now time.Time) error {
+func encode(to io.Writer, e Estate, now time.Time) error {
 	w := bufio.NewWriterSize(to, maxRecord)
-	e := json.NewEncoder(w) // ends each value with a newline
-	if err := e.Encode(header{format, version, now}); err != nil {
+	lines := json.NewEncoder(w) // ends each value with a newline
+	if err := lines.Encode(header{format, version, now, e.Drained}); err != nil {
 		return err
 	}
-	for i := range records {
-		if err := e.Encode(&records[i]); err != nil {
+	for i := range e.Records {
+		if err := lines.Encode(&e.Records[i]); err != nil {
 			return err
 		}
 	}
@@ -92,54 +99,53 @@ func encode(to io.Writer, records []Record, now time.Time) error {
 }
 
 // Read reads such a file, and removes it: it is good for one start. No file is
-// no record. It must be a plain file of ours that no other user can write. The
+// nothing. It must be a plain file of ours that no other user can write. The
 // time that is left to the pinholes is that from now on.
-func Read(path string, now time.Time) ([]Record, error) {
+func Read(path string, now time.Time) (left Estate, err error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return left, nil
 	}
 	if err != nil {
-		return nil, err
+		return left, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return nil, err
+		return left, err
 	}
 	st := info.Sys().(*syscall.Stat_t)
 	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 || st.Nlink != 1 || int(st.Uid) != os.Geteuid() {
-		return nil, fmt.Errorf("%s: %w", path, errNotOurs)
+		return left, fmt.Errorf("%s: %w", path, errNotOurs)
 	}
 	if err := os.Remove(path); err != nil {
-		return nil, err
+		return left, err
 	}
-	records, err := decode(io.LimitReader(f, maxFile), now)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	if left, err = decode(io.LimitReader(f, maxFile), now); err != nil {
+		return Estate{}, fmt.Errorf("%s: %w", path, err)
 	}
-	return records, nil
+	return left, nil
 }
 
-// decode returns all records or none: half a file is not one that we wrote.
-func decode(from io.Reader, now time.Time) ([]Record, error) {
+// decode returns all or nothing: half a file is not one that we wrote.
+func decode(from io.Reader, now time.Time) (left Estate, err error) {
 	lines := bufio.NewScanner(from)
 	lines.Buffer(nil, maxRecord)
 	var h header
 	if !lines.Scan() || json.Unmarshal(lines.Bytes(), &h) != nil || h.Format != format || h.Version != version {
-		return nil, errors.Join(errFormat, lines.Err())
+		return left, errors.Join(errFormat, lines.Err())
 	}
 	age := max(now.Sub(h.Written), 0) // the clock may have been set back
-	var records []Record
+	left.Drained = h.Drained
 	for lines.Scan() {
 		var r Record
 		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
-			return nil, err
+			return Estate{}, err
 		}
 		for i := range r.Pinholes {
 			r.Pinholes[i].Left -= age
 		}
-		records = append(records, r)
+		left.Records = append(left.Records, r)
 	}
-	return records, lines.Err()
+	return left, lines.Err()
 }

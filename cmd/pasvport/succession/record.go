@@ -8,6 +8,7 @@ import (
 
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
+	"github.com/pasvport/pasvport/rules"
 )
 
 // Record is the state of one control connection.
@@ -58,6 +59,7 @@ type Pinhole struct {
 	NAT    bool           `json:",omitempty"` // it is translated as its control connection is
 	Port   uint16         `json:",omitempty"` // the source port that it must have; 0 for any
 	Left   time.Duration  // how long it stays, from when the record was written
+	Way    rules.Way      `json:",omitempty"` // where payload may go
 	// Data is the data connection that came through it and was not answered
 	// yet: its SYN may be repeated.
 	Data *Tuple `json:",omitempty"`

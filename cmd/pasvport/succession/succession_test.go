@@ -49,7 +49,7 @@ func passive() Pinhole {
 // TestFile: what is written can be read by its user, once.
 func TestFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run", "pasvport", "x.handover")
-	want := []Record{record(), {Original: record().Original, Reply: record().Reply, ID: 1}}
+	want := Estate{Records: []Record{record(), {Original: record().Original, Reply: record().Reply, ID: 1}}, Drained: []string{"ftp/b"}}
 	if err := Write(path, want, now); err != nil {
 		t.Fatal(err)
 	}
@@ -60,11 +60,17 @@ func TestFile(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("read %+v, %v\nwant %+v", got, err, want)
 	}
-	if got, err := Read(path, now); got != nil || err != nil {
+	if got, err := Read(path, now); !reflect.DeepEqual(got, Estate{}) || err != nil {
 		t.Errorf("read %+v, %v a second time", got, err)
 	}
-	if err := Write(path, nil, now); err != nil {
+	if err := Write(path, Estate{}, now); err != nil {
 		t.Error(err)
+	}
+	if err := Write(path, Estate{Drained: want.Drained}, now); err != nil {
+		t.Error(err)
+	}
+	if got, err := Read(path, now); !reflect.DeepEqual(got, Estate{Drained: want.Drained}) || err != nil {
+		t.Errorf("without a session: %+v, %v", got, err)
 	}
 	if left, err := filepath.Glob(filepath.Dir(path) + "/*"); len(left) > 0 || err != nil {
 		t.Errorf("%v, %v is left", left, err)
@@ -78,11 +84,11 @@ func TestAge(t *testing.T) {
 		-time.Hour: time.Minute, // the clock was set back
 	} {
 		path := filepath.Join(t.TempDir(), "x")
-		if err := Write(path, []Record{record()}, now); err != nil {
+		if err := Write(path, Estate{Records: []Record{record()}}, now); err != nil {
 			t.Fatal(err)
 		}
 		got, err := Read(path, now.Add(later))
-		if err != nil || len(got) != 1 || got[0].Pinholes[0].Left != want {
+		if err != nil || len(got.Records) != 1 || got.Records[0].Pinholes[0].Left != want {
 			t.Errorf("%v later: %+v, %v, want %v", later, got, err, want)
 		}
 	}
@@ -113,10 +119,10 @@ func TestNotBelieved(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "x")
-			if err := errors.Join(Write(path, []Record{record()}, now), spoil(path)); err != nil {
+			if err := errors.Join(Write(path, Estate{Records: []Record{record()}}, now), spoil(path)); err != nil {
 				t.Fatal(err)
 			}
-			if got, err := Read(path, now); got != nil || err == nil {
+			if got, err := Read(path, now); !reflect.DeepEqual(got, Estate{}) || err == nil {
 				t.Errorf("read %+v, %v", got, err)
 			}
 		})
@@ -126,12 +132,12 @@ func TestNotBelieved(t *testing.T) {
 // TestUnknownFields: what a newer daemon adds to a record is skipped.
 func TestUnknownFields(t *testing.T) {
 	var b strings.Builder
-	if err := encode(&b, []Record{record()}, now); err != nil {
+	if err := encode(&b, Estate{Records: []Record{record()}}, now); err != nil {
 		t.Fatal(err)
 	}
 	text := strings.ReplaceAll(b.String(), `"ID":`, `"Colour":{"red":[1,2]},"ID":`)
 	got, err := decode(strings.NewReader(text), now)
-	if err != nil || !reflect.DeepEqual(got, []Record{record()}) {
+	if err != nil || !reflect.DeepEqual(got.Records, []Record{record()}) {
 		t.Errorf("read %+v, %v", got, err)
 	}
 }
@@ -147,7 +153,7 @@ func TestSize(t *testing.T) {
 		most int
 	}{"idle": {idle, 220}, "with a pinhole": {busy, 400}} {
 		var b strings.Builder
-		if err := encode(&b, []Record{x.r}, now); err != nil {
+		if err := encode(&b, Estate{Records: []Record{x.r}}, now); err != nil {
 			t.Fatal(err)
 		}
 		_, line, _ := strings.Cut(b.String(), "\n")
@@ -231,21 +237,22 @@ func TestJudge(t *testing.T) {
 // the two ends may open, and what was read can be written.
 func FuzzFile(f *testing.F) {
 	var b bytes.Buffer
-	if err := encode(&b, []Record{record()}, now); err != nil {
+	if err := encode(&b, Estate{Records: []Record{record()}}, now); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(b.Bytes())
 	f.Add(bytes.ReplaceAll(b.Bytes(), []byte("172.16.0.9:50000"), []byte("172.16.0.8:22")))
 	f.Add(b.Bytes()[:b.Len()/2])
 	f.Fuzz(func(t *testing.T, text []byte) {
-		records, err := decode(bytes.NewReader(text), now)
+		left, err := decode(bytes.NewReader(text), now)
 		if err != nil {
-			if records != nil {
-				t.Errorf("%d records of a bad file", len(records))
+			if left.Records != nil {
+				t.Errorf("%d records of a bad file", len(left.Records))
 			}
 			return
 		}
 		e := ends()
+		records := left.Records
 		terms := Terms{Ends: e, Zone: 7, Policy: &ftpalg.Policy{}, Timeout: time.Minute}
 		for i := range records {
 			for _, p := range records[i].Pinholes {
@@ -264,12 +271,12 @@ func FuzzFile(f *testing.F) {
 			}
 		}
 		var again bytes.Buffer
-		if err := encode(&again, records, now); err != nil {
+		if err := encode(&again, left, now); err != nil {
 			t.Fatal(err)
 		}
 		same, err := decode(&again, now)
-		if err != nil || len(same) != len(records) {
-			t.Errorf("%d records read, written and read: %d, %v", len(records), len(same), err)
+		if err != nil || len(same.Records) != len(records) {
+			t.Errorf("%d records read, written and read: %d, %v", len(records), len(same.Records), err)
 		}
 	})
 }

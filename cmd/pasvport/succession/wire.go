@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pasvport/pasvport/ftpalg"
+	"github.com/pasvport/pasvport/rules"
 )
 
 // A record in bytes is a list of fields, each a tag of one byte, the length of its
@@ -89,6 +90,7 @@ const (
 	tagPort
 	tagTimeLeft
 	tagData
+	tagWay
 )
 
 // What a record may have at the most: more is not one that a daemon has made.
@@ -248,6 +250,9 @@ func appendPinhole(b []byte, p *Pinhole) []byte {
 	b = appendInt(b, tagTimeLeft, int64(p.Left))
 	if p.Data != nil {
 		b = appendTuple(b, tagData, p.Data)
+	}
+	if p.Way != rules.WayAny {
+		b = appendUint(b, tagWay, uint64(p.Way))
 	}
 	return b
 }
@@ -492,6 +497,8 @@ func (f *fields) pinhole(v []byte) (p Pinhole) {
 		case tagData:
 			t := f.tuple(v)
 			p.Data = &t
+		case tagWay:
+			p.Way = rules.Way(f.uint(v, math.MaxUint8))
 		}
 	})
 	return p

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package pinhole
+
+import (
+	"sync"
+	"time"
+
+	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/ftpalg"
+	"github.com/pasvport/pasvport/rules"
+)
+
+// Where the payload of a data connection may go is decided by the command that uses
+// it, and kept by the kernel. Until that command is read, none passes. It may be read
+// before the data connection begins, or after: so the pinhole has the way, for the
+// connection's first packet, and the connection's id has it from then on.
+
+// Directions is what ways need of nftables. rules.Directions is one.
+type Directions interface {
+	Direct(id uint32, w rules.Way) error
+}
+
+// Ways are the data connections whose payload goes in one direction.
+type Ways struct {
+	Kernel Directions // set before the first pinhole
+
+	table *Table
+	mu    sync.Mutex
+	of    map[uint32]expect.Tuple // by the id of their entry
+	last  map[*Owner]*Pinhole     // the one that was announced last
+}
+
+func newWays(t *Table) Ways {
+	return Ways{table: t, of: map[uint32]expect.Tuple{}, last: map[*Owner]*Pinhole{}}
+}
+
+// announced notes that a pinhole is the last of its owner.
+func (y *Ways) announced(p *Pinhole) {
+	if !p.OneWay {
+		return
+	}
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	y.last[p.Owner] = p
+}
+
+// Way returns where the payload of p may go.
+func (p *Pinhole) Way() rules.Way { return rules.Way(p.way.Load()) }
+
+// undecided has no payload of p pass yet, if it is to go in one direction.
+func (p *Pinhole) undecided() {
+	if p.OneWay {
+		p.way.Store(uint32(rules.WayUndecided))
+	}
+}
+
+// SetWay says where the payload of a pinhole may go that is about to be restored or
+// opened again.
+func (p *Pinhole) SetWay(w rules.Way) {
+	p.OneWay = w != rules.WayAny
+	p.way.Store(uint32(w))
+}
+
+// wayOf is where payload goes that goes w, of a data connection that is opened in a
+// mode.
+func wayOf(m ftpalg.Mode, w ftpalg.Way) rules.Way {
+	if (m == ftpalg.Passive) == (w == ftpalg.Up) {
+		return rules.WayOriginal
+	}
+	return rules.WayReply
+}
+
+// Decide says which way the transfer of an owner's last pinhole goes. settle handles
+// the events of connection tracking that have happened: the data connection may have
+// begun.
+func (y *Ways) Decide(o *Owner, w ftpalg.Way, settle func()) {
+	y.mu.Lock()
+	p := y.last[o]
+	y.mu.Unlock()
+	if p == nil {
+		return
+	}
+	p.way.Store(uint32(wayOf(p.Mode, w)))
+	if y.table.halves.needs(p) {
+		y.open(p)
+	}
+	settle()
+	y.direct(p)
+}
+
+// open has the data connections that begin by p from now on have its way.
+func (y *Ways) open(p *Pinhole) {
+	e := rules.Pinhole{First: p.element.First, Way: p.Way(), Timeout: max(time.Until(p.Until()), keepBefore)}
+	t := y.table
+	if err := t.Firewall.OpenPinhole(e); err != nil {
+		t.warn(p.Owner, "cannot say which way a transfer goes", "tuple", p.expected(), "err", err)
+	}
+	if !t.halves.needs(p) { // it was answered meanwhile, see Keep
+		t.halves.hold(p)
+		t.CloseRule(p)
+	}
+}
+
+// direct tells the kernel where the payload of the data connection of p may go, if
+// that has begun.
+func (y *Ways) direct(p *Pinhole) {
+	id := p.data.Load()
+	for id != 0 {
+		w := p.Way()
+		if err := y.Kernel.Direct(id, w); err != nil {
+			y.table.warn(p.Owner, "cannot say which way a transfer goes", "tuple", p.expected(), "err", err)
+		}
+		if p.Way() == w { // else it was decided meanwhile
+			return
+		}
+	}
+}
+
+// met notes that a data connection has begun: its pinhole's way is its own. It is told
+// to the kernel when the connection is answered, and not before: of an element that a
+// rule adds while a transaction does there are two afterwards (nft_rhash_update in
+// net/netfilter/nft_set_hash.c), and the first packet of a claim comes to that rule
+// after the event of its entry.
+func (y *Ways) met(e *expect.Entry, p *Pinhole) {
+	if p == nil || !p.OneWay {
+		return
+	}
+	y.add(e)
+	p.data.Store(e.ID)
+	y.direct(p)
+}
+
+// Resumed notes that the data connection of a pinhole that was opened again is there.
+func (y *Ways) Resumed(e *expect.Entry, p *Pinhole) {
+	if !p.OneWay {
+		return
+	}
+	y.mu.Lock()
+	if y.last[p.Owner] == nil {
+		y.last[p.Owner] = p
+	}
+	y.mu.Unlock()
+	if e.TCPState >= expect.TCPStateSynRecv {
+		y.table.Answered(e)
+	}
+}
+
+// Found enters a data connection that was there before, whose payload goes in one
+// direction.
+func (y *Ways) Found(e *expect.Entry, o *Owner, w rules.Way) {
+	p := newPinhole(o, Spec{Key: Key{e.Original.Src.Addr(), e.Original.Dst}, Mode: ftpalg.Passive}, time.Time{})
+	if o.Carried(e).Active {
+		p.Mode = ftpalg.Active
+	}
+	p.SetWay(w)
+	p.state.Store(uint32(Used))
+	p.data.Store(e.ID)
+	y.add(e)
+	y.announced(p)
+}
+
+// NoneFollow says that an owner gives no command any more.
+func (y *Ways) NoneFollow(o *Owner) {
+	if !o.OneWay {
+		return
+	}
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	delete(y.last, o)
+}
+
+// forget forgets a data connection that is gone.
+func (y *Ways) forget(id uint32) {
+	y.mu.Lock()
+	_, known := y.of[id]
+	delete(y.of, id)
+	y.mu.Unlock()
+	if !known {
+		return
+	}
+	if err := y.Kernel.Direct(id, rules.WayAny); err != nil {
+		y.table.report.Log.Warn("cannot forget which way a transfer went", "err", err)
+	}
+}
+
+// Of returns the data connection with an id whose payload goes in one direction, and
+// its owner; nil if there is none.
+func (y *Ways) Of(id uint32) (*Owner, expect.Tuple) {
+	y.mu.Lock()
+	data := y.of[id]
+	y.mu.Unlock()
+	return y.table.Data.OwnerOf(data), data
+}
+
+func (y *Ways) add(e *expect.Entry) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	y.of[e.ID] = e.Original
+}
