@@ -189,7 +189,7 @@ func appendTuple(b []byte, tag byte, t *Tuple) []byte {
 // flagsOf are the flags of a state, in the order of their bits.
 func flagsOf(t *ftpalg.State) []*bool {
 	return []*bool{&t.Foreign, &t.Encrypted, &t.Started, &t.Begun, &t.Answered, &t.Greeted, &t.Spoken, &t.Login, &t.EPSVAll,
-		&t.NAT64Off, &t.Offered}
+		&t.NAT64Off, &t.Offered, &t.Unchosen}
 }
 
 func flagsOfPlace(p *ftpalg.Place) []*bool { return []*bool{&p.Known, &p.Start, &p.Denied} }
