@@ -59,9 +59,8 @@ func (e *otherTable) Error() string {
 }
 
 // daemon says what a running daemon answers, and whether its table is there.
-func (e *examination) daemon(q Question, d daemon) {
+func (e *examination) daemon(q Question, d daemon, there bool) {
 	e.running = d.running
-	there := e.set.Ours(rules.FamilyINet, e.cfg.Table)
 	var other *otherTable
 	switch {
 	case !d.running && there:
@@ -95,7 +94,7 @@ func (e *examination) compare(q Question, d daemon) {
 			e.found(Warn, topicDaemon, text+", as its file or the defaults", "this examination is of the daemon's; if the file is newer, reload or restart the daemon")
 		}
 	}
-	complete, err := tableComplete(e.installed(d))
+	complete, err := e.complete(e.installed(d))
 	switch {
 	case err != nil:
 		e.found(Warn, topicDaemon, fmt.Sprintf("its table cannot be read: %v", err))

@@ -32,12 +32,13 @@ func Run(ctx context.Context, q Question) (*Report, error) {
 		}
 		return nil, fmt.Errorf("reading the ruleset: %w", err)
 	}
-	e := examination{report: r, cfg: cfg, ends: ends, rules: cfg.Rules(), set: set, nft: newLister(ctx), firewalls: findFirewalls(set), sysfs: "/sys"}
+	e := examination{report: r, cfg: cfg, ends: ends, rules: cfg.Rules(), set: set, nft: newLister(ctx), firewalls: findFirewalls(set), sysfs: "/sys",
+		sysctl: kernel.Sysctl, counted: countExpectations, complete: tableComplete}
 	choice.Apply(&e.rules)
 	e.local = localAddresses()
 	e.routed = routedBy(cfg.CTMark)
 	e.rules.VirtualServers = balance.Rules(cfg.VirtualServers)
-	e.daemon(q, running)
+	e.daemon(q, running, set.Ours(rules.FamilyINet, cfg.Table))
 	for _, d := range kernel.Doubts(cfg) {
 		e.found(Warn, topicDaemon, d.Text, d.Hint)
 	}

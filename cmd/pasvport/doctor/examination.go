@@ -36,6 +36,9 @@ type examination struct {
 	routed    []string     // rules of policy routing that ask for our bits of the packet mark
 	running   bool         // a daemon has our table
 	sysfs     string       // where the kernel says what it has loaded
+	sysctl    func(name string) (int, bool)
+	counted   func() (n, most int)             // expectations; most is 0 if it is not known
+	complete  func(rules.Config) (bool, error) // whether a table is there with all that it should have
 
 	// general are the rules that may drop control connections, too, in the
 	// position and family that are looked at.

@@ -17,7 +17,6 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
 	"github.com/pasvport/pasvport/cmd/pasvport/doctor/blockfile"
-	"github.com/pasvport/pasvport/cmd/pasvport/kernel"
 	"github.com/pasvport/pasvport/rules"
 )
 
@@ -46,7 +45,7 @@ type pairing struct {
 
 // pair looks at what this host has for a failover.
 func (e *examination) pair(q Question, d daemon) {
-	p := &pairing{cfg: e.cfg, peer: d.status.Peer, sysctl: kernel.Sysctl, script: readScript}
+	p := &pairing{cfg: e.cfg, peer: d.status.Peer, sysctl: e.sysctl, script: readScript}
 	p.found = func(level Level, text string, hints ...string) { e.found(level, topicPair, text, hints...) }
 	p.paired, _ = e.cfg.Paired()
 	p.conntrackd = e.readBlocks(q.Conntrackd, "#", 0)

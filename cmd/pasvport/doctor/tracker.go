@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/pasvport/pasvport/cmd/pasvport/kernel"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/rules"
 )
@@ -26,21 +25,21 @@ const (
 // tracker looks at the settings of connection tracking.
 func (e *examination) tracker() {
 	const dir = "net/netfilter/nf_conntrack_"
-	if s, ok := kernel.Sysctl(dir + "tcp_timeout_established"); ok {
+	if s, ok := e.sysctl(dir + "tcp_timeout_established"); ok {
 		e.timeout(time.Duration(s) * time.Second)
 	}
 	paired, _ := e.cfg.Paired() // those need it
-	if v, ok := kernel.Sysctl(dir + "tcp_be_liberal"); ok && v != 0 && !paired {
+	if v, ok := e.sysctl(dir + "tcp_be_liberal"); ok && v != 0 && !paired {
 		e.found(Warn, topicTracker, "nf_conntrack_tcp_be_liberal is on: segments outside the window are let through, also forged ones of control connections",
 			"sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=0, unless something else here needs it")
 	}
 	e.room(dir)
 	e.roomForExpectations()
-	if v, ok := kernel.Sysctl(dir + "helper"); ok && v != 0 {
+	if v, ok := e.sysctl(dir + "helper"); ok && v != 0 {
 		e.found(Warn, topicTracker, "nf_conntrack_helper is on: the kernel gives the helper ftp to port 21 on its own if nf_conntrack_ftp is loaded, and pasvport leaves such connections alone",
 			"sysctl -w net.netfilter.nf_conntrack_helper=0")
 	}
-	if v, ok := kernel.Sysctl(dir + "acct"); ok && v == 0 {
+	if v, ok := e.sysctl(dir + "acct"); ok && v == 0 {
 		e.found(OK, topicTracker, "nf_conntrack_acct is off: sessions are shown without bytes")
 	}
 }
@@ -57,14 +56,8 @@ func (e *examination) timeout(have time.Duration) {
 
 // roomForExpectations looks how many more expectations the kernel can hold.
 func (e *examination) roomForExpectations() {
-	ct, err := expect.Dial()
-	if err != nil {
-		return
-	}
-	defer ct.Close()
-	n, err := ct.CountExpectations()
-	most := expect.MostExpectations()
-	if err != nil || most == 0 {
+	n, most := e.counted()
+	if most == 0 {
 		return
 	}
 	text := fmt.Sprintf("%d of at most %d expectations in use", n, most)
@@ -76,10 +69,24 @@ func (e *examination) roomForExpectations() {
 		"sysctl -w net.netfilter.nf_conntrack_expect_max with a higher number, in the first network namespace")
 }
 
+// countExpectations returns how many expectations the kernel has and how many it has
+// room for, 0 if that is not known.
+func countExpectations() (n, most int) {
+	ct, err := expect.Dial()
+	if err != nil {
+		return 0, 0
+	}
+	defer ct.Close()
+	if n, err = ct.CountExpectations(); err != nil {
+		return 0, 0
+	}
+	return n, expect.MostExpectations()
+}
+
 // room looks how many more connections conntrack can hold.
 func (e *examination) room(dir string) {
-	most, ok := kernel.Sysctl(dir + "max")
-	count, ok2 := kernel.Sysctl(dir + "count")
+	most, ok := e.sysctl(dir + "max")
+	count, ok2 := e.sysctl(dir + "count")
 	if !ok || !ok2 || most == 0 { // 0: no limit
 		return
 	}
@@ -97,12 +104,12 @@ func (e *examination) room(dir string) {
 
 // forwards reports whether the host forwards packets of a family. A setting
 // that cannot be read counts as yes.
-func forwards(f rules.Family) bool {
+func (e *examination) forwards(f rules.Family) bool {
 	name := "net/ipv4/ip_forward"
 	if f == rules.FamilyIPv6 {
 		name = "net/ipv6/conf/all/forwarding"
 	}
-	v, ok := kernel.Sysctl(name)
+	v, ok := e.sysctl(name)
 	return !ok || v != 0
 }
 

@@ -18,7 +18,7 @@ func (e *examination) verdicts() {
 			continue
 		}
 		for _, f := range e.ends.families() {
-			if p.name == "forward" && !forwards(f) {
+			if p.name == "forward" && !e.forwards(f) {
 				e.report.add(Finding{Level: OK, Topic: topicControl, Position: p.name, Families: []string{familyNames[f]}, Text: "this host does not forward"})
 				continue
 			}
