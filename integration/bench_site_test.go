@@ -12,6 +12,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -33,8 +35,9 @@ var (
 	Proxy = Subject{Name: "ftp-proxy"}
 )
 
-func benchSubjects(p Position) []Subject {
+func benchSubjects(t *testing.T, p Position) []Subject {
 	list := []Subject{Open, KernelHelper, Expectation, Claim, FastPath}
+	list = append(list, otherBuilds(t)...)
 	if _, err := unpacked("usr/sbin/ftp-proxy")(); err == nil {
 		list = append(list, Proxy)
 	} else {
@@ -42,6 +45,23 @@ func benchSubjects(p Position) []Subject {
 	}
 	if !p.Hidden {
 		list = append(list, Direct)
+	}
+	wanted, err := regexp.Compile(*benchSubject)
+	if err != nil {
+		t.Fatalf("-bench.subjects: %v", err)
+	}
+	return slices.DeleteFunc(list, func(s Subject) bool { return !wanted.MatchString(s.Name) })
+}
+
+// otherBuilds are those of -bench.against. One whose name ends in "fast-path" has
+// that on.
+func otherBuilds(t *testing.T) (list []Subject) {
+	for _, s := range strings.FieldsFunc(*benchAgainst, func(r rune) bool { return r == ',' }) {
+		name, file, ok := strings.Cut(s, "=")
+		if !ok {
+			t.Fatalf("-bench.against: %s: want NAME=FILE", s)
+		}
+		list = append(list, Subject{Name: name, Strategy: Expectation.Strategy, Program: file})
 	}
 	return list
 }
@@ -135,7 +155,7 @@ func (b *bench) startSubject(t *testing.T) {
 // start starts pasvport as people run it: it logs each pinhole.
 func (b *bench) start(t *testing.T) {
 	flags := []string{"--log-level", "info"}
-	if b.subject == FastPath {
+	if strings.HasSuffix(b.subject.Name, FastPath.Name) {
 		flags = append(flags, "--fast-path", "auto")
 	}
 	b.daemon = b.site.StartDaemon(t, b.site.Firewalls[0], flags...)

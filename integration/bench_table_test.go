@@ -6,11 +6,12 @@ package integration
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
 
-// columns are the subjects in the order of the tables.
+// columns are the subjects in the order of the tables; other builds follow.
 var columns = []string{Direct.Name, Open.Name, KernelHelper.Name, Expectation.Name, Claim.Name, FastPath.Name, Proxy.Name}
 
 // tables are medians with their range, ratios of the same rounds, and what a
@@ -19,17 +20,57 @@ func (r *Results) tables() string {
 	var out strings.Builder
 	m := r.Machine
 	fmt.Fprintf(&out, "Linux %s, %d × %s, %s, commit %s, %s\n", m.Kernel, m.Processors, m.Processor, m.Go, m.Commit, m.When.Format("2006-01-02"))
+	subjects := r.subjects()
 	isCPU := func(row *Row) bool { return strings.HasPrefix(row.Figure, "CPU") }
-	r.table(&out, columns, func(row *Row) bool { return !isCPU(row) },
+	r.table(&out, subjects, func(row *Row) bool { return !isCPU(row) },
 		func(row *Row, c string) []float64 { return row.Figures[c] })
-	r.table(&out, []string{"expectation/kernel", "claim/kernel", "fast-path/kernel", "expectation/open", "fast-path/open", "ftp-proxy/kernel"},
-		func(row *Row) bool { return !isCPU(row) && len(row.Figures[KernelHelper.Name]) > 0 },
-		func(row *Row, c string) []float64 {
-			a, b, _ := strings.Cut(c, "/")
-			return ratios(row.Figures[a], row.Figures[b])
+	r.table(&out, r.pairs("/", KernelHelper.Name, Open.Name), func(row *Row) bool { return !isCPU(row) },
+		func(row *Row, pair string) []float64 {
+			a, b, _ := strings.Cut(pair, "/")
+			return rounds(row.Figures[a], row.Figures[b], func(a, b float64) float64 { return a / b })
 		})
-	r.table(&out, columns, isCPU, func(row *Row, c string) []float64 { return row.Figures[c] })
+	r.table(&out, subjects, isCPU, func(row *Row, c string) []float64 { return row.Figures[c] })
+	fmt.Fprintln(&out, "\nA transfer's processor time, of the whole machine, more than with another subject (us):")
+	r.table(&out, r.pairs(" - ", KernelHelper.Name, Open.Name), func(row *Row) bool { return row.Figure == cpuMachine },
+		func(row *Row, pair string) []float64 {
+			a, b, _ := strings.Cut(pair, " - ")
+			return rounds(row.Figures[a], row.Figures[b], func(a, b float64) float64 { return (a - b) * 1e6 / perTransfers })
+		})
 	return out.String()
+}
+
+// subjects are those that have figures.
+func (r *Results) subjects() (list []string) {
+	have := map[string]bool{}
+	for _, row := range r.Rows {
+		for name := range row.Figures {
+			have[name] = true
+		}
+	}
+	for _, name := range columns {
+		if have[name] {
+			list = append(list, name)
+			delete(have, name)
+		}
+	}
+	return append(list, slices.Sorted(maps.Keys(have))...)
+}
+
+// pairs names each subject behind one of bases with that.
+func (r *Results) pairs(between string, bases ...string) (list []string) {
+	all := r.subjects()
+	for _, base := range bases {
+		at := slices.Index(all, base)
+		if at < 0 {
+			continue
+		}
+		for _, name := range all[at+1:] {
+			if name != KernelHelper.Name {
+				list = append(list, name+between+base)
+			}
+		}
+	}
+	return list
 }
 
 // table has a line for each row that is wanted.
@@ -56,11 +97,11 @@ func (r *Row) title() string {
 	return fmt.Sprintf("%s, %s (%s)", r.Workload, r.Figure, r.Unit)
 }
 
-// ratios are round by round: the machine's speed drifts.
-func ratios(a, b []float64) []float64 {
+// rounds are figures of the same rounds compared: the machine's speed drifts.
+func rounds(a, b []float64, compare func(a, b float64) float64) []float64 {
 	var r []float64
 	for i := range min(len(a), len(b)) {
-		r = append(r, a[i]/b[i])
+		r = append(r, compare(a[i], b[i]))
 	}
 	return r
 }

@@ -22,6 +22,8 @@ var (
 	benchTime      = flag.Duration("bench.time", time.Second, "time of one round of transfers")
 	benchPositions = flag.String("bench.positions", "routed,masquerade", "where the firewall stands")
 	benchWorkloads = flag.String("bench.workloads", "", "only workloads whose name matches")
+	benchSubject   = flag.String("bench.subjects", ".", "only subjects whose name matches")
+	benchAgainst   = flag.String("bench.against", "", "other builds of pasvport, each NAME=FILE, to measure beside this one")
 	benchJSON      = flag.String("bench.json", "", "file for all figures")
 )
 
@@ -73,7 +75,7 @@ func TestBench(t *testing.T) {
 		t.Run(name, func(t *testing.T) { // its networks end with it, and what the tracker knows of them
 			p := position(name)
 			var benches []*bench
-			for _, s := range benchSubjects(p) {
+			for _, s := range benchSubjects(t, p) {
 				benches = append(benches, newBench(t, p, s))
 			}
 			for _, w := range workloads(p) {
@@ -145,6 +147,12 @@ func noop(t *testing.T, b *bench) []Figure {
 	return []Figure{{"p50", "us", at(0.5)}, {"p99", "us", at(0.99)}}
 }
 
+// cpuMachine is the processor time of the whole machine for so many transfers.
+const (
+	perTransfers = 10_000
+	cpuMachine   = "CPU per 10000, machine"
+)
+
 // transfers also says what they cost: the whole machine, of that the softirqs,
 // where the packets of all namespaces are handled, the subject's processes,
 // and the load generator's.
@@ -153,10 +161,10 @@ func transfers(m Mode, sessions int) func(*testing.T, *bench) []Figure {
 		before := b.cost(t)
 		a := b.ask(t, request{Do: "transfers", Mode: string(m), Sessions: sessions, Time: *benchTime})
 		used := b.cost(t).minus(before)
-		each := 10_000 / float64(a.Count)
+		each := perTransfers / float64(a.Count)
 		return []Figure{
 			{"", "/s", float64(a.Count) / a.Elapsed.Seconds()},
-			{"CPU per 10000, machine", "s", used.machine * each},
+			{cpuMachine, "s", used.machine * each},
 			{"CPU per 10000, softirq", "s", used.softirq * each},
 			{"CPU per 10000, subject", "s", used.subject * each},
 			{"CPU per 10000, load generator", "s", used.load * each},

@@ -45,6 +45,14 @@ func (b *executable) file() (string, error) {
 	return b.path, b.err
 }
 
+// program is the pasvport of a subject.
+func (s Subject) program() (string, error) {
+	if s.Program != "" {
+		return s.Program, nil
+	}
+	return binary.file()
+}
+
 func build(path string) error {
 	args := []string{"build", "-o", path}
 	if raceEnabled || os.Getenv("PASVPORT_RACE") == "1" {
@@ -77,7 +85,7 @@ type Daemon struct {
 // control socket is in the host's directory.
 func (s *Site) DaemonCommand(t testing.TB, fw *Host, flags ...string) (c Command, socket string) {
 	t.Helper()
-	bin, err := binary.file()
+	bin, err := s.Subject.program()
 	if err != nil {
 		t.Fatal(err)
 	}

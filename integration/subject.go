@@ -15,6 +15,8 @@ type Subject struct {
 	Strategy string
 	// Kernel gives control connections the in-kernel ftp helper.
 	Kernel bool
+	// Program is another pasvport than the one that is tested; empty: that one.
+	Program string
 }
 
 // The subjects.
