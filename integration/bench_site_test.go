@@ -294,7 +294,7 @@ func (b *bench) cost(t *testing.T) cost {
 	return c
 }
 
-// hundredths are the unit of proc_stat(5) and proc_pid_stat(5).
+// hundredths are the unit of proc_stat(5).
 func hundredths(fields ...string) (seconds float64) {
 	for _, f := range fields {
 		n, _ := strconv.Atoi(f)
@@ -313,14 +313,20 @@ func machineTime(t *testing.T) (busy, softirq float64) {
 	return hundredths(f[1], f[2], f[3], f[6], f[7]), hundredths(f[7])
 }
 
-// processTime is what a process and its children that have ended have used.
-func processTime(pid int) float64 {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0
+// processTime is what the threads of a process have run, by the scheduler's clock.
+// It holds the softirqs that interrupted them, and no other process's time.
+func processTime(pid int) (seconds float64) {
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	for _, task := range tasks {
+		b, err := os.ReadFile(task)
+		if err != nil {
+			continue // it has ended
+		}
+		ns, _, _ := strings.Cut(string(b), " ")
+		n, _ := strconv.ParseFloat(ns, 64)
+		seconds += n / 1e9
 	}
-	_, rest, _ := strings.Cut(string(b), ") ")
-	return hundredths(strings.Fields(rest)[11:15]...)
+	return seconds
 }
 
 // pids are the processes in the host's namespace.

@@ -147,10 +147,13 @@ func noop(t *testing.T, b *bench) []Figure {
 	return []Figure{{"p50", "us", at(0.5)}, {"p99", "us", at(0.99)}}
 }
 
-// cpuMachine is the processor time of the whole machine for so many transfers.
+// The processor time for so many transfers: of the whole machine, and of the
+// subject and the load generator together, which is nearly the same where nothing
+// else runs, and does not mind if something does.
 const (
 	perTransfers = 10_000
 	cpuMachine   = "CPU per 10000, machine"
+	cpuOurs      = "CPU per 10000, subject and load generator"
 )
 
 // transfers also says what they cost: the whole machine, of that the softirqs,
@@ -168,6 +171,7 @@ func transfers(m Mode, sessions int) func(*testing.T, *bench) []Figure {
 			{"CPU per 10000, softirq", "s", used.softirq * each},
 			{"CPU per 10000, subject", "s", used.subject * each},
 			{"CPU per 10000, load generator", "s", used.load * each},
+			{cpuOurs, "s", (used.subject + used.load) * each},
 		}
 	}
 }

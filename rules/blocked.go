@@ -8,10 +8,7 @@ import "github.com/google/nftables/expr"
 const blockedBits = 64
 
 // blockedRules drop what blocked clients send to control ports.
-func blockedRules(c Config) []rule {
-	if !c.Block {
-		return nil
-	}
+func blockedRules() []rule {
 	return []rule{
 		// ip saddr @pasvport_blocked4 tcp dport @control_ports counter drop
 		newRule(clause{text: "ip saddr @" + setName(setBlocked, FamilyIPv4), needs: needIPv4, exprs: []expr.Any{

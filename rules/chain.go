@@ -63,7 +63,8 @@ func outputHook(name string, prio int32, text string, rules ...rule) chain {
 	return chain{name: name, hook: "output", hooknum: unix.NF_INET_LOCAL_OUT, priority: prio, prioText: text, rules: rules}
 }
 
-// seenBefore leaves out packets that pass prerouting a second time.
+// seenBefore leaves out packets that pass prerouting a second time: in output, too,
+// where none match.
 func seenBefore() []rule {
 	return []rule{
 		// meta iiftype loopback return

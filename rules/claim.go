@@ -4,7 +4,6 @@ package rules
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -16,17 +15,16 @@ func claimChains(c Config) []chain {
 	// Without a daemon nothing is claimed, and what the policy says about
 	// the packet holds: so always bypass.
 	to := queue(c.Queue, c.QueueNum, true)
-	// tcp flags & (fin | syn | rst | ack) == syn ip saddr . ip daddr . tcp dport @pinholes4
-	//	counter queue flags bypass to 2121
-	claims := []rule{
-		newRule(firstSYN(), pinhole(FamilyIPv4, setName(setPinholes, FamilyIPv4)), counter(), to),
-		newRule(firstSYN(), pinhole(FamilyIPv6, setName(setPinholes, FamilyIPv6)), counter(), to),
-	}
-	claims = append(claims, peerClaims(c, to)...)
-	skip := seenBefore()
-	return []chain{
-		preroutingHook("claim_prerouting", -350, "-350", slices.Concat(skip, claims)...),
-		outputHook("claim_output", -350, "-350", claims...),
+	// ip saddr . ip daddr . tcp dport @pinholes4 counter queue flags bypass to 2121
+	ch := chain{name: "claim", rules: append(seenBefore(),
+		newRule(pinhole(FamilyIPv4, setName(setPinholes, FamilyIPv4)), counter(), to),
+		newRule(pinhole(FamilyIPv6, setName(setPinholes, FamilyIPv6)), counter(), to))}
+	ch.rules = append(ch.rules, peerClaims(c, to)...)
+	// tcp flags & (fin | syn | rst | ack) == syn jump claim
+	first := newRule(firstSYN(), jump("claim"))
+	return []chain{ch,
+		preroutingHook("claim_prerouting", -350, "-350", first),
+		outputHook("claim_output", -350, "-350", first),
 	}
 }
 
@@ -63,9 +61,8 @@ func peerClaims(c Config, to clause) []rule {
 	}
 	var list []rule
 	for _, ip := range ipFamilies {
-		// tcp flags & (fin | syn | rst | ack) == syn tcp dport 50000-50100 ip saddr . ip daddr @peers4
-		//	counter queue flags bypass to 2121
-		list = append(list, newRule(firstSYN(), dportRange(c.PeerPorts), peerOf(ip), counter(), to))
+		// tcp dport 50000-50100 ip saddr . ip daddr @peers4 counter queue flags bypass to 2121
+		list = append(list, newRule(dportRange(c.PeerPorts), peerOf(ip), counter(), to))
 	}
 	return list
 }

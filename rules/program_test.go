@@ -52,7 +52,7 @@ func TestTrafficProgram(t *testing.T) {
 	client, server := connect(t, n.client, listen(t, n.server, serverV4, 21))
 	talk := func() {
 		t.Helper()
-		passed, queued := counters(t, n.router, "inet", "pasvport", "session"), sum(queueCounters(t, n.router))
+		passed, queued := counters(t, n.router, "inet", "pasvport", "data"), sum(queueCounters(t, n.router))
 		for _, from := range []net.Conn{client, server} {
 			to := net.Conn(server)
 			if from == server {
@@ -62,7 +62,7 @@ func TestTrafficProgram(t *testing.T) {
 			say(t, from, to, "NOOP\r\n")
 			say(t, from, to, "PORT\r\n")
 		}
-		now := counters(t, n.router, "inet", "pasvport", "session")
+		now := counters(t, n.router, "inet", "pasvport", "data")
 		if got := now[len(now)-1] - passed[len(passed)-1]; got != 4 {
 			t.Errorf("%d packets passed, want 4", got)
 		}

@@ -24,7 +24,7 @@ const (
 // forgotten the connection, or never knew it. The daemon decides whether it
 // can go on.
 func staleChain(c Config) chain {
-	ch := chain{name: "stale", rules: resetRules()}
+	ch := chain{name: "stale", rules: append(seenBefore(), resetRules()...)}
 	if c.OneZone {
 		// ct zone != 0 return
 		ch.rules = append(ch.rules, newRule(otherZone(), leave()))

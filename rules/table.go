@@ -3,8 +3,6 @@
 package rules
 
 import (
-	"slices"
-
 	"github.com/google/nftables/expr"
 )
 
@@ -39,9 +37,13 @@ func describe(c Config) table {
 	if c.Stale {
 		t.chains = append(t.chains, refuseChain(), noteChain("see", setSeen))
 	}
-	t.chains = append(t.chains, sessionChain(c), beginChain(c))
+	t.chains = append(t.chains, dataChain(c), sessionChain(c), beginChain(c))
 	if c.Stale {
-		t.chains = append(t.chains, openingChain(), staleChain(c), unplacedChain(c), localChain(c))
+		t.chains = append(t.chains, openingChain())
+	}
+	t.chains = append(t.chains, synChain(c))
+	if c.Stale {
+		t.chains = append(t.chains, staleChain(c), unplacedChain(c), localChain(c))
 	}
 	t.chains = append(append(t.chains, wayChains(c)...), controlChain(c))
 	t.chains = append(t.chains, hookChains(c)...)
@@ -86,7 +88,7 @@ func queueChain(c Config, name string, bypass bool) chain {
 // sessionChain sees the packets of established control connections, in both
 // directions.
 func sessionChain(c Config) chain {
-	ch := chain{name: "session"}
+	ch := chain{name: "session", rules: seenBefore()}
 	if len(c.VirtualServers) > 0 {
 		// ct id @checks return
 		ch.rules = append(ch.rules, newRule(ctIn(setChecks), leave()).explained("a check of a server is no session"))
@@ -130,23 +132,30 @@ func sessionChain(c Config) chain {
 	ch.rules = append(ch.rules,
 		// tcp flags & (syn | rst) != 0x0 return
 		newRule(synOrReset(), leave()).explained("the data of a reset is not read by its receiver either"),
-		// ct id @aside return
-		newRule(ctIn(setAside), leave()).
-			explained("left alone: TLS, or not to be read"))
+		// @ih,0,8 >= 0 goto data
+		newRule(hasPayload(), goTo("data")))
 	if !c.Bare {
 		// ct id @asked tcp flags & (fin | syn | rst) == 0x0 goto divert
 		ch.rules = append(ch.rules, newRule(ctIn(setAsked), tcpFlags("(fin | syn | rst) == 0x0", tcpFIN|tcpSYN|tcpRST, 0), goTo("divert")).
 			explained("whether it acknowledges what did not come by here"))
 	}
+	return ch
+}
+
+// dataChain gets the packets of established control connections that carry data.
+func dataChain(c Config) chain {
+	ch := chain{name: "data", rules: []rule{
+		// ct id @aside return
+		newRule(ctIn(setAside), leave()).
+			explained("left alone: TLS, or not to be read"),
+	}}
 	if c.FastPath != 0 {
-		// @ih,0,8 >= 0, and in no words of nft: match bpf, counter return
-		ch.rules = append(ch.rules, newRule(hasPayload(), program(c.FastPath), counter(), leave()).
+		// In no words of nft: match bpf, counter return
+		ch.rules = append(ch.rules, newRule(program(c.FastPath), counter(), leave()).
 			explained("lines that nothing depends on, of connections whose state the kernel was told"))
 	}
-	ch.rules = append(ch.rules,
-		// @ih,0,8 >= 0 goto divert
-		newRule(hasPayload(), goTo("divert")).
-			explained("only packets that carry data"))
+	// goto divert
+	ch.rules = append(ch.rules, newRule(goTo("divert")))
 	return ch
 }
 
@@ -178,15 +187,12 @@ func beginChain(c Config) chain {
 	return ch
 }
 
-// controlChain finds control connections among TCP packets.
+// controlChain finds control connections among TCP packets. Nearly all packets are
+// of other connections: what is done for few of them is in chains of their own.
 func controlChain(c Config) chain {
 	ch := chain{name: "control"}
-	if c.Stale {
-		// tcp flags & (fin | syn | rst | ack) == syn tcp dport @control_ports jump opening
-		ch.rules = append(ch.rules, newRule(firstSYN(), dport(setControlPorts), jump("opening")))
-	}
-	// ct state new tcp flags & (fin | syn | rst | ack) == syn tcp dport @control_ports goto begin
-	ch.rules = append(ch.rules, newRule(ctState("new", expr.CtStateBitNEW), firstSYN(), dport(setControlPorts), goTo("begin")))
+	// tcp flags & syn == syn jump syn
+	ch.rules = append(ch.rules, newRule(anySYN(), jump("syn")))
 	// A data connection to a port that happens to be a control port is expected.
 	//
 	// meta l4proto tcp ct state established ct original proto-dst @control_ports
@@ -199,14 +205,40 @@ func controlChain(c Config) chain {
 	return ch
 }
 
+// synChain gets SYN and SYN-ACK of every connection.
+func synChain(c Config) chain {
+	ch := chain{name: "syn", rules: seenBefore()}
+	if !c.Watch {
+		// A rewrite may make a control segment longer.
+		//
+		// tcp dport @control_ports tcp option maxseg size set 1300
+		// tcp sport @control_ports tcp option maxseg size set 1300
+		ch.rules = append(ch.rules,
+			newRule(dport(setControlPorts), clampMSS(controlMSS)),
+			newRule(sport(setControlPorts), clampMSS(controlMSS)))
+	}
+	if c.Stale {
+		// tcp flags & (fin | syn | rst | ack) == syn tcp dport @control_ports jump opening
+		ch.rules = append(ch.rules, newRule(firstSYN(), dport(setControlPorts), jump("opening")))
+	}
+	// ct state new tcp flags & (fin | syn | rst | ack) == syn tcp dport @control_ports goto begin
+	ch.rules = append(ch.rules, newRule(ctState("new", expr.CtStateBitNEW), firstSYN(), dport(setControlPorts), goTo("begin")))
+	return ch
+}
+
 // hookChains are the base chains for control connections. Loopback packets
 // were seen in output.
 func hookChains(c Config) []chain {
-	skip := seenBefore()
 	// meta l4proto tcp jump control
 	control := newRule(l4proto(), jump("control"))
-	pre := preroutingHook("prerouting", -150, "mangle", slices.Concat(skip, blockedRules(c), []rule{control}, wayRule(c))...)
+	pre := preroutingHook("prerouting", -150, "mangle", append([]rule{control}, wayRule(c)...)...)
 	out := outputHook("output", -150, "mangle", append([]rule{control}, wayRule(c)...)...)
+	if c.Block {
+		pre.rules = append(blockedRules(), pre.rules...)
+	}
+	if c.Block || c.OneWay {
+		pre.rules = append(seenBefore(), pre.rules...)
+	}
 	if len(c.VirtualServers) > 0 {
 		out.rules = append([]rule{checkRule()}, out.rules...)
 	}
@@ -219,18 +251,5 @@ func hookChains(c Config) []chain {
 		out.rules = append(out.rules, localRules()...)
 		chains = append(chains, unplacedHooks()...)
 	}
-	chains = append(chains, guardHooks()...)
-	return append(chains,
-		preroutingHook("clamp_prerouting", -149, "mangle + 1", append(skip, clamp()...)...),
-		outputHook("clamp_output", -149, "mangle + 1", clamp()...))
-}
-
-// clamp lowers the MSS that both ends of a control connection announce.
-func clamp() []rule {
-	// tcp flags & syn == syn tcp dport @control_ports tcp option maxseg size set 1300
-	// tcp flags & syn == syn tcp sport @control_ports tcp option maxseg size set 1300
-	return []rule{
-		newRule(anySYN(), dport(setControlPorts), clampMSS(controlMSS)),
-		newRule(anySYN(), sport(setControlPorts), clampMSS(controlMSS)),
-	}
+	return append(chains, guardHooks()...)
 }

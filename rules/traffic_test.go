@@ -476,7 +476,7 @@ func TestTrafficClaim(t *testing.T) {
 	f := installed(t, n.router, Config{Claim: true, Carrier: CarrierBare, Queue: testQueue(t, n.router)})
 	for i, fam := range families {
 		t.Run(fam.name, func(t *testing.T) {
-			claims := func() int { return counters(t, n.router, "inet", "pasvport", "claim_prerouting")[i] }
+			claims := func() int { return counters(t, n.router, "inet", "pasvport", "claim")[i] }
 			e := listen(t, n.server, fam.server, dataPort)
 			exchange := func() {
 				c, s := connect(t, n.client, e)
