@@ -28,9 +28,8 @@ func (d Dumper) List(what string, msg uint16, f func(Family, []byte)) error {
 
 // Elements calls f for each message with elements of a set.
 func (d Dumper) Elements(fam Family, table, set string, f func(Family, []byte)) error {
-	query := appendString(nil, unix.NFTA_SET_ELEM_LIST_TABLE, table)
-	query = appendString(query, unix.NFTA_SET_ELEM_LIST_SET, set)
-	if err := d.c.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, fam, query, f); err != nil {
+	s := newSet(fam, table, set, dataType{})
+	if err := d.c.dumpElements(&s, f); err != nil {
 		return &OpError{Op: "list elements of set", Object: set, Err: err}
 	}
 	return nil

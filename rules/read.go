@@ -106,13 +106,16 @@ func parseRule(fam Family, body []byte) (r ruleHandle, comment string) {
 
 // elements hands the elements of a set to f. One that does not exist has none.
 func (c *conn) elements(s *set, f func(*element)) error {
-	err := c.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, s.family, appendListName(nil, s), func(_ Family, body []byte) {
-		eachElement(body, f)
-	})
+	err := c.dumpElements(s, func(_ Family, body []byte) { eachElement(body, f) })
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return &OpError{Op: "list " + s.kind(), Object: s.fullName, Err: err}
 	}
 	return nil
+}
+
+// dumpElements hands the messages with a set's elements to f.
+func (c *conn) dumpElements(s *set, f func(Family, []byte)) error {
+	return c.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, s.family, appendListName(nil, s), f)
 }
 
 // eachSet hands every set of the ruleset to f.
