@@ -4,6 +4,7 @@ package walk
 
 import (
 	"encoding/binary"
+	"net/netip"
 	"testing"
 
 	"github.com/pasvport/pasvport/integration/stage"
@@ -54,3 +55,5 @@ func appendString(b []byte, typ uint16, s string) []byte {
 func appendUint16(b []byte, typ uint16, v uint16) []byte {
 	return appendAttr(b, typ, binary.BigEndian.AppendUint16(nil, v))
 }
+
+func addr(s string) netip.Addr { return netip.MustParseAddr(s) }

@@ -71,11 +71,15 @@ func Read(netns int) (r *Ruleset, err error) {
 	return r, err
 }
 
-func readAll(d rules.Dumper) (*Ruleset, error) {
-	r := &Ruleset{
+func newRuleset() *Ruleset {
+	return &Ruleset{
 		chains: map[ChainRef]*walkChain{}, sets: map[setRef]*walkSet{},
 		helpers: map[setRef]string{}, tables: map[tableRef]string{},
 	}
+}
+
+func readAll(d rules.Dumper) (*Ruleset, error) {
+	r := newRuleset()
 	steps := []struct {
 		object string
 		msg    uint16

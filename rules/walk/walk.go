@@ -27,6 +27,7 @@ type Outcome struct {
 	At      RuleRef  // Handle 0: the policy of the base chain, or a rule of ours that is not there yet
 	Policy  bool     // by policy
 	Ours    bool     // by a rule of pasvport
+	Past    bool     // it does not come by the base chain, which is bound to devices
 	Depends []string // what the rule looks at that is not known
 	After   []string // what rules before it looked at that may have ended the way
 	If      string   // OnlyTranslated or OnlyUntranslated, where that decides
@@ -103,8 +104,11 @@ func (r *Ruleset) follow(path []Hook, p *Packet, c Config) (walks []ChainWalk) {
 			if reached == no {
 				continue
 			}
-			if w.through(base, reached, depends, 0) != no || reached == maybe {
-				w.end(Outcome{Verdict: policy(base.drop), At: RuleRef{Chain: base.ref}, Policy: true})
+			if w.through(base, reached, depends, 0) != no {
+				w.end(Outcome{Verdict: policy(base.drop), At: RuleRef{Chain: base.ref}, Policy: true, Depends: depends})
+			}
+			if reached == maybe {
+				w.end(Outcome{Verdict: Accept, At: RuleRef{Chain: base.ref}, Past: true, Depends: depends})
 			}
 			walks = append(walks, ChainWalk{base.ref, h, base.priority, w.outcomes})
 		}
@@ -182,7 +186,7 @@ func (w *walk) end(o Outcome) {
 	o.After = slices.Clone(w.after)
 	for i := range w.outcomes {
 		old := &w.outcomes[i]
-		if old.At == o.At && old.Verdict == o.Verdict && old.Policy == o.Policy {
+		if old.At == o.At && old.Verdict == o.Verdict && old.Policy == o.Policy && old.Past == o.Past {
 			if len(o.Depends) == 0 {
 				old.Depends = nil
 			}

@@ -51,6 +51,9 @@ func told(walks []ChainWalk) []string {
 			if o.Policy {
 				at += " policy"
 			}
+			if o.Past {
+				at += " past"
+			}
 			if len(o.Depends) > 0 {
 				at += " if " + strings.Join(o.Depends, ", ")
 			}

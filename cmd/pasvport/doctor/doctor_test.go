@@ -391,6 +391,8 @@ func TestAlarms(t *testing.T) {
 			"announced data connections of passive mode are accepted", "netdev"},
 		{"at devices of which one may be meant", "table netdev f { chain in { type filter hook ingress device lo priority -500; tcp dport != 21 tcp flags & (fin|syn|rst|ack) == syn drop; }; }\ntable inet f { " + forward + stock + "tcp dport 21 accept; }; }", Ends{}, 0, 3,
 			"depends on iifname", "nft insert"},
+		{"at devices of which one may be meant, by policy", "table netdev f { chain in { type filter hook ingress device lo priority -500; policy drop; tcp dport 21 accept; }; }\ntable inet f { " + forward + stock + "tcp dport 21 accept; }; }", Ends{}, 0, 3,
+			"not seen by chain netdev f in (depends on iifname)", "nft insert"},
 		{"what is there already", "table inet f { " + forward + "tcp dport 21 accept; ip daddr 192.0.2.0/24 drop; " + stock + "}; }", Ends{}, 0, 1,
 			"! nft insert rule inet f forward position 3 ct state established,related accept", "insert rule inet f forward ct"},
 		{"a client elsewhere", "table inet f { chain out { type filter hook output priority 0; ip saddr 192.0.2.9 tcp dport != 21 tcp sport != 21 ct state new drop; }; }", Ends{Client: netip.MustParseAddr("192.0.2.9")}, 0, 0,

@@ -129,6 +129,8 @@ func verb(v walk.Verdict) string {
 func (e *examination) outcome(x passage, o walk.Outcome) string {
 	by := verb(o.Verdict) + " by " + e.byWhat(o)
 	switch {
+	case o.Past:
+		return fmt.Sprintf("not seen by %s (depends on %s)", chain(o.At.Chain), strings.Join(o.Depends, ", "))
 	case x.excepted(o) && o.Rated():
 		return fmt.Sprintf("unless %s, where too many come", by)
 	case x.excepted(o):
