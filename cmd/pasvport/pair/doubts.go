@@ -39,7 +39,7 @@ func doubts(cfg config.Config, own []netip.Addr) (list []config.Doubt) {
 	case listen.IsUnspecified():
 		say(link, "peer-listen %s is reached on every interface", cfg.PeerListen)
 	case len(own) > 0 && !slices.Contains(own, listen):
-		say(link, "peer-listen %s is not an address of this machine, and the daemon does not start without it", cfg.PeerListen)
+		say(link, "peer-listen %s is not an address of this machine: the other one does not reach it", cfg.PeerListen)
 	}
 	// Who runs check may not be the daemon's user.
 	if _, err := ReadKey(cfg.PeerKey); err != nil && !errors.Is(err, fs.ErrPermission) {

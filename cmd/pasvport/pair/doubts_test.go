@@ -29,7 +29,7 @@ func TestDoubts(t *testing.T) {
 		{"loopback", "127.0.0.2:2121", "10.9.0.1:2121", good, "not another machine"},
 		{"everywhere", "10.9.0.2:2121", "0.0.0.0:2121", good, "on every interface"},
 		{"nowhere", "10.9.0.2:2121", "127.0.0.1:2121", good, "not reached"},
-		{"another's", "10.9.0.2:2121", "10.9.0.3:2121", good, "does not start without it"},
+		{"another's", "10.9.0.2:2121", "10.9.0.3:2121", good, "not an address of this machine"},
 		{"two families", "[fd99::2]:2121", "10.9.0.1:2121", good, "two families"},
 		{"no key", "10.9.0.2:2121", "10.9.0.1:2121", filepath.Join(dir, "none"), "no such file"},
 		{"short key", "10.9.0.2:2121", "10.9.0.1:2121", short, "want at least 32"},

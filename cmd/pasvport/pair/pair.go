@@ -5,12 +5,16 @@ package pair
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"log/slog"
 	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
@@ -73,10 +77,25 @@ func Open(cfg Config, host Host, log *slog.Logger) (*Pair, error) {
 	if p.id, err = newIdentity(cfg.Key); err != nil {
 		return nil, err
 	}
-	if p.ln, err = net.Listen("tcp", cfg.Listen); err != nil {
+	if p.ln, err = listen(cfg.Listen); err != nil {
 		return nil, err
 	}
 	return p, nil
+}
+
+// listen listens at an address that this machine need not have yet: the daemon starts
+// before the network does.
+func listen(addr string) (net.Listener, error) {
+	c := net.ListenConfig{Control: func(network, _ string, raw syscall.RawConn) error {
+		level, option := unix.SOL_IP, unix.IP_FREEBIND
+		if network == "tcp6" {
+			level, option = unix.SOL_IPV6, unix.IPV6_FREEBIND
+		}
+		var set error
+		err := raw.Control(func(fd uintptr) { set = unix.SetsockoptInt(int(fd), level, option, 1) })
+		return errors.Join(err, set)
+	}}
+	return c.Listen(context.Background(), "tcp", addr)
 }
 
 func newPair(cfg Config, host Host, log *slog.Logger) *Pair {

@@ -404,6 +404,18 @@ func TestAwait(t *testing.T) {
 	}
 }
 
+// TestListenEarly: the daemon starts before the interface has its address.
+func TestListenEarly(t *testing.T) {
+	for _, addr := range []string{"192.0.2.77:2121", "[2001:db8:77::1]:2121"} {
+		p, err := Open(Config{Peer: "192.0.2.78:2121", Listen: addr, Key: key}, &host{}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Errorf("%s: %v", addr, err)
+			continue
+		}
+		p.Close()
+	}
+}
+
 // TestHang: a peer that takes nothing in costs one wait, and the link is closed in
 // the end; one whose host hangs costs one wait too.
 func TestHang(t *testing.T) {
