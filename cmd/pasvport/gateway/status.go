@@ -57,13 +57,13 @@ func (g *Gateway) Status() control.Status {
 
 // peerStatus returns what there is to say of the other firewall of a pair; nil
 // without one.
-func (g *Gateway) peerStatus() *control.Peer {
-	if g.peer == nil {
+func (l *life) peerStatus() *control.Peer {
+	if l.peer == nil {
 		return nil
 	}
-	s := g.peer.Stats()
+	s := l.peer.Stats()
 	p := &control.Peer{
-		Address: g.cfg.Peer, Wait: string(g.cfg.PeerWait), Link: control.PeerDown, Since: s.Since, Skew: s.Skew.Seconds(),
+		Address: l.cfg.Peer, Wait: string(l.cfg.PeerWait), Link: control.PeerDown, Since: s.Since, Skew: s.Skew.Seconds(),
 		Lag: s.Lag.Seconds(), Told: s.Records, Held: s.Held, Waits: s.Waits, Adopted: s.Adopted,
 	}
 	switch {
@@ -84,13 +84,13 @@ func (g *Gateway) peerStatus() *control.Peer {
 }
 
 // limits are those of the settings, and how full they are.
-func (g *Gateway) limits() control.Limits {
-	set := g.settings()
+func (l *life) limits() control.Limits {
+	set := l.settings()
 	return control.Limits{
-		Sessions:       control.Limit{Now: g.present.Living(), Max: set.MaxSessions},
-		ClientSessions: control.Limit{Now: g.present.Fullest(), Max: set.MaxClientSessions},
-		Pinholes:       control.Limit{Now: len(g.pinholes.All()), Max: set.MaxPinholes},
-		ClientPinholes: control.Limit{Now: g.pinholes.Fullest(), Max: g.clientPinholes()},
+		Sessions:       control.Limit{Now: l.present.Living(), Max: set.MaxSessions},
+		ClientSessions: control.Limit{Now: l.present.Fullest(), Max: set.MaxClientSessions},
+		Pinholes:       control.Limit{Now: len(l.pinholes.All()), Max: set.MaxPinholes},
+		ClientPinholes: control.Limit{Now: l.pinholes.Fullest(), Max: l.clientPinholes()},
 	}
 }
 
@@ -104,15 +104,15 @@ func (g *Gateway) Sessions() []control.Session {
 }
 
 // list returns the sessions that are open, the oldest first.
-func (g *Gateway) list(now time.Time) []control.Session {
+func (l *life) list(now time.Time) []control.Session {
 	list := []control.Session{}
 	seen := map[*session.Session]bool{} // one that is being moved may come twice
-	for _, s := range g.registry.all() {
+	for _, s := range l.registry.all() {
 		if seen[s] {
 			continue
 		}
 		seen[s] = true
-		c := s.Snapshot(g.pinholes.Data.Traffic(&s.Owner), now)
+		c := s.Snapshot(l.pinholes.Data.Traffic(&s.Owner), now)
 		if c.State != session.StateClosed {
 			list = append(list, c)
 		}
