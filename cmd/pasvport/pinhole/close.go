@@ -74,12 +74,8 @@ func (p *Pinhole) repeatsUntil() time.Time {
 	return time.Unix(0, at).Add(open + p.Timeout)
 }
 
-// The bounds of Keep: how long a pinhole stays open at the most, and how long before
-// its end it is kept for another while.
-const (
-	longest    = 300 * time.Second
-	keepBefore = time.Second
-)
+// longest is how long Keep keeps a pinhole open at the most.
+const longest = 300 * time.Second
 
 // Keep keeps a pinhole that is about to expire and whose data connection may still
 // come. Either waits is set: a transfer command of its control connection waits for its

@@ -128,3 +128,17 @@ func (p *Pinhole) expectation() expect.Expectation {
 	}
 	return e
 }
+
+// Way returns where the payload of p may go.
+func (p *Pinhole) Way() rules.Way { return rules.Way(p.way.Load()) }
+
+// undecided has no payload of p pass yet, if it is to go in one direction.
+func (p *Pinhole) undecided() {
+	if p.OneWay {
+		p.way.Store(uint32(rules.WayUndecided))
+	}
+}
+
+// keepBefore is how long before its end Keep keeps a pinhole for another while, and how
+// long behind it the kernel would.
+const keepBefore = time.Second

@@ -45,16 +45,6 @@ func (y *Ways) announced(p *Pinhole) {
 	y.last[p.Owner] = p
 }
 
-// Way returns where the payload of p may go.
-func (p *Pinhole) Way() rules.Way { return rules.Way(p.way.Load()) }
-
-// undecided has no payload of p pass yet, if it is to go in one direction.
-func (p *Pinhole) undecided() {
-	if p.OneWay {
-		p.way.Store(uint32(rules.WayUndecided))
-	}
-}
-
 // SetWay says where the payload of a pinhole may go that is about to be restored or
 // opened again.
 func (p *Pinhole) SetWay(w rules.Way) {
