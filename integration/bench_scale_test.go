@@ -23,7 +23,7 @@ import (
 )
 
 var (
-	scaleSessions = flag.String("scale.sessions", "100,1000,10000,100000", "how many idle control connections")
+	scaleSessions = flag.String("scale.sessions", "100,1000,10000,100000,250000", "how many idle control connections")
 	scaleReal     = flag.Int("scale.real", 15000, "how many of them with sockets, in a row of its own")
 )
 
@@ -126,7 +126,7 @@ func (r roundTrips) at(q float64) float64 {
 // startScaled starts the daemon with metrics.
 func (b *bench) startScaled(t *testing.T, what string) {
 	b.daemon = b.site.StartDaemon(t, b.site.Firewalls[0], "--log-level", "info", "--metrics", scaleMetrics,
-		"--max-sessions", "200000", "--max-client-sessions", "200000")
+		"--max-sessions", "300000", "--max-client-sessions", "300000")
 	t.Logf("%s: ready", what)
 }
 

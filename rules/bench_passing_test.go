@@ -6,90 +6,143 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
-	"runtime"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
 
+// A passage is a firewall that packets pass which are not FTP. Its server drops all.
+type passage struct {
+	name, base string
+	proto      byte
+	ours       bool // with our table
+	busy       bool // among many rules, which see what is new, and connections
+	c          Config
+	way        Way // of the packet, which then has payload and is one of a data connection
+
+	net    topology
+	fd     int // of the client's socket
+	packet []byte
+}
+
+// What a busy firewall has beside FTP.
+const (
+	busyRules       = 2000
+	busyConnections = 50_000
+)
+
+// passages are the firewalls that are measured. The first of its kind has no table of
+// ours.
+func passages() []*passage {
+	all := Config{Claim: true, Stale: true}
+	block, oneWay := all, all
+	block.Block, oneWay.OneWay = true, true
+	return []*passage{
+		{name: "tcp", proto: unix.IPPROTO_TCP},
+		{name: "tcp-with", base: "tcp", proto: unix.IPPROTO_TCP, ours: true},
+		{name: "tcp-all", base: "tcp", proto: unix.IPPROTO_TCP, ours: true, c: all},
+		{name: "tcp-login-failures", base: "tcp", proto: unix.IPPROTO_TCP, ours: true, c: block},
+		{name: "tcp-data-direction", base: "tcp", proto: unix.IPPROTO_TCP, ours: true, c: oneWay},
+		{name: "data", proto: unix.IPPROTO_TCP, way: WayOriginal},
+		{name: "data-all", base: "data", proto: unix.IPPROTO_TCP, ours: true, c: all, way: WayOriginal},
+		{name: "data-direction", base: "data", proto: unix.IPPROTO_TCP, ours: true, c: oneWay, way: WayOriginal},
+		{name: "udp", proto: unix.IPPROTO_UDP},
+		{name: "udp-all", base: "udp", proto: unix.IPPROTO_UDP, ours: true, c: all},
+		{name: "busy", proto: unix.IPPROTO_TCP, busy: true},
+		{name: "busy-all", base: "busy", proto: unix.IPPROTO_TCP, busy: true, ours: true, c: all},
+	}
+}
+
 // BenchmarkKernelPassing is a packet that is not FTP on its way from one interface of
-// the firewall to another, with conntrack, with our table and without. The difference
-// is what our rules cost it. The sender's system call is in it, and the way to a
-// server that drops everything.
+// the firewall to another, with conntrack, with our table and without. The sender's
+// system call is in it, and the way to a server that drops everything. See also
+// TestPassing (scripts/bench passing).
 func BenchmarkKernelPassing(b *testing.B) {
-	for _, bb := range []struct {
-		name  string
-		proto byte
-		ours  bool
-		c     Config
-		way   Way // of the packet, which then has payload and is one of a data connection
-	}{
-		{"tcp/without", unix.IPPROTO_TCP, false, Config{}, WayAny},
-		{"tcp/with", unix.IPPROTO_TCP, true, Config{}, WayAny},
-		{"tcp/with-all", unix.IPPROTO_TCP, true, Config{Claim: true, Stale: true}, WayAny},
-		{"tcp/login-failures", unix.IPPROTO_TCP, true, Config{Claim: true, Stale: true, Block: true}, WayAny},
-		{"tcp/data-direction", unix.IPPROTO_TCP, true, Config{Claim: true, Stale: true, OneWay: true}, WayAny},
-		{"data/without", unix.IPPROTO_TCP, false, Config{}, WayOriginal},
-		{"data/with-all", unix.IPPROTO_TCP, true, Config{Claim: true, Stale: true}, WayOriginal},
-		{"data/data-direction", unix.IPPROTO_TCP, true, Config{Claim: true, Stale: true, OneWay: true}, WayOriginal},
-		{"udp/without", unix.IPPROTO_UDP, false, Config{}, WayAny},
-		{"udp/with-all", unix.IPPROTO_UDP, true, Config{Claim: true, Stale: true}, WayAny},
-	} {
-		b.Run(bb.name, func(b *testing.B) {
-			n := newTopology(b)
-			n.router.run(b, "sh", "-c", "echo 1 > /proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal")
-			n.server.load(b, "table ip none {\nchain nothing {\ntype filter hook prerouting priority -350; policy drop;\n}\n}")
-			var f *Firewall
-			if bb.ours {
-				bb.c.Queue = testQueue(b, n.router)
-				f = installed(b, n.router, bb.c)
+	for _, p := range passages() {
+		b.Run(p.name, func(b *testing.B) {
+			p.open(b)
+			for b.Loop() {
+				p.send(b)
 			}
-			size := 0
-			if bb.way != WayAny {
-				size = 1400
-			}
-			packet := passing(bb.proto, size)
-			switch {
-			case bb.way != WayAny:
-				id := dataEntry(b, n.router)
-				if bb.c.OneWay {
-					if err := f.Directions().Direct(id, bb.way); err != nil {
-						b.Fatal(err)
-					}
-				}
-			case bb.proto == unix.IPPROTO_TCP:
-				n.router.run(b, "conntrack", "-I", "-p", "tcp", "-s", clientV4, "-d", serverV4, "--sport", "40000", "--dport", "9000",
-					"--state", "ESTABLISHED", "-u", "SEEN_REPLY,ASSURED", "-t", "10000")
-			}
-			n.client.do(b, func() error {
-				runtime.LockOSThread()
-				defer runtime.UnlockOSThread()
-				fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_RAW)
-				if err != nil {
-					return err
-				}
-				defer unix.Close(fd)
-				to := &unix.SockaddrInet4{Addr: netip.MustParseAddr(serverV4).As4()}
-				for range 1000 { // neighbours are known, and the caches warm
-					if err := unix.Sendto(fd, packet, 0, to); err != nil {
-						return err
-					}
-				}
-				for b.Loop() {
-					if err := unix.Sendto(fd, packet, 0, to); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
 		})
+	}
+}
+
+func (p *passage) open(t testing.TB) {
+	n := newTopology(t)
+	p.net = n
+	n.router.run(t, "sh", "-c", "echo 1 > /proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal")
+	n.server.load(t, "table ip none {\nchain nothing {\ntype filter hook prerouting priority -350; policy drop;\n}\n}")
+	if p.busy {
+		p.fill(t)
+	}
+	var f *Firewall
+	if p.ours {
+		p.c.Queue = testQueue(t, n.router)
+		f = installed(t, n.router, p.c)
+	}
+	size := 0
+	switch {
+	case p.way != WayAny:
+		size = 1400
+		id := dataEntry(t, n.router)
+		if p.c.OneWay {
+			if err := f.Directions().Direct(id, p.way); err != nil {
+				t.Fatal(err)
+			}
+		}
+	case p.proto == unix.IPPROTO_TCP:
+		n.router.run(t, "conntrack", "-I", "-p", "tcp", "-s", clientV4, "-d", serverV4, "--sport", "40000", "--dport", "9000",
+			"--state", "ESTABLISHED", "-u", "SEEN_REPLY,ASSURED", "-t", "10000")
+	}
+	n.client.do(t, func() (err error) {
+		p.fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_RAW)
+		return err
+	})
+	t.Cleanup(func() { unix.Close(p.fd) })
+	p.packet = passing(p.proto, size)
+	for range 1000 { // neighbours are known, and the caches warm
+		p.send(t)
+	}
+}
+
+// fill gives the firewall a ruleset and connections of others.
+func (p *passage) fill(t testing.TB) {
+	var rules, entries strings.Builder
+	rules.WriteString("table inet busy {\nchain forward {\ntype filter hook forward priority filter; policy drop;\n" +
+		"ct state established,related accept\n")
+	for i := range busyRules - 1 {
+		fmt.Fprintf(&rules, "ip saddr 100.%d.%d.0/24 tcp dport %d accept\n", 64+i>>8, i&255, 1000+i)
+	}
+	rules.WriteString("accept\n}\n}\n")
+	p.net.router.load(t, rules.String())
+	for i := range busyConnections {
+		fmt.Fprintf(&entries, "-I -p tcp -s 100.64.%d.%d -d %s --sport 30000 --dport 443 --state ESTABLISHED -u SEEN_REPLY,ASSURED -t 3000\n",
+			i>>8, i&255, serverV4)
+	}
+	file := filepath.Join(t.TempDir(), "entries")
+	if err := os.WriteFile(file, []byte(entries.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.net.router.run(t, "conntrack", "--load-file", file)
+	if got := strings.TrimSpace(p.net.router.run(t, "conntrack", "-C")); got < fmt.Sprint(busyConnections) {
+		t.Fatalf("%s connections", got)
+	}
+}
+
+// send sends a packet.
+func (p *passage) send(t testing.TB) {
+	if err := unix.Sendto(p.fd, p.packet, 0, &unix.SockaddrInet4{Addr: netip.MustParseAddr(serverV4).As4()}); err != nil {
+		t.Fatal(err)
 	}
 }
 
 // dataEntry makes the entry of an established data connection to port 9000, and returns
 // its id.
-func dataEntry(b *testing.B, n netns) uint32 {
+func dataEntry(b testing.TB, n netns) uint32 {
 	b.Helper()
 	ends := func(port uint16, to uint16) (netip.AddrPort, netip.AddrPort) {
 		return netip.AddrPortFrom(netip.MustParseAddr(clientV4), port), netip.AddrPortFrom(netip.MustParseAddr(serverV4), to)

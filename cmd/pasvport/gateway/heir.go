@@ -64,6 +64,12 @@ func (h *heir) sessions(list conntrack, handed legacy) error {
 	}
 	ways, wayErr := h.directions.All()
 	var unread, data []expect.Entry
+	dumped := make(chan error, 1)
+	go func() { // each list is a walk through all buckets of conntrack's table
+		var err error
+		data, err = h.dataConnections()
+		dumped <- err
+	}()
 	err = list.DumpTo(h.ports.get(), func(e *expect.Entry) {
 		why, alone := left[e.ID]
 		switch {
@@ -78,11 +84,7 @@ func (h *heir) sessions(list conntrack, handed legacy) error {
 			take(e)
 		}
 	})
-	err = errors.Join(err, list.DumpExpected(func(e *expect.Entry) {
-		if e.TCPState < expect.TCPStateTimeWait {
-			data = append(data, *e)
-		}
-	}))
+	err = errors.Join(err, <-dumped)
 	for i := range unread {
 		take(&unread[i])
 	}
@@ -99,6 +101,21 @@ func (h *heir) sessions(list conntrack, handed legacy) error {
 		err = errors.Join(err, h.directions.Direct(id, rules.WayAny))
 	}
 	return errors.Join(err, noteErr, leftErr, wayErr)
+}
+
+// dataConnections lists the connections that were expected, on a socket of its own.
+func (h *heir) dataConnections() (list []expect.Entry, err error) {
+	ct, err := h.dial()
+	if err != nil {
+		return nil, err
+	}
+	defer ct.Close()
+	err = ct.DumpExpected(func(e *expect.Entry) {
+		if e.TCPState < expect.TCPStateTimeWait {
+			list = append(list, *e)
+		}
+	})
+	return list, err
 }
 
 // session adopts the control connection of an entry. The daemon before
