@@ -32,7 +32,9 @@ func (c Config) Doubts() (list []Doubt) {
 	c.doubtAllowed("commands", say)
 	for i := range c.Policies {
 		c.Policies[i].Config.doubtAllowed(fmt.Sprintf("policy %d: commands", i+1), say)
+		c.Policies[i].Config.doubtDirection(fmt.Sprintf("policy %d: ", i+1), say)
 	}
+	c.doubtDirection("", say)
 	if c.TLS == TLSRange {
 		c.doubtRange(say)
 	}
@@ -62,6 +64,13 @@ func (c Config) doubtAllowed(where string, say func(hint, format string, args ..
 	}
 }
 
+// doubtDirection looks for sessions whose commands are not read.
+func (c Config) doubtDirection(where string, say func(hint, format string, args ...any)) {
+	if c.OneWay && (c.TLS == TLSRequire || c.TLS == TLSRange) {
+		say("use tls deny if nothing may get around it", "%sdata-direction strict does not hold for encrypted sessions, which tls %s is for", where, c.TLS)
+	}
+}
+
 func (c Config) doubtRange(say func(hint, format string, args ...any)) {
 	r := c.TLSRange
 	if r.Low < c.MinDataPort {
@@ -79,7 +88,7 @@ func (c Config) doubtMonitor(say func(hint, format string, args ...any)) {
 		setting string
 	}{
 		{c.FailClosed, "fail closed"}, {c.FastPath == FastPathAuto, "fast-path auto"}, {c.Keepalive > 0, "keepalive"}, {c.SessionIdle > 0, "session-idle"},
-		{c.TLS == TLSRange, "tls range"}, {c.Allow == AllowChain, "allow chain"}, {c.Allow == AllowMark, "allow mark"},
+		{c.TLS == TLSRange, "tls range"}, {c.OneWay, "data-direction strict"}, {c.Allow == AllowChain, "allow chain"}, {c.Allow == AllowMark, "allow mark"},
 	} {
 		if e.set {
 			say("leave monitor off to have it", "%s has no effect with monitor, which changes and opens nothing", e.setting)
@@ -98,6 +107,7 @@ func (c Config) doubtFastPath(say func(hint, format string, args ...any)) {
 		{len(c.Commands.Allow)+len(c.Commands.Deny) > 0, commandsKey}, {len(c.Files) > 0, filesKey},
 		{c.Modes != Modes{true, true}, "modes"}, {c.Families != Families{true, true}, "families"},
 		{c.Anonymous != ftpalg.AnonymousAny, "anonymous"}, {c.MaxLine > 0, "max-line"}, {c.MaxArgument > 0, "max-argument"}, {c.MaxPath > 0, "max-path"},
+		{c.OneWay, "data-direction strict"},
 		{c.Keepalive > 0, "keepalive"}, {c.SessionIdle > 0, "session-idle"},
 		{c.LogTransfers, "log-transfers"}, {c.LogSessions, "log-sessions"}, {c.Xferlog != "", "xferlog"},
 	} {

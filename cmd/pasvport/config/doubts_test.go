@@ -29,6 +29,11 @@ func TestDoubts(t *testing.T) {
 		{[]string{"--fast-path=auto", "--tls=deny", "--keepalive=1m", "--session-idle=1h"}, []string{"with tls deny", "with keepalive", "with session-idle"}},
 		{[]string{"--fast-path=auto", "--user=nobody"}, []string{"with user nobody"}},
 		{[]string{"--checks=strict", "--user=nobody"}, nil},
+		{[]string{"--data-direction=strict", "--tls=deny"}, nil},
+		{[]string{"--data-direction=strict", "--tls=require"}, []string{"data-direction strict does not hold for encrypted sessions, which tls require is for"}},
+		{[]string{"--data-direction=strict", "--tls=range=50000-50100"}, []string{"which tls range is for"}},
+		{[]string{"--data-direction=strict", "--fast-path=auto"}, []string{"with data-direction strict"}},
+		{[]string{"--data-direction=strict", "--monitor"}, []string{"data-direction strict has no effect with monitor"}},
 	} {
 		c, msg := load(t, "# empty\n", tt.args...)
 		if msg != "" {
