@@ -32,7 +32,9 @@ func (c Config) Doubts() (list []Doubt) {
 	c.doubtAllowed("commands", say)
 	for i := range c.Policies {
 		c.Policies[i].Config.doubtAllowed(fmt.Sprintf("policy %d: commands", i+1), say)
-		c.Policies[i].Config.doubtDirection(fmt.Sprintf("policy %d: ", i+1), say)
+		if own := c.Policies[i].Config; own.OneWay != c.OneWay || own.TLS != c.TLS {
+			own.doubtDirection(fmt.Sprintf("policy %d: ", i+1), say)
+		}
 	}
 	c.doubtDirection("", say)
 	if c.TLS == TLSRange {
