@@ -17,6 +17,7 @@ var explanations = map[string][]explanation{
 		{"monitor", "There only if on: everything is read and judged, nothing is changed or opened."},
 		{"configuration", "The file that settings come from besides flags."},
 		{"tls, tls-ports, checks, repair, advertise, session-idle", "More settings in force."},
+		{"outside", "A name or an interface of advertise: the address that it has, when that was found and when it is looked up again, and what went wrong."},
 		{"keep-alive", "The idle time after which both ends are probed; and why that is not possible, if it was asked for and is not."},
 		{"ct mark", "The two bits that are ours with allow: mark; none otherwise."},
 		{"strategy", "How data connections become known to the kernel: expectation or claim, with the carrier, which is what control connections are given so that they can have expectations: sane (the in-kernel helper of that name), bare, or none."},
@@ -77,6 +78,7 @@ var explanations = map[string][]explanation{
 		{"LAST CHECK, AGO", "ok, or what was wrong; and when that was."},
 	}}, {"STATES", [][2]string{
 		{"up", "Its checks succeed, or it has none: it gets new sessions."},
+		{"slow-start", "It came back a short time ago, and gets less than its share yet."},
 		{"down", "Its checks fail: it gets none, and keeps those that it has."},
 		{"draining", "Taken out by \\fBservers drain\\fP, with sessions still."},
 		{"drained", "Taken out, and without sessions."},

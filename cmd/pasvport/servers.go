@@ -18,8 +18,9 @@ weight, whether it is up, since when, its sessions, its share of new sessions, a
 what the last check found.
 
 servers drain takes a server out: it gets no new sessions, and those that it has
-stay. servers undrain puts it back. A server stays drained when the daemon crashes
-or reloads its file, not when it is stopped; weight 0 in the file is for good.`
+stay. servers undrain puts it back. A server stays drained when the daemon
+reloads its file, crashes or is stopped, until the machine starts again; weight 0 in the
+file is for good.`
 
 const serversExample = `  pasvport servers
   pasvport servers drain ftp2
