@@ -19,8 +19,7 @@ what the last check found.
 
 servers drain takes a server out: it gets no new sessions, and those that it has
 stay. servers undrain puts it back. A server stays drained when the daemon
-reloads its file, crashes or is stopped, until the machine starts again; weight 0 in the
-file is for good.`
+reloads its file, crashes or is stopped; weight 0 in the file is for good.`
 
 const serversExample = `  pasvport servers
   pasvport servers drain ftp2

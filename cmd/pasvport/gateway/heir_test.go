@@ -138,6 +138,42 @@ func TestHandOver(t *testing.T) {
 	}
 }
 
+// TestHandOverDrained: servers that were drained are left in systemd's directory of the
+// unit, as that of the socket does not outlive a stop; without one, beside the socket.
+func TestHandOverDrained(t *testing.T) {
+	for _, state := range []bool{false, true} {
+		run, lib := t.TempDir(), t.TempDir()
+		t.Setenv("STATE_DIRECTORY", "")
+		if state {
+			t.Setenv("STATE_DIRECTORY", lib+":"+t.TempDir())
+		}
+		b := newBench(t, func(c *config.Config) {
+			c.ControlSocket = filepath.Join(run, "control.sock")
+			c.VirtualServers = []config.VirtualServer{{Name: "ftp", Port: 21, Listen: []netip.Addr{netip.MustParseAddr("203.0.113.1")},
+				Servers: []config.Server{{Name: "a", Port: 21, Weight: 1, Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.2")}},
+					{Name: "b", Port: 21, Weight: 1, Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.3")}}}}}
+		})
+		if err := b.balancer.Drain("ftp/b", true); err != nil {
+			t.Fatal(err)
+		}
+		b.g.testament.write()
+		if state {
+			if err := os.RemoveAll(run); err != nil {
+				t.Fatal(err)
+			}
+		}
+		next := b.after()
+		next.g.testament.read()
+		if got := next.balancer.Drained(); len(got) != 1 || got[0] != "ftp/b" {
+			t.Errorf("state directory: %t: drained %q", state, got)
+		}
+		again := b.after()
+		if again.g.testament.read(); len(again.balancer.Drained()) != 0 {
+			t.Error("it is good for another start")
+		}
+	}
+}
+
 // TestHandOverMarked: what gets a mark is claimed, by the next daemon too.
 func TestHandOverMarked(t *testing.T) {
 	dir := t.TempDir()

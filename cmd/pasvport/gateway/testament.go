@@ -4,7 +4,9 @@ package gateway
 
 import (
 	"cmp"
+	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
@@ -21,20 +23,28 @@ type testament struct {
 }
 
 // path is where a daemon leaves its hand-over: beside its control socket.
-func (t *testament) path() (string, error) {
-	return succession.Path(filepath.Dir(cmp.Or(t.cfg.ControlSocket, config.DefaultControlSocket)), t.cfg.Table)
+func (t *testament) path() (string, error) { return t.in(t.runDir()) }
+
+// in is the hand-over in a directory.
+func (t *testament) in(dir string) (string, error) { return succession.Path(dir, t.cfg.Table) }
+
+func (t *testament) runDir() string {
+	return filepath.Dir(cmp.Or(t.cfg.ControlSocket, config.DefaultControlSocket))
+}
+
+// drainedDir is where the servers are left that were drained: systemd's directory of
+// the unit, as that of the control socket goes with a stop.
+func (t *testament) drainedDir() string {
+	state, _, _ := strings.Cut(os.Getenv("STATE_DIRECTORY"), ":")
+	return cmp.Or(state, t.runDir())
 }
 
 // read reads what an earlier daemon handed over, and takes out the servers that had
 // no new sessions.
 func (t *testament) read() legacy {
-	path, err := t.path()
-	var left succession.Estate
-	if err == nil {
-		left, err = succession.Read(path, time.Now())
-	}
-	if err != nil {
-		t.log.Warn("not taken over from the daemon before", "err", err)
+	left := t.readIn(t.runDir())
+	if dir := t.drainedDir(); dir != t.runDir() {
+		left.Drained = append(left.Drained, t.readIn(dir).Drained...)
 	}
 	for _, name := range left.Drained {
 		if err := t.balancer.Drain(name, true); err != nil {
@@ -44,20 +54,44 @@ func (t *testament) read() legacy {
 	return newLegacy(left.Records)
 }
 
+func (t *testament) readIn(dir string) (left succession.Estate) {
+	path, err := t.in(dir)
+	if err == nil {
+		left, err = succession.Read(path, time.Now())
+	}
+	if err != nil {
+		t.log.Warn("not taken over from the daemon before", "err", err)
+	}
+	return left
+}
+
 // write leaves what the next daemon has to know, and returns how many pinholes are
 // handed over by that. The workers have ended.
 func (t *testament) write() int {
-	path, err := t.path()
-	if err == nil {
-		now := time.Now()
-		err = succession.Write(path, succession.Estate{Records: t.records(now), Drained: t.balancer.Drained()}, now)
+	now := time.Now()
+	open := succession.Estate{Records: t.records(now)}
+	drained := succession.Estate{Drained: t.balancer.Drained()}
+	dir := t.drainedDir()
+	if dir == t.runDir() {
+		open.Drained, drained.Drained = drained.Drained, nil
 	}
-	if err != nil {
+	if err := t.writeIn(dir, drained, now); err != nil {
+		t.log.Warn("the next daemon cannot be told which servers are drained", "err", err)
+	}
+	if err := t.writeIn(t.runDir(), open, now); err != nil {
 		t.log.Warn("the next daemon cannot be told what is open", "err", err,
 			"hint", "what was announced and not used yet does not work after a restart")
 		return 0
 	}
 	return len(t.pinholes.All())
+}
+
+func (t *testament) writeIn(dir string, e succession.Estate, now time.Time) error {
+	path, err := t.in(dir)
+	if err != nil {
+		return err
+	}
+	return succession.Write(path, e, now)
 }
 
 // records returns what the next daemon has to know and does not find in the
