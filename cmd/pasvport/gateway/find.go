@@ -89,7 +89,14 @@ func (w *worker) present(r *session.Reader) *session.Reader {
 	if err != nil || e.Original != r.Original() || e.Reply != r.Reply() || e.Status&expect.StatusSeenReply == 0 {
 		return r
 	}
+	if s := w.registry.orphans.Find(r.Original()); s != nil { // made of what was told of r
+		w.end(w.ct, &w.registry.orphans, s)
+	}
 	next := w.adopt(&e, r.Engine, w.now)
+	if w.peer != nil {
+		state := next.Engine.State()
+		w.teller.readjust(next, &e, &state)
+	}
 	if next.Engine != r.Engine { // one too many now
 		next.Release()
 		return r

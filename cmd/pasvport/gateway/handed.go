@@ -50,9 +50,9 @@ func (h *heir) tell(peer *pair.Pair, l legacy) {
 
 // left is what an earlier daemon has left of a session.
 func (h *heir) left(r *session.Reader, l legacy, now time.Time) succession.Record {
-	rec := known(r, h.pinholes.Of(&r.Owner), now)
+	rec := known(r, h.pinholes, now)
 	if before := l[r.Original()]; before != nil && before.Is(r.ID(), r.Original(), r.Reply()) {
-		rec.Told = before.Told
+		rec.Told, rec.Engine = before.Told, before.Engine // its own engine knows less before the first packet
 	} else {
 		rec.Engine = nil // it has read nothing yet
 	}

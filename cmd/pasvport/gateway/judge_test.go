@@ -51,7 +51,7 @@ func TestBrokenPeer(t *testing.T) {
 		{name: "what is only monitored", holes: []succession.Pinhole{passive}, edit: func(c *config.Config) { c.Monitor = true }},
 		{name: "no connection", holes: []succession.Pinhole{passive}, entry: func(x *expect.Entry) { x.Original.Src = ap("198.51.100.9:40000") }},
 		{name: "another connection", holes: []succession.Pinhole{passive}, entry: func(x *expect.Entry) { x.Reply.Src = ap("10.0.0.9:21") }},
-		{name: "a data connection of a session", holes: []succession.Pinhole{{Source: clientAddr, Public: passive.Public, Target: passive.Target, NAT: true,
+		{name: "for a data connection alone", open: 1, holes: []succession.Pinhole{{Source: clientAddr, Public: passive.Public, Target: passive.Target, NAT: true,
 			Left: time.Minute, Data: &succession.Tuple{Src: ap("198.51.100.1:41000"), Dst: passive.Public}}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -70,6 +70,9 @@ func TestBrokenPeer(t *testing.T) {
 				t.Fatalf("open: %v; in the kernel: %v", all, f.b.k.expected)
 			}
 			for _, p := range all {
+				if d := tt.holes[0].Data; d != nil && p.Port != d.Src.Port() {
+					t.Errorf("open for port %d", p.Port)
+				}
 				if left := time.Until(p.Until()); left > f.b.settings().PinholeTimeout {
 					t.Errorf("open for %v", left)
 				}

@@ -89,9 +89,14 @@ func (p *partner) begins(k *pair.Known, e *expect.Entry) *session.Session {
 func (p *partner) opens(s *session.Session, k *pair.Known) {
 	var want *succession.Pinhole
 	for i := range k.Pinholes {
-		if k.Pinholes[i].Data == nil {
-			want = &k.Pinholes[i]
+		h := &k.Pinholes[i]
+		if h.Data != nil { // for its data connection alone, until conntrackd brings that
+			if p.pinholes.Data.Knows(expect.Tuple(*h.Data)) {
+				continue
+			}
+			h.Port, h.Data = h.Data.Src.Port(), nil
 		}
+		want = h
 	}
 	if open := p.pinholes.Of(&s.Owner); open != nil && !isKnown(open, want) {
 		p.pinholes.Close(p.ct, open, pinhole.Closed, "the other firewall has closed it")
@@ -106,7 +111,7 @@ func (p *partner) opens(s *session.Session, k *pair.Known) {
 
 // isKnown reports whether an open pinhole is what a record has.
 func isKnown(p *pinhole.Pinhole, r *succession.Pinhole) bool {
-	const differ = time.Second
+	const differ = time.Second / 2 // Keep adds a second at least
 	return r != nil && p.Source == r.Source && p.Public == r.Public && p.Target == r.Target && p.Port == r.Port &&
 		time.Until(p.Until())-r.Left < differ && r.Left-time.Until(p.Until()) < differ
 }
@@ -115,6 +120,7 @@ func isKnown(p *pinhole.Pinhole, r *succession.Pinhole) bool {
 func (p *partner) Data(e *expect.Entry) {
 	if s := p.registry.session(e.Master); s != nil {
 		p.dataBegins(p.ct, e, s)
+		p.peer.Used(s.Original(), e.Original)
 	}
 }
 

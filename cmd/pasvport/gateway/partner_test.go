@@ -15,6 +15,7 @@ import (
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/cmd/pasvport/pair"
+	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/nfq"
@@ -485,24 +486,78 @@ func TestKept(t *testing.T) {
 	}
 }
 
-// TestUsed: that a data connection has come is told although no packet shows it.
-func TestUsed(t *testing.T) {
+// TestRemade: conntrackd makes the entry of a session of ours anew, of an older state. The
+// session goes on where it was, and so does what conntrack adjusts.
+func TestRemade(t *testing.T) {
+	f := newFirewalls(t, nil)
+	l := f.a.connect(entryOf(1))
+	l.logIn()
+	l.passive(50000)
+	l.accepts(client, "NOOP\r\n") // of which the other firewall is not told yet
+	l.accepts(server, "200 ok\r\n")
+	w, e := f.a.watcher(), *l.entry
+	w.event(f.a.k, &expect.Event{Type: expect.Destroy, Entry: e})
+	f.a.k.remove(&e)
+	delete(f.a.k.adjusted, e.Original)
+	e.ID, e.Adj = e.ID+100, [2]expect.SeqAdj{}
+	f.a.k.enter(e)
+	w.event(f.a.k, &expect.Event{Type: expect.New, Entry: e})
+	if !f.a.sync() || len(f.a.pinholes.All()) != 1 {
+		t.Fatalf("open is %v", f.a.pinholes.All())
+	}
+	m := &link{b: f.a, entry: &e, next: l.next}
+	if sent := m.passive(50001); sent == "" || len(f.a.pinholes.All()) != 1 {
+		t.Errorf("the client is told %q; open is %v", sent, f.a.pinholes.All())
+	}
+	if adj := f.a.k.adjusted[e.Original][expect.Reply]; adj.Before != 3 || adj.After != 6 {
+		t.Errorf("the kernel adjusts by %+v", adj)
+	}
+}
+
+// TestUsedThere: what the other firewall has announced is used here before its session has
+// spoken, and conntrackd makes the entry anew: it is not open a second time.
+func TestUsedThere(t *testing.T) {
 	f := newFirewalls(t, nil)
 	l := f.a.connect(entryOf(1))
 	l.logIn()
 	l.passive(50000)
 	m := f.moves(l)
-	if len(f.b.pinholes.All()) != 1 {
-		t.Fatal("it is not open at the other firewall")
+	w, e := f.b.watcher(), *m.entry
+	w.event(f.b.k, &expect.Event{Type: expect.New, Entry: dataOf(l, 50000)})
+	w.event(f.b.k, &expect.Event{Type: expect.Destroy, Entry: e})
+	f.b.k.remove(&e)
+	e.ID += 100
+	f.b.k.enter(e)
+	w.event(f.b.k, &expect.Event{Type: expect.New, Entry: e})
+	if !f.b.sync() || m.session() == nil || len(f.b.pinholes.All()) != 0 {
+		t.Errorf("open is %v", f.b.pinholes.All())
 	}
+}
+
+// TestUsed: that a data connection has come is told although no packet shows it: what is
+// open for it lets its SYN pass once more, and no other one, until it is answered.
+func TestUsed(t *testing.T) {
+	f := newFirewalls(t, nil)
+	l := f.a.connect(entryOf(1))
+	l.logIn()
+	l.passive(50000)
+	f.moves(l)
 	w := f.a.watcher()
 	w.used = f.a.g.lanes.tellSoon
-	w.event(f.a.k, &expect.Event{Type: expect.New, Entry: dataOf(l, 50000)})
-	<-f.a.q.wakes
-	f.a.w.Wake(time.Now()) // answers the call
-	f.told()
-	if all := f.b.pinholes.All(); len(all) != 0 || m.session() == nil {
-		t.Errorf("at the other firewall there is %v", all)
+	data := dataOf(l, 50000)
+	event := func(e expect.EventType) []*pinhole.Pinhole {
+		w.event(f.a.k, &expect.Event{Type: e, Entry: data})
+		<-f.a.q.wakes
+		f.a.w.Wake(time.Now()) // answers the call
+		f.told()
+		return f.b.pinholes.All()
+	}
+	if all := event(expect.New); len(all) != 1 || all[0].Port != data.Original.Src.Port() {
+		t.Errorf("not answered: at the other firewall there is %v", all)
+	}
+	data.TCPState = expect.TCPStateSynRecv
+	if all := event(expect.Update); len(all) != 0 {
+		t.Errorf("answered: at the other firewall there is %v", all)
 	}
 }
 

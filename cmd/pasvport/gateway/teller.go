@@ -121,13 +121,15 @@ func (t *teller) tell(r *session.Reader, now time.Time) {
 		is.Own = r.Adjustments()
 	}
 	if is == before && !r.Pair.Again() {
+		rec := known(r, t.pinholes, now)
+		t.peer.Keep(r.Pair, &rec)
 		t.later(r.Session, now)
 		return
 	}
 	wait := is.Hole != nil && is.Hole != before.Hole || is.Own != before.Own || is.Mark.Promises(before.Mark)
 	r.Pair.Told, r.Pair.Late = is, false
 	t.flush()
-	rec := known(r, is.Hole, now)
+	rec := known(r, t.pinholes, now)
 	t.peer.Tell(r.Pair, &rec, wait && t.waitsFor(r.Session))
 }
 
@@ -143,12 +145,15 @@ func (t *teller) waitsFor(s *session.Session) bool {
 }
 
 // known is what the other firewall has to know of a session.
-func known(r *session.Reader, hole *pinhole.Pinhole, now time.Time) succession.Record {
+func known(r *session.Reader, pinholes *pinhole.Table, now time.Time) succession.Record {
 	var open []succession.Pinhole
-	if hole != nil {
-		p := handed(hole, nil, now)
-		p.Way = rules.WayAny // it may be decided a moment later, and is not told again for that
-		open = []succession.Pinhole{p}
+	if hole := pinholes.Of(&r.Owner); hole != nil {
+		open = []succession.Pinhole{handed(hole, nil, now)}
+	} else if data, used := pinholes.Data.Waiting(&r.Owner); used != nil { // its SYN may come again
+		open = []succession.Pinhole{handed(used, &data, now)}
+	}
+	for i := range open {
+		open[i].Way = rules.WayAny // it may be decided a moment later, and is not told again for that
 	}
 	rec, _ := r.Record(open)
 	rec.ID, rec.Next = 0, [2]*uint32{} // they mean nothing there, or not any more
@@ -187,7 +192,7 @@ func (t *teller) tellLate(now time.Time) {
 			continue
 		}
 		if r := s.Acquire(t.work); r != nil {
-			rec := known(r, t.pinholes.Of(&s.Owner), now)
+			rec := known(r, t.pinholes, now)
 			t.peer.Tell(s.Pair, &rec, false)
 			r.Release()
 		}

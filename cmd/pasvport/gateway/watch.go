@@ -14,8 +14,8 @@ type watcher struct {
 	*life
 	older *olderConnections
 	lost  chan struct{} // of capacity 1: events were lost
-	// used has the other firewall told that what a session has open may be used up,
-	// which no packet shows.
+	// used has the other firewall told what is open of a session, as it was used, which
+	// no packet shows.
 	used func(*session.Session)
 }
 
@@ -39,9 +39,9 @@ func (w *watcher) event(ct conntrack, e *expect.Event) {
 	switch {
 	case e.Type == expect.New && e.Entry.Master != (expect.Tuple{}):
 		if s := w.registry.session(e.Entry.Master); s != nil {
-			if w.dataBegins(ct, &e.Entry, s); s.Pair != nil && !s.Pair.Standby() {
-				w.used(s)
-			}
+			w.dataBegins(ct, &e.Entry, s)
+			w.peer.Used(s.Original(), e.Entry.Original)
+			w.tellUsed(s)
 		} else {
 			w.peer.EnteredData(&e.Entry)
 		}
@@ -53,6 +53,14 @@ func (w *watcher) event(ct conntrack, e *expect.Event) {
 		signal(w.lost)
 	case e.Entry.TCPState >= expect.TCPStateSynRecv:
 		w.changed(ct, &e.Entry)
+	}
+}
+
+// tellUsed has the other firewall told that a data connection of a session has come, or
+// was answered.
+func (w *watcher) tellUsed(s *session.Session) {
+	if s != nil && s.Pair != nil && !s.Pair.Standby() {
+		w.used(s)
 	}
 }
 
@@ -73,7 +81,9 @@ func (w *watcher) destroyed(ct conntrack, e *expect.Entry) {
 
 // changed acts on an entry whose connection has come to another state.
 func (w *watcher) changed(ct conntrack, e *expect.Entry) {
-	w.pinholes.Answered(e)
+	if p := w.pinholes.Answered(e); p != nil {
+		w.tellUsed(w.registry.session(p.Owner.Original()))
+	}
 	if e.TCPState == expect.TCPStateSynRecv {
 		w.older.begins(e.ID)
 	}

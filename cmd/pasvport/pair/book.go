@@ -4,6 +4,7 @@ package pair
 
 import (
 	"hash/maphash"
+	"slices"
 	"sync"
 	"time"
 
@@ -186,6 +187,28 @@ func (b *book) take(original expect.Tuple) bool {
 	}
 	p.taken = true
 	return true
+}
+
+// used takes what a data connection has come through out of a record: whoever goes on
+// from that does not open it again.
+func (b *book) used(original, data expect.Tuple, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p := b.of(original)
+	if p == nil {
+		return
+	}
+	k := p.known(now)
+	if k == nil {
+		return
+	}
+	before := len(k.Pinholes)
+	k.Pinholes = slices.DeleteFunc(k.Pinholes, func(h succession.Pinhole) bool {
+		return h.Data == nil && h.Source == data.Src.Addr() && h.Public == data.Dst
+	})
+	if len(k.Pinholes) < before {
+		p.raw, p.noted = succession.AppendRecord(nil, &k.Record), instantOf(now)
+	}
 }
 
 // has reports whether there is a record.

@@ -95,6 +95,23 @@ func (o *outbox) add(k kind, wait bool, parts ...[]byte) <-chan struct{} {
 	if !wait || !o.told || o.slow {
 		return nil
 	}
+	return o.waiter()
+}
+
+// flush returns a channel that is closed when the other daemon has all that it was told
+// so far, or nil without a link.
+func (o *outbox) flush() <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.up {
+		return nil
+	}
+	o.signal()
+	return o.waiter()
+}
+
+// waiter waits for all that is told so far. o.mu is held.
+func (o *outbox) waiter() <-chan struct{} {
 	w := waiter{o.ask(), make(chan struct{})}
 	o.waiters = append(o.waiters, w)
 	return w.done

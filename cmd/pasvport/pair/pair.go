@@ -123,7 +123,7 @@ func (p *Pair) Run(ctx context.Context) error {
 // answer.
 func (p *Pair) Flush() {
 	if p != nil {
-		p.out.await(p.out.add(kindAll, true))
+		p.out.await(p.out.flush())
 	}
 }
 
@@ -159,6 +159,14 @@ func (p *Pair) Tell(s *Session, r *succession.Record, wait bool) {
 		p.waits.Add(1)
 	}
 	p.out.await(done)
+}
+
+// Keep notes how a session of ours is, without telling the other daemon: conntrackd may
+// make its entry anew at any time, and with it goes the session.
+func (p *Pair) Keep(s *Session, r *succession.Record) {
+	if p != nil {
+		p.book.note(s.next(), true, r, succession.AppendRecord(nil, r), time.Now())
+	}
 }
 
 // Inherit notes what an earlier daemon of this machine has left of a session, before
@@ -209,6 +217,13 @@ func (p *Pair) EnteredData(e *expect.Entry) {
 	}
 	own := *e
 	p.tasks.put(func() { p.host.Data(&own) })
+}
+
+// Used notes that a data connection has come, of a session of either firewall.
+func (p *Pair) Used(original, data expect.Tuple) {
+	if p != nil {
+		p.book.used(original, data, time.Now())
+	}
 }
 
 // Expects reports whether a packet that conntrack has no entry for is of a session

@@ -211,6 +211,29 @@ func (d *Data) Count(e *expect.Entry) (more Carried) {
 	return more
 }
 
+// Waiting returns the data connection of an owner that came last, and its pinhole, if it
+// was not answered yet; else nil.
+func (d *Data) Waiting(o *Owner) (t expect.Tuple, p *Pinhole) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if o.traffic == nil {
+		return t, nil
+	}
+	c := d.open[o.traffic.last]
+	if c.owner != o {
+		return t, nil
+	}
+	return o.traffic.last, c.rule
+}
+
+// Knows reports whether a data connection is known.
+func (d *Data) Knows(t expect.Tuple) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, known := d.open[t]
+	return known
+}
+
 // TakeLast takes the data connection of an owner that came last, and reports
 // whether there is one that was not taken before.
 func (d *Data) TakeLast(o *Owner) (t expect.Tuple, ok bool) {

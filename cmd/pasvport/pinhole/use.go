@@ -58,11 +58,12 @@ func (t *Table) Ends(e *expect.Entry) bool {
 }
 
 // Answered notes that the other end of a data connection has answered: its
-// pinhole's rule is not needed any more.
-func (t *Table) Answered(e *expect.Entry) {
+// pinhole's rule is not needed any more. It returns the pinhole, nil if there is none.
+func (t *Table) Answered(e *expect.Entry) *Pinhole {
 	p := t.Data.TakeRule(e.Original)
 	t.CloseRule(p)
 	t.Ways.met(e, p)
+	return p
 }
 
 // Claim makes the conntrack entry for the SYN of a data connection, seen before
