@@ -36,7 +36,7 @@ func TestFlowtable(t *testing.T) {
 							type filter hook forward priority filter - 1; policy accept;
 							tcp dport != 21 tcp sport != 21 counter
 						}
-						chain offload {
+						chain fill {
 							type filter hook forward priority filter + 1; policy accept;
 							ct state established meta l4proto tcp flow add @f
 						}

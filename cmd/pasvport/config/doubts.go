@@ -30,10 +30,14 @@ func (c Config) Doubts() (list []Doubt) {
 	}
 	c.doubtPolicies(say)
 	c.doubtAllowed("commands", say)
+	c.doubtDataPorts("data-ports", say)
 	for i := range c.Policies {
 		c.Policies[i].Config.doubtAllowed(fmt.Sprintf("policy %d: commands", i+1), say)
 		if own := c.Policies[i].Config; own.OneWay != c.OneWay || own.TLS != c.TLS {
 			own.doubtDirection(fmt.Sprintf("policy %d: ", i+1), say)
+		}
+		if p := c.Policies[i].Config; p.DataPorts != c.DataPorts || p.MinDataPort != c.MinDataPort {
+			p.doubtDataPorts(fmt.Sprintf("policy %d: data-ports", i+1), say)
 		}
 	}
 	c.doubtDirection("", say)
@@ -73,10 +77,32 @@ func (c Config) doubtDirection(where string, say func(hint, format string, args 
 	}
 }
 
+// doubtDataPorts looks for ports that are permitted and refused.
+func (c Config) doubtDataPorts(where string, say func(hint, format string, args ...any)) {
+	for _, side := range []struct {
+		name  string
+		ports rules.PortRange
+	}{{"active", c.DataPorts.Active}, {"passive", c.DataPorts.Passive}} {
+		const hint = "lower min-data-port, or raise the range"
+		switch r := side.ports; {
+		case r == rules.PortRange{}:
+		case r.High < c.MinDataPort:
+			say(hint, "%s %s=%s is below min-data-port %d, so no such data connection is opened", where, side.name, r, c.MinDataPort)
+		case r.Low < c.MinDataPort:
+			say(hint, "%s %s=%s: those below min-data-port %d are refused all the same", where, side.name, r, c.MinDataPort)
+		}
+	}
+}
+
 func (c Config) doubtRange(say func(hint, format string, args ...any)) {
 	r := c.TLSRange
 	if r.Low < c.MinDataPort {
 		say("raise its lower end, or lower min-data-port", "tls range=%s opens ports below min-data-port %d for encrypted sessions", r, c.MinDataPort)
+	}
+	for _, p := range c.Ports {
+		if low, high := max(p.Low, r.Low), min(p.High, r.High); low <= high {
+			say("give the range that the servers are configured with", "tls range=%s opens control port %s of a server for encrypted sessions", r, rules.PortRange{Low: low, High: high})
+		}
 	}
 	if n := int(r.High) - int(r.Low) + 1; n > manyPorts {
 		say("give the range that the servers are configured with", "tls range=%s lets an encrypted session open any of %d ports of its server, also those of services that are not FTP", r, n)
