@@ -91,6 +91,7 @@ func (c *terms) open(o *Offer, source, public, target netip.Addr) {
 	if o.Verb == VerbDefault { // nobody is told of another port
 		port := c.ep.SeenAs.Port()
 		o.Public, o.Ports, o.NAT = c.ep.SeenAs, PortRange{port, port}, c.ep.NAT()
+		o.SourcePort = c.ep.Server.Port() - 1
 	}
 }
 

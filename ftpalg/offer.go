@@ -60,6 +60,8 @@ type Offer struct {
 	// Source opens the data connection; its address as the firewall sees it
 	// before any translation.
 	Source netip.Addr
+	// SourcePort is the port that it must come from; 0 for any.
+	SourcePort uint16
 	// Public is where it connects to, before any translation. Its port is
 	// the announced one; the caller may choose another if NAT is set.
 	Public netip.AddrPort

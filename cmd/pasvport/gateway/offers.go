@@ -44,11 +44,11 @@ func (f *offers) offer(ct conntrack, r *session.Reader, o *ftpalg.Offer, now tim
 func (f *offers) open(ct conntrack, r *session.Reader, o *ftpalg.Offer, now time.Time) (*pinhole.Pinhole, error) {
 	set := f.settings()
 	want := pinhole.Spec{
-		Key: pinhole.Key{Source: o.Source, Public: o.Public}, Target: o.Target, Mode: o.Mode, NAT: o.NAT, Ports: o.Ports,
+		Key: pinhole.Key{Source: o.Source, Public: o.Public}, Target: o.Target, Mode: o.Mode, NAT: o.NAT, Ports: o.Ports, Port: o.SourcePort,
 		Claim:   f.byClaim(&r.Owner),
 		Timeout: set.PinholeTimeout, OneWay: r.Owner.OneWay,
 	}
-	if o.Mode == ftpalg.Active && set.StrictActivePort || o.Verb == ftpalg.VerbDefault {
+	if o.Mode == ftpalg.Active && set.StrictActivePort {
 		want.Port = r.Ends().Server.Port() - 1
 	}
 	most := pinhole.Limits{All: set.MaxPinholes, Client: f.clientPinholes()}
