@@ -4,7 +4,6 @@ package expect
 
 import (
 	"context"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -56,22 +55,25 @@ type Event struct {
 // messages of one read into one value.
 type Events struct {
 	fd   int
-	wake int // an eventfd: Sync waits, or Run is to end
+	wake int // an eventfd: Run is to end
 
 	overruns atomic.Uint64
-	handling atomic.Bool // Run may have read what it has not handled
+	handling atomic.Bool // who has the turn may have read what is not handled
 
-	mu      sync.Mutex
-	waiting []chan struct{} // of Sync; closed when the socket was empty
+	// turn, of capacity 1, is empty while Run is called and no one reads and handles
+	// events: who fills it does.
+	turn chan struct{}
 
-	// What follows belongs to the goroutine in Run.
-	in    []byte
-	event Event
-	lost  bool // events were lost and the queue is not drained yet
+	// What follows belongs to who has the turn.
+	in     *receiver
+	handle func(*Event) // of Run
+	event  Event
+	lost   bool // events were lost and the queue is not drained yet
 }
 
 // pause is between two rounds of Run. Events come in bursts, several for each
-// data connection, and each would else be a switch between processes.
+// data connection, and each would else be a switch between processes. Who cannot
+// wait that long calls Sync.
 const pause = time.Millisecond
 
 // Listen subscribes to the events of the entries that were expected, and of those
@@ -95,7 +97,8 @@ func listen(ports []PortRange, buffer int) (*Events, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Events{fd: fd, wake: -1, in: make([]byte, 1<<16)}
+	e := &Events{fd: fd, wake: -1, turn: make(chan struct{}, 1), in: newReceiver()}
+	e.turn <- struct{}{}
 	if e.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		e.Close()
 		return nil, err
@@ -147,15 +150,19 @@ func (e *Events) Close() error {
 func (e *Events) Overruns() uint64 { return e.overruns.Load() }
 
 // Run calls f for each event until ctx ends, and then returns nil. The event
-// is valid until f returns. Events are handled in order, by the calling
-// goroutine alone, and at most a few milliseconds after they happened.
+// is valid until f returns. Events are handled in order, at most a few milliseconds
+// after they happened, by the calling goroutine or by one that calls Sync: never
+// by two at a time.
 func (e *Events) Run(ctx context.Context, f func(*Event)) error {
 	ended := make(chan struct{})
 	undo := context.AfterFunc(ctx, func() {
 		defer close(ended)
-		e.poke()
+		_, _ = unix.Write(e.wake, []byte{7: 1})
 	})
+	e.handle = f
+	<-e.turn
 	defer func() {
+		e.turn <- struct{}{}
 		if !undo() {
 			<-ended
 		}
@@ -167,7 +174,9 @@ func (e *Events) Run(ctx context.Context, f func(*Event)) error {
 			return nil
 		}
 		if err == nil || err == unix.EINTR {
-			err = e.round(f)
+			e.turn <- struct{}{}
+			err = e.Drain(f)
+			<-e.turn
 		}
 		if err != nil {
 			return opError("listen", Tuple{}, err)
@@ -176,28 +185,10 @@ func (e *Events) Run(ctx context.Context, f func(*Event)) error {
 	}
 }
 
-// round handles what there is, and lets go who waited for that.
-func (e *Events) round(f func(*Event)) error {
-	var count [8]byte
-	_, _ = unix.Read(e.wake, count[:])
-	e.mu.Lock()
-	waiting := e.waiting
-	e.waiting = nil
-	e.mu.Unlock()
-	e.handling.Store(true)
-	err := e.Drain(f)
-	e.handling.Store(false)
-	for _, w := range waiting {
-		close(w)
-	}
-	return err
-}
-
-func (e *Events) poke() { _, _ = unix.Write(e.wake, []byte{7: 1}) }
-
-// Sync waits until Run has handled every event that happened before, and reports
-// whether it has, within a time. It may be called by several goroutines, but not
-// by Run's own. It is for who must not be behind conntrack, whose events are in
+// Sync has every event handled that happened before, with Run's function, and
+// reports whether all are. It handles them itself, or waits, for a time, until who
+// does so is done, or Run is called. It may be called by several goroutines, but not by that
+// function. It is for who must not be behind conntrack, whose events are in
 // the socket before what comes of them can be seen elsewhere: that an entry is gone
 // is told before another one can have its tuple (nf_ct_delete in
 // net/netfilter/nf_conntrack_core.c), and that there is one before its first
@@ -207,24 +198,26 @@ func (e *Events) Sync(within time.Duration) bool {
 	if n, err := unix.Poll(readable, 0); n == 0 && err == nil && !e.handling.Load() {
 		return true // what was read before was handled before
 	}
-	done := make(chan struct{})
-	e.mu.Lock()
-	e.waiting = append(e.waiting, done)
-	e.mu.Unlock()
-	e.poke()
-	timeout := time.NewTimer(within)
-	defer timeout.Stop()
 	select {
-	case <-done:
-		return true
-	case <-timeout.C:
-		return false
+	case e.turn <- struct{}{}:
+	default:
+		timeout := time.NewTimer(within)
+		defer timeout.Stop()
+		select {
+		case e.turn <- struct{}{}:
+		case <-timeout.C:
+			return false
+		}
 	}
+	defer func() { <-e.turn }()
+	return e.Drain(e.handle) == nil
 }
 
 // Drain calls f for the events that have happened, without waiting for more. It
 // must not be called beside Run.
 func (e *Events) Drain(f func(*Event)) error {
+	e.handling.Store(true)
+	defer e.handling.Store(false)
 	for more := true; more; {
 		var err error
 		if more, err = e.next(f); err != nil {
@@ -234,12 +227,16 @@ func (e *Events) Drain(f func(*Event)) error {
 	return nil
 }
 
-// next handles what one read gives, and reports whether it gave something.
+// next handles what one system call gives, and reports whether there may be more.
 func (e *Events) next(f func(*Event)) (bool, error) {
-	n, err := ignoringEINTR(unix.Read, e.fd, e.in)
+	n, err := e.in.receive(e.fd)
 	switch {
 	case err == nil:
-		deliver(e.in[:n], &e.event, f)
+		for i := range n {
+			deliver(e.in.message(i), &e.event, f)
+		}
+		return n == len(e.in.msgs) || e.lost, nil
+	case err == unix.EINTR:
 	case err == unix.ENOBUFS:
 		// From here the kernel drops every event, without another ENOBUFS,
 		// until the queue is empty (NETLINK_S_CONGESTED in

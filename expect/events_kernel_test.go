@@ -6,6 +6,7 @@ import (
 	"context"
 	"net/netip"
 	"reflect"
+	"sync"
 	"testing"
 	"time"
 )
@@ -238,17 +239,23 @@ func TestKernelEventsEndWithContext(t *testing.T) {
 	<-waited
 }
 
-// TestKernelEventsSync: what happened before is handled when Sync returns, however
-// long that takes, and not by another goroutine than Run's.
+// TestKernelEventsSync: what happened before is handled when Sync returns, in order,
+// however long that takes, and never two events at a time.
 func TestKernelEventsSync(t *testing.T) {
 	n := newNetwork(t, carrierNone, false, false)
 	_, control := n.control(ipv4, false)
 	e := n.listenEvents(eventBuffer)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
-	var got []Event // of Run's goroutine, and of this one behind Sync
+	var mu sync.Mutex
+	var got []Event
 	go func() {
 		done <- e.Run(ctx, func(ev *Event) {
+			if !mu.TryLock() {
+				t.Error("two events are handled at a time")
+				mu.Lock()
+			}
+			defer mu.Unlock()
 			time.Sleep(5 * time.Millisecond)
 			got = append(got, *ev)
 		})
@@ -267,9 +274,33 @@ func TestKernelEventsSync(t *testing.T) {
 		if !e.Sync(5 * time.Second) {
 			t.Fatal("Sync gave up")
 		}
+		mu.Lock()
 		if n := len(got); n != i+1 || got[i].Type != want || got[i].Entry.Original != x.Original {
-			t.Fatalf("events %+v, want %d, the last one %v", got, i+1, want)
+			t.Errorf("events %+v, want %d, the last one %v", got, i+1, want)
 		}
+		mu.Unlock()
+	}
+}
+
+// TestKernelEventsSyncBeforeRun: Sync waits for who handles events.
+func TestKernelEventsSyncBeforeRun(t *testing.T) {
+	n := newNetwork(t, carrierNone, false, false)
+	_, control := n.control(ipv4, false)
+	e := n.listenEvents(eventBuffer)
+	must(t, n.dial().Claim(Claim{Original: control.shift(), Master: control, Mark: controlMark, Timeout: time.Minute}))
+	synced := make(chan bool)
+	go func() { synced <- e.Sync(5 * time.Second) }()
+	time.Sleep(20 * time.Millisecond)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	seen := 0
+	go func() { done <- e.Run(ctx, func(*Event) { seen++ }) }()
+	if !<-synced {
+		t.Error("Sync gave up")
+	}
+	cancel()
+	if must(t, <-done); seen != 1 {
+		t.Errorf("%d events, want 1", seen)
 	}
 }
 

@@ -87,8 +87,7 @@ func (s *services) clientOf(a netip.Addr) netip.Addr { return limit.Client(a, s.
 // it is handled. Events are handled at some ten thousand a second.
 const syncBound = 100 * time.Millisecond
 
-// sync waits until the watcher has handled what conntrack has reported so far, and
-// reports whether it has.
+// sync has what conntrack has reported so far handled, and reports whether it is.
 func (s *services) sync() bool { return s.events.Sync(syncBound) && s.peer.Settle(syncBound) }
 
 // carrier is what control connections are given.
