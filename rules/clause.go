@@ -180,6 +180,27 @@ func ctOriginalDport(set string) clause {
 		&expr.Lookup{SourceRegister: reg, SetName: set})
 }
 
+// ofSane is: ct helper "sane"
+//
+// Of a connection with a master it is that one's (nft_ct_get_eval).
+func ofSane() clause {
+	name := make([]byte, 16) // NF_CT_HELPER_NAME_LEN
+	copy(name, "sane")
+	return plain(`ct helper "sane"`, &expr.Ct{Key: expr.CtKeyHELPER, Register: reg}, equal(name))
+}
+
+// fewEvents is: ct event set new,related,destroy,reply,assured,seqadj,label
+//
+// PROTOINFO is left out, each change of the TCP state; an event that is reported for
+// another reason has the state still. So are those that nft has a name for and
+// cannot read, as a ruleset that is saved has to load: helper, mark, secmark.
+func fewEvents() clause {
+	const mask = 1<<0 | 1<<1 | 1<<2 | 1<<3 | 1<<4 | 1<<8 | 1<<10 // IPCT_NEW and so on, nf_conntrack_common.h
+	return plain("ct event set new,related,destroy,reply,assured,seqadj,label",
+		&expr.Immediate{Register: reg, Data: host32(mask)},
+		&expr.Ct{Key: unix.NFT_CT_EVENTMASK, Register: reg, SourceRegister: true})
+}
+
 // otherZone is: ct zone != 0
 func otherZone() clause {
 	return plain("ct zone != 0",

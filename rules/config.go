@@ -103,6 +103,11 @@ type Config struct {
 	// for one where nothing is installed.
 	FastPath int
 
+	// FewEvents has conntrack report of a data connection that came by an expectation
+	// that it begins, is answered, established and gone, and not each step of its end.
+	// This holds for whoever listens.
+	FewEvents bool
+
 	// Watch has packets queued and nothing else: no carrier, no drop, no clamp, no
 	// mark, no claim, no chain of the administrator's, whatever the other fields say.
 	Watch bool
@@ -234,4 +239,10 @@ func MergePorts(in []PortRange) []PortRange {
 		out = append(out, r)
 	}
 	return out
+}
+
+// QuietData reports whether FewEvents holds for data connections: the rule knows
+// them by the helper of their control connection.
+func (c *Config) QuietData() bool {
+	return c.FewEvents && !c.Watch && (c.Carrier == CarrierAuto || c.Carrier == CarrierSane)
 }

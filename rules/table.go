@@ -217,6 +217,11 @@ func synChain(c Config) chain {
 			newRule(dport(setControlPorts), clampMSS(controlMSS)),
 			newRule(sport(setControlPorts), clampMSS(controlMSS)))
 	}
+	if c.QuietData() {
+		// ct status expected ct helper "sane" ct event set new,related,destroy,reply,...
+		ch.rules = append(ch.rules, newRule(ctExpected(), ofSane(), fewEvents()).
+			explained("a data connection of ours: conntrack does not report each step of its end"))
+	}
 	if c.Stale {
 		// tcp flags & (fin | syn | rst | ack) == syn tcp dport @control_ports jump opening
 		ch.rules = append(ch.rules, newRule(firstSYN(), dport(setControlPorts), jump("opening")))

@@ -32,6 +32,7 @@ var textConfigs = []struct {
 		Queues:     4,
 		FailClosed: true,
 		Mark:       0x10,
+		FewEvents:  true,
 		Claim:      true,
 		Chains: []ChainRef{
 			{FamilyINet, "filter", "forward"},

@@ -25,6 +25,7 @@ func (c Config) Rules() rules.Config {
 		Bare:           c.Keepalive > 0 || c.SessionIdle > 0,
 	}
 	r.Watch = c.Monitor
+	r.FewEvents = !c.LogTransfers && c.Xferlog == "" && c.Peer == ""
 	if c.FastPath == FastPathAuto && !r.Bare {
 		r.FastPath = rules.FastPathAny
 	}
@@ -42,7 +43,7 @@ func (c Config) Rules() rules.Config {
 func (c Config) ReloadRules(r rules.Config) rules.Config {
 	want := c.Rules()
 	r.Ports, r.Chains, r.PinholeTimeout, r.PeerPorts = want.Ports, want.Chains, want.PinholeTimeout, want.PeerPorts
-	r.Mark, r.Block, r.Watch = want.Mark, want.Block, want.Watch
+	r.Mark, r.Block, r.Watch, r.FewEvents = want.Mark, want.Block, want.Watch, want.FewEvents
 	r.Translate = r.Translate || want.Translate // what was translated once stays translated
 	r.OneWay = r.OneWay || want.OneWay          // and sessions keep their policy
 	return r

@@ -261,7 +261,7 @@ var settings = keys{
 		text:   func(c Config) []string { return []string{fmt.Sprintf("0x%08x", c.CTMark)} },
 	},
 	{
-		name: "peer", value: "HOST:PORT", facts: restart,
+		name: "peer", value: "HOST:PORT", facts: restart | inRules,
 		usage:  "where the other firewall of a pair listens (its --peer-listen); empty: none",
 		want:   "HOST:PORT with a numeric address, such as 10.99.0.2:2121 or [fd99::2]:2121, or nothing for no pair",
 		fields: func(c *Config) []any { return []any{&c.Peer} },
@@ -305,10 +305,10 @@ var settings = keys{
 	},
 	toggle("log-sessions", "log the begin, the logins and the end of control connections", live,
 		func(c *Config) *bool { return &c.LogSessions }),
-	toggle("log-transfers", "log every transfer: user, file, direction, bytes, result", live,
+	toggle("log-transfers", "log every transfer: user, file, direction, bytes, result", live|inRules,
 		func(c *Config) *bool { return &c.LogTransfers }),
 	{
-		name: "xferlog", value: "FILE", facts: restart,
+		name: "xferlog", value: "FILE", facts: restart | inRules,
 		usage:  "file with a line for each transfer, in the format of xferlog(5); opened again by SIGHUP",
 		want:   "an absolute path, or nothing for no file",
 		fields: func(c *Config) []any { return []any{&c.Xferlog} },

@@ -68,6 +68,7 @@ func (g *Gateway) openFirewall() error {
 		g.expectMax = expect.MostExpectations()
 	}
 	g.pinholes.Firewall, g.pinholes.Ways.Kernel, g.pinholes.Claims = nft, g.directions, g.claims()
+	g.pinholes.Data.Unreported.Store(g.plan.rules.QuietData())
 	if err := g.restoreServers(); err != nil {
 		return fmt.Errorf("nftables: %w", err)
 	}

@@ -61,5 +61,6 @@ func (g *Gateway) reconfigure(cfg config.Config, servers []rules.VirtualServer) 
 		return err
 	}
 	g.plan.rules.Translate = r.Translate
+	g.pinholes.Data.Unreported.Store(r.QuietData())
 	return nil
 }

@@ -50,6 +50,7 @@ func TestReloadRules(t *testing.T) {
 			own.MapDataPorts = rules.PortRange{Low: 60000, High: 60100}
 			c.Policies = []config.Policy{{Servers: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/32")}, Config: &own}}
 		}, []string{"follow ports", "reconfigure"}},
+		{"each step of a transfer's end", "", func(c *config.Config) { c.LogTransfers = !c.LogTransfers }, []string{"follow ports", "reconfigure"}},
 		{"events cannot be followed", "follow ports", func(c *config.Config) { c.Ports = []rules.PortRange{portRange(2121)} }, []string{"follow ports"}},
 		{"the rules cannot be changed", "reconfigure", func(c *config.Config) { c.Ports = []rules.PortRange{portRange(2121)} }, []string{"follow ports", "reconfigure"}},
 	} {
@@ -79,6 +80,9 @@ func TestReloadRules(t *testing.T) {
 			}
 			if err != nil || b.g.Settings().MaxPinholes != 7 || !slices.Equal(b.k.rules.Ports, next.Rules().Ports) || b.k.rules.Translate != next.Rules().Translate {
 				t.Errorf("%v: the rules are %+v", err, b.k.rules)
+			}
+			if got := b.g.pinholes.Data.Unreported.Load(); b.k.rules.FewEvents != next.Rules().FewEvents || got != b.k.rules.QuietData() {
+				t.Errorf("the end of data connections is taken for unreported: %t; the rules are %+v", got, b.k.rules)
 			}
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pasvport/pasvport/expect"
@@ -13,6 +14,11 @@ import (
 
 // Data are the data connections that conntrack knows, by their original tuple.
 type Data struct {
+	// Unreported says that no event reports when both ends have closed a data
+	// connection: it is taken for closed when its owner has another one, and else
+	// who looks at it finds out.
+	Unreported atomic.Bool
+
 	mu   sync.Mutex
 	open map[expect.Tuple]connection
 	live liveData
@@ -59,6 +65,11 @@ func (d *Data) Add(t expect.Tuple, o *Owner, p *Pinhole) *Pinhole {
 func (d *Data) add(t expect.Tuple, o *Owner, p *Pinhole) (before *Pinhole) {
 	c := d.open[t]
 	c.owner = o
+	if _, known := d.open[t]; !known && d.Unreported.Load() {
+		for before := range d.live.of[o] {
+			d.live.remove(before, o)
+		}
+	}
 	if p != nil && c.rule != p { // another connection than before
 		before, c = c.rule, connection{owner: o, rule: p, before: c.before}
 	}

@@ -57,6 +57,35 @@ func TestData(t *testing.T) {
 	}
 }
 
+// TestUnreported: where no event says that a data connection is closed, the next one
+// of its owner does, and no one else's.
+func TestUnreported(t *testing.T) {
+	for _, unreported := range []bool{false, true} {
+		b := newBench()
+		b.Data.Unreported.Store(unreported)
+		one, two := owner(1, client), owner(2, client)
+		tuple := func(port uint16) expect.Tuple {
+			return expect.Tuple{Src: netip.AddrPortFrom(client, port), Dst: netip.MustParseAddrPort("203.0.113.2:5000")}
+		}
+		b.Data.Add(tuple(1), one, nil)
+		b.Data.Add(tuple(2), two, nil)
+		b.Data.Add(tuple(3), one, nil)
+		b.Data.Add(tuple(3), one, nil) // the same again
+		want := []expect.Tuple{tuple(1), tuple(3)}
+		if unreported {
+			want = want[1:]
+		}
+		got := b.Data.Live(one)
+		slices.SortFunc(got, func(a, b expect.Tuple) int { return a.Src.Compare(b.Src) })
+		if !slices.Equal(got, want) || !b.Data.IsLive(tuple(2)) || !one.Transferring() {
+			t.Errorf("unreported %t: %v are live, want %v", unreported, got, want)
+		}
+		if len(b.Data.Tuples()) != 3 {
+			t.Errorf("unreported %t: one is forgotten: %v", unreported, b.Data.Tuples())
+		}
+	}
+}
+
 // TestPayload: headers are taken off, whoever opened the data connection.
 func TestPayload(t *testing.T) {
 	client, server := netip.MustParseAddrPort("192.0.2.1:4000"), netip.MustParseAddrPort("203.0.113.2:21")

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// ofControl matches what `conntrack -E` prints of a control connection.
+var ofControl = regexp.MustCompile(`dport=21 `)
+
+// TestFewEvents: of a data connection conntrack reports the beginning, the answer
+// and the end, and of how both ends close it only what someone wants to know. Of a
+// control connection it reports everything.
+func TestFewEvents(t *testing.T) {
+	needDaemon(t)
+	needPrograms(t, "conntrack")
+	for _, steps := range []bool{false, true} {
+		for _, mode := range []Mode{PASV, PORT} {
+			t.Run(fmt.Sprintf("%s/log-transfers=%t", mode, steps), func(t *testing.T) {
+				site, _, c := miniSite(t, "masquerade", Expectation, fmt.Sprintf("--log-transfers=%t", steps))
+				site.Case(Case{Kind: "events of data connections", Mode: mode, Family: IPv4}).Count(t)
+				watch, err := site.Firewalls[0].Start(Cmd("conntrack", "-E", "-p", "tcp", "--buffer-size", "1000000"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(watch.Kill)
+				listens := time.Now().Add(startTimeout)
+				for lines := 0; lines == 0; {
+					if time.Now().After(listens) {
+						t.Fatal("conntrack reports nothing")
+					}
+					if _, err := c.transfer(mode, "small", io.Discard); err != nil {
+						t.Fatal(err)
+					}
+					lines = strings.Count(watch.Output(), "SYN_RECV")
+				}
+				if _, err := c.transfer(mode, "small", io.Discard); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := c.command("QUIT"); err != nil {
+					t.Fatal(err)
+				}
+				c.c.Close()
+				if err := watch.WaitLog(startTimeout, "TIME_WAIT"); err != nil { // of either
+					t.Fatal(err)
+				}
+				time.Sleep(100 * time.Millisecond)
+				control, data := map[string]int{}, map[string]int{}
+				for line := range strings.Lines(watch.Output()) {
+					of := data
+					if ofControl.MatchString(line) {
+						of = control
+					}
+					for _, word := range []string{"[NEW]", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "TIME_WAIT"} {
+						if strings.Contains(line, word) {
+							of[word]++
+						}
+					}
+				}
+				if control["FIN_WAIT"] == 0 || control["TIME_WAIT"] == 0 {
+					t.Errorf("the end of the control connection is not reported: %v", control)
+				}
+				if data["[NEW]"] == 0 || data["SYN_RECV"] == 0 || data["ESTABLISHED"] == 0 {
+					t.Errorf("data connections are not reported: %v", data)
+				}
+				if got := data["FIN_WAIT"] > 0; got != steps {
+					t.Errorf("the steps of their end are reported: %t, want %t (%v)", got, steps, data)
+				}
+			})
+		}
+	}
+}
