@@ -9,6 +9,7 @@ import (
 
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
+	"github.com/pasvport/pasvport/rules"
 )
 
 // Terms are what a pinhole has to agree with to be open again: the control
@@ -32,7 +33,7 @@ var (
 )
 
 // Judge returns p as it may be opened again, or why it may not. It is opened at
-// most for the time of a new one.
+// most for the time of a new one, and for payload in one direction if policy wants that.
 func (t *Terms) Judge(p Pinhole) (Pinhole, error) {
 	if p.Left = min(p.Left, t.Timeout); p.Left <= 0 {
 		return p, errExpired
@@ -46,6 +47,9 @@ func (t *Terms) Judge(p Pinhole) (Pinhole, error) {
 			return p, errPort
 		}
 		p.Port = port
+	}
+	if t.Policy.OneWay && p.Way == rules.WayAny || p.Way > rules.WayReply {
+		p.Way = rules.WayUndecided // until its command is read
 	}
 	if p.Data != nil && !p.fits(expect.Tuple(*p.Data), t.Zone) {
 		return p, errData

@@ -16,6 +16,7 @@ import (
 
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
+	"github.com/pasvport/pasvport/rules"
 )
 
 var (
@@ -293,6 +294,27 @@ func TestLeft(t *testing.T) {
 	for l := range Left(8) {
 		if got := ParseLeft(l.String()); got != min(l, LeftAlone) {
 			t.Errorf("%d: %q is read as %d", l, l, got)
+		}
+	}
+}
+
+// TestJudgeWay: where payload may go in one direction only, nobody opens a pinhole for
+// both, nor with a way that there is not.
+func TestJudgeWay(t *testing.T) {
+	for _, tt := range []struct {
+		oneWay bool
+		way    rules.Way
+		want   rules.Way
+	}{
+		{false, rules.WayAny, rules.WayAny}, {false, rules.WayReply, rules.WayReply}, {false, 77, rules.WayUndecided},
+		{true, rules.WayAny, rules.WayUndecided}, {true, rules.WayOriginal, rules.WayOriginal}, {true, rules.WayReply, rules.WayReply},
+		{true, 77, rules.WayUndecided},
+	} {
+		terms := Terms{Ends: ends(), Zone: 7, Policy: &ftpalg.Policy{OneWay: tt.oneWay}, Timeout: time.Minute}
+		p := passive()
+		p.Way = tt.way
+		if got, err := terms.Judge(p); err != nil || got.Way != tt.want {
+			t.Errorf("one way %t: %d becomes %d, %v, want %d", tt.oneWay, tt.way, got.Way, err, tt.want)
 		}
 	}
 }
