@@ -63,7 +63,7 @@ func TestBrokenPeer(t *testing.T) {
 			f.b.k.enter(own)
 			rec := succession.Record{Original: succession.Tuple(e.Original), Reply: succession.Tuple(e.Reply), Pinholes: tt.holes,
 				Engine: &ftpalg.State{Login: true, Waiting: []string{"PASV"}}}
-			f.a.peer.Tell(new(pair.Session), &rec, false)
+			f.a.peer.Tell(new(pair.Session), &rec, pair.Lazily)
 			f.told()
 			all := f.b.pinholes.All()
 			if len(all) != tt.open || len(f.b.k.expected) != tt.open {
@@ -91,7 +91,7 @@ func TestBrokenPeerDialogue(t *testing.T) {
 	rec := succession.Record{Original: succession.Tuple(e.Original), Reply: succession.Tuple(e.Reply),
 		Engine: &ftpalg.State{Started: true, Begun: true, Answered: true, Greeted: true, Login: true, Waiting: []string{"PASV", "PASV", "PASV"},
 			Stream: [2]ftpalg.Place{{Known: true, Start: true, Next: 1000}, {Known: true, Start: true, Next: 5000}}}}
-	f.a.peer.Tell(new(pair.Session), &rec, false)
+	f.a.peer.Tell(new(pair.Session), &rec, pair.Lazily)
 	f.told()
 	m := &link{b: f.b, entry: &e, next: [2]uint32{1000, 5000}}
 	for _, reply := range []string{"227 Entering Passive Mode (198,51,100,77,195,80).\r\n", "227 Entering Passive Mode (10,0,0,2,0,22).\r\n"} {

@@ -40,7 +40,7 @@ func TestManyAdopted(t *testing.T) {
 			rec.Pinholes = []succession.Pinhole{{Source: e.Original.Src.Addr(), Public: netip.AddrPortFrom(e.Original.Dst.Addr(), port),
 				Target: netip.AddrPortFrom(e.Reply.Src.Addr(), port), NAT: true, Left: time.Minute}}
 		}
-		f.a.peer.Tell(new(pair.Session), &rec, false)
+		f.a.peer.Tell(new(pair.Session), &rec, pair.Lazily)
 	}
 	f.told()
 	if held := f.b.peer.Stats().Held; held < n {

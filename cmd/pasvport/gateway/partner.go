@@ -87,6 +87,9 @@ func (p *partner) begins(k *pair.Known, e *expect.Entry) *session.Session {
 // opens opens and closes what is open at the other firewall, as far as it may be
 // open here.
 func (p *partner) opens(s *session.Session, k *pair.Known) {
+	if len(k.Pinholes) == 0 { // its data connections were answered, be it there
+		p.pinholes.CloseRules(&s.Owner)
+	}
 	var want *succession.Pinhole
 	for i := range k.Pinholes {
 		h := &k.Pinholes[i]

@@ -52,7 +52,7 @@ func newFirewalls(t *testing.T, edit func(*config.Config)) *firewalls {
 	eventually(t, "the other firewall answers at once", func() bool {
 		rec, _ := f.another()
 		waits, began := f.a.peer.Stats().Waits, time.Now()
-		f.a.peer.Tell(new(pair.Session), &rec, true)
+		f.a.peer.Tell(new(pair.Session), &rec, pair.Awaited)
 		return f.a.peer.Stats().Waits > waits && time.Since(began) < 10*time.Millisecond
 	})
 	return f
@@ -114,7 +114,7 @@ func (f *firewalls) told() {
 		}
 	}
 	f.b.k.mu.Unlock()
-	f.a.peer.Tell(new(pair.Session), &rec, false)
+	f.a.peer.Tell(new(pair.Session), &rec, pair.Lazily)
 	select {
 	case <-reached:
 	case <-time.After(10 * time.Second):

@@ -130,7 +130,11 @@ func (t *teller) tell(r *session.Reader, now time.Time) {
 	r.Pair.Told, r.Pair.Late = is, false
 	t.flush()
 	rec := known(r, t.pinholes, now)
-	t.peer.Tell(r.Pair, &rec, wait && t.waitsFor(r.Session))
+	how := pair.Promptly // its answer may come by way of the other firewall
+	if wait && t.waitsFor(r.Session) {
+		how = pair.Awaited
+	}
+	t.peer.Tell(r.Pair, &rec, how)
 }
 
 // waitsFor reports whether what a session announces waits for the other firewall.
@@ -193,7 +197,7 @@ func (t *teller) tellLate(now time.Time) {
 		}
 		if r := s.Acquire(t.work); r != nil {
 			rec := known(r, t.pinholes, now)
-			t.peer.Tell(s.Pair, &rec, false)
+			t.peer.Tell(s.Pair, &rec, pair.Lazily)
 			r.Release()
 		}
 	}

@@ -21,6 +21,10 @@ const (
 	greetTime = 2 * time.Second        // for TLS and the first messages
 	redial    = 200 * time.Millisecond // between two attempts
 	beatEvery = 500 * time.Millisecond
+	// aloneAfter is how long the other daemon is gone before its sessions' entries are
+	// looked after here. The machine may live: then conntrackd there makes an entry anew
+	// that is changed here.
+	aloneAfter = 5 * time.Second
 	// silence is how long the other daemon may not answer before the link is
 	// closed.
 	silence = 2 * time.Second
@@ -76,8 +80,15 @@ func (p *Pair) hold(ctx context.Context, raw net.Conn) error {
 	raw.Close()
 	acks.Wait()
 	p.out.end()
-	p.tasks.put(p.host.Alone)
+	time.AfterFunc(p.bereft, p.alone)
 	return err
+}
+
+// alone has the host look after the other firewall's sessions, if that is gone still.
+func (p *Pair) alone() {
+	if p.Alone() {
+		p.tasks.put(p.host.Alone)
+	}
 }
 
 // greet exchanges the first messages; the end that dialled begins.

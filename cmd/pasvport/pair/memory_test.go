@@ -39,7 +39,7 @@ func TestMemory(t *testing.T) {
 			for i := range sessions {
 				sessions[i] = new(Session)
 				r := numbered(i)
-				p.Tell(sessions[i], &r, false)
+				p.Tell(sessions[i], &r, Lazily)
 			}
 		},
 		"the other machine": func(p *end, sessions []*Session) {

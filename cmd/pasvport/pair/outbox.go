@@ -11,11 +11,22 @@ const (
 	// waitBound is how long a packet waits until the other daemon has what it
 	// needs. One wait that long, and none waits until it answers again.
 	waitBound = 25 * time.Millisecond
-	// together is how long what nothing waits for may wait for more: a line that asks
-	// for a port goes with the answer.
+	// together is how long what is told lazily may wait for more.
 	together = 2 * time.Millisecond
 	// maxQueued is how many bytes may wait to be sent.
 	maxQueued = 1 << 20
+)
+
+// Urgency is how soon the other daemon is to be told.
+type Urgency int
+
+const (
+	// Lazily: in some milliseconds, together with other things.
+	Lazily Urgency = iota
+	// Promptly: at once.
+	Promptly
+	// Awaited: at once, and what depends on it waits until that one has it.
+	Awaited
 )
 
 // outbox is what is to be told over the link that we dialled.
@@ -71,9 +82,8 @@ func (o *outbox) isUp() bool {
 
 // add queues a message; without a link it is not to be told. With wait it returns
 // a channel that is closed when the other daemon has the message, or nil if there
-// is no use in waiting for that. What is not waited for goes together with what
-// comes soon.
-func (o *outbox) add(k kind, wait bool, parts ...[]byte) <-chan struct{} {
+// is no use in waiting for that. Lazily it goes together with what comes soon.
+func (o *outbox) add(k kind, how Urgency, parts ...[]byte) <-chan struct{} {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.up {
@@ -86,13 +96,13 @@ func (o *outbox) add(k kind, wait bool, parts ...[]byte) <-chan struct{} {
 	}
 	o.buf = appendFrame(o.buf, k, parts...)
 	switch {
-	case wait:
+	case how != Lazily:
 		o.signal()
 	case !o.soon:
 		o.soon = true
 		time.AfterFunc(together, o.signal)
 	}
-	if !wait || !o.told || o.slow {
+	if how != Awaited || !o.told || o.slow {
 		return nil
 	}
 	return o.waiter()

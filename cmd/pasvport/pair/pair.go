@@ -65,6 +65,7 @@ type Pair struct {
 	links     *links
 	takeOvers takeOvers
 	waits     atomic.Uint64
+	bereft    time.Duration // see aloneAfter
 
 	mu     sync.Mutex
 	served net.Conn // of the other daemon
@@ -100,7 +101,7 @@ func listen(addr string) (net.Listener, error) {
 
 func newPair(cfg Config, host Host, log *slog.Logger) *Pair {
 	p := &Pair{cfg: cfg, host: host, log: log, book: newBook(), out: newOutbox(), tasks: newTasks(),
-		start: newStart(), reached: make(chan struct{}, 1), links: newLinks(log, cfg.Peer), takeOvers: takeOvers{log: log}}
+		start: newStart(), reached: make(chan struct{}, 1), links: newLinks(log, cfg.Peer), takeOvers: takeOvers{log: log}, bereft: aloneAfter}
 	p.hello = hello{oldest: oldest, version: version}
 	rand.Read(p.hello.instance[:])
 	return p
@@ -145,16 +146,16 @@ func (p *Pair) Close() {
 	}
 }
 
-// Tell tells the other daemon of a session of ours. With wait it returns when that
-// one has it, or is known not to answer.
-func (p *Pair) Tell(s *Session, r *succession.Record, wait bool) {
+// Tell tells the other daemon of a session of ours. Awaited it returns when that one
+// has it, or is known not to answer.
+func (p *Pair) Tell(s *Session, r *succession.Record, how Urgency) {
 	if p == nil {
 		return
 	}
 	at := s.next()
 	raw := succession.AppendRecord(nil, r)
 	p.book.note(at, true, r, raw, time.Now())
-	done := p.out.add(kindRecord, wait, at.append(make([]byte, 0, 20)), raw)
+	done := p.out.add(kindRecord, how, at.append(make([]byte, 0, 20)), raw)
 	if done != nil {
 		p.waits.Add(1)
 	}
@@ -192,7 +193,7 @@ func (p *Pair) Ended(s *Session, original, reply expect.Tuple, open bool) {
 	}
 	p.book.drop(original)
 	r := succession.Record{Original: succession.Tuple(original), Reply: succession.Tuple(reply)}
-	p.out.add(kindEnded, false, s.last().append(nil), succession.AppendRecord(nil, &r))
+	p.out.add(kindEnded, Lazily, s.last().append(nil), succession.AppendRecord(nil, &r))
 }
 
 // Entered notes that there is a new entry of a control connection. If it is one

@@ -112,6 +112,7 @@ func newEnd(t testing.TB, key []byte) *end {
 	t.Helper()
 	e := &end{}
 	e.Pair = newPair(Config{Peer: "test"}, &e.host, slog.New(slog.NewTextHandler(&e.logs, nil)))
+	e.bereft = time.Millisecond
 	var err error
 	if e.id, err = newIdentity(key); err != nil {
 		t.Fatal(err)
@@ -179,14 +180,14 @@ func TestEverything(t *testing.T) {
 	var sessions [300]Session
 	for i := range sessions {
 		r := record(uint16(1000 + i))
-		a.Tell(&sessions[i], &r, true)
+		a.Tell(&sessions[i], &r, Awaited)
 	}
 	cut := join(t, a, b)
 	eventually(t, "all are told", b.toldAllOf(len(sessions)))
 	eventually(t, "the link is up", a.ready)
 	r := record(1000)
 	r.Pinholes = []succession.Pinhole{{Source: r.Original.Src.Addr(), Public: r.Original.Dst, Target: r.Original.Dst, Left: time.Minute}}
-	a.Tell(&sessions[0], &r, true) // and waits
+	a.Tell(&sessions[0], &r, Awaited) // and waits
 	if k := b.book.find(expect.Tuple(r.Original), time.Now()); k == nil || len(k.Pinholes) != 1 {
 		t.Errorf("known is %+v behind a wait", k)
 	}
@@ -219,13 +220,13 @@ func TestAdopt(t *testing.T) {
 	var sessions [4]Session
 	for i := range sessions {
 		r := record(uint16(i))
-		a.Tell(&sessions[i], &r, true)
+		a.Tell(&sessions[i], &r, Awaited)
 	}
 	if k := b.host.last(); k == nil || k.Original != record(2).Original {
 		t.Fatalf("adopted %+v, want the one with an entry", k)
 	}
 	r, asked := record(3), b.host.asked
-	if a.Tell(&sessions[3], &r, true); b.host.asked != asked {
+	if a.Tell(&sessions[3], &r, Awaited); b.host.asked != asked {
 		t.Error("the entry of a session is asked for although its event would have come")
 	}
 	b.Entered(entryOf(record(3), expect.TCPStateEstablished))
@@ -312,7 +313,7 @@ func TestReturned(t *testing.T) {
 	for i := range before {
 		r := record(uint16(i))
 		r.Engine = &ftpalg.State{Login: true}
-		a.Tell(&before[i], &r, true)
+		a.Tell(&before[i], &r, Awaited)
 	}
 	join(t, a, b)
 	eventually(t, "all are told", b.toldAllOf(len(before)))
@@ -329,7 +330,7 @@ func TestReturned(t *testing.T) {
 		next.host.has[expect.Tuple(r.Original)] = true
 	}
 	r := record(2)
-	next.Tell(&after[2], &r, true) // a packet came
+	next.Tell(&after[2], &r, Awaited) // a packet came
 	after[3].inherit(nil)
 	after[3].at = stamp{gen: 1, seq: 7} // likewise, and the clock was set back
 	after[3].fresh = false
@@ -369,7 +370,7 @@ func TestBothCrash(t *testing.T) {
 	a.Inherit(new(Session), &older)
 	newer := record(2)
 	newer.Left = succession.LeftForeign
-	b.Tell(&told, &newer, false)
+	b.Tell(&told, &newer, Lazily)
 	join(t, a, b)
 	eventually(t, "what was taken back is told", b.toldAllOf(2))
 	if k := b.book.find(expect.Tuple(r.Original), time.Now()); k == nil || len(k.Pinholes) != 1 || k.ours {
@@ -386,7 +387,7 @@ func TestAwait(t *testing.T) {
 	a, b := newEnd(t, key), newEnd(t, key)
 	var s Session
 	r := record(1)
-	b.Tell(&s, &r, false)
+	b.Tell(&s, &r, Lazily)
 	a.start.met()
 	go func() {
 		time.Sleep(20 * time.Millisecond)
@@ -426,10 +427,10 @@ func TestHang(t *testing.T) {
 	var s Session
 	r := record(1)
 	begun := time.Now()
-	a.Tell(&s, &r, true)
+	a.Tell(&s, &r, Awaited)
 	first := time.Since(begun)
 	for range 1000 {
-		a.Tell(&s, &r, true)
+		a.Tell(&s, &r, Awaited)
 	}
 	if rest := time.Since(begun) - first; first < waitBound || rest > 5*time.Second {
 		t.Errorf("the first wait took %v, the next 1000 took %v", first, rest)
@@ -439,7 +440,7 @@ func TestHang(t *testing.T) {
 	}
 	close(b.host.block)
 	eventually(t, "it answers again", func() bool { a.out.mu.Lock(); defer a.out.mu.Unlock(); return !a.out.slow })
-	a.Tell(&s, &r, true)
+	a.Tell(&s, &r, Awaited)
 	if n := a.Stats().Waits; n != 2 {
 		t.Errorf("%d waits when it answers again", n)
 	}
@@ -460,7 +461,7 @@ func TestOverflow(t *testing.T) {
 	var s Session
 	r := record(1)
 	for range 3 * maxQueued / 60 {
-		a.Tell(&s, &r, true)
+		a.Tell(&s, &r, Awaited)
 	}
 	a.out.mu.Lock()
 	n := len(a.out.buf)
@@ -474,10 +475,10 @@ func TestOverflow(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("the link is not closed")
 	}
-	a.Settle(time.Second)
-	if _, _, alone := a.host.counts(); alone != 1 || !a.Alone() {
-		t.Errorf("told %d times that it is alone", alone)
-	}
+	eventually(t, "it is told that it is alone", func() bool {
+		_, _, alone := a.host.counts()
+		return alone == 1 && a.Alone()
+	})
 }
 
 // TestStrangers: who has another key, speaks no version of ours, or is this very
@@ -498,7 +499,7 @@ func TestStrangers(t *testing.T) {
 			tt.spoil(a, b)
 			var s Session
 			r := record(1)
-			a.Tell(&s, &r, true)
+			a.Tell(&s, &r, Awaited)
 			cut, ended := link(t, a, b)
 			if tt.ok {
 				eventually(t, "told", b.toldAllOf(1))
