@@ -5,6 +5,8 @@ package rules
 import (
 	"testing"
 	"time"
+
+	"github.com/pasvport/pasvport/integration/stage"
 )
 
 // BenchmarkKernelPinhole is one pinhole, opened and closed: two transactions,
@@ -20,8 +22,8 @@ func BenchmarkKernelPinhole(b *testing.B) {
 		{"claim+chain", Config{Claim: true, Chains: []ChainRef{forward}}},
 	} {
 		b.Run(bb.name, func(b *testing.B) {
-			n := newNS(b)
-			n.load(b, adminRuleset)
+			n := stage.New(b)
+			n.Load(b, adminRuleset)
 			bb.c.Queue = testQueue(b, n)
 			f := installed(b, n, bb.c)
 			p := testPinhole(0)

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pasvport/pasvport/integration/stage"
 )
 
 // A passage is a firewall that packets pass which are not FTP. Its server drops all.
@@ -74,8 +76,8 @@ func BenchmarkKernelPassing(b *testing.B) {
 func (p *passage) open(t testing.TB) {
 	n := newTopology(t)
 	p.net = n
-	n.router.run(t, "sh", "-c", "echo 1 > /proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal")
-	n.server.load(t, "table ip none {\nchain nothing {\ntype filter hook prerouting priority -350; policy drop;\n}\n}")
+	n.router.Run(t, "sh", "-c", "echo 1 > /proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal")
+	n.server.Load(t, "table ip none {\nchain nothing {\ntype filter hook prerouting priority -350; policy drop;\n}\n}")
 	if p.busy {
 		p.fill(t)
 	}
@@ -95,10 +97,10 @@ func (p *passage) open(t testing.TB) {
 			}
 		}
 	case p.proto == unix.IPPROTO_TCP:
-		n.router.run(t, "conntrack", "-I", "-p", "tcp", "-s", clientV4, "-d", serverV4, "--sport", "40000", "--dport", "9000",
+		n.router.Run(t, "conntrack", "-I", "-p", "tcp", "-s", clientV4, "-d", serverV4, "--sport", "40000", "--dport", "9000",
 			"--state", "ESTABLISHED", "-u", "SEEN_REPLY,ASSURED", "-t", "10000")
 	}
-	n.client.do(t, func() (err error) {
+	n.client.Do(t, func() (err error) {
 		p.fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_RAW)
 		return err
 	})
@@ -118,7 +120,7 @@ func (p *passage) fill(t testing.TB) {
 		fmt.Fprintf(&rules, "ip saddr 100.%d.%d.0/24 tcp dport %d accept\n", 64+i>>8, i&255, 1000+i)
 	}
 	rules.WriteString("accept\n}\n}\n")
-	p.net.router.load(t, rules.String())
+	p.net.router.Load(t, rules.String())
 	for i := range busyConnections {
 		fmt.Fprintf(&entries, "-I -p tcp -s 100.64.%d.%d -d %s --sport 30000 --dport 443 --state ESTABLISHED -u SEEN_REPLY,ASSURED -t 3000\n",
 			i>>8, i&255, serverV4)
@@ -127,8 +129,8 @@ func (p *passage) fill(t testing.TB) {
 	if err := os.WriteFile(file, []byte(entries.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p.net.router.run(t, "conntrack", "--load-file", file)
-	if got := strings.TrimSpace(p.net.router.run(t, "conntrack", "-C")); got < fmt.Sprint(busyConnections) {
+	p.net.router.Run(t, "conntrack", "--load-file", file)
+	if got := strings.TrimSpace(p.net.router.Run(t, "conntrack", "-C")); got < fmt.Sprint(busyConnections) {
 		t.Fatalf("%s connections", got)
 	}
 }
@@ -142,20 +144,20 @@ func (p *passage) send(t testing.TB) {
 
 // dataEntry makes the entry of an established data connection to port 9000, and returns
 // its id.
-func dataEntry(b testing.TB, n netns) uint32 {
+func dataEntry(b testing.TB, n stage.Namespace) uint32 {
 	b.Helper()
 	ends := func(port uint16, to uint16) (netip.AddrPort, netip.AddrPort) {
 		return netip.AddrPortFrom(netip.MustParseAddr(clientV4), port), netip.AddrPortFrom(netip.MustParseAddr(serverV4), to)
 	}
 	client, server := ends(39999, 21)
-	n.run(b, "conntrack", "-I", "-p", "tcp", "-s", clientV4, "-d", serverV4, "--sport", "39999", "--dport", "21",
+	n.Run(b, "conntrack", "-I", "-p", "tcp", "-s", clientV4, "-d", serverV4, "--sport", "39999", "--dport", "21",
 		"--state", "ESTABLISHED", "-u", "SEEN_REPLY,ASSURED", "-t", "10000")
 	src, dst := ends(40000, 9000)
 	const (
 		ctaOrig, ctaReply, ctaStatus, ctaProtoinfo, ctaTimeout, ctaMaster = 1, 2, 3, 4, 7, 14
 		established, seenReply, assured, confirmed                        = 3, 2, 4, 8
 	)
-	c, err := dial(n.fd)
+	c, err := dial(n.FD)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -179,7 +181,7 @@ func dataEntry(b testing.TB, n netns) uint32 {
 	if _, err := c.recv(); err != nil {
 		b.Fatal(err)
 	}
-	out := n.run(b, "conntrack", "-L", "-o", "id", "-p", "tcp", "--dport", "9000")
+	out := n.Run(b, "conntrack", "-L", "-o", "id", "-p", "tcp", "--dport", "9000")
 	_, text, ok := strings.Cut(out, " id=")
 	var id uint32
 	if _, err := fmt.Sscan(text, &id); !ok || err != nil {

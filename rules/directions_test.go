@@ -5,6 +5,8 @@ package rules
 import (
 	"maps"
 	"testing"
+
+	"github.com/pasvport/pasvport/integration/stage"
 )
 
 // wantWays fails a test if the kernel has other ways of data connections.
@@ -19,7 +21,7 @@ func (f *Firewall) wantWays(t *testing.T, when string, want map[uint32]Way) {
 // TestDirections: a connection is in the set of one way, comes back with our table, and
 // is known to the next run.
 func TestDirections(t *testing.T) {
-	n := newNS(t)
+	n := stage.New(t)
 	c := Config{OneWay: true, Queue: testQueue(t, n)}
 	f := installed(t, n, c)
 	d := f.Directions()
@@ -41,7 +43,7 @@ func TestDirections(t *testing.T) {
 	f.wantWays(t, "one forgotten", map[uint32]Way{7: WayOriginal})
 
 	for what, command := range map[string][]string{"a set": {"flush", "set", "inet", "pasvport", "way_original"}, "the ruleset": {"flush", "ruleset"}} {
-		n.run(t, append([]string{"nft"}, command...)...)
+		n.Run(t, append([]string{"nft"}, command...)...)
 		if h, err := f.Heal(); err != nil || len(h.Missing) == 0 {
 			t.Fatalf("%s flushed: %+v, %v", what, h, err)
 		}
@@ -49,7 +51,7 @@ func TestDirections(t *testing.T) {
 	}
 	next := installed(t, n, c)
 	next.wantWays(t, "the next run", map[uint32]Way{7: WayOriginal, 9: WayUndecided})
-	n.run(t, "nft", "add", "element", "inet", "pasvport", setEnded, "{ 7 }")
+	n.Run(t, "nft", "add", "element", "inet", "pasvport", setEnded, "{ 7 }")
 	if ended, err := next.Directions().Ended(); err != nil || len(ended) != 1 || ended[0] != 7 {
 		t.Errorf("ended: %v, %v", ended, err)
 	}
@@ -59,7 +61,7 @@ func TestDirections(t *testing.T) {
 	next.wantWays(t, "the end", map[uint32]Way{9: WayUndecided})
 
 	// Without the sets nothing is asked for.
-	none := installed(t, newNS(t), Config{Queue: c.Queue})
+	none := installed(t, stage.New(t), Config{Queue: c.Queue})
 	if err := none.Directions().Direct(7, WayReply); err != nil {
 		t.Error(err)
 	}
@@ -68,7 +70,7 @@ func TestDirections(t *testing.T) {
 
 // TestPinholeWays: a pinhole is in the sets of one way at a time, and closed in all.
 func TestPinholeWays(t *testing.T) {
-	n := newNS(t)
+	n := stage.New(t)
 	f := installed(t, n, Config{OneWay: true, Claim: true, Queue: testQueue(t, n)})
 	for i := range 2 {
 		p := testPinhole(i)

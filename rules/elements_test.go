@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/pasvport/pasvport/integration/stage"
 )
 
 // held are the keys of a set, and the notes of its elements.
@@ -78,7 +80,7 @@ func TestHealElements(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			n := newNS(t)
+			n := stage.New(t)
 			f := installed(t, n, Config{Queue: testQueue(t, n), Claim: true, PeerPorts: PortRange{50000, 50100}, Block: true})
 			if err := tt.fill(f); err != nil {
 				t.Fatal(err)
@@ -89,7 +91,7 @@ func TestHealElements(t *testing.T) {
 			if h, err := f.Heal(); err != nil || h.Missing != nil {
 				t.Errorf("nothing was changed, and healed %q, %v", h.Missing, err)
 			}
-			n.run(t, "nft", "flush", "set", "inet", "pasvport", tt.set.name)
+			n.Run(t, "nft", "flush", "set", "inet", "pasvport", tt.set.name)
 			var missing []string
 			if tt.flush {
 				missing = []string{"elements of set inet pasvport " + tt.set.name}
@@ -97,7 +99,7 @@ func TestHealElements(t *testing.T) {
 			if h, err := f.Heal(); err != nil || !slices.Equal(h.Missing, missing) {
 				t.Errorf("flushed: healed %q, %v, want %q", h.Missing, err, missing)
 			}
-			n.run(t, "nft", "delete", "table", "inet", "pasvport")
+			n.Run(t, "nft", "delete", "table", "inet", "pasvport")
 			if h, err := f.Heal(); err != nil || len(h.Missing) != 1 {
 				t.Errorf("without a table: healed %q, %v", h.Missing, err)
 			}
@@ -110,7 +112,7 @@ func TestHealElements(t *testing.T) {
 			if d := cmp.Diff(tt.remain, held(t, f, tt.set), cmp.AllowUnexported(value{})); d != "" {
 				t.Errorf("taken out (-want +got):\n%s", d)
 			}
-			n.run(t, "nft", "delete", "table", "inet", "pasvport")
+			n.Run(t, "nft", "delete", "table", "inet", "pasvport")
 			if _, err := f.Heal(); err != nil {
 				t.Fatal(err)
 			}
@@ -124,14 +126,14 @@ func TestHealElements(t *testing.T) {
 // TestBlocked: a block ends when it was said, also one that was prolonged or that an
 // earlier run left, and one that was added by hand is listed with the others.
 func TestBlocked(t *testing.T) {
-	n := newNS(t)
+	n := stage.New(t)
 	c := Config{Queue: testQueue(t, n), Block: true}
 	f := installed(t, n, c)
 	client, other := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
 	if err := errors.Join(f.Block(client, 10*time.Second), f.Block(client, time.Hour), f.Block(other, time.Minute)); err != nil {
 		t.Fatal(err)
 	}
-	n.run(t, "nft", "add", "element", "inet", "pasvport", "pasvport_blocked4", "{ 192.0.2.9 }")
+	n.Run(t, "nft", "add", "element", "inet", "pasvport", "pasvport_blocked4", "{ 192.0.2.9 }")
 	check := func(f *Firewall) {
 		t.Helper()
 		list, err := f.Blocked()
@@ -151,7 +153,7 @@ func TestBlocked(t *testing.T) {
 	check(f)
 	next := installed(t, n, c)
 	check(next)
-	n.run(t, "nft", "delete", "table", "inet", "pasvport")
+	n.Run(t, "nft", "delete", "table", "inet", "pasvport")
 	if _, err := next.Heal(); err != nil {
 		t.Fatal(err)
 	}

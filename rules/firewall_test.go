@@ -12,20 +12,22 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/pasvport/pasvport/integration/stage"
 )
 
 // forward is the chain of adminRuleset that the tests use.
 var forward = ChainRef{FamilyINet, "filter", "forward"}
 
 // list is the ruleset without counters.
-func list(t *testing.T, n netns) string {
+func list(t *testing.T, n stage.Namespace) string {
 	t.Helper()
-	return n.run(t, "nft", "-s", "list", "ruleset")
+	return n.Run(t, "nft", "-s", "list", "ruleset")
 }
 
 func TestInstallAndRemoveLeaveNothing(t *testing.T) {
-	n := newNS(t)
-	n.load(t, adminRuleset)
+	n := stage.New(t)
+	n.Load(t, adminRuleset)
 	before := list(t, n)
 	c := textConfigs[3].c
 	c.Queue = testQueue(t, n)
@@ -53,23 +55,23 @@ func TestInstallAndRemoveLeaveNothing(t *testing.T) {
 // A run that crashed leaves rules and sets also in chains that the next run is
 // not told of.
 func TestInstallClearsLeftovers(t *testing.T) {
-	n := newNS(t)
-	n.load(t, adminRuleset)
+	n := stage.New(t)
+	n.Load(t, adminRuleset)
 	before := list(t, n)
 	kind := testQueue(t, n)
 	first := textConfigs[3].c
 	first.Queue = kind
 	installed(t, n, first)
 	// What comes before our rule must not matter.
-	n.run(t, "nft", "insert", "rule", "inet", "filter", "forward", "ip", "ttl", "1", "drop", "comment", "mine")
+	n.Run(t, "nft", "insert", "rule", "inet", "filter", "forward", "ip", "ttl", "1", "drop", "comment", "mine")
 
 	second := Config{Table: first.Table, Carrier: CarrierNone, Queue: kind}
 	f := installed(t, n, second)
 	if got := list(t, n); strings.Contains(got, first.Comment()) || strings.Contains(got, "sane") {
 		t.Errorf("leftovers of the first run:\n%s", got)
 	}
-	n.run(t, "nft", "flush", "chain", "inet", "filter", "forward")
-	n.run(t, "nft", "add", "rule", "inet", "filter", "forward", "tcp", "dport", "22", "accept", "comment", "pasvport")
+	n.Run(t, "nft", "flush", "chain", "inet", "filter", "forward")
+	n.Run(t, "nft", "add", "rule", "inet", "filter", "forward", "tcp", "dport", "22", "accept", "comment", "pasvport")
 	if err := f.Remove(); err != nil {
 		t.Fatal(err)
 	}
@@ -89,13 +91,13 @@ func TestRemoveToleratesFlush(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			n := newNS(t)
-			n.load(t, adminRuleset)
+			n := stage.New(t)
+			n.Load(t, adminRuleset)
 			f := installed(t, n, Config{Queue: testQueue(t, n), Claim: true, Chains: []ChainRef{forward}})
 			if ok, err := f.Present(); !ok || err != nil {
 				t.Errorf("Present after Install: %v, %v", ok, err)
 			}
-			n.run(t, "nft", tt.command)
+			n.Run(t, "nft", tt.command)
 			if ok, err := f.Present(); ok || err != nil {
 				t.Errorf("Present after %s: %v, %v", tt.command, ok, err)
 			}
@@ -124,8 +126,8 @@ func TestInstallRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			n := newNS(t)
-			n.load(t, tt.ruleset)
+			n := stage.New(t)
+			n.Load(t, tt.ruleset)
 			before := list(t, n)
 			tt.c.Queue = testQueue(t, n)
 			f := open(t, n, tt.c)
@@ -146,8 +148,8 @@ func TestInstallRefuses(t *testing.T) {
 
 // A transaction that fails names its message and changes nothing.
 func TestInstallFailsAsAWhole(t *testing.T) {
-	n := newNS(t)
-	n.load(t, adminRuleset)
+	n := stage.New(t)
+	n.Load(t, adminRuleset)
 	before := list(t, n)
 	c := Config{Queue: testQueue(t, n), Chains: []ChainRef{forward}}
 	f := open(t, n, c)
@@ -175,8 +177,8 @@ func TestInstallFailsAsAWhole(t *testing.T) {
 // Two daemons share a chain, and a neighbour that changes the ruleset all the
 // time does not get in the way.
 func TestTwoDaemons(t *testing.T) {
-	n := newNS(t)
-	n.load(t, adminRuleset)
+	n := stage.New(t)
+	n.Load(t, adminRuleset)
 	before := list(t, n)
 	kind := testQueue(t, n)
 	var fs []*Firewall
@@ -219,8 +221,8 @@ func TestTwoDaemons(t *testing.T) {
 // A rule that was deleted and another that came in its place between our look
 // and our transaction must survive: the kernel refuses an old generation.
 func TestOldGeneration(t *testing.T) {
-	n := newNS(t)
-	n.load(t, adminRuleset)
+	n := stage.New(t)
+	n.Load(t, adminRuleset)
 	f := installed(t, n, Config{Queue: testQueue(t, n), Chains: []ChainRef{forward}})
 	inv, err := f.conn.takeInventory(f.cfg)
 	if err != nil {
@@ -229,7 +231,7 @@ func TestOldGeneration(t *testing.T) {
 	if len(inv.rules) != 2 || len(inv.sets) != 2 || !inv.table {
 		t.Errorf("inventory: %+v", inv)
 	}
-	n.run(t, "nft", "add", "table", "inet", "other")
+	n.Run(t, "nft", "add", "table", "inet", "other")
 	f.conn.begin(&f.b, inv.generation)
 	inv.clear(&f.b, f.cfg)
 	if err := f.conn.commit(&f.b); !errors.Is(err, unix.ERESTART) {
@@ -255,11 +257,11 @@ func onlyNetAdmin(caps uint32) error {
 }
 
 func TestRights(t *testing.T) {
-	n := newNS(t)
-	n.load(t, adminRuleset)
+	n := stage.New(t)
+	n.Load(t, adminRuleset)
 	kind := testQueue(t, n)
 	t.Run("CAP_NET_ADMIN is enough", func(t *testing.T) {
-		n.do(t, func() error {
+		n.Do(t, func() error {
 			if err := onlyNetAdmin(1 << unix.CAP_NET_ADMIN); err != nil {
 				return err
 			}
@@ -275,7 +277,7 @@ func TestRights(t *testing.T) {
 		})
 	})
 	t.Run("nothing is not", func(t *testing.T) {
-		n.do(t, func() error {
+		n.Do(t, func() error {
 			if err := onlyNetAdmin(0); err != nil {
 				return err
 			}
@@ -298,8 +300,8 @@ func TestRights(t *testing.T) {
 
 // Both kinds of queue cannot be had everywhere, but one must be.
 func TestProbe(t *testing.T) {
-	n := newNS(t)
-	f, err := probe(n.fd)
+	n := stage.New(t)
+	f, err := probe(n.FD)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,10 +14,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/pasvport/pasvport/integration/stage"
 )
 
 // healConfig has everything that can go missing.
-func healConfig(t *testing.T, n netns) Config {
+func healConfig(t *testing.T, n stage.Namespace) Config {
 	return Config{Claim: true, Queue: testQueue(t, n), Queues: 2, Chains: []ChainRef{forward}}
 }
 
@@ -50,8 +52,8 @@ func TestHeal(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			n := newNS(t)
-			n.load(t, adminRuleset)
+			n := stage.New(t)
+			n.Load(t, adminRuleset)
 			f := installed(t, n, healConfig(t, n))
 			for i := range 2 {
 				if err := f.OpenPinhole(testPinhole(i)); err != nil {
@@ -59,7 +61,7 @@ func TestHeal(t *testing.T) {
 				}
 			}
 			once, open := list(t, n), elements(t, f)
-			n.run(t, "nft", tt.command)
+			n.Run(t, "nft", tt.command)
 			h, err := f.Heal()
 			if err != nil {
 				t.Fatal(err)
@@ -136,15 +138,15 @@ func next(t *testing.T, healings <-chan Healing) Healing {
 
 // The administrator's chain goes, we keep the rest; it comes back.
 func TestWatchChainGoesAndComes(t *testing.T) {
-	n := newNS(t)
-	n.load(t, adminRuleset)
+	n := stage.New(t)
+	n.Load(t, adminRuleset)
 	f := installed(t, n, healConfig(t, n))
 	p := testPinhole(0)
 	if err := f.OpenPinhole(p); err != nil {
 		t.Fatal(err)
 	}
 	healings := watched(t, f)
-	n.run(t, "nft", "flush ruleset")
+	n.Run(t, "nft", "flush ruleset")
 	h := next(t, healings)
 	if !slices.Equal(h.NoChain, []ChainRef{forward}) || !slices.Equal(h.Missing, []string{"table inet pasvport"}) {
 		t.Fatalf("after flush ruleset: %+v", h)
@@ -157,7 +159,7 @@ func TestWatchChainGoesAndComes(t *testing.T) {
 	if err := f.OpenPinhole(testPinhole(2)); err != nil {
 		t.Fatal(err)
 	}
-	n.load(t, adminRuleset)
+	n.Load(t, adminRuleset)
 	if h = next(t, healings); len(h.NoChain) > 0 || h.Pinholes != 4 {
 		t.Fatalf("after the chain came back: %+v", h)
 	}
@@ -172,8 +174,8 @@ func TestWatchChainGoesAndComes(t *testing.T) {
 
 // Our own transactions wake nobody, and an intact ruleset is left alone.
 func TestWatchIgnoresOurselves(t *testing.T) {
-	n := newNS(t)
-	n.load(t, adminRuleset)
+	n := stage.New(t)
+	n.Load(t, adminRuleset)
 	f := installed(t, n, healConfig(t, n))
 	w, err := f.listen()
 	if err != nil {
@@ -189,7 +191,7 @@ func TestWatchIgnoresOurselves(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The event of somebody else comes first, so none of ours came before.
-	n.run(t, "nft", "add rule inet filter forward counter")
+	n.Run(t, "nft", "add rule inet filter forward counter")
 	if _, err := w.recv(); err != nil {
 		t.Fatal(err)
 	}
@@ -211,11 +213,11 @@ func TestWatchIgnoresOurselves(t *testing.T) {
 
 // A pinhole that is announced while our table is gone opens.
 func TestOpenPinholeHeals(t *testing.T) {
-	n := newNS(t)
-	n.load(t, adminRuleset)
+	n := stage.New(t)
+	n.Load(t, adminRuleset)
 	f := installed(t, n, healConfig(t, n))
 	for i, command := range []string{"flush ruleset", "delete table inet pasvport"} {
-		n.run(t, "nft", command)
+		n.Run(t, "nft", command)
 		if err := f.OpenPinhole(testPinhole(2 * i)); err != nil {
 			t.Fatalf("after %s: %v", command, err)
 		}
@@ -226,7 +228,7 @@ func TestOpenPinholeHeals(t *testing.T) {
 	if got := elements(t, f); len(got) != 2 {
 		t.Errorf("open: %q", got)
 	}
-	n.run(t, "nft", "delete table inet pasvport")
+	n.Run(t, "nft", "delete table inet pasvport")
 	for _, note := range []string{"first", "second"} {
 		if err := f.Renumber(7, note); err != nil {
 			t.Fatal(err)
@@ -241,8 +243,8 @@ func TestOpenPinholeHeals(t *testing.T) {
 // What is opened before Install comes with it; after Remove there is no place
 // for it.
 func TestOpenBeforeInstall(t *testing.T) {
-	n := newNS(t)
-	n.load(t, adminRuleset)
+	n := stage.New(t)
+	n.Load(t, adminRuleset)
 	f := open(t, n, healConfig(t, n))
 	if err := errors.Join(f.OpenPinhole(testPinhole(0)), f.Renumber(7, "seven"), f.Install()); err != nil {
 		t.Fatal(err)
@@ -265,8 +267,8 @@ func TestOpenBeforeInstall(t *testing.T) {
 // What a daemon that died left open is open for the next, for as long as it
 // would have been, and its note is there.
 func TestInstallCarriesPinholesOver(t *testing.T) {
-	n := newNS(t)
-	n.load(t, adminRuleset)
+	n := stage.New(t)
+	n.Load(t, adminRuleset)
 	c := healConfig(t, n)
 	first := installed(t, n, c)
 	for i := range 4 {
@@ -295,8 +297,8 @@ func TestInstallCarriesPinholesOver(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	n.run(t, "nft", "flush ruleset")
-	n.load(t, adminRuleset)
+	n.Run(t, "nft", "flush ruleset")
+	n.Load(t, adminRuleset)
 	if _, err := second.Heal(); err != nil {
 		t.Fatal(err)
 	}
@@ -306,8 +308,8 @@ func TestInstallCarriesPinholesOver(t *testing.T) {
 }
 
 func TestReconfigure(t *testing.T) {
-	n := newNS(t)
-	n.load(t, adminRuleset)
+	n := stage.New(t)
+	n.Load(t, adminRuleset)
 	c := healConfig(t, n)
 	f := installed(t, n, c)
 	if err := f.OpenPinhole(testPinhole(0)); err != nil {
@@ -324,7 +326,7 @@ func TestReconfigure(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, got)
 		}
 	}
-	if chain := n.run(t, "nft", "list", "chain", "inet", "filter", "forward"); strings.Contains(chain, "pasvport4") {
+	if chain := n.Run(t, "nft", "list", "chain", "inet", "filter", "forward"); strings.Contains(chain, "pasvport4") {
 		t.Errorf("still in the chain that is not named any more:\n%s", chain)
 	}
 	if es := elements(t, f); len(es) != 2 {
@@ -345,8 +347,8 @@ func TestReconfigure(t *testing.T) {
 
 // A ruleset of others may have many pinholes open at once.
 func TestHealManyPinholes(t *testing.T) {
-	n := newNS(t)
-	n.load(t, adminRuleset)
+	n := stage.New(t)
+	n.Load(t, adminRuleset)
 	f := installed(t, n, healConfig(t, n))
 	const many = 5000
 	for i := range many {
@@ -354,8 +356,8 @@ func TestHealManyPinholes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	n.run(t, "nft", "flush ruleset")
-	n.load(t, adminRuleset)
+	n.Run(t, "nft", "flush ruleset")
+	n.Load(t, adminRuleset)
 	start := time.Now()
 	h, err := f.Heal()
 	if err != nil || h.Pinholes != 2*many {

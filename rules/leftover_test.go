@@ -7,14 +7,16 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/pasvport/pasvport/integration/stage"
 )
 
 // TestRemoveLeftovers: what a daemon left that had the same queues and another
 // name for its table goes, and nothing else.
 func TestRemoveLeftovers(t *testing.T) {
-	n := newNS(t)
-	n.load(t, adminRuleset)
-	n.load(t, "table inet somebody { chain c { type filter hook input priority 0; counter; }; }")
+	n := stage.New(t)
+	n.Load(t, adminRuleset)
+	n.Load(t, "table inet somebody { chain c { type filter hook input priority 0; counter; }; }")
 	config := func(table string, queue uint16, queues int) Config {
 		return Config{Table: table, QueueNum: queue, Queues: queues, Claim: true, Queue: testQueue(t, n)}
 	}

@@ -3,134 +3,15 @@
 package rules
 
 import (
-	"fmt"
-	"os"
-	"os/exec"
-	"runtime"
-	"strings"
-	"sync/atomic"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"github.com/pasvport/pasvport/integration/stage"
 )
 
-// A netns is a network namespace of a test's own.
-type netns struct {
-	name string
-	fd   int
-}
-
-var nsCount atomic.Int32
-
-// needPrograms skips a test that the machine cannot run.
-func needPrograms(t testing.TB, names ...string) {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("needs root for network namespaces")
-	}
-	for _, n := range names {
-		if _, err := exec.LookPath(n); err != nil {
-			t.Skipf("needs the program %s", n)
-		}
-	}
-}
-
-// newNS makes a namespace that lives as long as the test.
-func newNS(t testing.TB) netns {
-	t.Helper()
-	needPrograms(t, "ip", "nft")
-	n := netns{name: fmt.Sprintf("pvp-rules-%d-%d", os.Getpid(), nsCount.Add(1))}
-	if out, err := exec.Command("ip", "netns", "add", n.name).CombinedOutput(); err != nil {
-		t.Skipf("cannot make network namespaces: %v: %s", err, out)
-	}
-	t.Cleanup(func() {
-		if out, err := exec.Command("ip", "netns", "del", n.name).CombinedOutput(); err != nil {
-			t.Errorf("ip netns del %s: %v: %s", n.name, err, out)
-		}
-	})
-	fd, err := unix.Open("/run/netns/"+n.name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(fd) })
-	n.fd = fd
-	n.run(t, "ip", "link", "set", "lo", "up")
-	t.Cleanup(func() {
-		if t.Failed() {
-			ruleset, _ := n.try("nft", "list", "ruleset")
-			entries, _ := n.try("conntrack", "-L")
-			expected, _ := n.try("conntrack", "-L", "expect")
-			t.Logf("%s:\n%s\n%s\n%s", n.name, ruleset, entries, expected)
-		}
-	})
-	return n
-}
-
-// try runs a program in n and returns what it printed.
-func (n netns) try(args ...string) (string, error) {
-	out, err := exec.Command("ip", append([]string{"netns", "exec", n.name}, args...)...).CombinedOutput()
-	return string(out), err
-}
-
-// run is try for programs that must succeed.
-func (n netns) run(t testing.TB, args ...string) string {
-	t.Helper()
-	out, err := n.try(args...)
-	if err != nil {
-		t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
-	}
-	return out
-}
-
-// load feeds text to nft in n.
-func (n netns) load(t testing.TB, text string) {
-	t.Helper()
-	if out, err := n.nft(text); err != nil {
-		t.Fatalf("nft -f: %v\n%s\n%s", err, out, numbered(text))
-	}
-}
-
-func (n netns) nft(text string, flags ...string) (string, error) {
-	cmd := exec.Command("ip", append([]string{"netns", "exec", n.name, "nft", "-f", "-"}, flags...)...)
-	cmd.Stdin = strings.NewReader(text)
-	out, err := cmd.CombinedOutput()
-	return string(out), err
-}
-
-func numbered(text string) string {
-	lines := strings.Split(text, "\n")
-	for i := range lines {
-		lines[i] = fmt.Sprintf("%3d %s", i+1, lines[i])
-	}
-	return strings.Join(lines, "\n")
-}
-
-// do is enter for what must succeed.
-func (n netns) do(t testing.TB, f func() error) {
-	t.Helper()
-	if err := n.enter(f); err != nil {
-		t.Fatalf("in %s: %v", n.name, err)
-	}
-}
-
-// enter runs f on a thread that is in n and is not given back.
-func (n netns) enter(f func() error) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		if err := unix.Setns(n.fd, unix.CLONE_NEWNET); err != nil {
-			done <- err
-			return
-		}
-		done <- f()
-	}()
-	return <-done
-}
-
 // testQueue is the kind of queue this kernel has.
-func testQueue(t testing.TB, n netns) QueueKind {
+func testQueue(t testing.TB, n stage.Namespace) QueueKind {
 	t.Helper()
-	f, err := probe(n.fd)
+	f, err := probe(n.FD)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,9 +26,9 @@ func testQueue(t testing.TB, n netns) QueueKind {
 }
 
 // open opens a Firewall in n for the length of the test.
-func open(t testing.TB, n netns, c Config) *Firewall {
+func open(t testing.TB, n stage.Namespace, c Config) *Firewall {
 	t.Helper()
-	c.NetNS = n.fd
+	c.NetNS = n.FD
 	f, err := Open(c)
 	if err != nil {
 		t.Fatal(err)
@@ -157,7 +38,7 @@ func open(t testing.TB, n netns, c Config) *Firewall {
 }
 
 // installed is open and Install.
-func installed(t testing.TB, n netns, c Config) *Firewall {
+func installed(t testing.TB, n stage.Namespace, c Config) *Firewall {
 	t.Helper()
 	f := open(t, n, c)
 	if err := f.Install(); err != nil {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/pasvport/pasvport/integration/stage"
 )
 
 // testPinhole is a pinhole whose two halves differ, as under NAT. Even ones
@@ -58,8 +60,8 @@ func TestPinholes(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			n := newNS(t)
-			n.load(t, adminRuleset)
+			n := stage.New(t)
+			n.Load(t, adminRuleset)
 			tt.c.Queue = testQueue(t, n)
 			f := installed(t, n, tt.c)
 			for i := range 2 {
@@ -84,7 +86,7 @@ func TestPinholes(t *testing.T) {
 
 // An address of one family written in the other's way is the same address.
 func TestPinholeMappedAddress(t *testing.T) {
-	n := newNS(t)
+	n := stage.New(t)
 	f := installed(t, n, Config{Claim: true, Queue: testQueue(t, n)})
 	p := testPinhole(0)
 	p.Source = netip.AddrFrom16(p.Source.As16())
@@ -98,7 +100,7 @@ func TestPinholeMappedAddress(t *testing.T) {
 }
 
 func TestPinholeTimeouts(t *testing.T) {
-	n := newNS(t)
+	n := stage.New(t)
 	f := installed(t, n, Config{Claim: true, Queue: testQueue(t, n), PinholeTimeout: 100 * time.Second})
 	left := func() time.Duration {
 		t.Helper()
@@ -143,15 +145,15 @@ func TestPinholeTimeouts(t *testing.T) {
 // A set that the administrator has deleted does not keep others from closing,
 // and opening a pinhole puts it back.
 func TestPinholeWithoutSet(t *testing.T) {
-	n := newNS(t)
-	n.load(t, adminRuleset)
+	n := stage.New(t)
+	n.Load(t, adminRuleset)
 	f := installed(t, n, Config{Claim: true, Queue: testQueue(t, n), Chains: []ChainRef{forward}})
 	for _, p := range []Pinhole{testPinhole(0), testPinhole(2)} {
 		if err := f.OpenPinhole(p); err != nil {
 			t.Fatal(err)
 		}
 	}
-	n.run(t, "nft", "flush chain inet filter forward; delete set inet filter pasvport4")
+	n.Run(t, "nft", "flush chain inet filter forward; delete set inet filter pasvport4")
 	if err := f.ClosePinhole(testPinhole(0)); err != nil {
 		t.Errorf("ClosePinhole: %v", err)
 	}
@@ -171,7 +173,7 @@ func TestPinholeWithoutSet(t *testing.T) {
 
 // The packet path waits for this.
 func TestOpenPinholeAllocations(t *testing.T) {
-	n := newNS(t)
+	n := stage.New(t)
 	f := installed(t, n, Config{Claim: true, Queue: testQueue(t, n)})
 	p := testPinhole(1)
 	p.Timeout = time.Minute

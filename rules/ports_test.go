@@ -8,17 +8,19 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pasvport/pasvport/integration/stage"
 )
 
 // TestManyPorts: more control ports than one netlink message can hold.
 func TestManyPorts(t *testing.T) {
-	n := newNS(t)
+	n := stage.New(t)
 	c := Config{Queue: testQueue(t, n)}
 	const ports = 4000
 	for i := range uint16(ports) {
 		c.Ports = append(c.Ports, PortRange{2*i + 1, 2*i + 1})
 	}
-	c.NetNS = n.fd
+	c.NetNS = n.FD
 	f, err := Open(c)
 	if err != nil {
 		t.Fatal(err)
@@ -34,7 +36,7 @@ func TestManyPorts(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Fatal("Install does not return")
 	}
-	if got := strings.Count(n.run(t, "nft", "list", "set", "inet", "pasvport", "control_ports"), ","); got != ports-1 {
+	if got := strings.Count(n.Run(t, "nft", "list", "set", "inet", "pasvport", "control_ports"), ","); got != ports-1 {
 		t.Errorf("%d ports, want %d", got+1, ports)
 	}
 	for range 3 {
@@ -42,7 +44,7 @@ func TestManyPorts(t *testing.T) {
 			t.Fatalf("healing %+v, %v, want nothing missing", h, err)
 		}
 	}
-	n.run(t, "nft", "delete", "element", "inet", "pasvport", "control_ports", "{ 7999 }")
+	n.Run(t, "nft", "delete", "element", "inet", "pasvport", "control_ports", "{ 7999 }")
 	if h, err := f.Heal(); err != nil || len(h.Missing) != 1 {
 		t.Errorf("healing %+v, %v, want the set of control ports", h, err)
 	}
@@ -51,8 +53,8 @@ func TestManyPorts(t *testing.T) {
 // TestLargeMessageFails: the kernel's word on a message is read, however large
 // that message was.
 func TestLargeMessageFails(t *testing.T) {
-	n := newNS(t)
-	c, err := dial(n.fd)
+	n := stage.New(t)
+	c, err := dial(n.FD)
 	if err != nil {
 		t.Fatal(err)
 	}

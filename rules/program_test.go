@@ -10,6 +10,8 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+
+	"github.com/pasvport/pasvport/integration/stage"
 )
 
 // payloadStartsWith is a socket filter that matches IPv4 packets whose TCP
@@ -41,10 +43,10 @@ func payloadStartsWith(t *testing.T, b byte) *ebpf.Program {
 func TestTrafficProgram(t *testing.T) {
 	n := newTopology(t)
 	program := payloadStartsWith(t, 'N')
-	if err := probeProgram(n.router.fd, program.FD()); err != nil {
+	if err := probeProgram(n.router.FD, program.FD()); err != nil {
 		t.Skipf("the match bpf: %v", err)
 	}
-	if got := n.router.run(t, "nft", "list", "tables"); strings.Contains(got, probeTable) {
+	if got := n.router.Run(t, "nft", "list", "tables"); strings.Contains(got, probeTable) {
 		t.Errorf("the probe left:\n%s", got)
 	}
 	c := Config{Queue: testQueue(t, n.router), Queues: 1, Carrier: CarrierNone, FastPath: program.FD()}
@@ -71,7 +73,7 @@ func TestTrafficProgram(t *testing.T) {
 		}
 	}
 	talk()
-	n.router.run(t, "nft", "delete", "table", "inet", "pasvport")
+	n.router.Run(t, "nft", "delete", "table", "inet", "pasvport")
 	if h, err := f.Heal(); err != nil || len(h.Missing) == 0 {
 		t.Fatal(h, err)
 	}
@@ -85,13 +87,13 @@ func TestTrafficProgram(t *testing.T) {
 
 // TestNoProgram: a descriptor that is no program is an error of the kernel's.
 func TestNoProgram(t *testing.T) {
-	n := newNS(t)
+	n := stage.New(t)
 	file, err := os.Open("/dev/null")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	if err := probeProgram(n.fd, int(file.Fd())); err == nil {
+	if err := probeProgram(n.FD, int(file.Fd())); err == nil {
 		t.Error("a file was taken for a program")
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	nfqueue "github.com/florianl/go-nfqueue/v2"
+
+	"github.com/pasvport/pasvport/integration/stage"
 )
 
 // A waitingQueue is a queue that holds what comes until the test lets it go.
@@ -18,9 +20,9 @@ type waitingQueue struct {
 	ids chan uint32
 }
 
-func bindQueue(t *testing.T, n netns) *waitingQueue {
+func bindQueue(t *testing.T, n stage.Namespace) *waitingQueue {
 	t.Helper()
-	nf, err := nfqueue.Open(&nfqueue.Config{NetNS: n.fd, NfQueue: defaultQueueNum, MaxPacketLen: 0xffff, MaxQueueLen: 99, Copymode: nfqueue.NfQnlCopyPacket})
+	nf, err := nfqueue.Open(&nfqueue.Config{NetNS: n.FD, NfQueue: defaultQueueNum, MaxPacketLen: 0xffff, MaxQueueLen: 99, Copymode: nfqueue.NfQnlCopyPacket})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,9 +42,9 @@ func bindQueue(t *testing.T, n netns) *waitingQueue {
 
 // queueLength is how many packets wait in the queue of n, and queued how many came
 // there: the client repeats them.
-func queueLength(t *testing.T, n netns) (waiting, queued string) {
+func queueLength(t *testing.T, n stage.Namespace) (waiting, queued string) {
 	t.Helper()
-	f := strings.Fields(n.run(t, "cat", "/proc/net/netfilter/nfnetlink_queue"))
+	f := strings.Fields(n.Run(t, "cat", "/proc/net/netfilter/nfnetlink_queue"))
 	return f[2], f[7]
 }
 
@@ -57,7 +59,7 @@ func TestTrafficReplace(t *testing.T) {
 
 func testReplace(t *testing.T, carrier Carrier) {
 	n := newTopology(t)
-	n.router.load(t, adminRuleset)
+	n.router.Load(t, adminRuleset)
 	q := bindQueue(t, n.router)
 	config := Config{Carrier: carrier, Claim: true, Queue: testQueue(t, n.router), Chains: []ChainRef{forward}}
 	f := installed(t, n.router, config)
@@ -86,7 +88,7 @@ func testReplace(t *testing.T, carrier Carrier) {
 			return f.Reconfigure(c)
 		}},
 		{"rules that were flushed are put back", func() error {
-			n.router.run(t, "nft", "flush chain inet pasvport session")
+			n.router.Run(t, "nft", "flush chain inet pasvport session")
 			h, err := f.Heal()
 			if len(h.Missing) == 0 {
 				t.Error("nothing was missing")
@@ -94,7 +96,7 @@ func testReplace(t *testing.T, carrier Carrier) {
 			return err
 		}},
 		{"the kernel is tried", func() error {
-			features, err := probe(n.router.fd)
+			features, err := probe(n.router.FD)
 			if !features.SaneIPv4 || !features.SaneIPv6 {
 				t.Errorf("found %+v", features)
 			}

@@ -10,12 +10,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/pasvport/pasvport/integration/stage"
 )
 
 // slotsOf is how nft shows the elements of a map.
-func slotsOf(t *testing.T, n netns, name string) string {
+func slotsOf(t *testing.T, n stage.Namespace, name string) string {
 	t.Helper()
-	_, elems, _ := strings.Cut(n.run(t, "nft", "list", "map", "inet", "pasvport", name), "elements = {")
+	_, elems, _ := strings.Cut(n.Run(t, "nft", "list", "map", "inet", "pasvport", name), "elements = {")
 	elems, _, _ = strings.Cut(elems, "}")
 	return strings.Join(strings.Fields(elems), " ")
 }
@@ -23,7 +25,7 @@ func slotsOf(t *testing.T, n netns, name string) string {
 // TestSpread: slots change in place, come back with the table or alone, and
 // servers without one are remembered for the next run, with the reason.
 func TestSpread(t *testing.T) {
-	n := newNS(t)
+	n := stage.New(t)
 	c := Config{Queue: testQueue(t, n), VirtualServers: virtualServers}
 	f := installed(t, n, c)
 	v := virtualServers[1]
@@ -38,7 +40,7 @@ func TestSpread(t *testing.T) {
 	}
 	for _, change := range []string{"flush map inet pasvport servers6_ftp", "delete table inet pasvport",
 		"delete element inet pasvport servers6_ftp { 1 }", "add element inet pasvport servers6_ftp { 7 : fd00::7 . 21 }"} {
-		n.load(t, change)
+		n.Load(t, change)
 		h, err := f.Heal()
 		if err != nil || len(h.Missing) == 0 {
 			t.Errorf("%s: healed %v, %v", change, h.Missing, err)
@@ -47,7 +49,7 @@ func TestSpread(t *testing.T) {
 			t.Errorf("%s: the map holds\n%s, want\n%s", change, got, want)
 		}
 	}
-	n.load(t, "delete table inet pasvport")
+	n.Load(t, "delete table inet pasvport")
 	if err := f.Spread(v); err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +89,7 @@ func TestSpread(t *testing.T) {
 
 // TestSpreadMany: more elements than go into one message.
 func TestSpreadMany(t *testing.T) {
-	n := newNS(t)
+	n := stage.New(t)
 	v := VirtualServer{Name: "many", Listen: ends("203.0.113.171:21")}
 	for i := range 5000 {
 		v.Slots = append(v.Slots, ends(fmt.Sprintf("10.0.%d.%d:21", i/250, i%250+1))[0])

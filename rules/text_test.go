@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/pasvport/pasvport/integration/stage"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -112,7 +114,7 @@ var (
 
 // loadable is text without the parts that this kernel or this nft does not
 // know, and their names.
-func loadable(t *testing.T, n netns, text string) (string, []string) {
+func loadable(t *testing.T, n stage.Namespace, text string) (string, []string) {
 	t.Helper()
 	var cut []string
 	if testQueue(t, n) != QueueNative {
@@ -120,7 +122,7 @@ func loadable(t *testing.T, n netns, text string) (string, []string) {
 		cut = append(cut, "queue statements: the kernel has no CONFIG_NFT_QUEUE")
 	}
 	if strings.Contains(text, "size 0") {
-		if out, err := n.nft("table inet x { ct expectation e { protocol tcp; dport 1; timeout 1s; size 0; l3proto ip; }; }", "-c"); err != nil {
+		if out, err := n.Nft("table inet x { ct expectation e { protocol tcp; dport 1; timeout 1s; size 0; l3proto ip; }; }", "-c"); err != nil {
 			text = setBare.ReplaceAllString(notYetRead.ReplaceAllString(text, ""), "")
 			cut = append(cut, "ct expectation objects of size 0: "+strings.TrimSpace(out))
 		}
@@ -132,21 +134,21 @@ func loadable(t *testing.T, n netns, text string) (string, []string) {
 func TestTextLoads(t *testing.T) {
 	for _, tt := range textConfigs {
 		t.Run(tt.name, func(t *testing.T) {
-			n := newNS(t)
-			n.load(t, adminRuleset)
+			n := stage.New(t)
+			n.Load(t, adminRuleset)
 			text, cut := loadable(t, n, Text(tt.c))
 			t.Logf("left out: %q", cut)
-			if out, err := n.nft(text, "-c"); err != nil {
-				t.Fatalf("nft -c: %v\n%s\n%s", err, out, numbered(text))
+			if out, err := n.Nft(text, "-c"); err != nil {
+				t.Fatalf("nft -c: %v\n%s\n%s", err, out, stage.Numbered(text))
 			}
-			n.load(t, text)
-			n.load(t, text)
+			n.Load(t, text)
+			n.Load(t, text)
 			// What was left out nft must understand at least, except
 			// for the one thing that it is known not to read.
 			if strings.Contains(Text(tt.c), "size 0") {
 				return
 			}
-			out, _ := n.nft(Text(tt.c), "-c")
+			out, _ := n.Nft(Text(tt.c), "-c")
 			for _, m := range nftError.FindAllString(out, -1) {
 				if m != "Error: Could not process rule: No such file or directory" {
 					t.Errorf("nft -c of all: %s", m)
@@ -160,18 +162,18 @@ func TestTextLoads(t *testing.T) {
 func TestInstallIsText(t *testing.T) {
 	for _, tt := range textConfigs {
 		t.Run(tt.name, func(t *testing.T) {
-			a, b := newNS(t), newNS(t)
+			a, b := stage.New(t), stage.New(t)
 			kind := testQueue(t, a)
-			a.load(t, adminRuleset)
-			b.load(t, adminRuleset)
+			a.Load(t, adminRuleset)
+			b.Load(t, adminRuleset)
 			text, cut := loadable(t, a, Text(tt.c))
 			t.Logf("not compared: %q", cut)
-			a.load(t, text)
+			a.Load(t, text)
 			c := tt.c
 			c.Queue, c.FastPath = kind, 0 // see program_test.go
 			installed(t, b, c)
-			want := normal(a.run(t, "nft", "-s", "list", "ruleset"), kind)
-			got := normal(b.run(t, "nft", "-s", "list", "ruleset"), kind)
+			want := normal(a.Run(t, "nft", "-s", "list", "ruleset"), kind)
+			got := normal(b.Run(t, "nft", "-s", "list", "ruleset"), kind)
 			if d := cmp.Diff(want, got); d != "" {
 				t.Errorf("nft list ruleset (-nft -f +Install):\n%s", d)
 			}

@@ -17,11 +17,13 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pasvport/pasvport/integration/stage"
 )
 
 // A topology is a client and a server on the two sides of a router that
 // translates the client's address.
-type topology struct{ client, router, server netns }
+type topology struct{ client, router, server stage.Namespace }
 
 const (
 	clientV4, serverV4 = "192.168.77.2", "203.0.113.2"
@@ -31,27 +33,27 @@ const (
 
 func newTopology(t testing.TB) topology {
 	t.Helper()
-	needPrograms(t, "ip", "nft", "conntrack")
-	n := topology{newNS(t), newNS(t), newNS(t)}
-	connect := func(a netns, dev string, b netns, peer string) {
-		n.router.run(t, "ip", "link", "add", dev, "netns", a.name, "type", "veth", "peer", "name", peer, "netns", b.name)
+	stage.Need(t, "ip", "nft", "conntrack")
+	n := topology{stage.New(t), stage.New(t), stage.New(t)}
+	connect := func(a stage.Namespace, dev string, b stage.Namespace, peer string) {
+		n.router.Run(t, "ip", "link", "add", dev, "netns", a.Name, "type", "veth", "peer", "name", peer, "netns", b.Name)
 	}
 	connect(n.client, "cr", n.router, "rc")
 	connect(n.server, "sr", n.router, "rs")
-	addr := func(ns netns, dev string, addrs ...string) {
+	addr := func(ns stage.Namespace, dev string, addrs ...string) {
 		for _, a := range addrs {
-			ns.run(t, "ip", "addr", "add", a, "dev", dev, "nodad")
+			ns.Run(t, "ip", "addr", "add", a, "dev", dev, "nodad")
 		}
-		ns.run(t, "ip", "link", "set", dev, "up")
+		ns.Run(t, "ip", "link", "set", dev, "up")
 	}
 	addr(n.client, "cr", clientV4+"/24", clientV6+"/64")
 	addr(n.router, "rc", routerV4+"/24", routerV6+"/64")
 	addr(n.router, "rs", "203.0.113.1/24", "2001:db8::1/64")
 	addr(n.server, "sr", serverV4+"/24", serverV6+"/64")
-	n.client.run(t, "ip", "route", "add", "default", "via", routerV4)
-	n.client.run(t, "ip", "route", "add", "default", "via", routerV6)
-	n.router.run(t, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding")
-	n.router.load(t, `table inet nat { chain post { type nat hook postrouting priority srcnat; oifname "rs" masquerade; }; }`)
+	n.client.Run(t, "ip", "route", "add", "default", "via", routerV4)
+	n.client.Run(t, "ip", "route", "add", "default", "via", routerV6)
+	n.router.Run(t, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding")
+	n.router.Load(t, `table inet nat { chain post { type nat hook postrouting priority srcnat; oifname "rs" masquerade; }; }`)
 	return n
 }
 
@@ -62,11 +64,11 @@ type endpoint struct {
 }
 
 // listen opens a listener in n for the length of the test.
-func listen(t *testing.T, n netns, host string, port int) *endpoint {
+func listen(t *testing.T, n stage.Namespace, host string, port int) *endpoint {
 	t.Helper()
 	e := &endpoint{net.JoinHostPort(host, strconv.Itoa(port)), make(chan *net.TCPConn, 64)}
 	var ln net.Listener
-	n.do(t, func() (err error) {
+	n.Do(t, func() (err error) {
 		ln, err = net.Listen("tcp", e.addr)
 		return err
 	})
@@ -84,9 +86,9 @@ func listen(t *testing.T, n netns, host string, port int) *endpoint {
 }
 
 // connect opens a connection from n to e and returns both ends.
-func connect(t *testing.T, n netns, e *endpoint) (client, server *net.TCPConn) {
+func connect(t *testing.T, n stage.Namespace, e *endpoint) (client, server *net.TCPConn) {
 	t.Helper()
-	n.do(t, func() error {
+	n.Do(t, func() error {
 		c, err := (&net.Dialer{Timeout: 10 * time.Second}).Dial("tcp", e.addr)
 		if err == nil {
 			client = c.(*net.TCPConn)
@@ -149,9 +151,9 @@ func dataSegments(t *testing.T, ends ...*net.TCPConn) (n int) {
 var counterText = regexp.MustCompile(`counter packets (\d+) bytes`)
 
 // counters are the packets counted by the rules of a chain, in order.
-func counters(t *testing.T, n netns, chain ...string) []int {
+func counters(t *testing.T, n stage.Namespace, chain ...string) []int {
 	t.Helper()
-	out := n.run(t, append([]string{"nft", "list", "chain"}, chain...)...)
+	out := n.Run(t, append([]string{"nft", "list", "chain"}, chain...)...)
 	var all []int
 	for _, m := range counterText.FindAllStringSubmatch(out, -1) {
 		v, _ := strconv.Atoi(m[1])
@@ -160,7 +162,7 @@ func counters(t *testing.T, n netns, chain ...string) []int {
 	return all
 }
 
-func queueCounters(t *testing.T, n netns) []int {
+func queueCounters(t *testing.T, n stage.Namespace) []int {
 	return counters(t, n, "inet", "pasvport", "divert")
 }
 
@@ -172,14 +174,14 @@ func sum(v []int) (n int) {
 }
 
 // entry is conntrack's line about the connection of a client's port.
-func entry(t *testing.T, n netns, c net.Addr) string {
+func entry(t *testing.T, n stage.Namespace, c net.Addr) string {
 	t.Helper()
 	from := netip.MustParseAddrPort(c.String())
 	family := "ipv4"
 	if from.Addr().Is6() {
 		family = "ipv6"
 	}
-	out := n.run(t, "conntrack", "-L", "-f", family, "-p", "tcp", "-o", "extended,id")
+	out := n.Run(t, "conntrack", "-L", "-f", family, "-p", "tcp", "-o", "extended,id")
 	for _, l := range strings.Split(out, "\n") {
 		if strings.Contains(l, fmt.Sprintf("src=%s ", from.Addr())) && strings.Contains(l, fmt.Sprintf("sport=%d ", from.Port())) {
 			return l
@@ -214,8 +216,8 @@ func TestTrafficControlConnection(t *testing.T) {
 	f := installed(t, n.router, Config{
 		Ports: []PortRange{{21, 21}, {2121, 2122}}, Queues: 4, Queue: testQueue(t, n.router),
 	})
-	n.router.load(t, `table inet admin { chain p { type filter hook prerouting priority mangle - 1; ct state new ct mark set 111; }; }`)
-	n.server.load(t, `table inet f { chain i { type filter hook input priority 0; tcp dport 2122 drop; }; }`)
+	n.router.Load(t, `table inet admin { chain p { type filter hook prerouting priority mangle - 1; ct state new ct mark set 111; }; }`)
+	n.server.Load(t, `table inet f { chain i { type filter hook input priority 0; tcp dport 2122 drop; }; }`)
 	for _, fam := range families {
 		t.Run(fam.name, func(t *testing.T) {
 			ctl := listen(t, n.server, fam.server, 2121)
@@ -271,7 +273,7 @@ func halfOpen(t *testing.T, n topology, host string, port int, f func(local net.
 		family, sa = unix.AF_INET6, &unix.SockaddrInet6{Port: port, Addr: addr.As16()}
 	}
 	fd := -1
-	n.client.do(t, func() (err error) {
+	n.client.Do(t, func() (err error) {
 		if fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0); err != nil {
 			return err
 		}
@@ -353,7 +355,7 @@ func testLeftAlone(t *testing.T, n topology, f *Firewall, ctl *endpoint) {
 func TestTrafficAsideOfAnEarlierConnection(t *testing.T) {
 	n := newTopology(t)
 	f := installed(t, n.router, Config{Ports: []PortRange{{2121, 2122}}, Queue: testQueue(t, n.router)})
-	n.server.load(t, `table inet f { chain i { type filter hook input priority 0; tcp dport 2122 drop; }; }`)
+	n.server.Load(t, `table inet f { chain i { type filter hook input priority 0; tcp dport 2122 drop; }; }`)
 	halfOpen(t, n, serverV4, 2122, func(local net.Addr) {
 		id := entryID(t, n.router, local)
 		if err := f.LeaveAlone(id, "earlier"); err != nil {
@@ -371,8 +373,8 @@ func TestTrafficAsideOfAnEarlierConnection(t *testing.T) {
 func TestTrafficMark(t *testing.T) {
 	n := newTopology(t)
 	installed(t, n.router, Config{Ports: []PortRange{{2121, 2122}}, Queue: testQueue(t, n.router), Mark: 0x04000000})
-	n.server.load(t, `table inet f { chain i { type filter hook input priority 0; tcp dport 2122 drop; }; }`)
-	n.router.load(t, `table inet admin { chain p { type filter hook prerouting priority mangle - 1; ct state new ct mark set 111; }; }`)
+	n.server.Load(t, `table inet f { chain i { type filter hook input priority 0; tcp dport 2122 drop; }; }`)
+	n.router.Load(t, `table inet admin { chain p { type filter hook prerouting priority mangle - 1; ct state new ct mark set 111; }; }`)
 	c, _ := connect(t, n.client, listen(t, n.server, serverV4, 2121))
 	if e := entry(t, n.router, c.LocalAddr()); !strings.Contains(e, "mark=67108975 ") { // 0x0400006f
 		t.Errorf("control connection: %s", e)
@@ -385,7 +387,7 @@ func TestTrafficMark(t *testing.T) {
 }
 
 // entryID is the id of the conntrack entry of a connection.
-func entryID(t *testing.T, n netns, c net.Addr) uint32 {
+func entryID(t *testing.T, n stage.Namespace, c net.Addr) uint32 {
 	t.Helper()
 	e := entry(t, n, c)
 	_, after, _ := strings.Cut(e, " id=")
@@ -439,7 +441,7 @@ func TestTrafficLocal(t *testing.T) {
 		}
 		for _, tt := range []struct {
 			name       string
-			from, to   netns
+			from, to   stage.Namespace
 			serverAddr string
 		}{
 			{"server on the firewall", n.client, n.router, fam.router},
@@ -504,7 +506,7 @@ func TestTrafficClaim(t *testing.T) {
 			if got := claims(); got != 1 {
 				t.Errorf("%d packets queued after the pinhole was closed", got-1)
 			}
-			if e := n.router.run(t, "conntrack", "-L", "-f", strings.ToLower(fam.name)); strings.Contains(e, "helper=") {
+			if e := n.router.Run(t, "conntrack", "-L", "-f", strings.ToLower(fam.name)); strings.Contains(e, "helper=") {
 				t.Errorf("the bare carrier has a helper: %s", e)
 			}
 		})
@@ -515,7 +517,7 @@ func TestTrafficClaim(t *testing.T) {
 // once, and only because the kernel expects it.
 func TestTrafficChainRule(t *testing.T) {
 	n := newTopology(t)
-	n.router.load(t, `table inet filter { chain forward {
+	n.router.Load(t, `table inet filter { chain forward {
 		type filter hook forward priority 0; policy drop;
 		ct state established accept
 		tcp dport 2121 ct state new accept
@@ -537,7 +539,7 @@ func TestTrafficChainRule(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error, 1)
 		go func() {
-			done <- n.client.enter(func() error {
+			done <- n.client.Enter(func() error {
 				c, err := (&net.Dialer{}).DialContext(ctx, "tcp", data.addr)
 				if err == nil {
 					c.Close()
@@ -583,11 +585,11 @@ func appendTuple(b []byte, typ uint16, src, dst netip.AddrPort) []byte {
 // expect makes the kernel expect a connection from a control connection's
 // client to an address (ctnetlink_new_expect; the conntrack program of 1.4.7
 // garbles the protocol).
-func expect(t *testing.T, n netns, client, server, data netip.AddrPort) {
+func expect(t *testing.T, n stage.Namespace, client, server, data netip.AddrPort) {
 	t.Helper()
 	const ctaExpectMaster, ctaExpectTuple, ctaExpectMask = 1, 2, 3
 	ones := netip.MustParseAddr("255.255.255.255")
-	c, err := dial(n.fd)
+	c, err := dial(n.FD)
 	if err != nil {
 		t.Fatal(err)
 	}

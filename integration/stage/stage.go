@@ -104,11 +104,12 @@ func (n Namespace) Nft(text string, flags ...string) (string, error) {
 func (n Namespace) Load(t testing.TB, text string) {
 	t.Helper()
 	if out, err := n.Nft(text); err != nil {
-		t.Fatalf("nft -f: %v\n%s\n%s", err, out, numbered(text))
+		t.Fatalf("nft -f: %v\n%s\n%s", err, out, Numbered(text))
 	}
 }
 
-func numbered(text string) string {
+// Numbered is a text with the numbers of its lines.
+func Numbered(text string) string {
 	lines := strings.Split(text, "\n")
 	for i := range lines {
 		lines[i] = fmt.Sprintf("%3d %s", i+1, lines[i])
