@@ -20,7 +20,8 @@
 //     and the chains by subject, table; text prints it, encode sends it;
 //   - what the kernel holds: read, contents, inventory, survey;
 //   - what is kept right: memory, and [Firewall] with heal and watch;
-//   - what changes while it is installed: pinhole, connections, clients, servers.
+//   - what changes while it is installed: pinhole, connections, directions,
+//     clients, servers.
 //
 // Transactions are encoded here and not by github.com/google/nftables, whose
 // vocabulary of expressions is used: its Conn (v0.3.0) cannot give a table a

@@ -177,7 +177,7 @@ func TestWatchIgnoresOurselves(t *testing.T) {
 	n := stage.New(t)
 	n.Load(t, adminRuleset)
 	f := installed(t, n, healConfig(t, n))
-	w, err := f.listen()
+	w, err := watchOthers(f.cfg.NetNS, f.conn)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,7 @@ const (
 // our own. report is called for each healing, for each error, and when chains
 // of the configuration go or come back; errors are retried.
 func (f *Firewall) Watch(ctx context.Context, report func(Healing, error)) error {
-	w, err := f.listen()
+	w, err := watchOthers(f.cfg.NetNS, f.conn)
 	if err != nil {
 		return err
 	}
@@ -73,13 +73,14 @@ func (f *Firewall) setReport(report func(Healing, error)) {
 	f.mu.Unlock()
 }
 
-// listen opens a socket that receives the ends of others' transactions.
-func (f *Firewall) listen() (*conn, error) {
-	w, err := dial(f.cfg.NetNS)
+// watchOthers opens a socket that receives the ends of transactions, but for those of
+// our own socket.
+func watchOthers(netns int, own *conn) (*conn, error) {
+	w, err := dial(netns)
 	if err != nil {
 		return nil, err
 	}
-	port, err := f.conn.port()
+	port, err := own.port()
 	if err == nil {
 		err = w.filterGenerations(port)
 	}
