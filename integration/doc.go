@@ -20,6 +20,8 @@
 //	PASVPORT_LOSS_SESSIONS, PASVPORT_LOSS_ONE_IN
 //	                  sessions of each kind in TestLoss, and one in how many
 //	                  packets is lost on each of four ways; 200 and 10
+//	PASVPORT_LOSS_RUNS
+//	                  runs of TestLossHelper; 1 by default
 //	PASVPORT_SLOW     how many times longer than usual programs may take and
 //	                  conditions may be waited for: 3 on an emulated processor
 //	PASVPORT_REPORT   file that receives the counts of cases at the end
