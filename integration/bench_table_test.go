@@ -5,8 +5,11 @@
 package integration
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 )
@@ -37,6 +40,50 @@ func (r *Results) tables() string {
 			return rounds(row.Figures[a], row.Figures[b], func(a, b float64) float64 { return (a - b) * 1e6 / perTransfers })
 		})
 	return out.String()
+}
+
+// compared has this run's medians behind those of another, as far as the two have the
+// same: ratios, and processor time, which depend on the machine less than the rest.
+func (r *Results) compared(file string) (string, error) {
+	var before struct {
+		Commit, Date string
+		Tables       map[string][]map[string]json.RawMessage
+	}
+	b, err := os.ReadFile(file)
+	if err == nil {
+		err = json.Unmarshal(b, &before)
+	}
+	if err != nil {
+		return "", err
+	}
+	var out strings.Builder
+	fmt.Fprintf(&out, "\nBeside %s of %s (before, now):\n\n| position | workload | subject | before | now |\n|---|---|---|---:|---:|\n", before.Commit, before.Date)
+	now := map[string][]float64{}
+	for i := range r.Rows {
+		row := &r.Rows[i]
+		for _, c := range r.subjects() {
+			now[row.Position+row.title()+c] = row.Figures[c]
+		}
+		for _, c := range r.pairs("/", KernelHelper.Name, Open.Name) {
+			a, b, _ := strings.Cut(c, "/")
+			now[row.Position+row.title()+c] = rounds(row.Figures[a], row.Figures[b], func(a, b float64) float64 { return a / b })
+		}
+	}
+	for _, table := range []string{"ratios", "processor"} {
+		for _, row := range before.Tables[table] {
+			var position, workload string
+			if err := errors.Join(json.Unmarshal(row["position"], &position), json.Unmarshal(row["workload"], &workload)); err != nil {
+				return "", err
+			}
+			for _, c := range slices.Sorted(maps.Keys(row)) {
+				var was struct{ Median float64 }
+				if v := now[position+workload+c]; len(v) > 0 && json.Unmarshal(row[c], &was) == nil {
+					fmt.Fprintf(&out, "| %s | %s | %s | %.2f | %s |\n", position, workload, c, was.Median, spread(v))
+				}
+			}
+		}
+	}
+	return out.String(), nil
 }
 
 // subjects are those that have figures.

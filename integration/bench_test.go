@@ -86,6 +86,11 @@ func TestBench(t *testing.T) {
 		})
 	}
 	fmt.Print(results.tables())
+	if text, err := results.compared("../docs/bench.json"); err != nil {
+		t.Error(err)
+	} else {
+		fmt.Print(text)
+	}
 	results.write(t)
 }
 
