@@ -356,3 +356,44 @@ func TestDataDirectionHeal(t *testing.T) {
 		})
 	}
 }
+
+// TestDataDirectionReload: a reload decides for the sessions that begin from then on, in
+// either direction, and one with a fault changes nothing.
+func TestDataDirectionReload(t *testing.T) {
+	needDaemon(t)
+	for _, s := range subjects(t) {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			site := NewSiteOnly(t, position("masquerade"), AllowRelated, s)
+			head := "strategy: " + s.Strategy + "\n"
+			r := site.startWithFile(t, head)
+			ln := site.ListenControl(t, IPv4)
+			ends := func(d *Dialogue, m Mode) bool {
+				t.Helper()
+				e := d.transferWay(m, "RETR", m.Active())
+				defer d.done(e)
+				err := carries(e.client, e.server, "up", 2*time.Second)
+				if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Fatal(err)
+				}
+				return err != nil
+			}
+			before := site.Talk(t, ln, site.Client, IPv4)
+			r.reload(t, head+"policies: [{data-direction: sometimes}]\n", "want any or strict")
+			if ends(site.Talk(t, ln, site.Client, IPv4), PASV) {
+				t.Error("a file with a fault decides")
+			}
+			r.reload(t, head+"policies: [{client: 10.7.0.0/24, data-direction: strict}]\n", reloaded)
+			strict := site.Talk(t, ln, site.Client, IPv4)
+			for _, m := range []Mode{PASV, PORT} {
+				if !ends(strict, m) || ends(before, m) {
+					t.Errorf("%s: a session that began before a reload, or one after it, is judged wrongly", m)
+				}
+			}
+			r.reload(t, head, reloaded)
+			if ends(site.Talk(t, ln, site.Client, IPv4), PORT) || !ends(strict, PASV) {
+				t.Error("after another reload a session is judged wrongly")
+			}
+		})
+	}
+}

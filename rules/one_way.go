@@ -32,27 +32,38 @@ func wayChains(c Config) []chain {
 		}
 		first = append(first, beginChainOf(w))
 	}
+	// @ih,0,8 >= 0 goto way_payload
 	// tcp flags & (fin | syn | rst | ack) == syn goto way_begins
-	// @ih,0,8 >= 0 tcp flags & rst == 0x0 goto way_payload
 	all := chain{name: "way", rules: []rule{
+		newRule(hasPayload(), goTo("way_payload")).explained("acknowledgements and ends pass both ways"),
 		newRule(firstSYN(), goTo("way_begins")),
-		newRule(hasPayload(), tcpFlags("rst == 0x0", tcpRST, 0), goTo("way_payload")).
-			explained("acknowledgements and ends pass both ways"),
 	}}
+	// ct direction original ct id @way_original return
+	// ct direction reply ct id @way_reply return
+	// tcp flags & rst == rst return
+	// tcp flags & (fin | syn | rst | ack) == syn goto way_begins
 	// ct id @way_undecided counter drop
 	// ct direction original ct id @way_reply goto way_ends
 	// ct direction reply ct id @way_original goto way_ends
 	// meta l4proto tcp ct id @wrong_way counter reject with tcp reset
 	payload := chain{name: "way_payload", rules: []rule{
+		newRule(ctOriginal(), ctIn(WayOriginal.ids()), leave()).explained("nearly all come this far and no further"),
+		newRule(ctReply(), ctIn(WayReply.ids()), leave()),
+		newRule(tcpFlags("rst == rst", tcpRST, tcpRST), leave()).explained("the data of a reset is not read by its receiver either"),
+		newRule(firstSYN(), goTo("way_begins")),
 		newRule(ctIn(WayUndecided.ids()), counter(), drop()).explained("no command has said which way the transfer goes: it is repeated"),
 		newRule(ctOriginal(), ctIn(WayReply.ids()), goTo("way_ends")),
 		newRule(ctReply(), ctIn(WayOriginal.ids()), goTo("way_ends")),
 		newRule(l4proto(), ctIn(setEnded), counter(), reset()).explained("the other end learns of it when it sends"),
 	}}
 	// update @wrong_way { ct id }
+	// delete @way_original { ct id }
+	// delete @way_reply { ct id }
 	// meta l4proto tcp counter reject with tcp reset
 	ends := chain{name: "way_ends", rules: []rule{
 		newRule(dynset("update", unix.NFT_DYNSET_OP_UPDATE, setEnded)),
+		newRule(dynset("delete", dynsetDelete, WayOriginal.ids())).explained("what it may carry is over, too"),
+		newRule(dynset("delete", dynsetDelete, WayReply.ids())),
 		newRule(l4proto(), counter(), reset()),
 	}}
 	return append(first, begins, ends, payload, all)
