@@ -40,3 +40,18 @@ func BenchmarkKernelPinhole(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkKernelDirect is the direction of a data connection, said once: one
+// transaction.
+func BenchmarkKernelDirect(b *testing.B) {
+	n := newNS(b)
+	d := installed(b, n, Config{Claim: true, OneWay: true, Queue: testQueue(b, n)}).Directions()
+	b.ReportAllocs()
+	w := WayOriginal
+	for b.Loop() {
+		if err := d.Direct(7, w); err != nil {
+			b.Fatal(err)
+		}
+		w = WayOriginal + WayReply - w
+	}
+}
