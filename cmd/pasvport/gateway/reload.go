@@ -4,6 +4,7 @@ package gateway
 
 import (
 	"fmt"
+	"reflect"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/rules"
@@ -22,7 +23,7 @@ func (g *Gateway) Reload(next config.Config) (config.Config, error) {
 	}
 	changed := config.Changed(old, cfg)
 	err := g.balancer.Change(cfg.VirtualServers, func(servers []rules.VirtualServer) error {
-		if config.InRules(changed) || cfg.Rules().Translate != old.Rules().Translate { // a policy may map ports
+		if config.InRules(changed) || !reflect.DeepEqual(cfg.Rules(), old.Rules()) { // they may depend on a policy, too
 			if err := g.reconfigure(cfg, servers); err != nil {
 				return err
 			}

@@ -50,6 +50,11 @@ func TestReloadRules(t *testing.T) {
 			own.MapDataPorts = rules.PortRange{Low: 60000, High: 60100}
 			c.Policies = []config.Policy{{Servers: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/32")}, Config: &own}}
 		}, []string{"follow ports", "reconfigure"}},
+		{"one way in a policy", "", func(c *config.Config) {
+			own := config.Default()
+			own.OneWay = true
+			c.Policies = []config.Policy{{Servers: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/32")}, Config: &own}}
+		}, []string{"follow ports", "reconfigure"}},
 		{"each step of a transfer's end", "", func(c *config.Config) { c.LogTransfers = !c.LogTransfers }, []string{"follow ports", "reconfigure"}},
 		{"events cannot be followed", "follow ports", func(c *config.Config) { c.Ports = []rules.PortRange{portRange(2121)} }, []string{"follow ports"}},
 		{"the rules cannot be changed", "reconfigure", func(c *config.Config) { c.Ports = []rules.PortRange{portRange(2121)} }, []string{"follow ports", "reconfigure"}},
