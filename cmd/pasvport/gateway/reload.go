@@ -61,7 +61,7 @@ func (g *Gateway) reconfigure(cfg config.Config, servers []rules.VirtualServer) 
 	if err := g.nft.Reconfigure(r); err != nil {
 		return err
 	}
-	g.plan.rules.Translate = r.Translate
+	g.plan.rules.Translate, g.plan.rules.OneWay = r.Translate, r.OneWay
 	g.pinholes.Data.Unreported.Store(r.QuietData())
 	return nil
 }

@@ -132,3 +132,20 @@ func TestReloadMonitor(t *testing.T) {
 	}
 	b.logs(`msg="some settings need a restart"`, "settings=[fail]")
 }
+
+// TestReloadOneWay: sessions keep the policy that they began with, and so the rules for
+// it stay.
+func TestReloadOneWay(t *testing.T) {
+	b := newBench(t, nil)
+	plain, strict := b.cfg, b.cfg
+	strict.OneWay = true
+	for i, tt := range []struct {
+		cfg  config.Config
+		want bool
+	}{{plain, false}, {strict, true}, {plain, true}} {
+		tt.cfg.Ports = []rules.PortRange{portRange(uint16(2121 + i))}
+		if _, err := b.g.Reload(tt.cfg); err != nil || b.k.rules.OneWay != tt.want {
+			t.Errorf("reload %d: %v, one way: %t, want %t", i, err, b.k.rules.OneWay, tt.want)
+		}
+	}
+}
