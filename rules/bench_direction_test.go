@@ -27,8 +27,8 @@ func BenchmarkKernelSettings(b *testing.B) {
 	} {
 		b.Run(bb.name, func(b *testing.B) {
 			n := newTopology(b)
-			n.router.run(b, "sh", "-c", "echo 1 > /proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal")
-			n.server.load(b, "table ip none {\nchain nothing {\ntype filter hook prerouting priority -350; policy drop;\n}\n}")
+			n.router.Run(b, "sh", "-c", "echo 1 > /proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal")
+			n.server.Load(b, "table ip none {\nchain nothing {\ntype filter hook prerouting priority -350; policy drop;\n}\n}")
 			c := Config{Claim: true, Stale: true, Queue: testQueue(b, n.router)}
 			f := installed(b, n.router, c)
 			with := c
@@ -39,8 +39,8 @@ func BenchmarkKernelSettings(b *testing.B) {
 			}
 			packet, id := passing(unix.IPPROTO_TCP, size), dataEntry(b, n.router)
 			if bb.way == WayAny {
-				n.router.run(b, "conntrack", "-D", "-p", "tcp", "--dport", "9000")
-				n.router.run(b, "conntrack", "-I", "-p", "tcp", "-s", clientV4, "-d", serverV4, "--sport", "40000", "--dport", "9000",
+				n.router.Run(b, "conntrack", "-D", "-p", "tcp", "--dport", "9000")
+				n.router.Run(b, "conntrack", "-I", "-p", "tcp", "-s", clientV4, "-d", serverV4, "--sport", "40000", "--dport", "9000",
 					"--state", "ESTABLISHED", "-u", "SEEN_REPLY,ASSURED", "-t", "10000")
 			}
 			const round = 1000
@@ -56,7 +56,7 @@ func BenchmarkKernelSettings(b *testing.B) {
 							b.Fatal(err)
 						}
 					}
-					n.client.do(b, func() error { return send(packet, round, &times[i]) })
+					n.client.Do(b, func() error { return send(packet, round, &times[i]) })
 				}
 				without, more = append(without, times[0]), append(more, times[1]-times[0])
 			}

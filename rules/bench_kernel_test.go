@@ -44,7 +44,7 @@ func BenchmarkKernelPinhole(b *testing.B) {
 // BenchmarkKernelDirect is the direction of a data connection, said once: one
 // transaction.
 func BenchmarkKernelDirect(b *testing.B) {
-	n := newNS(b)
+	n := stage.New(b)
 	d := installed(b, n, Config{Claim: true, OneWay: true, Queue: testQueue(b, n)}).Directions()
 	b.ReportAllocs()
 	w := WayOriginal
