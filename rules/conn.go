@@ -114,8 +114,13 @@ func (c *conn) exchange(b *batch, refused func(seq uint32, errno unix.Errno)) er
 // request sends one message outside a transaction and hands the answers to f,
 // which may keep nothing of them.
 func (c *conn) request(msg, flags uint16, fam Family, attributes []byte, f func(fam Family, body []byte)) error {
+	return c.ask(unix.NFNL_SUBSYS_NFTABLES<<8|msg, flags, fam, attributes, f)
+}
+
+// ask is request for the message of any netfilter subsystem.
+func (c *conn) ask(typ, flags uint16, fam Family, attributes []byte, f func(fam Family, body []byte)) error {
 	b := batch{seq: c.seq}
-	b.header(unix.NFNL_SUBSYS_NFTABLES<<8|msg, unix.NLM_F_REQUEST|unix.NLM_F_ACK|flags, fam, 0)
+	b.header(typ, unix.NLM_F_REQUEST|unix.NLM_F_ACK|flags, fam, 0)
 	b.buf = append(b.buf, attributes...)
 	b.done()
 	want := c.seq

@@ -298,6 +298,27 @@ func TestRights(t *testing.T) {
 	})
 }
 
+// TestHasTarget: what the kernel says of a target of xtables is what a rule with it
+// shows.
+func TestHasTarget(t *testing.T) {
+	n := stage.New(t)
+	c, err := dial(n.FD)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	p := prober{conn: c}
+	tried := p.xtables(queue(QueueXT, 0, true))
+	if asked := c.hasTarget("NFQUEUE", 3); (asked == nil) != (tried == nil) {
+		t.Errorf("asked: %v, tried: %v", asked, tried)
+	}
+	for revision, name := range []string{"NOSUCH", 200: "NFQUEUE"} {
+		if name != "" && c.hasTarget(name, uint32(revision)) == nil {
+			t.Errorf("%s is there in revision %d", name, revision)
+		}
+	}
+}
+
 // Both kinds of queue cannot be had everywhere, but one must be.
 func TestProbe(t *testing.T) {
 	n := stage.New(t)

@@ -169,8 +169,33 @@ func tryHelperType(o object) attempt {
 // errHelperType is nft_ct_helper_obj_init's word on an object without its protocol.
 const errHelperType = unix.EINVAL
 
-// xtQueue tries the NFQUEUE target.
-func (p *prober) xtQueue() error { return p.xtables(queue(QueueXT, 0, true)) }
+// xtQueue finds out whether there is the NFQUEUE target: first by asking, which makes
+// nothing that has to be destroyed, and for which the next transaction with a target
+// would wait.
+func (p *prober) xtQueue() error {
+	if p.conn.hasTarget("NFQUEUE", 3) == nil {
+		return nil
+	}
+	return p.xtables(queue(QueueXT, 0, true))
+}
+
+// Of <linux/netfilter/nf_tables_compat.h>.
+const (
+	nftaCompatName   = 1
+	nftaCompatRev    = 2
+	nftaCompatType   = 3
+	compatTypeTarget = 1
+	nfnlMsgCompatGet = 0
+)
+
+// hasTarget asks nft_compat for a revision of a target of xtables, as iptables-nft does.
+// It answers for IPv4, and has its module loaded.
+func (c *conn) hasTarget(name string, revision uint32) error {
+	b := appendString(nil, nftaCompatName, name)
+	b = appendUint32(b, nftaCompatRev, revision)
+	b = appendUint32(b, nftaCompatType, compatTypeTarget)
+	return c.ask(unix.NFNL_SUBSYS_NFT_COMPAT<<8|nfnlMsgCompatGet, 0, FamilyIPv4, b, func(Family, []byte) {})
+}
 
 // xtables tries a match or a target of xtables. The kernel loads its module by
 // itself for tables of family ip only (nft_compat asks for "ipt_NFQUEUE", say).
