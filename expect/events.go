@@ -186,8 +186,8 @@ func (e *Events) Run(ctx context.Context, f func(*Event)) error {
 }
 
 // Sync has every event handled that happened before, with Run's function, and
-// reports whether all are. It handles them itself, or waits, for a time, until who
-// does so is done, or Run is called. It may be called by several goroutines, but not by that
+// reports whether all are. For a time at the most it handles them itself, or waits
+// until who does so is done, or Run is called. It may be called by several goroutines, but not by that
 // function. It is for who must not be behind conntrack, whose events are in
 // the socket before what comes of them can be seen elsewhere: that an entry is gone
 // is told before another one can have its tuple (nf_ct_delete in
@@ -198,6 +198,7 @@ func (e *Events) Sync(within time.Duration) bool {
 	if n, err := unix.Poll(readable, 0); n == 0 && err == nil && !e.handling.Load() {
 		return true // what was read before was handled before
 	}
+	until := time.Now().Add(within)
 	select {
 	case e.turn <- struct{}{}:
 	default:
@@ -210,21 +211,28 @@ func (e *Events) Sync(within time.Duration) bool {
 		}
 	}
 	defer func() { <-e.turn }()
-	return e.Drain(e.handle) == nil
+	more, err := e.drain(e.handle, until)
+	return !more && err == nil
 }
 
 // Drain calls f for the events that have happened, without waiting for more. It
 // must not be called beside Run.
 func (e *Events) Drain(f func(*Event)) error {
+	_, err := e.drain(f, time.Time{})
+	return err
+}
+
+// drain does so until a time that is not zero, and reports whether there may be more.
+func (e *Events) drain(f func(*Event), until time.Time) (more bool, err error) {
 	e.handling.Store(true)
 	defer e.handling.Store(false)
-	for more := true; more; {
-		var err error
-		if more, err = e.next(f); err != nil {
-			return err
+	for more = true; more && err == nil; {
+		if !until.IsZero() && !time.Now().Before(until) {
+			return true, nil
 		}
+		more, err = e.next(f)
 	}
-	return nil
+	return more, err
 }
 
 // next handles what one system call gives, and reports whether there may be more.

@@ -323,6 +323,33 @@ func TestKernelEventsSyncGivesUp(t *testing.T) {
 	}
 }
 
+// TestKernelEventsSyncIsBounded: of a flood of events Sync handles no more than it
+// has time for.
+func TestKernelEventsSyncIsBounded(t *testing.T) {
+	n := newNetwork(t, carrierNone, false, false)
+	_, control := n.control(ipv4, false)
+	e := n.listenEvents(eventBuffer)
+	c := n.dial()
+	x := Claim{Original: control.shift(), Master: control, Mark: controlMark, Timeout: time.Minute}
+	const times = 20
+	for range times {
+		must(t, c.Claim(x))
+		must(t, c.Delete(x.Original))
+	}
+	seen := 0
+	e.handle = func(*Event) { seen++; time.Sleep(2 * time.Millisecond) }
+	<-e.turn // as if Run was called
+	if e.Sync(20 * time.Millisecond) {
+		t.Error("it says that all are handled")
+	}
+	if seen != receiveBatch {
+		t.Errorf("%d events in 20 ms, want %d", seen, receiveBatch)
+	}
+	if !e.Sync(5*time.Second) || seen != 2*times {
+		t.Errorf("%d events, want %d", seen, 2*times)
+	}
+}
+
 // The ports can be changed while events come, to as many as there may be.
 func TestKernelEventsOfOtherPorts(t *testing.T) {
 	many := make([]PortRange, maxFilterRanges)
