@@ -58,8 +58,8 @@ func TestCalls(t *testing.T) {
 				d.needFastPath(t)
 			}
 			site.Case(Case{Kind: "system calls", Family: IPv4}).Count(t)
-			tt.most.reads += times * int(slowness-1) // more by the clock
-			tt.most.writes += times * int(slowness-1)
+			tt.most.reads += 2 * times * int(slowness-1) // more by the clock
+			tt.most.writes += 2 * times * int(slowness-1)
 			var got calls
 			for range tries {
 				before := d.calls(t)
