@@ -5,6 +5,7 @@ package integration
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -13,7 +14,7 @@ import (
 )
 
 // One packet in eight is lost on each of four ways, which is three round trips in
-// seven; TCP has its usual patience.
+// seven. With PASVPORT_LOSS_RUNS TCP has its usual patience, of minutes if need be.
 const (
 	helperLossOneIn    = 8
 	helperLossSessions = 40
@@ -78,6 +79,9 @@ func lossBeside(t *testing.T, p Position, s Subject) (took []time.Duration) {
 	site.Case(Case{Family: f, Kind: "loss beside the helper"}).Count(t)
 	if open {
 		site.Firewalls[0].LoadRules(t, "insert rule inet filter forward accept")
+	}
+	if os.Getenv("PASVPORT_LOSS_RUNS") == "" {
+		site.patience(t)
 	}
 	n := &numberedServer{startMini(t, site.ServerHost()), !open}
 	n.patience = helperLossLimit
