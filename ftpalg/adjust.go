@@ -18,7 +18,7 @@ const (
 
 // SetAdjustBy says who adjusts sequence numbers from now on. Nobody, when the
 // kernel has not taken the adjustment that the last Rewrite gave, takes back the
-// edit: the segment is to be rewritten again, and goes on as it came.
+// edit: the segment is to be rewritten again, and is forwarded as it came.
 func (c *streams) SetAdjustBy(who AdjustBy) {
 	c.adjustBy = who
 	switch {
@@ -34,7 +34,7 @@ func (c *streams) SetAdjustBy(who AdjustBy) {
 
 // Acknowledgement returns what an acknowledgement of bytes sent in direction d
 // means to their sender. An edit is acknowledged as a whole: while a part of
-// it is missing its sender must go on repeating it.
+// it is missing its sender must keep repeating it.
 func (c *streams) Acknowledgement(d Direction, ack uint32) uint32 {
 	s := &c.stream[d]
 	for i := len(s.edits) - 1; i >= 0; i-- {

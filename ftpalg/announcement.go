@@ -151,7 +151,7 @@ func (c *dialogue) judgeDialogue(o *Offer) Reason {
 	return ReasonPlain
 }
 
-// Announce tells which port the other side is to be told for an offer of the
+// Announce says which port the other side is to hear for an offer of the
 // segment being handled. The engine changes the text where it has to. If it
 // cannot, the text stays and the reason is returned; ReasonPlain otherwise.
 func (c *dialogue) Announce(o *Offer, port uint16) Reason {

@@ -6,7 +6,7 @@ import "time"
 
 // Options are what is known of a control connection beside its addresses.
 type Options struct {
-	// Started tells that the connection is seen from its first byte on. If it
+	// Started says that the connection is seen from its first byte on. If it
 	// is not, what was said before is taken to have been in order.
 	Started bool
 	// AdjustBy is who adjusts sequence numbers. Whether the kernel can is known

@@ -32,7 +32,7 @@ func opposite(d Direction) Direction { return Original + Reply - d }
 type Action uint8
 
 const (
-	// Forward lets the segment go on, with the bytes that [Conn.Rewrite]
+	// Forward: the segment is forwarded, with the bytes that [Conn.Rewrite]
 	// gives once all events are handled.
 	Forward Action = iota
 	// Hold keeps the segment until a later one of the same direction is
@@ -65,7 +65,7 @@ const (
 	EventForwarded
 	// EventForeign: the connection is not one of FTP, or its start was not seen;
 	// see Reason. Nothing is opened on it any more, and nothing should be on
-	// another one that goes on where it was.
+	// another one that continues where it was.
 	EventForeign
 	// EventWay: the transfer of the last offer goes Way; see Policy.OneWay.
 	EventWay
@@ -85,7 +85,7 @@ type Event struct {
 	// Rule is, with EventDenied, what of the policy denies: a pattern, a subcommand,
 	// a limit. It may be empty where Reason says it all.
 	Rule string
-	// Announce tells, with EventRefused, that the announcement is to be passed
+	// Announce says, with EventRefused, that the announcement is to be passed
 	// on all the same, with its own port: [Conn.Announce] is to be called. It is
 	// not known whether it is one.
 	Announce bool
@@ -98,13 +98,13 @@ type Event struct {
 // Decision is the answer to a segment.
 type Decision struct {
 	Action Action
-	// Release tells, with Forward, that the segments held in this direction
+	// Release says, with Forward, that the segments held in this direction
 	// go first, each through Rewrite, in the order in which they came.
 	Release bool
-	// Adjust tells, with Drop, that the line comes in pieces and cannot be taken
-	// in while nobody adjusts sequence numbers: [Conn.SetAdjustBy] may change that.
+	// Adjust says, with Drop, that the line comes in pieces and cannot be taken
+	// in while no one adjusts sequence numbers: [Conn.SetAdjustBy] may change that.
 	Adjust bool
-	// Ask tells, with Drop, that the segment has to wait until it is known what
+	// Ask says, with Drop, that the segment has to wait until it is known what
 	// its receiver has: the bytes before it, or an earlier edit. An empty segment
 	// with the sequence number AskAt, as that of Rewritten, may go in its place;
 	// the answer is an acknowledgement.

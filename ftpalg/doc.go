@@ -7,7 +7,7 @@
 // [Decision]: forward, hold or drop the segment, and what happened in it. The
 // most important thing that can happen is an [Offer]: one side announced an
 // address and port for a data connection (RFC 959 PORT and 227, RFC 2428 EPRT
-// and 229). The caller opens the way for the offer and tells the engine, with
+// and 229). The caller opens the way for the offer and informs the engine, with
 // [Conn.Announce], which port the other side is to be told; [Conn.Rewrite]
 // then gives the bytes to forward in place of those that came.
 //

@@ -165,7 +165,7 @@ func (s *stream) rewrite(dst []byte, seq uint32, p []byte) []byte {
 		} else if cur != e.start {
 			from = e.offset(cur)
 		}
-		// What was taken in goes on with any part of it that comes again.
+		// What was taken in is forwarded with any part of it that comes again.
 		if int32(e.end-end) > 0 && (e.taken == 0 || from > 0) {
 			to = max(from, e.offset(end))
 		}

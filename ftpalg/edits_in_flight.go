@@ -6,7 +6,7 @@ import "bytes"
 
 // maxWaits is how often a segment with an offer is dropped because an earlier
 // edit has not arrived, and its receiver asked: three seconds, as senders double
-// their patience. After that it goes on, and the offer is refused.
+// their patience. After that it is forwarded, and the offer is refused.
 const maxWaits = 4
 
 // received notes how far the receiver of direction d has got: ack is the

@@ -9,7 +9,7 @@ type Position struct {
 	Next  uint32
 	Known bool
 	// Adjusted is how sequence numbers are adjusted. It is what another engine
-	// needs to go on (Options.Adjusted) where the kernel does not keep it.
+	// needs to continue (Options.Adjusted) where the kernel does not keep it.
 	Adjusted Adjustment
 }
 

@@ -35,7 +35,7 @@ func (h *history) grow(n int) {
 	}
 }
 
-// add notes bytes that go on from seq. What was noted from there on before is
+// add notes bytes that continue from seq. What was noted from there on before is
 // forgotten: it was not forwarded, and has come again.
 func (h *history) add(seq uint32, p []byte) {
 	if back := h.end - seq; back <= h.n {

@@ -88,7 +88,7 @@ func (c *terms) open(o *Offer, source, public, target netip.Addr) {
 	o.Target = netip.AddrPortFrom(target, o.Announced.Port())
 	o.Ports = c.policy.MapPorts
 	o.NAT = c.ep.NAT() || o.Ports.High != 0
-	if o.Verb == VerbDefault { // nobody is told of another port
+	if o.Verb == VerbDefault { // no one is told of another port
 		port := c.ep.SeenAs.Port()
 		o.Public, o.Ports, o.NAT = c.ep.SeenAs, PortRange{port, port}, c.ep.NAT()
 		o.SourcePort = c.ep.Server.Port() - 1

@@ -13,7 +13,7 @@ type judgement struct {
 	at   span   // the letters of its verb
 }
 
-// judgeLine judges a client's line, without its line end. whole tells that it ends
+// judgeLine judges a client's line, without its line end. whole says that it ends
 // there; else only its start is known.
 func (c *terms) judgeLine(line []byte, whole bool) judgement {
 	front := skipFront(line)

@@ -10,10 +10,10 @@ import "bytes"
 // line is taken in. What has come of it is replaced by nothing for now, and goes
 // on as an empty segment from before the line. Its receiver answers with an
 // acknowledgement of all that it has (RFC 9293 section 3.10.7.4), which, once it
-// is adjusted, acknowledges to the sender what was taken in. The text goes on in
+// is adjusted, acknowledges to the sender what was taken in. The text is forwarded in
 // place of the line's last piece, changed or not.
 
-// maxTaken is how many bytes of a line are taken in. All of them go on in one
+// maxTaken is how many bytes of a line are taken in. All of them are forwarded in one
 // segment, which must not get too long for the way.
 const maxTaken = 512
 

@@ -11,11 +11,11 @@ import "time"
 // repeat later ones any number of times, one tail loss probe for each time that
 // something before them is acknowledged (RFC 8985 section 7). If such a segment
 // went on, the missing ones would be taken for repetitions when they come, and
-// go on unread. So the receiver decides: only what it has acknowledged is given
+// pass unread. So the receiver decides: only what it has acknowledged is given
 // up. As its acknowledgements are not seen unless they carry data, it is asked for
 // one; see Decision.Ask.
 
-// pass goes on behind bytes that the receiver of the segment being handled has,
+// pass continues behind bytes that the receiver of the segment being handled has,
 // though they were not seen, and reports whether all before seq are such.
 func (c *streams) pass(s *stream, seq uint32) bool {
 	if !s.ackKnown {
@@ -29,7 +29,7 @@ func (c *streams) pass(s *stream, seq uint32) bool {
 	return s.next == seq
 }
 
-// resync goes on after bytes that were not seen, at the next line end.
+// resync continues after bytes that were not seen, at the next line end.
 func (c *streams) resync(s *stream, seq uint32) {
 	s.next, s.sent = seq, seq
 	s.aligned, s.proven, s.skip, s.held, s.taken = false, false, false, false, 0

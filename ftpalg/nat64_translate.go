@@ -130,7 +130,7 @@ func (c *dialogue) active64(o *Offer) Reason {
 	return ReasonPlain
 }
 
-// passive64 has a line of a 227 that answers EPSV go on as one of 229. Its address
+// passive64 has a line of a 227 that answers EPSV forwarded as one of 229. Its address
 // does not count (section 6).
 func (c *dialogue) passive64(o *Offer, r Reason, t told) {
 	line := o.text

@@ -52,7 +52,7 @@ var verbNames = [...]string{"PORT", "EPRT", "227", "229", "LPRT", "228", "defaul
 type Offer struct {
 	Verb Verb
 	Mode Mode
-	// Reason tells how the announced address was understood.
+	// Reason says how the announced address was understood.
 	Reason Reason
 	// Announced is what the line says. In a 229 reply without an address it
 	// is the server's.
@@ -69,7 +69,7 @@ type Offer struct {
 	Target netip.AddrPort
 	// Text is the address that the other side is to be told.
 	Text netip.Addr
-	// NAT tells that the data connection is translated like its control
+	// NAT says that the data connection is translated like its control
 	// connection, or from another port.
 	NAT bool
 	// Ports are those one of which is to be announced; the zero value: its own, or
@@ -81,7 +81,7 @@ type Offer struct {
 	text   []byte // the part of the line that may change; valid while the segment is handled
 	delim  byte   // between the address and the port of an RFC 2428 form, if it has an address
 	mapped bool   // the address is an IPv4 one in the form of IPv6
-	other  bool   // it goes on in the other form: EPRT as PORT, 227 as 229
+	other  bool   // it is forwarded in the other form: EPRT as PORT, 227 as 229
 	single bool   // it is all of a reply
 }
 

@@ -89,7 +89,7 @@ type Policy struct {
 	// Checks are those that an offer has to pass; 0 stands for Normal.
 	Checks Checks
 	// Watch has everything read and judged, and nothing changed: each segment is
-	// to go on as it came, and what an offer or a command would meet is an event.
+	// to be forwarded as it came, and what an offer or a command would meet is an event.
 	// Then the caller calls neither Announce nor Rewrite.
 	Watch bool
 	// Offers is how many offers a connection may make in a minute; 0 stands for

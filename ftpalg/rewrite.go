@@ -124,10 +124,10 @@ type Rewritten struct {
 	// Data is the payload; the segment's own if Changed is false.
 	Data    []byte
 	Changed bool
-	// Adjust is to be set in the kernel before the segment goes on, if Set.
+	// Adjust is to be set in the kernel before the segment is forwarded, if Set.
 	Adjust Adjustment
 	Set    bool
-	// Trimmed tells that the end of the segment must not go on yet and is not
+	// Trimmed says that the end of the segment must not be forwarded yet and is not
 	// in Data; its sender repeats it. A FIN of the segment is not to be sent.
 	Trimmed bool
 	// Seq is the sequence number that the packet is to have, as its sender
@@ -145,7 +145,7 @@ type Rewritten struct {
 
 // Rewrite gives what to send in place of a segment that is to be forwarded.
 // Changed bytes are appended to dst. It is called once for each segment that
-// goes on, in the order in which they go.
+// is forwarded, in the order in which they are.
 func (c *streams) Rewrite(dst []byte, seg *Segment) Rewritten {
 	d, seq, p := seg.Dir, seg.Seq, seg.Payload
 	s := &c.stream[d]

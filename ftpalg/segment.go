@@ -43,7 +43,7 @@ func (c *Conn) segment(seg *Segment) Decision {
 	}
 	if c.mustWait(s, p[seen:]) {
 		if seen > 0 && !s.held {
-			// What was seen goes on, by itself: it may be the very edit that
+			// What was seen is forwarded, on its own: it may be the very edit that
 			// the rest waits for. Its acknowledgement will come, so this
 			// does not count as waiting in vain.
 			s.waits -= min(s.waits, 1)
@@ -63,7 +63,7 @@ func (c *Conn) segment(seg *Segment) Decision {
 		return c.joinAhead(s, c.fresh(s, p, answer.Reason))
 	case len(readable) > 0:
 		dec := c.fresh(s, readable, answer.Reason)
-		if dec.Action == Hold { // its end must not go on when its start does
+		if dec.Action == Hold { // its end must not be forwarded when its start is not
 			s.abandon()
 			dec.Action = Drop
 		}
@@ -168,7 +168,7 @@ func (c *Conn) end(s *stream, reason Reason) Decision {
 }
 
 // mayEdit reports whether the line in progress may turn out to be one whose
-// text has to change, so that it must not go on in parts.
+// text has to change, so that it must not be forwarded in parts.
 func (c *Conn) mayEdit(s *stream) bool {
 	p := c.policy
 	nat := c.ep.NAT() || p.Advertise != nil || p.MapPorts.High != 0
@@ -195,7 +195,7 @@ func (c *Conn) mayEdit(s *stream) bool {
 	return isPassiveCode(int(c.multi)) || c.multi == 0 && mayBePassiveReply(b)
 }
 
-// Abandon tells that the segments held in direction d were dropped.
+// Abandon says that the segments held in direction d were dropped.
 func (c *streams) Abandon(d Direction) {
 	if s := &c.stream[d]; s.held {
 		s.abandon()
@@ -224,7 +224,7 @@ func (c *Conn) readLine(start uint32, line []byte) {
 	c.noteWay()
 }
 
-// remember notes fresh bytes, and returns how many of them may go on: no more
+// remember notes fresh bytes, and returns how many of them may be forwarded: no more
 // than can be compared when they come again.
 func (c *streams) remember(s *stream, p []byte) []byte {
 	if !c.checks.has(CheckRepeats) || c.policy.Watch {

@@ -229,7 +229,7 @@ var examples = [...]string{
 	cmdREIN: "REIN", cmdQUIT: "QUIT",
 }
 
-// Continue has a connection of which no segment was seen yet go on from a state, of an
+// Continue has a connection of which no segment was seen yet continue from a state, of an
 // engine after which bytes may have passed unseen, or not. If nothing is known of the
 // state, t is nil, the client may have asked for a port, and the first answer is
 // believed.

@@ -23,7 +23,7 @@ type workspace struct {
 		parts    []edit     // its edits so far, in order
 		back     uint32     // how much the first of them gives back, see giveBack
 		shifting bool       // see stream.shifting
-		blank    bool       // it goes on without its bytes
+		blank    bool       // it is forwarded without its bytes
 		undo     Adjustment // what the kernel was told before Rewrite had it told something else
 		undoable bool       // it has
 		why      Reason     // why the line being read was made to fail

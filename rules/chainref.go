@@ -88,7 +88,7 @@ func ParseChainRef(s string) (ChainRef, error) {
 // comment (NFTNL_UDATA_COMMENT_MAXLEN).
 const maxName = 100
 
-// checkName tells whether name is an identifier of the nft language.
+// checkName reports whether name is an identifier of the nft language.
 func checkName(name string) error {
 	if name == "" {
 		return fmt.Errorf("a name is empty")

@@ -22,7 +22,7 @@ type clause struct {
 	gives protocols // what it matches itself
 }
 
-// protocols are those that nft matches by itself before a clause that needs
+// protocols are those that nft matches on its own before a clause that needs
 // them ("tcp dport" implies "meta l4proto tcp"), once in a rule.
 type protocols uint8
 
@@ -173,7 +173,7 @@ func ctOriginal() clause {
 // ctOriginalDport is: ct original proto-dst @set
 //
 // nft knows the type of proto-dst only after a match of the protocol, and does
-// not make one by itself.
+// not make one on its own.
 func ctOriginalDport(set string) clause {
 	return ofTCP("ct original proto-dst @"+set,
 		&expr.Ct{Key: expr.CtKeyPROTODST, Register: reg, Direction: 0},
@@ -381,7 +381,7 @@ func goTo(chain string) clause {
 
 // queue is: queue flags bypass to num
 //
-// Without bypass packets are dropped while nobody listens. The text is nft's
+// Without bypass packets are dropped while no one listens. The text is nft's
 // own statement whatever the kernel is sent: nft has no words for the target.
 func queue(kind QueueKind, num uint16, bypass bool) clause {
 	c := clause{text: fmt.Sprintf("queue to %d", num)}

@@ -80,7 +80,7 @@ type Config struct {
 	Ports      []PortRange // control ports; 21
 	QueueNum   uint16      // first queue number; 2121
 	Queues     int         // how many queue numbers; 1
-	FailClosed bool        // control packets are dropped when nobody listens on the queue
+	FailClosed bool        // control packets are dropped when no one listens on the queue
 
 	// Mark is a bit that control connections get in their ct mark, and by it
 	// their data connections. 0: no mark is touched.

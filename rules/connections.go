@@ -5,7 +5,7 @@ package rules
 // Control connections are in sets by the id of their conntrack entry.
 
 // Renumber has all packets of an established control connection queued, also
-// those without payload, and dropped while nobody takes them: unadjusted they
+// those without payload, and dropped while no one takes them: unadjusted they
 // would put their bytes in the wrong place. id is that of its conntrack entry.
 // The note, at most 120 bytes, is kept for the next run; it can be changed.
 func (f *Firewall) Renumber(id uint32, note string) error {

@@ -107,7 +107,7 @@ func (f *Firewall) Remove() error {
 }
 
 // Leave is Remove, but for a table with a nat chain without rules, so that the
-// connections that virtual servers have translated go on. The next Install
+// connections that virtual servers have translated continue. The next Install
 // takes its place.
 func (f *Firewall) Leave() error {
 	f.mu.Lock()

@@ -88,7 +88,7 @@ func (f *Firewall) inspect() (here Config, missing []string, err error) {
 }
 
 // put puts what c asks for and what is remembered into the kernel, in place of
-// what is there of ours. again tells that the table's name is ours, whatever
+// what is there of ours. again says that the table's name is ours, whatever
 // stands there now. It returns how many elements of pinholes were remembered.
 func (f *Firewall) put(c Config, again bool) (pinholes int, err error) {
 	err = f.replace(c, func(b *batch, inv inventory) error {

@@ -12,7 +12,7 @@ import (
 // RemoveLeftovers removes tables of ours that have another name and send
 // packets to a queue of this configuration, with what is theirs in the
 // administrator's tables, and returns their names. Where the caller has bound
-// its queues nobody else can have one: these are of a daemon that died and had
+// its queues no one else can have one: these are of a daemon that died and had
 // another name for its table.
 func (f *Firewall) RemoveLeftovers() (names []string, err error) {
 	f.mu.Lock()

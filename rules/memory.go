@@ -9,7 +9,7 @@ import (
 )
 
 // memory is what our sets hold besides what their descriptions say. It is put back
-// with the sets when somebody has taken them away, and is what tells that somebody
+// with the sets when somebody has taken them away, and is what shows that somebody
 // has emptied one.
 type memory struct {
 	kept   [contentKinds]map[value]kept

@@ -89,7 +89,7 @@ func probe(netns int) (Features, error) {
 }
 
 // ProbeXTQueue tries the NFQUEUE target also where the queue expression is there,
-// which loads modules that nobody else may need.
+// which loads modules that no one else may need.
 func ProbeXTQueue() error {
 	return probeWith(0, func(p *prober) error { return p.xtQueue() })
 }

@@ -30,7 +30,7 @@ func (c *conn) generation() (gen uint32, err error) {
 	return gen, nil
 }
 
-// tableWords are the name and the comment of a table that the kernel tells of.
+// tableWords are the name and the comment of a table that the kernel reports.
 func TableWords(body []byte) (name, comment string) {
 	a := collect(body)
 	comment, _ = udataString(a[nftaTableUserdata], udataTableComment)

@@ -20,7 +20,7 @@ const (
 )
 
 // staleChain gets the packets that make conntrack begin an entry in the
-// middle of a control connection (nf_conntrack_tcp_loose): the tracker has
+// middle of a control connection (nf_conntrack_tcp_loose): conntrack has
 // forgotten the connection, or never knew it. The daemon decides whether it
 // can go on.
 func staleChain(c Config) chain {

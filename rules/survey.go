@@ -23,7 +23,7 @@ type survey struct {
 // administrator's, by their names in nft's words.
 type parts map[string]part
 
-// A part is known by a hash of all that the kernel tells of it and that stays
+// A part is known by a hash of all that the kernel reports of it and that stays
 // when it is made again: no handles, no counters, no elements of pinholes.
 type part struct {
 	sum   uint64 // 0: not known

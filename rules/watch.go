@@ -22,7 +22,7 @@ const (
 )
 
 // Watch heals (see Heal) whenever somebody else has changed the ruleset, until
-// ctx ends; then it returns nil. The kernel tells us of each transaction but
+// ctx ends; then it returns nil. The kernel reports each transaction but
 // our own. report is called for each healing, for each error, and when chains
 // of the configuration go or come back; errors are retried.
 func (f *Firewall) Watch(ctx context.Context, report func(Healing, error)) error {

@@ -92,7 +92,7 @@ func (b *Balancer) Restore(v rules.VirtualServer, parked []rules.Parked) {
 }
 
 // Change goes over to other virtual servers. What is known of servers that
-// stay is kept. install tells the kernel: no slots are given meanwhile, so that
+// stay is kept. install informs the kernel: no slots are given meanwhile, so that
 // those of before cannot come after. Its error is returned, and then all is as
 // before.
 func (b *Balancer) Change(list []config.VirtualServer, install func([]rules.VirtualServer) error) error {

@@ -13,7 +13,7 @@ import (
 	"github.com/pasvport/pasvport/nfq"
 )
 
-// find returns the session of a packet. If there is none, tracked tells
+// find returns the session of a packet. If there is none, tracked says
 // whether conntrack has an entry all the same: one that began in the middle
 // of the connection and is not established yet, or that cannot continue.
 //
@@ -105,7 +105,7 @@ func (w *worker) present(r *session.Reader) *session.Reader {
 	return next
 }
 
-// Sync implements account.Watcher. What goes on does not wait for it.
+// Sync implements account.Watcher. What is forwarded does not wait for it.
 func (w *worker) Sync() bool {
 	w.flush()
 	return w.sync()

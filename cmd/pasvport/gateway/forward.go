@@ -51,7 +51,7 @@ func (f *forwarder) byKernel(r *session.Reader, d ftpalg.Direction, by ftpalg.Ad
 	return f.adjust.kernel(f.ct, r, d, by)
 }
 
-// send gives the verdict on a packet that goes on.
+// send gives the verdict on a packet that is forwarded.
 func (f *forwarder) send(r *session.Reader, d ftpalg.Direction, p *nfq.Packet, w *ftpalg.Rewritten) {
 	switch whole := !w.Changed && !w.Trimmed && w.Seq == p.Seq && !r.Here(); {
 	case whole && !w.Set: // as nearly all

@@ -14,7 +14,7 @@ import (
 )
 
 // monitor reads a packet of a session that is only monitored, reports what is in it,
-// and lets it go on as it came.
+// and forwards it as it came.
 func (w *worker) monitor(r *session.Reader, d ftpalg.Direction, p *nfq.Packet) {
 	if r.TakeMissed() {
 		r.Engine.Missed()

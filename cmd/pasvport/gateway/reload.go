@@ -52,7 +52,7 @@ func (g *Gateway) Reload(next config.Config) (config.Config, error) {
 func (g *Gateway) reconfigure(cfg config.Config, servers []rules.VirtualServer) error {
 	r := cfg.ReloadRules(g.plan.rules)
 	r.VirtualServers = servers
-	// What was translated once goes on being translated.
+	// What was translated once stays translated.
 	r.Translate = r.Translate || len(g.settings().VirtualServers) > 0
 	g.ports.add(cfg)
 	if err := g.events.SetPorts(g.ports.get()); err != nil {

@@ -19,7 +19,7 @@ import (
 )
 
 // serve runs the workers and the watcher, puts the rules in place, and takes
-// them away again. The workers go on until nothing can be queued any more, so
+// them away again. The workers continue until nothing can be queued any more, so
 // that no packet is lost by a stop.
 func (g *Gateway) serve(ctx context.Context, ready func()) error {
 	t := newTasks(ctx, len(g.lanes)+11)
@@ -224,7 +224,7 @@ func (g *Gateway) removeLeftovers() {
 	}
 }
 
-// removeRules takes our rules away. The kernel goes on translating the
+// removeRules takes our rules away. The kernel keeps translating the
 // sessions of virtual servers, and data connections from mapped ports, as long as
 // there is a nat chain, so one stays.
 func (g *Gateway) removeRules() (err error) {

@@ -108,7 +108,7 @@ func (t *testament) records(now time.Time) (records []succession.Record) {
 	var work ftpalg.Workspace
 	for _, s := range t.registry.all() {
 		r := s.Acquire(&work)
-		if r == nil { // its connection goes on in another session
+		if r == nil { // its connection continues in another session
 			continue
 		}
 		rec, ok := r.Record(pinholes[&s.Owner])

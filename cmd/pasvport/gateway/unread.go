@@ -14,7 +14,7 @@ import (
 // filter for that.
 type unread struct{ *services }
 
-// catchUp tells the engine of the lines that passed unread, before it reads
+// catchUp informs the engine of the lines that passed unread, before it reads
 // another one.
 func (u *unread) catchUp(r *session.Reader) {
 	var passed ftpalg.Unread

@@ -64,6 +64,6 @@ func (v *verdicts) acceptData(id uint32, data []byte) { v.given(v.queue.AcceptDa
 // drop drops a packet; its sender repeats it.
 func (v *verdicts) drop(id uint32) { v.given(v.queue.Drop(id)) }
 
-// flush lets packets go on that were accepted with those that came with them,
+// flush forwards packets that were accepted with those that came with them,
 // before the kernel is asked for something that takes longer.
 func (v *verdicts) flush() { v.given(v.queue.Flush()) }

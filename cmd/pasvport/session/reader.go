@@ -80,7 +80,7 @@ func (r *Reader) Continues(alg *ftpalg.Conn) bool {
 	return true
 }
 
-// GoOn gives a session that another firewall has had a new engine, which goes on from
+// GoOn gives a session that another firewall has had a new engine, which continues from
 // a state; nil is none that is known. What was held is dropped by who held it.
 func (r *Reader) GoOn(e *expect.Entry, policy *ftpalg.Policy, from *ftpalg.State, work *ftpalg.Workspace) {
 	r.Engine = newEngine(e, policy, false, work) // Owner.Ends has the same addresses

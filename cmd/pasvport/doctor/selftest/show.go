@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// A show tells what happens while it happens. A nil one says nothing.
+// A show reports what happens while it happens. A nil one says nothing.
 type show struct {
 	w      io.Writer
 	colour bool
@@ -17,7 +17,7 @@ type show struct {
 	blank  bool // the last line was empty
 }
 
-// newShow writes to w, in colour on a terminal (no-color.org); to nobody if w is nil.
+// newShow writes to w, in colour on a terminal (no-color.org); to no one if w is nil.
 func newShow(w io.Writer) *show {
 	if w == nil {
 		return nil

@@ -38,7 +38,7 @@ type witness struct {
 	more chan struct{} // closed when list grows
 }
 
-// errNoTools says that there is nobody to ask.
+// errNoTools says that there is no one to ask.
 var errNoTools = errors.New("needs the programs conntrack, nft and stdbuf")
 
 // newWitness runs the tools in a namespace. It returns when all of them listen.
@@ -243,7 +243,7 @@ func addrPort(addr, port string) string {
 	return addr + ":" + port
 }
 
-// each reads a tool whose every line tells a happening or nothing.
+// each reads a tool whose every line is a happening or nothing.
 func each(parse func(string) (happening, bool)) func(string) []happening {
 	return func(line string) []happening {
 		if h, ok := parse(line); ok {
