@@ -56,7 +56,7 @@ func TestManyAdopted(t *testing.T) {
 		t.Errorf("%d sessions, %d in the take-over, %d pinholes", got, s.TakeOver.Sessions, len(f.b.pinholes.All()))
 	}
 	t.Logf("live after %v", took)
-	if took > 5*time.Second { // some 50 ms on an idle machine
+	if took > 20*time.Second { // some 50 ms on an idle machine; the race detector takes its time
 		t.Errorf("live after %v", took)
 	}
 }
