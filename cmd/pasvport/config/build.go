@@ -2,11 +2,7 @@
 
 package config
 
-import (
-	"fmt"
-
-	"github.com/pasvport/pasvport/rules"
-)
+import "github.com/pasvport/pasvport/rules"
 
 // build applies the entries to the defaults and checks the whole.
 func build(entries []entry) (Config, error) {
@@ -28,42 +24,41 @@ func build(entries []entry) (Config, error) {
 			}
 		}
 	}
-	if err := c.check(); err != nil {
-		return Config{}, err
+	if wrong := c.check(); wrong != nil {
+		return Config{}, wrong.placed(entries)
 	}
 	return c, nil
 }
 
 // check looks at what no single value shows.
-func (c *Config) check() error {
+func (c *Config) check() *misfit {
 	switch {
 	case len(c.Ports) == 0:
-		return fmt.Errorf("port: the list is empty, want at least one control port")
+		return unfit("port", "port: the list is empty, want at least one control port")
 	case c.Allow == "":
-		return fmt.Errorf("allow: the list is empty, want related, mark or chain=FAMILY/TABLE/CHAIN")
+		return unfit("allow", "allow: the list is empty, want related, mark or chain=FAMILY/TABLE/CHAIN")
 	case c.Strategy == StrategyExpectation && (c.Carrier == rules.CarrierBare || c.Carrier == rules.CarrierNone):
-		return fmt.Errorf("carrier %q with strategy %q: want carrier auto or sane, as without a helper nothing is expected", c.Carrier, c.Strategy)
+		return unfit("carrier", "carrier %q with strategy %q: want carrier auto or sane, as without a helper nothing is expected", c.Carrier, c.Strategy)
 	case c.Strategy == StrategyClaim && c.Carrier == rules.CarrierSane:
-		return fmt.Errorf("carrier %q with strategy %q: want carrier auto, bare or none", c.Carrier, c.Strategy)
+		return unfit("carrier", "carrier %q with strategy %q: want carrier auto, bare or none", c.Carrier, c.Strategy)
 	case c.TLS == TLSRange && c.Strategy == StrategyExpectation:
-		return fmt.Errorf("tls %q with strategy %q: want strategy auto or claim, as a range cannot be expected", c.TLSText(), c.Strategy)
+		return unfit("tls", "tls %q with strategy %q: want strategy auto or claim, as a range cannot be expected", c.TLSText(), c.Strategy)
 	case c.Monitor && len(c.VirtualServers) > 0:
-		return fmt.Errorf("monitor with virtual-servers: want one of them, as a virtual server translates")
+		return unfit("monitor", "monitor with virtual-servers: want one of them, as a virtual server translates")
 	case int(c.QueueNum)+c.Queues > 65535:
-		return fmt.Errorf("queue-num %d with queues %d: want a sum of at most 65535", c.QueueNum, c.Queues)
+		return unfit("queue-num", "queue-num %d with queues %d: want a sum of at most 65535", c.QueueNum, c.Queues)
 	}
-	marks := []*Config{c}
-	for i := range c.Policies {
-		marks = append(marks, c.Policies[i].Config)
+	if err := c.checkMark(c); err != nil {
+		return &misfit{error: err, key: "mark"}
 	}
-	for _, m := range marks {
-		if err := m.checkMark(c); err != nil {
-			return err
+	for i, p := range c.Policies {
+		if err := p.Config.checkMark(c); err != nil {
+			return (&misfit{error: err, key: "mark"}).in(policiesKey, i)
 		}
 	}
 	for _, chain := range c.Chains {
 		if chain.Family == rules.FamilyINet && chain.Table == c.Table {
-			return fmt.Errorf("allow %q with table %q: want a chain of another table than our own", c.AllowText(), c.Table)
+			return unfit("allow", "allow %q with table %q: want a chain of another table than our own", c.AllowText(), c.Table)
 		}
 	}
 	return c.checkVirtualServers()

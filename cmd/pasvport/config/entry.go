@@ -2,7 +2,10 @@
 
 package config
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // entry is one setting as it was given, by flag or by key.
 type entry struct {
@@ -57,3 +60,54 @@ func (m mapping) each(set func(string, string) error, add func(string, mapping) 
 
 // place is where a value stands.
 func (v value) place() string { return fmt.Sprintf("%s:%d:%d", v.file, v.line, v.column) }
+
+// misfit is an error of settings that do not go together.
+type misfit struct {
+	error
+	// key is the setting that the error names. In a mapping that has none of that name
+	// the whole mapping is meant.
+	key string
+	// list is the setting whose mappings have it, and index which of them does; empty:
+	// it stands outside of mappings.
+	list  string
+	index int
+}
+
+func unfit(key, format string, args ...any) *misfit {
+	return &misfit{error: fmt.Errorf(format, args...), key: key}
+}
+
+// in says in which mapping of a list the setting stands.
+func (m *misfit) in(list string, index int) *misfit {
+	m.list, m.index = list, index
+	return m
+}
+
+// placed puts before the error where its setting stands, if that is in a file.
+func (m misfit) placed(entries []entry) error {
+	var at value
+	if m.list != "" {
+		maps := last(entries, m.list).maps
+		if m.index >= len(maps) {
+			return m.error
+		}
+		at, entries = maps[m.index].at, maps[m.index].entries
+	}
+	if e := last(entries, m.key); e.setting != nil {
+		at = e.at
+	}
+	if at.file == "" {
+		return m.error
+	}
+	return at.wrong(m.error)
+}
+
+// last returns the last entry of a name; without a setting: there is none.
+func last(entries []entry, name string) entry {
+	for _, e := range slices.Backward(entries) {
+		if e.setting.name == name {
+			return e
+		}
+	}
+	return entry{}
+}

@@ -77,7 +77,7 @@ func TestFileErrors(t *testing.T) {
 		{"no mapping", "- port\n", `FILE:1:1: want lines of the form "key: value"`},
 		{"only a word", "port\n", `FILE:1:1: want lines of the form "key: value"`},
 		{"nothing", "fail:\n", `FILE:1:6: fail "": want open or closed`},
-		{"empty list", "port: []\n", `port: the list is empty, want at least one control port`},
+		{"empty list", "port: []\n", `FILE:1:1: port: the list is empty, want at least one control port`},
 		{"two documents", "port: 21\n---\nport: 22\n", `FILE:2:1: a second document, want one`},
 		{"not yaml", "port: 21\n\tqueues: 2\n", `FILE: yaml: line 2: found a tab character that violates indentation`},
 		{"mixed ways", "allow: [related, mark]", `FILE:1:18: allow "mark": want one way only, and "related" was given before`},
@@ -89,8 +89,13 @@ func TestFileErrors(t *testing.T) {
 			`FILE:2:28: client "here": want an address or a network such as 192.0.2.0/24, or a list of them`},
 		{"range in a policy", "policies:\n  - tls: range=1-2\n", `FILE:2:10: tls "range=1-2": want pass, deny or require in a policy`},
 		{"bad failures", "login-failures: 5 in 1m\n", `FILE:1:17: login-failures "5 in 1m": want ` + wantFailures},
-		{"mark that is expected", "strategy: expectation\npolicies: [{mark: 1}]\n", `mark "0x1" with strategy "expectation": want strategy auto or claim, as what is expected has the mark of its control connection`},
-		{"mark of ours", "allow: mark\nmark: 0x04000001\n", `mark "0x4000001" with ct-mark 0x0c000000: want bits that are not ours`},
+		{"mark that is expected", "strategy: expectation\npolicies: [{mark: 1}]\n", `FILE:2:13: mark "0x1" with strategy "expectation": want strategy auto or claim, as what is expected has the mark of its control connection`},
+		{"mark of ours", "allow: mark\nmark: 0x04000001\n", `FILE:2:1: mark "0x4000001" with ct-mark 0x0c000000: want bits that are not ours`},
+		{"mark of ours in a policy", "allow: mark\npolicies:\n  - {port: 21, mark: 1}\n  - mark: 0x04000000\n",
+			`FILE:4:5: mark "0x4000000" with ct-mark 0x0c000000: want bits that are not ours`},
+		{"a policy's mark that is expected, said by what all have", "strategy: expectation\nmark: 1\npolicies: [{port: 21}]\n",
+			`FILE:2:1: mark "0x1" with strategy "expectation": want strategy auto or claim, as what is expected has the mark of its control connection`},
+		{"own table", "table: x\nallow: chain=inet/x/forward\n", `FILE:2:1: allow "chain=inet/x/forward" with table "x": want a chain of another table than our own`},
 		{"no modes", "modes: []\n", `FILE:1:1: modes: the list is empty, want active, passive or both`},
 		{"no modes in a policy", "policies:\n  - port: 21\n    modes: []\n", `FILE:3:5: modes: the list is empty, want active, passive or both`},
 		{"bad command", "commands: {allow: [USER, ls]}\n", `FILE:1:26: allow "ls": want a command of three or four letters such as DELE, or SITE CHMOD, or a list of them`},
@@ -104,7 +109,7 @@ func TestFileErrors(t *testing.T) {
 		{"no pattern", "files: {direction: upload}\n",
 			`FILE:1:8: files without deny: want a file's name with * and ? in place of any bytes, such as "*.exe", or a list of them`},
 		{"bad case", "files: {deny: x, fold-case: maybe}\n", `FILE:1:29: fold-case "maybe": want on or off`},
-		{"sum", "queues: 64\nqueue-num: 65500\n", `queue-num 65500 with queues 64: want a sum of at most 65535`},
+		{"sum", "queues: 64\nqueue-num: 65500\n", `FILE:2:1: queue-num 65500 with queues 64: want a sum of at most 65535`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if _, msg := load(t, tt.file); msg != tt.want {

@@ -73,31 +73,31 @@ func (v *VirtualServer) check() error {
 }
 
 // checkVirtualServers looks at what they share with each other and the rest.
-func (c *Config) checkVirtualServers() error {
+func (c *Config) checkVirtualServers() *misfit {
 	if len(c.VirtualServers) > maxVirtualServers {
-		return fmt.Errorf("%s: %d of them, want at most %d", virtualServersKey, len(c.VirtualServers), maxVirtualServers)
+		return unfit(virtualServersKey, "%s: %d of them, want at most %d", virtualServersKey, len(c.VirtualServers), maxVirtualServers)
 	}
 	if twice(c.VirtualServers, func(v VirtualServer) string { return v.Name }) {
-		return fmt.Errorf("%s: two of one name", virtualServersKey)
+		return unfit(virtualServersKey, "%s: two of one name", virtualServersKey)
 	}
 	listens := map[netip.AddrPort]string{}
-	for _, v := range c.VirtualServers {
+	for i, v := range c.VirtualServers {
 		if !slices.ContainsFunc(slices.Concat(c.Ports, c.TLSPorts), contains(v.Port)) {
-			return fmt.Errorf("virtual server %q with port %d: want one of the control ports, see port and tls-port", v.Name, v.Port)
+			return unfit("port", "virtual server %q with port %d: want one of the control ports, see port and tls-port", v.Name, v.Port).in(virtualServersKey, i)
 		}
 		for _, a := range v.Listen {
 			at := netip.AddrPortFrom(a, v.Port)
 			if other, taken := listens[at]; taken {
-				return fmt.Errorf("virtual server %q: listen %s again, virtual server %q has it", v.Name, at, other)
+				return unfit("listen", "virtual server %q: listen %s again, virtual server %q has it", v.Name, at, other).in(virtualServersKey, i)
 			}
 			listens[at] = v.Name
 		}
 	}
-	for _, v := range c.VirtualServers {
+	for i, v := range c.VirtualServers {
 		for _, s := range v.Servers {
 			for _, a := range s.Addrs {
 				if other, taken := listens[netip.AddrPortFrom(a, s.Port)]; taken {
-					return fmt.Errorf("virtual server %q: server %s is what virtual server %q listens on", v.Name, s.Name, other)
+					return unfit("servers", "virtual server %q: server %s is what virtual server %q listens on", v.Name, s.Name, other).in(virtualServersKey, i)
 				}
 			}
 		}

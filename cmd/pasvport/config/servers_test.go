@@ -102,12 +102,12 @@ func TestVirtualServerErrors(t *testing.T) {
 		{"password alone", one + ", check: {password: x}}\n", `FILE:2:5: virtual server "a": check with a password: want a user too`},
 		{"line end in a password", one + ", check: {user: x, password: \"a\\r\\nDELE x\"}}\n",
 			`FILE:2:95: password "a\r\nDELE x": want a password of at most 64 printable characters`},
-		{"no control port", one + ", port: 2121}\n", `virtual server "a" with port 2121: want one of the control ports, see port and tls-port`},
-		{"one name", one + "}\n  - {name: a, listen: 203.0.113.2, servers: [{address: 10.0.0.1}]}\n", `virtual-servers: two of one name`},
+		{"no control port", one + ", port: 2121}\n", `FILE:2:68: virtual server "a" with port 2121: want one of the control ports, see port and tls-port`},
+		{"one name", one + "}\n  - {name: a, listen: 203.0.113.2, servers: [{address: 10.0.0.1}]}\n", `FILE:1:1: virtual-servers: two of one name`},
 		{"one address", one + "}\n  - {name: b, listen: 203.0.113.1, servers: [{address: 10.0.0.1}]}\n",
-			`virtual server "b": listen 203.0.113.1:21 again, virtual server "a" has it`},
+			`FILE:3:15: virtual server "b": listen 203.0.113.1:21 again, virtual server "a" has it`},
 		{"itself", one + "}\n  - {name: b, listen: 203.0.113.2, servers: [{address: 203.0.113.1}]}\n",
-			`virtual server "b": server 203.0.113.1 is what virtual server "a" listens on`},
+			`FILE:3:36: virtual server "b": server 203.0.113.1 is what virtual server "a" listens on`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if _, msg := load(t, tt.file); msg != tt.want {
