@@ -119,12 +119,22 @@ func isKnown(p *pinhole.Pinhole, r *succession.Pinhole) bool {
 		time.Until(p.Until())-r.Left < differ && r.Left-time.Until(p.Until()) < differ
 }
 
-// Data implements pair.Host.
-func (p *partner) Data(e *expect.Entry) {
-	if s := p.registry.session(e.Master); s != nil {
-		p.dataBegins(p.ct, e, s)
-		p.peer.Used(s.Original(), e.Original)
+// Data implements pair.Host. The rule for a SYN that may come again went with the entry,
+// if conntrackd has made that anew.
+func (p *partner) Data(e *expect.Entry, k *pair.Known) {
+	s := p.registry.session(e.Master)
+	if s == nil {
+		return
 	}
+	p.dataBegins(p.ct, e, s)
+	if data, rule := p.pinholes.Data.Waiting(&s.Owner); rule == nil && data == e.Original && e.TCPState < expect.TCPStateSynRecv {
+		for _, h := range k.Pinholes {
+			if h.Data != nil && expect.Tuple(*h.Data) == e.Original {
+				p.failed(s.Subject(), "cannot let a SYN pass again", p.reopen(s, h))
+			}
+		}
+	}
+	p.peer.Used(s.Original(), e)
 }
 
 // Over implements pair.Host. The entry is conntrackd's to delete.

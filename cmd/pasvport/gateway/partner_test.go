@@ -405,7 +405,7 @@ func TestPartnerAlone(t *testing.T) {
 	data.TCPState = expect.TCPStateEstablished
 	f.b.k.enter(data)
 	f.b.watcher().event(f.b.k, &expect.Event{Type: expect.New, Entry: data})
-	if !s.Owner.Transferring() || len(f.b.pinholes.All()) != 0 || len(f.b.k.elements) != 0 {
+	if !f.b.sync() || !s.Owner.Transferring() || len(f.b.pinholes.All()) != 0 || len(f.b.k.elements) != 0 {
 		t.Errorf("with the data connection that conntrackd has brought there are %v", f.b.k.elements)
 	}
 	own := ownEntries{f.b.k, f.b.services, f.b.registry}
@@ -524,6 +524,9 @@ func TestUsedThere(t *testing.T) {
 	m := f.moves(l)
 	w, e := f.b.watcher(), *m.entry
 	w.event(f.b.k, &expect.Event{Type: expect.New, Entry: dataOf(l, 50000)})
+	if !f.b.sync() {
+		t.Fatal("the data connection is not noted")
+	}
 	w.event(f.b.k, &expect.Event{Type: expect.Destroy, Entry: e})
 	f.b.k.remove(&e)
 	e.ID += 100

@@ -38,13 +38,13 @@ func (w *watcher) event(ct conntrack, e *expect.Event) {
 	}
 	switch {
 	case e.Type == expect.New && e.Entry.Master != (expect.Tuple{}):
-		if s := w.registry.session(e.Entry.Master); s != nil {
-			w.dataBegins(ct, &e.Entry, s)
-			w.peer.Used(s.Original(), e.Entry.Original)
-			w.tellUsed(s)
-		} else {
-			w.peer.EnteredData(&e.Entry)
+		s := w.registry.session(e.Entry.Master)
+		if (s == nil || s.Pair.Standby()) && w.peer.EnteredData(&e.Entry) || s == nil {
+			return
 		}
+		w.dataBegins(ct, &e.Entry, s)
+		w.peer.Used(s.Original(), &e.Entry)
+		w.tellUsed(s)
 	case e.Type == expect.New:
 		w.peer.Entered(&e.Entry)
 	case e.Type == expect.Destroy:
@@ -82,6 +82,7 @@ func (w *watcher) destroyed(ct conntrack, e *expect.Entry) {
 // changed acts on an entry whose connection has come to another state.
 func (w *watcher) changed(ct conntrack, e *expect.Entry) {
 	if p := w.pinholes.Answered(e); p != nil {
+		w.peer.Used(p.Owner.Original(), e)
 		w.tellUsed(w.registry.session(p.Owner.Original()))
 	}
 	if e.TCPState == expect.TCPStateSynRecv {

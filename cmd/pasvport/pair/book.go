@@ -189,9 +189,10 @@ func (b *book) take(original expect.Tuple) bool {
 	return true
 }
 
-// used takes what a data connection has come through out of a record: whoever goes on
-// from that does not open it again.
-func (b *book) used(original, data expect.Tuple, now time.Time) {
+// used notes in a record what a data connection has come through: whoever goes on from
+// that opens it for this one alone, whose SYN may come again, or not any more if it was
+// answered.
+func (b *book) used(original, data expect.Tuple, answered bool, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	p := b.of(original)
@@ -202,13 +203,15 @@ func (b *book) used(original, data expect.Tuple, now time.Time) {
 	if k == nil {
 		return
 	}
-	before := len(k.Pinholes)
-	k.Pinholes = slices.DeleteFunc(k.Pinholes, func(h succession.Pinhole) bool {
-		return h.Data == nil && h.Source == data.Src.Addr() && h.Public == data.Dst
-	})
-	if len(k.Pinholes) < before {
-		p.raw, p.noted = succession.AppendRecord(nil, &k.Record), instantOf(now)
+	through := func(h succession.Pinhole) bool { return h.Source == data.Src.Addr() && h.Public == data.Dst }
+	at := slices.IndexFunc(k.Pinholes, through)
+	if at < 0 {
+		return
 	}
+	if k.Pinholes[at].Data = (*succession.Tuple)(&data); answered {
+		k.Pinholes = slices.Delete(k.Pinholes, at, at+1)
+	}
+	p.raw, p.noted = succession.AppendRecord(nil, &k.Record), instantOf(now)
 }
 
 // has reports whether there is a record.

@@ -29,9 +29,9 @@ type Host interface {
 	// entry. There may be a session already. It reports whether the session is one of
 	// the host's now.
 	Adopt(k *Known, e *expect.Entry) bool
-	// Data is given the entry of a data connection, which came before the session
-	// of its control connection was adopted.
-	Data(e *expect.Entry)
+	// Data is given the entry of a data connection of the other firewall's session, and
+	// what is known of that.
+	Data(e *expect.Entry, k *Known)
 	// Over says that a session of the other firewall has ended.
 	Over(original expect.Tuple)
 	// Alone says that the other daemon is gone: what it had is to be looked after
@@ -210,20 +210,27 @@ func (p *Pair) Entered(e *expect.Entry) {
 	p.tasks.put(func() { p.adopt(own.Original, &own) })
 }
 
-// EnteredData notes that there is a new data connection, of a control connection
-// that is no session yet.
-func (p *Pair) EnteredData(e *expect.Entry) {
+// EnteredData notes that there is a new data connection of a session of the other
+// firewall, which may be about to be adopted. It reports whether something is known of
+// that.
+func (p *Pair) EnteredData(e *expect.Entry) bool {
 	if p == nil || !p.book.has(e.Master) {
-		return
+		return false
 	}
 	own := *e
-	p.tasks.put(func() { p.host.Data(&own) })
+	p.tasks.put(func() {
+		if k := p.book.find(own.Master, time.Now()); k != nil {
+			p.host.Data(&own, k)
+		}
+	})
+	return true
 }
 
-// Used notes that a data connection has come, of a session of either firewall.
-func (p *Pair) Used(original, data expect.Tuple) {
+// Used notes that a data connection has come, of a session of either firewall, or that it
+// was answered.
+func (p *Pair) Used(original expect.Tuple, data *expect.Entry) {
 	if p != nil {
-		p.book.used(original, data, time.Now())
+		p.book.used(original, data.Original, data.TCPState >= expect.TCPStateSynRecv, time.Now())
 	}
 }
 

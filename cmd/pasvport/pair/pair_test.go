@@ -62,9 +62,13 @@ func (h *host) Adopt(k *Known, e *expect.Entry) bool {
 	return true
 }
 
-func (h *host) Data(e *expect.Entry) { h.mu.Lock(); h.data = append(h.data, e.Original); h.mu.Unlock() }
-func (h *host) Over(t expect.Tuple)  { h.mu.Lock(); h.over = append(h.over, t); h.mu.Unlock() }
-func (h *host) Alone()               { h.mu.Lock(); h.alone++; h.mu.Unlock() }
+func (h *host) Data(e *expect.Entry, _ *Known) {
+	h.mu.Lock()
+	h.data = append(h.data, e.Original)
+	h.mu.Unlock()
+}
+func (h *host) Over(t expect.Tuple) { h.mu.Lock(); h.over = append(h.over, t); h.mu.Unlock() }
+func (h *host) Alone()              { h.mu.Lock(); h.alone++; h.mu.Unlock() }
 func (h *host) last() (k *Known) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
