@@ -21,6 +21,10 @@ type Case struct {
 	Server, Client    string
 	// Kind is what was tried: transfer, refusal, ...
 	Kind string
+	// State is what a session was in the middle of, Failover how another firewall of
+	// a pair came to have it, Sync the way of conntrackd, and Flags are those of the
+	// daemons.
+	State, Failover, Sync, Flags string
 }
 
 // tally counts the cases of the whole run.
@@ -61,7 +65,8 @@ func (c *tally) add(k Case, failed bool) {
 	}
 	for dimension, value := range map[string]string{"position": k.Position, "strategy": k.Subject,
 		"allow": string(k.Allow), "mode": string(k.Mode), "family": family,
-		"server": k.Server, "client": k.Client, "kind": k.Kind} {
+		"server": k.Server, "client": k.Client, "kind": k.Kind,
+		"state": k.State, "failover": k.Failover, "conntrackd": k.Sync, "flags": k.Flags} {
 		if value == "" {
 			continue
 		}
@@ -94,7 +99,7 @@ func (c *tally) report() error {
 
 func (c *tally) write(w io.Writer) {
 	fmt.Fprintf(w, "integration cases: %d passed, %d failed\n", c.passed, c.failed)
-	for _, dimension := range []string{"kind", "strategy", "allow", "position", "mode", "family", "server", "client"} {
+	for _, dimension := range []string{"kind", "strategy", "allow", "position", "mode", "family", "server", "client", "state", "failover", "conntrackd", "flags"} {
 		values := make([]string, 0, len(c.by[dimension]))
 		for v := range c.by[dimension] {
 			values = append(values, v)

@@ -157,6 +157,17 @@ func (o *outcome) last() time.Time {
 	return o.announced.to
 }
 
+// duringTakeOver is the excuse of what conntrackd may not have carried yet.
+const duringTakeOver = "began while another machine took over"
+
+// asked is when a session asked for the connection that failed, be it its own.
+func (o *outcome) asked() span {
+	if o.announced.from.IsZero() {
+		return span{o.life.from, o.life.from.Add(time.Second)}
+	}
+	return o.announced
+}
+
 // count files a session under completed, excused or failed.
 func (c *chaos) count(o outcome) {
 	c.mu.Lock()
@@ -179,6 +190,8 @@ func (c *chaos) count(o outcome) {
 		c.excused["conntrack -F"]++
 	case isUnreachable(o.err) && hit(c.cut, span{o.life.from, o.last().Add(cutLag)}):
 		c.excused["unreachable while a link was down"]++
+	case hit(c.taken, o.asked()):
+		c.excused[duringTakeOver]++
 	case hit(c.unread, o.announced):
 		c.excused["announced before the ruleset was back"]++
 	case hit(c.unread, o.life):

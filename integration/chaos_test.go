@@ -62,6 +62,7 @@ type chaos struct {
 	mu     sync.Mutex
 	broken []span // nothing without NAT survives these: conntrack -F
 	cut    []span // a link is down
+	taken  []span // another machine of a pair takes over
 	unread []span // from a flush of the ruleset until it is healed, and from a stop to the next start
 	events map[string]int
 	log    []string // when what began

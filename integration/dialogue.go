@@ -6,12 +6,14 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"net"
 	"net/netip"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -139,6 +141,7 @@ type Offer struct {
 	Opener   *Host
 	listener *net.TCPListener
 	accepted atomic.Int32
+	got      sink // what came
 }
 
 // Exchange says a command and its reply. A session that was taken up in the
@@ -273,9 +276,35 @@ func (o *Offer) serve() {
 		go func() {
 			defer c.Close()
 			io.WriteString(c, o.token())
-			io.Copy(io.Discard, c)
+			io.Copy(&o.got, c)
 		}()
 	}
+}
+
+// sink is what came over data connections.
+type sink struct {
+	mu   sync.Mutex
+	sum  uint32 // crc32.IEEE
+	n    int64
+	last time.Time
+	gap  time.Duration // the longest time in which nothing came
+}
+
+func (s *sink) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if !s.last.IsZero() {
+		s.gap = max(s.gap, now.Sub(s.last))
+	}
+	s.sum, s.n, s.last = crc32.Update(s.sum, crc32.IEEETable, b), s.n+int64(len(b)), now
+	return len(b), nil
+}
+
+func (s *sink) state() (sum uint32, n int64, gap time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sum, s.n, s.gap
 }
 
 // Connect opens a data connection from a host and proves by the token that it

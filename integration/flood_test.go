@@ -32,13 +32,6 @@ func (p *Process) memory(t testing.TB) int {
 	return n
 }
 
-// An element of a set of pinholes. Those of the set asked may be there for a
-// moment.
-var openElement = regexp.MustCompile(`\. \d+( timeout \S+)? expires`)
-
-// openElements is how many elements a ruleset has for pinholes.
-func openElements(rules string) int { return len(openElement.FindAllString(rules, -1)) }
-
 // onePinhole: in the daemon, and in the kernel, whichever way it is kept there.
 func (s *Site) onePinhole(t *testing.T) {
 	t.Helper()

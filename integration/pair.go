@@ -7,7 +7,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,6 +31,33 @@ type FirewallPair struct {
 	Machines [2]*PairMachine
 	flags    []string
 	conf     PairConf
+	pauses   pauses
+	strange  bool // the daemons have no peer
+	split    bool // the machines do not hear each other
+	hurry    bool // see takesOver
+	groups   []vrrpGroup
+}
+
+// pauses are the longest times in which nothing came over data connections.
+type pauses struct {
+	mu   sync.Mutex
+	list []time.Duration
+}
+
+func (p *pauses) add(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.list = append(p.list, d)
+}
+
+// longest is the longest of all; zero: there was none.
+func (p *pauses) longest() (d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, x := range p.list {
+		d = max(d, x)
+	}
+	return d
 }
 
 // PairMachine is one of the pair.
@@ -44,6 +73,18 @@ type PairMachine struct {
 // own: what is masqueraded the kernel forgets when keepalived takes the address away,
 // and conntrackd has the other machine forget it, too.
 var pairNAT = Position{Name: "both-nat", Target: clientGate, Hidden: true, NAT: []NAT{{Pre: dnat, Post: snat}}}
+
+// pairVirtual has the machines themselves be an FTP server, which is another one.
+var pairVirtual = Position{Name: "virtual", Target: clientGate}
+
+// virtualText takes the addresses of both.
+const virtualText = `virtual-servers:
+  - name: ftp
+    listen: [%s, "%s"]
+    check: {interval: off}
+    servers:
+      - {name: one, address: [%s, "%s"]}
+`
 
 // PairConf is what pairs differ in.
 type PairConf struct {
@@ -71,10 +112,24 @@ var (
 // both daemons hear each other.
 func NewPair(t *testing.T, p Position, a Allow, s Subject, conf PairConf, flags ...string) *FirewallPair {
 	t.Helper()
+	f := NewPairOnly(t, p, a, s, conf, flags...)
+	f.StartDaemons(t)
+	return f
+}
+
+// NewPairOnly builds a pair without the daemons, and waits until its first machine
+// has the addresses.
+func NewPairOnly(t *testing.T, p Position, a Allow, s Subject, conf PairConf, flags ...string) *FirewallPair {
+	t.Helper()
+	return newPair(t, p, a, s, conf, oneGroup, flags...)
+}
+
+func newPair(t *testing.T, p Position, a Allow, s Subject, conf PairConf, groups []vrrpGroup, flags ...string) *FirewallPair {
+	t.Helper()
 	needPrograms(t, "nft", "conntrack")
 	n := NewNet(t)
 	tp := &Topology{Net: n, Client: n.Host("client"), Client2: n.Host("client2"), Server: n.Host("server"), Third: n.Host("third")}
-	f := &FirewallPair{Site: &Site{Topology: tp, Position: p, Allow: a, Subject: s}, flags: flags, conf: conf}
+	f := &FirewallPair{Site: &Site{Topology: tp, Position: p, Allow: a, Subject: s}, flags: flags, conf: conf, groups: groups}
 	for i := range f.Machines {
 		f.Machines[i] = &PairMachine{Host: n.Host([2]string{"fwa", "fwb"}[i]), i: i}
 		if _, err := f.Machines[i].unpacked("keepalived"); err != nil {
@@ -95,13 +150,28 @@ func NewPair(t *testing.T, p Position, a Allow, s Subject, conf PairConf, flags 
 	})
 	for _, m := range f.Machines {
 		f.startSync(t, m)
+	}
+	for i, m := range f.Machines { // one after the other, so that none takes for a moment what is not its own
+		f.startKeepalived(t, m)
+		for _, g := range groups {
+			if g.preferred == i {
+				f.waitGroup(t, g, i)
+			}
+		}
+	}
+	return f
+}
+
+// StartDaemons starts pasvport on both machines, and waits until the two hear each
+// other.
+func (f *FirewallPair) StartDaemons(t *testing.T) {
+	t.Helper()
+	for _, m := range f.Machines {
 		f.startDaemon(t, m)
 	}
-	f.startKeepalived(t, f.Machines[0])
-	f.waitActive(t, 0)
-	f.startKeepalived(t, f.Machines[1]) // now, so that it does not take the addresses for a moment
-	f.waitJoined(t)
-	return f
+	if !f.strange {
+		f.waitJoined(t, [2]int{})
+	}
 }
 
 // unpacked is a command of a program that scripts/peers has unpacked.
@@ -140,8 +210,12 @@ func (f *FirewallPair) connect() error {
 			return err
 		}
 	}
-	for _, h := range []*Host{f.Client, f.Client2} {
-		if err := h.route(serverAddr, clientGate); err != nil {
+	gates := [2]Pair{clientGate, clientGate}
+	if last := f.groups[len(f.groups)-1]; last.in != nil {
+		gates[1] = last.in
+	}
+	for i, h := range []*Host{f.Client, f.Client2} {
+		if err := h.route(serverAddr, gates[i]); err != nil {
 			return err
 		}
 	}
@@ -218,7 +292,7 @@ func (f *FirewallPair) prepare(t *testing.T, m *PairMachine) {
 	}
 	files := map[string]string{
 		"conntrackd.conf": fmt.Sprintf(conntrackdText, mode, cache, syncAddr[m.i], syncAddr[1-m.i], m.Dir, syncAddr[0], syncAddr[1]),
-		"keepalived.conf": fmt.Sprintf(keepalivedText, [2]int{150, 100}[m.i], m.Dir),
+		"keepalived.conf": f.keepalivedConf(m),
 		"notify":          fmt.Sprintf(notifyText, strings.Join(append(conntrackd.Env, conntrackd.Args...), " "), m.Dir),
 		"pair.key":        pairKey,
 	}
@@ -274,41 +348,81 @@ General {
 }
 `
 
-// keepalivedText takes the priority and the directory.
+// vrrpGroup are addresses that move together.
+type vrrpGroup struct {
+	preferred int // of the machines
+	in, out   Pair
+	more      []netip.Addr // of out
+}
+
+// oneGroup has all addresses on one machine.
+var oneGroup = []vrrpGroup{{0, clientGate, serverGate, []netip.Addr{snatAddr[IPv4], snatAddr[IPv6]}}}
+
+// keepalived is the configuration of a machine.
+func (f *FirewallPair) keepalivedConf(m *PairMachine) string {
+	var b strings.Builder
+	b.WriteString(keepalivedText)
+	for i, g := range f.groups {
+		var lists [2]strings.Builder // IPv4, and IPv6, which VRRP takes only beside it
+		add := func(a netip.Addr, dev string) {
+			switch {
+			case a.Is4():
+				fmt.Fprintf(&lists[0], "\t\t%s/24 dev %s\n", a, dev)
+			case a.Is6():
+				fmt.Fprintf(&lists[1], "\t\t%s/64 dev %s\n", a, dev)
+			}
+		}
+		for _, family := range []Family{IPv4, IPv6} {
+			add(g.in[family], "in0")
+			add(g.out[family], "out0")
+		}
+		for _, a := range g.more {
+			add(a, "out0")
+		}
+		priority := 100
+		if m.i == g.preferred {
+			priority = 150
+		}
+		fmt.Fprintf(&b, instanceText, i+1, 51+i, priority, 0.2*float64(slowness), &lists[0], &lists[1], m.Dir)
+		if len(f.groups) == 1 { // else a machine that gives up one is not idle
+			fmt.Fprintf(&b, "\tnotify_backup \"%[1]s/notify backup\"\n\tnotify_fault \"%[1]s/notify fault\"\n", m.Dir)
+		}
+		b.WriteString("}\n")
+	}
+	return b.String()
+}
+
 const keepalivedText = `global_defs {
 	script_user root
 	vrrp_version 3
 	vrrp_garp_master_repeat 2
 	vrrp_garp_master_delay 1
+	vrrp_higher_prio_send_advert true
+	vrrp_priority -20
 }
-vrrp_instance PAIR {
+`
+
+// instanceText takes the group's number, its id, the priority, how many seconds pass
+// between two advertisements, both lists of addresses, and the directory.
+const instanceText = `vrrp_instance PAIR%d {
 	state BACKUP
 	interface sync
-	virtual_router_id 51
+	virtual_router_id %d
 	priority %d
-	advert_int 0.1
+	advert_int %.1f
 	virtual_ipaddress {
-		10.7.0.1/24 dev in0
-		203.0.113.171/24 dev out0
-		203.0.113.88/24 dev out0
-	}
+%s	}
 	virtual_ipaddress_excluded {
-		fd07::1/64 dev in0
-		2001:db8:113::171/64 dev out0
-		2001:db8:113::88/64 dev out0
-	}
-	notify_master "%[2]s/notify primary"
-	notify_backup "%[2]s/notify backup"
-	notify_fault "%[2]s/notify fault"
-}
+%s	}
+	notify_master "%s/notify primary"
 `
 
 // notifyText is what primary-backup.sh of the package does. It takes conntrackd and
 // the directory.
 const notifyText = `#!/bin/sh
-ct() { env %s -C %s/conntrackd.conf "$@"; }
+ct() { env %[1]s -C %[2]s/conntrackd.conf "$@"; }
 case $1 in
-primary) ct -c; ct -f; ct -R; ct -B ;;
+primary) ct -c; ct -f; ct -R; ct -B; echo >>%[2]s/commits ;;
 backup) ct -t; ct -n ;;
 fault) ct -t ;;
 esac
@@ -327,10 +441,18 @@ func (f *FirewallPair) start(t *testing.T, m *PairMachine, name string, args ...
 	return p
 }
 
+// clean removes what a program leaves that is killed.
+func (m *PairMachine) clean(names ...string) {
+	for _, name := range names {
+		os.Remove(filepath.Join(m.Dir, name))
+	}
+}
+
 func (f *FirewallPair) startSync(t *testing.T, m *PairMachine) {
 	t.Helper()
-	m.conntrackd = f.start(t, m, "conntrackd", "-C", filepath.Join(m.Dir, "conntrackd.conf"))
 	sock := filepath.Join(m.Dir, "conntrackd.sock")
+	m.clean("conntrackd.sock", "conntrackd.lock")
+	m.conntrackd = f.start(t, m, "conntrackd", "-C", filepath.Join(m.Dir, "conntrackd.conf"))
 	if err := waitFor(startTimeout, "conntrackd", func() bool { _, err := os.Stat(sock); return err == nil }); err != nil {
 		t.Fatalf("%v\n%s", err, m.conntrackd.Output())
 	}
@@ -338,15 +460,27 @@ func (f *FirewallPair) startSync(t *testing.T, m *PairMachine) {
 
 func (f *FirewallPair) startKeepalived(t *testing.T, m *PairMachine) {
 	t.Helper()
+	m.clean("keepalived.pid", "vrrp.pid")
 	m.keepalived = f.start(t, m, "keepalived", "-n", "-l", "-D", "-P", "-f", filepath.Join(m.Dir, "keepalived.conf"),
 		"-p", filepath.Join(m.Dir, "keepalived.pid"), "-r", filepath.Join(m.Dir, "vrrp.pid"))
 }
 
 func (f *FirewallPair) startDaemon(t *testing.T, m *PairMachine) {
 	t.Helper()
+	var file []string
+	if f.Position.Name == pairVirtual.Name {
+		path, err := m.File("pasvport.yaml", fmt.Sprintf(virtualText, clientGate[IPv4], clientGate[IPv6], serverAddr[IPv4], serverAddr[IPv6]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		file = []string{"--config", path}
+	}
 	flags := []string{"--peer", netip.AddrPortFrom(syncAddr[1-m.i], 2121).String(),
 		"--peer-listen", netip.AddrPortFrom(syncAddr[m.i], 2121).String(), "--peer-key", filepath.Join(m.Dir, "pair.key")}
-	c, socket := f.DaemonCommand(t, m.Host, append(flags, f.flags...)...)
+	if f.strange {
+		flags = nil
+	}
+	c, socket := f.DaemonCommand(t, m.Host, slices.Concat(flags, file, f.flags)...)
 	p, err := m.Start(c)
 	if err != nil {
 		t.Fatal(err)
@@ -375,22 +509,76 @@ func (m *PairMachine) has(a netip.Addr) bool {
 // waitActive waits until a machine, and it alone, has the addresses.
 func (f *FirewallPair) waitActive(t testing.TB, i int) {
 	t.Helper()
+	for _, g := range f.groups {
+		f.waitGroup(t, g, i)
+	}
+}
+
+// waitGroup waits until a machine, and it alone, has the addresses of a group.
+func (f *FirewallPair) waitGroup(t testing.TB, g vrrpGroup, i int) {
+	t.Helper()
 	m, other := f.Machines[i], f.Machines[1-i]
-	err := waitFor(startTimeout, "the addresses", func() bool {
-		return m.has(serverGate[IPv4]) && m.has(serverGate[IPv6]) && (other.dead || !other.has(serverGate[IPv4]))
-	})
+	err := waitFor(startTimeout, "the addresses", func() bool { return m.hasAll(g) && (other.dead || !other.hasAny(g)) })
 	if err != nil {
 		t.Fatalf("%v on %s\n%s", err, m.Role, lastLines(m.keepalived.Output(), 30))
 	}
 }
 
-// waitJoined waits until both daemons are heard by the other one.
-func (f *FirewallPair) waitJoined(t testing.TB) {
-	t.Helper()
-	for _, m := range f.Machines {
-		if err := m.daemon.WaitLog(startTimeout, `msg="peer connected"`); err != nil {
-			t.Fatal(err)
+func (g vrrpGroup) addresses() (list []netip.Addr) {
+	for _, p := range []Pair{g.in, g.out} {
+		for _, a := range p {
+			list = append(list, a)
 		}
+	}
+	return append(list, g.more...)
+}
+
+func (m *PairMachine) hasAll(g vrrpGroup) bool {
+	return !slices.ContainsFunc(g.addresses(), func(a netip.Addr) bool { return !m.has(a) })
+}
+
+func (m *PairMachine) hasAny(g vrrpGroup) bool { return slices.ContainsFunc(g.addresses(), m.has) }
+
+// takesOver has a machine take the addresses over by what do does. What comes before
+// conntrackd has committed finds older entries or none, and may wait for that: with
+// hurry the test does not.
+func (f *FirewallPair) takesOver(t testing.TB, i int, do func()) {
+	t.Helper()
+	m := f.Machines[i]
+	commits := func() int {
+		b, _ := os.ReadFile(filepath.Join(m.Dir, "commits"))
+		return len(b)
+	}
+	before := commits()
+	do()
+	f.waitActive(t, i)
+	if f.hurry {
+		return
+	}
+	if err := waitFor(startTimeout, "commit", func() bool { return commits() > before }); err != nil {
+		t.Fatalf("%v on %s", err, m.Role)
+	}
+}
+
+// joined is how often each daemon was heard by the other one.
+func (f *FirewallPair) joined() (n [2]int) {
+	for i, m := range f.Machines {
+		n[i] = strings.Count(m.daemon.Output(), `msg="peer connected"`)
+	}
+	return n
+}
+
+// waitJoined waits until both daemons are heard by the other one, once more than
+// before.
+func (f *FirewallPair) waitJoined(t testing.TB, before [2]int) {
+	t.Helper()
+	var now [2]int
+	if err := waitFor(startTimeout, "link of the daemons", func() bool {
+		now = f.joined()
+		return now[0] > before[0] && now[1] > before[1]
+	}); err != nil {
+		t.Fatalf("%v: joined %v times, before %v\n%s\n%s", err, now, before,
+			lastLines(f.Machines[0].daemon.Output(), 10), lastLines(f.Machines[1].daemon.Output(), 10))
 	}
 }
 
@@ -402,7 +590,7 @@ func (f *FirewallPair) waitCarried(t testing.TB, to int, d *Dialogue) {
 	err := waitFor(startTimeout, "conntrackd has it", func() bool {
 		var out string
 		if f.conf.NoExternalCache {
-			out, _ = m.Run(5*time.Second, Cmd("conntrack", "-L", "-p", "tcp"))
+			out, _ = m.Run(5*time.Second, Cmd("conntrack", "-L", "-f", fmt.Sprintf("ipv%d", d.family), "-p", "tcp"))
 		} else {
 			c, _ := m.unpacked("conntrackd", "-C", filepath.Join(m.Dir, "conntrackd.conf"), "-e")
 			out, _ = m.Run(5*time.Second, c)
@@ -423,24 +611,31 @@ func (f *FirewallPair) waitCarried(t testing.TB, to int, d *Dialogue) {
 func (f *FirewallPair) Crash(t testing.TB, i int) {
 	t.Helper()
 	m := f.Machines[i]
-	// Nothing of what the end of an interface changes in its kernel is told any more.
-	down := func(names ...string) {
-		for _, name := range names {
+	crash := func() {
+		m.dead = true
+		// It does nothing any more that the other one cannot know of. Nor is that told
+		// what the end of an interface changes in its kernel.
+		if err := m.daemon.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"sync", "in0", "out0"} {
 			if err := m.setDown(name); err != nil {
 				t.Fatal(err)
 			}
 		}
+		for _, p := range []*Process{m.keepalived, m.conntrackd} {
+			p.kill()
+		}
+		if err := m.daemon.Crash(); err != nil {
+			t.Fatal(err)
+		}
 	}
-	down("sync")
-	m.dead = true
-	for _, p := range []*Process{m.keepalived, m.conntrackd} {
-		p.kill()
+	if f.Machines[1-i].hasAny(f.groups[0]) { // it has the addresses already
+		crash()
+		f.waitActive(t, 1-i)
+		return
 	}
-	if err := m.daemon.Crash(); err != nil {
-		t.Fatal(err)
-	}
-	down("in0", "out0")
-	f.waitActive(t, 1-i)
+	f.takesOver(t, 1-i, crash)
 }
 
 // kill ends a process that was started here, and its children.
@@ -456,10 +651,11 @@ func (p *Process) kill() {
 func (f *FirewallPair) Move(t testing.TB, i int) {
 	t.Helper()
 	m := f.Machines[i]
-	if err := m.keepalived.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	f.waitActive(t, 1-i)
+	f.takesOver(t, 1-i, func() {
+		if err := m.keepalived.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+	})
 	if _, err := m.keepalived.Wait(10 * time.Second); err != nil {
 		t.Fatal(err)
 	}
@@ -468,8 +664,172 @@ func (f *FirewallPair) Move(t testing.TB, i int) {
 // Back has machine 0, which was moved from, take the addresses again.
 func (f *FirewallPair) Back(t *testing.T) {
 	t.Helper()
-	f.startKeepalived(t, f.Machines[0])
+	f.takesOver(t, 0, func() { f.startKeepalived(t, f.Machines[0]) })
+}
+
+// Return has a machine that crashed start again, with nothing in its kernel, and
+// take the addresses when it has what the other one knows.
+func (f *FirewallPair) Return(t *testing.T, i int, carried func()) {
+	t.Helper()
+	m := f.Machines[i]
+	for _, c := range []Command{
+		Cmd("ip", "addr", "flush", "dev", "in0", "scope", "global"), Cmd("ip", "addr", "flush", "dev", "out0", "scope", "global"),
+		Cmd("conntrack", "-F"), Cmd("nft", "flush", "ruleset"),
+	} {
+		if out, err := m.Run(10*time.Second, c); err != nil {
+			t.Fatalf("%v: %v: %s", c.Args, err, out)
+		}
+	}
+	f.prepare(t, m)
+	for _, name := range []string{"in0", "out0", "sync"} {
+		if err := m.setUp(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.dead = false
+	joined := f.joined()
+	joined[i] = 0
+	f.startSync(t, m)
+	f.startDaemon(t, m)
+	f.waitJoined(t, joined)
+	m.resync(t)
+	carried()
+	if i > 0 { // it is not preferred
+		f.startKeepalived(t, m)
+		f.waitActive(t, 0)
+		return
+	}
+	f.takesOver(t, 0, func() { f.startKeepalived(t, m) })
+}
+
+// resync has conntrackd ask for what the other machine's has.
+func (m *PairMachine) resync(t testing.TB) {
+	t.Helper()
+	c, err := m.unpacked("conntrackd", "-C", filepath.Join(m.Dir, "conntrackd.conf"), "-n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := m.Run(10*time.Second, c); err != nil {
+		t.Fatalf("conntrackd -n: %v: %s", err, out)
+	}
+}
+
+// Cut drops what comes over the link between the machines and matches, or all of it
+// if match is empty, until Mend.
+func (f *FirewallPair) Cut(t testing.TB, match string) {
+	t.Helper()
+	for _, m := range f.Machines {
+		m.LoadRules(t, fmt.Sprintf(cutText, match))
+	}
+}
+
+// Mend ends what Cut began.
+func (f *FirewallPair) Mend(t testing.TB) {
+	t.Helper()
+	for _, m := range f.Machines {
+		m.LoadRules(t, "delete table inet cut")
+	}
+}
+
+// cutText takes a match.
+const cutText = `table inet cut {
+	chain pre {
+		type filter hook prerouting priority -400; policy accept;
+		iifname "sync" %s drop
+	}
+}
+`
+
+// Split has the machines not hear each other, so that both take the addresses. The
+// other machine, which takes them last, gets the packets.
+func (f *FirewallPair) Split(t testing.TB) {
+	t.Helper()
+	f.Cut(t, "")
+	f.split = true
+	m := f.Machines[1]
+	if err := waitFor(startTimeout, "the addresses", func() bool { return m.hasAll(f.groups[0]) }); err != nil {
+		t.Fatalf("%v on %s", err, m.Role)
+	}
+	f.lead(t, 1)
+}
+
+// Unite ends a split.
+func (f *FirewallPair) Unite(t testing.TB) {
+	t.Helper()
+	f.Mend(t)
+	f.split = false
 	f.waitActive(t, 0)
+	f.waitLinked(t)
+	f.lead(t, 0)
+}
+
+// waitLinked waits until the daemons hear each other.
+func (f *FirewallPair) waitLinked(t testing.TB) {
+	t.Helper()
+	for _, m := range f.Machines {
+		if err := waitFor(startTimeout, "link of the daemons", func() bool {
+			s, err := m.daemon.Status()
+			peer, _ := s["peer"].(Object)
+			return err == nil && peer["link"] == "up"
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// lead has all hosts send to a machine what they send to the addresses of the firewall,
+// whatever the other one says. Which of two that have an address gets a packet is
+// else up to who was heard last.
+func (f *FirewallPair) lead(t testing.TB, i int) {
+	t.Helper()
+	for h, dev := range map[*Host]string{f.Client: "in0", f.Client2: "in0", f.Server: "out0", f.Third: "out0"} {
+		at, err := f.Machines[i].nl.LinkByName(dev)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range f.groups[0].addresses() {
+			if (dev == "in0") != (a == clientGate[IPv4] || a == clientGate[IPv6]) {
+				continue
+			}
+			out, err := h.Run(10*time.Second, Cmd("ip", "neigh", "replace", a.String(), "lladdr", at.Attrs().HardwareAddr.String(), "dev", "eth0", "nud", "permanent"))
+			if err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+		}
+	}
+}
+
+// open says what is open at a machine for data connections, in the daemon and in
+// the kernel; empty: nothing.
+func (m *PairMachine) open(t testing.TB) string {
+	t.Helper()
+	status, err := m.daemon.Status()
+	if err != nil {
+		return err.Error()
+	}
+	expected, err := m.Run(10*time.Second, Cmd("conntrack", "-L", "expect"))
+	if err != nil {
+		return err.Error()
+	}
+	rules := m.Rules(t)
+	if status["pinholes_open"] == 0.0 && !strings.Contains(expected, "dport=") && openElements(rules) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%v pinholes\n%s\n%s", status["pinholes_open"], expected, rules)
+}
+
+// NothingOpen waits until nothing is open at any machine.
+func (f *FirewallPair) NothingOpen(t testing.TB) {
+	t.Helper()
+	for _, m := range f.Machines {
+		if m.dead || !m.daemon.Running() {
+			continue
+		}
+		var left string
+		if err := waitFor(15*time.Second, "end of all that was open", func() bool { left = m.open(t); return left == "" }); err != nil {
+			t.Errorf("%s: %v: %s", m.Role, err, left)
+		}
+	}
 }
 
 // end stops what runs on a machine.

@@ -4,237 +4,277 @@ package integration
 
 import (
 	"fmt"
-	"io"
-	"net"
-	"net/netip"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
 
-// pairState is what a session is in the middle of when the firewall changes.
-// begin brings it there, and returns what must hold when another machine has it.
-type pairState struct {
+// pairSetup is what a pair is made of, and what becomes of it.
+type pairSetup struct {
+	position Position
+	family   Family
+	subject  Subject
+	allow    Allow
+	conf     PairConf
+	flags    pairFlags
+	failover pairFailover
+	hurry    bool // the sessions speak before conntrackd has committed
+}
+
+// pairFlags are what else the daemons are given.
+type pairFlags struct {
 	name  string
-	begin func(t *testing.T, f *FirewallPair, d *Dialogue) (then func(*testing.T))
+	flags []string
 }
 
-var pairStates = []pairState{
-	{"idle", func(t *testing.T, f *FirewallPair, d *Dialogue) func(*testing.T) {
-		return func(*testing.T) {}
-	}},
-	{"rewritten before", func(t *testing.T, f *FirewallPair, d *Dialogue) func(*testing.T) {
-		for _, m := range []Mode{d.passive(), d.active()} {
-			c := d.Announce(m).MustOpen(t)
-			c.Close()
-		}
-		d.Reply("226 done")
-		return func(*testing.T) { d.Exchange() }
-	}},
-	{"announced passive", func(t *testing.T, f *FirewallPair, d *Dialogue) func(*testing.T) {
-		return announced(f, d.Announce(d.passive()))
-	}},
-	{"announced active", func(t *testing.T, f *FirewallPair, d *Dialogue) func(*testing.T) {
-		return announced(f, d.Announce(d.active()))
-	}},
-	{"asked", func(t *testing.T, f *FirewallPair, d *Dialogue) func(*testing.T) {
-		host, addr, opener := d.listensAt(EPSV)
-		ln := f.listen(t, host, addr)
-		d.Command("EPSV")
-		return func(t *testing.T) {
-			o := &Offer{Opener: opener, listener: ln}
-			go o.serve()
-			var err error
-			line := d.Reply(fmt.Sprintf("229 Entering Extended Passive Mode (|||%d|)", addrOf(ln.Addr()).Port()))
-			if o.To, err = parseExtended(line, addrOf(d.Client.RemoteAddr()).Addr()); err != nil {
-				t.Fatal(err)
-			}
-			o.MustOpen(t)
-		}
-	}},
-	{"half a line", func(t *testing.T, f *FirewallPair, d *Dialogue) func(*testing.T) {
-		if _, err := io.WriteString(d.Client, "NO"); err != nil {
-			t.Fatal(err)
-		}
-		return func(t *testing.T) {
-			d.Command("OP") // completes it
-			d.Reply("200 ok")
-		}
-	}},
-	{"transfer passive", func(t *testing.T, f *FirewallPair, d *Dialogue) func(*testing.T) {
-		return transferring(t, d, d.passive())
-	}},
-	{"transfer active", func(t *testing.T, f *FirewallPair, d *Dialogue) func(*testing.T) {
-		return transferring(t, d, d.active())
-	}},
-	{"ended", func(t *testing.T, f *FirewallPair, d *Dialogue) func(*testing.T) {
-		o := d.Announce(d.passive())
-		d.Client.Close()
-		d.Server.Close()
-		return func(t *testing.T) { o.MustRefuse(t, o.Opener, "its session has ended") }
-	}},
+func (s pairSetup) String() string {
+	return strings.ReplaceAll(fmt.Sprintf("%s/%s/%s/%s/%s/%s/%s", s.failover.name, s.position.Name, s.family, s.subject.Name, s.allow, s.conf, s.flags.name), " ", "-")
 }
 
-func (d *Dialogue) passive() Mode {
-	if d.family == IPv6 {
-		return EPSV
+// The values of each dimension.
+var (
+	pairPlaces = []struct {
+		position Position
+		family   Family
+	}{
+		{position("routed"), IPv4}, {position("routed"), IPv6}, {position("snat"), IPv4}, {position("dnat-to-2121"), IPv4},
+		{pairNAT, IPv4}, {position("nat66"), IPv6}, {pairVirtual, IPv4},
 	}
-	return PASV
+	pairSubjects = []Subject{Expectation, Claim, Auto}
+	pairAllows   = []Allow{AllowRelated, AllowMark, AllowChain}
+	pairConfs    = []PairConf{{}, {NoExternalCache: true}, {NoTrack: true}}
+	pairKinds    = []pairFlags{
+		{"plain", nil},
+		{"fast-path", []string{"--fast-path", "auto"}},
+		{"strict", []string{"--checks", "strict"}},
+		{"idle", []string{"--session-idle", "10m", "--keepalive", "1m"}},
+		{"mapped", []string{"--map-data-ports", "34000-49999"}},
+	}
+)
+
+// pairSizes are how many values the dimensions have, in the order of pairSetupOf.
+func pairSizes() []int {
+	return []int{len(pairFailovers), len(pairPlaces), len(pairKinds), len(pairConfs), len(pairAllows), len(pairSubjects)}
 }
 
-func (d *Dialogue) active() Mode {
-	if d.family == IPv6 {
-		return EPRT
-	}
-	return PORT
-}
-
-// announced is open for one connection, and only for who it is for.
-func announced(f *FirewallPair, o *Offer) func(*testing.T) {
-	return func(t *testing.T) {
-		other := f.Client2
-		if o.Opener == f.Server {
-			other = f.Third
-		}
-		o.MustRefuse(t, other, "another one")
-		o.MustOpen(t)
-		o.MustRefuse(t, o.Opener, "a second time")
-	}
-}
-
-// transferring has bytes go over a data connection before and after.
-func transferring(t *testing.T, d *Dialogue, m Mode) func(*testing.T) {
-	c := d.Announce(m).MustOpen(t)
-	d.Reply("150 here it comes")
-	send := func() error {
-		c.SetWriteDeadline(time.Now().Add(openTimeout))
-		for range 16 {
-			if _, err := c.Write(make([]byte, 64<<10)); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if err := send(); err != nil {
-		t.Fatal(err)
-	}
-	return func(t *testing.T) {
-		if err := send(); err != nil {
-			t.Errorf("%s data connection: %v", m, err)
-		}
-		c.CloseWrite()
-		c.SetReadDeadline(time.Now().Add(openTimeout))
-		if _, err := io.Copy(io.Discard, c); err != nil { // the other end has all of it
-			t.Errorf("%s data connection: %v", m, err)
-		}
-		d.Reply("226 done")
-	}
-}
-
-// listen opens a listener for a data connection.
-func (f *FirewallPair) listen(t *testing.T, h *Host, addr netip.Addr) *net.TCPListener {
-	t.Helper()
-	ln, err := h.Listen(netip.AddrPortFrom(addr, 0))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() })
-	return ln
-}
-
-// pairFailover is a way in which another machine comes to have the sessions.
-type pairFailover struct {
-	name string
-	do   func(t *testing.T, f *FirewallPair)
-}
-
-var pairFailovers = []pairFailover{
-	{"crash", func(t *testing.T, f *FirewallPair) { f.Crash(t, 0) }},
-	{"move", func(t *testing.T, f *FirewallPair) { f.Move(t, 0) }},
-	{"there and back", func(t *testing.T, f *FirewallPair) {
-		f.Move(t, 0)
-		f.Back(t)
-	}},
-	{"daemons restarted", func(t *testing.T, f *FirewallPair) {
-		for _, i := range []int{0, 1} { // the one that has the sessions, then the other one
-			m := f.Machines[i]
-			if err := m.daemon.Crash(); err != nil {
-				t.Fatal(err)
-			}
-			f.startDaemon(t, m)
-			f.waitJoined(t)
-		}
-		f.Crash(t, 0)
-	}},
+func pairSetupOf(v []int) pairSetup {
+	return pairSetup{failover: pairFailovers[v[0]], position: pairPlaces[v[1]].position, family: pairPlaces[v[1]].family,
+		flags: pairKinds[v[2]], conf: pairConfs[v[3]], allow: pairAllows[v[4]], subject: pairSubjects[v[5]]}
 }
 
 // TestPair: what the sessions are in the middle of goes on when another machine
-// has the addresses, and nothing is open that was not announced. All states are
-// tried at once, with sessions of their own.
+// has the addresses, and nothing is open that was not announced, twice, or when its
+// session has ended. All states are tried at once, with sessions of their own.
 //
-// PASVPORT_PAIR=all tries every position, strategy and way to change.
+// Any two values of two dimensions meet in a set-up, and the sessions speak when
+// conntrackd has committed. With PASVPORT_PAIR=all any three values of three dimensions
+// meet, and in every other set-up the sessions speak before that.
 func TestPair(t *testing.T) {
 	needDaemon(t)
-	all := os.Getenv("PASVPORT_PAIR") == "all"
-	for _, c := range []struct {
-		position Position
-		family   Family
-		subject  Subject
-		allow    Allow
-		conf     PairConf
-		failover string
-	}{
-		{position("routed"), IPv4, Expectation, AllowRelated, PairConf{}, "crash"},
-		{pairNAT, IPv4, Expectation, AllowRelated, PairConf{}, "crash"},
-		{pairNAT, IPv4, Expectation, AllowRelated, PairConf{}, "there and back"},
-		{pairNAT, IPv4, Claim, AllowChain, PairConf{}, "move"},
-		{position("nat66"), IPv6, Expectation, AllowMark, PairConf{}, "crash"},
-		{pairNAT, IPv4, Expectation, AllowRelated, PairConf{NoExternalCache: true}, "crash"},
-	} {
-		for _, way := range pairFailovers {
-			if way.name != c.failover && !all {
-				continue
-			}
-			t.Run(fmt.Sprintf("%s/%s/%s/%s/%s", c.position.Name, c.subject.Name, c.allow, c.conf, strings.ReplaceAll(way.name, " ", "-")), func(t *testing.T) {
-				pairCase(t, c.position, c.family, c.subject, c.allow, c.conf, way)
-			})
-		}
+	strength, all := 2, os.Getenv("PASVPORT_PAIR") == "all"
+	if all {
+		strength = 3
+	}
+	for i, v := range covering(pairSizes(), strength) {
+		s := pairSetupOf(v)
+		s.hurry = all && i%2 == 1
+		t.Run(s.String(), func(t *testing.T) {
+			t.Parallel()
+			s.run(t)
+		})
 	}
 }
 
-func pairCase(t *testing.T, p Position, family Family, subject Subject, allow Allow, conf PairConf, way pairFailover, flags ...string) {
-	f := NewPair(t, p, allow, subject, conf, flags...)
-	ln := f.ListenControl(t, family)
-	type session struct {
-		state pairState
-		talk  *Dialogue
-		then  func(*testing.T)
+// pairSession is one in a state.
+type pairSession struct {
+	state pairState
+	talk  *Dialogue
+	then  func(*testing.T)
+}
+
+func (s pairSetup) run(t *testing.T) {
+	flags := s.flags.flags
+	states := slices.DeleteFunc(slices.Clone(pairStates), func(st pairState) bool {
+		return st.again && s.failover.alone ||
+			s.subject == Expectation && (st.older || st.mute) // of which nothing is expected
+	})
+	if s.subject != Expectation {
+		flags = append([]string{"--tls", "range=" + tlsRange}, flags...)
 	}
-	var sessions []session
-	for _, st := range pairStates {
-		d := f.Talk(t, ln, f.Client, family)
-		sessions = append(sessions, session{st, d, st.begin(t, f, d)})
+	if s.failover.closed {
+		flags = append([]string{"--fail", "closed"}, flags...)
 	}
-	for _, s := range sessions {
-		if s.state.name != "ended" {
-			f.waitCarried(t, 1, s.talk)
+	f := NewPairOnly(t, s.position, s.allow, s.subject, s.conf, flags...)
+	f.hurry = s.hurry
+	ln := f.ListenControl(t, s.family)
+	var list []*pairSession
+	begin := func(older bool) {
+		for _, st := range states {
+			if st.older == older {
+				list = append(list, &pairSession{state: st, talk: f.Talk(t, ln, f.Client, s.family)})
+			}
 		}
 	}
+	if s.position.Name != pairVirtual.Name { // which is none without a daemon
+		begin(true)
+	}
+	f.StartDaemons(t)
+	if s.flags.name == "fast-path" {
+		f.Machines[0].daemon.needFastPath(t)
+	}
+	begin(false)
+	if s.failover.before != nil {
+		s.failover.before(t, f)
+	}
+	for _, x := range list {
+		x.then = x.state.begin(t, f, x.talk)
+	}
 	begun := time.Now()
-	way.do(t, f)
-	for _, s := range sessions {
-		f.Site.Case(Case{Kind: "pair"}).Count(t)
-		t.Run(strings.ReplaceAll(s.state.name, " ", "-"), func(t *testing.T) {
-			s.talk.t = t
-			s.then(t)
-			if s.state.name == "ended" {
-				return
-			}
-			s.talk.Exchange()
-			s.talk.Announce(s.talk.passive()).MustOpen(t)
-			s.talk.Announce(s.talk.active()).MustOpen(t)
+	s.failover.do(t, f, list)
+	changed := time.Since(begun)
+	each := func(name string, do func(*testing.T, *pairSession)) { eachSession(t, name, list, do) }
+	each("then", func(t *testing.T, x *pairSession) {
+		s.count(f.Site, x).Count(t)
+		x.then(t)
+		x.speaks(t)
+	})
+	if s.failover.after != nil && !t.Failed() {
+		s.failover.after(t, f)
+		each("after", func(t *testing.T, x *pairSession) { x.speaks(t) })
+	}
+	for _, x := range list {
+		x.talk.Client.Close()
+		x.talk.Server.Close()
+	}
+	if !f.split {
+		f.NothingOpen(t)
+	}
+	t.Logf("%d sessions; the change took %v, a transfer paused for %v at the most", len(list), changed, f.pauses.longest())
+}
+
+// eachSession does something with all sessions at once. They are no parallel tests:
+// these would wait for other set-ups.
+func eachSession(t *testing.T, name string, list []*pairSession, do func(*testing.T, *pairSession)) {
+	var all sync.WaitGroup
+	for _, x := range list {
+		all.Go(func() {
+			t.Run(name+" "+x.state.name, func(t *testing.T) {
+				x.talk.t = t
+				do(t, x)
+			})
 		})
 	}
-	t.Logf("all %d sessions spoke within %v of the begin of the change", len(sessions), time.Since(begun))
+	all.Wait()
+}
+
+// speaks has a session go on.
+func (x *pairSession) speaks(t *testing.T) {
+	switch {
+	case x.state.over:
+	case x.state.mute:
+	default:
+		x.talk.Exchange()
+		x.talk.Announce(x.talk.passive()).MustOpen(t)
+		x.talk.Announce(x.talk.active()).MustOpen(t)
+	}
+}
+
+func (s pairSetup) count(site *Site, x *pairSession) Case {
+	return site.Case(Case{Kind: "pair", Family: s.family, State: x.state.name, Failover: s.failover.name, Sync: s.conf.String(), Flags: s.flags.name})
+}
+
+// covering returns choices of a value for each dimension, in which any values of so
+// many dimensions meet. sizes are how many values each has.
+func covering(sizes []int, strength int) (rows [][]int) {
+	type combination string // "-" for a dimension that is not in it
+	open := map[combination][]int{}
+	var order []combination
+	var add func(v []int, from, n int)
+	add = func(v []int, from, n int) {
+		if n == 0 {
+			k := combination(fmt.Sprint(v))
+			open[k] = append([]int(nil), v...)
+			order = append(order, k)
+			return
+		}
+		for d := from; d <= len(sizes)-n; d++ {
+			for v[d] = 0; v[d] < sizes[d]; v[d]++ {
+				add(v, d+1, n-1)
+			}
+			v[d] = -1
+		}
+	}
+	none := make([]int, len(sizes))
+	for i := range none {
+		none[i] = -1
+	}
+	add(none, 0, strength)
+	meets := func(row, c []int) bool {
+		for d := range c {
+			if c[d] >= 0 && row[d] >= 0 && row[d] != c[d] {
+				return false
+			}
+		}
+		return true
+	}
+	for _, first := range order {
+		if open[first] == nil {
+			continue
+		}
+		row := append([]int(nil), open[first]...)
+		for d := range row {
+			if row[d] >= 0 {
+				continue
+			}
+			best := -1
+			for v := range sizes[d] {
+				row[d] = v
+				n := 0
+				for _, c := range open {
+					if c[d] == v && meets(row, c) {
+						n++
+					}
+				}
+				if n > best {
+					best, none[d] = n, v
+				}
+			}
+			row[d] = none[d]
+		}
+		for k, c := range open {
+			if meets(row, c) {
+				delete(open, k)
+			}
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+func TestCovering(t *testing.T) {
+	for _, strength := range []int{2, 3} {
+		sizes := pairSizes()
+		rows := covering(sizes, strength)
+		t.Logf("%d rows", len(rows))
+		seen := map[string]bool{}
+		for _, r := range rows {
+			for a := range r {
+				for b := range a {
+					seen[fmt.Sprint(a, b, r[a], r[b])] = true
+				}
+			}
+		}
+		want := 0
+		for a := range sizes {
+			for b := range a {
+				want += sizes[a] * sizes[b]
+			}
+		}
+		if len(seen) != want {
+			t.Errorf("%d pairs of %d", len(seen), want)
+		}
+	}
 }

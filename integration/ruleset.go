@@ -5,6 +5,7 @@ package integration
 import (
 	"fmt"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -13,6 +14,13 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
+
+// An element of a set of pinholes. Those of the set asked may be there for a
+// moment.
+var openElement = regexp.MustCompile(`\. \d+( timeout \S+)? expires`)
+
+// openElements is how many elements a ruleset has for pinholes.
+func openElements(rules string) int { return len(openElement.FindAllString(rules, -1)) }
 
 // RulesetChange is the end of a transaction that changed the ruleset.
 type RulesetChange struct {

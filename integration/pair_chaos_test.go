@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// pairChaosSessions run at once, on each pair.
+const pairChaosSessions = 16
+
+// TestPairChaos lets sessions loop in all modes while one machine of a pair after
+// the other goes and comes back, in any way. Every transfer must have the right
+// checksum, every session must complete, and nothing may be left open. What begins in the
+// second in which another machine takes over may be lost, if that is seldom.
+// PASVPORT_PAIR_CHAOS says for how long; 25 seconds by default.
+func TestPairChaos(t *testing.T) {
+	needDaemon(t)
+	length := 25 * time.Second
+	if text := os.Getenv("PASVPORT_PAIR_CHAOS"); text != "" {
+		var err error
+		if length, err = time.ParseDuration(text); err != nil {
+			t.Fatalf("PASVPORT_PAIR_CHAOS: %v", err)
+		}
+	}
+	for _, c := range []struct {
+		position Position
+		subject  Subject
+		allow    Allow
+		conf     PairConf
+	}{{pairNAT, Expectation, AllowRelated, PairConf{}}, {position("routed"), Claim, AllowChain, PairConf{NoExternalCache: true}}} {
+		t.Run(c.position.Name+"/"+c.subject.Name, func(t *testing.T) {
+			t.Parallel()
+			f := NewPair(t, c.position, c.allow, c.subject, c.conf, chaosFlags...)
+			f.Site.Case(Case{Kind: "pair chaos"}).Count(t)
+			seed := rand.Uint64()
+			t.Logf("seed %d", seed)
+			p := &pairChaos{f: f, rng: rand.New(rand.NewPCG(seed, 0)), chaos: &chaos{
+				site: f.Site, seed: seed, excused: map[string]int{}, events: map[string]int{},
+				used: map[netip.AddrPort]span{}, ill: map[netip.AddrPort]bool{},
+			}}
+			p.run(t, length)
+		})
+	}
+}
+
+// pairChaos is one pair's run.
+type pairChaos struct {
+	*chaos
+	f   *FirewallPair
+	rng *rand.Rand
+}
+
+func (p *pairChaos) run(t *testing.T, length time.Duration) {
+	p.serve(t)
+	p.end = time.Now().Add(length)
+	var wg sync.WaitGroup
+	for i := range pairChaosSessions {
+		wg.Go(func() { p.loopPair(i) })
+	}
+	defer func() { // also if a machine could not be brought back
+		p.mu.Lock()
+		p.end = time.Now()
+		p.mu.Unlock()
+		wg.Wait()
+		fmt.Printf("chaos of a pair, %s/%s: %d sessions of %d transfers completed, %d failed, excused %v, events %v\n",
+			p.site.Position.Name, p.site.Subject.Name, p.completed, p.transfers, len(p.failed), p.excused, p.events)
+		if len(p.failed) > 0 {
+			t.Errorf("sessions that should have completed:%s\nevents:\n%s", texts(p.failed), strings.Join(p.log, "\n"))
+		}
+	}()
+	for time.Now().Before(p.end) && !t.Failed() {
+		p.round(t)
+	}
+	wg.Wait()
+	if n := p.excused[duringTakeOver]; n > p.completed/50+2 {
+		t.Errorf("%d sessions that began while another machine took over were lost, %d completed", n, p.completed)
+	}
+	if p.completed < pairChaosSessions/int(slowness) {
+		t.Errorf("only %d sessions completed", p.completed)
+	}
+	p.f.NothingOpen(t)
+}
+
+func (p *pairChaos) until() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.end
+}
+
+// loopPair has one session after the other until the end.
+func (p *pairChaos) loopPair(i int) {
+	rng := rand.New(rand.NewPCG(p.seed, uint64(i)+1))
+	for time.Now().Before(p.until()) {
+		began := time.Now()
+		o := p.session(p.site.Client, []Family{IPv4, IPv6}[rng.IntN(2)], rng)
+		o.life = span{began, time.Now()}
+		p.count(o)
+	}
+}
+
+// round has each event once, in any order, with some calm after each.
+func (p *pairChaos) round(t *testing.T) {
+	f := p.f
+	pause := func() { time.Sleep(time.Duration(500+p.rng.IntN(2000)) * time.Millisecond) }
+	events := []struct {
+		name string
+		do   func()
+	}{
+		{"move and back", func() {
+			p.takeOver(func() { f.Move(t, 0) })
+			pause()
+			p.takeOver(func() { f.Back(t) })
+		}},
+		{"crash and return", func() {
+			p.takeOver(func() { f.Crash(t, 0) })
+			pause()
+			p.takeOver(func() { p.comeBack(t, 0) })
+		}},
+		{"the other one crashes", func() { f.Crash(t, 1); pause(); p.comeBack(t, 1) }},
+		{"daemon crashes", func() { p.again(t, 0, false) }},
+		{"the other daemon crashes", func() { p.again(t, 1, false) }},
+		{"daemon restarts", func() { p.again(t, p.rng.IntN(2), true) }},
+		{"link cut", func() {
+			before := f.joined()
+			f.Cut(t, "tcp dport 2121")
+			time.Sleep(3 * time.Second)
+			f.Mend(t)
+			f.waitJoined(t, before)
+			f.settle(t)
+		}},
+	}
+	p.rng.Shuffle(len(events), func(i, j int) { events[i], events[j] = events[j], events[i] })
+	for _, e := range events {
+		if time.Now().After(p.end) || t.Failed() {
+			return
+		}
+		p.log = append(p.log, time.Now().Format(time.StampMilli)+" "+e.name)
+		e.do()
+		p.events[e.name]++
+		pause()
+	}
+}
+
+// takeOver notes when another machine takes over.
+func (p *pairChaos) takeOver(do func()) {
+	end := p.begin(&p.taken)
+	do()
+	time.Sleep(time.Second)
+	end()
+}
+
+// comeBack has a machine return when it has what the other one knows.
+func (p *pairChaos) comeBack(t *testing.T, i int) {
+	p.f.Return(t, i, func() { p.f.settle(t) })
+	p.f.settle(t)
+}
+
+// again has a daemon end and start again.
+func (p *pairChaos) again(t *testing.T, i int, planned bool) {
+	if planned { // meanwhile lines pass unread
+		defer p.begin(&p.unread)()
+		p.f.stopDaemon(t, i)
+	} else if err := p.f.Machines[i].daemon.Crash(); err != nil {
+		t.Fatal(err)
+	}
+	p.f.startAgain(t, i)
+	p.f.settle(t)
+}

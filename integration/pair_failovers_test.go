@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"syscall"
+	"testing"
+	"time"
+)
+
+// pairFailover is a way in which another machine comes to have the sessions.
+type pairFailover struct {
+	name string
+	// before is done before the sessions are where they are to be, if it is not nil.
+	before func(t *testing.T, f *FirewallPair)
+	do     func(t *testing.T, f *FirewallPair, sessions []*pairSession)
+	// after is done when all of it held, and then the sessions speak once more.
+	after func(t *testing.T, f *FirewallPair)
+	// closed: a daemon is not there for a while, and without it nothing passes.
+	closed bool
+	// alone: for a while a machine has packets that the other one cannot learn of, or no
+	// daemon reads them. What is lost is what its sender repeats meanwhile.
+	alone bool
+}
+
+var pairFailovers = []pairFailover{
+	{name: "there and back", do: func(t *testing.T, f *FirewallPair, list []*pairSession) {
+		f.Move(t, 0)
+		f.Back(t)
+	}},
+	{name: "move", do: func(t *testing.T, f *FirewallPair, _ []*pairSession) {
+		time.Sleep(20 * time.Millisecond)
+		f.Move(t, 0)
+	}, after: func(t *testing.T, f *FirewallPair) { f.Back(t) }},
+	{name: "crash and return", do: func(t *testing.T, f *FirewallPair, list []*pairSession) {
+		f.waitAllCarried(t, 1, list)
+		f.Crash(t, 0)
+		f.Return(t, 0, func() { f.waitAllCarried(t, 0, list) })
+	}},
+	{name: "crash", do: func(t *testing.T, f *FirewallPair, list []*pairSession) {
+		time.Sleep(20 * time.Millisecond) // of which conntrackd has what began last
+		f.Crash(t, 0)
+	}, after: func(t *testing.T, f *FirewallPair) {
+		f.Return(t, 0, func() { time.Sleep(time.Second) })
+	}},
+	{name: "daemons crash", closed: true, do: func(t *testing.T, f *FirewallPair, _ []*pairSession) {
+		for _, i := range []int{0, 1} { // the one that has the sessions, then the other one
+			if err := f.Machines[i].daemon.Crash(); err != nil {
+				t.Fatal(err)
+			}
+			f.startAgain(t, i)
+		}
+		f.Crash(t, 0)
+	}},
+	{name: "daemons restart", alone: true, do: func(t *testing.T, f *FirewallPair, _ []*pairSession) {
+		for _, i := range []int{1, 0} {
+			f.stopDaemon(t, i)
+			f.startAgain(t, i)
+		}
+		f.Crash(t, 0)
+	}},
+	{name: "stop, then move", alone: true, do: func(t *testing.T, f *FirewallPair, _ []*pairSession) {
+		f.stopDaemon(t, 0)
+		f.Move(t, 0)
+	}},
+	{name: "link cut before", before: func(t *testing.T, f *FirewallPair) {
+		f.Cut(t, "tcp dport 2121")
+		for _, m := range f.Machines {
+			if err := m.daemon.WaitLog(startTimeout, `msg="peer gone"`); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}, do: func(t *testing.T, f *FirewallPair, _ []*pairSession) {
+		joined := f.joined()
+		f.Mend(t)
+		f.waitJoined(t, joined)
+		f.settle(t)
+		f.Crash(t, 0)
+	}},
+	{name: "peer hung before", before: func(t *testing.T, f *FirewallPair) {
+		if err := f.Machines[1].daemon.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+	}, do: func(t *testing.T, f *FirewallPair, _ []*pairSession) {
+		if err := f.Machines[0].daemon.WaitLog(startTimeout, `msg="peer gone"`); err != nil {
+			t.Fatal(err)
+		}
+		joined := f.joined()
+		joined[1] = 0 // its own link may have lived
+		if err := f.Machines[1].daemon.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		f.waitJoined(t, joined)
+		f.settle(t)
+		f.Crash(t, 0)
+	}},
+	{name: "split brain", alone: true, do: func(t *testing.T, f *FirewallPair, list []*pairSession) {
+		f.waitAllCarried(t, 1, list)
+		f.Split(t)
+	}, after: func(t *testing.T, f *FirewallPair) {
+		f.Unite(t)
+		f.settle(t)
+	}},
+}
+
+// settle waits until the daemons know all of one another, once their link is up.
+func (f *FirewallPair) settle(t *testing.T) {
+	t.Helper()
+	time.Sleep(500 * time.Millisecond * slowness)
+}
+
+// stopDaemon has a daemon stop as its administrator would.
+func (f *FirewallPair) stopDaemon(t *testing.T, i int) {
+	t.Helper()
+	if status, err := f.Machines[i].daemon.Stop(syscall.SIGTERM); err != nil || status != 0 {
+		t.Fatalf("stop: exit status %d, %v", status, err)
+	}
+}
+
+// startAgain starts a daemon that has ended.
+func (f *FirewallPair) startAgain(t *testing.T, i int) {
+	t.Helper()
+	joined := f.joined()
+	joined[i] = 0
+	f.startDaemon(t, f.Machines[i])
+	f.waitJoined(t, joined)
+}
+
+// waitAllCarried waits until a machine's conntrackd has all control connections.
+func (f *FirewallPair) waitAllCarried(t *testing.T, to int, list []*pairSession) {
+	t.Helper()
+	for _, s := range list {
+		if !s.state.over {
+			f.waitCarried(t, to, s.talk)
+		}
+	}
+}
