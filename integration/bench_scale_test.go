@@ -161,10 +161,15 @@ func (b *bench) whileEnding(t *testing.T, fw *Host, done func() bool) (took time
 // metrics reads what the daemon tells Prometheus: numbers without labels.
 func (b *bench) metrics(t *testing.T) map[string]float64 {
 	t.Helper()
-	fw := b.site.Firewalls[0]
+	return b.site.Firewalls[0].metrics(t)
+}
+
+// metrics reads what a daemon on h tells Prometheus.
+func (h *Host) metrics(t *testing.T) map[string]float64 {
+	t.Helper()
 	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true,
 		DialContext: func(context.Context, string, string) (net.Conn, error) {
-			return fw.Dial(netip.AddrPort{}, netip.MustParseAddrPort(scaleMetrics), 5*time.Second)
+			return h.Dial(netip.AddrPort{}, netip.MustParseAddrPort(scaleMetrics), 5*time.Second)
 		}}}
 	r, err := client.Get("http://" + scaleMetrics + "/metrics")
 	if err != nil {

@@ -146,8 +146,10 @@ func workloads(p Position) []Workload {
 		Workload{Name: "1 GB file", measure: bulk})
 }
 
-func noop(t *testing.T, b *bench) []Figure {
-	a := b.ask(t, request{Do: "noop", Count: 2000})
+func noop(t *testing.T, b *bench) []Figure { return roundTrip(t, b, "noop") }
+
+func roundTrip(t *testing.T, b *bench, do string) []Figure {
+	a := b.ask(t, request{Do: do, Count: 2000})
 	at := func(q float64) float64 { return float64(a.Times[int(q*float64(len(a.Times)))].Nanoseconds()) / 1000 }
 	return []Figure{{"p50", "us", at(0.5)}, {"p99", "us", at(0.99)}}
 }

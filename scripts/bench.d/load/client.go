@@ -31,7 +31,9 @@ func (c *client) do(r Request) (Answer, error) {
 	case "transfers":
 		return c.transfers(r)
 	case "noop":
-		return c.noop(r)
+		return c.roundTrips(r, "NOOP\r\n", "200")
+	case "pasv": // of which nothing is used
+		return c.roundTrips(r, "PASV\r\n", "227")
 	case "hold": // opens sessions that stay
 		start := time.Now()
 		err := c.logIn(r.Sessions)
@@ -85,12 +87,17 @@ func (c *client) transfers(r Request) (Answer, error) {
 	return Answer{Count: int(count.Load()), Elapsed: time.Since(start)}, errors.Join(errs...)
 }
 
-func (c *client) noop(r Request) (Answer, error) {
+// roundTrips says a line many times, which is answered with code.
+func (c *client) roundTrips(r Request, line, code string) (Answer, error) {
 	times := make([]time.Duration, 0, r.Count)
 	begin := time.Now()
 	for range r.Count {
 		start := time.Now()
-		if _, err := c.idle[0].command("NOOP\r\n"); err != nil {
+		reply, err := c.idle[0].command(line)
+		if err == nil && !strings.HasPrefix(reply, code) {
+			err = fmt.Errorf("server says %q", reply)
+		}
+		if err != nil {
 			return Answer{}, err
 		}
 		times = append(times, time.Since(start))
