@@ -134,7 +134,7 @@ build_peers() {
 		{ mkdir -p "$root/var/cache/pasvport-peers/root" && tar -C "$root/var/cache/pasvport-peers/root" -xf -; }
 	local libs file
 	libs=$(find "$peers" -name '*.so*' -printf '%h\n' | sort -u | tr '\n' ':')
-	for file in "$peers"/usr/sbin/*ftpd "$peers"/usr/bin/pure-pw; do
+	for file in "$peers"/usr/sbin/*ftpd "$peers"/usr/sbin/{keepalived,conntrackd} "$peers"/usr/bin/pure-pw; do
 		LD_LIBRARY_PATH=$libs ldd "$file" 2>/dev/null | grep -oE '/[^ )]+\.so[^ )]*' | grep -v "^$peers"
 	done | sort -u | while read -r file; do build_put "$root" "$file"; done
 }
