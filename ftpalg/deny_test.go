@@ -220,3 +220,21 @@ func TestMatches(t *testing.T) {
 		}
 	}
 }
+
+// TestDeniedInAnyReading: a name is denied in whatever way of writing a server takes for it.
+func TestDeniedInAnyReading(t *testing.T) {
+	p := Policy{Files: []FileRule{{Patterns: []string{"*.exe"}}}}
+	for _, tt := range []struct {
+		path string
+		want bool
+	}{
+		{"a.exe", true}, {"/d/a.exe", true}, {"a.exe/", true}, {"a.exe. ", true}, {"a.exe\x00.txt", true}, {"a.exe\\", true}, {"d\\a.exe", true},
+		{"a.exe/.", true}, {"a.exe/./", true}, {"a.exe/. ", true}, {"a.exe/d/..", true}, {"a.exe/d/e/../../", true}, {"a.exe/d/.././/e/..", true},
+		{"a.exe\\d\\..", true}, {"a.exe/..\\d/..", true}, {"a.exe/.\x00", true},
+		{"", false}, {".", false}, {"..", false}, {"/", false}, {"a.exe/..", false}, {"a.exe/../b", false}, {"a.exe/b", false}, {"../../..", false},
+	} {
+		if _, got := p.deniedFile(FileRename, []byte(tt.path)); got != tt.want {
+			t.Errorf("%q is denied: %t, want %t", tt.path, got, tt.want)
+		}
+	}
+}

@@ -2,7 +2,10 @@
 
 package ftpalg
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // FileActions are what a client does to a file.
 type FileActions uint8
@@ -55,13 +58,15 @@ func (p *Policy) fileActions() (all FileActions) {
 
 // deniedFile returns the pattern that denies an action on a file.
 func (p *Policy) deniedFile(action FileActions, path []byte) (pattern string, denied bool) {
+	var names fileNames
+	names.read(path)
 	for i := range p.Files {
 		r := &p.Files[i]
 		if r.actions()&action == 0 {
 			continue
 		}
 		for _, pattern := range r.Patterns {
-			if matchesFile(pattern, path, r.FoldCase) {
+			if names.match(pattern, r.FoldCase) {
 				return pattern, true
 			}
 		}
@@ -69,21 +74,57 @@ func (p *Policy) deniedFile(action FileActions, path []byte) (pattern string, de
 	return "", false
 }
 
-// matchesFile compares a pattern with the last element of a path, as servers
-// understand it: for some a name ends at a NUL, a backslash is a slash, and blanks
-// and dots at the end of a name are none of it.
-func matchesFile(pattern string, path []byte, fold bool) bool {
-	if i := bytes.IndexByte(path, 0); i >= 0 && matchesFile(pattern, path[:i], fold) {
-		return true
+// fileNames are the last element of a path as servers may understand it: for some a path
+// ends at a NUL, a backslash is a slash, blanks and dots at the end of a name are none of
+// it, and "." and ".." are resolved in the text, whatever exists.
+type fileNames struct {
+	names [16][]byte
+	n     int
+}
+
+func (f *fileNames) read(path []byte) {
+	if i := bytes.IndexByte(path, 0); i >= 0 {
+		f.read(path[:i])
 	}
 	for _, separators := range [...]string{"/", "/\\"} {
 		name := bytes.TrimRight(path, separators)
-		name = name[bytes.LastIndexAny(name, separators)+1:]
-		if matches(pattern, name, fold) || matches(pattern, bytes.TrimRight(name, " \t."), fold) {
-			return true
+		f.add(name[bytes.LastIndexAny(name, separators)+1:])
+		if name := resolvedName(bytes.TrimRight(path, " \t"), separators); name != nil {
+			f.add(name)
 		}
 	}
-	return false
+}
+
+// add adds a name, with and without the blanks and dots at its end.
+func (f *fileNames) add(name []byte) {
+	for _, name := range [...][]byte{name, bytes.TrimRight(name, " \t.")} {
+		if !slices.ContainsFunc(f.names[:f.n], func(other []byte) bool { return bytes.Equal(other, name) }) {
+			f.names[f.n] = name
+			f.n++
+		}
+	}
+}
+
+func (f *fileNames) match(pattern string, fold bool) bool {
+	return slices.ContainsFunc(f.names[:f.n], func(name []byte) bool { return matches(pattern, name, fold) })
+}
+
+// resolvedName returns the last element of a path whose "." and ".." are resolved.
+func resolvedName(path []byte, separators string) []byte {
+	for up := 0; len(path) > 0; {
+		name := path[bytes.LastIndexAny(path, separators)+1:]
+		path = path[:max(len(path)-len(name)-1, 0)]
+		switch {
+		case len(name) == 0 || string(name) == ".":
+		case string(name) == "..":
+			up++
+		case up > 0:
+			up--
+		default:
+			return name
+		}
+	}
+	return nil
 }
 
 // matches compares bytes with a pattern. Of several stars only the last one may
