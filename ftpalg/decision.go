@@ -82,7 +82,7 @@ type Event struct {
 	Kind   EventKind
 	Reason Reason
 	Offer  *Offer
-	// Rule is, with EventDenied, what of the policy denies: a pattern, a subcommand,
+	// Rule is, with EventDenied, what of the policy denies: a command, a pattern, a subcommand,
 	// a limit. It may be empty where Reason says it all.
 	Rule string
 	// Announce says, with EventRefused, that the announcement is to be passed

@@ -238,3 +238,23 @@ func TestDeniedInAnyReading(t *testing.T) {
 		}
 	}
 }
+
+// TestDeniedCommandIsNamed: the log can say which command was made to fail.
+func TestDeniedCommandIsNamed(t *testing.T) {
+	for _, tt := range []struct {
+		policy Policy
+		line   string
+		want   string
+	}{
+		{Policy{Deny: map[string]bool{"DELE": true}}, "dele x\r\n", "DELE"},
+		{Policy{Allow: map[string]bool{"USER": true}}, "SYST\r\n", "SYST"},
+		{Policy{NoActive: true}, "PORT 192,168,1,5,200,10\r\n", "PORT"},
+		{Policy{NoIPv4: true}, "EPSV\r\n", "EPSV"},
+	} {
+		c := terms{ep: routed, policy: &tt.policy}
+		cmd, v, _ := parseVerb([]byte(tt.line))
+		if why, rule := c.deniedVerb(cmd, &v); why == ReasonPlain || rule != tt.want {
+			t.Errorf("%q is denied by %q for %s, want %q", tt.line, rule, why, tt.want)
+		}
+	}
+}

@@ -50,13 +50,13 @@ func (c *terms) deniedVerb(cmd command, v *verb) (Reason, string) {
 	case cmd == cmdAUTH && p.DenyTLS && string(v[:]) == "AUTH":
 		return ReasonTLSDenied, ""
 	case p.Deny[string(v.bytes())], p.Deny["PASV"] && string(v[:]) == disguisedPASV:
-		return ReasonCommandDenied, ""
+		return ReasonCommandDenied, string(v.bytes())
 	case len(p.Allow) > 0 && !c.allowed(v):
-		return ReasonCommandDenied, ""
+		return ReasonCommandDenied, string(v.bytes())
 	case cmd.active() && p.NoActive, isPassive(cmd) && p.NoPassive:
-		return ReasonMode, ""
+		return ReasonMode, string(v.bytes())
 	case opens && c.familyDenied():
-		return ReasonFamilyDenied, ""
+		return ReasonFamilyDenied, string(v.bytes())
 	case p.RequireTLS && (cmd == cmdUSER || cmd == cmdPASS || string(v[:]) == "XAUT"):
 		return ReasonTLSRequired, ""
 	}

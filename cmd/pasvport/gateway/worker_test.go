@@ -216,7 +216,7 @@ func TestEvents(t *testing.T) {
 		{"encrypted", nil, []string{"<220 ready", "AUTH TLS", "<234 go"}, succession.LeftEncrypted, []string{`msg="session is encrypted"`}},
 		{"not FTP", nil, []string{"<SSH-2.0-OpenSSH", "SSH-2.0-Go", "PORT 198,51,100,1,200,10"}, succession.LeftForeign, []string{`msg="session is not FTP"`}},
 		{"denied", func(c *config.Config) { c.DenyCommands = map[string]bool{"DELE": true} },
-			[]string{"<220 ready", "USER ada", "<331 password", "PASS secret", "<230 welcome", "DELE file"}, succession.LeftNot, []string{`msg="command denied"`}},
+			[]string{"<220 ready", "USER ada", "<331 password", "PASS secret", "<230 welcome", "DELE file"}, succession.LeftNot, []string{`msg="command denied"`, "rule=DELE"}},
 		{"refused", nil, []string{"<220 ready", "USER ada", "<331 password", "PASS secret", "<230 welcome", "PORT 198,51,100,1,0,22"},
 			succession.LeftNot, []string{`msg="offer refused"`, "verb=PORT"}},
 		{"login failed", nil, []string{"<220 ready", "USER ada", "<331 password", "PASS wrong", "<530 no"}, succession.LeftNot, []string{`msg="login failed"`, "user=ada"}},

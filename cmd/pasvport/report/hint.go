@@ -30,7 +30,7 @@ var hints = map[Reason]string{
 	ReasonHelper:                       "a rule attaches a kernel helper to this connection (ct helper); remove that rule to have pasvport serve it",
 	Reason(ftpalg.ReasonOpaque):        "use passive mode with a fixed port range on the server and --tls range, or --tls deny",
 	Reason(ftpalg.ReasonTLSDenied):     "--tls deny is set; the client was told that the server knows no AUTH",
-	Reason(ftpalg.ReasonCommandDenied): "the command is on the deny list; the client was told that the server does not know it",
+	Reason(ftpalg.ReasonCommandDenied): "deny-command or commands do not permit it; the client was told that the server does not know it",
 	Reason(ftpalg.ReasonMode):          "the mode is not one of --modes; the client was told that the server does not know the command",
 	Reason(ftpalg.ReasonFamilyDenied):  "the control connection's address family is not one of --families; the client was told that the server does not know the command",
 	Reason(ftpalg.ReasonPortRange):     "the port is not one of --data-ports; the server's passive range, or the client's, may lie elsewhere",
