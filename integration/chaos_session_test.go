@@ -158,7 +158,7 @@ func (o *outcome) last() time.Time {
 }
 
 // duringTakeOver is the excuse of what conntrackd may not have carried yet.
-const duringTakeOver = "began while another machine took over"
+const duringTakeOver = "began while another machine or daemon took over"
 
 // asked is when a session asked for the connection that failed, be it its own.
 func (o *outcome) asked() span {
