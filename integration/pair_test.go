@@ -69,14 +69,17 @@ func pairSetupOf(v []int) pairSetup {
 // has the addresses, and nothing is open that was not announced, twice, or when its
 // session has ended. All states are tried at once, with sessions of their own.
 //
-// Any two values of two dimensions meet in a set-up, and the sessions speak when
-// conntrackd has committed. With PASVPORT_PAIR=all any three values of three dimensions
-// meet, and in every other set-up the sessions speak before that.
+// Each value of each dimension is in a set-up, and the sessions speak when conntrackd
+// has committed. With PASVPORT_PAIR=pairs any two values of two dimensions meet, with
+// all any three of three, and in every other set-up the sessions speak before that.
 func TestPair(t *testing.T) {
 	needDaemon(t)
-	strength, all := 2, os.Getenv("PASVPORT_PAIR") == "all"
-	if all {
-		strength = 3
+	strength, all := 1, false
+	switch os.Getenv("PASVPORT_PAIR") {
+	case "pairs":
+		strength = 2
+	case "all":
+		strength, all = 3, true
 	}
 	for i, v := range covering(pairSizes(), strength) {
 		s := pairSetupOf(v)
@@ -255,7 +258,7 @@ func covering(sizes []int, strength int) (rows [][]int) {
 }
 
 func TestCovering(t *testing.T) {
-	for _, strength := range []int{2, 3} {
+	for _, strength := range []int{1, 2, 3} {
 		sizes := pairSizes()
 		rows := covering(sizes, strength)
 		t.Logf("%d rows", len(rows))
@@ -273,7 +276,7 @@ func TestCovering(t *testing.T) {
 				want += sizes[a] * sizes[b]
 			}
 		}
-		if len(seen) != want {
+		if strength > 1 && len(seen) != want {
 			t.Errorf("%d pairs of %d", len(seen), want)
 		}
 	}
