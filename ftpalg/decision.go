@@ -125,14 +125,17 @@ type Decision struct {
 type Lines struct {
 	text []byte // one behind another
 	ends []int  // where each of them ends
+
+	failed []bool // which of them were made to fail
 }
 
-// All returns the lines in the order in which they came.
-func (l Lines) All() iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) {
+// All returns the lines in the order in which they came, and whether each is a
+// command that was made to fail.
+func (l Lines) All() iter.Seq2[[]byte, bool] {
+	return func(yield func([]byte, bool) bool) {
 		start := 0
-		for _, end := range l.ends {
-			if !yield(l.text[start:end]) {
+		for i, end := range l.ends {
+			if !yield(l.text[start:end], l.failed[i]) {
 				return
 			}
 			start = end

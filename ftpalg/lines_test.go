@@ -5,6 +5,7 @@ package ftpalg
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -35,5 +36,21 @@ func TestLines(t *testing.T) {
 	want := []string{"reply 220-hello", "reply 220 ready", "original USER a", "original PASS b", "original PWD", "original TYPE I"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// TestLinesMadeToFail are told from others, but by an engine that only watches.
+func TestLinesMadeToFail(t *testing.T) {
+	ep := Endpoints{Client: netip.MustParseAddrPort("192.0.2.1:4000"), Server: netip.MustParseAddrPort("203.0.113.2:21")}
+	for _, watch := range []bool{false, true} {
+		c := NewConn(ep, &Policy{RequireTLS: true, Watch: watch}, Options{})
+		seg := Segment{Dir: Original, Seq: 1, Payload: []byte("NOOP\r\nUSER a\r\nSYST\r\n")}
+		var got []bool
+		for _, failed := range c.Segment(&seg).Lines.All() {
+			got = append(got, failed)
+		}
+		if want := []bool{false, !watch, false}; !slices.Equal(got, want) {
+			t.Errorf("watch %t: %v, want %v", watch, got, want)
+		}
 	}
 }

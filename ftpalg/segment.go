@@ -5,11 +5,12 @@ package ftpalg
 // Segment takes a segment of the connection and says what is to be done with it.
 func (c *Conn) Segment(seg *Segment) Decision {
 	c.now, c.events, c.read, c.ends = seg.Time, c.events[:0], c.read[:0], c.ends[:0]
+	c.failed = c.failed[:0]
 	dec := c.segment(seg)
 	if c.policy.Watch {
 		dec = Decision{Reason: dec.Reason}
 	}
-	dec.Events, dec.Lines = c.events, Lines{c.read, c.ends}
+	dec.Events, dec.Lines = c.events, Lines{c.read, c.ends, c.failed}
 	return dec
 }
 
@@ -215,6 +216,7 @@ func (c *Conn) readLine(start uint32, line []byte) {
 	if c.foreign == ReasonPlain {
 		c.read = append(c.read, line...)
 		c.ends = append(c.ends, len(c.read))
+		c.failed = append(c.failed, c.cur.why != ReasonPlain && !c.policy.Watch)
 	}
 	if c.cur.dir == Original {
 		c.command(start, line)

@@ -16,6 +16,7 @@ type workspace struct {
 	head   []byte   // the start of a line that may be denied
 	read   []byte   // the lines that were read of a segment, one behind another
 	ends   []int    // where each of them ends in read
+	failed []bool   // which of them were made to fail
 	cur    struct { // the segment being handled
 		dir      Direction
 		seq      uint32

@@ -86,8 +86,8 @@ type Watcher interface {
 
 // Read enters lines that the engine has read last. now is when they came.
 func (a *Accounts) Read(ct Conntrack, w Watcher, s *session.Session, d ftpalg.Direction, lines ftpalg.Lines, now time.Time) {
-	for line := range lines.All() {
-		if e := s.Enter(d, line, now); e.Event != ledger.EventNone {
+	for line, failed := range lines.All() {
+		if e := s.Enter(d, line, failed, now); e.Event != ledger.EventNone {
 			a.settled(ct, w, s, &e, now)
 		}
 	}

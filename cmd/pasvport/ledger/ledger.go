@@ -88,6 +88,8 @@ type pending struct {
 	verb Verb
 	arg  string
 	at   time.Time
+
+	failed bool // It was made to fail on its way, and the server has not seen it.
 }
 
 // Event is something that a reply has settled.
@@ -136,8 +138,9 @@ func (l *Ledger) Recent() []Verb {
 	return list
 }
 
-// Command takes a line of the client, without its end.
-func (l *Ledger) Command(line []byte, now time.Time) {
+// Command takes a line of the client, without its end. failed says that it was made to
+// fail on its way.
+func (l *Ledger) Command(line []byte, failed bool, now time.Time) {
 	if l.transfer != nil && !l.transfer.Ended.IsZero() {
 		l.transfer = nil
 	}
@@ -145,7 +148,7 @@ func (l *Ledger) Command(line []byte, now time.Time) {
 	v := verbOf(word)
 	l.recent[l.last] = v
 	l.last = (l.last + 1) % numRecent
-	c := pending{verb: v, at: now}
+	c := pending{verb: v, at: now, failed: failed}
 	switch kindOf(v) {
 	case kindUser, kindDirectory, kindType, kindRestart, kindDown, kindUp:
 		c.arg = text(arg, maxText)
@@ -262,6 +265,9 @@ func (l *Ledger) settle(c pending, code int, line []byte, now time.Time) Event {
 	}
 	switch k {
 	case kindUser, kindPassword:
+		if c.failed { // it was no login
+			return EventNone
+		}
 		return l.settleLogin(c, code)
 	case kindReinitialize:
 		if good {

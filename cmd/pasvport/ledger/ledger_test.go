@@ -26,7 +26,7 @@ func play(l *Ledger, dialogue string) (events []string, transfers []Transfer) {
 		now = now.Add(time.Second)
 		switch {
 		case strings.HasPrefix(line, "> "):
-			l.Command([]byte(line[2:]), now)
+			l.Command([]byte(line[2:]), false, now)
 		case strings.HasPrefix(line, "< "):
 			e := l.Reply([]byte(line[2:]), now)
 			switch e {
@@ -161,10 +161,10 @@ func TestAbsolute(t *testing.T) {
 // Nothing of a password is kept, wherever it stands.
 func TestPassword(t *testing.T) {
 	var l Ledger
-	l.Command([]byte("USER a"), time.Time{})
-	l.Command([]byte("PASS hunter2"), time.Time{})
-	l.Command([]byte("ACCT hunter2"), time.Time{})
-	l.Command([]byte("PASShunter2"), time.Time{}) // a client's fault, cut to eight letters at most
+	l.Command([]byte("USER a"), false, time.Time{})
+	l.Command([]byte("PASS hunter2"), false, time.Time{})
+	l.Command([]byte("ACCT hunter2"), false, time.Time{})
+	l.Command([]byte("PASShunter2"), false, time.Time{}) // a client's fault, cut to eight letters at most
 	if text := fmt.Sprintf("%+v %v", l, l.Recent()); strings.Contains(strings.ToLower(text), "hunt") {
 		t.Error("the password is kept: " + text)
 	}
@@ -176,9 +176,9 @@ func TestSentAhead(t *testing.T) {
 	var l Ledger
 	const n = 10 * maxPending
 	for range n {
-		l.Command([]byte("NOOP"), time.Time{})
+		l.Command([]byte("NOOP"), false, time.Time{})
 	}
-	l.Command([]byte("RETR lost"), time.Time{})
+	l.Command([]byte("RETR lost"), false, time.Time{})
 	if len(l.pending) > maxPending {
 		t.Errorf("%d commands are kept", len(l.pending))
 	}
@@ -206,7 +206,7 @@ func TestRecent(t *testing.T) {
 		t.Error("commands before the first one")
 	}
 	for _, c := range strings.Fields("USER PASS PWD TYPE PASV RETR PASV RETR quit") {
-		l.Command([]byte(c), time.Time{})
+		l.Command([]byte(c), false, time.Time{})
 	}
 	if got := fmt.Sprint(l.Recent()); got != "[PASS PWD TYPE PASV RETR PASV RETR QUIT]" || l.Last().String() != "QUIT" {
 		t.Error(got, l.Last())
@@ -363,5 +363,17 @@ func TestXferlogIsRead(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(dir, "usage_202603.html"))
 	if err != nil || !strings.Contains(string(page), "/pub/a.iso") || !strings.Contains(string(page), "3072") {
 		t.Errorf("%v\n%s", err, page)
+	}
+}
+
+// TestLoginMadeToFail: the server has seen no login, so that none was refused.
+func TestLoginMadeToFail(t *testing.T) {
+	var l Ledger
+	for _, failed := range []bool{true, false} {
+		l.Command([]byte("USER a"), failed, time.Time{})
+		e := l.Reply([]byte("500 unknown command"), time.Time{})
+		if (e == EventLoginFailed) == failed || (l.Failures() == 0) != failed {
+			t.Errorf("made to fail: %t: event %d, %d failures", failed, e, l.Failures())
+		}
 	}
 }

@@ -156,8 +156,8 @@ func TestSnapshot(t *testing.T) {
 	r := begin(1)
 	logIn(r)
 	for _, line := range []string{"USER anonymous", "PASS guest@"} {
-		r.Enter(ftpalg.Original, []byte(line), r.Started)
-		r.Enter(ftpalg.Reply, []byte("230 welcome"), r.Started)
+		r.Enter(ftpalg.Original, []byte(line), false, r.Started)
+		r.Enter(ftpalg.Reply, []byte("230 welcome"), false, r.Started)
 	}
 	r.SetNote("a sentence")
 	p := new(pinhole.Pinhole)
@@ -199,7 +199,7 @@ func TestEndedBecause(t *testing.T) {
 	if user, _, cause := r.Ended(); user != "" || cause != "" {
 		t.Errorf("nothing was said: %q, %q", user, cause)
 	}
-	r.Enter(ftpalg.Original, []byte("QUIT"), r.Started)
+	r.Enter(ftpalg.Original, []byte("QUIT"), false, r.Started)
 	if _, _, cause := r.Ended(); cause != "quit" {
 		t.Errorf("%q after QUIT", cause)
 	}

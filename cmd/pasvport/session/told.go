@@ -112,14 +112,14 @@ type Entry struct {
 }
 
 // Enter enters a line that the engine has read into the ledger.
-func (t *told) Enter(d ftpalg.Direction, line []byte, now time.Time) (e Entry) {
+func (t *told) Enter(d ftpalg.Direction, line []byte, failed bool, now time.Time) (e Entry) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.ledger == nil {
 		t.ledger = new(ledger.Ledger)
 	}
 	if d == ftpalg.Original {
-		t.ledger.Command(line, now)
+		t.ledger.Command(line, failed, now)
 		return e
 	}
 	if e.Event = t.ledger.Reply(line, now); e.Event == ledger.EventNone {
