@@ -63,6 +63,7 @@ type chaos struct {
 	broken []span // nothing without NAT survives these: conntrack -F
 	cut    []span // a link is down
 	taken  []span // another machine of a pair takes over
+	crash  []span // from a crash to the next start
 	unread []span // from a flush of the ruleset until it is healed, and from a stop to the next start
 	events map[string]int
 	log    []string // when what began
@@ -142,6 +143,7 @@ func (c *chaos) between(low, high int) time.Duration {
 }
 
 func (c *chaos) kill(t *testing.T) {
+	defer c.begin(&c.crash)()
 	c.site.crash(t)
 	time.Sleep(c.between(0, 500))
 	c.site.Daemons[0] = c.site.StartDaemon(t, c.site.Firewalls[0], chaosFlags...)

@@ -211,8 +211,8 @@ func (f *FirewallPair) connect() error {
 		}
 	}
 	gates := [2]Pair{clientGate, clientGate}
-	if last := f.groups[len(f.groups)-1]; last.in != nil {
-		gates[1] = last.in
+	if n := len(f.groups); n > 0 && f.groups[n-1].in != nil {
+		gates[1] = f.groups[n-1].in
 	}
 	for i, h := range []*Host{f.Client, f.Client2} {
 		if err := h.route(serverAddr, gates[i]); err != nil {
