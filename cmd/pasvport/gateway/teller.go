@@ -19,7 +19,7 @@ import (
 // streams of a session are.
 const tellAfter = 20 * time.Millisecond
 
-// teller tells the other firewall of a pair of the sessions of a queue, and makes
+// teller informs the other firewall of a pair of the sessions of a queue, and makes
 // those ours whose packets come here. It belongs to the queue's goroutine. Without a
 // pair sessions have no part for it, and it does nothing.
 type teller struct {
@@ -31,7 +31,7 @@ type teller struct {
 	at   time.Time          // zero: none
 }
 
-// take makes a session ours, as a packet of it came, and lets its engine go on
+// take makes a session ours, as a packet of it came, and lets its engine continue
 // from what the other firewall told last. It reports whether it is one that does.
 func (t *teller) take(r *session.Reader) bool {
 	if !r.Pair.GoesOn() {
@@ -106,7 +106,7 @@ func (t *teller) refresh(r *session.Reader) {
 	}
 }
 
-// tell tells of a session that a packet has changed, before that packet goes on. An
+// tell reports a session that a packet has changed, before that packet is forwarded. An
 // announcement waits until the other firewall has it; what opens nothing is told a
 // little later.
 func (t *teller) tell(r *session.Reader, now time.Time) {
@@ -167,7 +167,7 @@ func known(r *session.Reader, pinholes *pinhole.Table, now time.Time) succession
 	return rec
 }
 
-// later has a session told of with all others that change meanwhile.
+// later has a session reported with all others that change meanwhile.
 func (t *teller) later(s *session.Session, now time.Time) {
 	if s.Pair.Late {
 		return
@@ -179,14 +179,14 @@ func (t *teller) later(s *session.Session, now time.Time) {
 	t.late = append(t.late, s)
 }
 
-// wake tells of the sessions that later was called for, if it is time to.
+// wake reports the sessions that later was called for, if it is time to.
 func (t *teller) wake(now time.Time) {
 	if len(t.late) > 0 && !now.Before(t.at) {
 		t.tellLate(now)
 	}
 }
 
-// tellLate tells of the sessions that later was called for.
+// tellLate reports the sessions that later was called for.
 func (t *teller) tellLate(now time.Time) {
 	for _, s := range t.late {
 		if !s.Pair.Late { // it was told of meanwhile

@@ -94,7 +94,7 @@ func (b *book) note(at stamp, ours bool, r *succession.Record, raw []byte, now t
 		return false, false
 	case !same:
 		b.remove(original)
-		for k := range b.pages { // any one: those that nobody has ended are old
+		for k := range b.pages { // any one: those that no one has ended are old
 			if len(b.pages) < maxRecords {
 				break
 			}

@@ -5,13 +5,13 @@
 // sequence numbers that the daemon adjusts. keepalived moves the addresses and
 // conntrackd the connection table; nothing of either is done here.
 //
-// Each daemon dials the other one and tells it over that stream what it knows: all
+// Each daemon dials the other one and sends it over that stream what it knows: all
 // of it when the stream comes up, then what changes. The other one answers with
 // nothing but acknowledgements. Both streams are TLS 1.3, in which each end proves
 // that it has the key (see identity).
 //
 // A [Session] is what a control connection knows of the pair. The firewall that
-// its packets come to owns it: it tells, with a generation that is higher than
+// its packets come to owns it: it reports, with a generation that is higher than
 // that of the one that owned it before. The other one is its standby. It keeps
 // the record, and gives it to its [Host] when there is a conntrack entry for it:
 // conntrack's event NEW, with which conntrackd commits the connection, makes it

@@ -55,7 +55,7 @@ func (p *Pair) dial(ctx context.Context) {
 	}
 }
 
-// hold tells over a connection what there is to tell, until that ends or ctx does.
+// hold reports over a connection what there is to report, until that ends or ctx does.
 func (p *Pair) hold(ctx context.Context, raw net.Conn) error {
 	conn := tls.Client(raw, p.id.config())
 	stop := context.AfterFunc(ctx, func() { raw.Close() })
@@ -134,7 +134,7 @@ func (p *Pair) greet(conn *tls.Conn, r *bufio.Reader, dialled bool) (theirs hell
 	return theirs, conn.SetDeadline(time.Time{})
 }
 
-// tellAll tells all that is known. What changes meanwhile waits, and comes behind.
+// tellAll reports all that is known. What changes meanwhile waits, and comes behind.
 func (p *Pair) tellAll(conn net.Conn) error {
 	var b []byte
 	for _, page := range p.book.all() {
@@ -263,7 +263,7 @@ func (p *Pair) listen(ctx context.Context) {
 	}
 }
 
-// serve takes in what the other daemon tells over a connection.
+// serve takes in what the other daemon reports over a connection.
 func (p *Pair) serve(raw net.Conn) error {
 	conn := tls.Server(raw, p.id.config())
 	r := bufio.NewReaderSize(conn, 1<<16)

@@ -146,7 +146,7 @@ func (p *Pair) Close() {
 	}
 }
 
-// Tell tells the other daemon of a session of ours. Awaited it returns when that one
+// Tell informs the other daemon of a session of ours. Awaited it returns when that one
 // has it, or is known not to answer.
 func (p *Pair) Tell(s *Session, r *succession.Record, how Urgency) {
 	if p == nil {
@@ -180,7 +180,7 @@ func (p *Pair) Inherit(s *Session, r *succession.Record) {
 	p.book.note(s.inherit(r.Told), true, r, succession.AppendRecord(nil, r), time.Now())
 }
 
-// Ended tells the other daemon that a session of ours has ended. open says that
+// Ended informs the other daemon that a session of ours has ended. open says that
 // neither end has closed it: its entry is gone all the same, and may come back.
 // What is said of a session first counts.
 func (p *Pair) Ended(s *Session, original, reply expect.Tuple, open bool) {
@@ -290,7 +290,7 @@ func (p *Pair) learnEnd(at stamp, r *succession.Record) {
 	})
 }
 
-// takePlace makes a connection the one over which the other daemon tells, and
+// takePlace makes a connection the one over which the other daemon reports, and
 // returns what undoes that.
 func (p *Pair) takePlace(conn net.Conn, skew time.Duration) (leave func()) {
 	p.mu.Lock()

@@ -30,7 +30,7 @@ type Session struct {
 	at       stamp
 	fresh    bool               // an earlier daemon crashed, and no packet has come since
 	again    bool               // the other firewall is to be told again
-	incoming *succession.Record // what it goes on from, when its next packet comes
+	incoming *succession.Record // what it continues from, when its next packet comes
 }
 
 // Told is what the other firewall must know of a session at once.
@@ -58,8 +58,8 @@ func (s *Session) Begin(k *Known) {
 }
 
 // Learn notes what the other daemon has told, and reports whether that is newer
-// than what is known here. What this machine itself has told once tells a session
-// that survived a crash of our daemon how it goes on; it remains ours.
+// than what is known here. What this machine itself has told once shows a session
+// that survived a crash of our daemon how it continues; it remains ours.
 func (s *Session) Learn(k *Known) bool {
 	if s == nil {
 		return false
@@ -80,13 +80,13 @@ func (s *Session) Learn(k *Known) bool {
 	return true
 }
 
-// take has the session go on from what is known. s.mu is held.
+// take has the session continue from what is known. s.mu is held.
 func (s *Session) take(k *Known) {
 	s.at, s.incoming = k.at, &k.Record
 	s.due.Store(true)
 }
 
-// Own makes the session ours: a packet of it came. It returns what it goes on
+// Own makes the session ours: a packet of it came. It returns what it continues
 // from; nil if there is nothing. Everything is to be told anew. The caller reads it.
 func (s *Session) Own() *succession.Record {
 	s.Told = Told{}
@@ -109,8 +109,8 @@ func (s *Session) Again() (again bool) {
 	return again
 }
 
-// Stamp is what the next daemon needs to go on telling; nil if it is to learn from
-// the other firewall how the session goes on.
+// Stamp is what the next daemon needs to keep reporting; nil if it is to learn from
+// the other firewall how the session continues.
 func (s *Session) Stamp() *succession.Stamp {
 	if s == nil {
 		return nil

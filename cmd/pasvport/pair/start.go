@@ -9,7 +9,7 @@ import (
 
 const (
 	// reachTime is how long a start waits for a link to the other daemon, and
-	// learnTime for what that tells.
+	// learnTime for what that reports.
 	reachTime = 500 * time.Millisecond
 	learnTime = time.Second
 )

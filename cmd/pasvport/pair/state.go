@@ -91,7 +91,7 @@ func (s *links) heard(skew time.Duration) {
 	s.turned = ""
 }
 
-// unheard notes that the other daemon tells nothing any more.
+// unheard notes that the other daemon reports nothing any more.
 func (s *links) unheard() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -18,7 +18,7 @@ type tasks struct {
 	done   uint64
 	wake   chan struct{}
 	closed bool
-	idle   chan struct{} // closed when all are done; nil if nobody waits
+	idle   chan struct{} // closed when all are done; nil if no one waits
 }
 
 // maxTasks is how many may wait of what the other daemon has told.
