@@ -4,6 +4,8 @@ package config
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/pasvport/pasvport/ftpalg"
 	"github.com/pasvport/pasvport/rules"
@@ -32,7 +34,9 @@ func (c Config) Doubts() (list []Doubt) {
 	c.doubtAllowed("commands", say)
 	c.doubtDataPorts("data-ports", say)
 	for i := range c.Policies {
-		c.Policies[i].Config.doubtAllowed(fmt.Sprintf("policy %d: commands", i+1), say)
+		if p := c.Policies[i].Config; !maps.Equal(p.Commands.Allow, c.Commands.Allow) || !maps.Equal(p.Commands.Deny, c.Commands.Deny) {
+			p.doubtAllowed(fmt.Sprintf("policy %d: commands", i+1), say)
+		}
 		if own := c.Policies[i].Config; own.OneWay != c.OneWay || own.TLS != c.TLS {
 			own.doubtDirection(fmt.Sprintf("policy %d: ", i+1), say)
 		}
@@ -66,6 +70,16 @@ func (c Config) doubtAllowed(where string, say func(hint, format string, args ..
 	for _, verb := range []string{"USER", "PASS"} {
 		if !allow[verb] {
 			say("add it, or use deny in place of allow", "%s allow has no %s, so no one can log in", where, verb)
+		}
+	}
+	c.doubtBoth(where, say)
+}
+
+// doubtBoth looks for commands that are allowed in vain.
+func (c Config) doubtBoth(where string, say func(hint, format string, args ...any)) {
+	for _, verb := range slices.Sorted(maps.Keys(c.Commands.Allow)) {
+		if c.Commands.Deny[verb] || c.DenyCommands[verb] {
+			say("take it out of one of the two", "%s %s is allowed and denied: it is denied", where, verb)
 		}
 	}
 }

@@ -54,3 +54,28 @@ func TestDoubts(t *testing.T) {
 		}
 	}
 }
+
+// TestDoubtfulCommands: an allow list that lacks what a login needs, or has what is
+// denied.
+func TestDoubtfulCommands(t *testing.T) {
+	for _, tt := range []struct{ file, want string }{
+		{"commands: {allow: [USER, PASS, RETR], deny: [STOR]}\n", ""},
+		{"commands: {allow: [PASS, RETR]}\n", "commands allow has no USER, so no one can log in"},
+		{"commands: {allow: [USER, PASS, STOR], deny: [STOR]}\n", "commands STOR is allowed and denied: it is denied"},
+		{"deny-command: STOR\ncommands: {allow: [USER, PASS, STOR]}\n", "commands STOR is allowed and denied: it is denied"},
+		{"commands: {allow: [PASS, RETR]}\npolicies: [{client: 192.0.2.0/24, modes: active}]\n", "commands allow has no USER, so no one can log in"},
+		{"policies: [{client: 192.0.2.0/24, commands: {allow: [USER, PASS, DELE], deny: [DELE]}}]\n", "policy 1: commands DELE is allowed and denied: it is denied"},
+	} {
+		c, msg := load(t, tt.file)
+		if msg != "" {
+			t.Fatal(msg)
+		}
+		var got []string
+		for _, d := range c.Doubts() {
+			got = append(got, d.Text)
+		}
+		if strings.Join(got, "\n") != tt.want {
+			t.Errorf("%s: %q, want %q", tt.file, got, tt.want)
+		}
+	}
+}
