@@ -25,8 +25,8 @@ func TestSelfTest(t *testing.T) {
 		ipv6      bool
 		has, last string
 	}{
-		"as it is":     {true, "ok    IPv6, EPRT: fetch and store", "11 steps, 0 failed"},
-		"without IPv6": {false, "skip  IPv6, EPRT: fetch and store: IPv6 is off in this kernel", "11 steps, 0 failed, 2 skipped"},
+		"as it is":     {true, "ok    IPv6, EPRT: fetch and store", "16 steps, 0 failed"},
+		"without IPv6": {false, "skip  IPv6, EPRT: fetch and store: IPv6 is off in this kernel", "16 steps, 0 failed, 2 skipped"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, err := runWith(tt.ipv6, exec.Command(bin, "doctor", "--config", "/dev/null", "--self-test"))
