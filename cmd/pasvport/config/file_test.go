@@ -272,3 +272,22 @@ func FuzzFile(f *testing.F) {
 		}
 	})
 }
+
+// TestFewEvents: every step of a data connection is reported where someone needs it.
+func TestFewEvents(t *testing.T) {
+	for _, tt := range []struct {
+		arg string
+		few bool
+	}{
+		{"--tls=pass", true}, {"--log-sessions", true}, {"--log-transfers", false}, {"--xferlog=/var/log/x", false},
+		{"--peer=10.99.0.2:2121", false}, {"--tls=range=50000-50100", false},
+	} {
+		c, msg := load(t, "# empty\n", tt.arg)
+		if msg != "" {
+			t.Fatal(msg)
+		}
+		if got := c.Rules().FewEvents; got != tt.few {
+			t.Errorf("%s: %t, want %t", tt.arg, got, tt.few)
+		}
+	}
+}

@@ -25,7 +25,9 @@ func (c Config) Rules() rules.Config {
 		Bare:           c.Keepalive > 0 || c.SessionIdle > 0,
 	}
 	r.Watch = c.Monitor
-	r.FewEvents = !c.LogTransfers && c.Xferlog == "" && c.Peer == ""
+	// With a range an encrypted session has several data connections at once, which are
+	// counted until they end.
+	r.FewEvents = !c.LogTransfers && c.Xferlog == "" && c.Peer == "" && c.TLS != TLSRange
 	if c.FastPath == FastPathAuto && !r.Bare {
 		r.FastPath = rules.FastPathAny
 	}
