@@ -32,21 +32,8 @@ var outside = netip.MustParseAddr("203.0.113.5")
 func pairFromGuide(t *testing.T) *FirewallPair {
 	t.Helper()
 	needDaemon(t)
-	needPrograms(t, "nft", "conntrack")
-	n := NewNet(t)
-	tp := &Topology{Net: n, Client: n.Host("client"), Client2: n.Host("client2"), Server: n.Host("server"), Third: n.Host("third")}
 	p := Position{Name: "pair-guide", Hidden: true, Families: []Family{IPv4}, NAT: []NAT{{Post: snat}}}
-	f := &FirewallPair{Site: &Site{Topology: tp, Position: p, Allow: AllowRelated, Subject: Auto}}
-	for i := range f.Machines {
-		f.Machines[i] = &PairMachine{Host: n.Host([2]string{"fwa", "fwb"}[i]), i: i}
-		if _, err := f.Machines[i].unpacked("keepalived"); err != nil {
-			t.Skip(err)
-		}
-	}
-	tp.Firewalls = []*Host{f.Machines[0].Host}
-	if err := f.connect(); err != nil {
-		t.Fatal(err)
-	}
+	f := bareMachines(t, p, AllowRelated, Auto, nil)
 	f.Before(func() {
 		for _, m := range f.Machines {
 			m.end(t)

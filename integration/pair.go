@@ -126,20 +126,8 @@ func NewPairOnly(t *testing.T, p Position, a Allow, s Subject, conf PairConf, fl
 
 func newPair(t *testing.T, p Position, a Allow, s Subject, conf PairConf, groups []vrrpGroup, flags ...string) *FirewallPair {
 	t.Helper()
-	needPrograms(t, "nft", "conntrack")
-	n := NewNet(t)
-	tp := &Topology{Net: n, Client: n.Host("client"), Client2: n.Host("client2"), Server: n.Host("server"), Third: n.Host("third")}
-	f := &FirewallPair{Site: &Site{Topology: tp, Position: p, Allow: a, Subject: s}, flags: flags, conf: conf, groups: groups}
-	for i := range f.Machines {
-		f.Machines[i] = &PairMachine{Host: n.Host([2]string{"fwa", "fwb"}[i]), i: i}
-		if _, err := f.Machines[i].unpacked("keepalived"); err != nil {
-			t.Skip(err)
-		}
-	}
-	tp.Firewalls = []*Host{f.Machines[0].Host}
-	if err := f.connect(); err != nil {
-		t.Fatal(err)
-	}
+	f := bareMachines(t, p, a, s, groups)
+	f.flags, f.conf = flags, conf
 	for _, m := range f.Machines {
 		f.prepare(t, m)
 	}
@@ -158,6 +146,26 @@ func newPair(t *testing.T, p Position, a Allow, s Subject, conf PairConf, groups
 				f.waitGroup(t, g, i)
 			}
 		}
+	}
+	return f
+}
+
+// bareMachines are the hosts and networks of a pair; nothing runs on them.
+func bareMachines(t *testing.T, p Position, a Allow, s Subject, groups []vrrpGroup) *FirewallPair {
+	t.Helper()
+	needPrograms(t, "nft", "conntrack")
+	n := NewNet(t)
+	tp := &Topology{Net: n, Client: n.Host("client"), Client2: n.Host("client2"), Server: n.Host("server"), Third: n.Host("third")}
+	f := &FirewallPair{Site: &Site{Topology: tp, Position: p, Allow: a, Subject: s}, groups: groups}
+	for i := range f.Machines {
+		f.Machines[i] = &PairMachine{Host: n.Host([2]string{"fwa", "fwb"}[i]), i: i}
+		if _, err := f.Machines[i].unpacked("keepalived"); err != nil {
+			t.Skip(err)
+		}
+	}
+	tp.Firewalls = []*Host{f.Machines[0].Host}
+	if err := f.connect(); err != nil {
+		t.Fatal(err)
 	}
 	return f
 }
