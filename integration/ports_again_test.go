@@ -3,12 +3,15 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestDataPortsAgain has one data connection after the other between the same
@@ -74,10 +77,28 @@ func oneByte(ln *net.TCPListener, opener *Host, from, to netip.AddrPort) error {
 	}
 	c.SetReadDeadline(time.Now().Add(openTimeout))
 	got, err := io.ReadAll(c)
-	if err == nil && string(got) != "x" {
-		err = fmt.Errorf("%q came", got)
+	if err != nil {
+		return err
 	}
-	return err
+	if string(got) != "x" {
+		return fmt.Errorf("%q came", got)
+	}
+	return closeGracefully(c)
+}
+
+// closeGracefully closes the end that closes second, and returns when its FIN has
+// been acknowledged. Before that its port cannot connect to the same address.
+func closeGracefully(c *net.TCPConn) error {
+	if err := c.CloseWrite(); err != nil {
+		return err
+	}
+	var infoErr error
+	err := waitFor(openTimeout, "acknowledgement of the last FIN", func() bool {
+		info, err := tcpInfo(c)
+		infoErr = err
+		return err != nil || info.State == unix.BPF_TCP_CLOSE
+	})
+	return errors.Join(err, infoErr, c.Close())
 }
 
 // TestSamePortOfSessions has two control connections of one client announce the

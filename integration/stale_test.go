@@ -284,15 +284,21 @@ func isTimeout(err error) bool {
 // unacknowledged is how many segments of an end are on the way.
 func unacknowledged(t *testing.T, c *net.TCPConn) uint32 {
 	t.Helper()
-	raw, err := c.SyscallConn()
+	info, err := tcpInfo(c)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return info.Unacked
+}
+
+// tcpInfo is what the kernel knows of a connection's end.
+func tcpInfo(c *net.TCPConn) (*unix.TCPInfo, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil, err
 	}
 	var info *unix.TCPInfo
 	var infoErr error
 	err = raw.Control(func(fd uintptr) { info, infoErr = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
-	if err = errors.Join(err, infoErr); err != nil {
-		t.Fatal(err)
-	}
-	return info.Unacked
+	return info, errors.Join(err, infoErr)
 }
