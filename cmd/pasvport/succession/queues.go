@@ -128,15 +128,21 @@ const maxNames = 1 << 13
 // queues. That one waits until the returned connection is closed, which is when
 // this process ends at the latest.
 func Pass(path string, q Queues, within time.Duration) (net.Conn, error) {
-	os.Remove(path)
-	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	// A socket has its name before it listens: a daemon that came in between would be
+	// refused, and take nothing over.
+	unready := path + "~"
+	os.Remove(unready)
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: unready, Net: "unix"})
 	if err != nil {
 		return nil, err
 	}
 	defer ln.Close()
-	if err := os.Chmod(path, 0o600); err != nil {
+	ln.SetUnlinkOnClose(false)
+	if err := errors.Join(os.Chmod(unready, 0o600), os.Rename(unready, path)); err != nil {
+		os.Remove(unready)
 		return nil, err
 	}
+	defer os.Remove(path)
 	if err := ln.SetDeadline(time.Now().Add(within)); err != nil {
 		return nil, err
 	}

@@ -83,6 +83,34 @@ func TestPass(t *testing.T) {
 	got.mustBe(t, ends)
 }
 
+// TestPassSeen: who sees the socket can connect to it, and is not told that there is
+// no daemon.
+func TestPassSeen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x")
+	for range 300 {
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			conn, err := Pass(path, Queues{}, time.Minute)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			conn.Close()
+		}()
+		var err error
+		for err = os.ErrNotExist; errors.Is(err, os.ErrNotExist); {
+			_, err = os.Stat(path)
+		}
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-ended
+		conn.Close()
+	}
+}
+
 // TestPassNoSuccessor: a daemon does not wait for ever, and leaves no socket.
 func TestPassNoSuccessor(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x")
