@@ -15,8 +15,8 @@ import (
 // backends are three servers' addresses on one host.
 var backends = []Pair{serverAddr, pair("203.0.113.3", "2001:db8:113::3"), pair("203.0.113.4", "2001:db8:113::4")}
 
-// balancers are ways in which an administrator's own ruleset spreads control
-// connections over servers.
+// balancers are ways for an administrator's ruleset to spread control connections
+// over servers.
 var balancers = []struct{ name, pre string }{
 	{"numgen", balanceRule("numgen inc mod 3", "0", "1", "2")},
 	{"weights", balanceRule("numgen random mod 10", "0-5", "6-8", "9")},
@@ -34,9 +34,9 @@ func balanceRule(key string, first, second, third string) string {
 	return fill("ip", "203.0.113.") + "\n\t\t" + fill("ip6", "2001:db8:113::")
 }
 
-// TestBalancedByAdministrator: the data connections of both modes reach the
-// server of their control connection, the client is shown the balancer's
-// address, and active data comes from there.
+// TestBalancedByAdministrator: data connections of both modes reach the server of
+// their control connection, the client sees the balancer's address, and active
+// data comes from there.
 func TestBalancedByAdministrator(t *testing.T) {
 	for _, b := range balancers {
 		for _, s := range subjects(t) {
@@ -55,8 +55,8 @@ func TestBalancedByAdministrator(t *testing.T) {
 	}
 }
 
-// addBackends gives the server host the addresses of all servers, and starts
-// a server on each.
+// addBackends adds all servers' addresses to the server host, and starts a server
+// on each.
 func (s *Site) addBackends(t *testing.T) {
 	t.Helper()
 	var listen []netip.AddrPort
@@ -73,8 +73,8 @@ func (s *Site) addBackends(t *testing.T) {
 	startMini(t, s.Server, listen...).fromPort = 20
 }
 
-// balanced holds so many sessions at once in each family, and wants so many
-// servers used at the least.
+// balanced holds this many sessions at once in each family, and checks that they
+// use this many servers.
 func (s *Site) balanced(t *testing.T, sessions, servers int) {
 	t.Helper()
 	var mu sync.Mutex
@@ -96,7 +96,7 @@ func (s *Site) balanced(t *testing.T, sessions, servers int) {
 	}
 }
 
-// balancedSession is one session with a transfer in each mode, which must all
+// balancedSession is one session with a transfer in each mode, all of which must
 // reach the same server. It returns that server.
 func (s *Site) balancedSession(t *testing.T, f Family, i int) string {
 	dial := s.Dial(s.Client, f, 0)
@@ -127,12 +127,12 @@ func (s *Site) balancedSession(t *testing.T, f Family, i int) string {
 	return who
 }
 
-// mapRules balance by a map of the administrator's own.
+// mapRules balance with a map in the administrator's ruleset.
 const mapRules = `iifname "in*" fib daddr type local tcp dport %D dnat ip to numgen inc mod 3 map @servers4
 		iifname "in*" fib daddr type local tcp dport %D dnat ip6 to numgen inc mod 3 map @servers6`
 
-// TestBalancedServerTakenOut: the administrator takes a server out of his map.
-// Its sessions stay with it, in both modes, and no new ones come.
+// TestBalancedServerTakenOut: the administrator removes a server from his map.
+// Its sessions stay with it, in both modes, and it gets no new ones.
 func TestBalancedServerTakenOut(t *testing.T) {
 	for _, s := range subjects(t) {
 		t.Run(s.Name, func(t *testing.T) {
@@ -154,7 +154,7 @@ func TestBalancedServerTakenOut(t *testing.T) {
 	}
 }
 
-// serverTakenOut takes the last server out of the map of a family.
+// serverTakenOut removes the last server from the map of a family.
 func (s *Site) serverTakenOut(t *testing.T, f Family) {
 	t.Helper()
 	sessions := map[string]*miniSession{}
@@ -177,7 +177,7 @@ func (s *Site) serverTakenOut(t *testing.T, f Family) {
 	}
 	for i := range 12 {
 		if who := s.balancedSession(t, f, i); who == netip.AddrPortFrom(backends[2][f], 21).String() {
-			t.Errorf("%s: a server that was taken out gets a session", f)
+			t.Errorf("%s: a removed server gets a session", f)
 		}
 	}
 }
@@ -201,9 +201,8 @@ func whoIs(t *testing.T, m *miniSession, f Family) string {
 	return who
 }
 
-// TestBalancedAdvertise: one server of a balanced set has an address of its
-// own, which somebody else, here the client's own machine, translates to the
-// balancer's.
+// TestBalancedAdvertise: one server of a balanced set has an address of its own,
+// which another machine, here the client, translates to the balancer's.
 func TestBalancedAdvertise(t *testing.T) {
 	needDaemon(t)
 	const outside = "192.0.2.7"

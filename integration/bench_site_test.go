@@ -23,9 +23,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The subjects that only the benchmark has.
+// The subjects that only the benchmark uses.
 var (
-	// Direct is no firewall at all: what the load generator can do.
+	// Direct has no firewall: the limit of the load generator.
 	Direct = Subject{Name: "direct"}
 	// Open is a firewall that lets everything through.
 	Open = Subject{Name: "open"}
@@ -53,8 +53,8 @@ func benchSubjects(t *testing.T, p Position) []Subject {
 	return slices.DeleteFunc(list, func(s Subject) bool { return !wanted.MatchString(s.Name) })
 }
 
-// otherBuilds are those of -bench.against. One whose name ends in "fast-path" has
-// that on.
+// otherBuilds are those of -bench.against. A name that ends in "fast-path" turns
+// the fast path on.
 func otherBuilds(t *testing.T) (list []Subject) {
 	for _, s := range strings.FieldsFunc(*benchAgainst, func(r rune) bool { return r == ',' }) {
 		name, file, ok := strings.Cut(s, "=")
@@ -66,17 +66,17 @@ func otherBuilds(t *testing.T) (list []Subject) {
 	return list
 }
 
-// rewrites reports whether the subject changes what is said.
+// rewrites reports whether the subject changes announcements.
 func (s Subject) rewrites() bool { return s.Kernel || s.Strategy != "" || s.Name == Proxy.Name }
 
 // bench is a subject with a client and a server, each a process of the load
-// generator in a namespace of its own.
+// generator in its own namespace.
 type bench struct {
 	subject    Subject
-	site       *Site // nil: no firewall
+	site       *Site // nil without a firewall
 	client     *loadClient
 	clientHost *Host
-	processes  []int // of the load generator
+	processes  []int // processes of the load generator
 	daemon     *Daemon
 }
 
@@ -116,11 +116,11 @@ func (b *bench) startEnds(t *testing.T, to netip.AddrPort, server *Host) {
 	b.processes = []int{p1.Pid, b.client.pid}
 }
 
-// endPorts are what connections of the load generator get. It listens on the
-// others (scripts/bench.d/load).
+// endPorts are the local ports of the load generator's connections. It listens on
+// the others (scripts/bench.d/load).
 const endPorts = "1024 19999"
 
-// ephemeral sets the ports that a host's connections get.
+// ephemeral sets the local port range of a host's connections.
 func ephemeral(t *testing.T, h *Host, ports string) {
 	if err := h.Sysctl("net/ipv4/ip_local_port_range", ports); err != nil {
 		t.Fatal(err)
@@ -152,7 +152,7 @@ func (b *bench) startSubject(t *testing.T) {
 	}
 }
 
-// start starts pasvport as people run it: it logs each pinhole.
+// start starts pasvport as people run it: with each pinhole logged.
 func (b *bench) start(t *testing.T) {
 	flags := []string{"--log-level", "info"}
 	if strings.HasSuffix(b.subject.Name, FastPath.Name) {
@@ -168,7 +168,7 @@ func (b *bench) restart(t *testing.T) {
 	}
 }
 
-// startProxy has ftp-proxy take what is addressed to the server.
+// startProxy redirects connections to the server into ftp-proxy.
 func startProxy(t *testing.T, s *Site) {
 	fw := s.Firewalls[0]
 	program, err := unpacked("usr/sbin/ftp-proxy")()
@@ -204,7 +204,7 @@ PidFile %s
 	}
 }
 
-// load is the load generator: built once.
+// load is the load generator, built once.
 var load struct{ path string }
 
 func loadBinary(t *testing.T) string {
@@ -254,7 +254,7 @@ func startLoad(t *testing.T, h *Host, to netip.AddrPort) *loadClient {
 	return &loadClient{cmd.Process.Pid, json.NewEncoder(in), json.NewDecoder(out)}
 }
 
-// ask has the load generator do something.
+// ask sends a request to the load generator.
 func (b *bench) ask(t *testing.T, r request) result {
 	t.Helper()
 	var a result
@@ -303,7 +303,8 @@ func hundredths(fields ...string) (seconds float64) {
 	return seconds
 }
 
-// machineTime is what all processors were busy, and how much of that in softirqs.
+// machineTime is the busy time of all processors, and how much of it was spent in
+// softirqs.
 func machineTime(t *testing.T) (busy, softirq float64) {
 	b, err := os.ReadFile("/proc/stat")
 	if err != nil {
@@ -313,8 +314,8 @@ func machineTime(t *testing.T) (busy, softirq float64) {
 	return hundredths(f[1], f[2], f[3], f[6], f[7]), hundredths(f[7])
 }
 
-// processTime is what the threads of a process have run, by the scheduler's clock.
-// It holds the softirqs that interrupted them, and no other process's time.
+// processTime is the run time of a process's threads, by the scheduler's clock.
+// It includes the softirqs that interrupted them, and no other process's time.
 func processTime(pid int) (seconds float64) {
 	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	for _, task := range tasks {

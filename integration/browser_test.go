@@ -21,19 +21,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// attack is one request that a browser is made to send to a control port, with an
-// announcement of the client's port in it, and how the server meets it.
+// attack is a request that a browser is made to send to a control port, with an
+// announcement of the client's port in it, and the server's behaviour.
 type attack struct {
 	Name   string `json:"name"`
 	Method string `json:"method"`
 	Form   bool   `json:"form"` // multipart, or text/plain
 	Lead   int    `json:"lead"` // bytes of the body before the announcement
 	Line   string `json:"line"`
-	early  bool   // the server says 220 before it has heard anything
-	small  bool   // it takes little at once, and has the announcement begin a segment
+	early  bool   // the server sends its 220 before it has received anything
+	small  bool   // the server has a small window, so that the announcement begins a segment
 }
 
-// attacksOn are all of them, for a victim that the server should come to.
+// attacksOn are all attacks, with the victim's address in their announcements.
 func attacksOn(victim netip.AddrPort) (list []*attack) {
 	lines := map[string]string{
 		"PORT": "PORT " + argument(PORT, victim),
@@ -59,7 +59,7 @@ func attacksOn(victim netip.AddrPort) (list []*attack) {
 	return list
 }
 
-// attackPage does what the server says, one request after another.
+// attackPage sends the requests that the server names, one after another.
 const attackPage = `<!doctype html><link rel=icon href=data:,><script>
 (async () => {
   for (;;) {
@@ -74,7 +74,7 @@ const attackPage = `<!doctype html><link rel=icon href=data:,><script>
 })()
 </script>`
 
-// colluder is the attacker's server. It shows the page and, in the same port,
+// colluder is the attacker's server. It serves the page and, on the same port,
 // answers a request as an FTP server would.
 type colluder struct {
 	t      *testing.T
@@ -85,9 +85,9 @@ type colluder struct {
 	meeting sync.Mutex // held from the connection of an attack to its end
 
 	mu    sync.Mutex
-	left  []*attack // still to be seen as planned
-	tries int       // of the first one
-	armed *attack   // the next connection is for it
+	left  []*attack // attacks that have not arrived as planned yet
+	tries int       // number of attempts for the first one
+	armed *attack   // attack that the next connection is for
 	done  chan struct{}
 }
 
@@ -95,9 +95,10 @@ type colluder struct {
 // opens connections that it does not use.
 const maxTries = 8
 
-// next arms the listener for the next attack, and returns it; nil if there is none.
+// next arms the listener for the next attack, and returns it, or nil after the
+// last.
 func (c *colluder) next() *attack {
-	c.meeting.Lock() // the browser gives up before the server has read all
+	c.meeting.Lock() // the browser gives up before the server has read everything
 	defer c.meeting.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -127,8 +128,8 @@ func (c *colluder) next() *attack {
 	return c.armed
 }
 
-// smallMSS is the segment size that the server asks for, and smallSegment what is
-// left of it beside the timestamp option.
+// smallMSS is the segment size that the server asks for, and smallSegment what
+// the timestamp option leaves of it.
 const (
 	smallMSS     = 536
 	smallSegment = smallMSS - 12
@@ -187,7 +188,7 @@ func answer(w io.Writer, kind, text string) {
 	fmt.Fprintf(w, "HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", kind, len(text), text)
 }
 
-// collude is an FTP server to a request, and tries what it has announced.
+// collude plays an FTP server to a request, and tries the announced port.
 func (c *colluder) collude(conn *net.TCPConn, req *http.Request, a *attack, got *bytes.Buffer) {
 	if !a.early {
 		io.WriteString(conn, "220 ready\r\n")
@@ -203,13 +204,13 @@ func (c *colluder) collude(conn *net.TCPConn, req *http.Request, a *attack, got 
 		To: netip.AddrPortFrom(addrOf(conn.RemoteAddr()).Addr(), addrOf(c.victim.listener.Addr()).Port())}
 	if data, err := o.Connect(c.from, 50*time.Millisecond); err == nil {
 		data.Close()
-		c.t.Errorf("%s: the server came to %v", a.Name, o.To)
+		c.t.Errorf("%s: the server connected to %v", a.Name, o.To)
 	}
 	at := bytes.Index(got.Bytes(), []byte("\r\n"+a.Line)) + 2
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch over := at % smallSegment; {
-	case at < 2: // the browser went away before it had said all
+	case at < 2: // the browser closed before it had sent everything
 	case a.small && over != 0:
 		a.Lead += smallSegment - over
 	default:
@@ -217,9 +218,8 @@ func (c *colluder) collude(conn *net.TCPConn, req *http.Request, a *attack, got 
 	}
 }
 
-// TestBrowser has a real browser on the inside talk to a server that is the
-// attacker's, on a control port. Nothing opens, and a session that is FTP's opens
-// as ever.
+// TestBrowser: a real browser on the inside talks to an attacker's server on a
+// control port. Nothing opens, and a real FTP session works as ever.
 func TestBrowser(t *testing.T) {
 	needDaemon(t)
 	needPrograms(t, "chromium")
@@ -259,7 +259,7 @@ func (s *Site) browse(t *testing.T) {
 	case <-c.done:
 	case <-time.After(browseTimeout * slowness):
 		c.mu.Lock()
-		t.Errorf("%d attacks are left after %v\n%s", len(c.left), browseTimeout, browser.Output())
+		t.Errorf("%d attacks remain after %v\n%s", len(c.left), browseTimeout, browser.Output())
 		c.mu.Unlock()
 	}
 	if err := browser.Signal(syscall.SIGTERM); err != nil {

@@ -18,18 +18,19 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// chaosSessions run at once, on each site.
+// chaosSessions is how many sessions run at once on each site.
 const chaosSessions = 50
 
-// chaosFlags: without a daemon control connections wait. The pinhole of a
-// session whose end got lost with a flush of the tracker goes by its time.
+// chaosFlags: without a daemon control connections wait. A pinhole whose
+// session's end was lost in a flush of conntrack closes at its timeout.
 var chaosFlags = []string{"--fail", "closed", "--pinhole-timeout", "10s"}
 
-// TestChaos lets sessions loop in all modes while the daemon is killed, stopped
-// and frozen, the ruleset and the tracker are flushed and a link goes down, at
-// random. Every transfer must have the right checksum, every session that
-// nothing hit which breaks it without us as well must complete, and nothing
-// may be left over. PASVPORT_CHAOS says for how long; two minutes by default.
+// TestChaos runs sessions in all modes in a loop while, at random, the daemon is
+// killed, stopped and frozen, the ruleset and conntrack are flushed and a link
+// goes down. Every transfer must have the right checksum, every session must
+// complete unless an event hit it that breaks sessions without pasvport, too, and
+// nothing may be left over. PASVPORT_CHAOS sets the duration; the default is two
+// minutes.
 func TestChaos(t *testing.T) {
 	needDaemon(t)
 	length := 2 * time.Minute
@@ -56,17 +57,17 @@ func TestChaos(t *testing.T) {
 type chaos struct {
 	site *Site
 	seed uint64
-	rng  *rand.Rand // of the events
+	rng  *rand.Rand // source of events
 	end  time.Time
 
 	mu     sync.Mutex
-	broken []span // nothing without NAT survives these: conntrack -F
+	broken []span // conntrack -F, which no connection without NAT survives
 	cut    []span // a link is down
-	taken  []span // another machine of a pair takes over
+	taken  []span // the other machine of a pair takes over
 	crash  []span // from a crash to the next start
 	unread []span // from a flush of the ruleset until it is healed, and from a stop to the next start
 	events map[string]int
-	log    []string // when what began
+	log    []string // events with their times
 
 	completed, transfers int
 	excused              map[string]int
@@ -75,7 +76,7 @@ type chaos struct {
 	failed               []error
 }
 
-// span is a time in which something was not as it should be.
+// span is a time during which something was wrong.
 type span struct{ from, to time.Time }
 
 func (s span) overlaps(o span) bool { return s.from.Before(o.to) && o.from.Before(s.to) }
@@ -83,7 +84,7 @@ func (s span) overlaps(o span) bool { return s.from.Before(o.to) && o.from.Befor
 func newChaos(t *testing.T, site *Site) *chaos {
 	t.Helper()
 	fw := site.Firewalls[0]
-	// A link that goes down takes its IPv6 addresses with it otherwise.
+	// A link that goes down would lose its IPv6 addresses.
 	if err := fw.Sysctl("net/ipv6/conf/all/keep_addr_on_down", "1"); err != nil {
 		t.Skipf("no keep_addr_on_down: %v", err)
 	}
@@ -93,7 +94,7 @@ func newChaos(t *testing.T, site *Site) *chaos {
 		events: make(map[string]int), excused: make(map[string]int), used: make(map[netip.AddrPort]span), ill: make(map[netip.AddrPort]bool)}
 }
 
-// run is the whole test: chaos, calm, and a look at what is left.
+// run is the whole test: chaos, calm, and a check for leftovers.
 func (c *chaos) run(t *testing.T, length time.Duration) {
 	s := c.site
 	before := s.own(t)
@@ -119,7 +120,7 @@ func (c *chaos) run(t *testing.T, length time.Duration) {
 	c.nothingLeft(t, before)
 }
 
-// round has each event once, in any order, with some calm after each.
+// round causes each event once, in random order, with some calm after each.
 func (c *chaos) round(t *testing.T) {
 	events := []struct {
 		name string
@@ -137,7 +138,7 @@ func (c *chaos) round(t *testing.T) {
 	}
 }
 
-// between is a random time in milliseconds.
+// between is a random duration; low and high are milliseconds.
 func (c *chaos) between(low, high int) time.Duration {
 	return time.Duration(low+c.rng.IntN(high-low)) * time.Millisecond
 }
@@ -149,7 +150,7 @@ func (c *chaos) kill(t *testing.T) {
 	c.site.Daemons[0] = c.site.StartDaemon(t, c.site.Firewalls[0], chaosFlags...)
 }
 
-// stop takes the rules away for a moment. What is open is handed over.
+// stop removes the rules for a moment. Open pinholes are handed over.
 func (c *chaos) stop(t *testing.T) {
 	defer c.begin(&c.unread)()
 	if status, err := c.site.Daemons[0].Stop(syscall.SIGTERM); status != 0 || err != nil {
@@ -159,7 +160,7 @@ func (c *chaos) stop(t *testing.T) {
 	c.site.Daemons[0] = c.site.StartDaemon(t, c.site.Firewalls[0], chaosFlags...)
 }
 
-// freeze has the queue fill.
+// freeze lets the queue fill.
 func (c *chaos) freeze(t *testing.T) {
 	d := c.site.Daemons[0]
 	for _, s := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGCONT} {
@@ -172,8 +173,8 @@ func (c *chaos) freeze(t *testing.T) {
 	}
 }
 
-// flush is the reload of the administrator's file. What is announced before
-// our table is back is not read.
+// flush reloads the administrator's file. What is announced before our table is
+// back is not read.
 func (c *chaos) flush(t *testing.T) {
 	d := c.site.Daemons[0]
 	healed := d.heals()
@@ -246,16 +247,17 @@ func (c *chaos) nothingLeft(t *testing.T, before string) {
 	if after := s.own(t); after != before {
 		t.Errorf("ruleset in the end is\n%s\nand was\n%s", after, before)
 	}
-	// Not from inside, or it would find itself. scripts/vm-test records packets.
+	// Not from inside the namespace, or it would find itself. scripts/vm-test
+	// records packets.
 	pids, err := exec.Command("ip", "netns", "pids", fw.name).Output()
 	left := slices.DeleteFunc(strings.Fields(string(pids)), func(pid string) bool {
 		comm, _ := os.ReadFile("/proc/" + pid + "/comm")
 		return string(comm) == "tcpdump\n"
 	})
 	if err != nil || len(left) > 0 {
-		t.Errorf("processes are left: %v, %v", left, err)
+		t.Errorf("processes remain: %v, %v", left, err)
 	}
 	if left := c.controls(list("conntrack", "-L") + list("conntrack", "-L", "-f", "ipv6")); len(left) > 0 {
-		t.Errorf("control connections are left:\n%s", strings.Join(left, "\n"))
+		t.Errorf("control connections remain:\n%s", strings.Join(left, "\n"))
 	}
 }

@@ -27,7 +27,8 @@ func (e dataEnds) ends(upload bool) (sender, receiver *net.TCPConn) {
 	return e.server, e.client
 }
 
-// dataEnds has one end listen and announce, and returns how the other one connects.
+// dataEnds makes one end listen and announce, and returns a function that
+// connects the other one.
 func (d *Dialogue) dataEnds(m Mode) func() dataEnds {
 	d.t.Helper()
 	host, addr, opener := d.listensAt(m)
@@ -59,7 +60,8 @@ func (d *Dialogue) dataEnds(m Mode) func() dataEnds {
 	}
 }
 
-// carries has one end send, and reports what the other one reads within a time.
+// carries sends text from one end, and returns an error unless the other one
+// reads it in time.
 func carries(from, to *net.TCPConn, text string, within time.Duration) error {
 	if _, err := io.WriteString(from, text); err != nil {
 		return err
@@ -77,7 +79,7 @@ func arrives(to *net.TCPConn, text string, within time.Duration) error {
 	return err
 }
 
-// isReset reports whether an end was told by a reset that its connection is over.
+// isReset returns an error unless a reset ended the connection.
 func isReset(c *net.TCPConn) error {
 	c.SetReadDeadline(time.Now().Add(openTimeout))
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
@@ -86,8 +88,8 @@ func isReset(c *net.TCPConn) error {
 	return nil
 }
 
-// transferWay begins a transfer on a session, with its command before the data
-// connection or after it.
+// transferWay begins a transfer on a session, with its command before or after
+// the data connection.
 func (d *Dialogue) transferWay(m Mode, verb string, first bool) dataEnds {
 	d.t.Helper()
 	connect := d.dataEnds(m)
@@ -108,7 +110,8 @@ func (d *Dialogue) done(e dataEnds) {
 	e.server.Close()
 }
 
-// wrongWays is how many data connections were ended, by all daemons.
+// wrongWays is how many data connections all daemons ended for the wrong
+// direction.
 func (s *Site) wrongWays(t *testing.T) (n float64) {
 	t.Helper()
 	for _, d := range s.Daemons {
@@ -122,12 +125,13 @@ func (s *Site) wrongWays(t *testing.T) (n float64) {
 	return n
 }
 
-// checkDirections: downloads and lists carry data down, uploads up; what comes the
-// other way ends the data connection at both ends. Not all of it is tried if brief.
+// checkDirections: downloads and listings carry data down, uploads up; data in
+// the other direction ends the data connection at both ends. If brief, it tries
+// only some of this.
 func (s *Site) checkDirections(t *testing.T, d *Dialogue, m Mode, brief bool) {
 	t.Helper()
 	orders, verbs := []bool{true, false}, map[string]bool{"RETR": false, "STOR": true, "NLST": false, "APPE": true}
-	if brief { // the order of most clients and servers
+	if brief { // in the order that most clients and servers use
 		orders, verbs = []bool{m.Active()}, map[string]bool{"RETR": false, "STOR": true}
 	}
 	for _, first := range orders {
@@ -137,10 +141,10 @@ func (s *Site) checkDirections(t *testing.T, d *Dialogue, m Mode, brief bool) {
 			sender, receiver := e.ends(upload)
 			for range 3 {
 				if err := carries(sender, receiver, "some bytes", openTimeout); err != nil {
-					t.Fatalf("%s: the right way: %v", name, err)
+					t.Fatalf("%s: right direction: %v", name, err)
 				}
 			}
-			if verb == "NLST" || verb == "APPE" { // it ends in order
+			if verb == "NLST" || verb == "APPE" { // ends normally
 				sender.CloseWrite()
 				if n, err := receiver.Read(make([]byte, 1)); err != io.EOF {
 					t.Errorf("%s: at the end %d bytes, %v", name, n, err)
@@ -157,7 +161,7 @@ func (s *Site) checkDirections(t *testing.T, d *Dialogue, m Mode, brief bool) {
 				t.Fatal(err)
 			}
 			if err := isReset(receiver); err != nil {
-				t.Errorf("%s: who sent the wrong way: %v", name, err)
+				t.Errorf("%s: sender in the wrong direction: %v", name, err)
 			}
 			err := waitFor(startTimeout, "the end of the other side", func() bool {
 				sender.SetWriteDeadline(time.Now().Add(time.Second))
@@ -168,7 +172,7 @@ func (s *Site) checkDirections(t *testing.T, d *Dialogue, m Mode, brief bool) {
 				t.Errorf("%s: %v", name, err)
 			}
 			if err := arrives(sender, "a secret", time.Second); err == nil {
-				t.Errorf("%s: it arrived", name)
+				t.Errorf("%s: the data arrived", name)
 			}
 			if err := waitFor(startTimeout, "the report", func() bool { return s.wrongWays(t) > before }); err != nil {
 				t.Errorf("%s: %v", name, err)
@@ -178,8 +182,8 @@ func (s *Site) checkDirections(t *testing.T, d *Dialogue, m Mode, brief bool) {
 	}
 }
 
-// checkUndecided: before the command nothing passes in either direction, and what was
-// sent the right way comes then.
+// checkUndecided: before the command nothing passes in either direction; what was
+// sent in the right direction arrives after it.
 func (d *Dialogue) checkUndecided(t *testing.T, m Mode) {
 	t.Helper()
 	for verb, upload := range map[string]bool{"LIST": false, "STOU": true} {
@@ -193,7 +197,7 @@ func (d *Dialogue) checkUndecided(t *testing.T, m Mode) {
 			t.Errorf("%s after %s: %v", m, verb, err)
 		}
 		d.done(e)
-		// And what was sent the wrong way ends it.
+		// What was sent in the wrong direction ends the data connection.
 		e = d.dataEnds(m)()
 		_, receiver = e.ends(upload)
 		if _, err := io.WriteString(receiver, "early"); err != nil {
@@ -201,11 +205,11 @@ func (d *Dialogue) checkUndecided(t *testing.T, m Mode) {
 		}
 		d.Command(verb)
 		if err := isReset(receiver); err != nil {
-			t.Errorf("%s, wrong way, after %s: %v", m, verb, err)
+			t.Errorf("%s, wrong direction, after %s: %v", m, verb, err)
 		}
 		d.done(e)
 	}
-	// A transfer that fails leaves the data connection to the next one.
+	// A failed transfer leaves the data connection to the next one.
 	e := d.dataEnds(m)()
 	d.Command("RETR nothing")
 	d.Reply("550 no such file")
@@ -216,7 +220,7 @@ func (d *Dialogue) checkUndecided(t *testing.T, m Mode) {
 	d.done(e)
 }
 
-// TestDataDirection is --data-direction strict in every position.
+// TestDataDirection tests --data-direction strict in every position.
 func TestDataDirection(t *testing.T) {
 	needDaemon(t)
 	for _, p := range Positions {
@@ -240,8 +244,8 @@ func TestDataDirection(t *testing.T) {
 	}
 }
 
-// TestDataDirectionAllow: whichever way the ruleset accepts data connections, and no
-// mark is touched for it; the sessions of another policy are not concerned.
+// TestDataDirectionAllow: it works with every way of accepting data connections,
+// and touches no mark; sessions of another policy are not affected.
 func TestDataDirectionAllow(t *testing.T) {
 	needDaemon(t)
 	for _, a := range []Allow{AllowMark, AllowChain} {
@@ -254,7 +258,7 @@ func TestDataDirectionAllow(t *testing.T) {
 					t.Fatal(err)
 				}
 				site := NewSite(t, position("both-nat"), a, s, "--config", file)
-				if a == AllowChain { // its output lets through what is established only, and a reset is related
+				if a == AllowChain { // its output chain accepts established packets only, and a reset is related
 					site.Firewalls[0].LoadRules(t, "add rule inet filter output tcp flags & rst == rst accept")
 				}
 				d := site.Talk(t, site.ListenControl(t, IPv4), site.Client, IPv4)
@@ -283,8 +287,8 @@ func TestDataDirectionAllow(t *testing.T) {
 	}
 }
 
-// TestDataDirectionRestart: over the end of a daemon a decision stays. After a stop,
-// which takes the rules away, data connections that flow go on unjudged.
+// TestDataDirectionRestart: a decision survives the daemon's crash. After a stop,
+// which removes the rules, running data connections continue unjudged.
 func TestDataDirectionRestart(t *testing.T) {
 	for _, m := range []Mode{PASV, PORT} {
 		t.Run(string(m), func(t *testing.T) {
@@ -310,11 +314,11 @@ func TestDataDirectionRestart(t *testing.T) {
 				s.restart(t, flag, value)
 
 				later := connect()
-				early.Exchange() // where a line starts is known
+				early.Exchange() // the daemon knows where a line starts
 				early.Command("STOR file")
 				for what, e := range map[string]dataEnds{"flowing": flowing, "opened": opened, "announced": later} {
 					if err := carries(e.client, e.server, "up", openTimeout); err != nil {
-						t.Errorf("%s, the right way: %v", what, err)
+						t.Errorf("%s, right direction: %v", what, err)
 					}
 					if !crash && what != "announced" {
 						continue
@@ -323,7 +327,7 @@ func TestDataDirectionRestart(t *testing.T) {
 						t.Fatal(err)
 					}
 					if err := isReset(e.server); err != nil {
-						t.Errorf("%s, the wrong way: %v", what, err)
+						t.Errorf("%s, wrong direction: %v", what, err)
 					}
 				}
 			})
@@ -331,7 +335,7 @@ func TestDataDirectionRestart(t *testing.T) {
 	}
 }
 
-// TestDataDirectionHeal: what is decided comes back with our rules.
+// TestDataDirectionHeal: decisions are restored together with our rules.
 func TestDataDirectionHeal(t *testing.T) {
 	needDaemon(t)
 	for _, s := range subjects(t) {
@@ -345,20 +349,20 @@ func TestDataDirectionHeal(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := carries(flowing.server, flowing.client, "down", openTimeout); err != nil {
-				t.Errorf("the right way: %v", err)
+				t.Errorf("right direction: %v", err)
 			}
 			if _, err := io.WriteString(flowing.client, "up"); err != nil {
 				t.Fatal(err)
 			}
 			if err := isReset(flowing.client); err != nil {
-				t.Errorf("the wrong way: %v", err)
+				t.Errorf("wrong direction: %v", err)
 			}
 		})
 	}
 }
 
-// TestDataDirectionReload: a reload decides for the sessions that begin from then on, in
-// either direction, and one with a fault changes nothing.
+// TestDataDirectionReload: a reload decides for sessions that begin after it, to
+// strict or back, and a faulty file changes nothing.
 func TestDataDirectionReload(t *testing.T) {
 	needDaemon(t)
 	for _, s := range subjects(t) {
@@ -381,7 +385,7 @@ func TestDataDirectionReload(t *testing.T) {
 			before := site.Talk(t, ln, site.Client, IPv4)
 			r.reload(t, head+"policies: [{data-direction: sometimes}]\n", "want any or strict")
 			if ends(site.Talk(t, ln, site.Client, IPv4), PASV) {
-				t.Error("a file with a fault decides")
+				t.Error("a faulty file took effect")
 			}
 			r.reload(t, head+"policies: [{client: 10.7.0.0/24, data-direction: strict}]\n", reloaded)
 			strict := site.Talk(t, ln, site.Client, IPv4)

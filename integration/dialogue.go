@@ -20,8 +20,8 @@ import (
 	"time"
 )
 
-// Dialogue is a control connection through the firewall, both of whose ends
-// the test speaks for. It tells what each end says and what the other hears.
+// Dialogue is a control connection through the firewall. The test speaks for both
+// of its ends, and records what each end says and what the other one receives.
 type Dialogue struct {
 	t              testing.TB
 	site           *Site
@@ -32,12 +32,12 @@ type Dialogue struct {
 	heardByClient  *bufio.Reader
 }
 
-// lineTimeout is how long a line may take to the other end: an emulated machine
-// with a hundred sessions that log in at once takes its time.
+// lineTimeout is how long a line may take to the other end. An emulated machine
+// is slow when a hundred sessions log in at once.
 const lineTimeout = 30 * time.Second
 
-// Talk connects a client to a listener on the position's server host and logs
-// in. No other server may have the port.
+// Talk connects a client to a listener on the position's server host and logs in.
+// No other server may use the port.
 func (s *Site) Talk(t testing.TB, ln *net.TCPListener, from *Host, f Family) *Dialogue {
 	t.Helper()
 	d := s.connect(t, ln, from, f, netip.AddrPort{})
@@ -46,8 +46,8 @@ func (s *Site) Talk(t testing.TB, ln *net.TCPListener, from *Host, f Family) *Di
 	return d
 }
 
-// connect makes a control connection, from an address of the client's own if
-// local is valid. Nobody has spoken on it yet.
+// connect makes a control connection, from local if that is valid. Neither end
+// has sent anything yet.
 func (s *Site) connect(t testing.TB, ln *net.TCPListener, from *Host, f Family, local netip.AddrPort) *Dialogue {
 	t.Helper()
 	var client *net.TCPConn
@@ -68,7 +68,7 @@ func (s *Site) connect(t testing.TB, ln *net.TCPListener, from *Host, f Family, 
 		heardByServer: bufio.NewReader(server), heardByClient: bufio.NewReader(client)}
 }
 
-// login says who the client is.
+// login logs the client in.
 func (d *Dialogue) login() {
 	d.t.Helper()
 	for _, ask := range [][2]string{{"USER pvp", "331 password"}, {"PASS secret", "230 welcome"}} {
@@ -92,9 +92,8 @@ func (s *Site) ListenControl(t testing.TB, f Family) *net.TCPListener {
 	return ln
 }
 
-// whileInUse tries again while a port is in use: a socket that was closed may
-// live a moment longer in a child that was being started then, between its fork
-// and its exec.
+// whileInUse retries while a port is in use: a closed socket may live a moment
+// longer in a child process, between its fork and its exec.
 func whileInUse(what string, open func() error) error {
 	var err error
 	return errors.Join(waitFor(startTimeout, what+" free", func() bool {
@@ -103,13 +102,13 @@ func whileInUse(what string, open func() error) error {
 	}), err)
 }
 
-// Command has the client say a line, and returns what the server hears.
+// Command sends a line from the client, and returns what the server receives.
 func (d *Dialogue) Command(line string) string {
 	d.t.Helper()
 	return d.say(d.Client, d.Server, d.heardByServer, line)
 }
 
-// Reply has the server say a line, and returns what the client hears.
+// Reply sends a line from the server, and returns what the client receives.
 func (d *Dialogue) Reply(line string) string {
 	d.t.Helper()
 	return d.say(d.Server, d.Client, d.heardByClient, line)
@@ -118,16 +117,16 @@ func (d *Dialogue) Reply(line string) string {
 func (d *Dialogue) say(from, to net.Conn, heard *bufio.Reader, line string) string {
 	d.t.Helper()
 	if _, err := io.WriteString(from, line+"\r\n"); err != nil {
-		d.t.Fatalf("saying %q: %v", line, err)
+		d.t.Fatalf("sending %q: %v", line, err)
 	}
 	got, err := hear(to, heard)
 	if err != nil {
-		d.t.Fatalf("said %q, the other end heard %q: %v", line, got, err)
+		d.t.Fatalf("sent %q, the other end received %q: %v", line, got, err)
 	}
 	return got
 }
 
-// hear reads the next line that comes to an end.
+// hear reads the next line that an end receives.
 func hear(to net.Conn, heard *bufio.Reader) (string, error) {
 	to.SetReadDeadline(time.Now().Add(lineTimeout))
 	got, err := heard.ReadString('\n')
@@ -136,22 +135,22 @@ func hear(to net.Conn, heard *bufio.Reader) (string, error) {
 
 // Offer is an announced data port, and the two ends of the connection to come.
 type Offer struct {
-	// To is where the opener was told to connect to.
+	// To is where the opener was told to connect.
 	To       netip.AddrPort
 	Opener   *Host
 	listener *net.TCPListener
 	accepted atomic.Int32
-	got      sink // what came
+	got      sink // what was received
 }
 
-// Exchange says a command and its reply. A session that was taken up in the
-// middle opens nothing before: only then it is known where its lines start.
+// Exchange sends a command and its reply. A session that was picked up midstream
+// opens nothing before: only then does the daemon know where lines start.
 func (d *Dialogue) Exchange() {
 	d.Command("NOOP")
 	d.Reply("200 ok")
 }
 
-// Announce has one end listen and announce its port in this mode.
+// Announce makes one end listen, and announces its port in this mode.
 func (d *Dialogue) Announce(m Mode) *Offer {
 	d.t.Helper()
 	host, addr, opener := d.listensAt(m)
@@ -174,7 +173,7 @@ func (d *Dialogue) clientAddr() netip.Addr {
 	return addrOf(d.Client.LocalAddr()).Addr()
 }
 
-// AnnounceListener announces a listener that is there already.
+// AnnounceListener announces an existing listener.
 func (d *Dialogue) AnnounceListener(m Mode, ln *net.TCPListener, opener *Host) *Offer {
 	d.t.Helper()
 	o := &Offer{Opener: opener, listener: ln}
@@ -187,8 +186,8 @@ func (d *Dialogue) AnnounceListener(m Mode, ln *net.TCPListener, opener *Host) *
 	return o
 }
 
-// AnnounceText announces an address without a listener there, and returns the
-// address that the other end hears.
+// AnnounceText announces an address without a listener, and returns the address
+// that the other end receives.
 func (d *Dialogue) AnnounceText(m Mode, a netip.AddrPort) netip.AddrPort {
 	d.t.Helper()
 	to, err := d.announce(m, a)
@@ -215,7 +214,7 @@ func (d *Dialogue) announce(m Mode, a netip.AddrPort) (netip.AddrPort, error) {
 	}
 }
 
-// argument writes an address as PORT and EPRT do.
+// argument formats an address as in PORT and EPRT.
 func argument(m Mode, a netip.AddrPort) string {
 	if m == EPRT {
 		family := 1
@@ -231,7 +230,7 @@ var sixNumbers = regexp.MustCompile(`(?:\d+,){5}\d+`)
 
 func numbers(reply string) string { return sixNumbers.FindString(reply) }
 
-// parseCommand reads PORT and EPRT.
+// parseCommand parses PORT and EPRT.
 func parseCommand(line string) (netip.AddrPort, error) {
 	if arg, ok := strings.CutPrefix(line, "EPRT "); ok {
 		f := strings.Split(arg, arg[:1])
@@ -252,7 +251,7 @@ func parseCommand(line string) (netip.AddrPort, error) {
 
 var extended = regexp.MustCompile(`\(\|\|\|(\d+)\|\)`)
 
-// parseExtended reads a 229, whose address is the control connection's.
+// parseExtended parses a 229, whose address is the control connection's.
 func parseExtended(line string, peer netip.Addr) (netip.AddrPort, error) {
 	f := extended.FindStringSubmatch(line)
 	if f == nil {
@@ -262,7 +261,7 @@ func parseExtended(line string, peer netip.Addr) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(peer, uint16(port)), err
 }
 
-// token is what the announcing end says on each data connection.
+// token is what the announcing end sends on each data connection.
 func (o *Offer) token() string { return o.listener.Addr().String() + "\n" }
 
 // serve answers data connections for as long as the listener is open.
@@ -281,13 +280,13 @@ func (o *Offer) serve() {
 	}
 }
 
-// sink is what came over data connections.
+// sink is what data connections received.
 type sink struct {
 	mu   sync.Mutex
 	sum  uint32 // crc32.IEEE
 	n    int64
 	last time.Time
-	gap  time.Duration // the longest time in which nothing came
+	gap  time.Duration // longest time without data
 }
 
 func (s *sink) Write(b []byte) (int, error) {
@@ -327,15 +326,15 @@ func (o *Offer) Connect(h *Host, timeout time.Duration) (*net.TCPConn, error) {
 	return c, nil
 }
 
-// openTimeout is for connections that must succeed, refusedTimeout for those
-// that must not: an administrator's drop answers nothing.
+// openTimeout is for connections that must succeed, refusedTimeout for those that
+// must fail: an administrator's drop rule sends no answer.
 const (
 	openTimeout    = 30 * time.Second
 	refusedTimeout = 700 * time.Millisecond
 )
 
-// MustOpen opens the data connection from the end that was told of it; it is
-// closed at the end of the test.
+// MustOpen opens the data connection from the end that received the announcement;
+// the end of the test closes it.
 func (o *Offer) MustOpen(t testing.TB) *net.TCPConn {
 	t.Helper()
 	c, err := o.Connect(o.Opener, openTimeout)
@@ -346,8 +345,8 @@ func (o *Offer) MustOpen(t testing.TB) *net.TCPConn {
 	return c
 }
 
-// MustRefuse tries to open a data connection from a host. It must not come to
-// be, and the listener must not have seen it.
+// MustRefuse tries to open a data connection from a host. The attempt must fail
+// without reaching the listener.
 func (o *Offer) MustRefuse(t testing.TB, h *Host, why string) {
 	t.Helper()
 	before := o.accepted.Load()

@@ -15,36 +15,37 @@ import (
 	"time"
 )
 
-// dropTime is how long a line may take that the subject may have dropped, and
-// dataTimeout a data connection that it may refuse.
+// dropTime is how long to wait for a line that the subject may drop, and
+// dataTimeout for a data connection that it may refuse.
 const (
 	dropTime    = 1500 * time.Millisecond
 	dataTimeout = 700 * time.Millisecond
 )
 
-// An announcement is a dialogue with one line that announces something.
+// An announcement is a dialogue with one announcing line.
 type announcement struct {
 	name string
-	// before are lines of the dialogue, said in order: "C: " by the client,
-	// "S: " by the server.
+	// before are the lines before it, in order: "C: " from the client, "S: " from
+	// the server.
 	before []string
-	// line announces %h,%p (six numbers, as PORT has them), %s (with spaces
-	// between), or %a and %n (address and port; %z: with zeros in front). It is said by the client if it begins with "C: ".
+	// line announces %h,%p (six numbers, as in PORT), %s (separated by spaces),
+	// or %a and %n (address and port; %z: with leading zeros). The client sends
+	// it if it begins with "C: ".
 	line string
-	// after are lines that follow it.
+	// after are the lines that follow it.
 	after []string
 }
 
-// active tells that the client announces, and so listens.
+// active reports whether the client announces, and so listens.
 func (a announcement) active() bool { return strings.HasPrefix(a.line, "C: ") }
 
-// TestDifferential has the same dialogues with the in-kernel helper and with
-// both strategies. What comes of each must be the same but where
-// docs/differences.md lists it, and there as it is listed.
+// TestDifferential runs the same dialogues with the in-kernel helper and with
+// both strategies. The outcomes must be the same unless docs/differences.md lists
+// the difference, and then as listed.
 func TestDifferential(t *testing.T) {
 	needDaemon(t)
 	listed := readDifferences(t, "../docs/differences.md")
-	seen := make(map[string]map[string]string) // name, subject: what came of it
+	seen := make(map[string]map[string]string) // by name and subject
 	for _, s := range []Subject{KernelHelper, Expectation, Claim} {
 		for name, outcome := range differentialRun(t, s) {
 			if seen[name] == nil {
@@ -82,8 +83,8 @@ func TestDifferential(t *testing.T) {
 // listedDifference is a row of the table in docs/differences.md.
 type listedDifference struct{ kernel, ours string }
 
-// readDifferences reads the rows, whose first three columns are the dialogue,
-// and what comes of it with the in-kernel helper and with pasvport.
+// readDifferences reads the rows, whose first three columns are the dialogue, and
+// the outcome with the in-kernel helper and with pasvport.
 func readDifferences(t *testing.T, path string) map[string]listedDifference {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -101,7 +102,7 @@ func readDifferences(t *testing.T, path string) map[string]listedDifference {
 	return rows
 }
 
-// differentialRun has all dialogues at once with one subject.
+// differentialRun runs all dialogues at once with one subject.
 func differentialRun(t *testing.T, s Subject) map[string]string {
 	t.Helper()
 	site := NewSite(t, position("both-nat"), AllowRelated, s)
@@ -121,8 +122,8 @@ func differentialRun(t *testing.T, s Subject) map[string]string {
 	return all
 }
 
-// try has the dialogue and says what came of it: what the other end heard, and
-// whether the data connection opens that the announcement asks for.
+// try runs a dialogue and returns its outcome: what the other end received, and
+// whether the announced data connection opens.
 func (d *Dialogue) try(a announcement) string {
 	for _, line := range a.before {
 		if got, err := d.speak(line + "\r\n"); err != nil || got != strings.TrimRight(line[3:], "\r") {
@@ -141,7 +142,7 @@ func (d *Dialogue) try(a announcement) string {
 	o := &Offer{Opener: opener, listener: ln}
 	go o.serve()
 	announced := addrOf(ln.Addr())
-	// Without translation of the text: where the opener would find it.
+	// Where the opener would find it if the text is not translated.
 	o.To = netip.AddrPortFrom(d.dialledBy(a), announced.Port())
 	said := fill(a.line, announced)
 	heard, err := d.speak(said)
@@ -179,7 +180,7 @@ func (d *Dialogue) dialledBy(a announcement) netip.Addr {
 	return addrOf(d.Client.RemoteAddr()).Addr()
 }
 
-// fill writes an address into a line and ends it, unless it has an end.
+// fill puts an address into a line and terminates it, unless it is terminated.
 func fill(line string, a netip.AddrPort) string {
 	host := a.Addr().As4()
 	zeros := fmt.Sprintf("%03d.%03d.%03d.%03d", host[0], host[1], host[2], host[3])
@@ -192,13 +193,13 @@ func fill(line string, a netip.AddrPort) string {
 	return line
 }
 
-// addresses are what may change in a line: numbers with commas or points between.
+// addresses match what may change in a line: numbers separated by commas or dots.
 var addresses = regexp.MustCompile(`\d+([,.]\d+)*`)
 
-// longNumbers are the address and the port of RFC 1639, for IPv4.
+// longNumbers match the address and the port of RFC 1639, for IPv4.
 var longNumbers = regexp.MustCompile(`4,4,((?:\d+,){3}\d+),2,(\d+,\d+)`)
 
-// findAddress finds what is announced in a line that was translated.
+// findAddress finds the announced address in a translated line.
 func findAddress(line string, peer netip.Addr) (netip.AddrPort, bool) {
 	line = strings.ReplaceAll(line, ", ", ",")
 	if f := longNumbers.FindStringSubmatch(line); f != nil { // LPRT, LPSV
@@ -220,8 +221,8 @@ func findAddress(line string, peer netip.Addr) (netip.AddrPort, bool) {
 	return netip.AddrPortFrom(addr.Unmap(), uint16(port)), err == nil && err2 == nil
 }
 
-// speak says text, which may be several lines, and returns the last one that
-// the other end hears of as many.
+// speak sends text, which may be several lines, and returns the last of as many
+// lines that the other end receives.
 func (d *Dialogue) speak(text string) (heard string, err error) {
 	from, to, in := d.Server, d.Client, d.heardByClient
 	if strings.HasPrefix(text, "C: ") {

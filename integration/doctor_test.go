@@ -13,23 +13,23 @@ import (
 	"time"
 )
 
-// A patient is a ruleset with which FTP does not work, what the doctor has to
-// name, and how its advice is followed where that is not a command.
+// A patient is a ruleset that breaks FTP, with the fault the doctor has to name,
+// and how to follow its advice where that is not a command.
 type patient struct {
 	name     string
-	position string    // of the site; empty: routed
-	at       *Position // in its place
-	rules    string    // for nft -f
-	iptables []string  // arguments of iptables, after rules
-	allow    Allow     // of daemon and doctor; empty: related
-	names    string    // what is at fault, in the doctor's words
-	advice   string    // begins what it says to do
+	position string    // the site's position; empty: routed
+	at       *Position // overrides position
+	rules    string    // input of nft -f
+	iptables []string  // iptables arguments, applied after rules
+	allow    Allow     // for daemon and doctor; empty: related
+	names    string    // the fault, in the doctor's words
+	advice   string    // start of the doctor's advice
 	follow   func(rules string) string
-	dead     bool     // not even a control connection lives
-	flags    []string // more, of daemon and doctor
+	dead     bool     // not even control connections work
+	flags    []string // further flags for daemon and doctor
 }
 
-// firewall is an inet table with some body.
+// firewall is an inet table with the given body.
 func firewall(body string) string { return "table inet filter {\n" + body + "\n}\n" }
 
 const policyDropForward = "type filter hook forward priority filter; policy drop;"
@@ -132,7 +132,7 @@ var healthy = []patient{
 		"chain forward { " + policyDropForward + " ip saddr @bad drop; ct state established,related accept; tcp dport 21 ct state new accept; }")},
 }
 
-// TestDoctorContent: where FTP works the doctor finds no problem.
+// TestDoctorContent: where FTP works, the doctor finds no problem.
 func TestDoctorContent(t *testing.T) {
 	for _, p := range healthy {
 		t.Run(p.name, func(t *testing.T) {
@@ -148,7 +148,7 @@ func TestDoctorContent(t *testing.T) {
 	}
 }
 
-// site is where a patient lives, with a daemon.
+// site builds the site of a patient, with a daemon.
 func (p patient) site(t *testing.T) *Site {
 	t.Helper()
 	needDaemon(t)
@@ -167,8 +167,8 @@ func (p patient) site(t *testing.T) *Site {
 	return s
 }
 
-// TestDoctorAdvice: with each ruleset FTP fails; the doctor names what is at
-// fault and says what to do; when that is done, he is content and FTP works.
+// TestDoctorAdvice: with each ruleset FTP fails; the doctor names the fault and
+// gives advice; once it is followed, the doctor finds no problem and FTP works.
 func TestDoctorAdvice(t *testing.T) {
 	for _, p := range patients {
 		t.Run(p.name, func(t *testing.T) {
@@ -178,15 +178,15 @@ func TestDoctorAdvice(t *testing.T) {
 			if p.dead {
 				if c, err := s.ClientHost().Dial(netip.AddrPort{}, s.Dial(s.ClientHost(), IPv4, 0), refusedTimeout); err == nil {
 					c.Close()
-					t.Error("a control connection works before the doctor has come")
+					t.Error("a control connection works before the doctor's advice was followed")
 				}
 			} else if failed := s.tryModes(t, s.Talk(t, ln, s.ClientHost(), IPv4), refusedTimeout); len(failed) == 0 {
-				t.Error("FTP works before the doctor has come")
+				t.Error("FTP works before the doctor's advice was followed")
 			}
 			sick := s.examine(t, p.flags...)
 			f := sick.find(p.advice)
 			if f == nil || !strings.Contains(strings.Join(f.Detail, "\n"), p.names) {
-				t.Fatalf("nothing names %q and says %q:\n%+v", p.names, p.advice, sick)
+				t.Fatalf("no finding names %q with the advice %q:\n%+v", p.names, p.advice, sick)
 			}
 			for _, f := range sick.Findings {
 				if f.Level != "ok" {
@@ -203,7 +203,7 @@ func TestDoctorAdvice(t *testing.T) {
 	}
 }
 
-// fallIll loads a patient's ruleset in place of the position's.
+// fallIll replaces the position's ruleset with a patient's.
 func (s *Site) fallIll(t *testing.T, p patient) {
 	t.Helper()
 	fw := s.Firewalls[0]
@@ -216,7 +216,7 @@ func (s *Site) fallIll(t *testing.T, p patient) {
 	}
 }
 
-// hasFlowtables reports whether the kernel takes a flowtable.
+// hasFlowtables reports whether the kernel accepts a flowtable.
 func (h *Host) hasFlowtables(t *testing.T) bool {
 	t.Helper()
 	out, err := h.Run(10*time.Second, Cmd("nft", "-c", "add table inet x; add flowtable inet x y { hook ingress priority 0; devices = { lo }; }"))
@@ -226,7 +226,7 @@ func (h *Host) hasFlowtables(t *testing.T) bool {
 	return err == nil
 }
 
-// runLine runs a command line on the firewall.
+// runLine runs a shell command on the firewall.
 func (s *Site) runLine(t *testing.T, line string) {
 	t.Helper()
 	program := "iptables-nft "
@@ -239,7 +239,7 @@ func (s *Site) runLine(t *testing.T, line string) {
 	}
 }
 
-// follow does what hints say.
+// follow applies the advice in hints.
 func (s *Site) follow(t *testing.T, p patient, hints []string) {
 	t.Helper()
 	if p.follow != nil {
@@ -248,7 +248,7 @@ func (s *Site) follow(t *testing.T, p patient, hints []string) {
 		return
 	}
 	for _, h := range hints {
-		if _, rule, ok := strings.Cut(h, "before COMMIT: "); ok { // of ufw's file
+		if _, rule, ok := strings.Cut(h, "before COMMIT: "); ok { // advice for ufw's file
 			rule, _, _ = strings.Cut(rule, ";")
 			h = "iptables " + rule
 		}
@@ -259,7 +259,7 @@ func (s *Site) follow(t *testing.T, p patient, hints []string) {
 	}
 }
 
-// tryModes opens a data connection in each mode, and tells what failed.
+// tryModes opens a data connection in each mode, and returns what failed.
 func (s *Site) tryModes(t *testing.T, talk *Dialogue, timeout time.Duration) (failed []error) {
 	t.Helper()
 	for _, m := range []Mode{PORT, PASV} {
@@ -274,7 +274,7 @@ func (s *Site) tryModes(t *testing.T, talk *Dialogue, timeout time.Duration) (fa
 	return failed
 }
 
-// diagnosis is what doctor --json says, as far as it is needed.
+// diagnosis is the part of `doctor --json` that tests need.
 type diagnosis struct {
 	Findings []finding `json:"findings"`
 }
@@ -284,7 +284,7 @@ type finding struct {
 	Families, Detail, Hint       []string
 }
 
-// find returns the first finding that is no praise and has a hint.
+// find returns the first finding that reports a problem and has this hint.
 func (d diagnosis) find(hint string) *finding {
 	for i := range d.Findings {
 		if f := &d.Findings[i]; f.Level != "ok" && slices.ContainsFunc(f.Hint, func(h string) bool { return strings.HasPrefix(h, hint) }) {
@@ -304,15 +304,15 @@ func (s *Site) examine(t *testing.T, flags ...string) (d diagnosis) {
 	args := []string{bin, "doctor", "--json", "--control-socket", s.Daemons[0].Socket,
 		"--port", s.Position.portFlag(), "--strategy", s.Subject.Strategy, "--allow", s.Allow.flag(s.Position)}
 	out, err := s.Firewalls[0].Run(30*time.Second, Cmd(append(args, flags...)...))
-	text, _, _ := strings.Cut(out, "\npasvport:") // there are problems
+	text, _, _ := strings.Cut(out, "\npasvport:") // the doctor exits with an error if there are problems
 	if jsonErr := json.Unmarshal([]byte(text), &d); jsonErr != nil {
 		t.Fatalf("doctor: %v, %v\n%s", err, jsonErr, out)
 	}
 	return d
 }
 
-// TestDoctorAsks: without flags the doctor examines the settings of the daemon
-// that runs, and with others it says where they differ.
+// TestDoctorAsks: without flags the doctor examines the settings of the running
+// daemon; with flags it reports where they differ from them.
 func TestDoctorAsks(t *testing.T) {
 	needDaemon(t)
 	s := NewSiteOnly(t, position("routed"), AllowRelated, Auto)

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// The blocks of the guide are files, with their names in the comments in front of them,
-// and commands that make those of the second machine of them.
+// The blocks of the guide are files, named in the comments before them, and
+// commands that turn them into the second machine's files.
 var (
 	pairBlock = regexp.MustCompile("(?ms)^<!-- pair(-run)? ([a-z0-9/.-]+) -->\n```[a-z]*\n(.*?)^```$")
 	anyBlock  = regexp.MustCompile("(?m)^(<!-- (pair|pair-run|not run:) .*-->\n)?```([a-z]*)\n")
@@ -69,7 +69,7 @@ func (m *PairMachine) followGuide(t *testing.T) {
 	text := guides(t)[pairGuide]
 	for _, b := range anyBlock.FindAllStringSubmatch(text, -1) {
 		if b[1] == "" && b[3] != "" {
-			t.Errorf("no comment says who runs a block of %q", b[3])
+			t.Errorf("no comment says where to run a block of %q", b[3])
 		}
 	}
 	conntrackd, err := m.unpacked("conntrackd")

@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// handovers are the files that a stopped daemon of the first firewall left.
+// handovers are the files that a stopped daemon left on the first firewall.
 func (s *Site) handovers(t *testing.T) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(s.Firewalls[0].Dir, "*.handover*"))
@@ -29,9 +29,9 @@ func (s *Site) handovers(t *testing.T) []string {
 	return files
 }
 
-// TestHandover: a stop with an open pinhole leaves a file that only its user
-// can read; it is good for one start and one data connection, and for no
-// longer than the pinhole was.
+// TestHandover: a stop with an open pinhole leaves a file that only its user can
+// read; it serves one start and one data connection, and never extends the
+// pinhole's lifetime.
 func TestHandover(t *testing.T) {
 	for _, subject := range []Subject{Expectation, Claim} {
 		t.Run(subject.Name, func(t *testing.T) {
@@ -43,7 +43,7 @@ func TestHandover(t *testing.T) {
 			talk := s.Talk(t, s.ListenControl(t, IPv4), s.Client, IPv4)
 			s.restart(t)
 			if files := s.handovers(t); len(files) > 0 {
-				t.Errorf("nothing was open, and %v is there", files)
+				t.Errorf("nothing was open, but %v exists", files)
 			}
 			offer := talk.Announce(PASV)
 			s.end(t)
@@ -57,7 +57,7 @@ func TestHandover(t *testing.T) {
 			offer.MustRefuse(t, offer.Opener, "while stopped")
 			s.Daemons[0] = s.StartDaemon(t, s.Firewalls[0], "--pinhole-timeout", "8s")
 			if files := s.handovers(t); len(files) > 0 {
-				t.Errorf("after the start %v is there", files)
+				t.Errorf("after the start %v still exists", files)
 			}
 			offer.MustOpen(t)
 			offer.MustRefuse(t, offer.Opener, "a second time")
@@ -78,8 +78,8 @@ func TestHandover(t *testing.T) {
 
 var conntrackID = regexp.MustCompile(`"ID":\d+`)
 
-// TestHandoverRefused: what others may have written is not believed, nor is
-// what fits no control connection.
+// TestHandoverRefused: a file that others may have written is rejected, and so is
+// a record that fits no control connection.
 func TestHandoverRefused(t *testing.T) {
 	for name, spoil := range map[string]func(path string) error{
 		"readable by all": func(p string) error { return os.Chmod(p, 0o644) },
@@ -112,7 +112,7 @@ func TestHandoverRefused(t *testing.T) {
 			s.Daemons[0] = d
 			offer.MustRefuse(t, offer.Opener, "from a file that is not to be believed")
 			if said := strings.Contains(d.Output(), "not taken over from the daemon before"); said != (name != "another session") {
-				t.Errorf("the log tells of the file: %t\n%s", said, d.Output())
+				t.Errorf("the log reports the file: %t\n%s", said, d.Output())
 			}
 			talk.Exchange()
 			talk.Announce(PASV).MustOpen(t)
@@ -126,9 +126,9 @@ var (
 	handedSource = regexp.MustCompile(`"Source":"[^"]*"`)
 )
 
-// TestHandoverJudged: what was handed over is judged as a new offer is. A file
-// that another process of the same user wrote opens no third host's port, and no
-// service's.
+// TestHandoverJudged: what was handed over is judged like a new offer. A file
+// forged by another process of the same user opens neither a port of a third host
+// nor a service's port.
 func TestHandoverJudged(t *testing.T) {
 	third := netip.MustParseAddrPort("10.7.0.99:22").String()
 	for name, forge := range map[string]func(text []byte) []byte{
@@ -167,7 +167,7 @@ func TestHandoverJudged(t *testing.T) {
 				if name == "the policy of now" {
 					flags = []string{"--min-data-port", "65535"}
 				} else if bytes.Equal(forged, text) {
-					t.Fatalf("nothing is forged in %s", text)
+					t.Fatalf("nothing was forged in %s", text)
 				}
 				if err := os.WriteFile(files[0], forged, 0o600); err != nil {
 					t.Fatal(err)
@@ -190,9 +190,8 @@ func TestHandoverJudged(t *testing.T) {
 	}
 }
 
-// TestHandoverRepeatedSYN: the first SYN of the data connection came through
-// before the stop, and is lost behind the firewall; the repeated one comes
-// through after it.
+// TestHandoverRepeatedSYN: the first SYN of the data connection passed before the
+// stop, and was lost behind the firewall; the retransmitted one passes after it.
 func TestHandoverRepeatedSYN(t *testing.T) {
 	for _, subject := range []Subject{Expectation, Claim} {
 		t.Run(subject.Name, func(t *testing.T) {
@@ -226,13 +225,14 @@ func TestHandoverRepeatedSYN(t *testing.T) {
 }
 
 // TestHandoverAdjustedHere: a control connection whose sequence numbers the
-// daemon adjusts goes on after a stop, if neither end took anything meanwhile.
-// If one did, it is reset: what it took was cut, or is there twice.
+// daemon adjusts continues after a stop if neither end accepted anything
+// meanwhile. Otherwise it is reset: what that end accepted is incomplete or
+// duplicated.
 func TestHandoverAdjustedHere(t *testing.T) {
-	for _, from := range []string{"client", "client2"} { // whose texts grow and shrink
+	for _, from := range []string{"client", "client2"} { // texts grow and shrink
 		for _, meanwhile := range []string{"quiet", "not quiet", "not quiet, repeats", "not quiet, not taken"} {
 			if from == "client" && strings.HasPrefix(meanwhile, "not quiet, ") {
-				continue // the server takes a part of it, so there is nothing to repeat
+				continue // the server accepts part of it, so there is nothing to retransmit
 			}
 			t.Run(from+"/"+meanwhile, func(t *testing.T) {
 				t.Parallel()
@@ -257,7 +257,7 @@ func TestHandoverAdjustedHere(t *testing.T) {
 	}
 }
 
-// adjustHere has the daemon adjust a session that is older than it.
+// adjustHere makes the daemon adjust a session that is older than it.
 func (s *Site) adjustHere(t *testing.T, talk *Dialogue) {
 	t.Helper()
 	talk.Exchange()
@@ -282,10 +282,10 @@ func (s *Site) testHandoverQuiet(t *testing.T, talk *Dialogue) {
 
 const unadjusted = "NOOP and many words, so that the server takes a part of it"
 
-// testHandoverTaken: the client speaks while there is no daemon, and the server
-// takes what comes to the wrong place. The last announcement keeps its length:
-// if it grew, the client would acknowledge more than the server has sent, and
-// the server would take nothing.
+// testHandoverTaken: the client sends while there is no daemon, and the server
+// accepts the bytes at the wrong place. The last announcement keeps its length:
+// if it grew, the client would acknowledge more than the server has sent, and the
+// server would drop its segment.
 func (s *Site) testHandoverTaken(t *testing.T, talk *Dialogue, repeats bool) {
 	talk.Announce(EPSV)
 	s.end(t)
@@ -308,10 +308,10 @@ func (s *Site) testHandoverTaken(t *testing.T, talk *Dialogue, repeats bool) {
 	}
 }
 
-// testHandoverNotTaken: the client speaks while there is no daemon, and
+// testHandoverNotTaken: the client sends while there is no daemon, and
 // acknowledges more than the server has sent, as the last announcement grew. The
 // server drops that (RFC 9293 section 3.10.7.4), so the session is in step when
-// the client repeats it.
+// the client retransmits.
 func (s *Site) testHandoverNotTaken(t *testing.T, talk *Dialogue) {
 	offer := talk.Announce(PASV)
 	talk.acknowledged(t)
@@ -321,15 +321,15 @@ func (s *Site) testHandoverNotTaken(t *testing.T, talk *Dialogue) {
 	}
 	s.Daemons[0] = s.StartDaemon(t, s.Firewalls[0])
 	if line, err := hear(talk.Server, talk.heardByServer); line != unadjusted {
-		t.Fatalf("the server heard %q, %v", line, err)
+		t.Fatalf("the server received %q, %v", line, err)
 	}
 	s.echo(t, talk, "after the restart")
 	offer.MustOpen(t)
 	talk.Announce(PORT).MustOpen(t)
 }
 
-// acknowledged waits until the client has acknowledged all that the server said:
-// it may wait 40 ms for something to say with it.
+// acknowledged waits until the client has acknowledged everything from the
+// server: the client may delay an acknowledgement by 40 ms.
 func (d *Dialogue) acknowledged(t *testing.T) {
 	t.Helper()
 	raw, err := d.Server.SyscallConn()

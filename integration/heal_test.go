@@ -14,24 +14,24 @@ import (
 	"time"
 )
 
-// reload is the file that an administrator loads: everything goes, and his own
-// comes back, in one transaction.
+// reload is the file that an administrator loads: in one transaction it flushes
+// everything and restores his own rules.
 func (s *Site) reload() string { return "flush ruleset\n" + s.Position.Ruleset(0, s.Allow) }
 
-// replaceFilter is what firewalld does: one table is replaced in one
-// transaction, and nothing else is touched.
+// replaceFilter does what firewalld does: it replaces one table in one
+// transaction, and touches nothing else.
 func (s *Site) replaceFilter() string {
 	filter, _, _ := strings.Cut(s.Position.Ruleset(0, s.Allow), "table inet nat")
 	return "table inet filter\ndelete table inet filter\n" + filter
 }
 
-// own is what the kernel holds of the daemon, without counters, times and the
-// order of tables.
+// own is the daemon's part of the ruleset, without counters, times and the order
+// of tables.
 //
-// Rules note in some sets which connections came by.
+// Rules note in some sets which connections they have seen.
 func (s *Site) own(t *testing.T) string {
 	t.Helper()
-	// Of xtables' targets nft talks on standard error, too.
+	// nft mentions xtables targets on standard error, too.
 	out, err := s.Firewalls[0].Run(10*time.Second, Cmd("sh", "-c", "nft list ruleset 2>/dev/null"))
 	if err != nil {
 		t.Fatal(err)
@@ -50,8 +50,8 @@ var seenConnections = regexp.MustCompile(`(set (?:seen|guarded)[46] \{[^}]*?)\s*
 // heals is how often the daemon has put its rules back.
 func (d *Daemon) heals() int { return strings.Count(d.Output(), `msg="rules put back"`) }
 
-// TestHeal: an offer stands, the ruleset changes under it, and the data
-// connection that comes afterwards is let through.
+// TestHeal: the ruleset changes while an offer is open, and the data connection
+// that follows still passes.
 func TestHeal(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -91,16 +91,16 @@ func (s *Site) testHeal(t *testing.T, change string) {
 		offer.MustOpen(t).Close()
 		offer.MustRefuse(t, offer.Opener, "a second time")
 	}
-	// The elements of what was used go with their connections.
+	// Elements that were used go with their connections.
 	err := waitFor(5*time.Second, "ruleset as before", func() bool { return s.own(t) == before })
 	if err != nil {
 		t.Errorf("%v:\n%s\nbefore:\n%s", err, s.own(t), before)
 	}
 }
 
-// TestHealingTime flushes the ruleset a hundred times. The time is taken from
-// the kernel's events: from the end of the transaction that took our table away
-// to the end of the one that put it back.
+// TestHealingTime flushes the ruleset a hundred times. It measures by the
+// kernel's events: from the end of the transaction that removed our table to the
+// end of the one that restored it.
 func TestHealingTime(t *testing.T) {
 	for _, s := range []Subject{Expectation, Claim} {
 		t.Run(s.Name, func(t *testing.T) {
@@ -120,11 +120,11 @@ func TestHealingTime(t *testing.T) {
 	}
 }
 
-// healLimit is how long healing may take. To add a rule with the target of
-// xtables the kernel waits until all that was deleted is destroyed
-// (nft_compat_wait_for_destructors): one RCU grace period, two at times, whose
-// length depends on what else the machine does. In a virtual machine without
-// KVM all is ten times as slow.
+// healLimit is how long healing may take. To add a rule with an xtables target,
+// the kernel waits until everything deleted is destroyed
+// (nft_compat_wait_for_destructors): one RCU grace period, sometimes two, whose
+// length depends on the load of the machine. A virtual machine without KVM is ten
+// times as slow.
 func (s *Site) healLimit(t *testing.T) time.Duration {
 	t.Helper()
 	status, err := s.Daemons[0].Status()
@@ -148,7 +148,7 @@ func (s *Site) healingTimes(t *testing.T, n int) []time.Duration {
 	t.Helper()
 	fw := s.Firewalls[0]
 	talk := s.Talk(t, s.ListenControl(t, IPv4), s.Client, IPv4)
-	talk.Announce(PASV) // something to put back
+	talk.Announce(PASV) // something to restore
 	changes := fw.watchRuleset(t)
 	var times []time.Duration
 	for range n {
@@ -159,7 +159,7 @@ func (s *Site) healingTimes(t *testing.T, n int) []time.Duration {
 			t.Fatalf("the ruleset was changed by %q, then by %q", gone.by, back.by)
 		}
 		times = append(times, back.at.Sub(gone.at))
-		changes.quiet(t, 20*time.Millisecond) // no work because of our own changes
+		changes.quiet(t, 20*time.Millisecond) // our own changes must cause no work
 	}
 	return times
 }
@@ -196,12 +196,13 @@ func TestReloadStorm(t *testing.T) {
 	}
 	site.mustOpen(t, ln)
 	if err := waitFor(5*time.Second, "no element", func() bool { return openElements(fw.Rules(t)) == 0 }); err != nil {
-		t.Error(err) // they go when the tracker has told of their connections
+		t.Error(err) // they go when conntrack has reported their connections
 	}
 	fw.watchRuleset(t).quiet(t, time.Second)
 }
 
-// TestHealWithoutChain: the administrator's table goes and comes back later.
+// TestHealWithoutChain: the administrator's table disappears and comes back
+// later.
 func TestHealWithoutChain(t *testing.T) {
 	site := lifecycleSite(t, Expectation, AllowChain, "heal")
 	site.StartSubject(t)
@@ -214,7 +215,7 @@ func TestHealWithoutChain(t *testing.T) {
 	if rules := fw.Rules(t); !strings.Contains(rules, "table inet pasvport") || strings.Contains(rules, "pasvport4") {
 		t.Errorf("without the administrator's table:\n%s", rules)
 	}
-	for range 5 { // said once
+	for range 5 { // reported once
 		fw.LoadRules(t, "add table inet other\ndelete table inet other\n")
 	}
 	fw.LoadRules(t, site.Position.Ruleset(0, site.Allow))
@@ -222,13 +223,13 @@ func TestHealWithoutChain(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := strings.Count(d.Output(), `msg="chains of --allow are gone"`); n != 1 {
-		t.Errorf("said %d times that the chains are gone", n)
+		t.Errorf("reported missing chains %d times", n)
 	}
 	site.mustOpen(t, ln)
 }
 
-// TestSavedRuleset: `nft list ruleset > file` and `nft -f file`, as it is and
-// behind a flush, do no harm, whether nft can read its own listing or not.
+// TestSavedRuleset: `nft list ruleset > file` and `nft -f file`, as is and after
+// a flush, do no harm, whether or not nft can read its own listing.
 func TestSavedRuleset(t *testing.T) {
 	for _, s := range []Subject{Auto, Expectation, Claim} {
 		for _, a := range []Allow{AllowRelated, AllowChain} {
@@ -259,7 +260,7 @@ func (s *Site) testSavedRuleset(t *testing.T) {
 		if firstLine, _, _ := strings.Cut(out, "\n"); err != nil {
 			t.Logf("nft -f of %q and the listing: %s", head, firstLine)
 		}
-		if head == "" && err == nil { // his own rules are there twice now
+		if head == "" && err == nil { // the administrator's rules are there twice now
 			fw.LoadRules(t, s.reload())
 		}
 		if err := waitFor(5*time.Second, "ruleset as before", func() bool { return s.own(t) == before }); err != nil {
@@ -269,7 +270,7 @@ func (s *Site) testSavedRuleset(t *testing.T) {
 	}
 }
 
-// mustOpen has a session of its own open data connections in both modes.
+// mustOpen opens data connections in both modes, in a session of its own.
 func (s *Site) mustOpen(t *testing.T, ln *net.TCPListener) {
 	t.Helper()
 	talk := s.Talk(t, ln, s.Client, IPv4)

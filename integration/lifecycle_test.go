@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// lifecycleSite is masquerade: a chain of the administrator's and NAT are both
-// involved in what the daemon installs there.
+// lifecycleSite is masquerade: the daemon installs rules in an administrator's
+// chain and for NAT there.
 func lifecycleSite(t *testing.T, s Subject, a Allow, kind string) *Site {
 	t.Helper()
 	needDaemon(t)
@@ -23,14 +23,14 @@ func lifecycleSite(t *testing.T, s Subject, a Allow, kind string) *Site {
 	return site
 }
 
-// transfer moves a file through the site, or tells why it cannot.
+// transfer moves a file through the site, and returns why it failed.
 func (s *Site) transfer(server *Server, m Mode, timeout time.Duration) error {
 	_, err := Job{Client: Ftplib, From: s.ClientHost(), Dial: s.Dial(s.ClientHost(), IPv4, 0), Server: server,
 		Mode: m, Size: smallFile, Timeout: timeout}.Do()
 	return err
 }
 
-// mustTransfer does so in both modes.
+// mustTransfer transfers in both modes.
 func (s *Site) mustTransfer(t *testing.T, server *Server) {
 	t.Helper()
 	for _, m := range []Mode{PORT, PASV} {
@@ -40,7 +40,7 @@ func (s *Site) mustTransfer(t *testing.T, server *Server) {
 	}
 }
 
-// counters are what differs between two listings of an unchanged ruleset.
+// counters match what differs between two listings of an unchanged ruleset.
 var counters = regexp.MustCompile(`packets \d+ bytes \d+|expires \S+`)
 
 func (h *Host) rulesWithoutCounters(t *testing.T) string {
@@ -49,7 +49,7 @@ func (h *Host) rulesWithoutCounters(t *testing.T) string {
 }
 
 // TestStop: a stopped daemon leaves the ruleset as it was, and an established
-// transfer goes on to its end.
+// transfer runs to its end.
 func TestStop(t *testing.T) {
 	for _, s := range []Subject{Expectation, Claim} {
 		for _, a := range []Allow{AllowRelated, AllowChain} {
@@ -80,7 +80,7 @@ func (s *Site) testStop(t *testing.T, signal syscall.Signal) {
 	if after := fw.rulesWithoutCounters(t); after != before {
 		t.Errorf("ruleset after the stop is\n%s\nand was\n%s", after, before)
 	}
-	// Bytes go on in the direction that the announcing end reads.
+	// Bytes continue to flow in the direction that the announcing end reads.
 	if _, err := running.Write(make([]byte, 100_000)); err != nil {
 		t.Errorf("established transfer after the stop: %v", err)
 	}
@@ -93,11 +93,11 @@ func (s *Site) testStop(t *testing.T, signal syscall.Signal) {
 	}
 	unused.MustRefuse(t, unused.Opener, "after the stop")
 	if got := d.Command("NOOP"); got != "NOOP" {
-		t.Errorf("after the stop the server heard %q", got)
+		t.Errorf("after the stop the server received %q", got)
 	}
 }
 
-// TestCrash: what a killed daemon left is replaced by the next, and no control
+// TestCrash: the next daemon replaces what a killed one left, and no control
 // connection hangs meanwhile.
 func TestCrash(t *testing.T) {
 	for _, s := range []Subject{Expectation, Claim} {
@@ -132,8 +132,8 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// TestSecondDaemon: one that has the table or the queue of a running one gives
-// up, says which, and does not disturb it.
+// TestSecondDaemon: a daemon that wants the table or the queue of a running one
+// exits, says which, and does not disturb it.
 func TestSecondDaemon(t *testing.T) {
 	for name, c := range map[string]struct {
 		flags []string
@@ -160,7 +160,7 @@ func TestSecondDaemon(t *testing.T) {
 				t.Errorf("exit status %d, %v, want 1", status, err)
 			}
 			if out := p.Output(); !strings.Contains(out, c.says) || strings.Contains(out, "msg=ready") {
-				t.Errorf("the second daemon says %q, want something about %q", out, c.says)
+				t.Errorf("the second daemon printed %q, want %q in it", out, c.says)
 			}
 			if after := fw.rulesWithoutCounters(t); after != before {
 				t.Errorf("ruleset after the second daemon\n%s\nbefore\n%s", after, before)
@@ -170,7 +170,7 @@ func TestSecondDaemon(t *testing.T) {
 	}
 }
 
-// TestTwoDaemons: with tables and queues of their own two run side by side,
+// TestTwoDaemons: with separate tables and queues two daemons run side by side,
 // and each serves its own ports.
 func TestTwoDaemons(t *testing.T) {
 	needDaemon(t)
@@ -203,8 +203,8 @@ func TestTwoDaemons(t *testing.T) {
 	}
 }
 
-// eachPort transfers with each control port in both modes; the dead ports must
-// not work.
+// eachPort transfers with each control port in both modes; on the dead ports that
+// must fail.
 func (s *Site) eachPort(t *testing.T, server *Server, dead []uint16) {
 	t.Helper()
 	for i, port := range s.Position.dialled() {
@@ -222,14 +222,15 @@ func (s *Site) eachPort(t *testing.T, server *Server, dead []uint16) {
 }
 
 // TestKernelHelper: where the administrator's rules attach the in-kernel ftp
-// helper, the daemon stands aside, says so, and FTP works by the helper.
+// helper, the daemon leaves the session alone and reports that, and FTP works
+// with the helper.
 func TestKernelHelper(t *testing.T) {
 	for _, s := range []Subject{Expectation, Claim} {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
 			site := lifecycleSite(t, s, AllowRelated, "beside the kernel helper")
 			fw := site.Firewalls[0]
-			// At conntrack's own hook, before ours: the first helper stays.
+			// At conntrack's own hook, before ours: the first helper wins.
 			fw.LoadRules(t, strings.ReplaceAll(kernelHelperRules(site.Position, AllowRelated), "priority mangle", "priority -199"))
 			site.StartSubject(t)
 			server := site.StartServer(t, Vsftpd)

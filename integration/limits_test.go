@@ -26,8 +26,8 @@ func limited(t *testing.T, kind string, f func(*testing.T, *Site, *net.TCPListen
 	}
 }
 
-// mustBeUnread: what the client announces arrives as it was said, and nothing
-// opens.
+// mustBeUnread checks that the client's announcement arrives unchanged, and opens
+// nothing.
 func (d *Dialogue) mustBeUnread(t *testing.T) {
 	t.Helper()
 	host, addr, opener := d.listensAt(PORT)
@@ -42,7 +42,7 @@ func (d *Dialogue) mustBeUnread(t *testing.T) {
 	o.MustRefuse(t, opener, "of an unread session")
 }
 
-// refusedFor: the next announcement is refused for that reason.
+// refusedFor checks that the next announcement is refused for that reason.
 func (d *Dialogue) refusedFor(t *testing.T, reason string) {
 	t.Helper()
 	before := d.site.decisions(t)[reason]
@@ -66,8 +66,8 @@ func (s *Site) decisions(t *testing.T) map[string]float64 {
 	return counts
 }
 
-// TestSessionLimits: control connections beyond the limits pass unread, and do
-// so for good; one that ends makes room for another.
+// TestSessionLimits: control connections above the limits pass unread for good;
+// one that ends makes room for another.
 func TestSessionLimits(t *testing.T) {
 	limited(t, "sessions", func(t *testing.T, site *Site, ln *net.TCPListener) {
 		first := site.Talk(t, ln, site.Client, IPv4)
@@ -82,7 +82,7 @@ func TestSessionLimits(t *testing.T) {
 		}
 		turnedAway := regexp.MustCompile(`msg="control connection not read" .*client=10\.7\.0\.2:.* reason=too-many-sessions-of-client .*hint=`)
 		if out := site.Daemons[0].Output(); !turnedAway.MatchString(out) {
-			t.Errorf("no line of the session that is not read in\n%s", out)
+			t.Errorf("no line about the unread session in\n%s", out)
 		}
 		second.end(t)
 		again := func() bool {
@@ -103,13 +103,13 @@ func (d *Dialogue) end(t *testing.T) {
 	d.Client.Close()
 	d.Server.SetReadDeadline(time.Now().Add(lineTimeout))
 	if _, err := d.heardByServer.ReadByte(); err != io.EOF {
-		t.Errorf("the server waits for the end: %v", err)
+		t.Errorf("the server did not see the end: %v", err)
 	}
 	d.Server.Close()
 }
 
-// TestSessionLimitClosed: with --fail closed a control connection that is one
-// too many waits until there is room, and is then a session like any other.
+// TestSessionLimitClosed: with --fail closed a control connection above the limit
+// waits until there is room, and is then a session like any other.
 func TestSessionLimitClosed(t *testing.T) {
 	limited(t, "sessions, fail closed", func(t *testing.T, site *Site, ln *net.TCPListener) {
 		first := site.Talk(t, ln, site.Client, IPv4)
@@ -127,7 +127,7 @@ func TestSessionLimitClosed(t *testing.T) {
 	}, "--max-sessions", "1", "--fail", "closed")
 }
 
-// TestPinholeLimits: announcements beyond the limits are refused with their
+// TestPinholeLimits: announcements above the limits are refused with their
 // reasons. A pinhole that is used or replaced makes room.
 func TestPinholeLimits(t *testing.T) {
 	limited(t, "pinholes", func(t *testing.T, site *Site, ln *net.TCPListener) {
@@ -147,9 +147,9 @@ func TestPinholeLimits(t *testing.T) {
 	}, "--max-pinholes", "3", "--max-client-pinholes", "2")
 }
 
-// TestLogLimit: a session that announces thousands of ports and uses none has no
-// more lines written to the log than its limit, and the log says how many were
-// left out. Another session's lines are written still.
+// TestLogLimit: a session that announces thousands of ports and uses none writes
+// no more log lines than its limit, and the log says how many were left out.
+// Lines of another session are still written.
 func TestLogLimit(t *testing.T) {
 	const offers = 3000
 	limited(t, "lines of the log", func(t *testing.T, site *Site, ln *net.TCPListener) {
@@ -174,7 +174,7 @@ func TestLogLimit(t *testing.T) {
 	})
 }
 
-// ready is when the daemon was ready.
+// ready is the time at which the daemon was ready.
 func (d *Daemon) ready(t *testing.T) time.Time {
 	t.Helper()
 	status, err := d.Status()
@@ -188,7 +188,7 @@ func (d *Daemon) ready(t *testing.T) time.Time {
 	return at
 }
 
-// TestOfferLimit: a session that announces too often in a minute.
+// TestOfferLimit: a session announces too often in a minute.
 func TestOfferLimit(t *testing.T) {
 	limited(t, "offers", func(t *testing.T, site *Site, ln *net.TCPListener) {
 		d := site.Talk(t, ln, site.Client, IPv4)
@@ -200,8 +200,8 @@ func TestOfferLimit(t *testing.T) {
 	}, "--max-offers", "3")
 }
 
-// TestLineLimits: what a connection may ask for without any setting. Beyond it
-// lines arrive as they are and open nothing, and the session goes on.
+// TestLineLimits: built-in limits on what one connection may ask for. Above them
+// lines pass unchanged and open nothing, and the session continues.
 func TestLineLimits(t *testing.T) {
 	limited(t, "lines", func(t *testing.T, site *Site, ln *net.TCPListener) {
 		d := site.Talk(t, ln, site.Client, IPv4)
@@ -210,7 +210,7 @@ func TestLineLimits(t *testing.T) {
 			t.Errorf("a line of %d bytes was changed", len(long))
 		}
 		d.Reply("500 no")
-		// More commands than may wait for a reply: the offer behind them.
+		// More commands than may wait for a reply, then the offer.
 		for i := range 70 {
 			d.Command(fmt.Sprint("NOOP ", i))
 		}
@@ -219,7 +219,7 @@ func TestLineLimits(t *testing.T) {
 			d.Reply("200 ok")
 		}
 		d.Announce(PORT).MustOpen(t)
-		// Announcements that cannot be read, thousands in a segment.
+		// Thousands of malformed announcements in one segment.
 		d = site.Talk(t, ln, site.Client, IPv4)
 		io.WriteString(d.Client, strings.Repeat("PORT\r\n", 5000))
 		d.Server.SetReadDeadline(time.Now().Add(30 * time.Second))
@@ -234,9 +234,9 @@ func TestLineLimits(t *testing.T) {
 	})
 }
 
-// TestSessionFlood: hundreds of connections of one client, each with an
-// announcement that is not used and half of another, are kept within the
-// limits; the daemon does not grow, and others are served.
+// TestSessionFlood: hundreds of connections of one client, each with one unused
+// announcement and half of another, stay within the limits; the daemon does not
+// grow, and others are served.
 func TestSessionFlood(t *testing.T) {
 	const flood, most = 400, 20
 	limited(t, "flood of sessions", func(t *testing.T, site *Site, ln *net.TCPListener) {

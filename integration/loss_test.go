@@ -16,26 +16,27 @@ import (
 	"time"
 )
 
-// openFirewall is the comparison: no daemon, and a ruleset that forwards all.
+// openFirewall is the baseline: no daemon, and a ruleset that forwards
+// everything.
 var openFirewall = Subject{Name: "open firewall"}
 
-// Of each kind so many sessions at once, and one in so many packets lost on
-// each of four ways: before and behind the firewall, there and back.
+// The number of sessions of each kind that run at once, and the share of packets
+// lost on each of four paths: before and behind the firewall, in both directions.
 const (
 	lossSessions = 200
 	lossOneIn    = 10
-	// lossLimit is how long a session may take. A line that is lost seven
-	// times in a row costs 25 s: TCP doubles its patience each time.
+	// lossLimit is how long a session may take. A line that is lost seven times
+	// in a row costs 25 s, as TCP doubles its timeout each time.
 	lossLimit = 2 * time.Minute
-	// dataPatience has a SYN repeated five times, in 31 s. Of those that 3 % are
-	// lost of on each of four ways, one in eight gets no answer.
+	// dataPatience lets a SYN be retransmitted five times, in 31 s. With 3 % loss
+	// on each of four paths, one in eight gets no answer.
 	dataPatience = 45 * time.Second
 )
 
-// TestLoss counts the control connections that live through loss, with and
+// TestLoss counts the control connections that survive packet loss, with and
 // without pasvport. Each switches modes where lengths change, pipelines
-// announcements so that several changes are on the way at once, and checks
-// every line. With pasvport data connections are opened in the end, too.
+// announcements so that several changes are in flight at once, and checks every
+// line. With pasvport it also opens data connections at the end.
 func TestLoss(t *testing.T) {
 	needDaemon(t)
 	survived := new(lossTable)
@@ -63,10 +64,10 @@ func TestLoss(t *testing.T) {
 	}
 }
 
-// translates tells whether the client's address is.
+// translates reports whether the client's address is translated.
 func (s *Site) translates() bool { return s.Position.Hidden }
 
-// lossRun is what became of the sessions of one site.
+// lossRun is the outcome of the sessions of one site.
 type lossRun struct {
 	tried          int
 	before, behind int // packets lost
@@ -74,9 +75,8 @@ type lossRun struct {
 	died           []error
 }
 
-// runLoss has n sessions log in, and then makes the network a bad one. A
-// handshake that was repeated would teach TCP a round-trip time, and so a
-// patience, of seconds.
+// runLoss logs n sessions in, and then makes the network lossy. Retransmitted
+// handshakes would teach TCP a round-trip time, and so a timeout, of seconds.
 func (s *Site) runLoss(t *testing.T, n int, spoil func()) *lossRun {
 	t.Helper()
 	sessions := make([]*numberedSession, n)
@@ -94,7 +94,7 @@ func (s *Site) runLoss(t *testing.T, n int, spoil func()) *lossRun {
 		return err
 	})
 	if err := errors.Join(errs...); err != nil {
-		t.Fatalf("before anything is lost: %v", err)
+		t.Fatalf("before any loss: %v", err)
 	}
 	spoil()
 	run := &lossRun{tried: n}
@@ -116,8 +116,8 @@ func (s *Site) runLoss(t *testing.T, n int, spoil func()) *lossRun {
 	return run
 }
 
-// lossSession is one session of six rounds. Those of the first client make
-// texts longer, those of the second make them shorter.
+// lossSession is one session of six rounds. Texts grow for the first client, and
+// shrink for the second.
 func (s *Site) lossSession(l *numberedSession, i int) error {
 	l.limit(lossLimit)
 	modes := IPv4.Modes()
@@ -128,7 +128,7 @@ func (s *Site) lossSession(l *numberedSession, i int) error {
 	}
 	for _, m := range []Mode{PASV, PORT} {
 		if s.Subject == openFirewall {
-			break // nobody translates announcements
+			break // no one translates announcements
 		}
 		if err := l.transfer(m); err != nil {
 			return fmt.Errorf("data: %w", err)
@@ -137,9 +137,9 @@ func (s *Site) lossSession(l *numberedSession, i int) error {
 	return nil
 }
 
-// patience has TCP not double its patience beyond a second, where the kernel
-// can be told (from 6.15 on): a session that gets nowhere in a minute is then
-// stuck, and not just out of luck. Sockets take it over when they are made.
+// patience keeps TCP's retransmission timeout from growing beyond a second, where
+// the kernel supports that (6.15): a session without progress in a minute is then
+// stuck, and not just unlucky. Sockets take the setting when they are made.
 func (s *Site) patience(t *testing.T) {
 	t.Helper()
 	for _, h := range []*Host{s.Client, s.Client2, s.Server} {
@@ -149,7 +149,7 @@ func (s *Site) patience(t *testing.T) {
 	}
 }
 
-// ends describes a connection that stalls, as its two ends see it.
+// ends describes a stalled connection as its two ends see it.
 func (s *Site) ends(l *numberedSession) string {
 	port := fmt.Sprint(addrOf(l.c.LocalAddr()).Port())
 	var b strings.Builder
@@ -159,7 +159,7 @@ func (s *Site) ends(l *numberedSession) string {
 	}
 	out, err := s.Firewalls[0].Run(10*time.Second, Cmd("conntrack", "-L", "-p", "tcp", "--orig-port-src", port))
 	fmt.Fprintf(&b, "%s %v\n", out, err)
-	for _, d := range s.Daemons { // none on an open firewall
+	for _, d := range s.Daemons { // an open firewall has no daemons
 		for line := range strings.Lines(d.Output()) {
 			if strings.Contains(line, addrOf(l.c.LocalAddr()).String()) {
 				b.WriteString(line)
@@ -169,7 +169,7 @@ func (s *Site) ends(l *numberedSession) string {
 	return b.String()
 }
 
-// exchange says commands one after the other, each followed by its reply.
+// exchange sends commands one after the other, and reads the reply to each.
 func (s *numberedSession) exchange(lines ...string) error {
 	for pair := range slices.Chunk(lines, 2) {
 		if err := s.say(pair[0]); err != nil {

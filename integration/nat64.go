@@ -15,19 +15,19 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// The addresses of a translator between IPv6 and IPv4: the prefix of IPv6 addresses
-// that stand for IPv4 ones, and the IPv4 addresses that stand for clients. Tayga
-// answers for nothing in 64:ff9b::/96 that is not global (RFC 6052 section 3.1).
+// The addresses of a translator between IPv6 and IPv4: the IPv6 prefix for IPv4
+// addresses, and the IPv4 addresses for clients. In 64:ff9b::/96 Tayga answers
+// only for global addresses (RFC 6052 section 3.1).
 var (
 	nat64Prefix = netip.MustParsePrefix("2001:db8:64::/96")
 	nat64Pool   = netip.MustParsePrefix("192.168.255.0/24")
 )
 
-// nat64Addr is the IPv6 address that stands for an IPv4 one.
+// nat64Addr maps an IPv4 address into nat64Prefix.
 func nat64Addr(a netip.Addr) netip.Addr { return embedIn(nat64Prefix, a) }
 
-// embedIn is the address of a prefix that stands for an IPv4 one (RFC 6052 section 2.2):
-// behind the prefix, and bits 64 to 71 are left out.
+// embedIn maps an IPv4 address into a prefix (RFC 6052 section 2.2): it follows
+// the prefix, and bits 64 to 71 are skipped.
 func embedIn(p netip.Prefix, a netip.Addr) netip.Addr {
 	b, at := p.Addr().As16(), p.Bits()/8
 	for _, octet := range a.AsSlice() {
@@ -40,8 +40,8 @@ func embedIn(p netip.Prefix, a netip.Addr) netip.Addr {
 	return netip.AddrFrom16(b)
 }
 
-// nat64 is a client that has IPv6 only, a firewall that translates, and a server that
-// has IPv4 only. The server has no route to the pool.
+// nat64 has an IPv6-only client, a firewall that translates, and an IPv4-only
+// server. The server has no route to the pool.
 var nat64 = Position{Name: "nat64", Hidden: true, Families: []Family{IPv6},
 	Target: Pair{IPv6: nat64Addr(serverAddr[IPv4])}}
 
@@ -54,8 +54,8 @@ var (
 	translatorAddr = pair("192.168.254.2", "2001:db8:65:1::2")
 )
 
-// translatorApart starts a translator on a host of its own, behind the interface to64
-// of the firewall: Jool, or Tayga where the kernel has no module for that.
+// translatorApart starts a translator on a host of its own, behind the firewall's
+// interface to64: Jool, or Tayga if the kernel has no module for Jool.
 func (s *Site) translatorApart(t testing.TB, start func(*Host, testing.TB)) *Host {
 	t.Helper()
 	fw, h := s.Firewalls[0], s.Host("translator")
@@ -76,7 +76,7 @@ func (s *Site) translatorApart(t testing.TB, start func(*Host, testing.TB)) *Hos
 }
 
 // nat64Rules accept control connections on both sides of the translator, whose
-// device is nat64; %s is the rule about what belongs to them.
+// device is nat64; %s is the rule for related packets.
 const nat64Rules = `table inet filter {
 	chain input {
 		type filter hook input priority filter; policy drop;
@@ -110,8 +110,8 @@ func taygaProgram(t testing.TB) string {
 	return program
 }
 
-// tayga describes one: its device, its own addresses, the prefix that stands for IPv4
-// and either the IPv4 addresses that stand for clients, or a client of IPv4 with the
+// tayga describes a translator: its device, its own addresses, the prefix for
+// IPv4, and either the IPv4 addresses for clients, or one IPv4 client with the
 // IPv6 address that stands for it.
 type tayga struct {
 	device       string
@@ -120,13 +120,13 @@ type tayga struct {
 	client       Pair
 }
 
-// startTayga starts the translator of most tests on a host.
+// startTayga starts the translator that most tests use.
 func (h *Host) startTayga(t testing.TB) {
 	t.Helper()
 	h.startTaygaAs(t, tayga{device: "nat64", own: pair("192.168.255.1", "2001:db8:65::1"), prefix: nat64Prefix, pool: nat64Pool})
 }
 
-// startTaygaAs starts a translator on a host, with the routes to what it translates.
+// startTaygaAs starts a translator on a host, and adds its routes.
 func (h *Host) startTaygaAs(t testing.TB, as tayga) {
 	t.Helper()
 	program, dir := taygaProgram(t), filepath.Join(h.Dir, as.device)
@@ -166,7 +166,7 @@ func (h *Host) startTaygaAs(t testing.TB, as tayga) {
 	}
 }
 
-// routeNAT64 has a host reach the prefix through a gateway.
+// routeNAT64 routes the prefix of a host through a gateway.
 func (h *Host) routeNAT64(t testing.TB, gate Pair) {
 	t.Helper()
 	h.routeTo(t, nat64Prefix, gate[IPv6])
@@ -194,14 +194,13 @@ func newNAT64(t *testing.T, s Subject, a Allow) *Site {
 	return site
 }
 
-// nat64Flag is what pasvport is told of the translator.
+// nat64Flag announces the translator to pasvport.
 var nat64Flag = "--nat64=" + nat64Prefix.String() + "," + nat64Pool.String()
 
 //go:embed testdata/ftp_rfc959.py
 var rfc959Script string
 
-// scripted is a server of testdata/ftp_rfc959.py that knows what the word says of
-// EPSV and EPRT.
+// scripted is testdata/ftp_rfc959.py, started with its option for EPSV and EPRT.
 func scripted(word string) *ServerKind {
 	return &ServerKind{Name: word, program: pythonWith("socket"),
 		commands: func(_ *Host, s *Server, python string, listen []netip.AddrPort) ([]Command, error) {
@@ -214,15 +213,15 @@ func scripted(word string) *ServerKind {
 		}}
 }
 
-// nat64Servers are servers with IPv4: four that people use, and four that know RFC
-// 2428 well, not at all, and badly.
+// nat64Servers are IPv4 servers: four that people use, and four that support RFC
+// 2428 well, not at all, or badly.
 var nat64Servers = append(append([]*ServerKind{}, ServerKinds...), scripted("rfc"), scripted("old"), scripted("mute"), scripted("close"))
 
-// Clients that only the tests of NAT64 have.
+// Clients only for the NAT64 tests.
 var (
 	Inetutils = &ClientKind{Name: "inetutils", program: unpacked("usr/bin/inetutils-ftp"), command: inetutils, said: `---> %s`,
 		modes: map[Family][]Mode{IPv6: IPv6.Modes()}}
-	// Busybox says nothing of what it does.
+	// Busybox prints nothing about what it does.
 	Busybox = &ClientKind{Name: "busybox", program: unpacked("bin/busybox"), command: busybox, said: `%.0s`,
 		modes: map[Family][]Mode{IPv6: {EPSV}}}
 )
@@ -249,14 +248,14 @@ func busybox(program string, r Request) Command {
 	return Command{Args: args, Env: libraries()}
 }
 
-// invocation is a way to run a client: it is told to use asked, and uses mode over
-// IPv6.
+// invocation is a way to run a client: it is started with asked, and uses mode
+// over IPv6.
 type invocation struct {
 	client      *ClientKind
 	asked, mode Mode
 }
 
-// kind is a client that is told so.
+// kind is the client started this way.
 func (i invocation) kind() *ClientKind {
 	k := *i.client
 	k.Name += "/" + string(i.asked)
@@ -267,7 +266,7 @@ func (i invocation) kind() *ClientKind {
 	return &k
 }
 
-// nat64Clients are all the ways in which clients are run.
+// nat64Clients are all the ways to run clients.
 var nat64Clients = []invocation{
 	{Curl, EPSV, EPSV}, {Curl, PASV, EPSV}, {Curl, EPRT, EPRT}, {Curl, PORT, EPRT},
 	{Lftp, EPSV, EPSV}, {Lftp, PASV, EPSV}, {Lftp, EPRT, EPRT},

@@ -19,16 +19,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// server starts a server that has IPv4 only.
+// server64 starts an IPv4-only server.
 func (s *Site) server64(t *testing.T, k *ServerKind) *Server {
 	t.Helper()
 	return s.Server.StartServer(t, k, netip.AddrPortFrom(serverAddr[IPv4], 21))
 }
 
-// TestNAT64 has clients with IPv6 only talk to servers with IPv4 only, through Tayga
-// on a firewall that drops everything else: all with all, or, if it is to be short,
-// each client with two servers. PASVPORT_NAT64 is for a comparison: "unaware" is a
-// daemon that was not told of the translator, and "none" no daemon.
+// TestNAT64 runs IPv6-only clients against IPv4-only servers, through Tayga on a
+// firewall that drops everything else. It tries each client with each server, in
+// short mode with two of them. PASVPORT_NAT64 selects a baseline: "unaware" is a
+// daemon without --nat64, and "none" no daemon.
 func TestNAT64(t *testing.T) {
 	needDaemon(t)
 	subject, flags, patience := Auto, []string{nat64Flag}, time.Duration(0)
@@ -59,8 +59,8 @@ func TestNAT64(t *testing.T) {
 	}
 }
 
-// TestNAT64Strategies has both strategies, all ways in which the administrator lets
-// data connections through, and both ways of announcing.
+// TestNAT64Strategies covers both strategies, every way for the administrator to
+// accept data connections, and both ways of announcing.
 func TestNAT64Strategies(t *testing.T) {
 	needDaemon(t)
 	for _, s := range []Subject{Expectation, Claim} {
@@ -76,7 +76,7 @@ func TestNAT64Strategies(t *testing.T) {
 				site.mustSay(t, "tayga runs here: both sides of what it translates pass our rules", nat64Flag)
 				for _, f := range site.examine(t, nat64Flag).Findings {
 					if f.Level != "ok" && f.Position != "output" { // the ruleset has nothing for the firewall's own
-						t.Errorf("the doctor finds a fault: %+v", f)
+						t.Errorf("the doctor reports a fault: %+v", f)
 					}
 				}
 			})
@@ -84,7 +84,7 @@ func TestNAT64Strategies(t *testing.T) {
 	}
 }
 
-// TestNAT64Prefixes has one translator for each length that a prefix can have.
+// TestNAT64Prefixes runs a translator with each prefix length.
 func TestNAT64Prefixes(t *testing.T) {
 	needDaemon(t)
 	needPrograms(t, "nft", "conntrack")
@@ -99,7 +99,7 @@ func TestNAT64Prefixes(t *testing.T) {
 		site.Client.routeTo(t, prefix, clientGate[IPv6])
 		flags, prefixes = append(flags, "--nat64", prefix.String()+","+pool.String()), append(prefixes, prefix)
 	}
-	site.StartSubject(t, append(flags, "--checks", "strict")...) // which opens nothing for a foreign 227
+	site.StartSubject(t, append(flags, "--checks", "strict")...) // opens nothing for a foreign 227
 	for _, p := range prefixes {
 		t.Run(fmt.Sprint(p.Bits()), func(t *testing.T) {
 			site.Position.Target = Pair{IPv6: embedIn(p, serverAddr[IPv4])}
@@ -114,8 +114,8 @@ func TestNAT64Prefixes(t *testing.T) {
 	}
 }
 
-// announce64 announces a new listener through the translator, and checks the forms
-// in which each end hears of it.
+// announce64 announces a new listener through the translator, and checks the form
+// in which each end receives it.
 func (d *Dialogue) announce64(m Mode) *Offer {
 	d.t.Helper()
 	host, own, opener := d.site.Server, serverAddr[IPv4], d.from
@@ -133,7 +133,7 @@ func (d *Dialogue) announce64(m Mode) *Offer {
 	return o
 }
 
-// announceAgain64 announces a listener, again.
+// announceAgain64 announces the same listener again.
 func (d *Dialogue) announceAgain64(o *Offer) {
 	d.t.Helper()
 	var err error
@@ -141,7 +141,7 @@ func (d *Dialogue) announceAgain64(o *Offer) {
 		heard := d.Command("EPRT " + argument(EPRT, addrOf(o.listener.Addr())))
 		d.Reply("200 ok")
 		if o.To, err = parseCommand(heard); err == nil && o.To.Addr() != serverGate[IPv4] {
-			err = fmt.Errorf("heard %q, want PORT with %v", heard, serverGate[IPv4])
+			err = fmt.Errorf("received %q, want PORT with %v", heard, serverGate[IPv4])
 		}
 	} else {
 		d.hears("EPSV", "PASV")
@@ -152,8 +152,8 @@ func (d *Dialogue) announceAgain64(o *Offer) {
 	}
 }
 
-// announceLiteral announces a listener of the server by a 227 that goes to the client as
-// it is.
+// announceLiteral announces a listener of the server in a 227 that reaches the
+// client unchanged.
 func (d *Dialogue) announceLiteral() *Offer {
 	d.t.Helper()
 	ln, err := d.site.Server.Listen(netip.AddrPortFrom(serverAddr[IPv4], 0))
@@ -169,23 +169,24 @@ func (d *Dialogue) announceLiteral() *Offer {
 	return o
 }
 
-// hears has the client say a line of which the server hears another.
+// hears sends a line from the client and checks that the server receives want.
 func (d *Dialogue) hears(line, want string) {
 	d.t.Helper()
 	if got := d.Command(line); got != want {
-		d.t.Errorf("%s: the server heard %q, want %q", line, got, want)
+		d.t.Errorf("%s: the server received %q, want %q", line, got, want)
 	}
 }
 
-// told has the server say a line of which the client hears another, and more spaces.
+// told sends a line from the server and checks that the client receives want,
+// apart from extra spaces.
 func (d *Dialogue) told(line, want string) {
 	d.t.Helper()
 	if got := strings.Join(strings.Fields(d.Reply(line)), " "); got != want {
-		d.t.Errorf("%s: the client heard %q, want %q", line, got, want)
+		d.t.Errorf("%s: the client received %q, want %q", line, got, want)
 	}
 }
 
-// talk64 is Talk with a server that has IPv4 only.
+// talk64 is Talk with an IPv4-only server.
 func (s *Site) talk64(t *testing.T, from *Host) *Dialogue {
 	t.Helper()
 	ln, err := s.Server.Listen(netip.AddrPortFrom(serverAddr[IPv4], 21))
@@ -196,7 +197,7 @@ func (s *Site) talk64(t *testing.T, from *Host) *Dialogue {
 	return s.Talk(t, ln, from, IPv6)
 }
 
-// TestNAT64Dialogue is RFC 6384, section by section, on the wire.
+// TestNAT64Dialogue checks RFC 6384 section by section, on the wire.
 func TestNAT64Dialogue(t *testing.T) {
 	needDaemon(t)
 	site := newNAT64(t, Auto, AllowRelated)
@@ -245,8 +246,8 @@ func TestNAT64Dialogue(t *testing.T) {
 	d.hears("EPSV", "EPSV")
 }
 
-// TestNAT64Literals: the client's program has IPv4, and the translator of its own host
-// makes IPv6 of it (464XLAT). What it says is left as it is.
+// TestNAT64Literals: the client program speaks IPv4, and the translator on its
+// own host turns it into IPv6 (464XLAT). Its announcements stay unchanged.
 func TestNAT64Literals(t *testing.T) {
 	needDaemon(t)
 	site := newNAT64(t, Auto, AllowRelated)
@@ -266,15 +267,15 @@ func TestNAT64Literals(t *testing.T) {
 			heard := d.Command(string(m) + " " + argument(m, netip.AddrPortFrom(netip.MustParseAddr("192.0.0.2"), addrOf(ln.Addr()).Port())))
 			d.Reply("200 ok")
 			if o.To, err = parseCommand(heard); err != nil || o.To.Addr() != serverGate[IPv4] {
-				t.Fatalf("heard %q: %v", heard, err)
+				t.Fatalf("received %q: %v", heard, err)
 			}
 			o.MustOpen(t)
 		}
 	}
 }
 
-// newOnTheWay builds a firewall that drops everything, and another machine with the
-// translator behind it.
+// newOnTheWay builds a firewall that drops everything, with the translator on
+// another machine behind it.
 func newOnTheWay(t *testing.T) *Site {
 	t.Helper()
 	needPrograms(t, "nft", "conntrack")
@@ -289,15 +290,15 @@ func newOnTheWay(t *testing.T) *Site {
 	return site
 }
 
-// TestNAT64OnTheWay: the translator is another machine, behind a firewall that was told
-// of the prefix alone. Passive mode is translated there.
+// TestNAT64OnTheWay: the translator runs on another machine, behind a firewall
+// that knows only the prefix. That firewall translates passive mode.
 func TestNAT64OnTheWay(t *testing.T) {
 	needDaemon(t)
 	site := newOnTheWay(t)
 	near := site.Firewalls[0]
 	site.Daemons = append(site.Daemons, site.StartDaemon(t, near, "--nat64", nat64Prefix.String()))
 	server := site.server64(t, Vsftpd)
-	for _, k := range []*ClientKind{Ftplib, Wget, Curl} { // of which Wget says EPSV 2
+	for _, k := range []*ClientKind{Ftplib, Wget, Curl} { // Wget reports EPSV 2
 		k.Need(t)
 		Job{Client: k, From: site.Client, Dial: nat64.Dial(IPv6, 0), Server: server, Mode: EPSV, Size: smallFile}.Verify(t)
 	}
@@ -309,12 +310,12 @@ func TestNAT64OnTheWay(t *testing.T) {
 	d.hears("EPSV ALL", "NOOP")
 	d.told("200 ok", "504 No such.")
 	d.announce64(EPSV).MustOpen(t)
-	d.hears("EPRT |2|fd07::2|5000|", "EPRT |2|fd07::2|5000|") // which only the translator's machine can change
+	d.hears("EPRT |2|fd07::2|5000|", "EPRT |2|fd07::2|5000|") // only the translator's machine can change it
 	d.told("522 no", "522 no")
 }
 
-// clat has the client's programs speak IPv4 to the server, which a translator of its own
-// makes IPv6 of.
+// clat makes the client's programs speak IPv4 to the server, through a translator
+// of the client's own to IPv6.
 func (s *Site) clat(t *testing.T) {
 	t.Helper()
 	as := tayga{device: "clat", own: pair("192.0.0.2", "fd07:c1a7::2"), prefix: nat64Prefix, client: pair("192.0.0.1", "fd07:c1a7::1")}
@@ -334,8 +335,8 @@ func (s *Site) clat(t *testing.T) {
 	s.Firewalls[0].routeTo(t, netip.MustParsePrefix("fd07:c1a7::/64"), clientAddr[IPv6])
 }
 
-// TestNAT64CLAT: clients with IPv4 whose host has IPv6 only (464XLAT), and real
-// programs. The firewall is the other translator, or on the way to it.
+// TestNAT64CLAT runs real IPv4 programs on an IPv6-only host (464XLAT). The
+// firewall is the other translator, or on the path to it.
 func TestNAT64CLAT(t *testing.T) {
 	needDaemon(t)
 	programs := func(t *testing.T, site *Site, modes ...Mode) {
@@ -371,8 +372,8 @@ func TestNAT64CLAT(t *testing.T) {
 	}
 }
 
-// TestNAT64Restart: the daemon ends and another starts, between command and reply,
-// and between the announcement and the data connection.
+// TestNAT64Restart restarts the daemon between command and reply, and between
+// announcement and data connection.
 func TestNAT64Restart(t *testing.T) {
 	needDaemon(t)
 	for _, ending := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
@@ -384,7 +385,7 @@ func TestNAT64Restart(t *testing.T) {
 				site.ending = ending
 				d := site.talk64(t, site.Client)
 				for _, m := range IPv6.Modes() {
-					d.announce64(m).MustOpen(t) // texts have changed their length
+					d.announce64(m).MustOpen(t) // changes the lengths of texts
 					o := d.announce64(m)
 					site.restart(t, nat64Flag)
 					o.MustOpen(t)
@@ -430,7 +431,8 @@ func TestNAT64Older(t *testing.T) {
 	}
 }
 
-// TestNAT64Hostile: a client names what is not its own, in every form that it has.
+// TestNAT64Hostile: a client announces addresses of others, in every form there
+// is.
 func TestNAT64Hostile(t *testing.T) {
 	needDaemon(t)
 	site := newNAT64(t, Auto, AllowRelated)
@@ -447,7 +449,7 @@ func TestNAT64Hostile(t *testing.T) {
 		return o
 	}
 	own, other := at(site.Client, clientAddr[IPv6]), at(site.Client2, client2Addr[IPv6])
-	pool := addrOf(victim.Server.RemoteAddr()).Addr() // where the victim is for the server
+	pool := addrOf(victim.Server.RemoteAddr()).Addr() // the server's address of the victim
 	d := site.talk64(t, site.Client)
 	for _, line := range []string{
 		"EPRT |2|" + client2Addr[IPv6].String() + "|25600|",
@@ -470,7 +472,8 @@ func TestNAT64Hostile(t *testing.T) {
 		}
 		both.Wait()
 	}
-	// Private addresses stand for the sender, whoever has them here (464XLAT).
+	// Private addresses stand for the sender, whoever uses them on this side
+	// (464XLAT).
 	d.Command("PORT 192,168,255,9,100,0")
 	d.told("200 ok", "200 ok")
 	own.MustOpen(t)
@@ -483,7 +486,7 @@ func TestNAT64Hostile(t *testing.T) {
 	t.Cleanup(func() { ln.Close() })
 	o := &Offer{Opener: site.Client, listener: ln, To: netip.AddrPortFrom(nat64Addr(serverAddr[IPv4]), 25600)}
 	go o.serve()
-	d.told("227 Entering Passive Mode (203,0,113,2,100,0).", "227 Entering Passive Mode (203,0,113,2,100,0).") // nobody has asked
+	d.told("227 Entering Passive Mode (203,0,113,2,100,0).", "227 Entering Passive Mode (203,0,113,2,100,0).") // no one asked
 	o.MustRefuse(t, site.Client, "an answer to nothing")
 	d.hears("EPSV", "PASV")
 	d.told("227 Entering Passive Mode (192,168,255,1,100,0).", "229 Entering Extended Passive Mode (|||25600|)")
@@ -494,9 +497,9 @@ func TestNAT64Hostile(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := strings.Count(site.Daemons[0].Output(), `msg="pinhole closed"`)
-	d.Server.Close() // behind its answer
+	d.Server.Close() // after its answer
 	if got, err := hear(d.Client, d.heardByClient); err != nil || got != "229 Entering Extended Passive Mode (|||25600|)" {
-		t.Errorf("heard %q, %v", got, err)
+		t.Errorf("received %q, %v", got, err)
 	}
 	d.Client.Close()
 	err = waitFor(startTimeout, "the pinholes of the session to close", func() bool {
@@ -508,8 +511,8 @@ func TestNAT64Hostile(t *testing.T) {
 	o.MustRefuse(t, site.Client, "the session has ended")
 }
 
-// TestNAT64SamePort: twenty clients announce the same port at once, which is one
-// address to the server.
+// TestNAT64SamePort: twenty clients announce the same port at once. To the server
+// they are all one address.
 func TestNAT64SamePort(t *testing.T) {
 	needDaemon(t)
 	site := newNAT64(t, Auto, AllowRelated)
@@ -542,11 +545,11 @@ func TestNAT64SamePort(t *testing.T) {
 		offers = append(offers, o)
 	}
 	for _, o := range offers {
-		o.MustOpen(t) // which proves that it ends at its own client
+		o.MustOpen(t) // proves that it ends at its own client
 	}
 }
 
-// TestNAT64Pieces: lines come byte by byte, and several in one segment.
+// TestNAT64Pieces sends lines byte by byte, and several in one segment.
 func TestNAT64Pieces(t *testing.T) {
 	needDaemon(t)
 	site := newNAT64(t, Auto, AllowRelated)
@@ -562,7 +565,7 @@ func TestNAT64Pieces(t *testing.T) {
 	line := func(heard func() (string, error), want string) {
 		t.Helper()
 		if got, err := heard(); err != nil || strings.TrimRight(got, " ") != want {
-			t.Errorf("heard %q, %v, want %q", got, err, want)
+			t.Errorf("received %q, %v, want %q", got, err, want)
 		}
 	}
 	server := func() (string, error) { return hear(d.Server, d.heardByServer) }
@@ -594,7 +597,7 @@ func TestNAT64Pieces(t *testing.T) {
 	d.announce64(EPSV).MustOpen(t)
 }
 
-// TestNAT64Loss: packets are lost on both sides, transfers succeed all the same.
+// TestNAT64Loss: transfers succeed although packets are lost on both sides.
 func TestNAT64Loss(t *testing.T) {
 	needDaemon(t)
 	site := newNAT64(t, Auto, AllowRelated)
@@ -608,13 +611,13 @@ func TestNAT64Loss(t *testing.T) {
 		})
 	}
 	if before, behind := site.lost(t); before == 0 || behind == 0 {
-		t.Errorf("%d packets lost before and %d behind the firewall", before, behind)
+		t.Errorf("%d packets lost before and %d after the firewall", before, behind)
 	}
 }
 
-// TestNAT64DefaultPort: a client that chooses no port waits for its data at the port of
-// its control connection, and the server connects from its port 20. Before that the two
-// have tried to agree on Telnet options.
+// TestNAT64DefaultPort: a client that announces no port listens on the port of
+// its control connection, and the server connects from port 20. Both negotiate
+// Telnet options first.
 func TestNAT64DefaultPort(t *testing.T) {
 	needDaemon(t)
 	for _, s := range []Subject{Expectation, Claim} {
@@ -673,7 +676,7 @@ func TestNAT64DefaultPort(t *testing.T) {
 	}
 }
 
-// TestNAT64TLS: what is encrypted is not translated, and works with EPSV.
+// TestNAT64TLS: encrypted announcements are not translated; EPSV still works.
 func TestNAT64TLS(t *testing.T) {
 	needDaemon(t)
 	site := newNAT64(t, Auto, AllowRelated)
@@ -684,7 +687,7 @@ func TestNAT64TLS(t *testing.T) {
 	}
 }
 
-// listenBeside opens a listener at a port that a connection has.
+// listenBeside listens on a port that a connection already uses.
 func (h *Host) listenBeside(local netip.AddrPort) (*net.TCPListener, error) {
 	var ln net.Listener
 	var err error

@@ -32,13 +32,13 @@ type FirewallPair struct {
 	flags    []string
 	conf     PairConf
 	pauses   pauses
-	strange  bool // the daemons have no peer
-	split    bool // the machines do not hear each other
+	strange  bool // the daemons have no peer configured
+	split    bool // the machines cannot reach each other
 	hurry    bool // see takesOver
 	groups   []vrrpGroup
 }
 
-// pauses are the longest times in which nothing came over data connections.
+// pauses are the longest times without data on data connections.
 type pauses struct {
 	mu   sync.Mutex
 	list []time.Duration
@@ -50,7 +50,7 @@ func (p *pauses) add(d time.Duration) {
 	p.list = append(p.list, d)
 }
 
-// longest is the longest of all; zero: there was none.
+// longest is the longest of all pauses, or zero.
 func (p *pauses) longest() (d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -69,15 +69,15 @@ type PairMachine struct {
 	dead                   bool
 }
 
-// pairNAT translates both ends. The client's end is translated to an address of its
-// own: what is masqueraded the kernel forgets when keepalived takes the address away,
-// and conntrackd has the other machine forget it, too.
+// pairNAT translates both ends. The client is translated to an extra address: the
+// kernel drops masqueraded connections when keepalived removes the address, and
+// conntrackd then removes them on the other machine, too.
 var pairNAT = Position{Name: "both-nat", Target: clientGate, Hidden: true, NAT: []NAT{{Pre: dnat, Post: snat}}}
 
-// pairVirtual has the machines themselves be an FTP server, which is another one.
+// pairVirtual makes the machines themselves a virtual FTP server.
 var pairVirtual = Position{Name: "virtual", Target: clientGate}
 
-// virtualText takes the addresses of both.
+// virtualText takes both addresses of the virtual server.
 const virtualText = `virtual-servers:
   - name: ftp
     listen: [%s, "%s"]
@@ -86,10 +86,10 @@ const virtualText = `virtual-servers:
       - {name: one, address: [%s, "%s"]}
 `
 
-// PairConf is what pairs differ in.
+// PairConf is how pairs differ.
 type PairConf struct {
-	NoExternalCache bool // conntrackd puts what it learns into the kernel at once
-	NoTrack         bool // mode NOTRACK in place of FTFW
+	NoExternalCache bool // conntrackd puts what it receives into the kernel at once
+	NoTrack         bool // mode NOTRACK instead of FTFW
 }
 
 func (c PairConf) String() string {
@@ -109,7 +109,7 @@ var (
 )
 
 // NewPair builds a pair, and waits until its first machine has the addresses and
-// both daemons hear each other.
+// both daemons are connected.
 func NewPair(t *testing.T, p Position, a Allow, s Subject, conf PairConf, flags ...string) *FirewallPair {
 	t.Helper()
 	f := NewPairOnly(t, p, a, s, conf, flags...)
@@ -139,7 +139,7 @@ func newPair(t *testing.T, p Position, a Allow, s Subject, conf PairConf, groups
 	for _, m := range f.Machines {
 		f.startSync(t, m)
 	}
-	for i, m := range f.Machines { // one after the other, so that none takes for a moment what is not its own
+	for i, m := range f.Machines { // one after the other, so that neither briefly takes addresses of the other
 		f.startKeepalived(t, m)
 		for _, g := range groups {
 			if g.preferred == i {
@@ -150,7 +150,8 @@ func newPair(t *testing.T, p Position, a Allow, s Subject, conf PairConf, groups
 	return f
 }
 
-// bareMachines are the hosts and networks of a pair; nothing runs on them.
+// bareMachines makes the hosts and networks of a pair, with nothing running on
+// them.
 func bareMachines(t *testing.T, p Position, a Allow, s Subject, groups []vrrpGroup) *FirewallPair {
 	t.Helper()
 	needPrograms(t, "nft", "conntrack")
@@ -170,8 +171,8 @@ func bareMachines(t *testing.T, p Position, a Allow, s Subject, groups []vrrpGro
 	return f
 }
 
-// StartDaemons starts pasvport on both machines, and waits until the two hear each
-// other.
+// StartDaemons starts pasvport on both machines, and waits until the two are
+// connected.
 func (f *FirewallPair) StartDaemons(t *testing.T) {
 	t.Helper()
 	for _, m := range f.Machines {
@@ -182,13 +183,13 @@ func (f *FirewallPair) StartDaemons(t *testing.T) {
 	}
 }
 
-// unpacked is a command of a program that scripts/peers has unpacked.
+// unpacked is a command of a program that scripts/peers unpacked.
 func (m *PairMachine) unpacked(name string, args ...string) (Command, error) {
 	path, err := unpacked("usr/sbin/" + name)()
 	return Command{Args: append([]string{path}, args...), Env: libraries()}, err
 }
 
-// connect makes the networks.
+// connect creates the networks.
 func (f *FirewallPair) connect() error {
 	lan, wan, mid := f.Net.Host("lan"), f.Net.Host("wan"), f.Net.Host("mid")
 	for _, sw := range []*Host{lan, wan, mid} {
@@ -271,7 +272,7 @@ const syncRules = `insert rule inet filter input iifname "sync" accept
 insert rule inet filter output oifname "sync" accept
 `
 
-// pairKey is what both daemons have.
+// pairKey is the key that both daemons share.
 const pairKey = "Tz1m0Ck4vWvJcX0x9d8Q2yq0bBGr5nqYf5q1yE0f7Ws=\n"
 
 // prepare loads the ruleset and writes the files of a machine.
@@ -307,7 +308,7 @@ func (f *FirewallPair) prepare(t *testing.T, m *PairMachine) {
 	for name, text := range files {
 		path, err := m.File(name, text)
 		if err == nil {
-			err = os.Chmod(path, map[bool]os.FileMode{false: 0o600, true: 0o700}[name == "notify"]) // keepalived skips what can be executed
+			err = os.Chmod(path, map[bool]os.FileMode{false: 0o600, true: 0o700}[name == "notify"]) // keepalived skips executable files
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -315,8 +316,8 @@ func (f *FirewallPair) prepare(t *testing.T, m *PairMachine) {
 	}
 }
 
-// conntrackdText takes the mode, the cache, the own and the other address, the
-// directory, and both addresses.
+// conntrackdText takes the mode, the cache, this and the other machine's address,
+// the directory, and both addresses.
 const conntrackdText = `Sync {
 	Mode %s {
 		%s
@@ -358,9 +359,9 @@ General {
 
 // vrrpGroup are addresses that move together.
 type vrrpGroup struct {
-	preferred int // of the machines
+	preferred int // machine that should have them
 	in, out   Pair
-	more      []netip.Addr // of out
+	more      []netip.Addr // further addresses on out
 }
 
 // oneGroup has all addresses on one machine.
@@ -371,7 +372,7 @@ func (f *FirewallPair) keepalivedConf(m *PairMachine) string {
 	var b strings.Builder
 	b.WriteString(keepalivedText)
 	for i, g := range f.groups {
-		var lists [2]strings.Builder // IPv4, and IPv6, which VRRP takes only beside it
+		var lists [2]strings.Builder // IPv4, and IPv6, which VRRP accepts only beside it
 		add := func(a netip.Addr, dev string) {
 			switch {
 			case a.Is4():
@@ -392,7 +393,7 @@ func (f *FirewallPair) keepalivedConf(m *PairMachine) string {
 			priority = 150
 		}
 		fmt.Fprintf(&b, instanceText, i+1, 51+i, priority, 0.2*float64(slowness), &lists[0], &lists[1], m.Dir)
-		if len(f.groups) == 1 { // else a machine that gives up one is not idle
+		if len(f.groups) == 1 { // otherwise a machine that gives up one group is not idle
 			fmt.Fprintf(&b, "\tnotify_backup \"%[1]s/notify backup\"\n\tnotify_fault \"%[1]s/notify fault\"\n", m.Dir)
 		}
 		b.WriteString("}\n")
@@ -425,8 +426,8 @@ const instanceText = `vrrp_instance PAIR%d {
 	notify_master "%s/notify primary"
 `
 
-// notifyText is what primary-backup.sh of the package does. It takes conntrackd and
-// the directory.
+// notifyText does what primary-backup.sh of the package does. It takes conntrackd
+// and the directory.
 const notifyText = `#!/bin/sh
 ct() { env %[1]s -C %[2]s/conntrackd.conf "$@"; }
 case $1 in
@@ -449,7 +450,7 @@ func (f *FirewallPair) start(t *testing.T, m *PairMachine, name string, args ...
 	return p
 }
 
-// clean removes what a program leaves that is killed.
+// clean removes what killed programs left.
 func (m *PairMachine) clean(names ...string) {
 	for _, name := range names {
 		os.Remove(filepath.Join(m.Dir, name))
@@ -514,7 +515,7 @@ func (m *PairMachine) has(a netip.Addr) bool {
 	return false
 }
 
-// waitActive waits until a machine, and it alone, has the addresses.
+// waitActive waits until this machine, and no other, has the addresses.
 func (f *FirewallPair) waitActive(t testing.TB, i int) {
 	t.Helper()
 	for _, g := range f.groups {
@@ -522,7 +523,7 @@ func (f *FirewallPair) waitActive(t testing.TB, i int) {
 	}
 }
 
-// waitGroup waits until a machine, and it alone, has the addresses of a group.
+// waitGroup waits until this machine, and no other, has the addresses of a group.
 func (f *FirewallPair) waitGroup(t testing.TB, g vrrpGroup, i int) {
 	t.Helper()
 	m, other := f.Machines[i], f.Machines[1-i]
@@ -547,9 +548,9 @@ func (m *PairMachine) hasAll(g vrrpGroup) bool {
 
 func (m *PairMachine) hasAny(g vrrpGroup) bool { return slices.ContainsFunc(g.addresses(), m.has) }
 
-// takesOver has a machine take the addresses over by what do does. What comes before
-// conntrackd has committed finds older entries or none, and may wait for that: with
-// hurry the test does not.
+// takesOver calls do, which makes machine i take the addresses over. Packets that
+// arrive before conntrackd has committed find stale entries or none, and may have
+// to wait; with hurry the test does not wait for the commit.
 func (f *FirewallPair) takesOver(t testing.TB, i int, do func()) {
 	t.Helper()
 	m := f.Machines[i]
@@ -568,7 +569,7 @@ func (f *FirewallPair) takesOver(t testing.TB, i int, do func()) {
 	}
 }
 
-// joined is how often each daemon was heard by the other one.
+// joined is how often each daemon has joined the other one.
 func (f *FirewallPair) joined() (n [2]int) {
 	for i, m := range f.Machines {
 		n[i] = strings.Count(m.daemon.Output(), `msg="peer connected"`)
@@ -576,7 +577,7 @@ func (f *FirewallPair) joined() (n [2]int) {
 	return n
 }
 
-// waitJoined waits until both daemons are heard by the other one, once more than
+// waitJoined waits until each daemon has joined the other one once more than
 // before.
 func (f *FirewallPair) waitJoined(t testing.TB, before [2]int) {
 	t.Helper()
@@ -615,14 +616,14 @@ func (f *FirewallPair) waitCarried(t testing.TB, to int, d *Dialogue) {
 	}
 }
 
-// Crash takes a machine away, with all that is on it, at once.
+// Crash takes a machine down at once, with all that runs on it.
 func (f *FirewallPair) Crash(t testing.TB, i int) {
 	t.Helper()
 	m := f.Machines[i]
 	crash := func() {
 		m.dead = true
-		// It does nothing any more that the other one cannot know of. Nor is that told
-		// what the end of an interface changes in its kernel.
+		// Stop it first: it must do nothing more that the other machine cannot
+		// learn of, nor report what losing its interfaces changes in its kernel.
 		if err := m.daemon.Signal(syscall.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
@@ -638,7 +639,7 @@ func (f *FirewallPair) Crash(t testing.TB, i int) {
 			t.Fatal(err)
 		}
 	}
-	if f.Machines[1-i].hasAny(f.groups[0]) { // it has the addresses already
+	if f.Machines[1-i].hasAny(f.groups[0]) { // it already has the addresses
 		crash()
 		f.waitActive(t, 1-i)
 		return
@@ -654,8 +655,8 @@ func (p *Process) kill() {
 	}
 }
 
-// Move has the other machine take the addresses over from machine i, as before an
-// upgrade.
+// Move makes the other machine take the addresses over from machine i, as before
+// an upgrade.
 func (f *FirewallPair) Move(t testing.TB, i int) {
 	t.Helper()
 	m := f.Machines[i]
@@ -669,14 +670,14 @@ func (f *FirewallPair) Move(t testing.TB, i int) {
 	}
 }
 
-// Back has machine 0, which was moved from, take the addresses again.
+// Back makes machine 0 take the addresses again after a Move.
 func (f *FirewallPair) Back(t *testing.T) {
 	t.Helper()
 	f.takesOver(t, 0, func() { f.startKeepalived(t, f.Machines[0]) })
 }
 
-// Return has a machine that crashed start again, with nothing in its kernel, and
-// take the addresses when it has what the other one knows.
+// Return restarts a crashed machine with nothing in its kernel, and makes it take
+// the addresses once it has the other machine's state.
 func (f *FirewallPair) Return(t *testing.T, i int, carried func()) {
 	t.Helper()
 	m := f.Machines[i]
@@ -702,7 +703,7 @@ func (f *FirewallPair) Return(t *testing.T, i int, carried func()) {
 	f.waitJoined(t, joined)
 	m.resync(t)
 	carried()
-	if i > 0 { // it is not preferred
+	if i > 0 { // only machine 0 is preferred
 		f.startKeepalived(t, m)
 		f.waitActive(t, 0)
 		return
@@ -710,7 +711,7 @@ func (f *FirewallPair) Return(t *testing.T, i int, carried func()) {
 	f.takesOver(t, 0, func() { f.startKeepalived(t, m) })
 }
 
-// resync has conntrackd ask for what the other machine's has.
+// resync makes conntrackd ask for the other machine's entries.
 func (m *PairMachine) resync(t testing.TB) {
 	t.Helper()
 	c, err := m.unpacked("conntrackd", "-C", filepath.Join(m.Dir, "conntrackd.conf"), "-n")
@@ -722,8 +723,8 @@ func (m *PairMachine) resync(t testing.TB) {
 	}
 }
 
-// Cut drops what comes over the link between the machines and matches, or all of it
-// if match is empty, until Mend.
+// Cut drops matching packets on the link between the machines, or all if match is
+// empty, until Mend.
 func (f *FirewallPair) Cut(t testing.TB, match string) {
 	t.Helper()
 	for _, m := range f.Machines {
@@ -731,7 +732,7 @@ func (f *FirewallPair) Cut(t testing.TB, match string) {
 	}
 }
 
-// Mend ends what Cut began.
+// Mend undoes Cut.
 func (f *FirewallPair) Mend(t testing.TB) {
 	t.Helper()
 	for _, m := range f.Machines {
@@ -748,8 +749,8 @@ const cutText = `table inet cut {
 }
 `
 
-// Split has the machines not hear each other, so that both take the addresses. The
-// other machine, which takes them last, gets the packets.
+// Split cuts the machines off from each other, so that both take the addresses.
+// The other machine takes them last and so gets the packets.
 func (f *FirewallPair) Split(t testing.TB) {
 	t.Helper()
 	f.Cut(t, "")
@@ -771,7 +772,7 @@ func (f *FirewallPair) Unite(t testing.TB) {
 	f.lead(t, 0)
 }
 
-// waitLinked waits until the daemons hear each other.
+// waitLinked waits until the daemons are connected.
 func (f *FirewallPair) waitLinked(t testing.TB) {
 	t.Helper()
 	for _, m := range f.Machines {
@@ -785,9 +786,9 @@ func (f *FirewallPair) waitLinked(t testing.TB) {
 	}
 }
 
-// lead has all hosts send to a machine what they send to the addresses of the firewall,
-// whatever the other one says. Which of two that have an address gets a packet is
-// else up to who was heard last.
+// lead makes all hosts send packets for the firewall's addresses to one machine,
+// whatever the other one announces. Otherwise, when two machines have an address,
+// the one heard last gets the packets.
 func (f *FirewallPair) lead(t testing.TB, i int) {
 	t.Helper()
 	for h, dev := range map[*Host]string{f.Client: "in0", f.Client2: "in0", f.Server: "out0", f.Third: "out0"} {
@@ -807,7 +808,7 @@ func (f *FirewallPair) lead(t testing.TB, i int) {
 	}
 }
 
-// open says what is open at a machine for data connections, in the daemon and in
+// open lists what is open on a machine for data connections, in the daemon and in
 // the kernel; empty: nothing.
 func (m *PairMachine) open(t testing.TB) string {
 	t.Helper()
@@ -826,7 +827,7 @@ func (m *PairMachine) open(t testing.TB) string {
 	return fmt.Sprintf("%v pinholes\n%s\n%s", status["pinholes_open"], expected, rules)
 }
 
-// NothingOpen waits until nothing is open at any machine.
+// NothingOpen waits until nothing is open on any machine.
 func (f *FirewallPair) NothingOpen(t testing.TB) {
 	t.Helper()
 	for _, m := range f.Machines {

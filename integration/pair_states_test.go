@@ -15,15 +15,16 @@ import (
 	"time"
 )
 
-// pairState is what a session is in the middle of when the firewall changes.
-// begin brings it there, and returns what must hold when another machine has it.
+// pairState is a moment of a session at which the firewall fails over. begin
+// brings the session there, and returns what must hold once the other machine has
+// it.
 type pairState struct {
 	name  string
 	begin func(t *testing.T, f *FirewallPair, d *Dialogue) (then func(*testing.T))
 	older bool // its control connection is older than the daemons
 	over  bool // the session has ended
 	mute  bool // the daemons do not read the session
-	again bool // an end sends something again meanwhile
+	again bool // an end retransmits meanwhile
 }
 
 var pairStates = []pairState{
@@ -73,7 +74,7 @@ var pairStates = []pairState{
 	{name: "half a command", begin: func(t *testing.T, f *FirewallPair, d *Dialogue) func(*testing.T) {
 		say(t, d.Client, "NO")
 		return func(t *testing.T) {
-			d.Command("OP") // completes it
+			d.Command("OP") // completes the command
 			d.Reply("200 ok")
 		}
 	}},
@@ -213,19 +214,20 @@ func say(t *testing.T, c net.Conn, text string) {
 	}
 }
 
-// announced is open for one connection, and only for who it is for.
+// announced checks that an offer is open for one connection, and only for its
+// opener.
 func announced(f *FirewallPair, o *Offer) func(*testing.T) {
 	return func(t *testing.T) {
 		other := map[*Host]*Host{f.Client: f.Client2, f.Client2: f.Client, f.Server: f.Third}[o.Opener]
 		o.MustRefuse(t, other, "another one")
 		o.MustOpen(t)
-		if !f.split { // else each machine lets one through
+		if !f.split { // otherwise each machine lets one through
 			o.MustRefuse(t, o.Opener, "a second time")
 		}
 	}
 }
 
-// asks has the client ask for a passive data connection, and the server listen.
+// asks sends PASV or EPSV from the client, and makes the server listen.
 func (d *Dialogue) asks(t *testing.T, f *FirewallPair) *Offer {
 	t.Helper()
 	host, addr, opener := d.listensAt(d.passive())
@@ -235,7 +237,7 @@ func (d *Dialogue) asks(t *testing.T, f *FirewallPair) *Offer {
 	return o
 }
 
-// answer is what the server says to PASV or EPSV.
+// answer is the server's reply to PASV or EPSV.
 func (d *Dialogue) answer(o *Offer) string {
 	a := addrOf(o.listener.Addr())
 	if d.passive() == EPSV {
@@ -244,7 +246,7 @@ func (d *Dialogue) answer(o *Offer) string {
 	return "227 Entering Passive Mode (" + argument(PORT, a) + ")."
 }
 
-// says has the server say the rest of its answer, which the client then uses.
+// says sends the rest of the server's reply, and has the client use it.
 func (d *Dialogue) says(t *testing.T, f *FirewallPair, o *Offer, from int) {
 	t.Helper()
 	var err error
@@ -254,7 +256,7 @@ func (d *Dialogue) says(t *testing.T, f *FirewallPair, o *Offer, from int) {
 	announced(f, o)(t)
 }
 
-// announcedAs reads what the other end heard of an announcement.
+// announcedAs parses the announcement as the other end received it.
 func (d *Dialogue) announcedAs(line string) (netip.AddrPort, error) {
 	switch {
 	case strings.HasPrefix(line, "229"):
@@ -265,7 +267,7 @@ func (d *Dialogue) announcedAs(line string) (netip.AddrPort, error) {
 	return parseCommand(line)
 }
 
-// orders has the client announce a port, to which the server has not answered.
+// orders announces a port of the client, which the server has not yet answered.
 func (d *Dialogue) orders(t *testing.T, m Mode) *Offer {
 	t.Helper()
 	host, addr, opener := d.listensAt(m)
@@ -288,14 +290,14 @@ type loss struct {
 	name string
 }
 
-// lose drops what comes to a hook of a host and matches.
+// lose drops matching packets at a hook of a host.
 func (h *Host) lose(t *testing.T, name, hook, match string) *loss {
 	t.Helper()
 	h.LoadRules(t, fmt.Sprintf("table inet %s {\n\tchain c {\n\t\ttype filter hook %s priority 0; policy accept;\n\t\t%s counter drop\n\t}\n}\n", name, hook, match))
 	return &loss{h, name}
 }
 
-// wait waits until something was lost.
+// wait waits until a packet was dropped.
 func (l *loss) wait(t *testing.T, what string) {
 	t.Helper()
 	if err := waitFor(lineTimeout, what, func() bool {
@@ -311,8 +313,9 @@ func (l *loss) end(t *testing.T) {
 	l.h.LoadRules(t, "delete table inet "+l.name)
 }
 
-// repeated has an end announce a port, by a line that it sends again until it is
-// acknowledged. At a hook of the other end it is lost, or the acknowledgement is.
+// repeated announces a port, in a line that TCP retransmits until it is
+// acknowledged. Either the line or its acknowledgement is lost, at a hook of the
+// other end.
 func (d *Dialogue) repeated(t *testing.T, f *FirewallPair, from, to *net.TCPConn, hook, what string) func(*testing.T) {
 	t.Helper()
 	var o *Offer
@@ -338,7 +341,7 @@ func (d *Dialogue) repeated(t *testing.T, f *FirewallPair, from, to *net.TCPConn
 	l.wait(t, what)
 	return func(t *testing.T) {
 		if hook == "output" {
-			time.Sleep(300 * time.Millisecond) // it comes again by way of the other machine
+			time.Sleep(300 * time.Millisecond) // the retransmission comes by way of the other machine
 		}
 		l.end(t)
 		got, err := hear(to, heard)
@@ -346,7 +349,7 @@ func (d *Dialogue) repeated(t *testing.T, f *FirewallPair, from, to *net.TCPConn
 			o.To, err = d.announcedAs(got)
 		}
 		if err != nil {
-			t.Fatalf("heard %q: %v", got, err)
+			t.Fatalf("received %q: %v", got, err)
 		}
 		if from == d.Client {
 			d.Reply("200 ok")
@@ -355,8 +358,8 @@ func (d *Dialogue) repeated(t *testing.T, f *FirewallPair, from, to *net.TCPConn
 	}
 }
 
-// synInFlight has a data connection begin whose first packet passes the firewall
-// and is lost behind it.
+// synInFlight begins a data connection whose first SYN passes the firewall and is
+// lost behind it.
 func synInFlight(t *testing.T, f *FirewallPair, o *Offer, at *Host) func(*testing.T) {
 	t.Helper()
 	port := addrOf(o.listener.Addr()).Port()
@@ -381,7 +384,7 @@ func synInFlight(t *testing.T, f *FirewallPair, o *Offer, at *Host) func(*testin
 	}
 }
 
-// transferring has bytes go over a data connection all the time, of which none is
+// transferring keeps bytes flowing over data connections, and checks that none is
 // lost.
 func transferring(t *testing.T, f *FirewallPair, d *Dialogue, m Mode) func(*testing.T) {
 	t.Helper()
@@ -421,12 +424,12 @@ func transferring(t *testing.T, f *FirewallPair, d *Dialogue, m Mode) func(*test
 		close(stop)
 		s := <-done
 		c.SetReadDeadline(time.Now().Add(openTimeout))
-		if _, err := io.Copy(io.Discard, c); err != nil || s.err != nil { // the other end has all of it
+		if _, err := io.Copy(io.Discard, c); err != nil || s.err != nil { // the other end has received everything
 			t.Errorf("%s data connection: %v, %v", m, s.err, err)
 		}
 		sum, n, gap := o.got.state()
 		if sum != s.sum || n != s.n {
-			t.Errorf("%s data connection: %d bytes were sent and %d came, or other ones", m, s.n, n)
+			t.Errorf("%s data connection: %d bytes sent, %d received, or the contents differ", m, s.n, n)
 		}
 		f.pauses.add(gap)
 		d.Reply("226 done")

@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// refusals are the ways to misuse an announcement. None may lead to a
-// connection, and the announcements' proper use must work beside them.
+// refusals are the ways to misuse an announcement. None may lead to a connection,
+// and the proper use of the announcement must still work.
 var refusals = []struct {
 	name string
 	test func(*testing.T, *Dialogue, Mode)
-	not  []Mode // modes that have no such way
+	not  []Mode // modes in which this way does not exist
 }{
 	{"second connection", secondConnection, nil},
 	{"third host", thirdHost, nil},
@@ -31,7 +31,7 @@ var refusals = []struct {
 }
 
 // TestRefusals tries each way in three positions, with each strategy and both
-// families, where the ruleset accepts what is related and where it does not.
+// families, where the ruleset accepts related connections and where it does not.
 func TestRefusals(t *testing.T) {
 	needDaemon(t)
 	eachGuardedSite(t, nil, func(t *testing.T, site *Site) {
@@ -41,7 +41,7 @@ func TestRefusals(t *testing.T) {
 	})
 }
 
-// TestPinholeTimeout: a pinhole that is not used goes.
+// TestPinholeTimeout: an unused pinhole expires.
 func TestPinholeTimeout(t *testing.T) {
 	needDaemon(t)
 	const timeout = 2 * time.Second
@@ -82,8 +82,8 @@ func (s *Site) eachMode(t *testing.T, kind string, not []Mode, test func(*testin
 			if slices.Contains(not, m) {
 				continue
 			}
-			// Control connections are made one after the other: they share
-			// a listener, and Talk must accept its own.
+			// Control connections are made one after the other: they share a
+			// listener, and Talk must accept its own.
 			d := s.Talk(t, ln, s.ClientHost(), f)
 			t.Run(fmt.Sprintf("%s/%s/%s", kind, f, m), func(t *testing.T) {
 				t.Parallel()
@@ -104,7 +104,7 @@ func secondConnection(t *testing.T, d *Dialogue, m Mode) {
 	d.Announce(m).MustOpen(t)
 }
 
-// thirdHost: a pinhole is for the other end alone, and somebody else's attempt
+// thirdHost: a pinhole is for the other end alone, and an attempt by another host
 // does not use it up.
 func thirdHost(t *testing.T, d *Dialogue, m Mode) {
 	o := d.Announce(m)
@@ -113,7 +113,7 @@ func thirdHost(t *testing.T, d *Dialogue, m Mode) {
 	o.MustOpen(t)
 }
 
-// replacedOffer: an announcement ends the one before.
+// replacedOffer: an announcement replaces the one before.
 func replacedOffer(t *testing.T, d *Dialogue, m Mode) {
 	first := d.Announce(m)
 	second := d.Announce(m)
@@ -162,16 +162,16 @@ func reset(c *net.TCPConn) error {
 	return c.Close()
 }
 
-// lowPort: the port of a service is opened for nobody.
+// lowPort: the port of a service is never opened.
 func lowPort(t *testing.T, d *Dialogue, m Mode) {
 	host, addr, opener := d.listensAt(m)
 	d.AnnounceListener(m, listenLow(t, host, addr), opener).MustRefuse(t, opener, "port of a service")
 	d.Announce(m).MustOpen(t)
 }
 
-// foreignAddress: an address that is not the announcing end's is opened for
-// nobody. What the text then says is the policy's affair: if it is changed to
-// the announcing end's address, that is no third host any more.
+// foreignAddress: an address that is not the announcing end's is never opened.
+// What happens to the text depends on the policy: if it is changed to the
+// announcing end's address, that is not a third host any more.
 func foreignAddress(t *testing.T, d *Dialogue, m Mode) {
 	_, _, opener := d.listensAt(m)
 	third, err := d.site.Third.Listen(netip.AddrPortFrom(thirdAddr[d.family], 0))
@@ -201,7 +201,7 @@ func listenLow(t *testing.T, h *Host, addr netip.Addr) *net.TCPListener {
 }
 
 // TestPinholeKept: while a transfer command waits for its final reply its pinhole
-// outlives its time, whoever dials; when the reply has come it does not.
+// outlives its timeout, whoever dials; after the reply it does not.
 func TestPinholeKept(t *testing.T) {
 	needDaemon(t)
 	const timeout = 2 * time.Second
@@ -230,8 +230,9 @@ func TestPinholeKept(t *testing.T) {
 	}
 }
 
-// TestPinholeOfLostLines: a pinhole outlives its time while TCP repeats what the end
-// that is to dial has not got yet: a 227, or the reply to PORT that RETR waits for.
+// TestPinholeOfLostLines: a pinhole outlives its timeout while TCP retransmits
+// what the opener has not received yet: a 227, or the reply to PORT that RETR
+// waits for.
 func TestPinholeOfLostLines(t *testing.T) {
 	needDaemon(t)
 	for _, s := range subjects(t) {

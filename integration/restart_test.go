@@ -26,8 +26,8 @@ func (s *Site) crash(t *testing.T) {
 	}
 }
 
-// end ends the daemon of the first firewall by the site's signal. One that is
-// asked to stop leaves nothing in the kernel.
+// end ends the daemon of the first firewall by the site's signal. A daemon that
+// is asked to stop must leave nothing in the kernel.
 func (s *Site) end(t *testing.T) {
 	t.Helper()
 	if s.ending == 0 || s.ending == syscall.SIGKILL {
@@ -40,7 +40,7 @@ func (s *Site) end(t *testing.T) {
 	s.mustBeEmpty(t)
 }
 
-// mustBeEmpty: nothing of ours is in the kernel.
+// mustBeEmpty checks that nothing of ours is in the kernel.
 func (s *Site) mustBeEmpty(t *testing.T) {
 	t.Helper()
 	out, err := s.Firewalls[0].Run(10*time.Second, Cmd("conntrack", "-L", "expect"))
@@ -53,7 +53,7 @@ func (s *Site) mustBeEmpty(t *testing.T) {
 }
 
 // eachRestart runs a test with both strategies and both ways to end a daemon,
-// where client and server are translated, so that all texts change.
+// with client and server translated, so that all texts change.
 func eachRestart(t *testing.T, a Allow, f func(*testing.T, *Site)) {
 	for _, s := range []Subject{Expectation, Claim} {
 		for _, ending := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
@@ -70,8 +70,8 @@ func eachRestart(t *testing.T, a Allow, f func(*testing.T, *Site)) {
 }
 
 // TestRestartBetweenOfferAndConnection: announced before the end, opened after
-// the return. A claim needs the daemon: its SYN is repeated
-// until there is one.
+// the restart. A claim needs the daemon: its SYN is retransmitted until there is
+// one.
 func TestRestartBetweenOfferAndConnection(t *testing.T) {
 	for _, a := range []Allow{AllowRelated, AllowMark, AllowChain} {
 		for _, m := range []Mode{PASV, PORT, EPSV, EPRT} {
@@ -97,8 +97,8 @@ func TestRestartBetweenOfferAndConnection(t *testing.T) {
 	}
 }
 
-// TestRestartWhileConnecting: the data connection is opened while there is no
-// daemon, and waits for it at most.
+// TestRestartWhileConnecting: a data connection that is opened while there is no
+// daemon at most has to wait for it.
 func TestRestartWhileConnecting(t *testing.T) {
 	eachRestart(t, AllowChain, func(t *testing.T, s *Site) {
 		talk := s.Talk(t, s.ListenControl(t, IPv4), s.Client, IPv4)
@@ -119,8 +119,8 @@ func TestRestartWhileConnecting(t *testing.T) {
 	})
 }
 
-// TestRestartClosesWithSession: what was taken back closes when the control
-// connection does, and leaves nothing.
+// TestRestartClosesWithSession: pinholes that were taken back close with their
+// control connection, and leave nothing.
 func TestRestartClosesWithSession(t *testing.T) {
 	eachRestart(t, AllowChain, func(t *testing.T, s *Site) {
 		talk := s.Talk(t, s.ListenControl(t, IPv4), s.Client, IPv4)
@@ -142,8 +142,7 @@ func TestRestartClosesWithSession(t *testing.T) {
 	})
 }
 
-// TestRestartBetweenQuestionAndAnswer: PASV was read by the one daemon, its
-// answer comes to the next.
+// TestRestartBetweenQuestionAndAnswer: one daemon reads PASV, the next its reply.
 func TestRestartBetweenQuestionAndAnswer(t *testing.T) {
 	eachRestart(t, AllowRelated, func(t *testing.T, s *Site) {
 		talk := s.Talk(t, s.ListenControl(t, IPv4), s.Client, IPv4)
@@ -158,7 +157,7 @@ func TestRestartBetweenQuestionAndAnswer(t *testing.T) {
 			t.Fatal(err)
 		}
 		offer.To = to
-		if s.ending == syscall.SIGKILL { // nothing was handed over, so it is a guess that the answer's line starts there
+		if s.ending == syscall.SIGKILL { // nothing was handed over, so the daemon can only guess that the reply's line starts there
 			offer.MustRefuse(t, opener, "in a line whose start is a guess")
 			offer = talk.Announce(PASV)
 		}
@@ -166,8 +165,8 @@ func TestRestartBetweenQuestionAndAnswer(t *testing.T) {
 	})
 }
 
-// TestRestartDuringTransfer: bytes flow before, between and after, and the
-// session and its data connection are known again.
+// TestRestartDuringTransfer: bytes flow before, during and after the restart, and
+// the daemon knows the session and its data connection again.
 func TestRestartDuringTransfer(t *testing.T) {
 	eachRestart(t, AllowRelated, func(t *testing.T, s *Site) {
 		talk := s.Talk(t, s.ListenControl(t, IPv4), s.Client, IPv4)
@@ -184,7 +183,7 @@ func TestRestartDuringTransfer(t *testing.T) {
 			s.end(t)
 			send("without a daemon")
 			if got := talk.Command("NOOP"); got != "NOOP" {
-				t.Errorf("without a daemon the server heard %q", got)
+				t.Errorf("without a daemon the server received %q", got)
 			}
 			talk.Reply("200 ok")
 			d := s.StartDaemon(t, s.Firewalls[0])
@@ -210,7 +209,8 @@ func TestRestartDuringTransfer(t *testing.T) {
 	})
 }
 
-// TestFailOpenAndClosed: what control packets meet between death and return.
+// TestFailOpenAndClosed: what happens to control packets between crash and
+// restart.
 func TestFailOpenAndClosed(t *testing.T) {
 	for _, fail := range []string{"open", "closed"} {
 		t.Run(fail, func(t *testing.T) {
@@ -242,9 +242,9 @@ func (s *Site) testFail(t *testing.T, fail string) {
 	talk.Announce(PASV).MustOpen(t)
 }
 
-// TestTakenUp: of a session that is taken up in the middle it is not known where a
-// line starts. The first announcement is passed on and opens nothing; what comes
-// behind it, or behind any command and its reply, opens.
+// TestTakenUp: the daemon does not know where a line starts in a session that it
+// picks up midstream. The first announcement passes and opens nothing; what comes
+// after it, or after any command and its reply, opens.
 func TestTakenUp(t *testing.T) {
 	for _, first := range []string{"PASV", "PORT", "NOOP"} {
 		for _, where := range []string{"routed", "both-nat"} {
@@ -266,7 +266,7 @@ func TestTakenUp(t *testing.T) {
 					if m == PORT {
 						talk.Reply("200 ok")
 					}
-					t.Logf("told %v", o.To)
+					t.Logf("announced %v", o.To)
 					if err := s.Daemons[0].WaitLog(openTimeout, "translated="+o.To.String()+" reason=line-start-unknown"); err != nil {
 						t.Error(err)
 					}
@@ -282,8 +282,8 @@ func TestTakenUp(t *testing.T) {
 	}
 }
 
-// TestRestartWithoutDaemonBetween: control connections live through the time
-// in which nobody reads them, and are taken back.
+// TestRestartWithoutDaemonBetween: control connections survive the time without a
+// daemon, and are taken back.
 func TestRestartWithoutDaemonBetween(t *testing.T) {
 	eachRestart(t, AllowRelated, func(t *testing.T, s *Site) {
 		talk := s.Talk(t, s.ListenControl(t, IPv4), s.Client, IPv4)
@@ -303,9 +303,9 @@ func TestRestartWithoutDaemonBetween(t *testing.T) {
 	})
 }
 
-// TestRestartOtherTable: a daemon that comes back with another name for its
-// table takes away what it left under the old one, in the administrator's
-// chains too. Rules that drop without a daemon would else stay for good.
+// TestRestartOtherTable: a daemon that restarts with another table name removes
+// what it left under the old one, also in the administrator's chains. Otherwise
+// rules that drop without a daemon would stay for good.
 func TestRestartOtherTable(t *testing.T) {
 	t.Parallel()
 	needDaemon(t)
@@ -317,7 +317,7 @@ func TestRestartOtherTable(t *testing.T) {
 	}
 	rules := s.Firewalls[0].Rules(t)
 	if strings.Contains(rules, "table inet pasvport ") || strings.Contains(rules, `"pasvport pasvport"`) {
-		t.Errorf("what the earlier daemon left is there:\n%s", rules)
+		t.Errorf("what the earlier daemon left is still there:\n%s", rules)
 	}
 	talk := s.Talk(t, s.ListenControl(t, IPv4), s.Client, IPv4)
 	for _, m := range []Mode{PASV, PORT} {

@@ -20,15 +20,15 @@ import (
 //go:embed testdata/ftp_server.py
 var serverScript string
 
-// password is what every client gives; vsftpd, which is asked as anonymous,
-// takes any.
+// password is what every client sends; vsftpd runs with anonymous access and
+// accepts any.
 const password = "secret"
 
 // Server is a running FTP server.
 type Server struct {
 	Kind *ServerKind
-	// Home is the directory that clients see, Upload where they may write,
-	// Remote the path of Upload as the clients give it, with a slash behind it.
+	// Home is the directory that clients see, Upload where they may write, and
+	// Remote the path of Upload as clients give it, with a trailing slash.
 	Home, Upload, Remote string
 	User                 string
 	host                 *Host
@@ -39,15 +39,15 @@ type Server struct {
 // ServerKind is an FTP server program.
 type ServerKind struct {
 	Name string
-	// program finds it; a missing one is an error that names it.
+	// program finds the executable; the error for a missing one names it.
 	program func() (string, error)
-	// anonymous servers are used as such and let write only below upload/.
+	// anonymous servers allow anonymous logins, and writes only below upload/.
 	anonymous bool
 	// commands writes the configuration and returns what to start.
 	commands func(h *Host, s *Server, program string, listen []netip.AddrPort) ([]Command, error)
 }
 
-// The servers.
+// The servers under test.
 var (
 	Pyftpdlib = &ServerKind{Name: "pyftpdlib", program: pythonWith("pyftpdlib"), commands: pyftpdlib}
 	Vsftpd    = &ServerKind{Name: "vsftpd", program: inPath("vsftpd"), anonymous: true, commands: vsftpd}
@@ -58,8 +58,8 @@ var (
 // ServerKinds are all of them.
 var ServerKinds = []*ServerKind{Vsftpd, Proftpd, Pureftpd, Pyftpdlib}
 
-// StartServer starts a server on these addresses and ports; it skips the test
-// when the program is missing.
+// StartServer starts a server on these addresses and ports; it skips the test if
+// the program is missing.
 func (h *Host) StartServer(t testing.TB, k *ServerKind, listen ...netip.AddrPort) *Server {
 	t.Helper()
 	program, err := k.program()
@@ -85,7 +85,7 @@ func (s *Server) start(h *Host, program string, listen []netip.AddrPort) error {
 	if err := os.Chmod(s.Upload, 0o777); err != nil {
 		return err
 	}
-	if s.Kind.anonymous { // vsftpd refuses a root that its user can write to
+	if s.Kind.anonymous { // vsftpd refuses a root directory that its user can write to
 		if err := os.Chmod(s.Home, 0o755); err != nil {
 			return err
 		}
@@ -109,9 +109,9 @@ func (s *Server) start(h *Host, program string, listen []netip.AddrPort) error {
 	return nil
 }
 
-// Stop ends the server, so that another can have its port: a process that it has
+// Stop ends the server, so that another can use its port: a process that it
 // started may hold the port a moment longer. It does not wait for a port that
-// another server has at another address.
+// another server uses at another address.
 func (s *Server) Stop() {
 	for _, p := range s.procs {
 		p.Kill()
@@ -129,7 +129,7 @@ func (s *Server) output() string {
 	return b.String()
 }
 
-// tcpFile is the list of sockets in /proc/net that has this address.
+// tcpFile is the socket list in /proc/net for the family of this address.
 func tcpFile(a netip.Addr) string {
 	if a.Is4() {
 		return "tcp"
@@ -148,8 +148,8 @@ func pyftpdlib(_ *Host, s *Server, python string, listen []netip.AddrPort) ([]Co
 	return []Command{Cmd(python, "-c", serverScript, string(job))}, err
 }
 
-// vsftpd gets one process per address: it has one listening socket. Its
-// sandbox is off, which on some kernels kills the session's process.
+// vsftpd runs one process per address, as it has one listening socket. Its
+// sandbox is off: on some kernels it kills the session's process.
 func vsftpd(h *Host, s *Server, program string, listen []netip.AddrPort) ([]Command, error) {
 	empty := filepath.Join(h.Dir, "empty")
 	if err := os.MkdirAll(empty, 0o755); err != nil {
@@ -186,8 +186,8 @@ vsftpd_log_file=%s/vsftpd%d.log
 	return commands, nil
 }
 
-// proftpd has one virtual server per address and port; its user exists in a
-// file of ours alone. DelayEngine would slow each login down.
+// proftpd has one virtual server per address and port; its user exists only in a
+// file of ours. DelayEngine would slow each login down.
 func proftpd(h *Host, s *Server, program string, listen []netip.AddrPort) ([]Command, error) {
 	users, err := h.File("proftpd.passwd", fmt.Sprintf("%s:%s:65534:65534::%s:/bin/false\n", s.User, passwordHash, s.Home))
 	if err != nil {
@@ -243,8 +243,8 @@ AuthGroupFile %[3]s
 </Global>
 `
 
-// pureftpd gets one process per address, and a user database of ours. The
-// hash is crypt's, as pure-pw's own choice takes half a second to check.
+// pureftpd runs one process per address, with our own user database. The hash is
+// crypt's, as pure-pw's default takes half a second to check.
 func pureftpd(h *Host, s *Server, program string, listen []netip.AddrPort) ([]Command, error) {
 	users, err := h.File("pureftpd.passwd", fmt.Sprintf("%s:%s:65534:65534::%s/./::::::::::::\n", s.User, passwordHash, s.Home))
 	if err != nil {
@@ -272,7 +272,7 @@ func pureftpd(h *Host, s *Server, program string, listen []netip.AddrPort) ([]Co
 func inPath(name string) func() (string, error) {
 	return func() (string, error) {
 		path, err := exec.LookPath(name)
-		if err != nil { // Debian's servers are in a directory of root's PATH
+		if err != nil { // Debian has servers in a directory of root's PATH
 			path, err = exec.LookPath("/usr/sbin/" + name)
 		}
 		if err != nil {
@@ -304,12 +304,12 @@ func unpacked(file string) func() (string, error) {
 func libraries() []string {
 	triplet := map[string]string{"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}[runtime.GOARCH]
 	lib := filepath.Join(peers(), "usr/lib")
-	old := filepath.Join(peers(), "lib", triplet) // where some packages still have theirs
+	old := filepath.Join(peers(), "lib", triplet) // some packages still use it
 	return []string{"LD_LIBRARY_PATH=" + filepath.Join(lib, triplet) + ":" + lib + ":" + old}
 }
 
-// pythonWith finds a Python 3 that has a module; Debian's own is asked first, and
-// once: an interpreter takes a second to start on an emulated processor.
+// pythonWith finds a Python 3 that has a module. It tries Debian's own first, and
+// only once: an interpreter takes a second to start on an emulated processor.
 func pythonWith(module string) func() (string, error) {
 	return sync.OnceValues(func() (string, error) {
 		for _, name := range []string{"/usr/bin/python3", "python3"} {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// TestAllow runs every mode where the ruleset accepts nothing that is related:
-// by mark, and by pasvport's own rule in the administrator's chains.
+// TestAllow runs every mode where the ruleset accepts nothing related: with a
+// mark, and with pasvport's own rule in the administrator's chains.
 func TestAllow(t *testing.T) {
 	for _, name := range []string{"routed", "masquerade", "dnat", "both-nat", "server-on-firewall", "client-on-firewall", "two-firewalls-nat"} {
 		for _, s := range subjects(t) {
@@ -26,8 +26,8 @@ func TestAllow(t *testing.T) {
 	}
 }
 
-// TestSamePort has two clients behind one address announce the same port at
-// the same time. Each must get its own data connection.
+// TestSamePort: two clients behind one address announce the same port at the same
+// time. Each must get its own data connection.
 func TestSamePort(t *testing.T) {
 	const port = 40000
 	for _, s := range subjects(t) {
@@ -56,9 +56,9 @@ func TestSamePort(t *testing.T) {
 	}
 }
 
-// TestManySessions runs twenty sessions at once with twenty files each, all
-// modes mixed. The server is vsftpd: pyftpdlib 1.5.7 closes file descriptors
-// twice in active mode, and with parallel sessions loses connections by it.
+// TestManySessions runs twenty sessions at once with twenty files each, all modes
+// mixed. The server is vsftpd: pyftpdlib 1.5.7 closes file descriptors twice in
+// active mode, and so loses connections of parallel sessions.
 func TestManySessions(t *testing.T) {
 	const sessions, files = 20, 20
 	for _, name := range []string{"masquerade", "dnat"} {
@@ -75,8 +75,8 @@ func TestManySessions(t *testing.T) {
 	}
 }
 
-// TestModeSwitches changes mode with each of a hundred transfers of one
-// session, where texts get longer and shorter on their way.
+// TestModeSwitches changes the mode with each of a hundred transfers of one
+// session, with texts that grow and shrink on the way.
 func TestModeSwitches(t *testing.T) {
 	for _, name := range []string{"masquerade", "dnat", "both-nat"} {
 		for _, s := range subjects(t) {
@@ -98,8 +98,8 @@ func TestModeSwitches(t *testing.T) {
 	}
 }
 
-// runScript transfers a file in each step of each session, as mode says: how,
-// and whether it is an upload. Each copy is compared.
+// runScript transfers a file in each step of each session, in the step's mode and
+// direction, and compares each copy.
 func (s *Site) runScript(t *testing.T, k *ServerKind, f Family, sessions, steps int, mode func(i, j int) (Mode, bool)) {
 	t.Helper()
 	Ftplib.Need(t)
@@ -171,9 +171,9 @@ func TestOlderSession(t *testing.T) {
 	}
 }
 
-// testOlder announces twice, since the first change of a length must not spoil
-// what follows it. One command and its reply come first: a session that is taken up
-// in the middle opens nothing before it is known where its lines start.
+// testOlder announces twice, since the first change of length must not break what
+// follows. It starts with a command and its reply: the daemon opens nothing for a
+// session that it picks up midstream until it knows where lines start.
 func (s *Site) testOlder(t *testing.T, d *Dialogue, f Family, m Mode) {
 	t.Run(fmt.Sprintf("%s/%s", f, m), func(t *testing.T) {
 		s.Case(Case{Mode: m, Family: f, Kind: "older session"}).Count(t)
@@ -182,15 +182,15 @@ func (s *Site) testOlder(t *testing.T, d *Dialogue, f Family, m Mode) {
 		for range 2 {
 			d.Announce(m).MustOpen(t)
 			if got := d.Command("NOOP"); got != "NOOP" {
-				t.Errorf("the server heard %q", got)
+				t.Errorf("the server received %q", got)
 			}
 			d.Reply("200 fine")
 		}
 	})
 }
 
-// TestSessionsShown compares what `sessions` and `status` tell with what the
-// test knows: both ends as each side sees them, the offer, its pinhole, bytes.
+// TestSessionsShown compares `sessions` and `status` with what the test knows:
+// both ends as each side sees them, the offer, its pinhole, bytes.
 func TestSessionsShown(t *testing.T) {
 	needDaemon(t)
 	for _, s := range subjects(t) {
@@ -261,8 +261,8 @@ func differences(got Object, want map[string]string) []string {
 	return wrong
 }
 
-// expectData waits until the bytes of the data connection are counted: the
-// token, with the headers of the packets.
+// expectData waits until the bytes of the data connection are counted: the token,
+// with packet headers.
 func (d *Dialogue) expectData(t *testing.T, daemon *Daemon, bytes int) {
 	t.Helper()
 	var data Object

@@ -9,29 +9,29 @@ import (
 	"testing"
 )
 
-// A situation is something that rulesets of real firewalls have in common,
-// written anew and as small as it can be, and the doctor's word on it. Each was
-// seen in public: roles for Ansible, routers, hosts of containers, and what
-// shorewall, csf, fail2ban, firewalld, ufw, OpenWrt's fw4 and VyOS make.
+// A situation is a pattern common in rulesets of real firewalls, rewritten from
+// scratch and as small as possible, with the verdict the doctor must give. Each
+// was seen in public: Ansible roles, routers, container hosts, and the output of
+// shorewall, csf, fail2ban, firewalld, ufw, OpenWrt's fw4 and VyOS.
 type situation struct {
 	name     string
-	seen     string // where such rulesets come from
-	position string // of the site; empty: routed
-	rules    string // for nft -f
+	seen     string // source of such rulesets
+	position string // the site's position; empty: routed
+	rules    string // input of nft -f
 	iptables []string
 	flags    []string
-	ends     []string // of the doctor
+	ends     []string // flags of the doctor
 	word     word
 }
 
-// A word is what the doctor says, or what happens, in a position.
+// A word is the doctor's verdict for a position, or what transfers do there.
 type word string
 
 const (
 	works  word = "works"       // control and data connections pass
-	fails  word = "fails"       // control connections pass, data connections do not in each mode
+	fails  word = "fails"       // control connections pass, data connections fail in at least one mode
 	closed word = "nothing"     // no control connection passes
-	unsure word = "cannot tell" // the doctor only
+	unsure word = "cannot tell" // verdict of the doctor only
 )
 
 const (
@@ -49,11 +49,11 @@ const (
 	clientToo = "client-on-firewall"
 )
 
-// links are the interfaces of the site's firewall towards the ends.
+// links name the interfaces of the site's firewall for the doctor.
 var links = []string{"--client-interface", "in0", "--server-interface", "out0"}
 
-// redirected is a server on this host that listens on another port than clients
-// dial.
+// redirected is a server on the firewall itself that listens on a port other than
+// the one clients dial.
 var redirected = Position{Name: "server-on-2121", Target: clientGate, ServerLocal: true, Dialled: []uint16{21}, Listening: []uint16{2121}}
 
 var situations = []situation{
@@ -234,8 +234,8 @@ var situations = []situation{
 		rules: firewall("chain forward { " + forward + "tcp dport { 135-139, 445, 1024-65535 } ct state related,new drop; " + stateful + "tcp dport 21 accept; }")},
 }
 
-// TestDoctorSituations: the doctor's word on each situation is what transfers do.
-// He may say that he cannot tell where the row says so, and nowhere else.
+// TestDoctorSituations checks that the doctor's verdict on each situation matches
+// what transfers do. Only rows that say so may have the verdict "cannot tell".
 func TestDoctorSituations(t *testing.T) {
 	for _, row := range situations {
 		t.Run(row.name, func(t *testing.T) {
@@ -248,22 +248,22 @@ func TestDoctorSituations(t *testing.T) {
 			d := s.examine(t, append(slices.Clone(row.flags), row.ends...)...)
 			said, did := d.word(s.Position), s.tryAll(t, row.word)
 			t.Logf("| %s | %s | %s | %s |", row.name, row.seen, said, did)
-			if did == works { // and by the daemon, not by the kernel's own helper
+			if did == works { // passed by the daemon, not by the in-kernel helper
 				if err := s.Daemons[0].WaitLog(openTimeout, `msg="pinhole opened"`); err != nil {
 					t.Error(err)
 				}
 			}
 			switch {
 			case said != row.word:
-				t.Errorf("the doctor says %q, want %q: %+v", said, row.word, d)
+				t.Errorf("the doctor's verdict is %q, want %q: %+v", said, row.word, d)
 			case said != did && said != unsure:
-				t.Errorf("the doctor says %q, and it %s: %+v", said, did, d)
+				t.Errorf("the doctor's verdict is %q, transfers say %q: %+v", said, did, d)
 			}
 		})
 	}
 }
 
-// tryAll tries a control connection, and data connections in both modes.
+// tryAll opens a control connection, and data connections in both modes.
 func (s *Site) tryAll(t *testing.T, want word) word {
 	t.Helper()
 	control, timeout := openTimeout, openTimeout
@@ -289,7 +289,7 @@ func (s *Site) tryAll(t *testing.T, want word) word {
 	return works
 }
 
-// word is what the findings say of IPv4 in a position.
+// word is the verdict of the findings on IPv4 in a position.
 func (d diagnosis) word(p Position) word {
 	name := "forward"
 	switch {

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// staleSpeaker is who sends first after the tracker has lost the connection.
+// staleSpeaker is the end that sends first after conntrack lost the connection.
 type staleSpeaker string
 
 const (
@@ -22,7 +22,8 @@ const (
 	serverSpeaks staleSpeaker = "server"
 )
 
-// staleCases says what becomes of a control connection whose entry was flushed.
+// staleCases are the expected fates of a control connection whose entry was
+// flushed.
 var staleCases = []struct {
 	position string
 	speaker  staleSpeaker
@@ -44,12 +45,12 @@ var staleCases = []struct {
 	{"client-on-firewall", serverSpeaks, true},
 }
 
-// resetTimeout is how long an end may wait for its reset: its first
-// retransmission at the latest, on a busy machine.
+// resetTimeout is how long an end may wait for its reset: until its first
+// retransmission, on a busy machine.
 const resetTimeout = 3 * time.Second
 
-// TestStale flushes the tracker under sessions, and has one end of each speak.
-// The session goes on, with transfers, or the end that speaks is reset.
+// TestStale flushes conntrack under sessions, and makes one end of each send. The
+// session continues, with transfers, or that end is reset.
 func TestStale(t *testing.T) {
 	needDaemon(t)
 	for _, c := range staleCases {
@@ -72,8 +73,8 @@ func TestStale(t *testing.T) {
 	}
 }
 
-// TestStaleAdjusted: the adjustment of sequence numbers goes with the entry,
-// and so the session, whoever speaks.
+// TestStaleAdjusted: the sequence adjustment is lost with the entry, and so is
+// the session, whichever end sends.
 func TestStaleAdjusted(t *testing.T) {
 	needDaemon(t)
 	for _, speaker := range []staleSpeaker{clientSpeaks, serverSpeaks} {
@@ -90,7 +91,7 @@ func TestStaleAdjusted(t *testing.T) {
 	}
 }
 
-// TestStaleOpaque: an encrypted session that goes on with another entry is left
+// TestStaleOpaque: an encrypted session that continues with a new entry is left
 // alone as before.
 func TestStaleOpaque(t *testing.T) {
 	needDaemon(t)
@@ -116,8 +117,8 @@ func TestStaleOpaque(t *testing.T) {
 	}
 }
 
-// TestStaleUnknown: the session is lost while no daemon runs, so that the new
-// one knows nothing of it.
+// TestStaleUnknown: the session is lost while no daemon runs, so the new one
+// knows nothing of it.
 func TestStaleUnknown(t *testing.T) {
 	needDaemon(t)
 	for _, c := range []struct {
@@ -147,8 +148,8 @@ func TestStaleUnknown(t *testing.T) {
 	}
 }
 
-// TestStaleStrictTracker: with nf_conntrack_tcp_loose=0 the tracker takes up
-// nothing in the middle, and nothing survives.
+// TestStaleStrictTracker: with nf_conntrack_tcp_loose=0 conntrack picks up
+// nothing midstream, and no session survives.
 func TestStaleStrictTracker(t *testing.T) {
 	needDaemon(t)
 	for _, p := range []string{"routed", "masquerade", "server-on-firewall", "client-on-firewall"} {
@@ -160,7 +161,7 @@ func TestStaleStrictTracker(t *testing.T) {
 				if err := fw.Sysctl("net/netfilter/nf_conntrack_tcp_loose", "0"); err != nil {
 					t.Fatal(err)
 				}
-				// A reset to a connection without entry has none itself.
+				// The reset of a connection without an entry has no entry either.
 				fw.LoadRules(t, `insert rule inet filter output tcp flags & rst == rst accept`)
 				site.StartSubject(t)
 				for _, f := range site.Position.families() {
@@ -173,7 +174,7 @@ func TestStaleStrictTracker(t *testing.T) {
 	}
 }
 
-// TestStaleOff: with --reset-stale off there is silence, as without us.
+// TestStaleOff: with --reset-stale off there is silence, as without pasvport.
 func TestStaleOff(t *testing.T) {
 	needDaemon(t)
 	site := NewSite(t, position("masquerade"), AllowRelated, Auto, "--reset-stale", "off")
@@ -188,8 +189,8 @@ func TestStaleOff(t *testing.T) {
 	}
 }
 
-// TestStaleSparesLiving: a segment outside the window is invalid to the
-// tracker as one without connection is, and must not have its end reset.
+// TestStaleSparesLiving: to conntrack a segment outside the window is as invalid
+// as one without a connection, but its sender must not be reset.
 func TestStaleSparesLiving(t *testing.T) {
 	needDaemon(t)
 	for _, p := range []string{"routed", "masquerade"} {
@@ -211,9 +212,8 @@ func TestStaleSparesLiving(t *testing.T) {
 	}
 }
 
-// flush has the firewalls' trackers forget everything when the dialogue is
-// silent, and waits until the daemon has noticed. A late acknowledgement would
-// make an entry again.
+// flush empties conntrack on the firewalls once the dialogue is silent, and waits
+// until the daemon has noticed. A late acknowledgement would create a new entry.
 func (s *Site) flush(t *testing.T, d *Dialogue) {
 	t.Helper()
 	for _, c := range []*net.TCPConn{d.Client, d.Server} {
@@ -236,7 +236,7 @@ func (s *Site) flush(t *testing.T, d *Dialogue) {
 	}
 }
 
-// goesOn has one end speak, and then a whole transfer.
+// goesOn makes one end send, and then does a whole transfer.
 func (d *Dialogue) goesOn(t *testing.T, speaker staleSpeaker) {
 	t.Helper()
 	if speaker == serverSpeaks {
@@ -252,7 +252,7 @@ func (d *Dialogue) goesOn(t *testing.T, speaker staleSpeaker) {
 	}
 }
 
-// isReset has one end speak and expects that it is reset.
+// isReset makes one end send, and expects it to be reset.
 func (d *Dialogue) isReset(t *testing.T, speaker staleSpeaker) {
 	t.Helper()
 	c, line := d.Client, "NOOP\r\n"
@@ -267,7 +267,7 @@ func (d *Dialogue) isReset(t *testing.T, speaker staleSpeaker) {
 	t.Logf("%s was reset after %v", speaker, time.Since(began).Round(time.Millisecond))
 }
 
-// expectReset waits until the connection's end has got a reset.
+// expectReset waits until an end has received a reset.
 func expectReset(t *testing.T, c net.Conn, timeout time.Duration) {
 	t.Helper()
 	c.SetReadDeadline(time.Now().Add(timeout))
@@ -281,7 +281,7 @@ func isTimeout(err error) bool {
 	return errors.As(err, &e) && e.Timeout()
 }
 
-// unacknowledged is how many segments of an end are on the way.
+// unacknowledged is how many segments of an end are in flight.
 func unacknowledged(t *testing.T, c *net.TCPConn) uint32 {
 	t.Helper()
 	info, err := tcpInfo(c)

@@ -24,8 +24,8 @@ const (
 	tlsRangePort = 50050
 )
 
-// vsftpdTLS is vsftpd that insists on encrypted sessions, and on data
-// connections that reuse the control connection's TLS session.
+// vsftpdTLS is vsftpd that requires encrypted sessions, and data connections that
+// reuse the control connection's TLS session.
 func vsftpdTLS(implicit bool) *ServerKind {
 	k := *Vsftpd
 	k.commands = func(h *Host, s *Server, program string, listen []netip.AddrPort) ([]Command, error) {
@@ -58,10 +58,9 @@ func vsftpdTLS(implicit bool) *ServerKind {
 	return &k
 }
 
-// proftpdTLS is proftpd that insists on encrypted sessions and on data
-// connections that reuse the control connection's TLS session, which is what
-// mod_tls does unless told otherwise. With TLS 1.2, as not every client has its
-// ticket of TLS 1.3 in time.
+// proftpdTLS is proftpd that requires encrypted sessions, and data connections
+// that reuse the control connection's TLS session, which is mod_tls's default. It
+// uses TLS 1.2, as not every client receives its TLS 1.3 ticket in time.
 func proftpdTLS() *ServerKind {
 	k := *Proftpd
 	k.commands = func(h *Host, s *Server, program string, listen []netip.AddrPort) ([]Command, error) {
@@ -94,8 +93,8 @@ func proftpdTLS() *ServerKind {
 	return &k
 }
 
-// pureftpdTLS is pure-ftpd that insists on encrypted sessions and data. Reuse
-// of TLS sessions cannot be asked of it.
+// pureftpdTLS is pure-ftpd that requires encrypted sessions and data. It cannot
+// require reuse of TLS sessions.
 func pureftpdTLS() *ServerKind {
 	k := *Pureftpd
 	k.commands = func(h *Host, s *Server, program string, listen []netip.AddrPort) ([]Command, error) {
@@ -112,8 +111,7 @@ func pureftpdTLS() *ServerKind {
 	return &k
 }
 
-// TestTLSServers: explicit TLS of the other servers, also behind a
-// translation.
+// TestTLSServers: explicit TLS with the other servers, also behind NAT.
 func TestTLSServers(t *testing.T) {
 	for _, name := range []string{"routed", "dnat"} {
 		for _, s := range []Subject{Auto, Claim} {
@@ -136,7 +134,7 @@ func TestTLSServers(t *testing.T) {
 	}
 }
 
-// certificate writes a key and a certificate of it, and returns their file.
+// certificate writes a key and a certificate for it, and returns their file.
 func certificate(h *Host) (string, error) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -176,8 +174,8 @@ var tlsClients = []struct {
 	}},
 }
 
-// TestTLSRange: encrypted sessions of real programs get their data through,
-// at explicit and implicit control ports.
+// TestTLSRange: encrypted sessions of real programs transfer data, on explicit
+// and implicit control ports.
 func TestTLSRange(t *testing.T) {
 	for _, name := range []string{"routed", "masquerade", "dnat"} {
 		for _, s := range []Subject{Auto, Claim} {
@@ -218,8 +216,8 @@ func tlsFetch(t *testing.T, site *Site, server *Server, f Family, i int, implici
 	}
 }
 
-// TestTLSRangeIsNarrow: the range is open for the session's own client, so
-// many connections at a time, and while the session lives.
+// TestTLSRangeIsNarrow: the range is open only for the session's own client, for
+// a limited number of connections, and while the session lives.
 func TestTLSRangeIsNarrow(t *testing.T) {
 	for _, name := range []string{"routed", "dnat"} {
 		t.Run(name, func(t *testing.T) {
@@ -255,14 +253,14 @@ func TestTLSRangeIsNarrow(t *testing.T) {
 				t.Error(err)
 			}
 			d.Client.Close()
-			time.Sleep(time.Second) // what the requirement allows
+			time.Sleep(time.Second) // the time that the requirement allows
 			o.MustRefuse(t, site.Client, "after the session")
 		})
 	}
 }
 
-// TestTLSDenied: a client that insists fails at once, one that does not goes
-// on in the clear.
+// TestTLSDenied: a client that requires TLS fails at once, one that does not
+// continues in plain text.
 func TestTLSDenied(t *testing.T) {
 	needPrograms(t, "curl")
 	site := NewSite(t, Positions[slices.IndexFunc(Positions, func(p Position) bool { return p.Name == "masquerade" })],
@@ -281,6 +279,6 @@ func TestTLSDenied(t *testing.T) {
 		t.Errorf("curl --ssl: %v\n%s", err, out)
 	}
 	if log := site.Daemons[0].Output(); !strings.Contains(log, "tls-denied") {
-		t.Errorf("the log does not tell of it:\n%s", log)
+		t.Errorf("the log does not report it:\n%s", log)
 	}
 }

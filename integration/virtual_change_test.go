@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestVirtualDrain: no new sessions, those that there are go on, and a crash
-// of the daemon changes nothing about it.
+// TestVirtualDrain: a drained server gets no new sessions, existing ones
+// continue, and a crash of the daemon changes neither.
 func TestVirtualDrain(t *testing.T) {
 	for _, s := range []Subject{Expectation, Claim} {
 		t.Run(s.Name, func(t *testing.T) {
@@ -36,7 +36,8 @@ func TestVirtualDrain(t *testing.T) {
 				t.Errorf("a drained server gets sessions: %v", got)
 			}
 			for name, m := range sessions {
-				// After a crash it is not known where lines start before one was answered.
+				// After a crash the daemon does not know where lines start until
+				// a command was answered.
 				if _, err := m.command("NOOP"); err != nil {
 					t.Fatal(err)
 				}
@@ -53,8 +54,8 @@ func TestVirtualDrain(t *testing.T) {
 	}
 }
 
-// TestVirtualBackup: new sessions go to a backup server while the others take none,
-// and back.
+// TestVirtualBackup: new sessions go to a backup server while no other is
+// available, and back.
 func TestVirtualBackup(t *testing.T) {
 	for _, s := range []Subject{Expectation, Claim} {
 		t.Run(s.Name, func(t *testing.T) {
@@ -75,7 +76,7 @@ func TestVirtualBackup(t *testing.T) {
 	}
 }
 
-// TestVirtualDrainOverStop: a server that was taken out is so after a stop, too.
+// TestVirtualDrainOverStop: a drained server stays drained after a stop.
 func TestVirtualDrainOverStop(t *testing.T) {
 	t.Parallel()
 	file := virtualFile(Claim, "round-robin", steadyCheck, "", "", "")
@@ -96,7 +97,8 @@ func TestVirtualDrainOverStop(t *testing.T) {
 	site.waitState(t, "b", "up")
 }
 
-// TestVirtualSlowStart: a server that comes back gets some of the new sessions first.
+// TestVirtualSlowStart: a server that comes back gets a small share of new
+// sessions at first.
 func TestVirtualSlowStart(t *testing.T) {
 	t.Parallel()
 	file := strings.Replace(virtualFile(Claim, "round-robin", steadyCheck, "", "", ""), "    check:", "    slow-start: 1h\n    check:", 1)
@@ -116,7 +118,7 @@ func TestVirtualSlowStart(t *testing.T) {
 	}
 }
 
-// TestVirtualStop: sessions go on without a daemon, and with the next one.
+// TestVirtualStop: sessions continue without a daemon, and with the next one.
 func TestVirtualStop(t *testing.T) {
 	for _, s := range []Subject{Expectation, Claim} {
 		t.Run(s.Name, func(t *testing.T) {
@@ -139,8 +141,8 @@ func TestVirtualStop(t *testing.T) {
 				t.Error("connected to a virtual server without a daemon")
 			}
 			site.daemon = site.startWithFile(t, file)
-			// What was said without a daemon was not read: one exchange shows where lines
-			// start now.
+			// Nothing was read without a daemon; one exchange shows where lines
+			// start.
 			if _, err := m.command("NOOP"); err != nil {
 				t.Fatal(err)
 			}
@@ -154,14 +156,13 @@ func TestVirtualStop(t *testing.T) {
 			}
 			stop()
 			if rules := site.Firewalls[0].Rules(t); strings.Contains(rules, "pasvport") {
-				t.Errorf("without a session something stays behind:\n%s", rules)
+				t.Errorf("without a session something remains:\n%s", rules)
 			}
 		})
 	}
 }
 
-// TestVirtualHeal: the map comes back with the table, and with it who is
-// drained.
+// TestVirtualHeal: the map is restored with the table, and so is who is drained.
 func TestVirtualHeal(t *testing.T) {
 	site := newVirtualSite(t, Auto, virtualFile(Auto, "round-robin", steadyCheck, "", "", ""))
 	m, who := site.session(t, site.Client, IPv4)
@@ -197,7 +198,7 @@ func TestVirtualReload(t *testing.T) {
 			if !strings.Contains(log, "pasvport.yaml:1:19: virtual server") || site.daemon.wantServers(t) != before {
 				t.Errorf("a bad file changes the servers, or is not named:\n%s", log)
 			}
-			// Others, other weights, another method; a stays drained.
+			// Other servers, other weights, another method; a stays drained.
 			site.daemon.reload(t, virtualFile(s, "least-sessions", steadyCheck, "", ", weight: 1", ", weight: 1"), reloaded)
 			wantShares(t, site.spread(t, 20), map[string]int{"b": 1, "c": 1})
 			site.drain(t, "undrain", "a")
@@ -215,7 +216,7 @@ func TestVirtualReload(t *testing.T) {
 			}
 			if c, err := site.Client.Dial(netip.AddrPort{}, site.Dial(site.Client, IPv4, 0), refusedTimeout); err == nil {
 				c.Close()
-				t.Error("connected to a virtual server that was taken away")
+				t.Error("connected to a virtual server that was removed")
 			}
 			if got := site.whoami(t, sessions["b"], IPv4); got != "b" {
 				t.Errorf("the session with b is with %s now", got)

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// virtualSite is a firewall that is itself the balancer of three servers.
+// virtualSite has a firewall that is itself the balancer of three servers.
 type virtualSite struct {
 	*Site
 	daemon  *reloading
@@ -22,16 +22,16 @@ type virtualSite struct {
 // The names of the servers, in the order of backends.
 var serverNames = []string{"a", "b", "c"}
 
-// quickCheck takes a dead server out within quickFall, steadyCheck none that is
-// only slow.
+// quickCheck takes a dead server out within quickFall, steadyCheck never one that
+// is only slow.
 const (
 	quickCheck  = "{interval: 2s, timeout: 1500ms, fall: 2, rise: 1}"
 	quickFall   = 4 * time.Second
 	steadyCheck = "{interval: 5s, timeout: 4s, fall: 5, rise: 1}"
 )
 
-// virtualFile is a configuration with one virtual server. Lines of servers
-// come behind their names and addresses.
+// virtualFile is a configuration with one virtual server. lines are appended to
+// the servers' names and addresses.
 func virtualFile(s Subject, method, check string, lines ...string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "strategy: %s\nlog-level: debug\nvirtual-servers:\n  - name: ftp\n    listen: [%s, %q]\n    method: %s\n    check: %s\n    servers:\n",
@@ -61,7 +61,7 @@ func newVirtualSite(t *testing.T, s Subject, file string) *virtualSite {
 	return site
 }
 
-// letChecksOut has the ruleset accept the balancer's own connections.
+// letChecksOut makes the ruleset accept the balancer's own connections.
 func (s *virtualSite) letChecksOut(t *testing.T) {
 	t.Helper()
 	s.Firewalls[0].LoadRules(t, "add rule inet filter output tcp dport 21 accept")
@@ -74,7 +74,7 @@ func (s *virtualSite) startServer(t *testing.T, i int) {
 	s.servers[i].fromPort = 20
 }
 
-// nameOf is the name of the server that says who it is.
+// nameOf is the name of the server that gives this answer.
 func nameOf(whoami string) string {
 	for i, b := range backends {
 		for _, a := range b {
@@ -97,8 +97,8 @@ func (s *virtualSite) session(t *testing.T, from *Host, f Family) (*miniSession,
 	return m, s.whoami(t, m, f)
 }
 
-// whoami transfers in all modes, and returns the server's name. It must be one
-// server, and the client must only ever see the virtual server.
+// whoami transfers in all modes, and returns the server's name. It must always be
+// the same server, and the client must only ever see the virtual server.
 func (s *virtualSite) whoami(t *testing.T, m *miniSession, f Family) string {
 	t.Helper()
 	dial := s.Dial(s.Client, f, 0)
@@ -149,8 +149,8 @@ func (s *virtualSite) spread(t *testing.T, n int) map[string]int {
 	return used
 }
 
-// wantShares compares counts with weights, within a sixth and one session of
-// each family.
+// wantShares compares counts with weights, within a sixth and one session of each
+// family.
 func wantShares(t *testing.T, got map[string]int, weights map[string]int) {
 	t.Helper()
 	total, sum := 0, 0
@@ -168,7 +168,7 @@ func wantShares(t *testing.T, got map[string]int, weights map[string]int) {
 	}
 }
 
-// shown returns what `pasvport servers` says of the addresses of a server.
+// shown returns what `pasvport servers` shows for the addresses of a server.
 func (s *virtualSite) shown(t *testing.T, name string) (list []Object) {
 	t.Helper()
 	var all []Object
