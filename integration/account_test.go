@@ -20,11 +20,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// accountSize is of the files that are transferred and counted, in bytes.
+// accountSize is the size of the files that are transferred and counted, in
+// bytes.
 const accountSize = 1_234_567
 
-// TestAccount: what a real client does with a real server is in the log, in the
-// xferlog, in the events and in the list of sessions, with every byte.
+// TestAccount: what a real client does with a real server appears in the log, the
+// xferlog, the events and the list of sessions, with every byte.
 func TestAccount(t *testing.T) {
 	needDaemon(t)
 	for _, name := range []string{"routed", "both-nat"} {
@@ -50,8 +51,8 @@ func TestAccount(t *testing.T) {
 	}
 }
 
-// wantAccount looks for the two downloads and two uploads between the ends in the log
-// and in the events.
+// wantAccount looks for the two downloads and two uploads between the ends in the
+// log and in the events.
 func (d *Daemon) wantAccount(t *testing.T, user string, ends ...*Host) {
 	t.Helper()
 	if err := waitFor(20*time.Second, "the end of four sessions in the log", func() bool {
@@ -67,7 +68,7 @@ func (d *Daemon) wantAccount(t *testing.T, user string, ends ...*Host) {
 		`msg="session ended" .* cause=quit user=` + user + ` login=accepted encrypted=false seconds=\S+ data_connections=\d+ bytes_down=1\d{6} bytes_up=0`,
 	} {
 		if !regexp.MustCompile(want).MatchString(d.Output()) {
-			t.Errorf("no line of the log is %s", want)
+			t.Errorf("the log has no line %s", want)
 		}
 	}
 	out, err := d.Host.Run(10*time.Second, Cmd(d.bin, "events", "--event", "transfer", "--control-socket", d.Socket))
@@ -86,13 +87,13 @@ func (d *Daemon) wantAccount(t *testing.T, user string, ends ...*Host) {
 		}
 		sums[e.Direction+" "+e.Mode] += e.Bytes
 	}
-	again := 0 // A segment that is sent again counts again.
+	again := 0 // A retransmitted segment counts again.
 	for _, h := range ends {
 		again += h.repeated(t)
 	}
 	for _, direction := range []string{"download active", "download passive", "upload active", "upload passive"} {
 		if n := sums[direction]; n < accountSize || n > accountSize+accountSize/100+again {
-			t.Errorf("%s: %d bytes, want %d, and %d at most were sent again", direction, n, accountSize, again)
+			t.Errorf("%s: %d bytes, want %d, and at most %d retransmitted", direction, n, accountSize, again)
 		}
 	}
 	if strings.Contains(d.Output(), "PASS ") {
@@ -100,8 +101,8 @@ func (d *Daemon) wantAccount(t *testing.T, user string, ends ...*Host) {
 	}
 }
 
-// repeated returns how many bytes this host's TCP has sent again at most, as a busy
-// machine has it do without any loss.
+// repeated is an upper bound of the bytes that this host's TCP has retransmitted:
+// on a busy machine it does so without any loss.
 func (h *Host) repeated(t *testing.T) int {
 	t.Helper()
 	out, err := h.Run(5*time.Second, Cmd("cat", "/proc/net/snmp"))
@@ -137,8 +138,8 @@ func (d *Daemon) wantXferlog(t *testing.T, path string) {
 	}
 }
 
-// TestEndByHand: an administrator ends a session; both ends are reset at once, and
-// the log says why.
+// TestEndByHand: an administrator ends a session; both ends are reset at once,
+// and the log says why.
 func TestEndByHand(t *testing.T) {
 	needDaemon(t)
 	for _, name := range []string{"routed", "both-nat"} {
@@ -149,7 +150,7 @@ func TestEndByHand(t *testing.T) {
 				d := site.Daemons[0]
 				ln := site.ListenControl(t, IPv4)
 				ended, other := site.Talk(t, ln, site.Client, IPv4), site.Talk(t, ln, site.Client, IPv4)
-				ended.Announce(PASV).MustOpen(t).Close() // numbers are adjusted where it is translated
+				ended.Announce(PASV).MustOpen(t).Close() // if translated, sequence numbers are adjusted
 				end := func(id string) string {
 					out, _ := d.Host.Run(10*time.Second, Cmd(d.bin, "sessions", "end", id, "--control-socket", d.Socket))
 					return out
@@ -177,7 +178,7 @@ func TestEndByHand(t *testing.T) {
 	}
 }
 
-// id is the id under which a daemon lists the session.
+// id is the session's id in the daemon's list.
 func (d *Dialogue) id(t *testing.T, daemon *Daemon) string {
 	t.Helper()
 	list, err := daemon.Sessions()

@@ -16,11 +16,11 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// nameServer is a small DNS server on a firewall: it knows one name.
+// nameServer is a small DNS server on a firewall that knows one name.
 type nameServer struct {
 	mu   sync.Mutex
 	addr map[dnsmessage.Type]netip.Addr
-	ok   bool // else it answers with an error
+	ok   bool // otherwise it answers with an error
 	sock net.PacketConn
 }
 
@@ -118,12 +118,12 @@ func (d *Dialogue) hearsOutside(m Mode, own netip.Addr, want string) {
 		got = d.AnnounceText(m, netip.AddrPortFrom(own, 40000)).Addr()
 		return got.String() == want
 	}); err != nil {
-		d.t.Fatalf("%s: %v, the other end hears %s\n%s", m, err, got, d.site.Daemons[0].Output())
+		d.t.Fatalf("%s: %v, the other end received %s\n%s", m, err, got, d.site.Daemons[0].Output())
 	}
 }
 
-// TestAdvertiseFound: addresses that a DNS name and an interface have, which change while
-// sessions run.
+// TestAdvertiseFound: addresses of a DNS name and an interface, which change
+// while sessions run.
 func TestAdvertiseFound(t *testing.T) {
 	needDaemon(t)
 	needPrograms(t, "unshare", "ip")
@@ -172,7 +172,7 @@ func TestAdvertiseFound(t *testing.T) {
 	four.hearsOutside(PASV, site.ServerAddr(IPv4), "192.0.2.9")
 	site.waitOutside(t, "ftp.pvp.test", "192.0.2.9", false)
 
-	run("ip addr add 198.18.0.30/24 dev ext0") // the one that holds is there still
+	run("ip addr add 198.18.0.30/24 dev ext0") // the address in use is still there
 	four.hearsOutside(PORT, four.clientAddr(), "192.0.2.30")
 	run("ip addr del 192.0.2.30/24 dev ext0")
 	four.hearsOutside(PORT, four.clientAddr(), "198.18.0.30")
@@ -183,7 +183,8 @@ func TestAdvertiseFound(t *testing.T) {
 	six.hearsOutside(EPRT, six.clientAddr(), "2001:db8:77::31")
 }
 
-// waitOutside waits until the status says how an address to announce is known.
+// waitOutside waits until the status reports how an address to announce was
+// found.
 func (s *Site) waitOutside(t *testing.T, of, address string, fails bool) {
 	t.Helper()
 	var status Object

@@ -32,9 +32,8 @@ func newPairBench(t *testing.T, name string, strange bool, flags ...string) *pai
 	return b
 }
 
-// TestBenchPair measures what the other firewall costs: daemons that have a peer
-// beside others that have not, with conntrackd and keepalived and without and with
-// the fast path, in turn.
+// TestBenchPair measures what the other firewall costs: daemons with and without
+// a peer in turn, with conntrackd and keepalived, with and without the fast path.
 func TestBenchPair(t *testing.T) {
 	results := Results{Machine: thisMachine()}
 	var names []string
@@ -87,8 +86,8 @@ func TestBenchPair(t *testing.T) {
 	results.write(t)
 }
 
-// TestBenchPairTakes: what sessions cost in memory, with a peer and without, and
-// how soon after the commit of conntrackd they are live on the other machine.
+// TestBenchPairTakes measures the memory per session, with and without a peer,
+// and how soon after conntrackd's commit sessions are live on the other machine.
 func TestBenchPairTakes(t *testing.T) {
 	const sessions = 8000
 	live := func(h *Host) float64 { return h.metrics(t)["go_memstats_next_gc_bytes"] / 2 }
@@ -101,7 +100,7 @@ func TestBenchPairTakes(t *testing.T) {
 				before[j] = live(m.Host)
 			}
 			b.ask(t, request{Do: "hold", Sessions: sessions})
-			time.Sleep(3 * time.Second) // what is told later is told
+			time.Sleep(3 * time.Second) // time for late reports to the peer
 			for j, m := range b.f.Machines {
 				each[i][j] = (live(m.Host) - before[j]) / sessions
 			}
@@ -120,7 +119,7 @@ func TestBenchPairTakes(t *testing.T) {
 		each[0][0], each[1][0], each[1][1])
 }
 
-// cached is how many entries conntrackd has of the other machine.
+// cached is how many entries of the other machine conntrackd has.
 func (m *PairMachine) cached(t *testing.T) int {
 	c, err := m.unpacked("conntrackd", "-C", m.Dir+"/conntrackd.conf", "-s", "cache")
 	if err != nil {
@@ -137,7 +136,7 @@ func (m *PairMachine) cached(t *testing.T) int {
 	return n
 }
 
-// takes has conntrackd commit, and says when all sessions are live.
+// takes makes conntrackd commit, and measures until all sessions are live.
 func takes(t *testing.T, m *PairMachine, sessions int) {
 	c, err := m.unpacked("conntrackd", "-C", m.Dir+"/conntrackd.conf", "-c")
 	if err != nil {
@@ -164,7 +163,7 @@ func takes(t *testing.T, m *PairMachine, sessions int) {
 		entered.Round(time.Millisecond), taken.Round(time.Millisecond))
 }
 
-// entries is how many conntrack has.
+// entries is how many entries conntrack has.
 func (h *Host) entries() (n int) {
 	_ = h.do(func() error {
 		b, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_count")

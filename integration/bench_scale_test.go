@@ -27,12 +27,12 @@ var (
 	scaleReal     = flag.Int("scale.real", 15000, "how many of them with sockets, in a row of its own")
 )
 
-// scaleMetrics is where the daemon's metrics are, in its namespace.
+// scaleMetrics is the address of the daemon's metrics, in its namespace.
 const scaleMetrics = "127.0.0.1:9021"
 
 // TestScale measures what a packet costs beside many idle control connections,
-// what they cost themselves, and what their end does to the packets of others.
-// The sessions are made by the tracker: sockets would run out.
+// what these cost, and how their end affects the packets of others. It creates
+// the sessions in conntrack: sockets would run out.
 func TestScale(t *testing.T) {
 	results := Results{Machine: thisMachine()}
 	var columns []string
@@ -66,7 +66,7 @@ func (r *Results) add(f Figure, column string) {
 	r.Rows[i].Figures[column] = append(r.Rows[i].Figures[column], f.Value)
 }
 
-// idle is a control connection that an earlier daemon has served.
+// idle is a control connection that an earlier daemon served.
 var idle = expect.Forgotten{Helper: "sane", Timeout: time.Hour}
 
 func scale(t *testing.T, n int) (figures []Figure) {
@@ -77,8 +77,8 @@ func scale(t *testing.T, n int) (figures []Figure) {
 	b.startEnds(t, b.site.Dial(b.site.Client, IPv4, 0), b.site.Server)
 	b.startScaled(t, "reference")
 	empty := b.metrics(t)
-	// The tracker will tell of the end of a connection only if somebody listened
-	// when it began.
+	// conntrack reports the end of a connection only if someone listened when it
+	// began.
 	makeEntries(t, fw, n, idle)
 	if err := b.daemon.Crash(); err != nil { // after a stop nothing would be taken back
 		t.Fatal(err)
@@ -90,7 +90,7 @@ func scale(t *testing.T, n int) (figures []Figure) {
 	if got := int(full["pasvport_sessions"]); got != n {
 		t.Errorf("%d sessions taken back, want %d", got, n)
 	}
-	if n >= 10_000 { // what a daemon needs without any differs by more than a few sessions
+	if n >= 10_000 { // a few sessions are lost in the noise of the daemon's own memory
 		note("live heap for a session", "bytes", (full["go_memstats_next_gc_bytes"]-empty["go_memstats_next_gc_bytes"])/2/float64(n))
 		note("resident memory for a session", "bytes", (full["process_resident_memory_bytes"]-empty["process_resident_memory_bytes"])/float64(n))
 	}
@@ -117,7 +117,7 @@ func scale(t *testing.T, n int) (figures []Figure) {
 	return figures
 }
 
-// roundTrips are in order.
+// roundTrips are sorted round-trip times.
 type roundTrips []time.Duration
 
 // at is a quantile, in microseconds.
@@ -132,8 +132,8 @@ func (b *bench) startScaled(t *testing.T, what string) {
 	t.Logf("%s: ready", what)
 }
 
-// whileEnding has all idle sessions end at once, and takes the round trips of
-// another until that is done.
+// whileEnding ends all idle sessions at once, and measures round trips of another
+// one until they are gone.
 func (b *bench) whileEnding(t *testing.T, fw *Host, done func() bool) (took time.Duration, times roundTrips) {
 	start := time.Now()
 	deleted := make(chan error, 1)
@@ -158,13 +158,13 @@ func (b *bench) whileEnding(t *testing.T, fw *Host, done func() bool) (took time
 	return time.Since(start), times
 }
 
-// metrics reads what the daemon tells Prometheus: numbers without labels.
+// metrics reads the daemon's Prometheus metrics that have no labels.
 func (b *bench) metrics(t *testing.T) map[string]float64 {
 	t.Helper()
 	return b.site.Firewalls[0].metrics(t)
 }
 
-// metrics reads what a daemon on h tells Prometheus.
+// metrics reads the Prometheus metrics of a daemon on h that have no labels.
 func (h *Host) metrics(t *testing.T) map[string]float64 {
 	t.Helper()
 	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true,
@@ -190,7 +190,7 @@ func (h *Host) metrics(t *testing.T) map[string]float64 {
 	return numbers
 }
 
-// TestScaleReal is the same with sockets at both ends.
+// TestScaleReal does the same with sockets at both ends.
 func TestScaleReal(t *testing.T) {
 	p := position("routed")
 	b := &bench{subject: Expectation, site: NewSiteOnly(t, p, AllowRelated, Expectation)}

@@ -17,8 +17,8 @@ import (
 // columns are the subjects in the order of the tables; other builds follow.
 var columns = []string{Direct.Name, Open.Name, KernelHelper.Name, Expectation.Name, Claim.Name, FastPath.Name, Proxy.Name}
 
-// tables are medians with their range, ratios of the same rounds, and what a
-// transfer costs, in Markdown.
+// tables formats medians with their range, ratios of the same rounds, and the
+// cost of a transfer, in Markdown.
 func (r *Results) tables() string {
 	var out strings.Builder
 	m := r.Machine
@@ -33,7 +33,7 @@ func (r *Results) tables() string {
 			return rounds(row.Figures[a], row.Figures[b], func(a, b float64) float64 { return a / b })
 		})
 	r.table(&out, subjects, isCPU, func(row *Row, c string) []float64 { return row.Figures[c] })
-	fmt.Fprintln(&out, "\nProcessor time for a transfer, more than with another subject, in us:")
+	fmt.Fprintln(&out, "\nProcessor time for a transfer, in excess of another subject's, in us:")
 	r.table(&out, r.pairs(" - ", KernelHelper.Name, Open.Name), func(row *Row) bool { return row.Figure == cpuMachine || row.Figure == cpuOurs },
 		func(row *Row, pair string) []float64 {
 			a, b, _ := strings.Cut(pair, " - ")
@@ -42,8 +42,9 @@ func (r *Results) tables() string {
 	return out.String()
 }
 
-// compared has this run's medians behind those of another, as far as the two have the
-// same: ratios, and processor time, which depend on the machine less than the rest.
+// compared puts this run's medians next to those of another run where both have
+// them: ratios and processor time, which depend on the machine less than the
+// rest.
 func (r *Results) compared(file string) (string, error) {
 	var before struct {
 		Commit, Date string
@@ -86,7 +87,7 @@ func (r *Results) compared(file string) (string, error) {
 	return out.String(), nil
 }
 
-// subjects are those that have figures.
+// subjects are the subjects that have figures.
 func (r *Results) subjects() (list []string) {
 	have := map[string]bool{}
 	for _, row := range r.Rows {
@@ -103,7 +104,7 @@ func (r *Results) subjects() (list []string) {
 	return append(list, slices.Sorted(maps.Keys(have))...)
 }
 
-// pairs names each subject behind one of bases with that.
+// pairs names each subject after one of bases, joined by between.
 func (r *Results) pairs(between string, bases ...string) (list []string) {
 	all := r.subjects()
 	for _, base := range bases {
@@ -120,7 +121,7 @@ func (r *Results) pairs(between string, bases ...string) (list []string) {
 	return list
 }
 
-// table has a line for each row that is wanted.
+// table prints a line for each wanted row.
 func (r *Results) table(out *strings.Builder, columns []string, wanted func(*Row) bool, figures func(*Row, string) []float64) {
 	fmt.Fprintf(out, "\n| position | workload | %s |\n|---|---|%s\n", strings.Join(columns, " | "), strings.Repeat("---:|", len(columns)))
 	for i := range r.Rows {
@@ -136,7 +137,7 @@ func (r *Results) table(out *strings.Builder, columns []string, wanted func(*Row
 	}
 }
 
-// title says what the figures are.
+// title describes the figures.
 func (r *Row) title() string {
 	if r.Figure == "" {
 		return fmt.Sprintf("%s (%s)", r.Workload, r.Unit)
@@ -144,7 +145,7 @@ func (r *Row) title() string {
 	return fmt.Sprintf("%s, %s (%s)", r.Workload, r.Figure, r.Unit)
 }
 
-// rounds are figures of the same rounds compared: the machine's speed drifts.
+// rounds compares figures of the same rounds, as the machine's speed drifts.
 func rounds(a, b []float64, compare func(a, b float64) float64) []float64 {
 	var r []float64
 	for i := range min(len(a), len(b)) {

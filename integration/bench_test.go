@@ -33,14 +33,14 @@ type Results struct {
 	Rows    []Row
 }
 
-// Machine is what was measured on.
+// Machine is the machine that ran the benchmark.
 type Machine struct {
 	Kernel, Processor, Go, Commit string
 	Processors                    int
 	When                          time.Time
 }
 
-// Row are the figures of one workload by subject, a figure for each round.
+// Row is the figures of one workload by subject, one figure per round.
 type Row struct {
 	Position, Workload, Figure, Unit string
 	Figures                          map[string][]float64
@@ -56,15 +56,15 @@ type Figure struct {
 type Workload struct {
 	Name    string
 	measure func(*testing.T, *bench) []Figure
-	// rewritten is set where nothing works without rewriting.
+	// rewritten marks workloads that need rewriting.
 	rewritten bool
-	// started is set where the subject has to be started, which only pasvport
-	// has to be.
+	// started marks workloads that start the subject, which applies to pasvport
+	// only.
 	started bool
 }
 
-// TestBench measures all subjects in turn, round by round, so that whatever
-// else happens on the machine happens to all of them.
+// TestBench measures all subjects in turn, round by round, so that other load on
+// the machine affects all of them alike.
 func TestBench(t *testing.T) {
 	results := Results{Machine: thisMachine()}
 	wanted, err := regexp.Compile(*benchWorkloads)
@@ -72,7 +72,7 @@ func TestBench(t *testing.T) {
 		t.Fatalf("-bench.workloads: %v", err)
 	}
 	for _, name := range strings.Split(*benchPositions, ",") {
-		t.Run(name, func(t *testing.T) { // its networks end with it, and what the tracker knows of them
+		t.Run(name, func(t *testing.T) { // ends its networks, and what conntrack knows of them
 			p := position(name)
 			var benches []*bench
 			for _, s := range benchSubjects(t, p) {
@@ -128,8 +128,8 @@ func measure(t *testing.T, p Position, w Workload, benches []*bench) []Row {
 // workloads are those of a position.
 func workloads(p Position) []Workload {
 	list := []Workload{
-		// Before the machine's tracker is full of what others have done: the
-		// daemon lists its namespace's part of it when it starts.
+		// Measured before conntrack fills up with the connections of other
+		// workloads: at its start the daemon lists the entries of its namespace.
 		{Name: "start to first transfer", measure: firstTransfer, started: true},
 		{Name: "NOOP round trip", measure: noop},
 	}
@@ -154,18 +154,18 @@ func roundTrip(t *testing.T, b *bench, do string) []Figure {
 	return []Figure{{"p50", "us", at(0.5)}, {"p99", "us", at(0.99)}}
 }
 
-// The processor time for so many transfers: of the whole machine, and of the
-// subject and the load generator together, which is nearly the same where nothing
-// else runs, and does not mind if something does.
+// The processor time of this many transfers: of the whole machine, and of the
+// subject and the load generator together. The two are nearly the same on an idle
+// machine; the second ignores other load.
 const (
 	perTransfers = 10_000
 	cpuMachine   = "CPU per 10000, machine"
 	cpuOurs      = "CPU per 10000, subject and load generator"
 )
 
-// transfers also says what they cost: the whole machine, of that the softirqs,
-// where the packets of all namespaces are handled, the subject's processes,
-// and the load generator's.
+// transfers also measures their cost: the whole machine, its softirqs, where the
+// packets of all namespaces are handled, the subject's processes, and the load
+// generator's.
 func transfers(m Mode, sessions int) func(*testing.T, *bench) []Figure {
 	return func(t *testing.T, b *bench) []Figure {
 		before := b.cost(t)
@@ -183,7 +183,7 @@ func transfers(m Mode, sessions int) func(*testing.T, *bench) []Figure {
 	}
 }
 
-// logins are control connections, from the SYN to the last reply.
+// logins opens control connections and measures from the SYN to the last reply.
 func logins(t *testing.T, b *bench) []Figure {
 	a := b.ask(t, request{Do: "logins", Time: *benchTime})
 	return []Figure{{"", "/s", float64(a.Count) / a.Elapsed.Seconds()}}
@@ -194,8 +194,8 @@ func bulk(t *testing.T, b *bench) []Figure {
 	return []Figure{{"", "MB/s", float64(a.Count) / 1e6 / a.Elapsed.Seconds()}}
 }
 
-// firstTransfer stops the daemon and takes the time from the start of the
-// process to the end of the first transfer of a new session.
+// firstTransfer stops the daemon and measures from the start of the process to
+// the end of the first transfer of a new session.
 func firstTransfer(t *testing.T, b *bench) []Figure {
 	b.restart(t)
 	start := time.Now()

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// failLogin has the server refuse a login.
+// failLogin makes the server refuse a login.
 func (d *Dialogue) failLogin() {
 	d.t.Helper()
 	for _, ask := range [][2]string{{"USER pvp", "331 password"}, {"PASS guess", "530 no"}} {
@@ -20,7 +20,7 @@ func (d *Dialogue) failLogin() {
 	}
 }
 
-// blocked are the clients that status lists.
+// blocked are the blocked clients in the status.
 func (s *Site) blocked(t *testing.T) (list []string) {
 	t.Helper()
 	status, err := s.Daemons[0].Status()
@@ -34,8 +34,9 @@ func (s *Site) blocked(t *testing.T) (list []string) {
 	return list
 }
 
-// TestLoginFailures: a client whose logins fail is blocked, it alone, until it is let
-// in again by hand or by time, and a crash changes nothing about it.
+// TestLoginFailures: a client whose logins fail is blocked, and no other client,
+// until it is unblocked by hand or the block expires; a crash does not change
+// that.
 func TestLoginFailures(t *testing.T) {
 	needDaemon(t)
 	for _, f := range []Family{IPv4, IPv6} {
@@ -61,7 +62,7 @@ func TestLoginFailures(t *testing.T) {
 				d := site.connect(t, ln, site.Client, f, netip.AddrPort{})
 				d.Reply("220 ready")
 				d.failLogin()
-				d.login() // in between one is right
+				d.login() // a successful one in between
 				d.failLogin()
 				if list := site.blocked(t); len(list) > 0 || !reaches(site.Client) {
 					t.Fatalf("blocked too soon: %v", list)
@@ -95,7 +96,7 @@ func TestLoginFailures(t *testing.T) {
 					t.Fatalf("unblock: %v\n%s", err, out)
 				}
 				if !reaches(site.Client) {
-					t.Error("a client that was let in again does not connect")
+					t.Error("an unblocked client does not connect")
 				}
 				if out, err := site.Firewalls[0].Run(startTimeout, unblock); err == nil || !strings.Contains(out, "is not blocked") {
 					t.Errorf("unblock of a client that is not blocked: %v\n%s", err, out)
@@ -105,7 +106,8 @@ func TestLoginFailures(t *testing.T) {
 	}
 }
 
-// TestLoginFailuresElsewhere: what docs/protocol.md has for rules of the administrator.
+// TestLoginFailuresElsewhere tests what docs/protocol.md recommends for the
+// administrator's rules.
 func TestLoginFailuresElsewhere(t *testing.T) {
 	needDaemon(t)
 	needPrograms(t, "jq")
@@ -141,7 +143,7 @@ func TestLoginFailuresElsewhere(t *testing.T) {
 	}
 }
 
-// TestLoginFailuresEnd: a block ends with its time.
+// TestLoginFailuresEnd: a block expires.
 func TestLoginFailuresEnd(t *testing.T) {
 	needDaemon(t)
 	site := NewSite(t, position("routed"), AllowRelated, Auto, "--login-failures", "1 in 1m, block 2s")

@@ -21,14 +21,14 @@ import (
 const (
 	// chaosLimit is how long one data connection may take.
 	chaosLimit = 20 * time.Second
-	// cutLag is how long after an announcement the server may connect: a line
-	// that is lost with the link is repeated.
+	// cutLag is how long after an announcement the server may connect: TCP
+	// retransmits a line that was lost with the link.
 	cutLag = 2 * time.Second
-	// chaosFile is the size of what is sent and comes back.
+	// chaosFile is the size of what is sent and echoed.
 	chaosFile = 100_000
 )
 
-// serve starts the server: its one file sends back what it receives.
+// serve starts the server, whose one file echoes what it receives.
 func (c *chaos) serve(t *testing.T) {
 	t.Helper()
 	var listen []netip.AddrPort
@@ -42,7 +42,7 @@ func (c *chaos) serve(t *testing.T) {
 	}
 }
 
-// loop has one session after the other until the end.
+// loop runs one session after the other until the end.
 func (c *chaos) loop(i int) {
 	rng := rand.New(rand.NewPCG(c.seed, uint64(i)+1))
 	h := []*Host{c.site.Client, c.site.Client2}[i%2]
@@ -55,15 +55,15 @@ func (c *chaos) loop(i int) {
 	}
 }
 
-// outcome is what became of a session.
+// outcome is the result of a session.
 type outcome struct {
 	transfers       int
-	life, announced span             // the latter of the last announcement
+	life, announced span             // of the session, and from its last announcement on
 	used            []netip.AddrPort // see miniSession
 	err             error
 }
 
-// session logs in, transfers some times, and ends.
+// session logs in, does some transfers, and ends.
 func (c *chaos) session(h *Host, f Family, rng *rand.Rand) (o outcome) {
 	s, err := miniLogin(h, c.site.Dial(h, f, 0))
 	if s != nil {
@@ -94,7 +94,7 @@ func (c *chaos) session(h *Host, f Family, rng *rand.Rand) (o outcome) {
 	return o
 }
 
-// echo sends data and compares what comes back.
+// echo sends data and compares the echo.
 func (s *miniSession) echo(m Mode, data []byte) (announced span, err error) {
 	announced.from = time.Now()
 	open, err := s.announce(m)
@@ -130,7 +130,7 @@ func (s *miniSession) echo(m Mode, data []byte) (announced span, err error) {
 	return announced, nil
 }
 
-// explained adds to an error what the server says of the transfer.
+// explained adds the server's reply to the transfer to an error.
 func (s *miniSession) explained(err error) error {
 	for range 2 { // 150, then 226 or 425
 		line, _ := s.reply()
@@ -139,20 +139,20 @@ func (s *miniSession) explained(err error) error {
 	return err
 }
 
-// chaosPause is how long a session rests between two transfers at most.
+// chaosPause is the longest pause of a session between two transfers.
 const chaosPause = 220 * time.Millisecond
 
 // errChecksum is never excused.
 var errChecksum = errors.New("checksum differs")
 
-// isUnreachable tells whether a connection could not be opened for want of a
-// link: the host itself finds that out, or the firewall says so.
+// isUnreachable reports whether a connection failed for lack of a link: the host
+// itself notices, or the firewall reports it.
 func isUnreachable(err error) bool {
 	text := err.Error()
 	return strings.Contains(text, "unreachable") || strings.Contains(text, "no route to host")
 }
 
-// last is when the session was known to be well.
+// last is when the session was last known to work.
 func (o *outcome) last() time.Time {
 	if o.announced.to.IsZero() {
 		return o.life.from
@@ -160,10 +160,11 @@ func (o *outcome) last() time.Time {
 	return o.announced.to
 }
 
-// duringTakeOver is the excuse of what conntrackd may not have carried yet.
+// duringTakeOver excuses what conntrackd may not have synchronised yet.
 const duringTakeOver = "began while another machine or daemon took over"
 
-// asked is when a session asked for the connection that failed, be it its own.
+// asked is when a session asked for the connection that failed, which may be its
+// own.
 func (o *outcome) asked() span {
 	if o.announced.from.IsZero() {
 		return span{o.life.from, o.life.from.Add(time.Second)}
@@ -171,7 +172,7 @@ func (o *outcome) asked() span {
 	return o.announced
 }
 
-// count files a session under completed, excused or failed.
+// count counts a session as completed, excused or failed.
 func (c *chaos) count(o outcome) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -201,8 +202,8 @@ func (c *chaos) count(o outcome) {
 	case hit(c.unread, o.announced):
 		c.excused["announced before the ruleset was back"]++
 	case hit(c.unread, o.life):
-		// Of what passed meanwhile the daemon knows nothing: it finds its place
-		// in the dialogue again a few lines later.
+		// The daemon does not know what passed meanwhile: it finds its place in
+		// the dialogue a few lines later.
 		c.excused["spoke before the ruleset was back"]++
 	default:
 		at := o.life.from.Format(time.StampMilli)
@@ -210,11 +211,11 @@ func (c *chaos) count(o outcome) {
 	}
 }
 
-// controls are the established control connections of a listing, but
-// those whose end may have been lost: the tracker takes up in the middle what
-// it was made to forget, and hears no end of it if one side is gone; and where an
-// edited segment was lost while there was no daemon, and repeated as it was
-// (docs/operations.md), the ends do not understand one another any more.
+// controls are the established control connections of a listing, except those
+// whose end may have been lost: conntrack picks up midstream what it was made to
+// forget, and never sees the end if one side is gone; and if an edited segment
+// was lost while there was no daemon, and was retransmitted unedited
+// (docs/operations.md), the ends are out of step.
 func (c *chaos) controls(listing string) []string {
 	return slices.DeleteFunc(strings.Split(listing, "\n"), func(l string) bool {
 		return !strings.Contains(l, "ESTABLISHED") || !strings.Contains(l, " dport=21 ") ||

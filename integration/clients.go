@@ -20,19 +20,18 @@ var clientScript string
 // ClientKind is an FTP client program.
 type ClientKind struct {
 	Name string
-	// program finds it; a missing one is an error that names it.
+	// program finds the executable; the error for a missing one names it.
 	program func() (string, error)
-	// modes are those it can be made to use.
+	// modes are the modes that it can be made to use.
 	modes    map[Family][]Mode
 	noUpload bool
-	// command is what to run for the request.
+	// command is the command for a request.
 	command func(program string, r Request) Command
-	// said matches what the client prints when it has used a mode; %s is the
-	// verb.
+	// said matches the client's output when it used a mode; %s is the verb.
 	said string
 }
 
-// The clients.
+// The clients under test.
 var (
 	Ftplib = &ClientKind{Name: "ftplib", program: pythonWith("ftplib"), command: ftplib, said: `"> %s`,
 		modes: map[Family][]Mode{IPv4: IPv4.Modes(), IPv6: IPv6.Modes()}}
@@ -40,7 +39,7 @@ var (
 		modes: map[Family][]Mode{IPv4: IPv4.Modes(), IPv6: IPv6.Modes()}}
 	Lftp = &ClientKind{Name: "lftp", program: inPath("lftp"), command: lftp, said: `---> %s`,
 		modes: map[Family][]Mode{IPv4: {PORT, PASV, EPSV}, IPv6: IPv6.Modes()}}
-	// ncftp knows IPv4 only.
+	// ncftp supports IPv4 only.
 	Ncftp = &ClientKind{Name: "ncftp", program: inPath("ncftpget"), command: ncftp, said: `%s`,
 		modes: map[Family][]Mode{IPv4: {PORT, PASV}}}
 	Tnftp = &ClientKind{Name: "tnftp", program: inPath("tnftp"), command: tnftp, said: `---> %s`,
@@ -52,10 +51,10 @@ var (
 // ClientKinds are all of them.
 var ClientKinds = []*ClientKind{Curl, Lftp, Ncftp, Tnftp, Wget, Ftplib}
 
-// Knows tells whether the client can use a mode.
+// Knows reports whether the client can use a mode.
 func (k *ClientKind) Knows(f Family, m Mode) bool { return slices.Contains(k.modes[f], m) }
 
-// Need skips the test when the client is missing.
+// Need skips the test if the client is missing.
 func (k *ClientKind) Need(t testing.TB) {
 	t.Helper()
 	if _, err := k.program(); err != nil {
@@ -63,8 +62,8 @@ func (k *ClientKind) Need(t testing.TB) {
 	}
 }
 
-// Transfer runs the client. It is an error when the client succeeds in
-// another mode than asked: some fall back by themselves.
+// Transfer runs the client. It returns an error if the client succeeds in another
+// mode than the requested one: some fall back on their own.
 func (k *ClientKind) Transfer(h *Host, r Request) (string, error) {
 	program, err := k.program()
 	if err != nil {
@@ -76,12 +75,12 @@ func (k *ClientKind) Transfer(h *Host, r Request) (string, error) {
 	}
 	said := regexp.MustCompile(fmt.Sprintf(k.said, r.Mode))
 	if !said.MatchString(out) {
-		return out, fmt.Errorf("%s has not used %s", k.Name, r.Mode)
+		return out, fmt.Errorf("%s did not use %s", k.Name, r.Mode)
 	}
 	return out, nil
 }
 
-// seconds is a timeout as most programs want it.
+// seconds formats a timeout as most programs expect it.
 func seconds(d time.Duration) string { return fmt.Sprint(max(1, int(d.Seconds()))) }
 
 func (r Request) url(i int) string { return "ftp://" + r.Dial.String() + "/" + r.Remote[i] }
@@ -112,7 +111,7 @@ type Script struct {
 	Sessions [][]Step `json:"sessions"`
 }
 
-// Command is what runs the script. Its exit status is 0 if all steps succeed.
+// Command runs the script. Its exit status is 0 if all steps succeed.
 func (s Script) Command(python string) Command {
 	job, err := json.Marshal(s)
 	if err != nil {
@@ -134,7 +133,7 @@ func ftplib(python string, r Request) Command {
 	return s.Command(python)
 }
 
-// curl believes the address of a 227 here, which it does not by default.
+// curl is made to use the address of a 227, which it ignores by default.
 func curl(program string, r Request) Command {
 	c := []string{program, "-v", "-sS", "-g", "--no-ftp-skip-pasv-ip", "--user", r.User + ":" + password,
 		"--max-time", seconds(r.Timeout)}
@@ -156,7 +155,7 @@ func curl(program string, r Request) Command {
 	return Cmd(c...)
 }
 
-// lftp uses EPSV with IPv4 only if the server's FEAT says so.
+// lftp uses EPSV over IPv4 only if the server's FEAT lists it.
 func lftp(program string, r Request) Command {
 	timeout := seconds(r.Timeout)
 	b := new(strings.Builder)
@@ -174,7 +173,7 @@ func lftp(program string, r Request) Command {
 	return Cmd(program, "--norc", "-c", b.String()+"bye")
 }
 
-// ncftp has no option for the local name of a download: only the directory.
+// ncftp has no option for the local name of a download, only for the directory.
 func ncftp(program string, r Request) Command {
 	if r.Upload {
 		program = strings.TrimSuffix(program, "get") + "put"
@@ -190,8 +189,8 @@ func ncftp(program string, r Request) Command {
 	return Cmd(append(c, r.Remote...)...)
 }
 
-// tnftp reads its commands; it ends with status 0 whatever happened, so the
-// files are the proof.
+// tnftp reads its commands from standard input; its exit status is always 0, so
+// the files are the proof.
 func tnftp(program string, r Request) Command {
 	mode := map[bool]string{false: "-p", true: "-A"}[r.Mode.Active()]
 	b := new(strings.Builder)

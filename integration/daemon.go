@@ -16,13 +16,13 @@ import (
 	"time"
 )
 
-// binary is the pasvport that is tested: built once.
+// binary is the pasvport under test, built once.
 var binary executable
 
 type executable struct {
 	once sync.Once
 	path string
-	dir  string // to be removed
+	dir  string // directory to remove
 	err  error
 }
 
@@ -30,7 +30,7 @@ type executable struct {
 func (b *executable) file() (string, error) {
 	b.once.Do(func() {
 		if os.Getenv("PASVPORT_SUBJECT") == "kernel" {
-			return // nobody will ask
+			return // no test will run
 		}
 		if b.path = os.Getenv("PASVPORT_BIN"); b.path != "" {
 			b.path, b.err = filepath.Abs(b.path)
@@ -45,7 +45,7 @@ func (b *executable) file() (string, error) {
 	return b.path, b.err
 }
 
-// program is the pasvport of a subject.
+// program is the pasvport binary of a subject.
 func (s Subject) program() (string, error) {
 	if s.Program != "" {
 		return s.Program, nil
@@ -81,8 +81,8 @@ type Daemon struct {
 	stopped bool
 }
 
-// DaemonCommand is `pasvport run` for the position, with extra flags; the
-// control socket is in the host's directory.
+// DaemonCommand is `pasvport run` for the position, with extra flags; the control
+// socket is in the host's directory.
 func (s *Site) DaemonCommand(t testing.TB, fw *Host, flags ...string) (c Command, socket string) {
 	t.Helper()
 	bin, err := s.Subject.program()
@@ -95,11 +95,11 @@ func (s *Site) DaemonCommand(t testing.TB, fw *Host, flags ...string) (c Command
 	return Cmd(append(args, flags...)...), socket
 }
 
-// startTimeout is generous: a binary with the race detector on a busy machine.
+// startTimeout allows for the race detector on a busy machine.
 const startTimeout = 20 * time.Second
 
-// StartDaemon starts pasvport on a firewall and waits until it is ready. It is
-// stopped, and must stop well, when the Net closes.
+// StartDaemon starts pasvport on a firewall and waits until it is ready. When the
+// Net closes it is stopped, and must exit cleanly.
 func (s *Site) StartDaemon(t testing.TB, fw *Host, flags ...string) *Daemon {
 	t.Helper()
 	c, socket := s.DaemonCommand(t, fw, flags...)
@@ -125,7 +125,7 @@ func (d *Daemon) Stop(s syscall.Signal) (int, error) {
 	return d.Wait(10 * time.Second)
 }
 
-// Crash ends the daemon in a way that it cannot notice.
+// Crash kills the daemon, which has no chance to clean up.
 func (d *Daemon) Crash() error {
 	d.stopped = true
 	if err := d.Signal(syscall.SIGKILL); err != nil {
@@ -135,12 +135,12 @@ func (d *Daemon) Crash() error {
 	return err
 }
 
-// end is the daemon's part in closing a Net: it must still run, stop on
-// request, and have found no race and no panic.
+// end is the daemon's part in closing a Net: it must still run, stop on request,
+// and have reported no race and no panic.
 func (d *Daemon) end(t testing.TB) {
 	if !d.stopped {
 		if !d.Running() {
-			t.Errorf("pasvport on %s ended by itself (%v):\n%s", d.Host.name, d.err, lastLines(d.Output(), 60))
+			t.Errorf("pasvport on %s exited on its own (%v):\n%s", d.Host.name, d.err, lastLines(d.Output(), 60))
 		} else if status, err := d.Stop(syscall.SIGTERM); err != nil || status != 0 {
 			t.Errorf("pasvport on %s, stopped by SIGTERM: exit status %d, %v\n%s", d.Host.name, status, err, lastLines(d.Output(), 60))
 		}
@@ -152,10 +152,10 @@ func (d *Daemon) end(t testing.TB) {
 	}
 }
 
-// Object is decoded JSON of a command's --json.
+// Object is a decoded JSON object of a command's --json output.
 type Object = map[string]any
 
-// Query runs `pasvport NAME --json` and decodes what it prints.
+// Query runs `pasvport NAME --json` and decodes its output.
 func (d *Daemon) Query(name string, into any) error {
 	out, err := d.Host.Run(10*time.Second, Cmd(d.bin, name, "--json", "--control-socket", d.Socket))
 	if err != nil {
@@ -173,10 +173,10 @@ func (d *Daemon) Status() (Object, error) {
 	return o, d.Query("status", &o)
 }
 
-// errSessions is for a shape that is not a list.
+// errSessions reports output that is not a list.
 var errSessions = errors.New("sessions: neither a list nor an object with sessions")
 
-// Sessions is the output of `pasvport sessions --json`: one object each.
+// Sessions is the output of `pasvport sessions --json`: one object per session.
 func (d *Daemon) Sessions() ([]Object, error) {
 	var raw any
 	if err := d.Query("sessions", &raw); err != nil {

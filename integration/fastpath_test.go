@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// trips are what a daemon has seen: packets that came to its queues, and lines
-// that passed in the kernel.
+// trips counts what a daemon has seen: packets in its queues, and lines that
+// passed in the kernel.
 type trips struct{ queued, unread int }
 
 func (d *Daemon) trips(t *testing.T) trips {
@@ -28,7 +28,7 @@ func (d *Daemon) trips(t *testing.T) trips {
 	return n
 }
 
-// needFastPath skips where the daemon has none, and says why.
+// needFastPath skips the test where the daemon has no fast path.
 func (d *Daemon) needFastPath(t *testing.T) {
 	t.Helper()
 	s, err := d.Status()
@@ -40,7 +40,7 @@ func (d *Daemon) needFastPath(t *testing.T) {
 	}
 }
 
-// miniSite is a site with a miniServer, and a session on it that is logged in.
+// miniSite is a site with a miniServer, and a logged-in session on it.
 func miniSite(t *testing.T, name string, s Subject, flags ...string) (*Site, *Daemon, *miniSession) {
 	t.Helper()
 	site := NewSiteOnly(t, position(name), AllowRelated, s)
@@ -54,9 +54,9 @@ func miniSite(t *testing.T, name string, s Subject, flags ...string) (*Site, *Da
 	return site, d, c
 }
 
-// TestTrips counts: of a transfer only the announcement comes to the daemon, the
-// 227 or the PORT, and of a NOOP nothing. A machine that is busy repeats
-// segments, which are queued; so the count has to be right once in some tries.
+// TestTrips: of a transfer only the announcement reaches the daemon, the 227 or
+// the PORT, and of a NOOP nothing. A busy machine retransmits segments, which are
+// queued; so the count has to be right in one of several tries.
 func TestTrips(t *testing.T) {
 	const times = 10
 	transfer := func(m Mode) func(*miniSession) error {
@@ -114,8 +114,8 @@ func TestTrips(t *testing.T) {
 	}
 }
 
-// TestFastPathCrash: when the daemon is gone no line passes unread any more, as
-// if there had never been a fast path; and the next one begins anew.
+// TestFastPathCrash: without the daemon no line passes the filter any more, as if
+// there had never been a fast path; the next daemon starts anew.
 func TestFastPathCrash(t *testing.T) {
 	for _, s := range subjects(t) {
 		t.Run(s.Name, func(t *testing.T) {
@@ -134,7 +134,7 @@ func TestFastPathCrash(t *testing.T) {
 			if err := d.Crash(); err != nil {
 				t.Fatal(err)
 			}
-			unanswered := func() bool { // the kernel empties the array a moment after the end
+			unanswered := func() bool { // the kernel empties the array a moment after the daemon's end
 				if _, err := io.WriteString(c.c, "NOOP\r\n"); err != nil {
 					t.Fatal(err)
 				}
@@ -146,7 +146,7 @@ func TestFastPathCrash(t *testing.T) {
 				t.Fatal(err)
 			}
 			site.StartDaemon(t, site.Firewalls[0], "--fast-path", "auto", "--fail", "closed")
-			if line, err := c.reply(); err != nil { // to the NOOP, which is sent again
+			if line, err := c.reply(); err != nil { // to the NOOP, which TCP retransmits
 				t.Fatal(line, err)
 			}
 			for _, m := range []Mode{PASV, PORT, PASV} {
@@ -158,8 +158,8 @@ func TestFastPathCrash(t *testing.T) {
 	}
 }
 
-// TestFastPathHeal takes our rules away while a connection is armed: lines pass
-// that nobody counts, and then announcements must work as before.
+// TestFastPathHeal removes our rules while a connection is armed: lines pass
+// uncounted, and afterwards announcements must work as before.
 func TestFastPathHeal(t *testing.T) {
 	for _, s := range subjects(t) {
 		t.Run(s.Name, func(t *testing.T) {
@@ -182,8 +182,8 @@ func TestFastPathHeal(t *testing.T) {
 				if err := waitFor(20*time.Second, "healing", func() bool { return d.heals() > i/4 }); err != nil {
 					t.Fatal(err)
 				}
-				// What passed meanwhile may have ended in the middle of a line, for all
-				// that the daemon knows.
+				// As far as the daemon knows, what passed meanwhile may have
+				// ended in the middle of a line.
 				if _, err := c.command("NOOP"); err != nil {
 					t.Fatal(err)
 				}

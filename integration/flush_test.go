@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// flushes is how often TestFlush flushes conntrack's table in all.
+// flushes is how often TestFlush flushes conntrack in all.
 func flushes(t *testing.T) int {
 	text := os.Getenv("PASVPORT_FLUSHES")
 	if text == "" {
@@ -27,9 +27,9 @@ func flushes(t *testing.T) int {
 	return n
 }
 
-// TestFlush flushes conntrack's table under silent sessions, all of which announce
-// at once, within milliseconds: every one of them has its data connection. One
-// whose sequence numbers were adjusted cannot continue, and is reset.
+// TestFlush flushes conntrack under silent sessions, all of which announce at
+// once, within milliseconds: each gets its data connection. A session whose
+// sequence numbers were adjusted cannot continue, and is reset.
 func TestFlush(t *testing.T) {
 	positions, subjects := []string{"routed", "masquerade", "dnat"}, []Subject{Expectation, Claim}
 	rounds := max(1, flushes(t)/len(positions)/len(subjects))
@@ -86,7 +86,7 @@ func (s *Site) flushOnce(t *testing.T, ln *net.TCPListener, talks []*Dialogue, r
 			}
 			mode := []Mode{PASV, EPSV}[(i+round)%2]
 			if s.Position.Name == "dnat" {
-				mode = EPSV // the other one has an address, which changes the length
+				mode = EPSV // other modes have an address, whose translation changes the length
 			}
 			if err := d.transfer(mode, resetTimeout); err != nil {
 				t.Errorf("flush %d, session %d from %v, %s: %v", round, i, d.Client.LocalAddr(), mode, err)
@@ -96,7 +96,7 @@ func (s *Site) flushOnce(t *testing.T, ln *net.TCPListener, talks []*Dialogue, r
 	wg.Wait()
 }
 
-// nextIsReset has the client speak, and reports anything but a reset.
+// nextIsReset sends from the client, and reports anything but a reset.
 func (d *Dialogue) nextIsReset() error {
 	if _, err := io.WriteString(d.Client, "NOOP\r\n"); err != nil {
 		return err
@@ -108,9 +108,9 @@ func (d *Dialogue) nextIsReset() error {
 	return nil
 }
 
-// transfer has one end announce a port, and the other open a data connection
-// within a time, and closes all of it again. Unlike Announce it may be called by
-// many goroutines, thousands of times.
+// transfer makes one end announce a port, and the other open a data connection in
+// time, and closes everything again. Unlike Announce, many goroutines may call it
+// thousands of times.
 func (d *Dialogue) transfer(m Mode, within time.Duration) error {
 	host, addr, opener := d.listensAt(m)
 	ln, err := host.Listen(netip.AddrPortFrom(addr, 0))

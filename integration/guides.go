@@ -12,31 +12,32 @@ import (
 )
 
 // Scenario is one machine of a guide: the blocks of docs/guides/*.md that have
-// the same name in the comment in front of them,
+// the same name in the comment before them,
 //
 //	<!-- test NAME: POSITION [ipv4] [kernel] -->
 //
-// where POSITION is said with the first of them. ipv4 leaves IPv6 out, kernel
-// means that it is for the in-kernel helper and not for pasvport. Other blocks of shell
-// are run by the round guides of scripts/vm-test.
+// where the first of them names the POSITION. ipv4 leaves IPv6 out, kernel means
+// that it is for the in-kernel helper and not for pasvport. The round guides of
+// scripts/vm-test runs other blocks of shell.
 type Scenario struct {
 	Guide, Name string
 	Position    Position
 	Kernel      bool
-	// NFT, IPTables, YAML, Shell and Tayga (its configuration) are the texts of its
-	// blocks, with names of interfaces and addresses of the test's network.
+	// NFT, IPTables, YAML, Shell and Tayga (its configuration) are the texts of
+	// its blocks, with interface names and addresses of the test's network.
 	NFT, IPTables, YAML, Shell, Tayga string
 }
 
 // machine is a place that a guide's ruleset can be for.
 type machine struct {
 	position Position
-	// names are those in the guides and in the test's network, in pairs.
+	// names are pairs of a guide's name and its replacement in the test's
+	// network.
 	names []string
 }
 
-// machines have the positions that the guides speak of. in0 is where the clients
-// are in all of them, and out0 where the server is.
+// machines have the positions that the guides speak of. In all of them in0 is the
+// clients' side, and out0 the server's.
 var machines = map[string]machine{
 	"masquerade":         {position("masquerade"), []string{`lan0`, `in0`, `wan0`, `out0`, `br-lan`, `in0`, `"wan"`, `"out0"`}},
 	"dnat":               {position("dnat"), []string{`"wan0"`, `"in0"`, `"eth0"`, `"in0"`, `docker0`, `out0`, `172.17.0.`, `203.0.113.`, `192.168.1.10`, `203.0.113.2`}},
@@ -52,7 +53,7 @@ const pairGuide = "pair"
 // nat64Names: Tayga answers for no private address in the well-known prefix.
 var nat64Names = []string{`lan0`, `in0`, `wan0`, `out0`, `64:ff9b::/96`, nat64Prefix.String()}
 
-// cloud is a server of which somebody else's translation is in front: the first
+// cloud is a server behind a translation that it does not control: the first
 // firewall is the cloud's, and the second the server's own.
 var cloud = Position{Name: "cloud", Firewalls: 2, Target: clientGate}
 
@@ -60,13 +61,13 @@ var (
 	// guideBlock is a fenced block with its language and text.
 	guideBlock = regexp.MustCompile("(?ms)^(<!-- [^\n]* -->\n)?```([a-z]+)\n(.*?)^```$")
 	guideMark  = regexp.MustCompile(`^<!-- test ([a-z-]+)(?:: ([a-z0-9-]+)( ipv4)?( kernel)?)? -->\n$`)
-	// guideCommands is in front of shell: the scenarios for which the round "guides" of
+	// guideCommands precedes shell: the scenarios for which the round "guides" of
 	// scripts/vm-test runs it, or why it cannot.
 	guideCommands = regexp.MustCompile(`^<!-- (?:run ([a-z -]+)|not run: .+) -->\n$`)
 )
 
 // Scenarios reads all guides. A ruleset that belongs to no scenario is an error:
-// it would not be run.
+// no test would run it.
 func Scenarios(t testing.TB) []*Scenario {
 	t.Helper()
 	var all []*Scenario
@@ -166,7 +167,7 @@ func newScenario(guide string, mark []string) (*Scenario, error) {
 	return s, nil
 }
 
-// add takes a block; the name of the machine may be missing after the first.
+// add adds a block; only the first has to name the machine.
 func (s *Scenario) add(language, body, machineName string) error {
 	if machineName == "" {
 		machineName = s.Position.Name
@@ -189,7 +190,7 @@ func (s *Scenario) add(language, body, machineName string) error {
 	return nil
 }
 
-// load puts the ruleset of the guide on the machine that it is for.
+// load loads the ruleset of the guide on its machine.
 func (s *Scenario) load(t testing.TB, h *Host) {
 	t.Helper()
 	if s.NFT != "" {

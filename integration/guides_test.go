@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// cloudRules are the translation in front of a machine in a cloud: everything to
-// the outside address goes to the inside one, and back.
+// cloudRules are the translation in front of a machine in a cloud: from the
+// outside address to the inside one, and back.
 const cloudRules = `table ip cloud {
 	chain pre {
 		type nat hook prerouting priority dstnat; policy accept;
@@ -25,9 +25,9 @@ const cloudRules = `table ip cloud {
 }
 `
 
-// TestGuides runs what the guides tell people to have: with each ruleset and
-// configuration a transfer in every mode fails without the daemon, so that the
-// ruleset is a strict one, and succeeds with it.
+// TestGuides runs what the guides recommend: with each ruleset and configuration
+// a transfer in every mode fails without the daemon, which proves that the
+// ruleset is strict, and succeeds with it.
 func TestGuides(t *testing.T) {
 	needDaemon(t)
 	for _, g := range Scenarios(t) {
@@ -50,12 +50,12 @@ func TestGuides(t *testing.T) {
 	}
 }
 
-// guideRun is one scenario in its network.
+// guideRun is a scenario in its network.
 type guideRun struct {
 	t    *testing.T
 	site *Site
 	g    *Scenario
-	own  *Host // the machine that the guide is about
+	own  *Host // the machine that the guide describes
 }
 
 // prepare loads the guide's ruleset, and that of the cloud in front of it.
@@ -71,14 +71,14 @@ func (r guideRun) prepare() {
 	case nat64Own.Name:
 		if joolModule() {
 			r.jool()
-		} else { // the rules, at least
+		} else { // at least the rules
 			r.site.translatorApart(r.t, (*Host).startTayga)
 		}
 		r.site.Client.routeNAT64(r.t, clientGate)
 	}
 }
 
-// tayga starts the translator as the guide has it.
+// tayga starts the translator with the guide's configuration.
 func (r guideRun) tayga() {
 	r.t.Helper()
 	program := taygaProgram(r.t)
@@ -108,7 +108,7 @@ func (r guideRun) jool() {
 	r.shell(fmt.Sprintf("PATH=$PATH:%s\nsystemctl() { :; }\n", filepath.Dir(joolProgram(r.t))))
 }
 
-// shell runs the guide's commands, every one of which has to succeed.
+// shell runs the guide's commands, all of which must succeed.
 func (r guideRun) shell(prelude string) {
 	r.t.Helper()
 	out, err := r.own.Run(startTimeout, Command{Args: []string{"sh", "-e"}, Stdin: prelude + r.g.Shell, Env: libraries()})
@@ -161,7 +161,7 @@ func (r guideRun) transfers(want bool) {
 	from := r.site.ClientHost()
 	for _, f := range r.g.Position.families() {
 		for _, m := range f.Modes() {
-			want := want && !(r.g.Name == "jool" && m.Active() && joolModule()) // whose table would have to be told
+			want := want && !(r.g.Name == "jool" && m.Active() && joolModule()) // Jool's table would need the client's port
 			job := Job{Client: Ftplib, From: from, Dial: r.site.Dial(from, f, 0), Server: server, Mode: m, Size: smallFile}
 			if !want {
 				job.Timeout = time.Second
@@ -171,7 +171,7 @@ func (r guideRun) transfers(want bool) {
 			case want && err != nil:
 				r.t.Errorf("%s %s: %v\n%s", f, m, err, lastLines(out, 30))
 			case !want && err == nil && !r.open(m):
-				r.t.Errorf("%s %s: a transfer succeeded that should not:\n%s", f, m, lastLines(out, 30))
+				r.t.Errorf("%s %s: a transfer succeeded that should fail:\n%s", f, m, lastLines(out, 30))
 			}
 			if want {
 				r.site.Case(Case{Mode: m, Family: f, Kind: "guide"}).Count(r.t)
@@ -180,9 +180,9 @@ func (r guideRun) transfers(want bool) {
 	}
 }
 
-// open tells whether a mode needs no help: where the server's own connections
-// are allowed out (firewalld and ufw filter no output, a container may talk), and
-// nobody translates its client's address, active mode works by itself.
+// open reports whether a mode needs no help: active mode works on its own where
+// the server's own connections are allowed out (firewalld and ufw filter no
+// output, a container may connect) and the client's address is not translated.
 func (r guideRun) open(m Mode) bool {
 	if !m.Active() {
 		return false
@@ -197,7 +197,7 @@ func (r guideRun) open(m Mode) bool {
 }
 
 // TestGuideConfigs: configurations in the guides that belong to no scenario are
-// valid all the same.
+// valid, too.
 func TestGuideConfigs(t *testing.T) {
 	needDaemon(t)
 	bin, err := binary.file()

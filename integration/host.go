@@ -22,11 +22,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Host is one network namespace with a directory for the files of its
-// processes. Its methods may be used from several goroutines.
+// Host is a network namespace with a directory for the files of its processes.
+// Its methods may be called from several goroutines.
 type Host struct {
 	Role string
-	// Dir has configuration, logs and sockets of processes of this host.
+	// Dir has the configuration, logs and sockets of the host's processes.
 	Dir string
 
 	name   string
@@ -41,9 +41,9 @@ type Host struct {
 	procs []*Process
 }
 
-// newHost makes the namespace and the thread that stays in it for good.
-// Processes are started by that thread, so that PR_SET_PDEATHSIG, which looks
-// at the death of the parent thread, means the death of the test.
+// newHost creates the namespace and a thread that stays in it for good. That
+// thread starts the processes, so that PR_SET_PDEATHSIG, which watches for the
+// death of the parent thread, means the death of the test.
 func newHost(net, role, dir string) (*Host, error) {
 	h := &Host{Role: role, Dir: dir, name: net + "-" + role,
 		jobs: make(chan func()), gone: make(chan struct{})}
@@ -99,7 +99,7 @@ func (h *Host) create() (err error) {
 	return h.nl.LinkSetUp(lo)
 }
 
-// errGone is what a host answers that was removed under its test.
+// errGone is returned by a host that was removed under its test.
 var errGone = errors.New("the host was removed")
 
 // do runs f on the host's own thread; f must be short.
@@ -113,11 +113,11 @@ func (h *Host) do(f func() error) error {
 	}
 }
 
-// enter runs f on a thread of its own inside the namespace; f may block.
+// enter runs f on a new thread inside the namespace; f may block.
 func (h *Host) enter(f func() error) error {
 	err := make(chan error)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread is not given back
+		runtime.LockOSThread() // never unlocked: the thread is not reused
 		if e := netns.Set(h.ns); e != nil {
 			err <- e
 			return
@@ -149,7 +149,7 @@ func (h *Host) Dial(local, remote netip.AddrPort, timeout time.Duration) (*net.T
 		d.SetMultipathTCP(false)
 		if local.IsValid() {
 			d.LocalAddr = net.TCPAddrFromAddrPort(local)
-			// Servers send from one port to many clients at a time.
+			// Servers connect from one port to many clients at a time.
 			d.Control = func(_, _ string, c syscall.RawConn) error {
 				return c.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) })
 			}
@@ -184,7 +184,7 @@ func (h *Host) File(name, content string) (string, error) {
 	return path, os.WriteFile(path, []byte(content), 0o644)
 }
 
-// remove kills what runs in the namespace and deletes it.
+// remove kills all processes in the namespace and deletes it.
 func (h *Host) remove() {
 	h.mu.Lock()
 	procs := slices.Clone(h.procs)
@@ -214,7 +214,8 @@ func sweep() {
 	}
 }
 
-// ownerDead tells whether the process in a name of this package is gone.
+// ownerDead reports whether the process that a name of this package belongs to is
+// gone.
 func ownerDead(name string) bool {
 	var pid int
 	if _, err := fmt.Sscanf(strings.TrimPrefix(name, namePrefix), "%d-", &pid); err != nil {
@@ -235,8 +236,8 @@ func removeNamespace(name string) {
 	}
 }
 
-// killInside kills every process of the namespace with this inode: servers
-// fork, and their children are in no list of ours.
+// killInside kills every process of the namespace with this inode: servers fork,
+// and we have no list of their children.
 func killInside(ns unix.Stat_t) {
 	tasks, _ := filepath.Glob("/proc/[0-9]*")
 	for _, task := range tasks {

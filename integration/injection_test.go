@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// injections are announcements in texts that somebody else chose: file names,
-// banners, messages. %s is the announcement, without an end, and %a its numbers.
-// Lines are said in order, those of the server begin with "S: ".
+// injections are announcements in texts that an attacker chose: file names,
+// banners, messages. %s is the announcement, without a line end, and %a its
+// numbers. Lines are sent in order, those of the server begin with "S: ".
 var injections = []struct {
 	name  string
 	mode  Mode // of the announcement
@@ -40,8 +40,8 @@ var injections = []struct {
 	{"the client sends 227 after PASV", PASV, []string{"C: PASV", "C: %s", "S: 500 no"}},
 }
 
-// TestInjection: no such text opens a port, neither to the side that an
-// announcement is for nor to the other, in front of NAT or behind it.
+// TestInjection: no such text opens a port, neither for the end that an
+// announcement is for nor for the other, in front of NAT or behind it.
 func TestInjection(t *testing.T) {
 	needDaemon(t)
 	for _, p := range []string{"routed", "both-nat"} {
@@ -63,7 +63,7 @@ func TestInjection(t *testing.T) {
 	}
 }
 
-// inject says the lines, which must arrive unchanged, and tries the data
+// inject sends the lines, which must arrive unchanged, and tries the data
 // connection at the address in them and at its translation.
 func (d *Dialogue) inject(t *testing.T, m Mode, lines []string) {
 	t.Helper()
@@ -80,7 +80,7 @@ func (d *Dialogue) inject(t *testing.T, m Mode, lines []string) {
 	for _, line := range lines {
 		line = strings.ReplaceAll(strings.ReplaceAll(line, "%s", text), "%a", argument(PORT, a))
 		if got, err := d.speak(line + "\r\n"); err != nil || got != line[3:] {
-			t.Errorf("%q was heard as %q, %v", line, got, err)
+			t.Errorf("%q arrived as %q, %v", line, got, err)
 		}
 	}
 	o := &Offer{Opener: opener, listener: ln}

@@ -16,14 +16,14 @@ import (
 // joolPool is the IPv4 address that stands for the clients of Jool.
 var joolPool = netip.MustParseAddr("192.168.255.2")
 
-// joolModule loads the translator Jool: a module, which scripts/vm-test builds for the
-// kernels of its virtual machines.
+// joolModule loads the kernel module of the translator Jool, which
+// scripts/vm-test builds for the kernels of its virtual machines.
 var joolModule = sync.OnceValue(func() bool {
 	_, err := os.Stat("/sys/module/jool")
 	return err == nil || exec.Command("modprobe", "jool").Run() == nil
 })
 
-// joolProgram is the program that tells the module what to do.
+// joolProgram is the program that configures the module.
 func joolProgram(t testing.TB) string {
 	t.Helper()
 	program, err := unpacked("usr/bin/jool")()
@@ -36,7 +36,7 @@ func joolProgram(t testing.TB) string {
 	return program
 }
 
-// jool gives Jool on a host an order.
+// jool runs a command of Jool on a host.
 func (h *Host) jool(t testing.TB, args ...string) {
 	t.Helper()
 	out, err := h.Run(startTimeout, Command{Args: append([]string{joolProgram(t)}, args...), Env: libraries()})
@@ -52,8 +52,9 @@ func (h *Host) startJool(t testing.TB, pool netip.Addr) {
 	h.jool(t, "-i", "nat64", "pool4", "add", pool.String(), "1024-65535", "--tcp")
 }
 
-// TestJool: Jool in a network namespace of its own, as its documentation recommends.
-// Passive mode works; for active mode its table has to be told of the client's port.
+// TestJool runs Jool in a network namespace of its own, as its documentation
+// recommends. Passive mode works; for active mode its table needs the client's
+// port.
 func TestJool(t *testing.T) {
 	needDaemon(t)
 	joolProgram(t)
@@ -66,7 +67,7 @@ func TestJool(t *testing.T) {
 			site.Firewalls[0].LoadRules(t, strings.ReplaceAll(fmt.Sprintf(nat64Rules, AllowRelated.accept()), `"nat64"`, `"to64"`))
 			site.StartSubject(t, nat64Flag)
 			server := site.server64(t, Vsftpd)
-			for _, k := range []*ClientKind{Ftplib, Wget, Curl} { // of which Wget says EPSV 2
+			for _, k := range []*ClientKind{Ftplib, Wget, Curl} { // Wget reports EPSV 2
 				k.Need(t)
 				Job{Client: k, From: site.Client, Dial: nat64Own.Dial(IPv6, 0), Server: server, Mode: EPSV, Size: smallFile}.Verify(t)
 			}
@@ -88,7 +89,7 @@ func TestJool(t *testing.T) {
 	}
 }
 
-// mustSay has the doctor give an advice with this text in it.
+// mustSay checks that the doctor gives advice that contains this text.
 func (s *Site) mustSay(t *testing.T, text string, flags ...string) {
 	t.Helper()
 	found := s.examine(t, flags...).Findings
@@ -100,8 +101,9 @@ func (s *Site) mustSay(t *testing.T, text string, flags ...string) {
 	t.Errorf("the doctor does not say %q: %v", text, found)
 }
 
-// TestJoolBeside: Jool in the daemon's own network namespace, where conntrack does not
-// see what it translates. Sessions pass as if there were no daemon.
+// TestJoolBeside: Jool runs in the daemon's own network namespace, where
+// conntrack does not see what it translates. Sessions pass as if there were no
+// daemon.
 func TestJoolBeside(t *testing.T) {
 	needDaemon(t)
 	joolProgram(t)
@@ -132,7 +134,7 @@ func TestJoolBeside(t *testing.T) {
 			d := site.talk64(t, site.Client)
 			for i := range 5 {
 				d.hears(fmt.Sprintf("NOOP %d", i), fmt.Sprintf("NOOP %d", i))
-				time.Sleep(300 * time.Millisecond) // longer than a repetition takes
+				time.Sleep(300 * time.Millisecond) // longer than a retransmission takes
 				d.told("200 ok", "200 ok")
 			}
 			d.hears("EPSV", "EPSV") // unread

@@ -8,17 +8,16 @@ import (
 	"time"
 )
 
-// forgetful is the timeout of a second router's tracker, in seconds, and
-// silence a time that it does not survive.
+// forgetful is conntrack's timeout on a second router, in seconds, and silence a
+// time that exceeds it.
 const (
 	forgetful = "10"
 	silence   = 25 * time.Second
 )
 
-// TestKeepalive puts a second NAT router on the way that forgets idle
-// connections after 10 s and then drops what comes. With keep-alive the
-// session goes on after a longer silence, whichever end speaks first; without
-// it does not.
+// TestKeepalive adds a second NAT router that forgets idle connections after 10 s
+// and then drops their packets. With keep-alive the session continues after a
+// longer silence, whichever end sends first; without it does not.
 func TestKeepalive(t *testing.T) {
 	needDaemon(t)
 	for _, c := range []struct {
@@ -67,8 +66,8 @@ func (d *Dialogue) silence(t *testing.T) {
 	}
 }
 
-// newForgetfulSite has a firewall with the flags before one that forgets
-// connections early and takes up none in the middle. Both translate.
+// newForgetfulSite has a firewall with the flags in front of one that forgets
+// connections early and picks up none midstream. Both translate.
 func newForgetfulSite(t *testing.T, s Subject, flags ...string) *Site {
 	t.Helper()
 	site := NewSiteOnly(t, position("two-firewalls-nat"), AllowRelated, s)
@@ -83,8 +82,8 @@ func newForgetfulSite(t *testing.T, s Subject, flags ...string) *Site {
 	return site
 }
 
-// TestKeepaliveFindsDeadEnd: an end that does not answer any more is found,
-// and the other one is reset.
+// TestKeepaliveFindsDeadEnd: an end that no longer answers is detected, and the
+// other one is reset.
 func TestKeepaliveFindsDeadEnd(t *testing.T) {
 	needDaemon(t)
 	for _, p := range []string{"routed", "masquerade", "dnat"} {
@@ -110,8 +109,8 @@ func TestKeepaliveFindsDeadEnd(t *testing.T) {
 	}
 }
 
-// TestKeepaliveRestarted: after a restart of the daemon the numbers of a
-// session are learnt anew, and a living one is not reset.
+// TestKeepaliveRestarted: a restarted daemon learns a session's numbers anew, and
+// does not reset a living one.
 func TestKeepaliveRestarted(t *testing.T) {
 	needDaemon(t)
 	site := NewSite(t, position("masquerade"), AllowRelated, Auto, "--keepalive", "1s")
@@ -130,8 +129,8 @@ func TestKeepaliveRestarted(t *testing.T) {
 	d.goesOn(t, serverSpeaks)
 }
 
-// TestSessionIdle: both ends of an unused session are reset, those of one
-// that is used, or transfers, are not.
+// TestSessionIdle: both ends of an unused session are reset, but not those of a
+// session that is used or transfers.
 func TestSessionIdle(t *testing.T) {
 	needDaemon(t)
 	for _, p := range []string{"routed", "masquerade", "dnat", "server-on-firewall"} {

@@ -16,9 +16,9 @@ import (
 	"time"
 )
 
-// lose drops one in n packets of control connections, in both directions: on
-// the links before the firewall, in its hook before the tracker, and on those
-// behind it, in the receiver's.
+// lose drops one in n packets of control connections, in both directions: on the
+// links before the firewall, in its hook before conntrack, and on those behind
+// it, in the receiver's hook.
 func (s *Site) lose(t testing.TB, n int) {
 	t.Helper()
 	drop := fmt.Sprintf("numgen random mod %d 0 counter drop", n)
@@ -60,8 +60,8 @@ func (s *Site) lost(t testing.TB) (before, behind int) {
 }
 
 // numberedServer answers dialogues whose lines are numbered, so that a lost,
-// repeated or spoilt line is noticed. Announcements are answered with real
-// ports only where data is asked for.
+// duplicated or corrupted line is noticed. Announcements get real ports only
+// where data is requested.
 type numberedServer struct {
 	*miniServer
 	// translated: the address in PORT and EPRT must be that of the control
@@ -69,7 +69,7 @@ type numberedServer struct {
 	translated bool
 }
 
-// startNumbered has a numberedServer listen on the position's server host.
+// startNumbered starts a numberedServer on the position's server host.
 func (s *Site) startNumbered(t testing.TB, translated bool) {
 	t.Helper()
 	n := &numberedServer{startMini(t, s.ServerHost()), translated}
@@ -118,7 +118,7 @@ func (n *numberedServer) announced(c *net.TCPConn, line string) func() (net.Conn
 	return n.active(c, line)
 }
 
-// numberedSession is a client of numberedServer with one deadline for all.
+// numberedSession is a client of numberedServer with one deadline for everything.
 type numberedSession struct {
 	host   *Host
 	c      *net.TCPConn
@@ -126,7 +126,7 @@ type numberedSession struct {
 	end    time.Time
 	serial int
 	index  int // of the session
-	// translated: a 227 must name the address that was dialled.
+	// translated: a 227 must name the dialled address.
 	translated bool
 }
 
@@ -149,14 +149,14 @@ func (s *numberedSession) limit(d time.Duration) {
 	s.c.SetDeadline(s.end)
 }
 
-// expect reads a reply, which must be this one.
+// expect reads a reply, which must be want.
 func (s *numberedSession) expect(want string) error {
 	got, err := s.in.ReadString('\n')
 	if err != nil {
 		return fmt.Errorf("waiting for %q: %w", want, err)
 	}
 	if got != want+"\r\n" {
-		return fmt.Errorf("heard %q, not %q", got, want)
+		return fmt.Errorf("received %q, not %q", got, want)
 	}
 	return nil
 }
@@ -171,10 +171,10 @@ func (s *numberedSession) noop() (line, reply string) {
 // numberedSerials is more than a session needs.
 const numberedSerials = 40
 
-// announcement is the line of an active mode without anybody who listens, or
-// the passive command. The port is none that the kernel gives to a listener, and
-// none that another of the first 300 sessions announces: a session that announces
-// another one's port closes that one's pinhole.
+// announcement is the line of an active mode without a listener, or the passive
+// command. The port is neither one that the kernel gives to listeners, nor one
+// that another of the first 300 sessions announces: announcing another session's
+// port closes that session's pinhole.
 func (s *numberedSession) announcement(m Mode) string {
 	s.serial++
 	if !m.Active() {

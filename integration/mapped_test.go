@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// outerRules are those of a firewall that knows nothing of FTP: it lets control
-// connections through, and new connections to these ports.
+// outerRules are those of a firewall that knows nothing of FTP: it accepts
+// control connections, and new connections to these ports.
 const outerRules = `flush chain inet filter common
 add rule inet filter common iifname "lo" accept
 add rule inet filter common icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, nd-router-advert } accept
@@ -19,8 +19,9 @@ add rule inet filter forward tcp dport 50000-50002 accept
 
 func inRange(port uint16) bool { return port >= 50000 && port <= 50002 }
 
-// TestMapDataPorts: through a firewall that opens nothing but a range, in both modes;
-// with more sessions than the range has ports, and ports that are free again.
+// TestMapDataPorts: transfers in both modes pass a firewall that opens only a
+// range of ports; with more sessions than ports, and with ports that are free
+// again.
 func TestMapDataPorts(t *testing.T) {
 	needDaemon(t)
 	masqueraded := Position{Name: "masqueraded", Firewalls: 2, Hidden: true, NAT: []NAT{{Post: masquerade}}}
@@ -33,7 +34,8 @@ func TestMapDataPorts(t *testing.T) {
 					t.Run(fmt.Sprint(p.Name, "/", f, "/active=", active, "/", s.Name), func(t *testing.T) {
 						t.Parallel()
 						site := NewSiteOnly(t, p, AllowRelated, s)
-						// The one that speaks FTP stands beside the end that announces.
+						// The pasvport firewall is next to the end that
+						// announces.
 						own, outer := site.Firewalls[1], site.Firewalls[0]
 						if active {
 							own, outer = outer, own
@@ -55,20 +57,20 @@ func TestMapDataPorts(t *testing.T) {
 	}
 }
 
-// mapsPorts opens data connections one after the other, all of which stay.
+// mapsPorts opens data connections one after the other, all of which stay open.
 func (s *Site) mapsPorts(t *testing.T, d *Dialogue, m Mode) {
 	t.Helper()
 	for range 4 {
 		o := d.Announce(m)
 		if !inRange(o.To.Port()) {
-			t.Errorf("%s: the far side hears port %d", m, o.To.Port())
+			t.Errorf("%s: the far side received port %d", m, o.To.Port())
 		}
 		o.MustOpen(t)
 	}
 }
 
-// exhausts: three sessions have all ports, a fourth one gets the one that is free
-// again.
+// exhausts: three sessions use up all ports, and a fourth gets one once it is
+// free again.
 func (s *Site) exhausts(t *testing.T, m Mode, talk func() *Dialogue) {
 	t.Helper()
 	var sessions []*Dialogue
@@ -113,8 +115,8 @@ func (s *Site) exhausts(t *testing.T, m Mode, talk func() *Dialogue) {
 	}
 }
 
-// TestMapDataPortsPositions: the far side hears a port of the range in every position
-// of the firewall, and the data connection comes.
+// TestMapDataPortsPositions: in every position of the firewall the far side
+// receives a port of the range, and the data connection opens.
 func TestMapDataPortsPositions(t *testing.T) {
 	needDaemon(t)
 	for _, p := range Positions {
@@ -127,7 +129,7 @@ func TestMapDataPortsPositions(t *testing.T) {
 					for _, m := range f.Modes() {
 						o := d.Announce(m)
 						if !inRange(o.To.Port()) {
-							t.Errorf("%s over %s: the far side hears port %d", m, f, o.To.Port())
+							t.Errorf("%s over %s: the far side received port %d", m, f, o.To.Port())
 						}
 						o.MustOpen(t)
 					}

@@ -10,16 +10,16 @@ import (
 	"time"
 )
 
-// uplinks are rules as products with several uplinks have them: a new connection
-// is given one, and all of its packets, and those of what is related to it, go by
-// the mark of the connection. The masked ones are for who has --allow mark.
+// uplinks are rules of products with several uplinks: a new connection gets one,
+// and all of its packets, and those related to it, are routed by the connection's
+// mark. The masked ones leave a bit to --allow mark.
 var uplinks = []struct{ name, whole, masked string }{
 	{"compared", "ct mark 111 meta mark set 111", "ct mark and 0xff == 111 meta mark set 111"},
 	{"copied", "meta mark set ct mark", "meta mark set ct mark and 0xff"},
 }
 
-// loadUplinks has a firewall route by mark, and count what carries another one
-// than the administrator gave it, wherever that can be seen.
+// loadUplinks makes a firewall route by mark, and counts at every hook the
+// packets and connections with a mark that the administrator did not set.
 func (s *Site) loadUplinks(t *testing.T, route string, masked bool) {
 	t.Helper()
 	another := "ct mark != 111"
@@ -73,9 +73,9 @@ func (s *Site) wrongMarks(t *testing.T) string {
 	return m[1]
 }
 
-// TestMarksOfTheAdministrator: sessions and their transfers go by the uplink that
-// the administrator's mark names, also those that are older than the daemon, and
-// no hook sees a bit of ours where --allow does not ask for one.
+// TestMarksOfTheAdministrator: sessions and their transfers use the uplink that
+// the administrator's mark names, also sessions older than the daemon, and
+// without --allow mark no hook sees a bit of ours.
 func TestMarksOfTheAdministrator(t *testing.T) {
 	needDaemon(t)
 	for _, p := range []string{"routed", "masquerade", "both-nat"} {
@@ -118,9 +118,9 @@ func TestMarksOfTheAdministrator(t *testing.T) {
 	}
 }
 
-// TestPacketMarksOfTheAdministrator: no packet has another mark than the
-// administrator's at any hook, also if conntrack cannot place it, if its connection
-// was lost, and if its sender gets a reset.
+// TestPacketMarksOfTheAdministrator: no hook sees a packet with a mark other than
+// the administrator's, even if conntrack has no connection for it, its connection
+// was lost, or its sender gets a reset.
 func TestPacketMarksOfTheAdministrator(t *testing.T) {
 	needDaemon(t)
 	for _, p := range []string{"routed", "masquerade", "client-on-firewall"} {
@@ -142,7 +142,7 @@ func TestPacketMarksOfTheAdministrator(t *testing.T) {
 					}
 					d.goesOn(t, clientSpeaks)
 					site.flush(t, d)
-					if loose == "0" || p == "masquerade" { // there its numbers were adjusted
+					if loose == "0" || p == "masquerade" { // sequence numbers were adjusted there
 						d.isReset(t, clientSpeaks)
 					} else {
 						d.goesOn(t, clientSpeaks)
@@ -156,7 +156,7 @@ func TestPacketMarksOfTheAdministrator(t *testing.T) {
 	}
 }
 
-// packetMarks give all packets of a firewall a mark, and count those that have
+// packetMarks set a mark on all packets of a firewall, and count those that have
 // another one later.
 func packetMarks() string {
 	text := `table inet uplinks {

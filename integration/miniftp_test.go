@@ -18,29 +18,29 @@ import (
 )
 
 // miniServer is an FTP server in this process, with its sockets on a host. It
-// is for tests that need many sessions, or to know which address answered, and
-// measures no FTP program.
+// serves tests that need many sessions, or need to know which address answered,
+// without a real FTP server.
 type miniServer struct {
 	host      *Host
 	files     map[string]func(net.Conn) // what RETR sends
-	fromPort  uint16                    // where active data comes from; 0: any port
-	patience  time.Duration             // how long a data connection may take to come
-	answer    func(line string) string  // what to answer in place of the usual, if not empty; may be nil
+	fromPort  uint16                    // source port of active data; 0: any port
+	patience  time.Duration             // how long to wait for a data connection
+	answer    func(line string) string  // overrides the reply to a line, unless it returns ""; may be nil
 	listeners []*net.TCPListener
 }
 
-// stop ends the server for new sessions; those that it has go on.
+// stop stops accepting sessions; existing ones continue.
 func (s *miniServer) stop() {
 	for _, ln := range s.listeners {
 		ln.Close()
 	}
 }
 
-// startMini has a miniServer listen.
+// startMini starts a miniServer.
 func startMini(t testing.TB, h *Host, listen ...netip.AddrPort) *miniServer {
 	t.Helper()
 	s := &miniServer{host: h, patience: lineTimeout, files: map[string]func(net.Conn){
-		// whoami is the server's own address of the control connection.
+		// whoami contains the server's own address of the control connection.
 		"whoami": nil,
 		"small":  func(c net.Conn) { c.Write(miniData[:miniSmall]) },
 		"medium": func(c net.Conn) { c.Write(miniData[:]) },
@@ -63,7 +63,7 @@ const (
 	miniMedium = 50_000
 )
 
-// miniData is what files are made of: no two of its beginnings are the same.
+// miniData is the content of files: no two of its prefixes are the same.
 var miniData = func() (b [miniMedium]byte) {
 	for i := range b {
 		b[i] = byte(i ^ i>>8)
@@ -171,15 +171,15 @@ type miniSession struct {
 	host *Host
 	c    *net.TCPConn
 	in   *bufio.Reader
-	// shown is the address of the last passive data connection, and peer that
-	// of the other end of the last one, in either mode.
+	// shown is the address of the last passive data connection, and peer the
+	// other end's address of the last data connection, in either mode.
 	shown, peer netip.AddrPort
-	// used are the client's addresses of all its connections.
+	// used are the client's addresses of all the session's connections.
 	used []netip.AddrPort
 }
 
-// miniLogin connects from a host and logs in. The session is to be closed also
-// if only the login failed.
+// miniLogin connects from a host and logs in. The caller must close the session
+// even if the login failed.
 func miniLogin(h *Host, to netip.AddrPort) (*miniSession, error) {
 	c, err := h.Dial(netip.AddrPort{}, to, lineTimeout)
 	if err != nil {
@@ -238,7 +238,7 @@ func (s *miniSession) transfer(m Mode, file string, w io.Writer) (int64, error) 
 	return n, err
 }
 
-// announce negotiates a data connection, and returns what opens it.
+// announce negotiates a data connection, and returns a function that opens it.
 func (s *miniSession) announce(m Mode) (func() (net.Conn, error), error) {
 	if m.Active() {
 		ln, err := s.host.listenOnce(addrOf(s.c.LocalAddr()).Addr())
@@ -272,13 +272,13 @@ func (s *miniSession) announce(m Mode) (func() (net.Conn, error), error) {
 	}, err
 }
 
-// activePort is the port on which a client listened last.
+// activePort is the port on which a client last listened.
 var activePort atomic.Uint32
 
-// listenOnce listens on a port that no client had for long: a server that
-// sends from one port cannot connect to the same port again for a minute.
+// listenOnce listens on a port that no client has used for long: a server that
+// sends from a fixed port cannot connect to the same port again for a minute.
 func (h *Host) listenOnce(a netip.Addr) (ln *net.TCPListener, err error) {
-	const first, n = 15000, 15000 // below those that the system chooses
+	const first, n = 15000, 15000 // below the ports that the system assigns
 	for range 100 {
 		port := first + uint16(activePort.Add(1)%n)
 		if ln, err = h.Listen(netip.AddrPortFrom(a, port)); !errors.Is(err, unix.EADDRINUSE) {

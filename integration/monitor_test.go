@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// ourTable is our table in a listing of the ruleset.
+// ourTable matches our table in a listing of the ruleset.
 var ourTable = regexp.MustCompile(`(?ms)^(# Warning: [^\n]*\n)?table inet pasvport \{.*?^\}\n`)
 
-// TestMonitorBesideHelper: the in-kernel helper does its work on the connections that
-// are monitored, under NAT too; nothing of the ruleset changes but for our table, and
-// what would have been opened is reported.
+// TestMonitorBesideHelper: the in-kernel helper serves the monitored connections,
+// under NAT too; the ruleset changes only by our table, and what would have been
+// opened is reported.
 func TestMonitorBesideHelper(t *testing.T) {
 	needDaemon(t)
 	for _, name := range []string{"routed", "both-nat"} {
@@ -53,7 +53,7 @@ func TestMonitorBesideHelper(t *testing.T) {
 			}
 			for line := range strings.Lines(d.Output()) {
 				if !strings.Contains(line, "monitor=true") {
-					t.Errorf("a line that does not say that this is a monitor: %s", line)
+					t.Errorf("a line without the monitor mark: %s", line)
 				}
 			}
 			if s, err := d.Status(); err != nil || s["monitor"] != true || s["carrier"] != "none" {
@@ -76,9 +76,9 @@ func TestMonitorBesideHelper(t *testing.T) {
 	}
 }
 
-// TestMonitorChangesNothing: without another helper nothing is opened or translated,
-// no command is denied, and what would have been is reported; also where a policy
-// says so for one client, while others are served.
+// TestMonitorChangesNothing: without another helper nothing is opened or
+// translated and no command is denied, but everything that would have been is
+// reported; likewise where a policy monitors one client while others are served.
 func TestMonitorChangesNothing(t *testing.T) {
 	needDaemon(t)
 	t.Run("all", func(t *testing.T) {
@@ -104,11 +104,11 @@ func (s *Site) monitorsOnly(t *testing.T) {
 	d := s.Daemons[0]
 	talk := s.Talk(t, s.ListenControl(t, IPv4), s.Client, IPv4)
 	if heard := talk.Command("SITE HELP"); strings.TrimSpace(heard) != "SITE HELP" {
-		t.Errorf("the server hears %q", heard)
+		t.Errorf("the server received %q", heard)
 	}
 	announced := netip.AddrPortFrom(talk.clientAddr(), 45678)
 	if heard := talk.AnnounceText(PORT, announced); heard != announced {
-		t.Errorf("announced %s, heard %s", announced, heard)
+		t.Errorf("announced %s, received %s", announced, heard)
 	}
 	for _, want := range []string{`msg="command would be denied".* monitor=true`, `msg="pinhole would be opened" .*monitor=true mode=active`} {
 		if err := waitFor(10*time.Second, want, func() bool { return regexp.MustCompile(want).MatchString(d.Output()) }); err != nil {
@@ -120,8 +120,8 @@ func (s *Site) monitorsOnly(t *testing.T) {
 	}
 }
 
-// TestMonitorReload: whether it only monitors is changed by a reload, for the sessions
-// that begin from then on.
+// TestMonitorReload: a reload turns monitoring on or off for sessions that begin
+// after it.
 func TestMonitorReload(t *testing.T) {
 	needDaemon(t)
 	for _, s := range subjects(t) {
@@ -153,14 +153,14 @@ func TestMonitorReload(t *testing.T) {
 			site.Talk(t, ln, site.Client, IPv4).Announce(PASV).MustOpen(t)
 			announced := netip.AddrPortFrom(watched.clientAddr(), 45678)
 			if heard := watched.AnnounceText(PORT, announced); heard != announced {
-				t.Errorf("announced %s, heard %s in a session that began while monitor was on", announced, heard)
+				t.Errorf("announced %s, received %s in a session that began while monitor was on", announced, heard)
 			}
 			reload("monitor: on\n")
 			if now := fw.rulesWithoutCounters(t); now != rules {
 				t.Errorf("rules after two reloads are\n%s\nand were\n%s", now, rules)
 			}
 			if heard := site.Talk(t, ln, site.Client, IPv4).AnnounceText(PORT, announced); heard != announced {
-				t.Errorf("announced %s, heard %s", announced, heard)
+				t.Errorf("announced %s, received %s", announced, heard)
 			}
 		})
 	}

@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// The firewall is not asked about these sessions, or sees half of them: conntrack
-// calls their packets invalid, or has no entry that it keeps, and none of them is
-// edited or translated. What the administrator's ruleset lets pass passes.
+// The firewall sees no packet or only half of these sessions: conntrack calls
+// their packets invalid, or keeps no entry for them, and none of them is edited
+// or translated. What the administrator's ruleset accepts must pass.
 
-// bypass has packets from one end to the other go past the firewall.
+// bypass routes packets from one end to the other past the firewall.
 func (s *Site) bypass(t *testing.T, from, to *Host, addr Pair) {
 	t.Helper()
 	near, far := pair("172.31.9.1", "fd31:9::1"), pair("172.31.9.2", "fd31:9::2")
@@ -38,9 +38,9 @@ func (s *Site) bypass(t *testing.T, from, to *Host, addr Pair) {
 	}
 }
 
-// TestOneWay: of a session whose other direction goes past the firewall nothing is
-// held up, as with direct server return, or two routers. Segments are lost, too:
-// what is repeated is not a sign that nothing answers.
+// TestOneWay: a session whose other direction bypasses the firewall is not held
+// up, as with direct server return or two routers. Segments are lost, too: a
+// retransmission is no sign that nothing answers.
 func TestOneWay(t *testing.T) {
 	needDaemon(t)
 	for _, way := range []string{"from the client", "from the server"} {
@@ -69,7 +69,7 @@ func TestOneWay(t *testing.T) {
 					for _, d := range talks {
 						for i := range 10 {
 							d.Command(fmt.Sprintf("NOOP %d", i))
-							time.Sleep(50 * time.Millisecond) // the acknowledgement goes on its own
+							time.Sleep(50 * time.Millisecond) // the acknowledgement is sent on its own
 							d.Reply("200 ok")
 						}
 						for _, m := range d.family.Modes() {
@@ -85,7 +85,8 @@ func TestOneWay(t *testing.T) {
 	}
 }
 
-// synproxy are the rules of the iptables manual's SYNPROXY section, in nft's words.
+// synproxy are the rules of the iptables manual's SYNPROXY section, in nft
+// syntax.
 const synproxy = `table inet proxy {
 	chain untracked {
 		type filter hook prerouting priority raw; policy accept;
@@ -98,11 +99,11 @@ const synproxy = `table inet proxy {
 	}
 }`
 
-// TestSYNProxy: a SYN proxy in front of the server sees the end of each handshake,
-// which conntrack calls invalid, and sessions work behind it. Not by claims: an entry
-// that was made by ctnetlink has the SYN proxy's extension (nfct_synproxy_ext_add in
-// ctnetlink_create_conntrack), and the kernel takes its SYN and ACK for one that was
-// asked for by the proxy (ipv4_synproxy_hook).
+// TestSYNProxy: a SYN proxy in front of the server sees the end of each
+// handshake, which conntrack calls invalid, and sessions work behind it. Claims
+// do not: an entry that was made by ctnetlink has the SYN proxy's extension
+// (nfct_synproxy_ext_add in ctnetlink_create_conntrack), and the kernel takes its
+// SYN and ACK for one that the proxy asked for (ipv4_synproxy_hook).
 func TestSYNProxy(t *testing.T) {
 	needDaemon(t)
 	for _, p := range []string{"routed", "masquerade"} {
@@ -137,8 +138,8 @@ insert rule inet filter output tcp sport 21 accept`) // what the proxy sends
 	}
 }
 
-// TestTranslatorBeside: a NAT64 translator that takes packets behind conntrack, in
-// the firewall's own namespace, is not disturbed, while the daemon serves others.
+// TestTranslatorBeside: a NAT64 translator that takes packets after conntrack, in
+// the firewall's own namespace, is not disturbed while the daemon serves others.
 func TestTranslatorBeside(t *testing.T) {
 	needDaemon(t)
 	for _, loose := range []string{"1", "0"} {
@@ -161,7 +162,7 @@ func TestTranslatorBeside(t *testing.T) {
 					d := site.translated(t, ln)
 					for i := range 10 {
 						d.Command(fmt.Sprintf("NOOP %d", i))
-						time.Sleep(200 * time.Millisecond) // longer than a repetition takes
+						time.Sleep(200 * time.Millisecond) // longer than a retransmission takes
 						d.Reply("200 ok")
 					}
 					site.Talk(t, ln, site.Client, IPv4).goesOn(t, clientSpeaks)

@@ -19,15 +19,15 @@ const (
 	// overloadSessions send as many segments as a new connection may have
 	// unacknowledged (RFC 6928), which is more than the queue holds.
 	overloadSessions, overloadSegments = 480, 10
-	// overloadLine is one that always has to be read.
+	// overloadLine is a line that always has to be read.
 	overloadLine = "STAT\r\n"
 )
 
-// TestOverload offers more control packets than the daemon handles: it is
-// stopped, which is the most that a load can be beyond its capacity. Packets
-// wait up to the queue's bound, and those beyond it pass or are dropped as
-// --fail says. When it goes on, everybody gets every answer, new sessions work
-// at once, and nothing is left behind.
+// TestOverload offers more control packets than the daemon handles: it suspends
+// the daemon, which is the worst overload. Packets wait up to the queue's bound,
+// and the excess passes or is dropped, depending on --fail. When the daemon
+// continues, everyone gets every answer, new sessions work at once, and nothing
+// is left behind.
 func TestOverload(t *testing.T) {
 	needDaemon(t)
 	for _, fail := range []string{"open", "closed"} {
@@ -67,7 +67,7 @@ func overload(t *testing.T, site *Site, passes bool) {
 	site.transferSoon(t)
 	for i, s := range sessions {
 		for j := range overloadSegments {
-			// TCP repeats what was dropped later each time.
+			// TCP retransmits dropped segments later each time.
 			s.c.SetReadDeadline(time.Now().Add(3 * lineTimeout))
 			if line, err := s.in.ReadString('\n'); err != nil || !strings.HasPrefix(line, "200") {
 				t.Fatalf("session %d, answer %d: %q, %v", i, j, line, err)
@@ -75,8 +75,8 @@ func overload(t *testing.T, site *Site, passes bool) {
 		}
 	}
 	if !passes {
-		if line, err := quiet.reply(); err != nil { // its line was repeated
-			t.Errorf("the session beyond the bound: %q, %v", line, err)
+		if line, err := quiet.reply(); err != nil { // its line was retransmitted
+			t.Errorf("the session above the bound: %q, %v", line, err)
 		}
 	}
 	site.nothingLeft(t, passes)
@@ -97,8 +97,8 @@ func (s *Site) miniLogin(t *testing.T) *miniSession {
 	return m
 }
 
-// waitFull waits until the queue has as much as it may, and looks some time
-// longer that it has not more.
+// waitFull waits until the queue is full, and checks for a while that it does not
+// exceed its bound.
 func (s *Site) waitFull(t *testing.T) {
 	t.Helper()
 	if err := waitFor(20*time.Second, "full queue", func() bool { return s.waiting(t) >= queueBound }); err != nil {
@@ -108,7 +108,7 @@ func (s *Site) waitFull(t *testing.T) {
 		if n := s.waiting(t); n > queueBound {
 			t.Fatalf("%d packets wait, more than %d", n, queueBound)
 		}
-		time.Sleep(10 * time.Millisecond) // retransmissions come meanwhile
+		time.Sleep(10 * time.Millisecond) // retransmissions arrive meanwhile
 	}
 }
 
@@ -123,7 +123,7 @@ func (s *Site) waiting(t *testing.T) (n int) {
 	return n
 }
 
-// beyond speaks where nothing can be queued any more.
+// beyond sends a command while nothing can be queued any more.
 func beyond(t *testing.T, site *Site, quiet *miniSession, passes bool) {
 	t.Helper()
 	wait := time.Second
@@ -136,7 +136,7 @@ func beyond(t *testing.T, site *Site, quiet *miniSession, passes bool) {
 	quiet.c.SetReadDeadline(time.Now().Add(wait))
 	line, err := quiet.in.ReadString('\n')
 	if (err == nil) != passes {
-		t.Errorf("a command beyond the bound: %q, %v; want an answer: %t", line, err, passes)
+		t.Errorf("a command above the bound: %q, %v; want an answer: %t", line, err, passes)
 	}
 	if !passes {
 		quiet.in = bufio.NewReader(quiet.c) // forget the error
@@ -145,7 +145,7 @@ func beyond(t *testing.T, site *Site, quiet *miniSession, passes bool) {
 	site.miniLogin(t)
 }
 
-// transferSoon has a new session transfer a file as soon as the queue has room:
+// transferSoon transfers a file in a new session as soon as the queue has room:
 // before that its announcement would pass unread, or be dropped.
 func (s *Site) transferSoon(t *testing.T) {
 	t.Helper()
@@ -163,7 +163,8 @@ func (s *Site) transferSoon(t *testing.T) {
 	t.Logf("a new session and two transfers done %v after the overload", time.Since(start).Round(time.Millisecond))
 }
 
-// nothingLeft: no packet waits, no pinhole is open, and the counters tell.
+// nothingLeft checks that no packet waits, no pinhole is open, and the counters
+// are right.
 func (s *Site) nothingLeft(t *testing.T, passes bool) {
 	t.Helper()
 	err := waitFor(20*time.Second, "empty queue", func() bool { return s.waiting(t) == 0 })

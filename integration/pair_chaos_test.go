@@ -13,15 +13,15 @@ import (
 	"time"
 )
 
-// pairChaosSessions run at once, on each pair.
+// pairChaosSessions is how many sessions run at once on each pair.
 const pairChaosSessions = 16
 
-// TestPairChaos lets sessions loop in all modes while one machine of a pair after
-// the other goes and comes back, in any way. Every transfer must have the right
-// checksum, every session must complete, and nothing may be left open. What begins in the
-// second in which another machine, or another daemon, takes over may be lost, if that is
-// seldom.
-// PASVPORT_PAIR_CHAOS says for how long; 25 seconds by default.
+// TestPairChaos runs sessions in all modes in a loop while one machine of a pair
+// after the other fails, in every way, and returns. Every transfer must have the
+// right checksum, every session must complete, and nothing may be left open. What
+// begins in the second in which another machine, or another daemon, takes over
+// may be lost, if that is rare. PASVPORT_PAIR_CHAOS sets the duration; the
+// default is 25 seconds.
 func TestPairChaos(t *testing.T) {
 	needDaemon(t)
 	length := 25 * time.Second
@@ -39,8 +39,9 @@ func TestPairChaos(t *testing.T) {
 	}
 	setUps := []setUp{{position("routed"), Claim, AllowChain, PairConf{NoExternalCache: true}}}
 	if os.Getenv("PASVPORT_PAIR_CHAOS") != "" {
-		// A known fault: one session in a hundred loses its first announcement after a
-		// take-over, which is opened and closed at once as if its connection had ended.
+		// A known fault: one session in a hundred loses its first announcement
+		// after a take-over, whose pinhole is opened and closed at once as if its
+		// connection had ended.
 		setUps = append(setUps, setUp{pairNAT, Expectation, AllowRelated, PairConf{}})
 	}
 	for _, c := range setUps {
@@ -103,18 +104,18 @@ func (p *pairChaos) until() time.Time {
 	return p.end
 }
 
-// loopPair has one session after the other until the end.
+// loopPair runs one session after the other until the end.
 func (p *pairChaos) loopPair(i int) {
 	rng := rand.New(rand.NewPCG(p.seed, uint64(i)+1))
 	for time.Now().Before(p.until()) {
 		began := time.Now()
-		o := p.session(p.site.Client, IPv4, rng) // IPv6 is in TestPair
+		o := p.session(p.site.Client, IPv4, rng) // TestPair covers IPv6
 		o.life = span{began, time.Now()}
 		p.count(o)
 	}
 }
 
-// round has each event once, in any order, with some calm after each.
+// round causes each event once, in random order, with some calm after each.
 func (p *pairChaos) round(t *testing.T) {
 	f := p.f
 	pause := func() { time.Sleep(time.Duration(500+p.rng.IntN(2000)) * time.Millisecond) }
@@ -156,7 +157,7 @@ func (p *pairChaos) round(t *testing.T) {
 	}
 }
 
-// takeOver notes when another machine, or another daemon, takes over.
+// takeOver records when another machine, or another daemon, takes over.
 func (p *pairChaos) takeOver(do func()) {
 	end := p.begin(&p.taken)
 	do()
@@ -164,14 +165,14 @@ func (p *pairChaos) takeOver(do func()) {
 	end()
 }
 
-// comeBack has a machine return when it has what the other one knows.
+// comeBack brings a machine back once it has the other one's state.
 func (p *pairChaos) comeBack(t *testing.T, i int) {
 	p.f.Return(t, i, func() { p.f.settle(t) })
 	p.f.settle(t)
 }
 
-// again has a daemon crash and start again. While one is stopped as planned lines pass
-// unread, which is no matter of a pair.
+// again crashes a daemon and starts it again. A planned stop, during which lines
+// pass unread, has nothing to do with a pair.
 func (p *pairChaos) again(t *testing.T, i int) {
 	p.takeOver(func() {
 		if err := p.f.Machines[i].daemon.Crash(); err != nil {

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// pairSetup is what a pair is made of, and what becomes of it.
+// pairSetup is how a pair is built, and how it fails over.
 type pairSetup struct {
 	position Position
 	family   Family
@@ -21,10 +21,10 @@ type pairSetup struct {
 	conf     PairConf
 	flags    pairFlags
 	failover pairFailover
-	hurry    bool // the sessions speak before conntrackd has committed
+	hurry    bool // the sessions send before conntrackd has committed
 }
 
-// pairFlags are what else the daemons are given.
+// pairFlags are further flags of the daemons.
 type pairFlags struct {
 	name  string
 	flags []string
@@ -55,7 +55,8 @@ var (
 	}
 )
 
-// pairSizes are how many values the dimensions have, in the order of pairSetupOf.
+// pairSizes are the numbers of values of the dimensions, in the order of
+// pairSetupOf.
 func pairSizes() []int {
 	return []int{len(pairFailovers), len(pairPlaces), len(pairKinds), len(pairConfs), len(pairAllows), len(pairSubjects)}
 }
@@ -65,13 +66,15 @@ func pairSetupOf(v []int) pairSetup {
 		flags: pairKinds[v[2]], conf: pairConfs[v[3]], allow: pairAllows[v[4]], subject: pairSubjects[v[5]]}
 }
 
-// TestPair: what the sessions are in the middle of goes on when another machine
-// has the addresses, and nothing is open that was not announced, twice, or when its
-// session has ended. All states are tried at once, with sessions of their own.
+// TestPair: whatever a session is in the middle of continues on the machine that
+// takes the addresses over, and nothing is open that was not announced, was used
+// already, or whose session has ended. It tries all states at once, each with
+// sessions of its own.
 //
-// Each value of each dimension is in a set-up, and the sessions speak when conntrackd
-// has committed. With PASVPORT_PAIR=pairs any two values of two dimensions meet, with
-// all any three of three, and in every other set-up the sessions speak before that.
+// Each value of each dimension occurs in a set-up, and the sessions send after
+// conntrackd has committed. With PASVPORT_PAIR=pairs any two values of two
+// dimensions occur together, with all any three of three, and in every other
+// set-up the sessions send before the commit.
 func TestPair(t *testing.T) {
 	needDaemon(t)
 	strength, all := 1, false
@@ -91,7 +94,7 @@ func TestPair(t *testing.T) {
 	}
 }
 
-// pairSession is one in a state.
+// pairSession is a session in a state.
 type pairSession struct {
 	state pairState
 	talk  *Dialogue
@@ -102,7 +105,7 @@ func (s pairSetup) run(t *testing.T) {
 	flags := s.flags.flags
 	states := slices.DeleteFunc(slices.Clone(pairStates), func(st pairState) bool {
 		return st.again && s.failover.alone ||
-			s.subject == Expectation && (st.older || st.mute) // of which nothing is expected
+			s.subject == Expectation && (st.older || st.mute) // nothing is expected of these
 	})
 	if s.subject != Expectation {
 		flags = append([]string{"--tls", "range=" + tlsRange}, flags...)
@@ -121,7 +124,7 @@ func (s pairSetup) run(t *testing.T) {
 			}
 		}
 	}
-	if s.position.Name != pairVirtual.Name { // which is none without a daemon
+	if s.position.Name != pairVirtual.Name { // without a daemon there is no virtual server
 		begin(true)
 	}
 	f.StartDaemons(t)
@@ -158,8 +161,8 @@ func (s pairSetup) run(t *testing.T) {
 	t.Logf("%d sessions; the change took %v, a transfer paused for %v at the most", len(list), changed, f.pauses.longest())
 }
 
-// eachSession does something with all sessions at once. They are no parallel tests:
-// these would wait for other set-ups.
+// eachSession runs f for all sessions at once, but not as parallel tests: these
+// would wait for other set-ups.
 func eachSession(t *testing.T, name string, list []*pairSession, do func(*testing.T, *pairSession)) {
 	var all sync.WaitGroup
 	for _, x := range list {
@@ -173,7 +176,7 @@ func eachSession(t *testing.T, name string, list []*pairSession, do func(*testin
 	all.Wait()
 }
 
-// speaks has a session go on.
+// speaks checks that a session continues.
 func (x *pairSession) speaks(t *testing.T) {
 	switch {
 	case x.state.over:
@@ -189,10 +192,10 @@ func (s pairSetup) count(site *Site, x *pairSession) Case {
 	return site.Case(Case{Kind: "pair", Family: s.family, State: x.state.name, Failover: s.failover.name, Sync: s.conf.String(), Flags: s.flags.name})
 }
 
-// covering returns choices of a value for each dimension, in which any values of so
-// many dimensions meet. sizes are how many values each has.
+// covering returns rows with a value for each dimension, in which any values of
+// strength dimensions occur together. sizes are the numbers of values.
 func covering(sizes []int, strength int) (rows [][]int) {
-	type combination string // "-" for a dimension that is not in it
+	type combination string // "-" for a dimension that is not part of it
 	open := map[combination][]int{}
 	var order []combination
 	var add func(v []int, from, n int)

@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// Position is a place of the firewall between client and server, with the
-// ruleset that its administrator has.
+// Position is a place of the firewall between client and server, with its
+// administrator's ruleset.
 type Position struct {
 	Name string
-	// Firewalls is how many are in a row; 0 means 1.
+	// Firewalls is the number of firewalls in a row; 0 means 1.
 	Firewalls int
 	// Families the position is for; nil means both.
 	Families []Family
@@ -20,16 +20,17 @@ type Position struct {
 	// server, in the same order; nil means 21, and Listening nil means the same
 	// as Dialled.
 	Dialled, Listening []uint16
-	// Ports is what --port is given; empty means 21.
+	// Ports is the value of --port; empty means 21.
 	Ports string
 	// Target is what the client connects to; nil means the server's address.
 	Target Pair
 	// ServerLocal and ClientLocal put that end on the firewall host.
 	ServerLocal, ClientLocal bool
-	// Hidden takes the server's side the routes to the clients: only a
-	// connection that is translated gets an answer.
+	// Hidden removes the routes to the clients from the server's side: only
+	// translated connections get an answer.
 	Hidden bool
-	// NAT has the rules of chains pre (dstnat) and post (srcnat) per firewall.
+	// NAT has the rules of the chains pre (dstnat) and post (srcnat) per
+	// firewall.
 	NAT []NAT
 }
 
@@ -37,8 +38,8 @@ type Position struct {
 // ports, and %P for the map from dialled to listening ports.
 type NAT struct{ Pre, Post string }
 
-// The translations an administrator writes. Destination NAT takes only what
-// is addressed to the firewall itself.
+// The translations that an administrator writes. Destination NAT applies only to
+// packets for the firewall itself.
 const (
 	masquerade = `oifname "out*" masquerade`
 	snat       = `oifname "out*" meta nfproto ipv4 snat ip to 203.0.113.88
@@ -68,7 +69,7 @@ var Positions = []Position{
 		Dialled: []uint16{21, 2121, 8021, 8023, 8025}},
 }
 
-// position returns the position of this name; it must exist.
+// position returns the position with this name, which must exist.
 func position(name string) Position {
 	for _, p := range Positions {
 		if p.Name == name {
@@ -117,7 +118,7 @@ func (p Position) Dial(f Family, i int) netip.AddrPort {
 	return netip.AddrPortFrom(target[f], p.dialled()[i])
 }
 
-// Chains are the administrator's chains that data connections pass.
+// Chains are the administrator's chains that data connections traverse.
 func (p Position) Chains() []string {
 	if p.ServerLocal || p.ClientLocal {
 		return []string{"inet/filter/input", "inet/filter/output"}
@@ -125,17 +126,17 @@ func (p Position) Chains() []string {
 	return []string{"inet/filter/forward"}
 }
 
-// Allow is how the administrator's ruleset lets data connections through.
+// Allow is how the administrator's ruleset accepts data connections.
 type Allow string
 
-// The ways of --allow.
+// The values of --allow.
 const (
 	AllowRelated Allow = "related"
 	AllowMark    Allow = "mark"
 	AllowChain   Allow = "chain"
 )
 
-// accept is the rule about connections that exist or belong to existing ones.
+// accept is the rule for established and related connections.
 func (a Allow) accept() string {
 	switch a {
 	case AllowRelated:
@@ -155,8 +156,8 @@ func (a Allow) flag(p Position) string {
 	return string(a)
 }
 
-// Ruleset is the administrator's ruleset of the i-th firewall: everything is
-// dropped but control connections from the clients' side and what a allows.
+// Ruleset is the administrator's ruleset of the i-th firewall: it drops
+// everything but control connections from the clients' side and what a allows.
 func (p Position) Ruleset(i int, a Allow) string {
 	ports := portSet(p.listening())
 	control := "tcp dport " + ports + " ct state new accept"
@@ -183,9 +184,8 @@ func (p Position) Ruleset(i int, a Allow) string {
 }
 
 // filterText takes the accept rule and the rules of input, forward and output.
-// Output is dropped too: else a server on the firewall could open the data
-// connections of active mode without any help. Neighbour discovery is IP, and
-// needs a rule.
+// Output is dropped, too: otherwise a server on the firewall could open active
+// data connections without help. Neighbour discovery is IP, and needs a rule.
 const filterText = `table inet filter {
 	chain common {
 		iifname "lo" accept

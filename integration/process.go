@@ -18,14 +18,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Process is a program that runs in a Host until it ends or is killed. Its
-// output is in a file of the host's directory.
+// Process is a program that runs in a Host until it ends or is killed. Its output
+// goes to a file in the host's directory.
 type Process struct {
 	Log  string
 	Pid  int
 	cmd  *exec.Cmd
 	done chan struct{}
-	err  error // of Wait, valid when done is closed
+	err  error // result of Wait, valid once done is closed
 }
 
 // Command describes a program to run on a Host.
@@ -36,11 +36,11 @@ type Command struct {
 	Stdin string
 }
 
-// Cmd is a Command without anything special.
+// Cmd is a Command with defaults.
 func Cmd(args ...string) Command { return Command{Args: args} }
 
-// slowness is how many times longer than usual programs may take and conditions may
-// be waited for, such as on an emulated processor (PASVPORT_SLOW).
+// slowness is the factor for how long programs and conditions may take, for
+// example on an emulated processor (PASVPORT_SLOW).
 var slowness = func() time.Duration {
 	n, _ := strconv.Atoi(os.Getenv("PASVPORT_SLOW"))
 	return time.Duration(max(n, 1))
@@ -87,9 +87,9 @@ func (h *Host) Start(c Command) (*Process, error) {
 	return p, nil
 }
 
-// Run runs a program to its end and returns what it printed; a program that
-// takes longer than timeout is killed with its children. The output goes to a
-// file: of a pipe other children may hold copies for as long as they start.
+// Run runs a program to its end and returns its output; it kills a program that
+// takes longer than timeout, with its children. The output goes to a file: other
+// children may hold copies of a pipe while they start.
 func (h *Host) Run(timeout time.Duration, c Command) (string, error) {
 	out, err := os.CreateTemp(h.Dir, filepath.Base(c.Args[0])+".*.out")
 	if err != nil {
@@ -117,13 +117,13 @@ func (h *Host) Run(timeout time.Duration, c Command) (string, error) {
 	return string(printed), err
 }
 
-// Output is what the process printed so far.
+// Output is what the process has printed so far.
 func (p *Process) Output() string {
 	b, _ := os.ReadFile(p.Log)
 	return string(b)
 }
 
-// Running tells whether the process has not ended.
+// Running reports whether the process is still running.
 func (p *Process) Running() bool {
 	select {
 	case <-p.done:

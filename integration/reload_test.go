@@ -22,14 +22,14 @@ type reloading struct {
 	file string
 }
 
-// startWithFile starts the daemon with nothing but a file.
+// startWithFile starts the daemon with a file as its only configuration.
 func (s *Site) startWithFile(t *testing.T, text string) *reloading {
 	t.Helper()
 	c, _ := s.DaemonCommand(t, s.Firewalls[0])
 	return s.startProgram(t, c.Args[0], text)
 }
 
-// startProgram starts the program with nothing but a file.
+// startProgram starts the program with a file as its only configuration.
 func (s *Site) startProgram(t *testing.T, bin, text string) *reloading {
 	t.Helper()
 	fw := s.Firewalls[0]
@@ -51,7 +51,7 @@ func (s *Site) startProgram(t *testing.T, bin, text string) *reloading {
 	return &reloading{Daemon: d, file: file}
 }
 
-// reload changes the file, and returns the lines that the daemon logs of it.
+// reload changes the file, and returns what the daemon logs about it.
 func (r *reloading) reload(t *testing.T, text, says string) string {
 	t.Helper()
 	before := len(r.Output())
@@ -70,8 +70,8 @@ func (r *reloading) reload(t *testing.T, text, says string) string {
 
 const reloaded = `msg="configuration reloaded"`
 
-// TestReloadBad: the old configuration stays, and the log says which line is
-// wrong, or which chain is not there.
+// TestReloadBad: the old configuration stays, and the log names the faulty line
+// or the missing chain.
 func TestReloadBad(t *testing.T) {
 	site := lifecycleSite(t, Auto, AllowChain, "reload")
 	const good = "port: [21]\nallow: chain=inet/filter/forward\n"
@@ -93,8 +93,8 @@ func TestReloadBad(t *testing.T) {
 	site.mustTransfer(t, server)
 }
 
-// TestReloadCommand: the command waits for the outcome and reports it, and a bad file
-// leaves the daemon as it was.
+// TestReloadCommand: the command waits for the outcome and reports it, and a bad
+// file leaves the daemon as it was.
 func TestReloadCommand(t *testing.T) {
 	site := lifecycleSite(t, Auto, AllowChain, "reload")
 	const good = "port: [21]\nallow: chain=inet/filter/forward\n"
@@ -131,8 +131,8 @@ func TestReloadCommand(t *testing.T) {
 	}
 }
 
-// TestReload: ports, chains, policy and log level change while a session runs
-// and an offer stands; what cannot change is named.
+// TestReload: ports, chains, policy and log level change while a session runs and
+// an offer is open; the log names what cannot change.
 func TestReload(t *testing.T) {
 	for _, s := range []Subject{Expectation, Claim} {
 		t.Run(s.Name, func(t *testing.T) {
@@ -150,14 +150,14 @@ func TestReload(t *testing.T) {
 			if !strings.Contains(d.Output(), "level=DEBUG") {
 				t.Error("log-level debug has no effect")
 			}
-			// An offer that stands lives through it.
+			// An open offer survives the reload.
 			offer := talk.Announce(PORT)
 			log := d.reload(t, strategy+chains+"port: [21]\nmin-data-port: 65000\nqueue-num: 99\n", "need a restart")
 			if !strings.Contains(log, "queue-num") || strings.Contains(log, "settings=\"[min") {
 				t.Errorf("the log does not name what needs a restart:\n%s", log)
 			}
 			offer.MustOpen(t)
-			// The session keeps its policy, the next has the new one.
+			// The session keeps its policy, the next one gets the new one.
 			talk.Announce(PASV).MustOpen(t)
 			next := site.Talk(t, ln, site.Client, IPv4)
 			next.Announce(PASV).MustRefuse(t, site.Client, "a port below the new min-data-port")

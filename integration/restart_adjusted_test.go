@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// TestRestartAdjusted: commands whose length changed came before the crash, and
-// come after it, from either daemon and without one.
+// TestRestartAdjusted: commands change length before the crash and after it, and
+// pass with either daemon and without one.
 func TestRestartAdjusted(t *testing.T) {
-	for _, from := range []string{"client", "client2"} { // whose texts grow and shrink
+	for _, from := range []string{"client", "client2"} { // texts grow and shrink
 		t.Run(from, func(t *testing.T) {
 			eachRestart(t, AllowRelated, func(t *testing.T, s *Site) {
 				h := map[string]*Host{"client": s.Client, "client2": s.Client2}[from]
@@ -40,8 +40,8 @@ func TestRestartAdjusted(t *testing.T) {
 	}
 }
 
-// TestRestartAdjustedHere: the control connection is older than the first
-// daemon, so the kernel does not adjust it. Without a daemon it waits.
+// TestRestartAdjustedHere: the control connection is older than the first daemon,
+// so the kernel does not adjust it. Without a daemon it waits.
 func TestRestartAdjustedHere(t *testing.T) {
 	for _, from := range []string{"client", "client2"} {
 		t.Run(from, func(t *testing.T) {
@@ -70,7 +70,7 @@ func TestRestartAdjustedHere(t *testing.T) {
 	}
 }
 
-// waits has the client say something that must arrive after f and not before.
+// waits sends a command from the client that must arrive after f and not before.
 func (s *Site) waits(t *testing.T, talk *Dialogue, f func()) {
 	t.Helper()
 	if _, err := io.WriteString(talk.Client, "NOOP held\r\n"); err != nil {
@@ -78,25 +78,25 @@ func (s *Site) waits(t *testing.T, talk *Dialogue, f func()) {
 	}
 	talk.Server.SetReadDeadline(time.Now().Add(refusedTimeout))
 	if got, err := talk.heardByServer.ReadString('\n'); err == nil {
-		t.Errorf("without a daemon the server heard %q", got)
+		t.Errorf("without a daemon the server received %q", got)
 	}
 	f()
 	talk.Server.SetReadDeadline(time.Now().Add(2 * lineTimeout))
 	if got, err := talk.heardByServer.ReadString('\n'); err != nil || got != "NOOP held\r\n" {
-		t.Errorf("with a daemon again the server heard %q, %v", got, err)
+		t.Errorf("with a daemon again the server received %q, %v", got, err)
 	}
 }
 
-// echo has both ends say something that must arrive as it was said.
+// echo sends a line from both ends, each of which must arrive unchanged.
 func (s *Site) echo(t *testing.T, talk *Dialogue, when string) {
 	t.Helper()
 	for i := range 3 {
 		command, reply := fmt.Sprintf("NOOP %d", i), fmt.Sprintf("200 %d %s", i, strings.Repeat("x", i*50))
 		if got := talk.Command(command); got != command {
-			t.Errorf("%s the server heard %q for %q", when, got, command)
+			t.Errorf("%s the server received %q for %q", when, got, command)
 		}
 		if got := talk.Reply(reply); got != reply {
-			t.Errorf("%s the client heard %q for %q", when, got, reply)
+			t.Errorf("%s the client received %q for %q", when, got, reply)
 		}
 	}
 }
@@ -112,7 +112,7 @@ func TestRestartRepeatedEdit(t *testing.T) {
 	})
 }
 
-// testRepeatedEdit: where another client has announced the same port, the one
+// testRepeatedEdit: where another client has announced the same port, the port
 // announced in its place must be the same both times.
 func (s *Site) testRepeatedEdit(t *testing.T, taken bool) {
 	fw := s.Firewalls[0]
@@ -141,7 +141,7 @@ func (s *Site) testRepeatedEdit(t *testing.T, taken bool) {
 	talk.Server.SetReadDeadline(time.Now().Add(2 * lineTimeout))
 	got, err := talk.heardByServer.ReadString('\n')
 	if err != nil {
-		t.Fatalf("the repeated command: heard %q, %v", got, err)
+		t.Fatalf("the repeated command: received %q, %v", got, err)
 	}
 	to, err := parseCommand(strings.TrimRight(got, "\r\n"))
 	if err != nil {

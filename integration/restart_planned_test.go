@@ -25,8 +25,8 @@ func restarts(t *testing.T) int {
 	return n
 }
 
-// longestWait is how long an announcement and its data connection may take in a
-// restart, on a machine that does nothing else.
+// longestWait is how long an announcement and its data connection may take during
+// a restart on an idle machine.
 const longestWait = 500 * time.Millisecond
 
 // TestPlannedRestart restarts the daemon under ten sessions that transfer all the
@@ -93,14 +93,15 @@ func (s *Site) restartUnderLoad(t *testing.T, rounds int) {
 	}
 	t.Logf("%d restarts of up to %v, %d transfers, the longest took %v", rounds, start.Round(time.Millisecond),
 		transfers.Load(), time.Duration(longest.Load()).Round(time.Millisecond))
-	// What is measured is the wait; a start that the machine has no time for is not.
+	// The limit is for the wait, not for a start that takes long on a busy
+	// machine.
 	most := max(longestWait, start+longestWait/2)
 	if time.Duration(longest.Load()) > most {
 		t.Errorf("a transfer took %v, want at most %v", time.Duration(longest.Load()), most)
 	}
 }
 
-// replace restarts the daemon of the first firewall in the planned way.
+// replace does a planned restart of the first firewall's daemon.
 func (s *Site) replace(t *testing.T, flags ...string) {
 	t.Helper()
 	old := s.leave(t)
@@ -110,7 +111,7 @@ func (s *Site) replace(t *testing.T, flags ...string) {
 	}
 }
 
-// leave has the daemon of the first firewall wait for the next one.
+// leave makes the first firewall's daemon wait for the next one.
 func (s *Site) leave(t *testing.T) *Daemon {
 	t.Helper()
 	old := s.Daemons[0]
@@ -124,8 +125,8 @@ func (s *Site) leave(t *testing.T) *Daemon {
 	return old
 }
 
-// TestPlannedRestartAlone: if no daemon comes, a restart is a stop, which leaves
-// nothing behind; and the one that comes later finds what was handed over.
+// TestPlannedRestartAlone: if no daemon follows, a restart is a stop, which
+// leaves nothing behind; a daemon that starts later finds what was handed over.
 func TestPlannedRestartAlone(t *testing.T) {
 	for _, subject := range []Subject{Expectation, Claim} {
 		t.Run(subject.Name, func(t *testing.T) {
@@ -146,8 +147,8 @@ func TestPlannedRestartAlone(t *testing.T) {
 	}
 }
 
-// TestPlannedRestartAnswer: the reply that comes while there is no daemon waits for
-// the next one, and is translated.
+// TestPlannedRestartAnswer: a reply that arrives while there is no daemon waits
+// for the next one, and is translated.
 func TestPlannedRestartAnswer(t *testing.T) {
 	for _, subject := range []Subject{Expectation, Claim} {
 		t.Run(subject.Name, func(t *testing.T) {

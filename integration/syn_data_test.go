@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a server may read and the daemon has not: the data of a SYN, and packets that
-// the real end never takes.
+// What a server may read and the daemon may miss: the data of a SYN, and packets
+// that the real end never accepts.
 
 // dialWith opens a connection whose SYN carries the text (RFC 7413).
 func (h *Host) dialWith(to netip.AddrPort, text string) (*net.TCPConn, error) {
@@ -42,7 +42,7 @@ func (h *Host) dialWith(to netip.AddrPort, text string) (*net.TCPConn, error) {
 	return conn, err
 }
 
-// withSYN begins a session whose client says its first line in its SYN.
+// withSYN begins a session whose client sends its first line in its SYN.
 func (s *Site) withSYN(t *testing.T, ln *net.TCPListener, line string) *Dialogue {
 	t.Helper()
 	client, err := s.Client.dialWith(s.Dial(s.Client, IPv4, 0), line)
@@ -59,7 +59,7 @@ func (s *Site) withSYN(t *testing.T, ln *net.TCPListener, line string) *Dialogue
 		heardByServer: bufio.NewReader(server), heardByClient: bufio.NewReader(client)}
 }
 
-// fastOpen has both ends take and send data in a SYN without a cookie.
+// fastOpen makes both ends accept and send data in a SYN without a cookie.
 func (s *Site) fastOpen(t *testing.T) {
 	t.Helper()
 	for _, h := range []*Host{s.Client, s.Server} {
@@ -69,8 +69,9 @@ func (s *Site) fastOpen(t *testing.T) {
 	}
 }
 
-// TestSYNData: the first line in the data of the SYN is read, or a server that takes
-// such data has it before the daemon, which then would not know where lines start.
+// TestSYNData: the daemon reads a first line in the data of the SYN. Otherwise a
+// server that accepts such data would have it before the daemon, which then would
+// not know where lines start.
 func TestSYNData(t *testing.T) {
 	needDaemon(t)
 	for _, p := range []string{"routed", "both-nat"} {
@@ -83,7 +84,7 @@ func TestSYNData(t *testing.T) {
 				ln := site.ListenControl(t, IPv4)
 				d := site.withSYN(t, ln, "USER pvp\r\n")
 				if got, err := hear(d.Server, d.heardByServer); err != nil || got != "USER pvp" {
-					t.Fatalf("the server hears %q, %v", got, err)
+					t.Fatalf("the server received %q, %v", got, err)
 				}
 				d.Reply("220 ready")
 				d.Reply("331 password")
@@ -96,7 +97,7 @@ func TestSYNData(t *testing.T) {
 	}
 }
 
-// TestSYNDataDenied: a command that is denied does not reach the server in a SYN.
+// TestSYNDataDenied: a denied command in a SYN does not reach the server.
 func TestSYNDataDenied(t *testing.T) {
 	needDaemon(t)
 	for _, fail := range []string{"open", "closed"} {
@@ -108,7 +109,7 @@ func TestSYNDataDenied(t *testing.T) {
 			d := site.withSYN(t, site.ListenControl(t, IPv4), "SITE CHMOD 777 x\r\n")
 			d.Reply("220 ready")
 			if line, err := hear(d.Server, d.heardByServer); err != nil || strings.HasPrefix(line, "SITE") {
-				t.Errorf("the server hears %q, %v", line, err)
+				t.Errorf("the server received %q, %v", line, err)
 			}
 			site.droppedInBegin(t)
 		})
@@ -124,8 +125,8 @@ func (s *Site) droppedInBegin(t *testing.T) {
 	}
 }
 
-// spoof sends a segment from one end's address to the other, by a third host which
-// knows no sequence number.
+// spoof sends a segment from one end's address to the other, from a third host
+// that knows no sequence number.
 func (s *Site) spoof(t *testing.T, from, to netip.AddrPort, flags byte, text string) {
 	t.Helper()
 	segment := make([]byte, 20, 20+len(text))
@@ -154,8 +155,9 @@ func (s *Site) spoof(t *testing.T, from, to netip.AddrPort, flags byte, text str
 	}
 }
 
-// TestBlindThirdHost: who knows addresses and ports and no number ends no session and
-// no transfer with a SYN and ACK, or a reset, that carries data.
+// TestBlindThirdHost: an attacker who knows addresses and ports but no sequence
+// number ends no session and no transfer with a SYN and ACK, or a reset, that
+// carries data.
 func TestBlindThirdHost(t *testing.T) {
 	needDaemon(t)
 	for _, p := range []string{"routed", "both-nat"} {
@@ -187,7 +189,7 @@ func TestBlindThirdHost(t *testing.T) {
 	}
 }
 
-// seen does what sends a packet, and waits until the firewall has seen it.
+// seen calls send, and waits until the firewall has seen the packet.
 func (s *Site) seen(t *testing.T, send func()) {
 	t.Helper()
 	count := func() uint64 {

@@ -30,7 +30,7 @@ func eachTCP(t *testing.T, kind string, f func(*testing.T, *Site, *net.TCPListen
 }
 
 // TestUrgentData: an ABOR as clients send it, in the segment of an announcement
-// that gets longer. The urgent mark must stay at its byte.
+// that grows. The urgent mark must stay at its byte.
 func TestUrgentData(t *testing.T) {
 	eachTCP(t, "urgent data", func(t *testing.T, site *Site, ln *net.TCPListener) {
 		d := site.Talk(t, ln, site.Client, IPv4)
@@ -48,7 +48,7 @@ func TestUrgentData(t *testing.T) {
 		got := d.readToMark(t)
 		heard, rest, _ := strings.Cut(got, "\r\n")
 		if rest != "\xff\xf4\xff" || heard == line {
-			t.Errorf("before the mark came %q", got)
+			t.Errorf("received before the mark: %q", got)
 		}
 		if err := d.readAll("\xf2ABOR\r\n"); err != nil {
 			t.Error(err)
@@ -76,7 +76,7 @@ func control(c *net.TCPConn, f func(fd int) error) error {
 	return inner
 }
 
-// readToMark reads what the server gets up to the urgent mark, where a read
+// readToMark reads what the server receives up to the urgent mark, where a read
 // always ends.
 func (d *Dialogue) readToMark(t *testing.T) string {
 	t.Helper()
@@ -94,23 +94,23 @@ func (d *Dialogue) readToMark(t *testing.T) string {
 		d.Server.SetReadDeadline(time.Now().Add(lineTimeout))
 		n, err := d.Server.Read(buf)
 		if got = append(got, buf[:n]...); err != nil {
-			t.Fatalf("no mark behind %q: %v", got, err)
+			t.Fatalf("no mark after %q: %v", got, err)
 		}
 	}
 }
 
-// readAll reads what the server gets next.
+// readAll reads what the server receives next.
 func (d *Dialogue) readAll(want string) error {
 	got := make([]byte, len(want))
 	d.Server.SetReadDeadline(time.Now().Add(lineTimeout))
 	if n, err := io.ReadFull(d.Server, got); err != nil || string(got) != want {
-		return fmt.Errorf("behind the mark came %q, %w", got[:n], err)
+		return fmt.Errorf("received after the mark: %q, %w", got[:n], err)
 	}
 	return nil
 }
 
-// TestZeroWindow: a client that does not read, until the server may send nothing
-// more, and the announcement has to wait; and a server that does not.
+// TestZeroWindow: one end does not read, until the other one may send nothing
+// more and the announcement has to wait; first the client, then the server.
 func TestZeroWindow(t *testing.T) {
 	eachTCP(t, "zero window", func(t *testing.T, site *Site, ln *net.TCPListener) {
 		for _, m := range []Mode{PASV, PORT} {
@@ -131,13 +131,13 @@ func TestZeroWindow(t *testing.T) {
 				rest += "211 end\r\n"
 			}
 			go io.WriteString(from, rest+announce+argument(PORT, addrOf(data.Addr()))+"\r\n")
-			time.Sleep(time.Second) // for some probes of the window
+			time.Sleep(time.Second) // time for some window probes
 			got := ""
 			for n := 0; !strings.HasPrefix(got, announce); n++ {
 				to.SetReadDeadline(time.Now().Add(openTimeout))
 				var err error
 				if got, err = heard.ReadString('\n'); err != nil {
-					t.Fatalf("%s: behind %d of %d lines: %v", m, n, fillers, err)
+					t.Fatalf("%s: after %d of %d lines: %v", m, n, fillers, err)
 				}
 				if n < fillers && got != filler {
 					t.Fatalf("%s: line %d became %q", m, n, got)
@@ -154,8 +154,8 @@ func TestZeroWindow(t *testing.T) {
 	})
 }
 
-// fillWindow writes the line until no more of it is taken, and returns how often
-// it did and what is left of the last one.
+// fillWindow writes the line until the socket accepts no more, and returns how
+// many complete lines it wrote and the rest of the last one.
 func fillWindow(c *net.TCPConn, line string) (n int, rest string) {
 	c.SetWriteBuffer(4096)
 	defer c.SetWriteDeadline(time.Time{})
@@ -172,8 +172,8 @@ func fillWindow(c *net.TCPConn, line string) (n int, rest string) {
 	}
 }
 
-// TestFullSegment: an announcement that gets longer at the end of a segment of
-// every size up to the largest.
+// TestFullSegment: an announcement grows at the end of a segment of every size up
+// to the largest.
 func TestFullSegment(t *testing.T) {
 	eachTCP(t, "full segment", func(t *testing.T, site *Site, ln *net.TCPListener) {
 		d := site.Talk(t, ln, site.Client2, IPv4)
@@ -201,8 +201,8 @@ func TestFullSegment(t *testing.T) {
 	})
 }
 
-// TestEarlyConnection: a server that connects before it answers PORT, and then
-// refuses it: the connection that is there already stays.
+// TestEarlyConnection: a server connects before it answers PORT, and then refuses
+// it: the existing connection stays.
 func TestEarlyConnection(t *testing.T) {
 	eachTCP(t, "early connection", func(t *testing.T, site *Site, ln *net.TCPListener) {
 		d := site.Talk(t, ln, site.Client, IPv4)

@@ -12,15 +12,14 @@ import (
 )
 
 const (
-	// shortTimeout is what the tracker is told an established connection may
-	// be silent for.
+	// shortTimeout is conntrack's timeout for silent established connections.
 	shortTimeout = "5"
 	// longTransfer is several times as long.
 	longTransfer = 20 * time.Second
 )
 
-// shortTimeouts are the ways in which an administrator shortens the time that
-// the tracker keeps a silent connection.
+// shortTimeouts are the ways in which an administrator shortens conntrack's
+// timeout for silent connections.
 var shortTimeouts = map[string]func(*testing.T, *Host){
 	"sysctl": func(t *testing.T, fw *Host) {
 		t.Helper()
@@ -62,8 +61,8 @@ type longSession struct {
 	data *net.TCPConn
 }
 
-// TestControlOutlivesTransfer: while data flows the tracker does not forget
-// the control connection, however short its timeout, and the session goes on
+// TestControlOutlivesTransfer: while data flows conntrack does not forget the
+// control connection, however short its timeout, and the session continues
 // afterwards. A session without data is forgotten.
 func TestControlOutlivesTransfer(t *testing.T) {
 	needDaemon(t)
@@ -82,8 +81,8 @@ func TestControlOutlivesTransfer(t *testing.T) {
 	}
 }
 
-// TestControlOutlivesRestart is the same with a daemon that ends in the
-// middle, on request or not, and is started again.
+// TestControlOutlivesRestart does the same with a daemon that stops or crashes in
+// the middle, and is started again.
 func TestControlOutlivesRestart(t *testing.T) {
 	needDaemon(t)
 	ends := map[string]func(*Daemon) error{
@@ -110,8 +109,8 @@ func TestControlOutlivesRestart(t *testing.T) {
 	}
 }
 
-// testLongTransfer keeps data connections of each mode and family busy.
-// middle, if there is one, is called on the way.
+// testLongTransfer keeps data connections of each mode and family busy. It calls
+// middle, unless nil, on the way.
 func (s *Site) testLongTransfer(t *testing.T, middle func()) {
 	t.Helper()
 	var sessions []longSession
@@ -136,7 +135,7 @@ func (s *Site) testLongTransfer(t *testing.T, middle func()) {
 	s.trickle(t, sessions, longTransfer-time.Since(began))
 	for _, d := range idle {
 		if entry := s.entry(t, d); entry != "" {
-			t.Errorf("the tracker still knows a session without data: %s", entry)
+			t.Errorf("conntrack still has a session without data: %s", entry)
 		}
 	}
 	for _, l := range sessions {
@@ -156,11 +155,11 @@ func (s *Site) trickle(t *testing.T, sessions []longSession, d time.Duration) {
 	}
 }
 
-// goesOn ends the transfer and has a second one on the same session.
+// goesOn ends the transfer and does a second one on the same session.
 func (l longSession) goesOn(t *testing.T) {
 	t.Helper()
 	if l.site.entry(t, l.Dialogue) == "" {
-		t.Errorf("%s: the tracker has forgotten the control connection", l.mode)
+		t.Errorf("%s: conntrack has lost the control connection", l.mode)
 	}
 	l.data.Close()
 	l.Reply("226 transfer complete")
@@ -170,9 +169,9 @@ func (l longSession) goesOn(t *testing.T) {
 	l.Reply("226 transfer complete")
 }
 
-// entry is what the first firewall's tracker has about the dialogue's control
-// connection; empty if it knows no established one. One whose time is over may
-// be listed until it is collected, but no packet finds it.
+// entry is the first firewall's conntrack entry of the dialogue's control
+// connection; empty if it is not established. An expired entry may be listed
+// until it is collected, but no packet finds it.
 func (s *Site) entry(t *testing.T, d *Dialogue) string {
 	t.Helper()
 	family := map[Family]string{IPv4: "ipv4", IPv6: "ipv6"}[d.family]

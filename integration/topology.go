@@ -14,7 +14,7 @@ import (
 // Family is the IP version of a control connection.
 type Family int
 
-// The families, named by their version number.
+// The families, named by their version numbers.
 const (
 	IPv4 Family = 4
 	IPv6 Family = 6
@@ -22,17 +22,16 @@ const (
 
 func (f Family) String() string { return fmt.Sprintf("ip%d", int(f)) }
 
-// Pair is one host's addresses on a link: one for each family.
+// Pair is one host's addresses on a link: one per family.
 type Pair map[Family]netip.Addr
 
 func pair(v4, v6 string) Pair {
 	return Pair{IPv4: netip.MustParseAddr(v4), IPv6: netip.MustParseAddr(v6)}
 }
 
-// The addresses. Texts of different length on the two sides make PORT and 227
-// longer and shorter; everything that a firewall can translate does so. The
-// two clients differ in that: the first's address is the shortest of all, the
-// second's the longest.
+// The addresses. Their texts differ in length on the two sides, so that
+// translation makes PORT and 227 longer and shorter. The first client's address
+// is the shortest of all, the second's the longest.
 var (
 	clientAddr  = pair("10.7.0.2", "fd07::2")
 	clientGate  = pair("10.7.0.1", "fd07::1")
@@ -64,8 +63,8 @@ type Topology struct {
 }
 
 // NewTopology builds a network with one or two firewalls in a row. Hosts have
-// routes to the networks next to the firewalls only; with hidden set the side
-// of the server has none to the clients, as on the Internet.
+// routes only to the networks next to the firewalls; with hidden the server's
+// side has none to the clients, as on the Internet.
 func NewTopology(n *Net, firewalls int, hidden bool) *Topology {
 	n.t.Helper()
 	tp := &Topology{Net: n, Client: n.Host("client"), Client2: n.Host("client2"),
@@ -79,7 +78,7 @@ func NewTopology(n *Net, firewalls int, hidden bool) *Topology {
 	return tp
 }
 
-// link is a veth pair to be made.
+// link is a veth pair to create.
 type link struct {
 	a, b         *Host
 	aName, bName string
@@ -150,7 +149,7 @@ func (tp *Topology) route(first, last *Host, hidden bool) error {
 	return nil
 }
 
-// up makes the veth pair and gives it addresses; nodad, because an address that
+// up creates the veth pair and gives it addresses; nodad, because an address that
 // is being checked for duplicates cannot be used for a second.
 func (l link) up() error {
 	veth := &netlink.Veth{

@@ -11,21 +11,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A translator is NAT64 for TCP as Jool does it in the namespace of a firewall:
-// it takes packets in prerouting, behind conntrack and destination NAT (priority
+// A translator does NAT64 for TCP as Jool does in the namespace of a firewall: it
+// takes packets in prerouting, after conntrack and destination NAT (priority
 // -75), so that no entry is ever confirmed, and sends the translated ones past
-// all hooks but the last. Here the packets come by a log group and leave by a
-// packet socket. Ports stay as they are, and all clients have one address.
+// all hooks but the last. Here a log group delivers the packets and a packet
+// socket sends them. Ports do not change, and all clients have one address.
 type translator struct {
 	fw             *Host
 	client, server netip.Addr // IPv6 and IPv4
 	pool           netip.Addr // the clients' IPv4 address, one of the firewall's own
 	out, in        unix.SockaddrLinklayer
-	lose           int // one packet in so many; 0: none
+	lose           int // drops one packet in this many; 0: none
 	seen           int
 }
 
-// wellKnown is the well-known one, RFC 6052 section 2.1.
+// wellKnown is the well-known prefix, RFC 6052 section 2.1.
 var wellKnown = netip.MustParseAddr("64:ff9b::")
 
 // embed is the IPv6 address of an IPv4 one.
@@ -80,7 +80,8 @@ func (s *Site) startTranslator(t *testing.T, lose int) *translator {
 	return tr
 }
 
-// linkTo is where packets for a host leave by an interface of the first firewall.
+// linkTo returns the link-layer address for packets from the first firewall to a
+// host.
 func (s *Site) linkTo(t *testing.T, name string, to *Host, proto uint16) unix.SockaddrLinklayer {
 	t.Helper()
 	dev, err := s.Firewalls[0].nl.LinkByName(name)
@@ -121,7 +122,7 @@ func (tr *translator) run(c *netlink.Conn) error {
 	}
 }
 
-// packet sends a packet on in the other family.
+// packet forwards a packet in the other family.
 func (tr *translator) packet(fd int, p []byte) {
 	if tr.seen++; tr.lose > 0 && tr.seen%tr.lose == 0 {
 		return

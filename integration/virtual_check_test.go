@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestVirtualDown: a dead server gets no new sessions in time, those that it
-// has go on, and it comes back.
+// TestVirtualDown: a dead server gets no new sessions after a while, its sessions
+// continue, and it comes back.
 func TestVirtualDown(t *testing.T) {
 	for _, s := range []Subject{Expectation, Claim} {
 		t.Run(s.Name, func(t *testing.T) {
@@ -58,7 +58,7 @@ func TestVirtualDown(t *testing.T) {
 	}
 }
 
-// TestVirtualSilent: a server that answers nothing is noticed in time too.
+// TestVirtualSilent: a server that does not answer is noticed in time, too.
 func TestVirtualSilent(t *testing.T) {
 	site := newVirtualSite(t, Auto, virtualFile(Auto, "round-robin", quickCheck, "", "", ""))
 	site.waitState(t, "c", "up")
@@ -69,7 +69,7 @@ func TestVirtualSilent(t *testing.T) {
 	site.waitState(t, "c", "down")
 	for _, o := range site.shown(t, "c") {
 		since, err := time.Parse(time.RFC3339Nano, o["since"].(string))
-		// The last check may take all of the time; the machine may be late.
+		// The last check may take all of its time; the machine may be late.
 		if err != nil || since.Sub(loaded) > quickFall+time.Second || since.Before(dead) {
 			t.Errorf("%v is down since %v after it was silenced, want at most %v (%v)", o["address"], since.Sub(loaded), quickFall, err)
 		}
@@ -79,8 +79,8 @@ func TestVirtualSilent(t *testing.T) {
 	}
 }
 
-// TestVirtualNone: without a server clients are refused at once, those of the
-// firewall too; and the log says so.
+// TestVirtualNone: without an available server clients are refused at once, also
+// on the firewall itself; and the log says so.
 func TestVirtualNone(t *testing.T) {
 	site := newVirtualSite(t, Auto, virtualFile(Auto, "round-robin", quickCheck, "", ""))
 	for i := range 2 {
@@ -111,16 +111,16 @@ func TestVirtualNone(t *testing.T) {
 }
 
 // TestVirtualChecksAreNoSessions: the balancer's own connections to servers do
-// not show among the sessions, with bare acknowledgements queued or without.
+// not appear among the sessions, whether or not bare acknowledgements are queued.
 func TestVirtualChecksAreNoSessions(t *testing.T) {
 	for _, more := range []string{"", "keepalive: 1m\n"} {
 		site := newVirtualSite(t, Auto, virtualFile(Auto, "round-robin", "{interval: 200ms, timeout: 100ms}", "", "", "")+more)
 		site.waitState(t, "a", "up")
 		time.Sleep(time.Second) // some rounds of checks
 		if log := site.daemon.Output(); strings.Contains(log, "msg=session ") {
-			t.Errorf("%q: a check is taken for a session:\n%s", more, log)
+			t.Errorf("%q: a check counts as a session:\n%s", more, log)
 		}
-		// The doctor may be unsure of other things.
+		// The doctor may be unsure about other things.
 		out, _ := site.Firewalls[0].Run(30*time.Second, Cmd(site.daemon.bin, "doctor", "--config", site.daemon.file, "--control-socket", site.daemon.Socket))
 		for _, want := range []string{"its rules are complete", "checks of the servers of virtual servers are accepted (6 addresses)"} {
 			if !strings.Contains(out, want) {
@@ -137,8 +137,8 @@ func TestVirtualChecksAreNoSessions(t *testing.T) {
 }
 
 // TestVirtualPrograms: three server programs behind one address, checked by a
-// login, each in turn the only one that is not drained; and all of them out
-// when the login is refused.
+// login. Each in turn is the only one not drained; when the login is refused, all
+// are out.
 func TestVirtualPrograms(t *testing.T) {
 	kinds := []*ServerKind{Pyftpdlib, Proftpd, Pureftpd}
 	for _, s := range []Subject{Expectation, Claim} {
@@ -181,7 +181,7 @@ func TestVirtualPrograms(t *testing.T) {
 				site.drain(t, "undrain", serverNames[i])
 				site.waitState(t, serverNames[i], "down")
 				for _, o := range site.shown(t, serverNames[i]) {
-					// Some let those wait whose password is wrong.
+					// Some servers delay the reply to a wrong password.
 					if c := o["check"].(string); !strings.Contains(c, "PASS answered with") && c != "no answer in time" {
 						t.Errorf("%s: the check says %q", kinds[i].Name, o["check"])
 					}

@@ -186,8 +186,8 @@ func (s *virtualSite) shown(t *testing.T, name string) (list []Object) {
 	return list
 }
 
-// waitState waits until both addresses of a server have been checked and are
-// in a state, and have the slots that belong to it.
+// waitState waits until both addresses of a server have been checked and are in a
+// state, and have the slots that go with it.
 func (s *virtualSite) waitState(t *testing.T, name, state string) {
 	t.Helper()
 	err := waitFor(20*time.Second, fmt.Sprintf("server %s that is %s", name, state), func() bool {
@@ -210,7 +210,7 @@ func (s *virtualSite) drain(t *testing.T, how, name string) {
 	}
 }
 
-// waitDraining waits until b has its one session, and no share of new ones.
+// waitDraining waits until b has only its one session, and no share of new ones.
 func (s *virtualSite) waitDraining(t *testing.T) {
 	t.Helper()
 	err := waitFor(10*time.Second, "server b with one session that drains", func() bool {
@@ -226,7 +226,7 @@ func (s *virtualSite) waitDraining(t *testing.T) {
 	}
 }
 
-// wantSlots looks into the kernel for slots of a server.
+// wantSlots checks whether the kernel's map has slots of a server.
 func (d *Daemon) wantSlots(t *testing.T, server string, want bool) {
 	t.Helper()
 	has := func() bool {

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// TestVirtualServer: sixty sessions of each family, with weights; at once, or,
-// where it matters who has how many, one after the other.
+// TestVirtualServer holds sixty sessions of each family, with weights: at once
+// or, where the number per server matters, one after the other.
 func TestVirtualServer(t *testing.T) {
 	for _, method := range []string{"round-robin", "least-sessions"} {
 		for _, s := range []Subject{Expectation, Claim} {
@@ -37,8 +37,8 @@ func TestVirtualServer(t *testing.T) {
 	}
 }
 
-// TestVirtualBurst: of many sessions that begin at once, before any of them
-// can be counted, no server is spared and none is given all.
+// TestVirtualBurst: when many sessions begin at once, before any can be counted,
+// no server is left out and none gets all.
 func TestVirtualBurst(t *testing.T) {
 	site := newVirtualSite(t, Auto, virtualFile(Auto, "least-sessions", steadyCheck, "", "", ""))
 	used := site.spread(t, 60)
@@ -49,14 +49,14 @@ func TestVirtualBurst(t *testing.T) {
 	}
 }
 
-// TestVirtualSourceHash: one client always meets one server, many are spread.
+// TestVirtualSourceHash: one client always gets the same server, many are spread.
 func TestVirtualSourceHash(t *testing.T) {
 	site := newVirtualSite(t, Auto, virtualFile(Auto, "source-hash", steadyCheck, ", weight: 3", ", weight: 2", ", weight: 1"))
 	for _, f := range []Family{IPv4, IPv6} {
 		_, first := site.session(t, site.Client, f)
 		for range 5 {
 			if _, who := site.session(t, site.Client, f); who != first {
-				t.Errorf("%s: a client meets %s and %s", f, first, who)
+				t.Errorf("%s: a client gets %s and %s", f, first, who)
 			}
 		}
 	}
@@ -90,7 +90,8 @@ func TestVirtualSourceHash(t *testing.T) {
 	}
 }
 
-// TestVirtualLeastSessions: whoever has the fewest gets the next ones.
+// TestVirtualLeastSessions: the server with the fewest sessions gets the next
+// ones.
 func TestVirtualLeastSessions(t *testing.T) {
 	site := newVirtualSite(t, Auto, virtualFile(Auto, "least-sessions", steadyCheck, "", "", ""))
 	open := map[string][]*miniSession{}
@@ -124,8 +125,8 @@ func TestVirtualLeastSessions(t *testing.T) {
 	}
 }
 
-// TestVirtualPort: two servers send to one port of a client, one after the
-// other, and both times from port 20 of the virtual server.
+// TestVirtualPort: two servers connect to one port of a client, one after the
+// other, both from port 20 of the virtual server.
 func TestVirtualPort(t *testing.T) {
 	for _, s := range []Subject{Expectation, Claim} {
 		t.Run(s.Name, func(t *testing.T) {
@@ -136,7 +137,7 @@ func TestVirtualPort(t *testing.T) {
 	}
 }
 
-// onePort has sessions with three servers, which all send to one port.
+// onePort holds sessions with three servers, all of which connect to one port.
 func (s *virtualSite) onePort(t *testing.T) {
 	t.Helper()
 	port := uint16(40123)
@@ -196,8 +197,8 @@ func TestVirtualLocal(t *testing.T) {
 	}
 }
 
-// TestVirtualExternal: a server with an address of its own shows that in its
-// 227, and its data connection comes there; all else is as with the others.
+// TestVirtualExternal: a server with an external address shows that in its 227,
+// and its data connections come there; otherwise it is like the others.
 func TestVirtualExternal(t *testing.T) {
 	for _, s := range []Subject{Expectation, Claim} {
 		t.Run(s.Name, func(t *testing.T) {
@@ -211,7 +212,7 @@ func TestVirtualExternal(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer m.c.Close()
-				for range 2 { // the second time after another mode
+				for range 2 { // again after another mode
 					for _, mode := range []Mode{PASV, EPSV, PORT, EPRT} {
 						var got bytes.Buffer
 						if _, err := m.transfer(mode, "whoami", &got); err != nil {

@@ -11,16 +11,16 @@ import (
 	"time"
 )
 
-// zoneRules have everything tracked in a zone.
+// zoneRules track everything in a zone.
 const zoneRules = `table inet zone {
 	chain pre { type filter hook prerouting priority raw; ct zone set 7; }
 	chain out { type filter hook output priority raw; ct zone set 7; }
 }`
 
-// TestZones: control connections in a conntrack zone are served where the kernel
-// can say which zone a queued packet is in, also by a daemon that finds them
-// there; where it cannot they are left alone, and that is said. In no case is
-// one reset for a segment that does not fit, whose zone nobody knows.
+// TestZones: the daemon serves control connections in a conntrack zone where the
+// kernel reports the zone of a queued packet, also sessions that it finds at its
+// start; elsewhere it leaves them alone and reports that. It never resets one for
+// a segment outside the window, whose zone is unknown.
 func TestZones(t *testing.T) {
 	needDaemon(t)
 	for _, s := range []Subject{Expectation, Claim} {
@@ -42,7 +42,7 @@ func TestZones(t *testing.T) {
 	}
 }
 
-// outOfWindow sends a segment that does not fit, and waits until it was queued.
+// outOfWindow sends a segment outside the window, and waits until it was queued.
 func (s *Site) outOfWindow(t *testing.T, d *Dialogue) {
 	t.Helper()
 	if err := d.sendOutOfWindow(); err != nil {
@@ -56,7 +56,7 @@ func (s *Site) outOfWindow(t *testing.T, d *Dialogue) {
 	}
 }
 
-// feature is what the daemon found when it tried the kernel.
+// feature is what the daemon found when it probed the kernel.
 func (d *Daemon) feature(t *testing.T, name string) bool {
 	t.Helper()
 	s, err := d.Status()
@@ -65,12 +65,12 @@ func (d *Daemon) feature(t *testing.T, name string) bool {
 	}
 	have, ok := s["features"].(Object)[name].(bool)
 	if !ok {
-		t.Fatalf("status tells nothing of feature %s: %v", name, s["features"])
+		t.Fatalf("status lacks feature %s: %v", name, s["features"])
 	}
 	return have
 }
 
-// servesZone has data connections opened, by the daemon and by the next one.
+// servesZone opens data connections, with the daemon and with the next one.
 func (s *Site) servesZone(t *testing.T, d *Dialogue) {
 	t.Helper()
 	d.goesOn(t, clientSpeaks)
@@ -78,9 +78,9 @@ func (s *Site) servesZone(t *testing.T, d *Dialogue) {
 	if err != nil || len(list) != 1 || list[0]["zone"] != 7.0 {
 		t.Fatalf("sessions: %v, %v; want one in zone 7", list, err)
 	}
-	waiting := d.Announce(EPSV) // a pinhole that the next daemon finds
+	waiting := d.Announce(EPSV) // a pinhole for the next daemon to find
 	if status, err := s.Daemons[0].Stop(syscall.SIGKILL); err == nil && status == 0 {
-		t.Fatal("it stopped well")
+		t.Fatal("it stopped without an error")
 	}
 	next := s.StartDaemon(t, s.Firewalls[0])
 	waiting.MustOpen(t)
@@ -91,7 +91,8 @@ func (s *Site) servesZone(t *testing.T, d *Dialogue) {
 	}
 }
 
-// leavesZone has the control connection go on and nothing changed or opened.
+// leavesZone checks that the control connection continues and nothing is changed
+// or opened.
 func (s *Site) leavesZone(t *testing.T, d *Dialogue) {
 	t.Helper()
 	at := netip.AddrPortFrom(s.ClientAddr(IPv4), 40000)
@@ -114,15 +115,15 @@ func (s *Site) leavesZone(t *testing.T, d *Dialogue) {
 	}
 }
 
-// TestZoneRetransmission: a segment that is repeated in a zone that the kernel
-// cannot tell is no stale one.
+// TestZoneRetransmission: where the kernel does not report the zone, a segment
+// retransmitted in it is not stale.
 func TestZoneRetransmission(t *testing.T) {
 	needDaemon(t)
 	site := NewSiteOnly(t, position("routed"), AllowRelated, Auto)
 	site.Firewalls[0].LoadRules(t, zoneRules)
 	site.StartSubject(t)
 	d := site.Talk(t, site.ListenControl(t, IPv4), site.Client, IPv4)
-	// The reply is lost behind the firewall for as long as it takes to be repeated.
+	// The reply is lost behind the firewall until it was retransmitted.
 	site.Client.LoadRules(t, `table inet lossy {
 	chain input { type filter hook input priority 0; tcp sport 21 counter drop; }
 }`)
@@ -139,7 +140,7 @@ func TestZoneRetransmission(t *testing.T) {
 	}
 	d.Client.SetReadDeadline(time.Now().Add(lineTimeout))
 	if line, err := d.heardByClient.ReadString('\n'); err != nil || line != "200 once more\r\n" {
-		t.Fatalf("heard %q, %v", line, err)
+		t.Fatalf("received %q, %v", line, err)
 	}
 	d.Command("NOOP")
 	d.Reply("200 noop")
