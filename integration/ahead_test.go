@@ -11,19 +11,20 @@ import (
 	"time"
 )
 
-// aheadTimeout is how long what a client says ahead may take to the server: the
-// seventeenth change waits until the first has arrived, which the server is asked.
+// aheadTimeout is how long pipelined commands may take to the server: the
+// seventeenth change waits until the first has arrived, which the daemon asks the
+// server to confirm.
 const aheadTimeout = 5 * time.Second
 
-// TestManyPortsAhead: forty announcements, before the server says a word. All come
-// to the server, translated, and quickly; the last one opens.
+// TestManyPortsAhead: forty announcements before the server answers. All reach
+// the server, translated, and quickly; the last one opens.
 func TestManyPortsAhead(t *testing.T) {
 	for _, s := range subjects(t) {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
 			needDaemon(t)
 			site := NewSite(t, position("both-nat"), AllowRelated, s)
-			for _, h := range []*Host{site.Client, site.Client2} { // whose texts grow and shrink
+			for _, h := range []*Host{site.Client, site.Client2} { // texts grow and shrink
 				t.Run(h.Role, func(t *testing.T) {
 					site.Case(Case{Kind: "ahead", Mode: PORT}).Count(t)
 					talk := site.Talk(t, site.ListenControl(t, IPv4), h, IPv4)
@@ -66,7 +67,7 @@ func TestManyPortsAhead(t *testing.T) {
 	}
 }
 
-// TestManyAhead: 200 commands ahead of a PASV, whose reply is the last of 201.
+// TestManyAhead: 200 commands before a PASV, whose reply is the last of 201.
 func TestManyAhead(t *testing.T) {
 	for _, s := range subjects(t) {
 		for _, m := range []Mode{PASV, EPSV} {
@@ -97,7 +98,7 @@ func TestManyAhead(t *testing.T) {
 				o := &Offer{Opener: site.Client, listener: ln}
 				go o.serve()
 				talk.Command(string(m))
-				talk.Reply("250 ok") // to the last of those ahead
+				talk.Reply("250 ok") // to the last command before PASV
 				reply := "227 Entering Passive Mode (" + argument(PORT, addrOf(ln.Addr())) + ")."
 				if m == EPSV {
 					reply = fmt.Sprintf("229 Entering Extended Passive Mode (|||%d|)", addrOf(ln.Addr()).Port())

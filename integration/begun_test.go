@@ -11,9 +11,9 @@ import (
 	"github.com/pasvport/pasvport/expect"
 )
 
-// TestBegunWhileListed: the daemon is ready before it has listed all the
-// connections that are older than it. One that begins in this time is none of
-// them: without a greeting nothing is opened.
+// TestBegunWhileListed: the daemon is ready before it has listed all connections
+// that are older than it. A connection that begins meanwhile is not one of them:
+// without a greeting nothing is opened.
 func TestBegunWhileListed(t *testing.T) {
 	needDaemon(t)
 	for _, s := range []Subject{Auto, Claim} {
@@ -33,8 +33,8 @@ func TestBegunWhileListed(t *testing.T) {
 	}
 }
 
-// makeEntries has the tracker know so many control connections, which are like
-// x beside their addresses.
+// makeEntries creates n control connections in conntrack that are like x except
+// for their addresses.
 func makeEntries(t *testing.T, fw *Host, n int, x expect.Forgotten) {
 	t.Helper()
 	err := fw.enter(func() error {

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// TestQueues measures more queues than there are processors, beside as many.
+// TestQueues compares more queues than processors with one queue per processor.
 func TestQueues(t *testing.T) {
 	results := Results{Machine: thisMachine()}
 	p := position("routed")

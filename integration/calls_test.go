@@ -10,9 +10,10 @@ import (
 	"testing"
 )
 
-// calls are system calls of a process: read and write, which requests to conntrack
-// and their answers, verdicts and the log take. (Packets and conntrack's events come
-// by recvmmsg, which is not counted; TestTrips counts packets, TestFewEvents events.)
+// calls are a process's read and write system calls: requests to conntrack and
+// their answers, verdicts and log lines use these. (Packets and conntrack's
+// events arrive by recvmmsg, which is not counted; TestTrips counts packets,
+// TestFewEvents events.)
 type calls struct{ reads, writes int }
 
 func (p *Process) calls(t *testing.T) (c calls) {
@@ -31,11 +32,11 @@ func (p *Process) calls(t *testing.T) (c calls) {
 	return c
 }
 
-// TestCalls bounds the system calls of transfers. A verdict is a write for each
-// packet that comes alone, an expectation two, a change of sequence numbers one,
-// a claim and a set element each two, and a line in the log one, unless it leaves
-// with others. Each answer is a read. There is also what goes by the clock, so the
-// count has to be right once in some tries.
+// TestCalls limits the system calls of transfers. A verdict is a write for each
+// packet that arrives alone, an expectation two, a change of sequence numbers
+// one, a claim and a set element each two, and a log line one, unless several are
+// written together. Each answer is a read. Timers add some more, so the count has
+// to be right in one of several tries.
 func TestCalls(t *testing.T) {
 	needDaemon(t)
 	const times, tries = 20, 40
@@ -49,7 +50,7 @@ func TestCalls(t *testing.T) {
 		{Expectation, PORT, "off", calls{4 * times, 10 * times}},
 		{Expectation, PASV, "auto", calls{3 * times, 5 * times}},
 		{Claim, PASV, "off", calls{5 * times, 12 * times}},
-		{Claim, PORT, "off", calls{6 * times, 13 * times}}, // and looks for entries that linger between the same ports
+		{Claim, PORT, "off", calls{6 * times, 13 * times}}, // also looks for entries that linger between the same ports
 		{Claim, PASV, "auto", calls{5 * times, 8 * times}},
 	} {
 		t.Run(fmt.Sprintf("masquerade/%s/%s/fast-path=%s", tt.subject.Name, tt.mode, tt.flag), func(t *testing.T) {
@@ -58,7 +59,7 @@ func TestCalls(t *testing.T) {
 				d.needFastPath(t)
 			}
 			site.Case(Case{Kind: "system calls", Family: IPv4}).Count(t)
-			tt.most.reads += 2 * times * int(slowness-1) // more by the clock
+			tt.most.reads += 2 * times * int(slowness-1) // timers add more
 			tt.most.writes += 2 * times * int(slowness-1)
 			var got calls
 			for range tries {

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// Case says what a test has tried, for the count at the end. Empty fields are
+// Case describes what a test tried, for the count at the end. Empty fields are
 // not counted.
 type Case struct {
 	Position, Subject string
@@ -21,9 +21,9 @@ type Case struct {
 	Server, Client    string
 	// Kind is what was tried: transfer, refusal, ...
 	Kind string
-	// State is what a session was in the middle of, Failover how another firewall of
-	// a pair came to have it, Sync the way of conntrackd, and Flags are those of the
-	// daemons.
+	// State is what a session was in the middle of, Failover how another firewall
+	// of a pair took it over, Sync conntrackd's mode, and Flags are the daemons'
+	// flags.
 	State, Failover, Sync, Flags string
 }
 
@@ -32,13 +32,13 @@ type tally struct {
 	mu     sync.Mutex
 	passed int
 	failed int
-	// by is the count per dimension and value, of passed cases.
+	// by counts passed cases per dimension and value.
 	by map[string]map[string]int
 }
 
 var cases tally
 
-// Count adds a case when its test has ended; a skipped one does not count.
+// Count adds a case when its test has ended, unless it was skipped.
 func (c Case) Count(t *testing.T) {
 	t.Cleanup(func() {
 		if t.Skipped() {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// checked are announcements that the strict checks refuse, each for its reason.
-// Lines are as those of injections.
+// checked are announcements that the strict checks refuse, each with its reason.
+// The lines have the format of injections.
 var checked = []struct {
 	reason string
 	mode   Mode
@@ -29,8 +29,8 @@ var checked = []struct {
 	{"syntax", PORT, []string{"C: %s HTTP/1.1", "S: 200 ok"}},
 }
 
-// TestStrict: what a strict policy refuses does not open, and the session's
-// next proper announcement does.
+// TestStrict: an announcement that the strict policy refuses opens nothing, and
+// the session's next proper announcement does.
 func TestStrict(t *testing.T) {
 	needDaemon(t)
 	for _, s := range subjects(t) {

@@ -10,20 +10,20 @@ import (
 	"testing"
 )
 
-// podmanRun starts the daemon as docs/guides/containers.md says. What is around it is
-// for machines that are containers themselves: cgroups of its own, and no limit raised.
+// podmanRun starts the daemon as in docs/guides/containers.md. The rest is for
+// test machines that are containers themselves: own cgroups, and no raised limit.
 const podmanRun = `umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup
 exec podman --root "$1/root" --runroot "$1/run" --storage-driver vfs --cgroup-manager cgroupfs \
 	run --rm --cgroups=disabled --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 \
 	--network host --cap-drop all --cap-add NET_ADMIN localhost/pasvport:test`
 
-// TestContainer: the image from scratch serves the host's network with CAP_NET_ADMIN
-// alone, and takes its rules away when it is stopped.
+// TestContainer: the scratch image serves the host's network with CAP_NET_ADMIN
+// alone, and removes its rules when it is stopped.
 func TestContainer(t *testing.T) {
 	needDaemon(t)
 	needPrograms(t, "podman", "unshare")
 	if _, err := os.Stat("../scripts/oci"); err != nil {
-		t.Skip("scripts/oci is not here")
+		t.Skip("no scripts/oci here")
 	}
 	site := lifecycleSite(t, Auto, AllowRelated, "container")
 	fw := site.Firewalls[0]

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// cuts are ways to cut pipelined commands into segments: how long the next
-// piece is. Every write is a segment of its own, as far as TCP's window goes.
+// cuts are ways to cut pipelined commands into segments: how long the next piece
+// is. Every write becomes a segment, as far as TCP's window permits.
 var cuts = []struct {
 	name string
 	next func(*rand.Rand) int
@@ -25,8 +25,8 @@ var cuts = []struct {
 	{"all at once", func(*rand.Rand) int { return 1 << 20 }},
 }
 
-// TestCuts sends dialogues in pieces, where announcements get longer and
-// shorter. The other end must hear what it would hear of whole lines.
+// TestCuts sends dialogues with announcements that grow and shrink, in pieces.
+// The other end must receive what it would receive of whole lines.
 func TestCuts(t *testing.T) {
 	needDaemon(t)
 	const sessions = 10 // of each kind

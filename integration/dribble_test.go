@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// dribbles are the pauses between the bytes of a line: longer than half a line
-// is held, about as long as TCP's patience, and longer.
+// dribbles are the pauses between the bytes of a line: longer than half a line is
+// held, about as long as TCP's timeout, and longer.
 var dribbles = []time.Duration{50 * time.Millisecond, 100 * time.Millisecond, 300 * time.Millisecond}
 
-// TestDribble: an announcement that has to be changed comes byte by byte, as
-// from somebody at a keyboard or from a server that prints each character.
+// TestDribble: an announcement that has to be changed arrives byte by byte, as
+// from someone at a keyboard or from a server that prints each character.
 func TestDribble(t *testing.T) {
 	needDaemon(t)
 	for _, s := range subjects(t) {
@@ -47,7 +47,8 @@ func TestDribble(t *testing.T) {
 }
 
 // TestDribbleUntranslated: the same where no address is translated, so that the
-// kernel adjusts no sequence number, and the announced one is to be replaced.
+// kernel adjusts no sequence number, but the announced address has to be
+// replaced.
 func TestDribbleUntranslated(t *testing.T) {
 	needDaemon(t)
 	for _, s := range subjects(t) {
@@ -75,7 +76,7 @@ func (d *Dialogue) dribble(t *testing.T, m Mode, pause time.Duration) *Offer {
 	return d.dribbleAs(t, m, pause, netip.Addr{})
 }
 
-// dribbleAs announces another address than the own one, if it is valid.
+// dribbleAs announces an address other than its own, if it is valid.
 func (d *Dialogue) dribbleAs(t *testing.T, m Mode, pause time.Duration, as netip.Addr) *Offer {
 	t.Helper()
 	host, addr, opener := d.listensAt(m)

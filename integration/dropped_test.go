@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestDroppedByRuleset: a ruleset that does not accept the data connection that was
-// announced is named as the cause, apart from a client that does not come.
+// TestDroppedByRuleset: the log tells a ruleset that drops the announced data
+// connection apart from a client that does not connect.
 func TestDroppedByRuleset(t *testing.T) {
 	needDaemon(t)
 	for _, s := range subjects(t) {
@@ -19,7 +19,7 @@ func TestDroppedByRuleset(t *testing.T) {
 			d := site.Daemons[0]
 			ln := site.ListenControl(t, IPv4)
 			idle := site.Talk(t, ln, site.Client, IPv4)
-			idle.Announce(PASV) // and no one comes
+			idle.Announce(PASV) // and no one connects
 			if err := d.WaitLog(20*time.Second, `cause="no connection came"`); err != nil {
 				t.Error(err)
 			}
@@ -31,7 +31,7 @@ func TestDroppedByRuleset(t *testing.T) {
 			}
 			want := `level=WARN msg="(pinhole expired|data connection not answered)" client=\S+ server=\S+ session=\d+ .* cause="the (connection came, and the )?ruleset of this machine drop.*" hint="pasvport doctor --client 10\.7\.0\.2 --server 203\.0\.113\.2 `
 			if !regexp.MustCompile(want).MatchString(d.Output()) {
-				t.Errorf("no line of the log is %s", want)
+				t.Errorf("the log has no line %s", want)
 			}
 		})
 	}

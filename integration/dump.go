@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Dump describes the state of the Net for a person who looks for the reason of
-// a failure: rules, connections, expectations, queues, addresses, and logs.
+// Dump describes the state of the Net for debugging: rules, connections,
+// expectations, queues, addresses, and logs.
 func (n *Net) Dump() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "state of %s (addresses: ip netns exec NAME ip address)\n", n.name)

@@ -11,10 +11,10 @@ import (
 	"testing"
 )
 
-// TestEveryPosition is each position once, with both strategies by turns, in
-// every mode of its families; client and server are in this process. It is what
-// a kernel has to show in a short time (scripts/vm-test). TestPositions is the
-// whole of it, with programs of others.
+// TestEveryPosition tries each position once, alternating between both
+// strategies, in every mode of its families; client and server are in this
+// process. It is the short test of a kernel (scripts/vm-test); TestPositions is
+// the full one, with real programs.
 func TestEveryPosition(t *testing.T) {
 	for i, p := range Positions {
 		s := subjects(t)[i%len(subjects(t))]
@@ -31,7 +31,7 @@ func TestEveryPosition(t *testing.T) {
 	}
 }
 
-// startMini has a miniServer listen on the position's ports and families.
+// startMini starts a miniServer on the position's ports and families.
 func (s *Site) startMini(t *testing.T) {
 	t.Helper()
 	var listen []netip.AddrPort
@@ -59,7 +59,7 @@ func (s *Site) everyMode(t *testing.T, f Family, port int) {
 		var got bytes.Buffer
 		n, err := session.transfer(m, "medium", &got)
 		if err == nil && !bytes.Equal(got.Bytes(), miniData[:miniMedium]) {
-			err = fmt.Errorf("%d bytes of %d, or other ones", n, miniMedium)
+			err = fmt.Errorf("%d bytes of %d, or the contents differ", n, miniMedium)
 		}
 		if err != nil {
 			t.Fatalf("%s: %v", m, err)

@@ -14,9 +14,9 @@ import (
 // ofControl matches what `conntrack -E` prints of a control connection.
 var ofControl = regexp.MustCompile(`dport=21 `)
 
-// TestFewEvents: of a data connection conntrack reports the beginning, the answer
-// and the end, and of how both ends close it only what someone wants to know. Of a
-// control connection it reports everything.
+// TestFewEvents: conntrack reports the beginning, the answer and the end of a
+// data connection, and the steps in which both ends close it only if someone
+// needs them. Of a control connection it reports everything.
 func TestFewEvents(t *testing.T) {
 	needDaemon(t)
 	needPrograms(t, "conntrack")
@@ -47,7 +47,7 @@ func TestFewEvents(t *testing.T) {
 					t.Fatal(err)
 				}
 				c.c.Close()
-				if err := watch.WaitLog(startTimeout, "TIME_WAIT"); err != nil { // of either
+				if err := watch.WaitLog(startTimeout, "TIME_WAIT"); err != nil { // of either connection
 					t.Fatal(err)
 				}
 				time.Sleep(100 * time.Millisecond)

@@ -14,7 +14,7 @@ import (
 
 var residentSet = regexp.MustCompile(`VmRSS:\s+(\d+) kB`)
 
-// memory is what the process has of it, in kB.
+// memory is the process's resident memory, in kB.
 func (p *Process) memory(t testing.TB) int {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Pid))
@@ -32,7 +32,8 @@ func (p *Process) memory(t testing.TB) int {
 	return n
 }
 
-// onePinhole: in the daemon, and in the kernel, whichever way it is kept there.
+// onePinhole checks that one pinhole is open, in the daemon and in the kernel, in
+// whichever form it has there.
 func (s *Site) onePinhole(t *testing.T) {
 	t.Helper()
 	fw := s.Firewalls[0]
@@ -43,8 +44,8 @@ func (s *Site) onePinhole(t *testing.T) {
 	if n := status["pinholes_open"]; n != 1.0 {
 		t.Errorf("%v pinholes are open", n)
 	}
-	// Elements of sets, one in the administrator's chain and, for a claim, one
-	// in our own table.
+	// Elements of sets, one in the administrator's chain and, for a claim, one in
+	// our own table.
 	sets := map[string]int{Expectation.Name: 1, Claim.Name: 2}[s.Subject.Name]
 	if n := openElements(fw.Rules(t)); n != sets {
 		t.Errorf("%d elements in the sets, want %d", n, sets)

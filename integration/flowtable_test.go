@@ -12,12 +12,12 @@ import (
 	"time"
 )
 
-// flowtableBytes are what a data connection carries in TestFlowtable.
+// flowtableBytes is how much a data connection carries in TestFlowtable.
 const flowtableBytes = 32 << 20
 
-// TestFlowtable: a data connection goes into the administrator's flowtable with us as
-// it does with the in-kernel helper, translated or not. Once it is there its packets
-// pass no chain.
+// TestFlowtable: a data connection enters the administrator's flowtable as it
+// does with the in-kernel helper, translated or not. From then on its packets
+// traverse no chain.
 func TestFlowtable(t *testing.T) {
 	needDaemon(t)
 	for _, p := range []string{"routed", "both-nat"} {
@@ -62,7 +62,7 @@ func TestFlowtable(t *testing.T) {
 					}
 					packets := fw.counted(t, "chain inet fast seen")
 					fmt.Printf("flowtable %-9s %-12s %s: %4d packets passed the chain, %.0f MB/s\n", p, s.Name, m, packets, float64(n)/1e6/took.Seconds())
-					if packets < 3 || packets > 500 { // of more than 20,000 of its own
+					if packets < 3 || packets > 500 { // of more than 20,000
 						t.Errorf("%d packets of the data connection passed the chain", packets)
 					}
 				})
@@ -73,7 +73,7 @@ func TestFlowtable(t *testing.T) {
 
 var counterPackets = regexp.MustCompile(`counter packets (\d+)`)
 
-// counted is what the first counter of something that nft lists has counted.
+// counted is the value of the first counter in something that nft lists.
 func (h *Host) counted(t *testing.T, what string) int {
 	t.Helper()
 	out, err := h.Run(10*time.Second, Command{Args: []string{"nft", "-f", "-"}, Stdin: "list " + what})

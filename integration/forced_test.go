@@ -7,14 +7,14 @@ import (
 	"testing"
 )
 
-// TestForced: what the daemon chooses by trying the kernel can be forced, is
-// shown by status, and works; what the kernel has not is refused by a line that
-// names the module or option.
+// TestForced: each choice that the daemon makes by probing the kernel can be
+// forced; status shows it, and it works. What the kernel lacks is refused by a
+// line that names the module or option.
 func TestForced(t *testing.T) {
 	needDaemon(t)
 	for name, tc := range map[string]struct {
 		flags    []string
-		feature  string // without which it is refused
+		feature  string // required feature
 		missing  string // what the refusal names
 		key, val string // of status
 	}{
@@ -48,7 +48,7 @@ func TestForced(t *testing.T) {
 				t.Errorf("status %s is %v, %v; want %s", tc.key, status[tc.key], err, tc.val)
 			}
 			if !d.feature(t, tc.feature) {
-				t.Errorf("it runs, and status says that the kernel has not %s", tc.feature)
+				t.Errorf("it runs, but status says that the kernel lacks %s", tc.feature)
 			}
 			site.startMini(t)
 			for _, f := range []Family{IPv4, IPv6} {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestForeignSaid: that a session is not read because it is not FTP stands in the
-// log, in `sessions` and in a counter of its own.
+// TestForeignSaid: a session that is not read because it is not FTP is reported
+// in the log, in `sessions` and in a counter of its own.
 func TestForeignSaid(t *testing.T) {
 	for _, first := range []string{"GET / HTTP/1.1", "USER /x HTTP/1.1", "EHLO x"} {
 		t.Run(first, func(t *testing.T) {

@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// TestForeignTextWarnsOnce: a server that announces an address which is not its own
-// does so for each transfer; a session's log says once what to do about it, and
-// that each pinhole was opened.
+// TestForeignTextWarnsOnce: a server that announces a foreign address does so for
+// each transfer; a session's log says once what to do about it, and reports each
+// opened pinhole.
 func TestForeignTextWarnsOnce(t *testing.T) {
 	needDaemon(t)
 	site := NewSite(t, position("routed"), AllowRelated, Auto)
@@ -20,7 +20,7 @@ func TestForeignTextWarnsOnce(t *testing.T) {
 		talk := site.Talk(t, ln, site.Client, IPv4)
 		for i := range transfers {
 			talk.Command("PASV")
-			talk.Reply(fmt.Sprintf("227 Entering Passive Mode (198,51,100,77,%d,%d).", 200+session, i)) // each its own port
+			talk.Reply(fmt.Sprintf("227 Entering Passive Mode (198,51,100,77,%d,%d).", 200+session, i)) // each with its own port
 		}
 	}
 	log := func() (warned, opened int) {

@@ -15,7 +15,7 @@ import (
 )
 
 // TestExpectationsFull: where the kernel has no room for another expectation, the
-// next pinhole is a claim if the strategy permits it, and is refused if not.
+// next pinhole is a claim if the strategy permits that, and otherwise is refused.
 func TestExpectationsFull(t *testing.T) {
 	needDaemon(t)
 	for _, s := range []Subject{Auto, Expectation} {
@@ -48,7 +48,7 @@ func TestExpectationsFull(t *testing.T) {
 	}
 }
 
-// fillExpectations makes expectations, each of a control connection of its own,
+// fillExpectations makes expectations, each for a control connection of its own,
 // until the kernel has no room.
 func fillExpectations() error {
 	ct, err := expect.Dial()

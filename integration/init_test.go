@@ -8,12 +8,12 @@ import (
 	"testing"
 )
 
-// initLines are the commands that init advises.
+// initLines match the commands that init suggests.
 var initLines = regexp.MustCompile(`(?m)^#   (nft .*)$`)
 
-// TestInit: a ruleset that accepts neither FTP nor related connections, and what init
-// says twice: with its configuration and its lines, transfers succeed in both modes.
-// It changes nothing itself.
+// TestInit starts from a ruleset that accepts neither FTP nor related
+// connections. With the configuration and the commands that init suggests, in two
+// rounds, transfers succeed in both modes. init itself changes nothing.
 func TestInit(t *testing.T) {
 	site := lifecycleSite(t, Auto, AllowRelated, "init")
 	fw := site.Firewalls[0]
@@ -54,7 +54,7 @@ table inet nat {
 		}
 		config = out
 		lines := initLines.FindAllStringSubmatch(out, -1)
-		t.Logf("init says:\n%s", out)
+		t.Logf("init printed:\n%s", out)
 		for _, line := range lines {
 			if out, err := fw.Run(startTimeout, Cmd("sh", "-c", strings.NewReplacer("{", "'{", "}", "}'").Replace(line[1]))); err != nil {
 				t.Fatalf("%s: %v: %s", line[1], err, out)

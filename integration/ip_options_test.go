@@ -11,9 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestIPOptions: what comes in packets with IP options, or with IPv6 extension
-// headers, is read as all else is: a denied command does not slip through, and an
-// announcement opens.
+// TestIPOptions: packets with IP options or IPv6 extension headers are read like
+// all others: a denied command does not slip through, and an announcement opens.
 func TestIPOptions(t *testing.T) {
 	needDaemon(t)
 	for _, c := range []struct {
@@ -37,7 +36,7 @@ func TestIPOptions(t *testing.T) {
 					setOption(t, end, c.level, c.option, c.value)
 				}
 				if heard := d.Command("SITE chmod 777 x"); strings.HasPrefix(heard, "SITE") {
-					t.Errorf("the server heard %q", heard)
+					t.Errorf("the server received %q", heard)
 				}
 				d.Reply("500 what?")
 				for _, m := range c.family.Modes() {

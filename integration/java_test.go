@@ -17,8 +17,8 @@ import (
 //go:embed testdata/Fetch.java
 var fetchSource string
 
-// TestJava downloads with java.net.URL, which understands a 227 only if its words
-// are the usual ones, behind both translations: the first client is told a shorter
+// TestJava downloads with java.net.URL, which accepts a 227 only in the usual
+// wording, with both kinds of translation: the first client receives a shorter
 // address than the server announces, the second a longer one. Java falls back to
 // active mode silently; the server of one run has no EPSV.
 func TestJava(t *testing.T) {
@@ -53,8 +53,8 @@ func compileFetch(t *testing.T, h *Host) {
 	}
 }
 
-// fetchWithJava has Java on host h download three times from a server that knows
-// EPSV only if m is EPSV, and checks that m was used.
+// fetchWithJava makes Java on host h download three times from a server that
+// supports EPSV only if m is EPSV, and checks that m was used.
 func (s *Site) fetchWithJava(t *testing.T, h *Host, m Mode) {
 	t.Helper()
 	var mu sync.Mutex

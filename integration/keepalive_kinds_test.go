@@ -18,7 +18,7 @@ var kinds = map[string]struct {
 	flags    []string
 	begin    func(*testing.T, *Dialogue)
 }{
-	// Its data is not read.
+	// Its data is encrypted.
 	"opaque": {"masquerade", nil, func(t *testing.T, d *Dialogue) { d.encrypt(t) }},
 	// And the kernel adjusts its numbers since before that.
 	"opaque after PORT": {"masquerade", nil, func(t *testing.T, d *Dialogue) {
@@ -30,14 +30,14 @@ var kinds = map[string]struct {
 	"renumbered": {"routed", []string{"--advertise", "10.7.0.2=192.168.178.199", "--advertise", "192.168.178.202=10.1.1.1"}, func(t *testing.T, d *Dialogue) {
 		said := "PORT " + argument(PORT, netip.AddrPortFrom(d.clientAddr(), 51210))
 		if heard := d.Command(said); len(heard) == len(said) {
-			t.Fatalf("the client said %q, the server heard %q: no number has to be adjusted", said, heard)
+			t.Fatalf("the client sent %q, the server received %q: no number has to be adjusted", said, heard)
 		}
 		d.Reply("200 PORT command successful")
 	}},
 }
 
-// TestKeepaliveKinds: sessions of all kinds are kept and go on, and a dead end
-// of them is found.
+// TestKeepaliveKinds: sessions of all kinds are kept alive and continue, and a
+// dead end is detected.
 func TestKeepaliveKinds(t *testing.T) {
 	needDaemon(t)
 	for name, k := range kinds {
@@ -64,7 +64,7 @@ func TestKeepaliveKinds(t *testing.T) {
 	}
 }
 
-// encrypt has the session turn to TLS, and say something that is none.
+// encrypt switches the session to TLS, and sends bytes that are not TLS.
 func (d *Dialogue) encrypt(t *testing.T) {
 	t.Helper()
 	d.Command("AUTH TLS")
@@ -75,8 +75,8 @@ func (d *Dialogue) encrypt(t *testing.T) {
 	}
 }
 
-// countProbes counts the keep-alives that a host gets on a connection: a
-// packet without payload from the server's port.
+// countProbes counts the keep-alives that a host receives on a connection:
+// packets without payload from the server's port.
 func countProbes(t *testing.T, h *Host, c net.Conn) func() int {
 	t.Helper()
 	h.LoadRules(t, fmt.Sprintf("table inet probes { chain in { type filter hook input priority 0; tcp dport %d tcp flags == ack counter; }; }",
@@ -91,8 +91,8 @@ func countProbes(t *testing.T, h *Host, c net.Conn) func() int {
 	}
 }
 
-// TestKeepaliveWithoutRight: without CAP_NET_RAW the daemon says so, serves,
-// and probes nobody.
+// TestKeepaliveWithoutRight: without CAP_NET_RAW the daemon reports that, serves,
+// and sends no probes.
 func TestKeepaliveWithoutRight(t *testing.T) {
 	needDaemon(t)
 	needPrograms(t, "setpriv")
@@ -107,7 +107,7 @@ func TestKeepaliveWithoutRight(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Contains([]byte(p.Output()), []byte("missing CAP_NET_RAW")) {
-		t.Errorf("not a word about the missing right:\n%s", p.Output())
+		t.Errorf("no report of the missing capability:\n%s", p.Output())
 	}
 	d := site.Talk(t, site.ListenControl(t, IPv4), site.Client, IPv4)
 	probed := countProbes(t, d.from, d.Client)

@@ -15,10 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// kernelLog is what the kernel logs from its making on.
+// kernelLog reads the kernel's log from its creation on.
 type kernelLog struct{ fd int }
 
-// openKernelLog skips where a container may not read the log.
+// openKernelLog skips the test where a container may not read the log.
 func openKernelLog(t *testing.T) *kernelLog {
 	t.Helper()
 	fd, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
@@ -32,7 +32,7 @@ func openKernelLog(t *testing.T) *kernelLog {
 	return &kernelLog{fd}
 }
 
-// with returns the records so far that have a text.
+// with returns the records so far that contain a text.
 func (k *kernelLog) with(t *testing.T, text string) (lines []string) {
 	t.Helper()
 	record := make([]byte, 8192)
@@ -52,8 +52,8 @@ func (k *kernelLog) with(t *testing.T, text string) (lines []string) {
 	}
 }
 
-// TestKernelLog: the kernel finds nothing to complain about in what the daemon and
-// the doctor send to it. The name of the program, which is in its complaints, is one
+// TestKernelLog: the kernel logs no complaint about what the daemon and the
+// doctor send to it. Complaints contain the program's name, so this test uses one
 // that other tests do not use.
 func TestKernelLog(t *testing.T) {
 	const name = "pasvport-log"
@@ -82,13 +82,13 @@ virtual-servers:
 			server := site.StartServer(t, Pyftpdlib)
 			site.mustTransfer(t, server)
 			d.reload(t, "strategy: "+s.Strategy+"\nport: [21, 2121]\n", reloaded)
-			// Its verdict on this ruleset is not the point.
+			// The verdict on this ruleset does not matter here.
 			_, _ = fw.Run(startTimeout, Cmd(program, "doctor", "--config", d.file, "--control-socket", d.Socket))
 			if status, err := d.Stop(syscall.SIGTERM); err != nil || status != 0 {
 				t.Errorf("exit status %d, %v", status, err)
 			}
 			for _, line := range log.with(t, "'"+name+"'") {
-				t.Errorf("the kernel says: %s", line)
+				t.Errorf("the kernel logged: %s", line)
 			}
 		})
 	}

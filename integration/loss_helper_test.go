@@ -13,19 +13,21 @@ import (
 	"time"
 )
 
-// One packet in eight is lost on each of four ways, which is three round trips in
-// seven. With PASVPORT_LOSS_RUNS TCP has its usual patience, of minutes if need be.
+// One packet in eight is lost on each of four paths, which breaks three round
+// trips in seven. With PASVPORT_LOSS_RUNS TCP keeps its default timeouts, which
+// may reach minutes.
 const (
 	helperLossOneIn    = 8
 	helperLossSessions = 40
-	// helperLossLimit is more than any session needs. Nothing else ends one: a data
-	// port that is announced is dialled until then.
+	// helperLossLimit is more than any session needs. Nothing else ends one: an
+	// announced data port is dialled until then.
 	helperLossLimit = 5 * time.Minute
 )
 
-// TestLossHelper has sessions transfer files over links that lose control packets, side
-// by side with the in-kernel helper and with a firewall that lets everything through,
-// and compares how many are finished, and when. PASVPORT_LOSS_RUNS repeats that.
+// TestLossHelper transfers files over links that lose control packets, side by
+// side with the in-kernel helper and with a firewall that lets everything
+// through, and compares how many sessions finish, and when. PASVPORT_LOSS_RUNS
+// repeats that.
 func TestLossHelper(t *testing.T) {
 	needDaemon(t)
 	runs := envInt(t, "PASVPORT_LOSS_RUNS", 1)
@@ -65,7 +67,7 @@ func TestLossHelper(t *testing.T) {
 	}
 }
 
-// lossBeside returns how long the sessions took that were finished.
+// lossBeside returns how long the finished sessions took.
 func lossBeside(t *testing.T, p Position, s Subject) (took []time.Duration) {
 	f := p.families()[0]
 	open := s == openFirewall
@@ -124,7 +126,7 @@ func lossBeside(t *testing.T, p Position, s Subject) (took []time.Duration) {
 }
 
 // filesUnderLoss fetches a file in each mode, twice, with numbered lines between.
-// Where nothing is translated the server can connect to no client.
+// Where nothing is translated the server cannot connect to the client.
 func (s *numberedSession) filesUnderLoss(f Family, open bool) error {
 	for range 2 {
 		for _, m := range f.Modes() {

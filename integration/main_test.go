@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// parallel is how many tests run at once when -parallel does not say: they
-// mostly wait, for a dropped packet's timeout or for a process.
+// parallel is how many tests run at once without -parallel: they mostly wait, for
+// a dropped packet's timeout or for a process.
 const parallel = "8"
 
 func TestMain(m *testing.M) {

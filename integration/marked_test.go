@@ -18,8 +18,9 @@ const countMarked = `table inet marked {
 }
 `
 
-// TestMark: data connections have the mark of their session's policy from their first
-// packet on, their control connection has not, and a session of another policy has none.
+// TestMark: data connections have the mark of their session's policy from their
+// first packet on, their control connection has no mark, nor have sessions of
+// another policy.
 func TestMark(t *testing.T) {
 	needDaemon(t)
 	for _, s := range []Subject{Auto, Claim} {

@@ -18,15 +18,15 @@ const namePrefix = "pvp-integration-"
 
 var serial atomic.Uint32
 
-// Net is a set of network namespaces made for one test. They and every process
-// in them end with the test, however it ends.
+// Net is a set of network namespaces made for one test. They and every process in
+// them end with the test, however it ends.
 type Net struct {
 	t     testing.TB
 	name  string
 	dir   string
 	hosts []*Host
-	// before is run first when the Net closes, last added first, while all
-	// hosts still work: daemons are stopped and checked there.
+	// before runs first when the Net closes, last added first, while all hosts
+	// still work: it stops and checks daemons.
 	before []func()
 	once   sync.Once
 }
@@ -37,11 +37,11 @@ var live struct {
 	nets map[*Net]bool
 }
 
-// making is held for reading while something is made that removeAll has to
-// find, and for writing, for good, by removeAll.
+// making is held for reading while something is made that removeAll has to find.
+// removeAll holds it for writing, for good.
 var making sync.RWMutex
 
-// NewNet makes a Net without hosts. It skips the test without the rights to.
+// NewNet makes a Net without hosts. It skips the test without the privileges.
 func NewNet(t testing.TB) *Net {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -68,7 +68,8 @@ func NewNet(t testing.TB) *Net {
 // Before registers f to run when the Net closes, while its hosts still work.
 func (n *Net) Before(f func()) { n.before = append(n.before, f) }
 
-// close ends the Net at the end of its test; a failed test is explained first.
+// close ends the Net at the end of its test; if the test failed it logs the state
+// first.
 func (n *Net) close() {
 	if n.t.Failed() {
 		n.t.Log(n.Dump())
@@ -92,8 +93,8 @@ func (n *Net) remove() {
 	})
 }
 
-// removeAll removes every Net of this process, which must exit then: nothing
-// new can be made any more.
+// removeAll removes every Net of this process, which must then exit: nothing new
+// can be made any more.
 func removeAll() {
 	making.Lock()
 	live.Lock()
@@ -107,7 +108,7 @@ func removeAll() {
 	}
 }
 
-// Host adds a namespace. Its name is unique on the machine: role is for people.
+// Host adds a namespace. Its name is unique on the machine; role is for people.
 func (n *Net) Host(role string) *Host {
 	n.t.Helper()
 	making.RLock()

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// badNetworks are what netem makes of the links on both sides of the firewall,
-// in both directions. A segment that is delayed by chance overtakes, or is
+// badNetworks are netem's settings for the links on both sides of the firewall,
+// in both directions. A segment with a random delay overtakes others, or is
 // overtaken.
 var badNetworks = []struct{ name, netem string }{
 	{"loss", "loss 5%"},
@@ -20,8 +20,8 @@ var badNetworks = []struct{ name, netem string }{
 	{"everything", "delay 10ms 8ms loss 3% duplicate 5%"},
 }
 
-// TestNetem is TestLoss on links that lose, reorder, repeat and delay packets
-// by the kernel's own means, of control and data connections alike.
+// TestNetem is TestLoss on links where netem loses, reorders, duplicates and
+// delays packets, of control and data connections alike.
 func TestNetem(t *testing.T) {
 	needDaemon(t)
 	NewSiteOnly(t, position("routed"), AllowRelated, openFirewall).needNetem(t)
@@ -70,14 +70,14 @@ func (s *Site) needNetem(t *testing.T) {
 	}
 }
 
-// badLink is one direction of a link: what a host sends by an interface.
+// badLink is one direction of a link: what a host sends on an interface.
 type badLink struct {
 	host *Host
 	dev  string
 }
 
-// badLinks are those on which packets come to the firewall, and those on which
-// they leave it.
+// badLinks are those on which packets reach the firewall, and those on which they
+// leave it.
 func (s *Site) badLinks() (before, behind []badLink) {
 	fw := s.Firewalls[0]
 	return []badLink{{s.Client, "eth0"}, {s.Client2, "eth0"}, {s.Server, "eth0"}},
@@ -96,12 +96,12 @@ func (s *Site) spoil(t *testing.T, netem string) {
 	}
 }
 
-// netemSeen is what netem counts: packets that it passed on and that it lost.
+// netemSeen is netem's counters: packets that it forwarded and that it lost.
 type netemSeen struct {
 	Packets, Drops int
 }
 
-// spoilt reads the counters of netem.
+// spoilt reads netem's counters.
 func (s *Site) spoilt(t *testing.T) (before, behind netemSeen) {
 	t.Helper()
 	sum := func(links []badLink) (n netemSeen) {

@@ -10,15 +10,15 @@ import (
 	"time"
 )
 
-// The second group of a pair whose machines are both active.
+// The second group of addresses of a pair in which both machines are active.
 var (
 	secondIn   = pair("10.7.0.11", "fd07::11")
 	secondOut  = pair("203.0.113.12", "2001:db8:113::12")
 	secondSNAT = pair("203.0.113.89", "2001:db8:113::89")
 )
 
-// TestPairBothActive: each machine has the sessions of a client of its own, and one of
-// them then has all.
+// TestPairBothActive: each machine serves the sessions of one client, until one
+// of them takes over all.
 func TestPairBothActive(t *testing.T) {
 	needDaemon(t)
 	place := Position{Name: "both-active", Hidden: true, NAT: []NAT{{Post: `oifname "out*" ip saddr 10.7.0.2 snat to 203.0.113.88
@@ -59,10 +59,10 @@ func TestPairBothActive(t *testing.T) {
 	}
 }
 
-// TestPairAsymmetric: one machine has the packets of the client, the other one those
-// of the server. The control connection survives that, and is whole again when one of them
-// has all. What is announced meanwhile may be refused: who reads the answer may not know
-// the question yet.
+// TestPairAsymmetric: one machine sees the packets of the client, the other one
+// those of the server. The control connection survives that, and works fully
+// again once one machine sees both. What is announced meanwhile may be refused:
+// the machine that reads the reply may not know the command yet.
 func TestPairAsymmetric(t *testing.T) {
 	needDaemon(t)
 	groups := []vrrpGroup{{0, clientGate, nil, nil}, {1, nil, serverGate, nil}}
@@ -70,7 +70,7 @@ func TestPairAsymmetric(t *testing.T) {
 		t.Run(subject.Name, func(t *testing.T) {
 			t.Parallel()
 			f := newPair(t, position("routed"), AllowRelated, subject, PairConf{NoExternalCache: true}, groups)
-			for i, m := range f.Machines { // each has a route to either side
+			for i, m := range f.Machines { // both have a route to either side
 				for dev, a := range map[string]string{"in0": "10.7.0.%d", "out0": "203.0.113.%d"} {
 					if err := m.address(dev, Pair{IPv4: netip.MustParseAddr(fmt.Sprintf(a, 251+i))}); err != nil {
 						t.Fatal(err)

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// pairFindings are what the doctor has to say of a pair on a machine, by level.
+// pairFindings are the doctor's findings about a pair on a machine, by level.
 func (m *PairMachine) pairFindings(t *testing.T) map[string][]string {
 	t.Helper()
 	out, err := m.Run(30*time.Second, Cmd(m.daemon.bin, "doctor", "--json", "--control-socket", m.daemon.Socket,
@@ -23,7 +23,8 @@ func (m *PairMachine) pairFindings(t *testing.T) map[string][]string {
 	return nil
 }
 
-// findingsOfPair are what a report of the doctor has to say of a pair, by level.
+// findingsOfPair are the findings about a pair in a report of the doctor, by
+// level.
 func findingsOfPair(t *testing.T, out string) map[string][]string {
 	t.Helper()
 	var report struct {
@@ -32,7 +33,7 @@ func findingsOfPair(t *testing.T, out string) map[string][]string {
 			Hint               []string
 		}
 	}
-	if json.NewDecoder(strings.NewReader(out)).Decode(&report) != nil { // it may say an error behind
+	if json.NewDecoder(strings.NewReader(out)).Decode(&report) != nil { // an error may follow the report
 		t.Errorf("not a report: %s", out)
 		return nil
 	}
@@ -45,8 +46,9 @@ func findingsOfPair(t *testing.T, out string) map[string][]string {
 	return list
 }
 
-// TestPairDoctor: the configurations that the pair runs with are found good, or what
-// is wrong with them is named; and so is another key, in status, too.
+// TestPairDoctor: the doctor accepts the configurations that the pair runs with,
+// names what is wrong with others, and reports a different key, which status
+// does, too.
 func TestPairDoctor(t *testing.T) {
 	needDaemon(t)
 	f := NewPair(t, pairNAT, AllowRelated, Expectation, PairConf{})
@@ -57,7 +59,7 @@ func TestPairDoctor(t *testing.T) {
 		}
 	}
 	a, b := f.Machines[0], f.Machines[1]
-	for name, changes := range map[string][]string{ // what it says, and what is changed in the file
+	for name, changes := range map[string][]string{ // a problem, and the changes to the file that cause it
 		"ExpectationSync On": {"UDP {", "Options {\n\t\tExpectationSync On\n\t}\n\tUDP {"},
 		"conntrackd -t":      {"DisableExternalCache off", "DisableExternalCache on"},
 	} {

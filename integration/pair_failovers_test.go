@@ -8,18 +8,18 @@ import (
 	"time"
 )
 
-// pairFailover is a way in which another machine comes to have the sessions.
+// pairFailover is a way in which another machine gets the sessions.
 type pairFailover struct {
 	name string
-	// before is done before the sessions are where they are to be, if it is not nil.
+	// before, unless nil, runs before the sessions reach their states.
 	before func(t *testing.T, f *FirewallPair)
 	do     func(t *testing.T, f *FirewallPair, sessions []*pairSession)
-	// after is done when all of it held, and then the sessions speak once more.
+	// after runs when all checks passed; then the sessions send once more.
 	after func(t *testing.T, f *FirewallPair)
-	// closed: a daemon is not there for a while, and without it nothing passes.
+	// closed: a daemon is missing for a while, and nothing passes without it.
 	closed bool
-	// alone: for a while a machine has packets that the other one cannot learn of, or no
-	// daemon reads them. What is lost is what its sender repeats meanwhile.
+	// alone: for a while the other machine cannot learn of a machine's packets,
+	// or no daemon reads them. Senders retransmit what is lost meanwhile.
 	alone bool
 }
 
@@ -38,13 +38,13 @@ var pairFailovers = []pairFailover{
 		f.Return(t, 0, func() { f.waitAllCarried(t, 0, list) })
 	}},
 	{name: "crash", do: func(t *testing.T, f *FirewallPair, list []*pairSession) {
-		time.Sleep(20 * time.Millisecond) // of which conntrackd has what began last
+		time.Sleep(20 * time.Millisecond) // time for conntrackd to get the newest entries
 		f.Crash(t, 0)
 	}, after: func(t *testing.T, f *FirewallPair) {
 		f.Return(t, 0, func() { time.Sleep(time.Second) })
 	}},
 	{name: "daemons crash", closed: true, do: func(t *testing.T, f *FirewallPair, _ []*pairSession) {
-		for _, i := range []int{0, 1} { // the one that has the sessions, then the other one
+		for _, i := range []int{0, 1} { // the machine with the sessions, then the other one
 			if err := f.Machines[i].daemon.Crash(); err != nil {
 				t.Fatal(err)
 			}
@@ -86,7 +86,7 @@ var pairFailovers = []pairFailover{
 			t.Fatal(err)
 		}
 		joined := f.joined()
-		joined[1] = 0 // its own link may have lived
+		joined[1] = 0 // its own link may have survived
 		if err := f.Machines[1].daemon.Signal(syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
@@ -103,13 +103,13 @@ var pairFailovers = []pairFailover{
 	}},
 }
 
-// settle waits until the daemons know all of one another, once their link is up.
+// settle waits until the daemons, once connected, have synchronised everything.
 func (f *FirewallPair) settle(t *testing.T) {
 	t.Helper()
 	time.Sleep(500 * time.Millisecond * slowness)
 }
 
-// stopDaemon has a daemon stop as its administrator would.
+// stopDaemon stops a daemon as its administrator would.
 func (f *FirewallPair) stopDaemon(t *testing.T, i int) {
 	t.Helper()
 	if status, err := f.Machines[i].daemon.Stop(syscall.SIGTERM); err != nil || status != 0 {

@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// TestPairBothCrash: the daemons of both machines crash before one can learn from the
-// other, and later the machine with the sessions does. What its kernel has kept of
-// them goes on at the other machine.
+// TestPairBothCrash: the daemons of both machines crash before one can learn from
+// the other, and later the machine with the sessions crashes, too. What its
+// kernel kept of them continues on the other machine.
 func TestPairBothCrash(t *testing.T) {
 	needDaemon(t)
 	for _, c := range []struct {

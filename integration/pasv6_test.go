@@ -10,10 +10,10 @@ import (
 	"testing"
 )
 
-// TestPASVOverIPv6: a 227 has no room for an address of IPv6. vsftpd announces
-// 0,0,0,0, and behind a translator between IPv6 and IPv4 (NAT64, CLAT) there is
-// an address that means nothing here. Clients go to the control connection's
-// server, and to that, and nowhere else, the port is open.
+// TestPASVOverIPv6: a 227 cannot carry an IPv6 address. vsftpd announces 0,0,0,0,
+// and a translator between IPv6 and IPv4 (NAT64, CLAT) leaves an address that
+// means nothing here. Clients connect to the control connection's server, and the
+// port is open to that and nowhere else.
 func TestPASVOverIPv6(t *testing.T) {
 	needDaemon(t)
 	for _, name := range []string{"routed", "nat66"} {
@@ -47,8 +47,8 @@ func TestPASVOverIPv6(t *testing.T) {
 	}
 }
 
-// listByPASV logs in to vsftpd, asks for a port with PASV, and has the server list
-// its files there.
+// listByPASV logs in to vsftpd, asks for a port with PASV, and makes the server
+// list its files there.
 func (s *Site) listByPASV(t *testing.T) {
 	t.Helper()
 	s.Case(Case{Mode: PASV, Family: IPv6, Server: "vsftpd", Client: "mini"}).Count(t)

@@ -7,11 +7,11 @@ import (
 	"testing"
 )
 
-// bigFile is the size of the files that show that data does not visit us.
+// bigFile is the size of the files that show that data bypasses the daemon.
 const bigFile = 50 << 20
 
-// TestPeers has every client talk to every server in every mode that both
-// know, where addresses of the client and of the server are translated.
+// TestPeers runs every client with every server in every mode that both support,
+// with client and server addresses translated.
 func TestPeers(t *testing.T) {
 	for _, name := range []string{"masquerade", "dnat"} {
 		for _, s := range subjects(t) {
@@ -26,7 +26,7 @@ func TestPeers(t *testing.T) {
 	}
 }
 
-// TestPeersEverywhere has each server and each client in every position.
+// TestPeersEverywhere runs each server and each client in every position.
 func TestPeersEverywhere(t *testing.T) {
 	if testing.Short() {
 		t.Skip("long")
@@ -37,7 +37,7 @@ func TestPeersEverywhere(t *testing.T) {
 				t.Parallel()
 				site := NewSite(t, p, AllowRelated, s)
 				for i, k := range ServerKinds {
-					// Six clients over four servers: two of them meet two.
+					// Six clients for four servers: two clients meet two servers.
 					site.testServer(t, k, []*ClientKind{ClientKinds[i], ClientKinds[(i+len(ServerKinds))%len(ClientKinds)]}, smallFile)
 				}
 			})
@@ -92,8 +92,8 @@ func (p Position) familyModes() []FamilyMode {
 	return all
 }
 
-// testServer has clients use one server, one after the other, in those modes
-// that they know, or in all.
+// testServer runs clients against one server, one after the other, in the modes
+// that they support among these, or among all.
 func (s *Site) testServer(t *testing.T, k *ServerKind, clients []*ClientKind, size int64, modes ...FamilyMode) {
 	if modes == nil {
 		modes = s.Position.familyModes()

@@ -24,8 +24,9 @@ policies:
     modes: active
 `
 
-// TestPermitted: commands that an administrator does not permit fail, whole or in
-// pieces, and the session goes on; others and their data connections are as before.
+// TestPermitted: commands that the administrator does not permit fail, whole or
+// in pieces, and the session continues; others and their data connections work as
+// before.
 func TestPermitted(t *testing.T) {
 	needDaemon(t)
 	for _, s := range subjects(t) {
@@ -49,10 +50,10 @@ func TestPermitted(t *testing.T) {
 					want = strings.Repeat("X", len(verb)) + " " + rest
 				}
 				if got := d.Command(tt.line); got != want {
-					t.Errorf("the server hears %q, want %q", got, want)
+					t.Errorf("the server received %q, want %q", got, want)
 				}
 				if got := d.Reply("500 what?"); got != "500 what?" {
-					t.Errorf("the client hears %q", got)
+					t.Errorf("the client received %q", got)
 				}
 				if n := site.decisions(t)[tt.reason]; tt.reason != "" && n != before+1 {
 					t.Errorf("%q: %v times %s, want one more than %v", tt.line, n, tt.reason, before)
@@ -66,7 +67,7 @@ func TestPermitted(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := d.Command("us.exe"); got != "XXXX up/virus.exe" {
-				t.Errorf("in two pieces the server hears %q", got)
+				t.Errorf("in two pieces the server received %q", got)
 			}
 			d.Reply("500 what?")
 			d.Announce(PASV).MustOpen(t)
@@ -77,8 +78,8 @@ func TestPermitted(t *testing.T) {
 	}
 }
 
-// TestTLSRequired: a client in the clear is told why it cannot log in, in the errors
-// of real servers.
+// TestTLSRequired: a client without TLS is told why it cannot log in, in the
+// error replies of real servers.
 func TestTLSRequired(t *testing.T) {
 	needPrograms(t, "curl")
 	for _, kind := range ServerKinds {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// policies are the flags that change what is believed of an announcement.
+// policies are the flags that change how an announcement is judged.
 var policies = []struct {
 	name     string
 	position string
@@ -41,7 +41,7 @@ func TestPolicies(t *testing.T) {
 	}
 }
 
-// announced has the server listen and announce a wrong address.
+// announced makes the server listen and announce a wrong address.
 func (d *Dialogue) announced(t *testing.T, wrong string) (o *Offer, heard netip.AddrPort) {
 	t.Helper()
 	ln, err := d.site.Server.Listen(netip.AddrPortFrom(serverAddr[IPv4], 0))
@@ -52,13 +52,14 @@ func (d *Dialogue) announced(t *testing.T, wrong string) (o *Offer, heard netip.
 	o = &Offer{Opener: d.from, listener: ln}
 	go o.serve()
 	heard = d.AnnounceText(PASV, netip.AddrPortFrom(netip.MustParseAddr(wrong), addrOf(ln.Addr()).Port()))
-	// Whatever the text: the pinhole goes to the control connection's server.
+	// Whatever the text says, the pinhole leads to the control connection's
+	// server.
 	o.To = netip.AddrPortFrom(addrOf(d.Client.RemoteAddr()).Addr(), heard.Port())
 	return o, heard
 }
 
 // repaired announces a wrong address, which is replaced by the one that the
-// client dialled or is left alone.
+// client dialled or left alone.
 func repaired(wrong string, replaced bool) func(*testing.T, *Dialogue) {
 	return func(t *testing.T, d *Dialogue) {
 		o, heard := d.announced(t, wrong)
@@ -67,14 +68,14 @@ func repaired(wrong string, replaced bool) func(*testing.T, *Dialogue) {
 			want = o.To.Addr()
 		}
 		if heard.Addr() != want {
-			t.Errorf("the client hears %s, want %s", heard.Addr(), want)
+			t.Errorf("the client received %s, want %s", heard.Addr(), want)
 		}
 		o.MustOpen(t)
 	}
 }
 
-// thirdParty has the server connect to a host that is not its client, which is
-// what FXP needs.
+// thirdParty makes the server connect to a host that is not its client, which FXP
+// needs.
 func thirdParty(t *testing.T, d *Dialogue) {
 	third, err := d.site.Third.Listen(netip.AddrPortFrom(thirdAddr[IPv4], 0))
 	if err != nil {
@@ -83,17 +84,17 @@ func thirdParty(t *testing.T, d *Dialogue) {
 	d.AnnounceListener(PORT, third, d.site.Server).MustOpen(t)
 }
 
-// advertised: the client is told the address that the server has behind
-// somebody else's NAT, and here the data still goes to the server.
+// advertised: the client receives the address that the server has behind an
+// external NAT, but here the data still goes to the server.
 func advertised(t *testing.T, d *Dialogue) {
 	o, heard := d.announced(t, serverAddr[IPv4].String())
 	if want := netip.MustParseAddr("192.0.2.7"); heard.Addr() != want {
-		t.Errorf("the client hears %s, want %s", heard.Addr(), want)
+		t.Errorf("the client received %s, want %s", heard.Addr(), want)
 	}
 	o.MustOpen(t)
 }
 
-// strictPort: data of active mode comes from the port below the control port.
+// strictPort: active data comes from the port below the control port.
 func strictPort(t *testing.T, d *Dialogue) {
 	o := d.Announce(PORT)
 	o.MustRefuse(t, d.site.Server, "any source port")

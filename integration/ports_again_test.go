@@ -14,11 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestDataPortsAgain has one data connection after the other between the same
-// two ports: a client that keeps its listening socket and a server that sends
+// TestDataPortsAgain opens one data connection after the other between the same
+// two ports: a client that keeps its listening socket and a server that connects
 // from one port, or a server with one passive port and a client that binds its
-// own. The listening end closes first, so that the entry of each connection is
-// in TIME_WAIT when the next one begins.
+// own. The listening end closes first, so that each connection's entry is in
+// TIME_WAIT when the next one begins.
 func TestDataPortsAgain(t *testing.T) {
 	const rounds = 6
 	for _, p := range []string{"routed", "masquerade", "dnat", "both-nat"} {
@@ -43,8 +43,8 @@ func TestDataPortsAgain(t *testing.T) {
 	}
 }
 
-// keepsPort returns a listener that is announced again and again, who connects
-// to it, and from which port.
+// keepsPort returns a listener that is announced again and again, the host that
+// connects to it, and from which port.
 func (d *Dialogue) keepsPort(t *testing.T, m Mode) (ln *net.TCPListener, opener *Host, from netip.AddrPort) {
 	t.Helper()
 	host, addr, opener := d.listensAt(m)
@@ -56,8 +56,8 @@ func (d *Dialogue) keepsPort(t *testing.T, m Mode) (ln *net.TCPListener, opener 
 	return ln, opener, netip.AddrPortFrom(netip.IPv4Unspecified(), port)
 }
 
-// oneByte opens a data connection over which one byte goes, and which the
-// listening end closes first.
+// oneByte opens a data connection that carries one byte, and which the listening
+// end closes first.
 func oneByte(ln *net.TCPListener, opener *Host, from, to netip.AddrPort) error {
 	c, err := opener.Dial(from, to, openTimeout)
 	if err != nil {
@@ -81,7 +81,7 @@ func oneByte(ln *net.TCPListener, opener *Host, from, to netip.AddrPort) error {
 		return err
 	}
 	if string(got) != "x" {
-		return fmt.Errorf("%q came", got)
+		return fmt.Errorf("received %q", got)
 	}
 	return closeGracefully(c)
 }
@@ -101,9 +101,9 @@ func closeGracefully(c *net.TCPConn) error {
 	return errors.Join(err, infoErr, c.Close())
 }
 
-// TestSamePortOfSessions has two control connections of one client announce the
-// same port. The older keeps its pinhole; the newer gets another port where the
-// announcement is translated, and else is refused until the port is free.
+// TestSamePortOfSessions: two control connections of one client announce the same
+// port. The older keeps its pinhole; the newer gets another port where the
+// announcement is translated, and otherwise is refused until the port is free.
 func TestSamePortOfSessions(t *testing.T) {
 	needDaemon(t)
 	for _, tt := range []struct {

@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// smallFile is the size of a file of the quick cases: more than one segment.
+// smallFile is the file size of the quick cases: more than one segment.
 const smallFile = 50_000
 
-// TestPositions is the matrix of position, strategy, family and mode with a
-// client and a server that do exactly what they are told.
+// TestPositions is the matrix of position, strategy, family and mode, with a
+// client and a server that do exactly what they are asked to.
 func TestPositions(t *testing.T) {
 	for _, p := range Positions {
 		for _, s := range subjects(t) {
@@ -44,9 +44,9 @@ func testPosition(t *testing.T, site *Site) {
 	}
 }
 
-// TestNothing is the control of the experiment: with the same rulesets and no
-// subject, no transfer may succeed, or the other tests prove nothing. The
-// control connection works, up to the verb that announces the data connection.
+// TestNothing is the control experiment: with the same rulesets and no subject no
+// transfer may succeed, or the other tests prove nothing. The control connection
+// works, up to the verb that announces the data connection.
 func TestNothing(t *testing.T) {
 	for _, p := range Positions {
 		t.Run(p.Name, func(t *testing.T) {
@@ -72,7 +72,7 @@ func TestNothing(t *testing.T) {
 	}
 }
 
-// Case fills in what the site knows of a case.
+// Case fills in a case's fields from the site.
 func (s *Site) Case(c Case) Case {
 	c.Position, c.Subject, c.Allow = s.Position.Name, s.Subject.Name, s.Allow
 	if c.Kind == "" {

@@ -4,5 +4,5 @@
 
 package integration
 
-// raceEnabled tells whether the test itself runs with the race detector.
+// raceEnabled reports whether the test itself runs with the race detector.
 const raceEnabled = true

@@ -13,9 +13,10 @@ import (
 	"testing"
 )
 
-// TestPortsUsedAgain has connections follow one another with the same ports. The
-// daemon is stopped meanwhile, so that it hears of the end of one together with
-// the first bytes of the next, and must not take these for more of the same.
+// TestPortsUsedAgain: connections follow one another with the same ports. The
+// daemon is suspended meanwhile, so that it learns of the end of one together
+// with the first bytes of the next, and must not take these for bytes of the old
+// one.
 func TestPortsUsedAgain(t *testing.T) {
 	needDaemon(t)
 	const port, rounds = 31000, 12
@@ -51,7 +52,7 @@ func TestPortsUsedAgain(t *testing.T) {
 					}
 					signal(syscall.SIGCONT)
 					if line, err := hear(d.Client, d.heardByClient); err != nil || line != "220 ready" {
-						t.Fatalf("round %d: the client hears %q: %v", i, line, err)
+						t.Fatalf("round %d: the client received %q: %v", i, line, err)
 					}
 				}
 				d.login()
@@ -68,13 +69,13 @@ func TestPortsUsedAgain(t *testing.T) {
 			}
 			signal(syscall.SIGCONT)
 			if list, err := site.Daemons[0].Sessions(); err != nil || len(list) > 2 {
-				t.Errorf("%d sessions are left of two clients with a port each: %v", len(list), err)
+				t.Errorf("%d sessions remain of two clients with a port each: %v", len(list), err)
 			}
 		})
 	}
 }
 
-// halted reports whether every thread of a process is stopped by a signal.
+// halted reports whether a signal has stopped every thread of a process.
 func (p *Process) halted() bool {
 	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.Pid))
 	for _, name := range threads {

@@ -15,11 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An element of a set of pinholes. Those of the set asked may be there for a
-// moment.
+// openElement matches an element of a set of pinholes. Those of the set asked may
+// exist for a moment.
 var openElement = regexp.MustCompile(`\. \d+( timeout \S+)? expires`)
 
-// openElements is how many elements a ruleset has for pinholes.
+// openElements counts the elements for pinholes in a ruleset.
 func openElements(rules string) int { return len(openElement.FindAllString(rules, -1)) }
 
 // RulesetChange is the end of a transaction that changed the ruleset.
@@ -28,7 +28,7 @@ type RulesetChange struct {
 	at time.Time
 }
 
-// RulesetChanges are the changes of a host's ruleset, as they come.
+// RulesetChanges are the changes of a host's ruleset, as they happen.
 type RulesetChanges <-chan RulesetChange
 
 // watchRuleset follows the ruleset of the host until the test ends.
@@ -100,12 +100,12 @@ func (c RulesetChanges) quiet(t testing.TB, d time.Duration) {
 	t.Helper()
 	select {
 	case change := <-c:
-		t.Errorf("the ruleset was changed by %q, although nothing was to be done", change.by)
+		t.Errorf("the ruleset was changed by %q, although there was no reason", change.by)
 	case <-time.After(d):
 	}
 }
 
-// cpuTime is what the process has used of the processor.
+// cpuTime is how much processor time the process has used.
 func (p *Process) cpuTime(t testing.TB) time.Duration {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Pid))

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// TestWords: a pinhole that goes unused says which of three things it was, and a stop
-// says what it leaves.
+// TestWords: for an unused pinhole the log names which of three causes it was,
+// and at a stop what the daemon leaves.
 func TestWords(t *testing.T) {
 	needDaemon(t)
 	for _, s := range subjects(t) {
@@ -56,8 +56,8 @@ func TestWords(t *testing.T) {
 	}
 }
 
-// TestReport: the archive for a bug report has what the daemon, the kernel and the
-// ruleset say, and scrubbed no address or name of those who use it.
+// TestReport: the archive for a bug report contains the state of the daemon, the
+// kernel and the ruleset; scrubbed, it contains no address or name of the users.
 func TestReport(t *testing.T) {
 	needDaemon(t)
 	site := NewSite(t, position("masquerade"), AllowChain, Auto, "--log-sessions", "--log-transfers")
@@ -99,7 +99,7 @@ func TestReport(t *testing.T) {
 			t.Error("neither the client nor a file is in the report")
 		}
 		if out, err := d.Host.Run(60*time.Second, Cmd(args...)); err == nil {
-			t.Errorf("a file that is there is written over: %s", out)
+			t.Errorf("an existing file was overwritten: %s", out)
 		}
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)

@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sendOutOfWindow sends the server two segments of the client's connection that
-// were not said on it. Seen from the true numbers one is half of all numbers
-// ahead or behind; only what is ahead is invalid to every kernel.
+// sendOutOfWindow sends the server two forged segments of the client's
+// connection, half the sequence space apart. One of them is ahead of the true
+// numbers, which is invalid to every kernel.
 func (d *Dialogue) sendOutOfWindow() error {
 	return errors.Join(d.sendSegment(0x12345678), d.sendSegment(0x92345678))
 }
@@ -37,7 +37,7 @@ func (d *Dialogue) sendSegment(seq uint32) error {
 	})
 }
 
-// checksum4 is TCP's, RFC 9293 section 3.1.
+// checksum4 is the TCP checksum, RFC 9293 section 3.1.
 func checksum4(src, dst netip.Addr, segment []byte) uint16 {
 	sum := uint32(unix.IPPROTO_TCP + len(segment))
 	for _, b := range [][]byte{src.AsSlice(), dst.AsSlice(), segment} {

@@ -12,11 +12,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestSelfTest: doctor --self-test transfers in every mode and says so; where
-// this kernel has no IPv6, it leaves those steps out, and doctor says why.
+// TestSelfTest: doctor --self-test transfers in every mode and reports that;
+// without IPv6 in the kernel it leaves those steps out, and doctor says why.
 func TestSelfTest(t *testing.T) {
 	needDaemon(t)
-	NewNet(t) // for the right to
+	NewNet(t) // skips without the privileges
 	bin, err := binary.file()
 	if err != nil {
 		t.Fatal(err)
@@ -35,19 +35,19 @@ func TestSelfTest(t *testing.T) {
 			}
 		})
 	}
-	out, _ := runWith(false, exec.Command(bin, "doctor", "--config", "/dev/null", "--control-socket", "")) // there may be problems on this host
+	out, _ := runWith(false, exec.Command(bin, "doctor", "--config", "/dev/null", "--control-socket", "")) // other problems on this host do not matter
 	if !strings.Contains(out, "IPv6 is off in this kernel") {
 		t.Errorf("doctor does not say that IPv6 is off:\n%s", out)
 	}
 }
 
-// runWith runs a program, without IPv6 as on a machine that was started with
-// ipv6.disable=1: no socket of that family can be made.
+// runWith runs a program. Without ipv6 it can create no IPv6 socket, as on a
+// machine that was booted with ipv6.disable=1.
 func runWith(ipv6 bool, c *exec.Cmd) (out string, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		runtime.LockOSThread() // the filter stays with the thread, which is not given back
+		runtime.LockOSThread() // the filter stays with the thread, which is not reused
 		if !ipv6 {
 			if err = refuseIPv6(); err != nil {
 				return
@@ -61,9 +61,10 @@ func runWith(ipv6 bool, c *exec.Cmd) (out string, err error) {
 	return out, err
 }
 
-// refuseIPv6 has socket(AF_INET6, ...) fail on this thread and in what it starts.
+// refuseIPv6 makes socket(AF_INET6, ...) fail on this thread and in processes
+// that it starts.
 func refuseIPv6() error {
-	const nr, family = 0, 16 // of struct seccomp_data; little endian, as all machines that run this
+	const nr, family = 0, 16 // of struct seccomp_data; little endian, like all machines that run this
 	filter := []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: nr},
 		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_SOCKET, Jf: 3},

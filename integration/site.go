@@ -20,7 +20,7 @@ type Site struct {
 	// Daemons has one pasvport for each firewall; empty with other subjects.
 	Daemons []*Daemon
 
-	ending syscall.Signal // by which end ends a daemon; 0 for SIGKILL
+	ending syscall.Signal // signal by which end ends a daemon; 0 for SIGKILL
 }
 
 // NewSite builds the position, loads the administrator's rulesets and starts
@@ -47,7 +47,7 @@ func NewSiteOnly(t *testing.T, p Position, a Allow, s Subject) *Site {
 	return site
 }
 
-// StartSubject starts what is tested on every firewall.
+// StartSubject starts the subject on every firewall.
 func (s *Site) StartSubject(t *testing.T, flags ...string) {
 	t.Helper()
 	for _, fw := range s.Firewalls {
@@ -92,8 +92,8 @@ func (s *Site) ClientAddr(f Family) netip.Addr {
 	return clientAddr[f]
 }
 
-// Dial is what the position's client dials for the i-th control port. The
-// second client reaches a translated server at its own side of the firewall.
+// Dial is the address that the position's client dials for the i-th control port.
+// The second client reaches a translated server on its own side of the firewall.
 func (s *Site) Dial(h *Host, f Family, i int) netip.AddrPort {
 	d := s.Position.Dial(f, i)
 	if h == s.Client2 && d.Addr() == clientGate[f] {
@@ -102,8 +102,8 @@ func (s *Site) Dial(h *Host, f Family, i int) netip.AddrPort {
 	return d
 }
 
-// rulesTimeout is generous: the first ruleset of a machine loads a dozen modules,
-// and the machine may be an emulated one.
+// rulesTimeout is generous: the first ruleset on a machine loads a dozen modules,
+// and the machine may be emulated.
 const rulesTimeout = time.Minute
 
 // LoadRules adds nft text to the ruleset of the host.

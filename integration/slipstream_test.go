@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// slipstreams are what a program that speaks another protocol can be made to
-// send to a control port: by a web page, a mail, a name. %s is the PORT or EPRT
-// of the attacker's choice. Texts are cut into segments at \x00.
+// slipstreams are what a web page, a mail or a name can make a program of another
+// protocol send to a control port. %s is the PORT or EPRT of the attacker's
+// choice. Texts are cut into segments at \x00.
 var slipstreams = []struct{ name, text string }{
 	{"POST, a segment of its own", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 400\r\n\r\n" + filler + "\x00%s"},
 	{"POST, a line and segment of its own", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 400\r\n\r\n" + filler + "\r\n\x00%s"},
@@ -29,9 +29,9 @@ var slipstreams = []struct{ name, text string }{
 
 const filler = "----------------------------------------------------------------"
 
-// TestSlipstream: the attacker has the server, which answers as an FTP server
-// would, and tries the data connection after each segment that it got. The
-// program's own host has a listener on the port.
+// TestSlipstream: the attacker owns the server, which answers as an FTP server
+// would, and tries the data connection after each segment that it received. The
+// program's own host listens on the port.
 func TestSlipstream(t *testing.T) {
 	needDaemon(t)
 	for _, p := range []string{"routed", "masquerade"} {
@@ -48,14 +48,14 @@ func TestSlipstream(t *testing.T) {
 						})
 					}
 				}
-				// The ways to attack work as such: a real session opens the same.
+				// The attack itself works: a real session opens the same.
 				site.Talk(t, ln, site.Client, IPv4).Announce(PORT).MustOpen(t)
 			})
 		}
 	}
 }
 
-// slip has a client say the text, and a server that says 220, 331, 230, 200.
+// slip sends the text from a client, to a server that answers 220, 331, 230, 200.
 func (s *Site) slip(t *testing.T, ln *net.TCPListener, m Mode, text string) {
 	t.Helper()
 	victim := s.listen(t, s.Client, s.ClientAddr(IPv4))

@@ -11,11 +11,12 @@ import (
 // Subject is what makes FTP work on the firewalls of a Site.
 type Subject struct {
 	Name string
-	// Strategy is given to pasvport; empty: no daemon is started.
+	// Strategy is the value of --strategy; empty: no daemon is started.
 	Strategy string
-	// Kernel gives control connections the in-kernel ftp helper.
+	// Kernel attaches the in-kernel ftp helper to control connections.
 	Kernel bool
-	// Program is another pasvport than the one that is tested; empty: that one.
+	// Program is a pasvport binary other than the one under test; empty: that
+	// one.
 	Program string
 }
 
@@ -28,8 +29,8 @@ var (
 	Nothing      = Subject{Name: "nothing"}
 )
 
-// subjects are those that the cases are run with: both strategies, or the
-// in-kernel helper when PASVPORT_SUBJECT=kernel asks for the comparison.
+// subjects are those that the cases run with: both strategies, or the in-kernel
+// helper if PASVPORT_SUBJECT=kernel asks for the comparison.
 func subjects(t testing.TB) []Subject {
 	t.Helper()
 	switch s := os.Getenv("PASVPORT_SUBJECT"); s {
@@ -43,7 +44,7 @@ func subjects(t testing.TB) []Subject {
 	}
 }
 
-// needDaemon skips tests of what the in-kernel helper does not have.
+// needDaemon skips tests of what the in-kernel helper lacks.
 func needDaemon(t testing.TB) {
 	t.Helper()
 	if subjects(t)[0].Kernel {

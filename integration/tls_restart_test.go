@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestTLSRangeAfterCrash: the range of an encrypted session is open again when
-// the daemon is back.
+// TestTLSRangeAfterCrash: the range of an encrypted session is open again after a
+// restart of the daemon.
 func TestTLSRangeAfterCrash(t *testing.T) {
 	site := NewSite(t, Positions[0], AllowRelated, Auto, "--tls", "range="+tlsRange)
 	ln := site.ListenControl(t, IPv4)
@@ -34,9 +34,9 @@ func TestTLSRangeAfterCrash(t *testing.T) {
 	o.MustRefuse(t, site.Client2, "another client")
 }
 
-// TestTLSRangeNotForOthers: a session that is left alone for another reason than that
-// it is encrypted opens no range, before a restart of any kind and after it; one that
-// is encrypted does.
+// TestTLSRangeNotForOthers: an encrypted session opens its range; a session that
+// is left alone for another reason opens none, before and after any kind of
+// restart.
 func TestTLSRangeNotForOthers(t *testing.T) {
 	restarts := []struct {
 		name string
@@ -76,7 +76,7 @@ func TestTLSRangeNotForOthers(t *testing.T) {
 			foreign := site.connect(t, ln, site.Client, IPv4, netip.AddrPort{})
 			foreign.Reply("220 ready")
 			foreign.Command("GET / HTTP/1.1")
-			site.Talk(t, ln, site.Client, IPv4)         // is one too many
+			site.Talk(t, ln, site.Client, IPv4)         // exceeds the limit
 			tls := site.Talk(t, ln, site.Client2, IPv4) // is encrypted
 			tls.Command("AUTH TLS")
 			tls.Reply("234 go ahead")

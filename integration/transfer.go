@@ -27,7 +27,7 @@ const (
 	EPSV Mode = "EPSV"
 )
 
-// Modes are those that a family has.
+// Modes are the modes of a family.
 func (f Family) Modes() []Mode {
 	if f == IPv6 {
 		return []Mode{EPRT, EPSV}
@@ -35,7 +35,7 @@ func (f Family) Modes() []Mode {
 	return []Mode{PORT, EPRT, PASV, EPSV}
 }
 
-// Active tells whether the server opens the data connections.
+// Active reports whether the server opens the data connections.
 func (m Mode) Active() bool { return m == PORT || m == EPRT }
 
 // Request is one run of a client program.
@@ -50,7 +50,7 @@ type Request struct {
 	Timeout       time.Duration
 }
 
-// Job is a transfer between a client of one host and a server, to be verified.
+// Job is a transfer between a client on one host and a server, to be verified.
 type Job struct {
 	Client *ClientKind
 	From   *Host
@@ -64,8 +64,8 @@ type Job struct {
 
 var fileSerial atomic.Uint32
 
-// Do uploads one file and downloads another, and compares both with what they
-// should be. It returns what the client printed.
+// Do uploads one file and downloads another, and compares both with the
+// originals. It returns what the client printed.
 func (j Job) Do() (string, error) {
 	var all string
 	for _, upload := range []bool{false, true} {
@@ -82,7 +82,7 @@ func (j Job) Do() (string, error) {
 	return all, nil
 }
 
-// one makes a file of random bytes at one end and has it transferred.
+// one makes a file of random bytes at one end and transfers it.
 func (j Job) one(upload bool) (string, error) {
 	name := fmt.Sprintf("f%d.bin", fileSerial.Add(1))
 	local := filepath.Join(j.From.Dir, name)
@@ -113,7 +113,7 @@ func (j Job) timeout() time.Duration {
 	return j.Timeout
 }
 
-// Verify does the job and fails the test when it does not succeed.
+// Verify does the job and fails the test if it does not succeed.
 func (j Job) Verify(t testing.TB) {
 	t.Helper()
 	if out, err := j.Do(); err != nil {

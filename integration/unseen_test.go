@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// passUnseen has lines of control connections with the word skip pass our table
-// unread, as they do when its queue is full: it takes them for resets, of which
-// nothing is read (PSH and ACK become PSH, ACK and RST, and again what they were).
-// Each passes once.
+// passUnseen makes lines with the word skip pass our table unread, as they do
+// when its queue is full. It makes our rules see them as resets, which are not
+// read: PSH and ACK become PSH, ACK and RST, and are restored afterwards. Each
+// line passes once.
 func passUnseen(skip []string) string {
 	const table = `table inet unseen {
 	chain before {
@@ -31,21 +31,21 @@ func passUnseen(skip []string) string {
 	return fmt.Sprintf(table, once, strings.Join(skip, ", "))
 }
 
-// The beginnings of a command and of its reply, as numbers.
+// The beginnings of a command and of its reply, as hex numbers.
 const (
 	skipCommand = "0x4e4f4f5020736b69" // NOOP ski
 	skipReply   = "0x32303020736b6970" // 200 skip
 )
 
-// TestPassedUnseen: a reply passes without the daemon, or a command and its reply
-// do. Their receiver has them, which is seen only if it is asked: then what
-// comes behind goes on, and the dialogue is read again.
+// TestPassedUnseen: a reply, or a command and its reply, bypasses the daemon. It
+// finds that the receiver has them only by asking; then what follows passes, and
+// the daemon reads the dialogue again.
 func TestPassedUnseen(t *testing.T) {
 	needDaemon(t)
 	for _, tc := range []struct {
 		name   string
 		unseen []string
-		say    [][]string // at once
+		say    [][]string // sent at once
 		flags  []string
 	}{
 		{"a reply", []string{skipReply}, [][]string{{"NOOP skip", "NOOP two"}}, nil},
@@ -63,7 +63,7 @@ func TestPassedUnseen(t *testing.T) {
 				}
 				t.Cleanup(func() { c.c.Close() })
 				c.limit(time.Minute)
-				if err := c.transfer(PORT); err != nil { // numbers are adjusted from here on
+				if err := c.transfer(PORT); err != nil { // sequence numbers are adjusted from here on
 					t.Fatal(err)
 				}
 				site.Firewalls[0].LoadRules(t, passUnseen(tc.unseen))
@@ -84,7 +84,7 @@ func TestPassedUnseen(t *testing.T) {
 				}
 				status, err := site.Daemons[0].Status()
 				if n, _ := status["decisions"].(Object)["resync"].(float64); n == 0 {
-					t.Errorf("nothing was given up: %v %v", status["decisions"], err)
+					t.Errorf("no line was given up: %v %v", status["decisions"], err)
 				}
 			})
 		}

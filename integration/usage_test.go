@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestBadUsage: a wrong flag or key ends the program with status 2 and one
-// line that names it and its value, and nothing has been installed.
+// TestBadUsage: a wrong flag or key ends the program with status 2 and one line
+// that names it and its value, before anything is installed.
 func TestBadUsage(t *testing.T) {
 	needDaemon(t)
 	needPrograms(t, "nft")
@@ -82,7 +82,7 @@ func TestBadUsage(t *testing.T) {
 	}
 }
 
-// TestNoRights: without CAP_NET_ADMIN the program says so.
+// TestNoRights: without CAP_NET_ADMIN the program reports that.
 func TestNoRights(t *testing.T) {
 	needDaemon(t)
 	needPrograms(t, "setpriv")

@@ -9,9 +9,9 @@ import (
 )
 
 // TestUsedOrClosed announces one port after the other, each as soon as the data
-// connection of the last has come. The tracker tells of data connections behind
-// the packets' backs, and still each pinhole must count as used, not as closed by
-// the next announcement.
+// connection of the last has arrived. conntrack reports data connections
+// asynchronously to the packets, and still each pinhole must count as used, not
+// as closed by the next announcement.
 func TestUsedOrClosed(t *testing.T) {
 	needDaemon(t)
 	const rounds = 60
@@ -32,7 +32,7 @@ func TestUsedOrClosed(t *testing.T) {
 				t.Fatal(err)
 			}
 			if out := site.Daemons[0].Output(); strings.Contains(out, `msg="pinhole closed"`) {
-				t.Errorf("a pinhole that was used is said to have been closed:\n%s", out)
+				t.Errorf("a used pinhole was reported as closed:\n%s", out)
 			}
 		})
 	}

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestUser: CAP_NET_ADMIN is all that transfers need, with both strategies and
-// with rules in the administrator's chains.
+// TestUser: transfers need CAP_NET_ADMIN and no other privilege, with both
+// strategies and with rules in the administrator's chains.
 func TestUser(t *testing.T) {
 	needDaemon(t)
 	for _, s := range []Subject{Expectation, Claim} {
@@ -18,7 +18,7 @@ func TestUser(t *testing.T) {
 				t.Parallel()
 				Ftplib.Need(t)
 				site := NewSiteOnly(t, position("masquerade"), a, s)
-				// A directory that is not there yet becomes the user's.
+				// A directory that does not exist yet will belong to the user.
 				socket := filepath.Join(site.Firewalls[0].Dir, "run", "control.sock")
 				site.StartSubject(t, "--user", "nobody", "--control-socket", socket)
 				site.Daemons[0].Socket = socket

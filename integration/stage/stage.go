@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package stage gives a test network namespaces of its own, which go with the
-// test. When the test fails it shows what the kernel knew in them.
+// Package stage gives a test its own network namespaces, which are removed at its
+// end. If the test fails, it prints the kernel's state in them.
 package stage
 
 import (
@@ -20,14 +20,14 @@ import (
 
 // Namespace is a network namespace.
 type Namespace struct {
-	Name string // as ip netns has it
-	FD   int    // open as long as the test
+	Name string // name in ip netns
+	FD   int    // open until the end of the test
 }
 
 var count atomic.Int32
 
-// Need skips a test that this machine cannot run: without root, or without one of
-// the programs.
+// Need skips a test that cannot run here: without root, or without one of the
+// programs.
 func Need(t testing.TB, programs ...string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -40,7 +40,7 @@ func Need(t testing.TB, programs ...string) {
 	}
 }
 
-// New makes a namespace with lo up.
+// New creates a namespace with lo up.
 func New(t testing.TB) Namespace {
 	t.Helper()
 	Need(t, "ip", "nft")
@@ -68,7 +68,7 @@ func New(t testing.TB) Namespace {
 	return n
 }
 
-// dump prints what the kernel knows in the namespace.
+// dump prints the kernel's state in the namespace.
 func (n Namespace) dump(t testing.TB) {
 	for _, args := range [][]string{{"nft", "list", "ruleset"}, {"conntrack", "-L"}, {"conntrack", "-L", "expect"}} {
 		out, _ := n.Try(args...)
@@ -92,7 +92,7 @@ func (n Namespace) Run(t testing.TB, args ...string) string {
 	return out
 }
 
-// Nft feeds a text to nft -f in the namespace.
+// Nft pipes a text to nft -f in the namespace.
 func (n Namespace) Nft(text string, flags ...string) (string, error) {
 	cmd := exec.Command("ip", append([]string{"netns", "exec", n.Name, "nft", "-f", "-"}, flags...)...)
 	cmd.Stdin = strings.NewReader(text)
@@ -108,7 +108,7 @@ func (n Namespace) Load(t testing.TB, text string) {
 	}
 }
 
-// Numbered is a text with the numbers of its lines.
+// Numbered is a text with line numbers.
 func Numbered(text string) string {
 	lines := strings.Split(text, "\n")
 	for i := range lines {
@@ -117,7 +117,7 @@ func Numbered(text string) string {
 	return strings.Join(lines, "\n")
 }
 
-// Do is Enter for what must succeed.
+// Do is Enter for a function that must succeed.
 func (n Namespace) Do(t testing.TB, f func() error) {
 	t.Helper()
 	if err := n.Enter(f); err != nil {
@@ -125,15 +125,15 @@ func (n Namespace) Do(t testing.TB, f func() error) {
 	}
 }
 
-// Enter calls f on a thread that is in the namespace. The thread is not given back,
-// as no other goroutine may run on it.
+// Enter calls f on a thread in the namespace. The thread is not reused, as no
+// other goroutine may run on it.
 func (n Namespace) Enter(f func() error) error {
 	return onThread(func() error { return unix.Setns(n.FD, unix.CLONE_NEWNET) }, f)
 }
 
-// Alone calls f on a thread in a namespace that has no name and goes with the
-// thread: for a test that needs no program in it. It skips the test if there can be
-// none.
+// Alone calls f on a thread in a nameless namespace that ends with the thread,
+// for a test that needs no program in it. It skips the test if it cannot create
+// one.
 func Alone(t testing.TB, f func() error) {
 	t.Helper()
 	Need(t)
@@ -151,7 +151,7 @@ func Alone(t testing.TB, f func() error) {
 	}
 }
 
-// noNamespace says that there can be none.
+// noNamespace reports that no namespace can be created.
 type noNamespace struct{ err error }
 
 func (n noNamespace) Error() string { return "no network namespace: " + n.err.Error() }
