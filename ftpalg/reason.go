@@ -9,55 +9,51 @@ type Reason uint8
 const (
 	// ReasonPlain: nothing in the segment concerns a data connection.
 	ReasonPlain Reason = iota
-	// ReasonRetransmission: the segment was seen before and is forwarded as
-	// it was then.
+	// ReasonRetransmission: the segment was seen before, and is forwarded as it was then.
 	ReasonRetransmission
-	// ReasonOpaque: the connection is encrypted (RFC 4217) and not read.
+	// ReasonOpaque: the connection is encrypted (RFC 4217), and not read.
 	ReasonOpaque
-	// ReasonPartial: held until its line, which may have to be edited, is complete.
+	// ReasonPartial: held until its line, which may need editing, is complete.
 	ReasonPartial
-	// ReasonPieces: a line that may have to be edited comes in small pieces; this one is
-	// acknowledged to its sender, and is forwarded with the last.
+	// ReasonPieces: a line that may need editing comes in small pieces; this one is
+	// acknowledged, and forwarded with the last.
 	ReasonPieces
-	// ReasonHeldTwice: a copy of a segment that is held; dropped.
+	// ReasonHeldTwice: a copy of a held segment; dropped.
 	ReasonHeldTwice
 	// ReasonGap: bytes before the segment were not seen; dropped, and its sender repeats
 	// both.
 	ReasonGap
-	// ReasonAhead: bytes before the segment were not seen; forwarded, as it depends on
-	// none of them.
+	// ReasonAhead: bytes before the segment were not seen, and it depends on none of them;
+	// forwarded.
 	ReasonAhead
 	// ReasonResync: bytes were missed that their receiver has; reading continues at the
 	// next line.
 	ReasonResync
 	// ReasonTooOld: a repetition from before the edits that are kept; dropped.
 	ReasonTooOld
-	// ReasonOffered: an offer whose address is its sender's own.
+	// ReasonOffered: an offer of its sender's own address.
 	ReasonOffered
-	// ReasonTranslated: an offer that already names the address that the
-	// other side sees.
+	// ReasonTranslated: an offer that already has the address that the other side sees.
 	ReasonTranslated
-	// ReasonRepaired: an offer whose address was replaced by that of the
-	// control connection's peer.
+	// ReasonRepaired: an offer whose address was replaced by its sender's own.
 	ReasonRepaired
-	// ReasonForeignText: a passive offer that names another address; opened to the
-	// control connection's server, text unchanged.
+	// ReasonForeignText: a passive offer of another address; opened to the control
+	// connection's server, text unchanged.
 	ReasonForeignText
-	// ReasonThirdParty: an offer for a third host that the policy believes.
+	// ReasonThirdParty: an offer for a third host, which the policy permits.
 	ReasonThirdParty
-	// ReasonForeignAddress: an offer for a third host (bounce, FXP); in replies with the
-	// check passive-address only.
+	// ReasonForeignAddress: an offer for a third host (bounce, FXP); in replies only with
+	// the check passive-address.
 	ReasonForeignAddress
 	// ReasonPortZero: an offer of port 0.
 	ReasonPortZero
-	// ReasonPortLow: an offer of a port under the policy's minimum.
+	// ReasonPortLow: an offer of a port below min-data-port.
 	ReasonPortLow
-	// ReasonSyntax: an offer that could not be read.
+	// ReasonSyntax: an offer that cannot be read.
 	ReasonSyntax
 	// ReasonOctet: an offer with a number over 255.
 	ReasonOctet
-	// ReasonFamily: an offer for another address family than the control
-	// connection's.
+	// ReasonFamily: an offer for another address family than the control connection's.
 	ReasonFamily
 	// ReasonUnasked: a 227, 228 or 229 that answers no command (check asked).
 	ReasonUnasked
@@ -67,35 +63,34 @@ const (
 	// ReasonRejected: the server answered PORT, EPRT or LPRT with an error; the pinhole
 	// is closed.
 	ReasonRejected
-	// ReasonSplit: the offer's text had to change but a part of it was
-	// forwarded before.
+	// ReasonSplit: the offer's text had to change, but a part of it had been forwarded.
 	ReasonSplit
-	// ReasonNoAdjust: the offer's text had to change its length and the
-	// connection's sequence numbers cannot be adjusted.
+	// ReasonNoAdjust: the offer's text had to change its length, but sequence numbers
+	// cannot be adjusted.
 	ReasonNoAdjust
-	// ReasonNotFTP: the client's first line was not a command of FTP (check first-
-	// command); nothing is read any more.
+	// ReasonNotFTP: the client's first line is no command of FTP (check first-command);
+	// nothing is read any more.
 	ReasonNotFTP
-	// ReasonStartUnseen: the client's first bytes were not seen, or the server says so,
-	// in a connection that was seen from its start.
+	// ReasonStartUnseen: the client's first bytes were not seen, or the server says so, in
+	// a connection seen from its start.
 	ReasonStartUnseen
-	// ReasonLineStart: an offer in a line of which it is not known where it starts; its
-	// numbers are translated all the same.
+	// ReasonLineStart: an offer in a line whose start is not known; its numbers are
+	// translated all the same.
 	ReasonLineStart
-	// ReasonFarAway: a segment whose numbers are so far from those of its connection
-	// that its receiver does not take it; dropped.
+	// ReasonFarAway: a segment so far from the sequence numbers of its connection that its
+	// receiver does not take it; dropped.
 	ReasonFarAway
-	// ReasonLineTooLong: a line over the limit; its rest was not read.
+	// ReasonLineTooLong: a line over the limit; its rest is not read.
 	ReasonLineTooLong
 	// ReasonTLSDenied: AUTH was made to fail.
 	ReasonTLSDenied
-	// ReasonNoGreeting: an offer in a connection whose server did not begin as an FTP
-	// server does (check greeting).
+	// ReasonNoGreeting: an offer in a connection whose server did not begin as FTP servers
+	// do (check greeting).
 	ReasonNoGreeting
 	// ReasonNotLoggedIn: an offer before the server accepted the user (check login).
 	ReasonNotLoggedIn
-	// ReasonPipelined: an offer made or asked for while an earlier command was
-	// unanswered (check answered).
+	// ReasonPipelined: an offer made or asked for while an earlier command was unanswered
+	// (check answered).
 	ReasonPipelined
 	// ReasonLineEnd: an offer whose line does not end with CR LF (check line-end).
 	ReasonLineEnd
@@ -103,23 +98,22 @@ const (
 	ReasonTrailing
 	// ReasonService: an offer of the port of a known service (check services).
 	ReasonService
-	// ReasonControlPort: a passive offer of the port of the control connection
-	// itself.
+	// ReasonControlPort: a passive offer of the control connection's own port.
 	ReasonControlPort
-	// ReasonChanged: bytes that were sent again are not the same (check repeats);
-	// dropped.
+	// ReasonChanged: bytes sent again are not the same (check repeats); dropped.
 	ReasonChanged
-	// ReasonTooMany: an offer behind too many unanswered commands, or too far from
-	// another one in its segment.
+	// ReasonTooMany: an offer behind too many unanswered commands, or too far from another
+	// in its segment.
 	ReasonTooMany
-	// ReasonRate: more offers in a minute than the policy permits.
+	// ReasonRate: more offers in a minute than max-offers.
 	ReasonRate
-	// ReasonTelnet: an offer with Telnet commands inside its text.
+	// ReasonTelnet: an offer with Telnet commands in its text.
 	ReasonTelnet
-	// ReasonInFlight: an earlier edit has not arrived yet, and the kernel cannot adjust
-	// for both; the segment is dropped, and of an offer: it never arrived.
+	// ReasonInFlight: an earlier edit has not arrived, and both cannot be adjusted for; a
+	// segment is dropped, an offer refused.
 	ReasonInFlight
-	// ReasonCommandDenied: a command was made to fail that is denied, or not allowed.
+	// ReasonCommandDenied: a denied command, or one that is not allowed, was made to fail
+	// (deny-command, commands).
 	ReasonCommandDenied
 	// ReasonClosing: the server ended its service (421); the pinhole is closed.
 	ReasonClosing
@@ -130,20 +124,21 @@ const (
 	ReasonReset
 	// ReasonQuit: the client ended the session; the pinhole is closed.
 	ReasonQuit
-	// ReasonMode: a command that announces or asks for a port was made to fail (modes);
-	// of an offer: nothing asked for it.
+	// ReasonMode: a command for a mode that is not among modes was made to fail; of an
+	// offer: nothing asked for it.
 	ReasonMode
-	// ReasonFamilyDenied: the same, because of the control connection's family
+	// ReasonFamilyDenied: the same, for the control connection's address family
 	// (families).
 	ReasonFamilyDenied
-	// ReasonPortRange: an offer of a port that is not among those of data-ports.
+	// ReasonPortRange: an offer of a port outside data-ports.
 	ReasonPortRange
 	// ReasonTLSRequired: a login in the clear was made to fail (tls require).
 	ReasonTLSRequired
-	// ReasonAnonymous: a login was made to fail because it is anonymous, or is not.
+	// ReasonAnonymous: a login was made to fail because it is anonymous, or is not
+	// (anonymous).
 	ReasonAnonymous
-	// ReasonLength: a command was made to fail because it is too long (max-line, max-
-	// argument, max-path).
+	// ReasonLength: a command was made to fail because of its length (max-line,
+	// max-argument, max-path).
 	ReasonLength
 	// ReasonFileDenied: a command was made to fail because of the file that it names
 	// (files).

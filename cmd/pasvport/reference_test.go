@@ -95,7 +95,11 @@ func fieldRows(b *strings.Builder, prefix string, t reflect.Type) {
 			fieldRows(b, prefix+name+list+".", kind)
 			continue
 		}
-		fmt.Fprintf(b, "| `%s%s` | %s |\n", prefix, name, jsonKind(f.Type))
+		is := jsonKind(f.Type)
+		if is == "text" {
+			is = "" // as the page says
+		}
+		fmt.Fprintf(b, "| `%s%s` | %s |\n", prefix, name, is)
 	}
 }
 
@@ -211,7 +215,7 @@ func meanings(t *testing.T, path string) (list []string) {
 func TestReference(t *testing.T) {
 	const path = "../../docs/reference.md"
 	var b strings.Builder
-	b.WriteString("# Reference\n\nEvery metric, reason, message and field. Written by `go generate ./cmd/pasvport`;\n[observability.md](observability.md) says what they are for.\n\n## Metrics\n\n")
+	b.WriteString("# Reference\n\nWritten by `go generate ./cmd/pasvport`; [observability.md](observability.md) says where they are seen.\n\n## Metrics\n\n")
 	rows := metricRows(t)
 	b.WriteString(rows.String())
 	b.WriteString("\n## Reasons\n\nIn the log as `reason=`, in `pasvport_decisions_total` and in `status`.\n\n| Reason | Means | What to do |\n|---|---|---|\n")
@@ -222,7 +226,7 @@ func TestReference(t *testing.T) {
 	for i, name := range report.Reasons() {
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", name, means[i], strings.ReplaceAll(report.Reason(i).Hint(), "|", "\\|"))
 	}
-	b.WriteString("\n## Messages of the log, and events\n\n`msg=` of a line, PASVPORT_EVENT in the journal, `event` of `pasvport events`. Lines about a\nsession have `client`, `server` and `session`, and `monitor` where it is only monitored.\nEvents have `time`, `event` and `level` besides. Not every line has every key.\n\n| Message | Keys |\n|---|---|\n")
+	b.WriteString("\n## Messages of the log, and events\n\n`msg=` of a line, PASVPORT_EVENT in the journal, `event` of `pasvport events`. Lines about a\nsession also have `client`, `server`, `session` and, if monitored, `monitor`; events also `time`,\n`event` and `level`. Not every line has every key.\n\n| Message | Keys |\n|---|---|\n")
 	all := messages(t)
 	for _, msg := range slices.Sorted(maps.Keys(all)) {
 		fmt.Fprintf(&b, "| `%s` | %s |\n", msg, strings.Join(all[msg], ", "))
@@ -231,7 +235,7 @@ func TestReference(t *testing.T) {
 		title string
 		of    any
 	}{{"status --json", control.Status{}}, {"sessions --json, of each", control.Session{}}, {"servers --json, of each", control.Server{}}} {
-		fmt.Fprintf(&b, "\n## %s\n\n| Field | Is |\n|---|---|\n", s.title)
+		fmt.Fprintf(&b, "\n## %s\n\nFields are text unless said.\n\n| Field | Is |\n|---|---|\n", s.title)
 		fieldRows(&b, "", reflect.TypeOf(s.of))
 	}
 	if *update {

@@ -87,16 +87,16 @@ func New(reasons []string) *Metrics {
 	}
 	m.gauge("pasvport_sessions", "Control connections now.", &m.Sessions)
 	m.counter("pasvport_sessions_total", "Control connections since the start.", nil, &m.SessionsTotal)
-	m.counter("pasvport_heals_total", "Times our rules were put back after somebody had taken them away.", nil, &m.Heals)
-	m.counter("pasvport_login_failures_total", "Logins that servers have refused.", nil, &m.LoginFailures)
-	m.counter("pasvport_encrypted_sessions_total", "Control connections that went over to TLS.", nil, &m.Encrypted)
+	m.counter("pasvport_heals_total", "Times our rules were put back.", nil, &m.Heals)
+	m.counter("pasvport_login_failures_total", "Logins that servers refused.", nil, &m.LoginFailures)
+	m.counter("pasvport_encrypted_sessions_total", "Control connections that switched to TLS.", nil, &m.Encrypted)
 	for d, direction := range [2]string{"download", "upload"} {
 		for r, result := range [2]string{"failed", "complete"} {
 			m.counter("pasvport_transfers_total", "Transfers and lists by their final reply.",
 				prometheus.Labels{"direction": direction, "result": result}, &m.transfers[d][r])
 		}
 		for a, mode := range [2]string{"passive", "active"} {
-			m.counter("pasvport_transfer_bytes_total", "Bytes that data connections carried, without headers, by the view of the client (needs nf_conntrack_acct).",
+			m.counter("pasvport_transfer_bytes_total", "Bytes of data connections without headers; directions as the client sees them (needs nf_conntrack_acct).",
 				prometheus.Labels{"direction": direction, "mode": mode}, &m.bytes[d][a])
 		}
 	}
@@ -163,10 +163,10 @@ func (m *Metrics) Build(version, commit, goVersion string) {
 func (m *Metrics) AddExpectations(f func() (n, most int)) {
 	m.registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "pasvport_expectations",
-			Help: "Expectations that the kernel has, of whatever helper."},
+			Help: "Expectations in the kernel, of any helper."},
 			func() float64 { n, _ := f(); return float64(n) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "pasvport_expectations_max",
-			Help: "Expectations that the kernel has room for (nf_conntrack_expect_max)."},
+			Help: "Most expectations that the kernel takes (nf_conntrack_expect_max)."},
 			func() float64 { _, most := f(); return float64(most) }))
 }
 
@@ -174,14 +174,14 @@ func (m *Metrics) AddExpectations(f func() (n, most int)) {
 func (m *Metrics) AddHeld(bytes func() int) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(
 		prometheus.GaugeOpts{Name: "pasvport_sessions_held_bytes",
-			Help: "Memory that control connections hold for what was said on them, beside the lines in progress."},
+			Help: "Memory that control connections hold, without lines in progress."},
 		func() float64 { return float64(bytes()) }))
 }
 
 // CountUnread adds a counter of the lines that pass in the kernel.
 func (m *Metrics) CountUnread(n func() uint64) {
 	m.registry.MustRegister(prometheus.NewCounterFunc(
-		prometheus.CounterOpts{Name: "pasvport_lines_unread_total", Help: "Lines that passed in the kernel, unread."},
+		prometheus.CounterOpts{Name: "pasvport_lines_unread_total", Help: "Lines that passed in the kernel, unread (fast-path)."},
 		func() float64 { return float64(n()) }))
 }
 

@@ -16,15 +16,15 @@ func (m *Metrics) AddPeer(read func() *control.Peer) { m.registry.MustRegister(p
 type peer struct{ read func() *control.Peer }
 
 var (
-	peerUp       = prometheus.NewDesc("pasvport_peer_up", "Whether each daemon of the pair hears the other one.", nil, nil)
-	peerSince    = prometheus.NewDesc("pasvport_peer_since_timestamp_seconds", "Since when it has been so.", nil, nil)
-	peerLag      = prometheus.NewDesc("pasvport_peer_lag_seconds", "Time from telling the other daemon something to its answer, last.", nil, nil)
-	peerTold     = prometheus.NewDesc("pasvport_peer_sessions_told", "Control connections of this machine of which the other one is told.", nil, nil)
-	peerHeld     = prometheus.NewDesc("pasvport_peer_sessions_held", "Control connections that are held here for the other machine.", nil, nil)
+	peerUp       = prometheus.NewDesc("pasvport_peer_up", "Whether the daemons of the pair hear each other.", nil, nil)
+	peerSince    = prometheus.NewDesc("pasvport_peer_since_timestamp_seconds", "Since when pasvport_peer_up has its value.", nil, nil)
+	peerLag      = prometheus.NewDesc("pasvport_peer_lag_seconds", "Last time from a message to the other daemon's answer.", nil, nil)
+	peerTold     = prometheus.NewDesc("pasvport_peer_sessions_told", "Control connections of this machine that the other one knows.", nil, nil)
+	peerHeld     = prometheus.NewDesc("pasvport_peer_sessions_held", "Control connections of the other machine that are known here.", nil, nil)
 	peerAdopted  = prometheus.NewDesc("pasvport_peer_adopted_total", "Control connections of the other machine that became live here.", nil, nil)
 	peerWaits    = prometheus.NewDesc("pasvport_peer_waits_total", "Announcements that waited until the other daemon had them.", nil, nil)
-	peerTakeOver = prometheus.NewDesc("pasvport_peer_take_over_timestamp_seconds", "When control connections of the other machine became live here last; 0: never.", nil, nil)
-	peerTook     = prometheus.NewDesc("pasvport_peer_take_over_sessions", "How many did then.", nil, nil)
+	peerTakeOver = prometheus.NewDesc("pasvport_peer_take_over_timestamp_seconds", "When sessions of the other machine last became live here; 0: never.", nil, nil)
+	peerTook     = prometheus.NewDesc("pasvport_peer_take_over_sessions", "How many became live then.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.

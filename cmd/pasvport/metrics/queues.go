@@ -40,9 +40,9 @@ type queues struct {
 
 var (
 	queuePackets = prometheus.NewDesc("pasvport_packets_total", "Control packets received from a queue.", []string{"queue"}, nil)
-	queueWaiting = prometheus.NewDesc("pasvport_queue_waiting", "Packets that wait for a verdict; when the queue is full, at 4096, --fail decides on more.", []string{"queue"}, nil)
+	queueWaiting = prometheus.NewDesc("pasvport_queue_waiting", "Packets that wait for a verdict; beyond 4096 --fail decides.", []string{"queue"}, nil)
 	queueDropped = prometheus.NewDesc("pasvport_queue_dropped_total", "Packets that the kernel could not queue.", []string{"queue"}, nil)
-	queueENOBUFS = prometheus.NewDesc("pasvport_queue_enobufs_total", "Times the queue's socket had no room.", []string{"queue"}, nil)
+	queueENOBUFS = prometheus.NewDesc("pasvport_queue_enobufs_total", "Times the queue's socket was full.", []string{"queue"}, nil)
 )
 
 // Describe implements prometheus.Collector.

@@ -12,30 +12,30 @@ type Reason uint8
 const ReasonPlain = Reason(ftpalg.ReasonPlain)
 
 const (
-	// ReasonNoCarrier: the kernel has no way to open this offer: the connection
-	// carries no helper and claims are not in use.
+	// ReasonNoCarrier: the kernel cannot open this offer: the connection has no helper,
+	// and claims are not in use.
 	ReasonNoCarrier = Reason(ftpalg.NumReasons) + iota
 	// ReasonPortsExhausted: no free port was found to announce.
 	ReasonPortsExhausted
 	// ReasonKernel: the kernel refused the pinhole.
 	ReasonKernel
-	// ReasonHelper: an in-kernel helper that speaks FTP has the connection; it is
-	// left to it.
+	// ReasonHelper: an in-kernel helper that speaks FTP has the connection; it is left
+	// alone.
 	ReasonHelper
 	// ReasonZone: the connection is in a conntrack zone that cannot be served.
 	ReasonZone
 	// ReasonNotTracked: conntrack does not know the connection.
 	ReasonNotTracked
-	// ReasonSessions: a control connection beyond the number that is read.
+	// ReasonSessions: a control connection beyond max-sessions; not read.
 	ReasonSessions
-	// ReasonClientSessions: the same, of one client.
+	// ReasonClientSessions: a control connection beyond max-client-sessions; not read.
 	ReasonClientSessions
-	// ReasonPinholes: an offer beyond the number of pinholes.
+	// ReasonPinholes: an offer beyond max-pinholes.
 	ReasonPinholes
-	// ReasonClientPinholes: the same, of one client.
+	// ReasonClientPinholes: an offer beyond max-client-pinholes.
 	ReasonClientPinholes
-	// ReasonWrongWay: a data connection was ended because payload came on it that
-	// goes the other way than its transfer.
+	// ReasonWrongWay: a data connection was ended because its payload went against its
+	// transfer.
 	ReasonWrongWay
 
 	numReasons
