@@ -11,9 +11,9 @@ import (
 // span is a part of a line: line[from:to].
 type span struct{ from, to int }
 
-// parseHostPort reads the six numbers h1,h2,h3,h4,p1,p2 of RFC 959 section
-// 4.1.2 at the start of b, with blanks around the commas if they are permitted.
-// It returns the length of the list in bytes.
+// parseHostPort reads the six numbers h1,h2,h3,h4,p1,p2 of RFC 959 section 4.1.2
+// at the start of b, with blanks around the commas if they are permitted. It
+// returns the length of the list in bytes.
 func parseHostPort(b []byte, blanks bool) (ap netip.AddrPort, n int, r Reason) {
 	var v [7]int
 	count, n := parseList(b, v[:], blanks)
@@ -31,9 +31,9 @@ func parseHostPort(b []byte, blanks bool) (ap netip.AddrPort, n int, r Reason) {
 	return netip.AddrPortFrom(addr, uint16(octets[4])<<8|uint16(octets[5])), n, ReasonPlain
 }
 
-// parseList reads numbers with commas between at the start of b. It returns how
-// many there are and their length in bytes; 0 if the list does not end behind a
-// number, or has more of them than v.
+// parseList reads numbers separated by commas at the start of b. It returns their
+// count and their length in bytes, 0 if the list does not end after a number or
+// has more numbers than v.
 func parseList(b []byte, v []int, blanks bool) (count, n int) {
 	for count < len(v) {
 		x, m := parseNumber(b[n:])
@@ -60,7 +60,8 @@ func parseList(b []byte, v []int, blanks bool) (count, n int) {
 
 // findList finds a list of numbers that parse can read in the text of a 227 or
 // 228 reply. RFC 1123 section 4.1.2.6 asks to scan for them, as neither the words
-// nor the parentheses are fixed. One without blanks goes before one with some.
+// nor the parentheses are fixed. A list without blanks has precedence over one
+// with blanks.
 func findList(b []byte, parse func([]byte, bool) (netip.AddrPort, int, Reason)) (ap netip.AddrPort, at span, r Reason) {
 	r = ReasonSyntax
 	for _, blanks := range [...]bool{false, true} {
@@ -80,7 +81,7 @@ func findList(b []byte, parse func([]byte, bool) (netip.AddrPort, int, Reason)) 
 	return ap, at, r
 }
 
-// startsList reports whether a list of numbers may start behind a text, rather
+// startsList reports whether a list of numbers may start after a text, rather
 // than be continued there.
 func startsList(before []byte, blanks bool) bool {
 	if n := len(before); n > 0 && isDigit(before[n-1]) {
@@ -123,8 +124,8 @@ type extended struct {
 	family, addr, port span           // where the fields are
 }
 
-// parseExtended reads the RFC 2428 form at the start of b. The delimiter is
-// any character of the range 33 to 126 that is not a digit.
+// parseExtended reads the RFC 2428 form at the start of b. The delimiter is any
+// character of the range 33 to 126 that is not a digit.
 func parseExtended(b []byte) (e extended, n int, r Reason) {
 	if len(b) == 0 || b[0] < 33 || b[0] > 126 || isDigit(b[0]) {
 		return e, 0, ReasonSyntax
@@ -150,8 +151,8 @@ func parseExtended(b []byte) (e extended, n int, r Reason) {
 }
 
 // parseFamily reads address family number and address of RFC 2428 section 2.
-// Without an address, as in a 229 reply, it gives the invalid one; the family may
-// be missing or not.
+// Without an address, as in a 229 reply, it returns the invalid one; the family
+// may then be missing, too.
 func parseFamily(af, text []byte) (netip.Addr, Reason) {
 	if len(text) == 0 {
 		if v, n := parseNumber(af); n != len(af) || n > 0 && v == 0 {
@@ -172,8 +173,8 @@ func parseFamily(af, text []byte) (netip.Addr, Reason) {
 	return netip.Addr{}, ReasonFamily
 }
 
-// parseAddr reads an address. The numbers of an IPv4 address are decimal (RFC 2428
-// section 2), also those with zeros in front, which some clients write.
+// parseAddr reads an address. The numbers of an IPv4 address are decimal (RFC
+// 2428 section 2), even with leading zeros, which some clients write.
 func parseAddr(text []byte) (netip.Addr, bool) {
 	if len(text) > len("ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255") {
 		return netip.Addr{}, false
@@ -198,8 +199,9 @@ func parseAddr(text []byte) (netip.Addr, bool) {
 	return netip.AddrFrom4(octets), len(text) == 0
 }
 
-// parseNumber reads a decimal number at the start of b and returns its length, 0 if
-// there is none or if it has more than five digits, not counting zeros in front.
+// parseNumber reads a decimal number at the start of b and returns its length, 0
+// if there is no number or it has more than five digits, not counting leading
+// zeros.
 func parseNumber(b []byte) (v, n int) {
 	for n < len(b) && b[n] == '0' {
 		n++

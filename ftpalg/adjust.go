@@ -2,23 +2,23 @@
 
 package ftpalg
 
-// AdjustBy is who adjusts the sequence numbers of a connection behind an edit that
+// AdjustBy is who adjusts the sequence numbers of a connection after an edit that
 // has changed a length.
 type AdjustBy uint8
 
 const (
 	// Nobody: no edit may change a length.
 	Nobody AdjustBy = iota
-	// Kernel: it is told the adjustment that Rewrite gives.
+	// Kernel: it is told the adjustment that Rewrite returns.
 	Kernel
 	// Caller: it sees every packet, gives it the sequence number of Rewrite, and
-	// passes what it acknowledges through Acknowledgement.
+	// passes its acknowledgement number through Acknowledgement.
 	Caller
 )
 
-// SetAdjustBy says who adjusts sequence numbers from now on. Nobody, when the
-// kernel has not taken the adjustment that the last Rewrite gave, takes back the
-// edit: the segment is to be rewritten again, and is forwarded as it came.
+// SetAdjustBy sets who adjusts sequence numbers from now on. Nobody, if the
+// kernel has not taken the adjustment of the last Rewrite, takes back the edit:
+// the segment must be rewritten again, and passes unchanged.
 func (c *streams) SetAdjustBy(who AdjustBy) {
 	c.adjustBy = who
 	switch {
@@ -32,9 +32,9 @@ func (c *streams) SetAdjustBy(who AdjustBy) {
 	}
 }
 
-// Acknowledgement returns what an acknowledgement of bytes sent in direction d
-// means to their sender. An edit is acknowledged as a whole: while a part of
-// it is missing its sender must keep repeating it.
+// Acknowledgement maps an acknowledgement of bytes sent in direction d to their
+// sender's numbers. An edit is acknowledged as a whole: while a part of it is
+// missing its sender must keep retransmitting it.
 func (c *streams) Acknowledgement(d Direction, ack uint32) uint32 {
 	s := &c.stream[d]
 	for i := len(s.edits) - 1; i >= 0; i-- {

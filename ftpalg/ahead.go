@@ -4,18 +4,19 @@ package ftpalg
 
 import "bytes"
 
-// A server that has sent a file says two lines soon one after the other, 150 and 226.
-// If the first is lost on its way here the second comes behind bytes that were not
-// seen. Dropped, as other such segments are, it costs its sender a timeout, and may be
-// lost the next time. Forwarded it has its receiver say at once what is missing
-// (RFC 2018). It may go on where it is sure that nothing before it will be changed, in
-// its length above all, and that it would not be changed itself. What it says is kept,
-// and read when what was missing has come.
+// A server that has sent a file sends two lines in short succession, 150 and 226.
+// If the first is lost on its way here the second arrives after bytes that were
+// not seen. Dropped, like other such segments, it costs its sender a timeout, and
+// may be lost the next time. Forwarded, it makes its receiver report at once what
+// is missing (RFC 2018). It may be forwarded if nothing before it can change,
+// above all in length, and it would not change itself. Its text is kept, and read
+// when what was missing has arrived.
 
-// maxAhead is how many bytes may be missing: those of a reply to a transfer command.
+// maxAhead is how many bytes may be missing: those of a reply to a transfer
+// command.
 const maxAhead = MaxUnread
 
-// goesAhead reports whether a segment behind bytes that were not seen may go on, and
+// goesAhead reports whether a segment after unseen bytes may be forwarded, and
 // keeps it if so.
 func (c *Conn) goesAhead(s *stream, seq uint32, p []byte) bool {
 	missing := int32(seq - s.next)
@@ -33,7 +34,7 @@ func (c *Conn) goesAhead(s *stream, seq uint32, p []byte) bool {
 	return true
 }
 
-// isFinal reports whether a segment is one line that may end a transfer, and does
+// isFinal reports whether a segment is one line that may end a transfer, and
 // nothing else.
 func isFinal(p []byte) bool {
 	if !isOneLine(p) {
@@ -44,8 +45,8 @@ func isFinal(p []byte) bool {
 	return ok
 }
 
-// passedAhead takes the missing bytes, too, for ones that have passed if the receiver
-// has all up to the end of what went ahead.
+// passedAhead treats the missing bytes, too, as passed if the receiver has
+// everything up to the end of what was forwarded early.
 func (c *Conn) passedAhead(s *stream) {
 	a := c.ahead
 	if a == nil || c.cur.dir != Reply || !s.ackKnown || int32(a.at-s.next) <= 0 ||
@@ -56,7 +57,7 @@ func (c *Conn) passedAhead(s *stream) {
 	s.aligned, s.proven, c.ahead = true, true, nil // it ended with a line end
 }
 
-// joinAhead reads what went ahead once all before it was read.
+// joinAhead reads what was forwarded early once everything before it was read.
 func (c *Conn) joinAhead(s *stream, dec Decision) Decision {
 	a := c.ahead
 	if a == nil || c.cur.dir != Reply || int32(a.at-s.next) > 0 {
@@ -64,7 +65,7 @@ func (c *Conn) joinAhead(s *stream, dec Decision) Decision {
 	}
 	c.ahead = nil
 	if a.at != s.next || dec.Action != Forward || len(s.line) > 0 {
-		return dec // it comes again
+		return dec // it will be retransmitted
 	}
 	s.sent = a.end()
 	c.fresh(s, a.text, dec.Reason)

@@ -9,21 +9,22 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestAhead: the reply that ends a transfer goes on though the one before it is late,
-// and is read when that has come, or is known to have passed. Nothing else does.
+// TestAhead: the reply that ends a transfer is forwarded though the one before it
+// is late, and is read when that has arrived, or is known to have passed. No
+// other line is.
 func TestAhead(t *testing.T) {
 	const begun, done = "150 coming\r\n", "226 done\r\n"
 	type part struct {
-		at   int // behind the reply to the login
+		at   int // position after the reply to the login
 		text string
 	}
 	first, second, both := part{0, begun}, part{len(begun), done}, part{0, begun + done}
 	for _, tt := range []struct {
 		name   string
-		said   string // by the client
+		said   string // command of the client
 		policy Policy
 		parts  []part
-		acked  int // what of them the client has, before it asks for a port
+		acked  int // what the client acknowledges of them before it asks for a port
 		want   []string
 		opens  bool
 	}{
@@ -53,7 +54,7 @@ func TestAhead(t *testing.T) {
 				out := g.segment(Reply, base+uint32(p.at), []byte(p.text))
 				got = append(got, g.reason.String())
 				if g.reason == ReasonAhead && (len(out) != 1 || string(out[0].p) != p.text || out[0].seq != base+uint32(p.at)) {
-					t.Errorf("%q goes on as %+v", p.text, out)
+					t.Errorf("%q is forwarded as %+v", p.text, out)
 				}
 			}
 			if d := cmp.Diff(tt.want, got); d != "" {
@@ -63,13 +64,13 @@ func TestAhead(t *testing.T) {
 				return
 			}
 			if _, rests := g.c.Rest(); rests != (g.c.ahead == nil) {
-				t.Error("what comes next could pass unread")
+				t.Error("the next line could pass unread")
 			}
 			acked(g.c, Reply, base+uint32(tt.acked))
 			g.segment(Original, g.next(Original), []byte("PASV\r\n"))
 			out := g.segment(Reply, base+22, []byte("227 ok (10,0,0,2,200,10)\r\n"))
 			if len(out) != 1 || string(out[0].p) != "227 ok (203,0,113,1,200,10)\r\n" || len(g.offers) != 1 {
-				t.Errorf("the 227 goes on as %+v, with %d offers", out, len(g.offers))
+				t.Errorf("the 227 is forwarded as %+v, with %d offers", out, len(g.offers))
 			}
 			if g.c.TransferWaits() && !slices.Contains(got, "ahead") {
 				t.Error("the transfer has not ended")

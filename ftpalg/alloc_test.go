@@ -11,8 +11,8 @@ var clock = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 var noop, noopDone = []byte("NOOP\r\n"), []byte("200 NOOP ok.\r\n")
 
-// passed sends a command and its reply, which are forwarded unchanged as
-// nearly all are.
+// passed sends a command and its reply, which are forwarded unchanged like nearly
+// all.
 func passed(c *Conn, seq *[2]uint32) {
 	for d, p := range [][]byte{noop, noopDone} {
 		c.now = clock
@@ -23,7 +23,7 @@ func passed(c *Conn, seq *[2]uint32) {
 	}
 }
 
-// costly are settings that have to look at lines.
+// costly are settings that have to examine lines.
 var costly = map[string]Policy{
 	"normal": {}, "strict": {Checks: Strict},
 	"deny-command": {DenyTLS: true, Deny: map[string]bool{"SITE": true}},
@@ -55,7 +55,8 @@ func BenchmarkSegmentPlain(b *testing.B) {
 	}
 }
 
-// BenchmarkSettings is what each setting costs an upload's command and its reply.
+// BenchmarkSettings measures what each setting adds to an upload's command and
+// its reply.
 func BenchmarkSettings(b *testing.B) {
 	stor, done := []byte("STOR /pub/incoming/2026/11/report of the month.pdf\r\n"), []byte("226 Transfer complete.\r\n")
 	for name, p := range costly {

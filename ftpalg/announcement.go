@@ -7,8 +7,8 @@ import (
 	"net/netip"
 )
 
-// parseActive reads PORT, EPRT or LPRT. What servers skip may follow the numbers,
-// and nothing else.
+// parseActive reads PORT, EPRT or LPRT. Only what servers skip may follow the
+// numbers.
 func (c *dialogue) parseActive(cmd command, start uint32, line []byte, arg int) (*Offer, Reason) {
 	o := c.newOffer(VerbPORT, Active, start, line)
 	var n int
@@ -32,9 +32,8 @@ func (c *dialogue) parseActive(cmd command, start uint32, line []byte, arg int) 
 }
 
 // passive handles a line of a reply that may announce a port; its text starts at
-// from. The reply counts only if a command waits for one; either form may
-// answer either command, as some servers do. It reports whether that is what the
-// line is about.
+// from. The reply counts only if a command waits for one; either form may answer
+// either command, as some servers do. It reports whether the line announces one.
 func (c *dialogue) passive(code int, start uint32, line []byte, from int, last bool) bool {
 	if !isPassiveCode(code) {
 		return false
@@ -66,8 +65,8 @@ func (c *dialogue) passive(code int, start uint32, line []byte, from int, last b
 	return true
 }
 
-// offer judges an offer that was read, reports it, and returns whether it
-// stands.
+// offer judges an offer that was read, reports it, and returns whether it is
+// valid.
 func (c *dialogue) offer(o *Offer, r Reason) bool {
 	if a := o.Announced.Addr(); a.Is4In6() && c.ep.Client.Addr().Is4() {
 		o.Announced, o.mapped = netip.AddrPortFrom(a.Unmap(), o.Announced.Port()), true
@@ -99,7 +98,7 @@ func (c *dialogue) offer(o *Offer, r Reason) bool {
 }
 
 // kept returns a copy of the part of a line that an edit replaces, as the
-// stream's buffer is used again: at least the first n bytes, and up to the segment
+// stream's buffer is reused: at least the first n bytes, and up to the segment
 // being handled, so that nothing of earlier segments is needed any more.
 func (c *streams) kept(start uint32, line []byte, n int) []byte {
 	text := append([]byte(nil), line...)
@@ -109,8 +108,8 @@ func (c *streams) kept(start uint32, line []byte, n int) []byte {
 	return text[:max(n, int(int32(c.cur.seq-start)))]
 }
 
-// judge decides what an offer of the announced address is worth and fills in
-// who may connect to where. It returns ReasonPlain if the offer stands.
+// judge decides whether an offer of the announced address is valid and fills in
+// who may connect to where. It returns ReasonPlain if it is.
 func (c *dialogue) judge(o *Offer) Reason {
 	r := c.judgeDialogue(o)
 	if r == ReasonPlain {
@@ -131,8 +130,8 @@ func (c *dialogue) judge(o *Offer) Reason {
 	return r
 }
 
-// judgeDialogue decides whether the dialogue so far, and the line itself, are
-// such that an offer may be believed.
+// judgeDialogue decides whether the dialogue so far, and the line itself, permit
+// an offer.
 func (c *dialogue) judgeDialogue(o *Offer) Reason {
 	switch k := c.checks; {
 	case c.foreign != ReasonPlain:
@@ -151,9 +150,9 @@ func (c *dialogue) judgeDialogue(o *Offer) Reason {
 	return ReasonPlain
 }
 
-// Announce says which port the other side is to hear for an offer of the
-// segment being handled. The engine changes the text where it has to. If it
-// cannot, the text stays and the reason is returned; ReasonPlain otherwise.
+// Announce sets the port that the other side is told for an offer of the segment
+// being handled. The engine changes the text if it has to. If it cannot, the text
+// stays and the reason is returned; otherwise ReasonPlain.
 func (c *dialogue) Announce(o *Offer, port uint16) Reason {
 	told := netip.AddrPortFrom(o.Text, port)
 	if told == o.Announced && !o.other || o.Verb == VerbDefault {

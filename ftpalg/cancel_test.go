@@ -4,8 +4,8 @@ package ftpalg
 
 import "testing"
 
-// TestCancelled are replies and commands that void an offer, and those that
-// do not.
+// TestCancelled tests replies and commands that void an offer, and others that do
+// not.
 func TestCancelled(t *testing.T) {
 	const port = "C: PORT 192,168,1,5,200,10\n"
 	const pasv = "C: PASV\nS: 227 (203,0,113,9,200,10)\n"
@@ -54,7 +54,7 @@ func TestCancelled(t *testing.T) {
 	})
 }
 
-// TestInjection are offers in text that the peer chose. None of them counts.
+// TestInjection tests offers in text that the peer chose. None of them counts.
 func TestInjection(t *testing.T) {
 	const in = "227 Entering Passive Mode (203,0,113,9,200,10)"
 	runDialogues(t, login, []dialogueTest{

@@ -4,10 +4,10 @@ package ftpalg
 
 import "strings"
 
-// Checks is a set of checks that an offer has to pass, beside those that are
-// always made: that it is a complete line of its own from the side that may
-// send it, that it can be read, and that its port and address are permitted.
-// The zero value stands for Normal; use NoChecks for none.
+// Checks is a set of checks that an offer has to pass, besides those that are
+// always made: that it is a complete line of its own from the side that may send
+// it, that it is well-formed, and that its port and address are permitted. The
+// zero value stands for Normal; use NoChecks for none.
 type Checks uint32
 
 const (
@@ -36,13 +36,12 @@ const (
 	// reply.
 	CheckTrailing
 	// CheckServices: the port must not be that of a known service, such as a
-	// data base or a remote desktop.
+	// database or a remote desktop.
 	CheckServices
-	// CheckPassiveAddress: the address in a reply must be the server's, as it
-	// has it or as the client sees it.
+	// CheckPassiveAddress: the address in a reply must be the server's, either
+	// its own or the one that the client sees.
 	CheckPassiveAddress
-	// CheckRepeats: bytes that are sent again must be the same; see
-	// ReasonChanged.
+	// CheckRepeats: retransmitted bytes must be the same; see ReasonChanged.
 	CheckRepeats
 
 	// NoChecks is the set without any check.
@@ -82,8 +81,8 @@ func ParseCheck(name string) (Checks, bool) {
 	return 0, false
 }
 
-// String returns the name of the preset, or those of the checks with commas
-// between.
+// String returns the name of the preset, or those of the checks separated by
+// commas.
 func (k Checks) String() string {
 	switch k {
 	case 0, Normal:
@@ -104,8 +103,8 @@ func (k Checks) String() string {
 
 func (k Checks) has(check Checks) bool { return k&check != 0 }
 
-// knownService reports whether a port over 1023 is that of a service which
-// gives away more than a file to who may connect to it: data bases, remote
+// knownService reports whether a port over 1023 is that of a service which gives
+// away more than a file to anyone who can connect to it: databases, remote
 // desktops and shells, management interfaces, file systems, proxies.
 func knownService(port uint16) bool {
 	switch port {

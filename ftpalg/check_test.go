@@ -12,8 +12,8 @@ import (
 
 func with(k Checks) Policy { return Policy{Checks: k} }
 
-// TestFirstWords are dialogues that do not begin as those of FTP do: somebody
-// else's program was made to speak to a control port.
+// TestFirstWords tests dialogues that do not begin as FTP does: a program of
+// another protocol was made to connect to a control port.
 func TestFirstWords(t *testing.T) {
 	const offer = "C: PORT 192,168,1,5,200,10"
 	const http = `C: POST /x HTTP/1.1\r\nHost: a\r\n\r\nUSER x\r\nPASS x
@@ -58,8 +58,7 @@ func TestFirstWords(t *testing.T) {
 	})
 }
 
-// TestChecks gives each check of Strict a dialogue that fails it, and one that
-// passes.
+// TestChecks runs a dialogue that fails and one that passes each check of Strict.
 func TestChecks(t *testing.T) {
 	offered := []string{"offered PORT " + activeOffer}
 	runDialogues(t, "S: 220 hi\nC: USER x\n", []dialogueTest{
@@ -104,7 +103,7 @@ func TestChecks(t *testing.T) {
 	})
 }
 
-// TestRepeatedBytes: a stream whose bytes change when they are sent again.
+// TestRepeatedBytes: a stream whose bytes change in a retransmission.
 func TestRepeatedBytes(t *testing.T) {
 	type send struct {
 		seq uint32
@@ -139,8 +138,9 @@ func TestRepeatedBytes(t *testing.T) {
 	}
 }
 
-// TestProbeByte: a keep-alive probe may have any byte in it, and is to be
-// answered; its receiver may lack what came there before, and must not get it.
+// TestProbeByte: the byte of a keep-alive probe is arbitrary and has to be
+// answered; the receiver may lack what was sent there before, and must not get
+// that byte.
 func TestProbeByte(t *testing.T) {
 	g := newGateway(snat, with(Strict)).midway()
 	g.segment(Original, 100, []byte("NOOP\r\n"))
@@ -150,8 +150,8 @@ func TestProbeByte(t *testing.T) {
 	}
 }
 
-// TestRepeatsInFlight: a sender that says something else in place of what never
-// arrived is refused, however much there was, and one that is honest goes on.
+// TestRepeatsInFlight: a sender that replaces text that never arrived is refused,
+// however much it was, and an honest one continues.
 func TestRepeatsInFlight(t *testing.T) {
 	c := NewConn(routed, &Policy{Checks: Strict, Deny: map[string]bool{"SITE": true}}, Options{Started: true})
 	c.received(Original, 5000, 1000)
@@ -166,7 +166,7 @@ func TestRepeatsInFlight(t *testing.T) {
 			next += uint32(len(r.Data))
 		}
 		if n := next - acked; n > maxHistory {
-			t.Fatalf("%d bytes are on their way, more than can be compared", n)
+			t.Fatalf("%d bytes are in flight, more than can be compared", n)
 		}
 		if dec.Ask {
 			other := []byte(strings.Repeat("SITE 12345678901\r\n", 50))
@@ -182,7 +182,7 @@ func TestRepeatsInFlight(t *testing.T) {
 		}
 	}
 	if asked == 0 || next-1000 < 5*maxHistory {
-		t.Errorf("asked %d times, %d bytes went on", asked, next-1000)
+		t.Errorf("asked %d times, %d bytes were forwarded", asked, next-1000)
 	}
 }
 

@@ -4,11 +4,11 @@ package ftpalg
 
 import "bytes"
 
-// command is what the engine needs to know of a client's command.
+// command is the kind of a client's command, as far as it matters to the engine.
 type command uint8
 
 const (
-	cmdUnknown command = iota // not a command of FTP
+	cmdUnknown command = iota // not an FTP command
 	cmdOther
 	cmdPORT
 	cmdEPRT
@@ -26,8 +26,8 @@ const (
 	cmdMany // not a command: an entry of pending that stands for many
 )
 
-// commands are those of the registry of RFC 5797, their X forms of RFC 775,
-// and some that common programs use without a document.
+// commands are those of the registry of RFC 5797, their X forms of RFC 775, and
+// some that common programs use without a document.
 var commands = map[string]command{
 	"PORT": cmdPORT, "EPRT": cmdEPRT, "LPRT": cmdLPRT,
 	"PASV": cmdPASV, "EPSV": cmdEPSV, "LPSV": cmdLPSV, "SPSV": cmdPASV, "CPSV": cmdPASV, disguisedPASV: cmdPASV,
@@ -49,8 +49,8 @@ var commands = map[string]command{
 	"COMB": cmdOther, "AVBL": cmdOther, "DSIZ": cmdOther, "THMB": cmdOther, "RANG": cmdOther,
 }
 
-// disguisedPASV is PASV to some servers, for clients behind a translator that is not
-// to notice.
+// disguisedPASV is PASV to some servers, for clients that hide it from a
+// translator.
 const disguisedPASV = "P@SW"
 
 func (c command) active() bool { return c == cmdPORT || c == cmdEPRT || c == cmdLPRT }
@@ -59,9 +59,9 @@ func isPassive(c command) bool  { return c == cmdPASV || c == cmdEPSV || c == cm
 func isTransfer(c command) bool { return c == cmdTransfer }
 func isAUTH(c command) bool     { return c == cmdAUTH }
 
-// answeredBy reports whether a final reply with this code, other than 227 to
-// 229, can be the answer to the command (RFC 959 section 5.4). It is narrow
-// only where a reply that belongs to an earlier command would do harm.
+// answeredBy reports whether a final reply with this code, other than 227 to 229,
+// can be the answer to the command (RFC 959 section 5.4). It is narrow only where
+// a reply that belongs to an earlier command would do harm.
 func (c command) answeredBy(code int) bool {
 	switch {
 	case isPassive(c):
@@ -72,8 +72,8 @@ func (c command) answeredBy(code int) bool {
 	return true
 }
 
-// verb is the name of a command in upper case, filled up with zero bytes. All
-// commands of FTP have three or four letters.
+// verb is the name of a command in upper case, padded with zero bytes. All FTP
+// commands have three or four letters.
 type verb [4]byte
 
 func (v *verb) bytes() []byte {
@@ -84,8 +84,8 @@ func (v *verb) bytes() []byte {
 	return v[:n]
 }
 
-// parseVerb reads the letters at the start of a line. n is their number; more
-// than four are no command.
+// parseVerb reads the letters at the start of a line. n is their number; with
+// more than four it is not a command.
 func parseVerb(line []byte) (cmd command, v verb, n int) {
 	for ; n < len(line) && (isLetter(line[n]) || line[n] == '@'); n++ {
 		if n < len(v) {
@@ -98,10 +98,10 @@ func parseVerb(line []byte) (cmd command, v verb, n int) {
 	return commands[string(v[:n])], v, n // the compiler makes no string for a look-up
 }
 
-// parseCommand splits a client's line, without its line end and Telnet
-// commands, into command and argument. Verbs are matched in any case (RFC 959
-// section 5.3); for many servers the line ends at a NUL. arg is the offset of the
-// argument in the line.
+// parseCommand splits a client's line, without its line end and Telnet commands,
+// into command and argument. Verbs are matched in any case (RFC 959 section 5.3);
+// for many servers the line ends at a NUL. arg is the offset of the argument in
+// the line.
 func parseCommand(line []byte) (cmd command, v verb, arg int) {
 	line = bytes.TrimRight(line, "\r\x00")
 	cmd, v, i := parseVerb(line)

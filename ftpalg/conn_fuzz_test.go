@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// What the line of an offer must look like, written down once more and without
-// the engine's parsers. Telnet commands may stand in front of it.
+// offerLines define once more what the line of an offer must look like, without
+// the engine's parsers. Telnet commands may precede it.
 var offerLines = map[Verb]*regexp.Regexp{
 	VerbPORT:    regexp.MustCompile(`^(?i:PORT)[ \t]+\d+([ \t]*,[ \t]*\d+){5}[ \t.\r\x00]*\n$`),
 	VerbLPRT:    regexp.MustCompile(`^(?i:LPRT)[ \t]+\d+([ \t]*,[ \t]*\d+){8,20}[ \t.\r\x00]*\n$`),
@@ -25,7 +25,7 @@ var offerLines = map[Verb]*regexp.Regexp{
 }
 
 // explained reports whether a line may reach the other side as got: it holds an
-// offer, or is a command that was denied.
+// offer, or is a denied command.
 func explained(sent, got []byte) bool {
 	text := appendText(nil, sent)
 	for _, r := range offerLines {
@@ -46,25 +46,26 @@ func explained(sent, got []byte) bool {
 
 var traceOps = os.Getenv("TRACE") != ""
 
-// maxHeldBytes bounds Conn.Held: edits of both directions and one more each, with
+// maxHeldBytes limits Conn.Held: edits of both directions and one more each, with
 // what a segment can hold, and the bytes that strict mode compares.
 const maxHeldBytes = 2*(maxEditText+2*maxLine+maxEdits*64+maxHistory) + 4096
 
 // fuzzed drives an engine with two streams that are sent in ranges, by ends that
-// follow TCP but may lie about what they have. It knows what the engine must not
-// guess: where the streams begin, what went on to the receiver, what that one has.
+// follow TCP but may lie about what they have received. It knows what the engine
+// must not guess: where the streams begin, what was forwarded to the receiver,
+// what that has received.
 type fuzzed struct {
 	t       *testing.T
 	g       *gateway
 	stream  [2][]byte
 	base    [2]uint32
 	rcv     [2]*receiver
-	passed  [2][]bool // bytes that were read, or passed unseen, or that the receiver says it has
+	passed  [2][]bool // bytes that were read, passed unseen, or that the receiver claims to have
 	first   [2]int    // the first byte that an engine saw; -1: not yet
 	begins  bool      // the engine knows that byte 0 of a stream is its first
 	unseen  bool      // and so might be another one: what was before it passed unseen
 	foreign bool      // the connection was judged not to be one of FTP
-	drops   bool      // what goes on does not arrive
+	drops   bool      // forwarded segments do not arrive
 	missed  bool      // the engine was told that bytes may have passed
 	lost    bool      // bytes were given up: the receivers' view says nothing
 }
@@ -93,7 +94,7 @@ func fuzzConfig(cfg uint16) *gateway {
 }
 
 // op does one thing: send a range of a stream, let held segments time out, pass
-// on an acknowledgement, true or not, or change who reads.
+// an acknowledgement, true or not, or replace the engine.
 func (f *fuzzed) op(kind, n byte) {
 	d := Direction(kind & 1)
 	s := &f.g.c.stream[d]
@@ -105,7 +106,7 @@ func (f *fuzzed) op(kind, n byte) {
 		next = int(int32(s.next - f.base[d]))
 	}
 	if f.lost {
-		next = max(0, next) // a liar said that it lacks what is before the first byte
+		next = max(0, next) // a liar said that it lacks what precedes the first byte
 	}
 	if next < 0 || next > len(f.stream[d]) {
 		f.t.Fatalf("next byte of %v is %d of %d", d, next, len(f.stream[d]))
@@ -139,7 +140,7 @@ func (f *fuzzed) op(kind, n byte) {
 	case 11:
 		f.acknowledge(d, next, uint32(n|1)<<23)
 		return
-	case 12: // somebody else's; of a connection that it saw begin the kernel lets pass none before both ends have spoken
+	case 12: // from a third host; once the kernel has seen a connection begin, it drops these before both ends have sent
 		if f.g.c.started && !(f.g.c.stream[0].known && f.g.c.stream[1].known) {
 			return
 		}
@@ -157,8 +158,8 @@ func (f *fuzzed) op(kind, n byte) {
 	f.send(d, from, min(from+size, len(f.stream[d])))
 }
 
-// acknowledge has the receiver of direction d say in an empty segment that it has
-// n bytes, which is off by so much.
+// acknowledge makes the receiver of direction d claim in an empty segment that it
+// has n bytes; the number is off by off.
 func (f *fuzzed) acknowledge(d Direction, n int, off uint32) {
 	n = max(-1, min(n, len(f.stream[d])))
 	if f.g.c.received(d, f.g.c.stream[1-d].next, f.base[d]+uint32(n)+off) {
@@ -166,7 +167,7 @@ func (f *fuzzed) acknowledge(d Direction, n int, off uint32) {
 	}
 }
 
-// says notes that the receiver of direction d has said that it has n bytes.
+// says records the claim of the receiver of direction d that it has n bytes.
 func (f *fuzzed) says(d Direction, n int) {
 	if has := f.rcv[d].next(); n != has {
 		f.lost = true // and its sender may believe it
@@ -177,7 +178,7 @@ func (f *fuzzed) says(d Direction, n int) {
 	}
 }
 
-// pass lets a range of a stream by, unseen.
+// pass lets a range of a stream pass unseen.
 func (f *fuzzed) pass(d Direction, from, to int) {
 	f.lost = true
 	f.unseen = f.unseen || f.first[d] < 0
@@ -186,8 +187,8 @@ func (f *fuzzed) pass(d Direction, from, to int) {
 	}
 }
 
-// forged lets a segment of a third host come by, which opens nothing and leaves
-// nothing behind.
+// forged passes a segment from a third host, which must open nothing and change
+// nothing.
 func (f *fuzzed) forged(d Direction, seq, ack uint32, p []byte) {
 	f.g.offers = f.g.offers[:0]
 	met, before := f.g.c.met, [2]uint32{f.g.c.stream[0].next, f.g.c.stream[1].next}
@@ -207,7 +208,7 @@ func (f *fuzzed) forged(d Direction, seq, ack uint32, p []byte) {
 		switch {
 		case met && s.known && s.next != before[d]:
 			f.t.Fatalf("a forged segment moved %d to %d", before[d], s.next)
-		case !met && s.known && (n < -1 || n > len(f.stream[d])): // the real ends are met with again
+		case !met && s.known && (n < -1 || n > len(f.stream[d])): // meet starts anew with the real ends
 			f.g.c.stream[0].forgetPlace()
 			f.g.c.stream[1].forgetPlace()
 			f.lost = true
@@ -215,7 +216,7 @@ func (f *fuzzed) forged(d Direction, seq, ack uint32, p []byte) {
 	}
 }
 
-// restart has another engine go on, which is told the state of this one or not.
+// restart replaces the engine by another one, with or without its state.
 func (f *fuzzed) restart(told bool) {
 	old := f.g.c
 	state := old.State()
@@ -249,7 +250,7 @@ func (f *fuzzed) send(d Direction, from, to int) {
 		return
 	}
 	for e := range f.first {
-		if !f.g.c.stream[e].known && f.first[e] >= 0 { // which of the two was somebody else's?
+		if !f.g.c.stream[e].known && f.first[e] >= 0 { // which of the two came from a third host?
 			f.first[e], f.begins, f.lost = -1, false, true
 		}
 	}
@@ -273,7 +274,7 @@ func (f *fuzzed) send(d Direction, from, to int) {
 			f.passed[d][i] = true
 		}
 	}
-	// What was read goes on now, or when it is repeated.
+	// What was read is forwarded now, or when it is retransmitted.
 	for i := max(from, int(int32(before-f.base[d]))); i < min(to, int(int32(s.next-f.base[d]))); i++ {
 		f.passed[d][i] = true
 	}
@@ -287,16 +288,16 @@ func (f *fuzzed) send(d Direction, from, to int) {
 	}
 	f.foreign = f.foreign || f.g.c.foreign != ReasonPlain
 	if n := f.g.c.Held(); n > maxHeldBytes {
-		f.t.Fatalf("%d bytes are held beside the line in progress", n)
+		f.t.Fatalf("%d bytes are held in addition to the line in progress", n)
 	}
 	if len(s.line) > maxLine || len(s.edits) > maxEdits || len(f.g.log)-seen > 2*len(p)+3 {
 		f.t.Fatalf("a line of %d bytes, %d edits, %d events of %d bytes", len(s.line), len(s.edits), len(f.g.log)-seen, len(p))
 	}
 }
 
-// checkOffer holds an offer against the bytes that were sent: it must be a
-// complete line, and begin where one does, which may not be a guess; and its
-// receiver must have been sent what is before it.
+// checkOffer checks an offer against the bytes that were sent: it must be a
+// complete line, and begin where one does, which must not be a guess; and
+// everything before it must have been forwarded to its receiver.
 func (f *fuzzed) checkOffer(d Direction, o *Offer) {
 	all := f.stream[d]
 	at := int(int32(o.start - f.base[d]))
@@ -312,10 +313,10 @@ func (f *fuzzed) checkOffer(d Direction, o *Offer) {
 	case end < 0 || at+end >= next:
 		f.t.Fatalf("%v of an incomplete line %q", o.Verb, all[at:next])
 	case len(appendText(nil, all[front:at])) > 0:
-		f.t.Fatalf("%v behind %q in a line", o.Verb, all[front:at])
+		f.t.Fatalf("%v after %q in a line", o.Verb, all[front:at])
 	case front == 0 && !f.begins || front > 0 && front <= f.first[d] && !f.unseen:
 		f.t.Fatalf("%v at %d: it is a guess that a line starts there", o.Verb, at)
-	case o.other && o.Mode == Passive && offerLines[Verb227].Match(all[at:at+end+1]): // it goes on as 229
+	case o.other && o.Mode == Passive && offerLines[Verb227].Match(all[at:at+end+1]): // forwarded as 229
 	case !offerLines[o.Verb].Match(all[at : at+end+1]):
 		f.t.Fatalf("%v in %q", o.Verb, all[at:at+end+1])
 	case o.Announced.Port() == 0 || !o.Source.IsValid() || !o.Public.IsValid() || !o.Target.IsValid():
@@ -328,8 +329,8 @@ func (f *fuzzed) checkOffer(d Direction, o *Offer) {
 	}
 }
 
-// checkReceived holds what has come against what was sent: line by line the
-// same, but for offers and commands that were denied.
+// checkReceived compares what has arrived with what was sent: line by line the
+// same, except for offers and denied commands.
 func (f *fuzzed) checkReceived(d Direction) {
 	if f.g.c.nat64 != not64 { // TestAnyCutNAT64 does it
 		return
@@ -338,7 +339,7 @@ func (f *fuzzed) checkReceived(d Direction) {
 	sent := bytes.SplitAfter(f.stream[d], []byte{'\n'})
 	for i, line := range got[:len(got)-1] {
 		if i >= len(sent) {
-			f.t.Fatalf("%d lines came of %d", len(got), len(sent))
+			f.t.Fatalf("%d of %d lines arrived", len(got), len(sent))
 		}
 		if !bytes.Equal(line, sent[i]) && !explained(sent[i], line) {
 			f.t.Fatalf("%q became %q", sent[i], line)
@@ -346,7 +347,7 @@ func (f *fuzzed) checkReceived(d Direction) {
 	}
 }
 
-// FuzzConn is the engine as a whole. cfg is the position and the policy, ops
+// FuzzConn tests the engine as a whole. cfg is the position and the policy, ops
 // are pairs of bytes for op.
 func FuzzConn(f *testing.F) {
 	client := []byte("USER x\r\nPASS y\r\nPORT 192,168,1,5,200,10\r\nSITE x\r\nEPRT |1|192.168.1.5|5000|\r\nPASV\r\nAUTH TLS\r\nLPRT 4,4,192,168,1,5,2,200,10\r\n")
@@ -362,7 +363,7 @@ func FuzzConn(f *testing.F) {
 	f.Fuzz(runOps)
 }
 
-// runOps lets two streams pass an engine in the way that ops say.
+// runOps passes two streams through an engine as ops say.
 func runOps(t *testing.T, cfg uint16, client, server, ops []byte) {
 	if len(client)+len(server) > 1<<15 {
 		return
@@ -384,8 +385,8 @@ func runOps(t *testing.T, cfg uint16, client, server, ops []byte) {
 	}
 }
 
-// TestRandomOps is the fuzz target with dialogues that make sense, some bytes
-// of which are changed.
+// TestRandomOps is the fuzz target with meaningful dialogues, some bytes of which
+// are changed.
 func TestRandomOps(t *testing.T) {
 	for i := range 5000 {
 		r := rand.New(rand.NewPCG(uint64(i), 9))

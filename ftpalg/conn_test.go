@@ -17,7 +17,7 @@ const login = `S: 220 ready
 	S: 230 in
 	`
 
-// dialogueTest is a dialogue and what must come of it.
+// dialogueTest is a dialogue and its expected events.
 type dialogueTest struct {
 	name   string
 	ep     Endpoints
@@ -26,8 +26,8 @@ type dialogueTest struct {
 	begun  bool // adopted in the middle of the dialogue
 	lines  string
 	want   []string // events
-	client string   // how the last reply reaches the client, if given
-	server string   // how the last command reaches the server, if given
+	client string   // expected form of the last reply at the client, if given
+	server string   // expected form of the last command at the server, if given
 }
 
 func TestDialogues(t *testing.T) {
@@ -165,7 +165,7 @@ func TestDialogues(t *testing.T) {
 	})
 }
 
-// runDialogues holds each dialogue after the given beginning.
+// runDialogues runs each dialogue after the given beginning.
 func runDialogues(t *testing.T, before string, tests []dialogueTest) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -48,9 +48,9 @@ func (c *dialogue) command(start uint32, line []byte) {
 	e.offer = c.offer(o, r)
 }
 
-// firstLine judges the client's lines up to the login, the first one above all.
-// A program that was made to speak to a control port, a browser, starts with
-// words of its own.
+// firstLine judges the client's lines up to the login, above all the first one. A
+// program of another protocol that was made to connect to a control port, such as
+// a browser, starts with words of its own.
 func (c *dialogue) firstLine(cmd command, line []byte) {
 	first := !c.spoken
 	c.spoken = true
@@ -63,8 +63,8 @@ func (c *dialogue) firstLine(cmd command, line []byte) {
 	c.notFTP(ReasonNotFTP)
 }
 
-// isRequest reports whether a client's line is one of HTTP, or of a protocol
-// made after it: a request that ends with the protocol's version, whatever its
+// isRequest reports whether a client's line belongs to HTTP, or to a protocol
+// modelled on it: a request that ends with the protocol's version, whatever its
 // method, or a header.
 func isRequest(line []byte) bool {
 	line = bytes.TrimRight(line, " \t")
@@ -81,7 +81,7 @@ func isRequest(line []byte) bool {
 	return n > 0 && n < len(line) && line[n] == ':'
 }
 
-// notFTP notes that the connection is not one of FTP. It stays so.
+// notFTP records that the connection is not FTP. That is final.
 func (c *dialogue) notFTP(r Reason) {
 	if c.foreign != ReasonPlain || !c.checks.has(CheckFirstCommand) {
 		return
@@ -92,8 +92,8 @@ func (c *dialogue) notFTP(r Reason) {
 	c.release(r)
 }
 
-// release reports that nothing can come on this connection any more that
-// would have to be acted on, if that is so.
+// release reports that nothing on this connection can matter any more, if that is
+// so.
 func (c *dialogue) release(r Reason) {
 	if !c.judges && len(c.stream[Original].edits)+len(c.stream[Reply].edits) == 0 {
 		c.events = append(c.events, Event{Kind: EventReleased, Reason: r})
@@ -129,7 +129,7 @@ func (c *dialogue) reply(start uint32, line []byte) {
 	c.final(r.code, start, line)
 }
 
-// final handles the last line of a reply and finds the command it answers.
+// final handles the last line of a reply and finds the command that it answers.
 func (c *dialogue) final(code int, start uint32, line []byte) {
 	if c.passive(code, start, line, min(4, len(line)), true) {
 		return
@@ -189,7 +189,7 @@ func (c *dialogue) answer(e *entry, code int) {
 	}
 }
 
-// cancel reports that the offer that stands is void, if there is one.
+// cancel reports that the current offer, if any, is void.
 func (c *dialogue) cancel(r Reason) {
 	if c.offered {
 		c.offered = false

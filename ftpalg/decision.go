@@ -33,13 +33,13 @@ type Action uint8
 
 const (
 	// Forward: the segment is forwarded, with the bytes that [Conn.Rewrite]
-	// gives once all events are handled.
+	// returns once all events are handled.
 	Forward Action = iota
 	// Hold keeps the segment until a later one of the same direction is
 	// forwarded with Release set, or until it has waited long enough and
 	// [Conn.Abandon] is called.
 	Hold
-	// Drop discards the segment; its sender repeats it.
+	// Drop discards the segment; its sender retransmits it.
 	Drop
 )
 
@@ -52,42 +52,41 @@ const (
 	// EventRefused: a data connection was announced and must not be opened;
 	// see Reason.
 	EventRefused
-	// EventCancelled: the last offer is void; see Reason. What was opened for
-	// it and not used yet is to be closed.
+	// EventCancelled: the last offer is void; see Reason. What was opened for it
+	// and not used yet must be closed.
 	EventCancelled
 	// EventOpaque: the connection is encrypted from here on.
 	EventOpaque
 	// EventDenied: the client gave a command that the policy denies; see
 	// Reason and Rule.
 	EventDenied
-	// EventForwarded: the connection began with a PROXY header, which says
+	// EventForwarded: the connection began with a PROXY header, which is in
 	// Forwarded.
 	EventForwarded
-	// EventForeign: the connection is not one of FTP, or its start was not seen;
-	// see Reason. Nothing is opened on it any more, and nothing should be on
-	// another one that continues where it was.
+	// EventForeign: the connection is not FTP, or its start was not seen; see
+	// Reason. Nothing is opened on it any more, and nothing should be on another
+	// one that continues it.
 	EventForeign
-	// EventWay: the transfer of the last offer goes Way; see Policy.OneWay.
+	// EventWay: the transfer of the last offer has the direction Way; see
+	// Policy.OneWay.
 	EventWay
-	// EventReleased: nothing can come on this connection any more that would
-	// have to be acted on. It need not be read any more; if it is, it is
-	// judged as before.
+	// EventReleased: nothing on this connection can matter any more. It need not
+	// be read; if it is, it is judged as before.
 	EventReleased
 )
 
-// Event is something that happened in a segment. Offer is set for
-// EventOffer, and for EventRefused, where it holds what could be read of the
-// offer.
+// Event is something that happened in a segment. Offer is set for EventOffer, and
+// for EventRefused, where it holds what could be read of the offer.
 type Event struct {
 	Kind   EventKind
 	Reason Reason
 	Offer  *Offer
-	// Rule is, with EventDenied, what of the policy denies: a command, a pattern, a subcommand,
-	// a limit. It may be empty where Reason says it all.
+	// Rule is, with EventDenied, the part of the policy that denies: a command, a
+	// pattern, a subcommand, a limit. It may be empty where Reason is enough.
 	Rule string
-	// Announce says, with EventRefused, that the announcement is to be passed
-	// on all the same, with its own port: [Conn.Announce] is to be called. It is
-	// not known whether it is one.
+	// Announce says, with EventRefused, that the announcement must be forwarded
+	// nevertheless, with its own port: call [Conn.Announce]. It is not known
+	// whether it is an announcement.
 	Announce bool
 	// Way is set for EventWay.
 	Way Way
@@ -98,38 +97,39 @@ type Event struct {
 // Decision is the answer to a segment.
 type Decision struct {
 	Action Action
-	// Release says, with Forward, that the segments held in this direction
-	// go first, each through Rewrite, in the order in which they came.
+	// Release says, with Forward, that the segments held in this direction go
+	// first, each through Rewrite, in the order of their arrival.
 	Release bool
-	// Adjust says, with Drop, that the line comes in pieces and cannot be taken
-	// in while no one adjusts sequence numbers: [Conn.SetAdjustBy] may change that.
+	// Adjust says, with Drop, that the line arrives in pieces and cannot be
+	// absorbed while no one adjusts sequence numbers: [Conn.SetAdjustBy] may
+	// change that.
 	Adjust bool
 	// Ask says, with Drop, that the segment has to wait until it is known what
 	// its receiver has: the bytes before it, or an earlier edit. An empty segment
-	// with the sequence number AskAt, as that of Rewritten, may go in its place;
-	// the answer is an acknowledgement.
+	// with the sequence number AskAt, in the numbers of Rewritten, may be sent in
+	// its place; the answer is an acknowledgement.
 	Ask   bool
 	AskAt uint32
-	// Reason is that of the segment as a whole.
+	// Reason is the reason for the segment as a whole.
 	Reason Reason
-	// Events are valid until the next call of Segment on a connection with the
-	// same Workspace, as Lines are.
+	// Events, like Lines, are valid until the next call of Segment on a
+	// connection with the same Workspace.
 	Events []Event
 	// Lines are the whole lines that the segment completed.
 	Lines Lines
 }
 
-// Lines are lines without their ends and the Telnet commands in them. What was read
-// before is not read again, and nothing is on a connection that is encrypted or is
-// not FTP.
+// Lines are lines without their ends and the Telnet commands in them. A
+// retransmission adds no lines, nor does a connection that is encrypted or not
+// FTP.
 type Lines struct {
-	text []byte // one behind another
+	text []byte // one after another
 	ends []int  // where each of them ends
 
 	failed []bool // which of them were made to fail
 }
 
-// All returns the lines in the order in which they came, and whether each is a
+// All returns the lines in the order of their arrival, and whether each is a
 // command that was made to fail.
 func (l Lines) All() iter.Seq2[[]byte, bool] {
 	return func(yield func([]byte, bool) bool) {

@@ -7,8 +7,8 @@ import "bytes"
 // denyEarly denies the command whose line p begins or continues as soon as it is
 // known to be denied, so that a line need be neither complete nor short: every
 // letter of the verb becomes an X, and as no server knows such a command, the
-// server itself answers with an error. The length stays, as do the order and
-// the number of replies.
+// server itself answers with an error. The length stays, as do the order and the
+// number of replies.
 func (c *Conn) denyEarly(s *stream, p []byte) {
 	if c.cur.dir != Original || !c.judges || !s.aligned || s.skip || s.isDenied() {
 		return
@@ -27,7 +27,7 @@ func (c *Conn) denyEarly(s *stream, p []byte) {
 	j := c.judgeLine(line, whole)
 	switch {
 	case j.why != ReasonPlain:
-	case j.open && len(c.head) > maxLine: // what is not read might be one
+	case j.open && len(c.head) > maxLine: // what is not read might be a denied command
 		j.why = ReasonCommandDenied
 		if j.at.to == j.at.from || j.at.to == len(line) {
 			j.at.to = len(line)

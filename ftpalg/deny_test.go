@@ -16,7 +16,7 @@ func allow(verbs ...string) map[string]bool {
 	return m
 }
 
-// TestDenied are commands that fail by what the administrator decided.
+// TestDenied tests commands that the administrator's policy denies.
 func TestDenied(t *testing.T) {
 	deniedBy := func(r Reason) []string { return []string{"denied " + r.String()} }
 	exe := func(a FileActions, fold bool) Policy {
@@ -109,8 +109,8 @@ func TestDenied(t *testing.T) {
 	}
 }
 
-// deniedInPieces sends a line in every two pieces, again and again: its verb must
-// not go on if it is denied, and all of it must in the end.
+// deniedInPieces sends a line cut in two at every place, again and again: if it
+// is denied its verb must not pass, otherwise all of it must in the end.
 func deniedInPieces(t *testing.T, ep Endpoints, policy Policy, line string, denied bool) {
 	text := []byte(unescape(line) + "\r\n")
 	front := len(text) - len(strings.TrimLeft(string(text), " \x00"))
@@ -136,8 +136,8 @@ func deniedInPieces(t *testing.T, ep Endpoints, policy Policy, line string, deni
 	}
 }
 
-// TestDeniedLong: a line that is too long to be read does not get through where it
-// might have been denied, and one that cannot be denied does.
+// TestDeniedLong: a line that is too long to be read does not pass where it may
+// be a denied one, and passes where it cannot.
 func TestDeniedLong(t *testing.T) {
 	files := Policy{Files: []FileRule{{Patterns: []string{"*.exe"}}}}
 	for _, tt := range []struct {
@@ -167,7 +167,7 @@ func TestDeniedLong(t *testing.T) {
 	}
 }
 
-// TestTLSRequired: a login in the clear fails, with an error that says why.
+// TestTLSRequired: a login without TLS fails, with an error that says why.
 func TestTLSRequired(t *testing.T) {
 	policy := Policy{RequireTLS: true}
 	refused := []string{"denied tls-required"}
@@ -190,8 +190,8 @@ func TestTLSRequired(t *testing.T) {
 	})
 }
 
-// TestDeniedOffers are announcements that the policy does not permit, though no
-// command was made to fail.
+// TestDeniedOffers tests announcements that the policy does not permit, though no
+// command was denied.
 func TestDeniedOffers(t *testing.T) {
 	ports := Policy{ActivePorts: PortRange{2000, 3000}, PassivePorts: PortRange{51210, 51211}}
 	lenient := func(p Policy) Policy { p.Checks = Lenient; return p }
@@ -204,7 +204,7 @@ func TestDeniedOffers(t *testing.T) {
 	})
 }
 
-// TestMatches are patterns of file names.
+// TestMatches tests patterns of file names.
 func TestMatches(t *testing.T) {
 	for _, tt := range []struct {
 		pattern, name string
@@ -221,7 +221,8 @@ func TestMatches(t *testing.T) {
 	}
 }
 
-// TestDeniedInAnyReading: a name is denied in whatever way of writing a server takes for it.
+// TestDeniedInAnyReading: a name is denied in every spelling that a server
+// accepts for it.
 func TestDeniedInAnyReading(t *testing.T) {
 	p := Policy{Files: []FileRule{{Patterns: []string{"*.exe"}}}}
 	for _, tt := range []struct {
@@ -239,7 +240,7 @@ func TestDeniedInAnyReading(t *testing.T) {
 	}
 }
 
-// TestDeniedCommandIsNamed: the log can say which command was made to fail.
+// TestDeniedCommandIsNamed: the log can name the denied command.
 func TestDeniedCommandIsNamed(t *testing.T) {
 	for _, tt := range []struct {
 		policy Policy

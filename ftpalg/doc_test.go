@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// docs/protocol.md has every check.
+// TestDocument: docs/protocol.md explains every check.
 func TestDocument(t *testing.T) {
 	b, err := os.ReadFile("../docs/protocol.md")
 	if err != nil {

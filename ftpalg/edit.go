@@ -3,11 +3,10 @@
 package ftpalg
 
 // Adjustment is what the kernel has to do to the sequence numbers of one
-// direction: to those after Pos it adds After, to the others Before. Values
-// are absolute, Pos counts as the sender does. The same three numbers are
-// kept per direction by the kernel (struct nf_ct_seqadj in
-// include/net/netfilter/nf_conntrack_seqadj.h), which knows one position
-// only.
+// direction: it adds After to those after Pos, and Before to the others. The
+// values are absolute, Pos is in the sender's numbers. The kernel keeps the same
+// three numbers per direction (struct nf_ct_seqadj in
+// include/net/netfilter/nf_conntrack_seqadj.h), and so knows only one position.
 type Adjustment struct {
 	Pos           uint32
 	Before, After int32
@@ -21,14 +20,14 @@ func (a Adjustment) apply(seq uint32) uint32 {
 	return seq + uint32(a.Before)
 }
 
-// Outgrows reports whether the kernel may take what the receiver acknowledges for more
-// than was sent, and the segment for invalid: the direction has become shorter, and
-// grows again. Before nf_ct_seq_adjust, which knows better, tcp_in_window compares the
-// receiver's number, as it is, with Pos (nf_ct_seq_offset). It must not check the
+// Outgrows reports whether the kernel may see an acknowledgement of more than was
+// sent, and call the segment invalid: the direction has shrunk, and grows again.
+// Before the correct nf_ct_seq_adjust, tcp_in_window compares the receiver's
+// number, as it is, with Pos (nf_ct_seq_offset). The kernel must not check the
 // numbers of such a connection.
 func (a Adjustment) Outgrows() bool { return a.Before < 0 && a.After > a.Before }
 
-// source returns the sequence number of which the kernel makes at.
+// source returns the sequence number that the kernel maps to at.
 func (a Adjustment) source(at uint32) uint32 {
 	if seq := at - uint32(a.Before); int32(seq-a.Pos) <= 0 {
 		return seq
@@ -36,22 +35,22 @@ func (a Adjustment) source(at uint32) uint32 {
 	return at - uint32(a.After)
 }
 
-// edit is a replaced part of the stream. Its bytes before the changed ones
-// are those of the line, so that a segment which starts inside the changed
-// part can still be answered; see offset.
+// edit is a replaced part of the stream. Its bytes before the changed ones are
+// those of the line, so that a segment which starts inside the changed part can
+// still be answered; see offset.
 type edit struct {
 	start, end uint32 // sequence numbers of the sender
-	text       []byte // what stands there instead
+	text       []byte // replacement
 	adj        Adjustment
 	taken      uint32 // see carries
 }
 
 func (e *edit) delta() int32 { return int32(len(e.text)) - int32(e.end-e.start) }
 
-// newAdjustment returns the adjustment for the edit when all edits before it
-// add up to before. The position is chosen such that the acknowledgement of
-// the edit's last byte lies after it, as the receiver counts and as the
-// sender does (nf_ct_seq_adjust in net/netfilter/nf_conntrack_seqadj.c).
+// newAdjustment returns the adjustment for the edit when all edits before it add
+// up to before. Its position is chosen so that the acknowledgement of the edit's
+// last byte lies after it, both in the receiver's and in the sender's numbers
+// (nf_ct_seq_adjust in net/netfilter/nf_conntrack_seqadj.c).
 func (e *edit) newAdjustment(before int32) Adjustment {
 	return Adjustment{
 		Pos:    e.start + min(e.end-e.start, uint32(len(e.text))) - 1,
@@ -61,8 +60,8 @@ func (e *edit) newAdjustment(before int32) Adjustment {
 }
 
 // offset returns how many bytes of the edit's text lie before a segment that
-// starts at seq, inside the edit or at its end. It follows what the kernel
-// makes of that sequence number, so that the segments always join.
+// starts at seq, inside the edit or at its end. It follows the kernel's mapping
+// of that sequence number, so that the segments always join.
 func (e *edit) offset(seq uint32) int {
 	if e.carries(seq) {
 		return 0
@@ -71,9 +70,9 @@ func (e *edit) offset(seq uint32) int {
 	return int(max(0, min(n, int32(len(e.text)))))
 }
 
-// place returns what the sequence number of a segment that starts at seq, at or
-// behind the edit's start, must become. Of an edit that leaves less than half of
-// its text the kernel would move one from its second half to before the edit.
+// place returns the sequence number that a segment at seq, at or after the edit's
+// start, must get. If an edit leaves less than half of its text, the kernel would
+// move a segment from its second half to before the edit.
 func (e *edit) place(seq uint32) uint32 {
 	at, first := e.adj.apply(seq), e.start+uint32(e.adj.Before)
 	if int32(at-first) < 0 {
@@ -86,8 +85,8 @@ func (e *edit) place(seq uint32) uint32 {
 // Usually one is in flight, as the next command waits for a reply.
 const maxEdits = 16
 
-// maxEditText is how many bytes edits keep before one more waits until the oldest
-// has arrived.
+// maxEditText is how many bytes the edits may keep before a new one has to wait
+// until the oldest has arrived.
 const maxEditText = 2048
 
 // addEdit records the first edit in a segment.
@@ -105,9 +104,9 @@ func (s *stream) addEdit(e edit) {
 	s.setAdjustment(e.adj)
 }
 
-// joinEdits makes the last edit that of a segment with several, as the kernel
-// knows one position per segment. text is what replaces them all, without the
-// text of the last one.
+// joinEdits merges the edits of a segment into the last one, as the kernel knows
+// one position per segment. text is what replaces them all, without the text of
+// the last one.
 func (s *stream) joinEdits(text []byte, parts []edit) {
 	first, last := &parts[0], &parts[len(parts)-1]
 	e := &s.edits[len(s.edits)-1]
@@ -123,7 +122,7 @@ func (s *stream) setAdjustment(a Adjustment) {
 	}
 }
 
-// position returns what the sequence number of a segment at seq must become.
+// position returns the sequence number that a segment at seq must get.
 func (s *stream) position(seq uint32) uint32 {
 	for i := len(s.edits) - 1; i >= 0; i-- {
 		e := &s.edits[i]
@@ -150,8 +149,7 @@ func (s *stream) touches(seq uint32, n int) bool {
 	return false
 }
 
-// rewrite appends what is to be sent in place of p, which the sender sent at
-// seq.
+// rewrite appends what is to be sent in place of p, which the sender sent at seq.
 func (s *stream) rewrite(dst []byte, seq uint32, p []byte) []byte {
 	cur, end := seq, seq+uint32(len(p))
 	for i := range s.edits {
@@ -165,7 +163,7 @@ func (s *stream) rewrite(dst []byte, seq uint32, p []byte) []byte {
 		} else if cur != e.start {
 			from = e.offset(cur)
 		}
-		// What was taken in is forwarded with any part of it that comes again.
+		// Absorbed bytes are forwarded when any part of them is retransmitted.
 		if int32(e.end-end) > 0 && (e.taken == 0 || from > 0) {
 			to = max(from, e.offset(end))
 		}
@@ -178,8 +176,8 @@ func (s *stream) rewrite(dst []byte, seq uint32, p []byte) []byte {
 }
 
 // arrived reports whether the receiver has all of an edit. Without any
-// acknowledgement to go by it is taken for granted: usually the next edit
-// follows the reply to the one before.
+// acknowledgement it assumes so: usually the next edit follows the reply to the
+// one before.
 func (s *stream) arrived(e *edit) bool {
 	return !s.ackKnown || int32(s.acked-e.end-uint32(e.adj.After)) >= 0
 }
@@ -197,14 +195,13 @@ func (s *stream) crowded() bool {
 	return len(s.edits) == maxEdits || n > maxEditText
 }
 
-// shifting reports whether another change of length would do harm while
-// earlier ones are on their way. The kernel knows the shift before the last
-// edit and after it; an acknowledgement from before two edits would be moved
-// by the first one's. If that moves it forward, bytes seem to have arrived
-// that have not.
+// shifting reports whether another change of length would do harm while earlier
+// ones are in flight. The kernel knows the shift before the last edit and after
+// it; it would move an acknowledgement from before two edits by the first one's
+// shift. If that moves it forward, bytes seem to have arrived that have not.
 func (s *stream) shifting() bool {
 	edits, after := s.edits, s.adj.After
-	if n := len(edits) - 1; s.taken > 0 { // the last one grows, its place stays
+	if n := len(edits) - 1; s.taken > 0 { // if the last one grows, its place stays
 		edits, after = edits[:n], edits[n].adj.Before
 	}
 	for i := range edits {
@@ -215,12 +212,12 @@ func (s *stream) shifting() bool {
 	return false
 }
 
-// old is how far behind an edit must be to be forgotten: sequence numbers can
-// be compared over half their range only. The kernel never forgets its
-// position, and shifts by the wrong amount once 2 GiB have passed it.
+// old is how far back an edit must be to be forgotten: sequence numbers can be
+// compared over half their range only. The kernel never forgets its position, and
+// shifts by the wrong amount once 2 GiB have passed it.
 const old = 1 << 30
 
-// forgetOld drops edits that are far behind, and moves the position of the
+// forgetOld drops edits that are far back, and moves the position of the
 // adjustment along.
 func (s *stream) forgetOld() {
 	for len(s.edits) > 0 && s.next-s.edits[0].end > old {
@@ -235,21 +232,21 @@ func (s *stream) forgetOld() {
 }
 
 // carries reports whether a segment that starts at seq carries all of the edit:
-// what it replaces was taken in up to there.
+// what it replaces was absorbed up to there.
 func (e *edit) carries(seq uint32) bool { return e.taken > 0 && seq-e.start <= e.taken }
 
-// repeated reports whether the adjustment with which the engine was made is
-// that of e: the other engine made the same edit, and told the kernel, and the
-// segment comes again. The kernel must not be told twice, because what counts
-// is absolute: it would move everything behind the edit by its length again.
+// repeated reports whether the adjustment with which the engine was created is
+// that of e: the other engine made the same edit and told the kernel, and now the
+// segment is retransmitted. The kernel must not be told twice: the values are
+// absolute, so it would move everything after the edit by its length again.
 func (s *stream) repeated(e *edit) bool {
 	return len(s.edits) == 0 && e.delta() != 0 && s.adj.After-s.adj.Before == e.delta() &&
 		s.adj.Pos == e.newAdjustment(s.adj.Before).Pos
 }
 
-// undo returns what an acknowledgement of adjusted bytes means to their
-// sender. As the kernel does (nf_ct_ack_adjust in nf_conntrack_seqadj.c), an
-// acknowledgement of the edit's last byte counts as behind it.
+// undo maps an acknowledgement of adjusted bytes to the sender's numbers. Like
+// the kernel (nf_ct_ack_adjust in nf_conntrack_seqadj.c), it counts an
+// acknowledgement of the edit's last byte as after it.
 func (a Adjustment) undo(ack uint32) uint32 {
 	if int32(ack-uint32(a.Before)-a.Pos) > 0 {
 		return ack - uint32(a.After)

@@ -6,14 +6,14 @@ import "bytes"
 
 // maxWaits is how often a segment with an offer is dropped because an earlier
 // edit has not arrived, and its receiver asked: three seconds, as senders double
-// their patience. After that it is forwarded, and the offer is refused.
+// their timeout. After that it is forwarded, and the offer is refused.
 const maxWaits = 4
 
-// received notes how far the receiver of direction d has got: ack is the
-// acknowledgement number of a segment of the other direction, as its sender
-// wrote it, and seq its sequence number. It returns false if the segment
-// cannot be one of this connection's, because a number is too far from what was
-// sent: then its receiver does not take it, and it is to be dropped.
+// received records how far the receiver of direction d has got: ack is the
+// acknowledgement number of a segment of the other direction, as its sender wrote
+// it, and seq its sequence number. It returns false if the segment cannot belong
+// to this connection, because a number is too far from what was sent: its
+// receiver would not accept it, and it must be dropped.
 func (c *streams) received(d Direction, seq, ack uint32) bool {
 	if c.opaque {
 		return true // what passes is not followed
@@ -32,8 +32,8 @@ func (c *streams) received(d Direction, seq, ack uint32) bool {
 	return true
 }
 
-// mustWait reports whether fresh bytes have to come again later, because they
-// may need an edit that cannot be made yet.
+// mustWait reports whether fresh bytes have to be retransmitted later, because
+// they may need an edit that cannot be made yet.
 func (c *Conn) mustWait(s *stream, p []byte) bool {
 	if c.policy.Watch {
 		return false
@@ -54,8 +54,8 @@ func (c *Conn) mustWait(s *stream, p []byte) bool {
 	return s.waits <= maxWaits
 }
 
-// scan reports whether a line of fresh bytes may be an offer, and whether one
-// may be a command that is denied.
+// scan reports whether a line of fresh bytes may be an offer, and whether one may
+// be a denied command.
 func (c *Conn) scan(s *stream, p []byte) (offer, denied bool) {
 	b := append(append([]byte(nil), s.line...), p...)
 	for first := true; len(b) > 0; first = false {
@@ -65,7 +65,7 @@ func (c *Conn) scan(s *stream, p []byte) (offer, denied bool) {
 			continue
 		}
 		text := appendText(nil, line)
-		offer = offer || len(text) > 0 && (mayBeOffer(text) || c.mayTranslate(text)) // Telnet commands alone are none
+		offer = offer || len(text) > 0 && (mayBeOffer(text) || c.mayTranslate(text)) // Telnet commands alone are not an offer
 		denied = denied || c.mayBeDenied(bytes.TrimRight(line, "\r"), whole) && !(first && s.isDenied())
 	}
 	return offer, denied

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Two offers that get shorter, the second sent before the first has arrived:
-// it has to wait until it has.
+// Two offers that shrink, the second sent before the first has arrived: it has to
+// wait for that.
 func TestEditInFlight(t *testing.T) {
 	line := []byte("PORT 192,168,100,200,200,10\r\n")
 	c := NewConn(shrinkActive, &Policy{}, Options{AdjustBy: Kernel})
@@ -32,8 +32,8 @@ func TestEditInFlight(t *testing.T) {
 	}
 }
 
-// A sender that repeats puts both lines into one segment. The first one must go
-// on, or the second waits for ever.
+// A sender that retransmits puts both lines into one segment. The first one must
+// be forwarded, or the second waits forever.
 func TestEditInFlightJoined(t *testing.T) {
 	line := []byte("PORT 192,168,100,200,200,10\r\n")
 	c := NewConn(shrinkActive, &Policy{}, Options{AdjustBy: Kernel})
@@ -47,12 +47,12 @@ func TestEditInFlightJoined(t *testing.T) {
 		t.Fatalf("both lines: %+v", d)
 	}
 	if r := rewrite(c, nil, Original, 0, both); string(r.Data) != first || !r.Trimmed {
-		t.Errorf("both lines went on as %q, trimmed %t, want %q", r.Data, r.Trimmed, first)
+		t.Errorf("both lines were forwarded as %q, trimmed %t, want %q", r.Data, r.Trimmed, first)
 	}
 }
 
-// If the first edit never seems to arrive, the offer is refused and the line
-// goes on.
+// If the first edit never seems to arrive, the offer is refused and the line is
+// forwarded.
 func TestEditInFlightForever(t *testing.T) {
 	line := []byte("PORT 192,168,100,200,200,10\r\n")
 	c := NewConn(shrinkActive, &Policy{}, Options{AdjustBy: Kernel})
@@ -68,8 +68,8 @@ func TestEditInFlightForever(t *testing.T) {
 	}
 }
 
-// The same of two replies. A client that has asked for all ahead has nothing to
-// say, and so is asked what it has.
+// The same with two replies. A client that has pipelined all of its commands has
+// nothing to send, so the engine asks it what it has received.
 func TestEditInFlightAsks(t *testing.T) {
 	line := []byte("227 Entering Passive Mode (192,168,100,200,200,10).\r\n")
 	c := NewConn(shrinkPassive, &Policy{}, Options{AdjustBy: Kernel})
@@ -92,7 +92,7 @@ func TestEditInFlightAsks(t *testing.T) {
 	}
 }
 
-// Many edits that have not arrived are all kept, as each may be sent again.
+// All edits that have not arrived are kept, as each may be retransmitted.
 func TestUnarrivedEditsAreKept(t *testing.T) {
 	g := newGateway(snat, Policy{})
 	g.midway()
@@ -114,8 +114,8 @@ func TestUnarrivedEditsAreKept(t *testing.T) {
 	}
 }
 
-// After more than half the range of sequence numbers nothing of an old edit
-// may be mistaken for what comes now.
+// After more than half the sequence space no part of an old edit may be mistaken
+// for new bytes.
 func TestEditsLongAgo(t *testing.T) {
 	line := []byte("PORT 192,168,1,5,200,10\r\n")
 	g := newGateway(snat, Policy{})
@@ -138,14 +138,14 @@ func TestEditsLongAgo(t *testing.T) {
 	}
 }
 
-// Without a word from the server before it, a first segment that is the second
-// in truth must not be taken for the first line.
+// Without a segment from the server before it, a first segment that is really the
+// second must not count as the first line.
 func TestFirstSegmentOutOfOrder(t *testing.T) {
 	g := newGateway(routed, Policy{})
 	g.acks = func(d Direction) uint32 { return []uint32{500, 922}[d] }
 	g.segment(Reply, 900, []byte("220 hello and welcome\r\n")) // acknowledges 500
 	if out := g.segment(Original, 503, []byte("R me\r\n")); len(out) > 0 {
-		t.Errorf("a segment behind unseen bytes went on: %+v", out)
+		t.Errorf("a segment after unseen bytes was forwarded: %+v", out)
 	}
 	g.segment(Original, 500, []byte("USER me\r\n"))
 	if g.c.foreign != ReasonPlain || len(g.log) > 0 {
@@ -153,8 +153,8 @@ func TestFirstSegmentOutOfOrder(t *testing.T) {
 	}
 }
 
-// A Telnet command behind a verb, cut in two, and an offer after it: the edits
-// of both are one.
+// A Telnet command after a verb, cut in two, and an offer after it: both edits
+// become one.
 func TestDeniedBeforeOffer(t *testing.T) {
 	g := newGateway(snat, Policy{DenyTLS: true})
 	g.midway()
@@ -169,8 +169,8 @@ func TestDeniedBeforeOffer(t *testing.T) {
 	}
 }
 
-// A half line that was dropped often enough is taken in, and goes on with its
-// rest, changed as if it had come in one piece.
+// A half line that was dropped often enough is absorbed, and forwarded with its
+// rest, changed as if it had arrived in one piece.
 func TestHalfLineIsTakenIn(t *testing.T) {
 	g := newGateway(snat, Policy{})
 	g.midway()
@@ -179,18 +179,18 @@ func TestHalfLineIsTakenIn(t *testing.T) {
 	for out = g.segment(Original, 1000, []byte("PORT 192,168,")); len(out) == 0; tries++ {
 		g.timeout(Original)
 		if tries > 10 {
-			t.Fatal("half a line never goes on")
+			t.Fatal("half a line is never forwarded")
 		}
 		before := g.c.Mark()
 		if out = g.segment(Original, 1000, []byte("PORT 192,168,")); g.c.Mark().Promises(before) != (len(out) > 0) {
-			t.Errorf("promises %v, while %d segments go on", len(out) == 0, len(out))
+			t.Errorf("promises %v, while %d segments are forwarded", len(out) == 0, len(out))
 		}
 	}
 	if tries != maxAbandons || len(out) != 1 || len(out[0].p) != 0 || out[0].seq != 999 || g.reason != ReasonPieces {
 		t.Errorf("after %d tries: %+v, %v", tries, out, g.reason)
 	}
 	if ack := g.ack(Original, 1000); ack != 1013 {
-		t.Errorf("the sender is told that %d have come", ack)
+		t.Errorf("%d bytes are acknowledged to the sender", ack)
 	}
 	const line = "PORT 198,51,100,77,200,10\r\n"
 	for _, again := range []bool{false, true} {
@@ -199,19 +199,19 @@ func TestHalfLineIsTakenIn(t *testing.T) {
 			t.Errorf("again %v: %v, %+v", again, g.fails, out)
 		}
 	}
-	// All that the sender repeats may be a piece of it: it knows of no
+	// The sender may retransmit only a piece of it: it knows of no
 	// acknowledgement.
 	out = g.segment(Original, 1000, []byte("PORT 1"))
 	if len(out) != 1 || out[0].seq != 1000 || string(out[0].p) != line[:len(line)-2] {
 		t.Errorf("the first piece again became %+v", out)
 	}
 	if ack := g.ack(Original, 1000+uint32(len(line))); ack != 1025 {
-		t.Errorf("of %d bytes the sender is told that %d have come", 25, ack-1000)
+		t.Errorf("of %d bytes %d are acknowledged to the sender", 25, ack-1000)
 	}
 }
 
-// What was taken in goes on as it is when it turns out to be no offer, and where
-// the length of a line cannot change it goes on as it comes.
+// What was absorbed is forwarded unchanged when it turns out to be no offer, and
+// where the length of a line cannot change it is forwarded as it arrives.
 func TestTakenInForNothing(t *testing.T) {
 	g := newGateway(snat, Policy{})
 	g.midway()
@@ -241,10 +241,10 @@ func TestTakenInForNothing(t *testing.T) {
 	}
 }
 
-// TestOldSegment: a segment from before two edits comes again. The kernel must
-// put it where it was, and go on to adjust acknowledgements as the later edits
-// need it: the receiver acknowledges what it has at once, while the verdict on
-// the old segment is being given.
+// TestOldSegment: a segment from before two edits is retransmitted. The kernel
+// must put it where it was, and continue to adjust acknowledgements as the later
+// edits need it: the receiver acknowledges what it has at once, during the
+// verdict on the old segment.
 func TestOldSegment(t *testing.T) {
 	g := newGateway(snat, Policy{})
 	g.midway()
@@ -263,6 +263,6 @@ func TestOldSegment(t *testing.T) {
 		t.Errorf("the segment is put at %d", at)
 	}
 	if got := before.unapply(have); got != 33+25 {
-		t.Errorf("an acknowledgement of everything means %d to the sender", got)
+		t.Errorf("an acknowledgement of everything reaches the sender as %d", got)
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/pasvport/pasvport/ftpalg"
 )
 
-// A client behind source NAT speaks with a server: 192.168.1.5 is 198.51.100.77 to
-// it. Each line comes in a segment of its own.
+// A client behind source NAT connects to a server, which sees 192.168.1.5 as
+// 198.51.100.77. Each line is a segment of its own.
 func Example() {
 	client, server := netip.MustParseAddrPort("192.168.1.5:40000"), netip.MustParseAddrPort("203.0.113.9:21")
 	c := ftpalg.NewConn(ftpalg.Endpoints{

@@ -4,11 +4,11 @@ package ftpalg
 
 import "slices"
 
-// explanations are what a client is told in the words of a server's error, the
-// first that fits. The code stays the server's, and so does the length.
+// explanations are what a client is told in the text of a server's error, the
+// first that fits. The code and the length stay the server's.
 var explanations = [...]string{"TLS is required here, use AUTH TLS", "TLS is required", "Use TLS"}
 
-// explain has the error that answers a login say that TLS is required.
+// explain makes the error that answers a login say that TLS is required.
 func (c *dialogue) explain(start uint32, line []byte) {
 	code := min(len("530 "), len(line))
 	for _, words := range explanations {

@@ -36,7 +36,7 @@ var fileActions = map[verb]FileActions{
 	{'R', 'N', 'F', 'R'}: FileRename, {'R', 'N', 'T', 'O'}: FileRename,
 }
 
-// pathCommands are those whose argument is, or ends with, a path.
+// pathCommands are the commands whose argument is, or ends with, a path.
 var pathCommands = func() map[verb]bool {
 	m := map[verb]bool{}
 	for _, name := range [...]string{"STOR", "APPE", "STOU", "RETR", "DELE", "RMD", "XRMD", "RNFR", "RNTO", "CWD", "XCWD", "MKD", "XMKD",
@@ -48,7 +48,7 @@ var pathCommands = func() map[verb]bool {
 	return m
 }()
 
-// fileActions are those that a rule is about.
+// fileActions are the actions that some rule covers.
 func (p *Policy) fileActions() (all FileActions) {
 	for i := range p.Files {
 		all |= p.Files[i].actions()
@@ -74,9 +74,10 @@ func (p *Policy) deniedFile(action FileActions, path []byte) (pattern string, de
 	return "", false
 }
 
-// fileNames are the last element of a path as servers may understand it: for some a path
-// ends at a NUL, a backslash is a slash, blanks and dots at the end of a name are none of
-// it, and "." and ".." are resolved in the text, whatever exists.
+// fileNames are the last element of a path as servers may understand it: for some
+// a path ends at a NUL, a backslash is a slash, blanks and dots at the end of a
+// name do not belong to it, and "." and ".." are resolved in the text, whatever
+// exists.
 type fileNames struct {
 	names [16][]byte
 	n     int
@@ -128,7 +129,7 @@ func resolvedName(path []byte, separators string) []byte {
 }
 
 // matches compares bytes with a pattern. Of several stars only the last one may
-// have to be tried again, so that the time is at most their product.
+// have to be retried, so that the time is at most the product of their lengths.
 func matches(pattern string, b []byte, fold bool) bool {
 	p, i, star, again := 0, 0, -1, 0
 	for i < len(b) {
@@ -156,7 +157,7 @@ func sameByte(a, b byte, fold bool) bool {
 }
 
 // denies reports whether a user's name is not permitted. For some servers it ends
-// at a NUL, or with the first word.
+// at a NUL, or after the first word.
 func (a Anonymous) denies(name []byte) bool {
 	name = trimBlanks(name)
 	word := name

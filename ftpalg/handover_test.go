@@ -14,8 +14,8 @@ func joined(ep Endpoints) *gateway {
 	return &gateway{c: NewConn(ep, &Policy{}, Options{AdjustBy: Kernel})}
 }
 
-// resumed is the gateway after a restart: what the kernel keeps is what the
-// new engine knows.
+// resumed is the gateway after a restart: the new engine knows what the kernel
+// keeps.
 func (g *gateway) resumed(ep Endpoints) *gateway {
 	next := &gateway{kernel: g.kernel, shift: g.shift}
 	next.c = NewConn(ep, &Policy{}, Options{
@@ -25,15 +25,15 @@ func (g *gateway) resumed(ep Endpoints) *gateway {
 	return next
 }
 
-// An edited segment is repeated after a restart, in one piece or behind others:
-// its receiver must get the same bytes at the same place, and what follows must
-// join.
+// An edited segment is retransmitted after a restart, in one piece or after
+// others: its receiver must get the same bytes at the same place, and what
+// follows must join.
 func TestResumeRepeatedEdit(t *testing.T) {
 	port1, port2 := "PORT 192,168,1,5,200,1\r\n", "PORT 192,168,1,5,200,2\r\n"
 	const start = 1000
 	for _, tt := range []struct {
 		name   string
-		before []string // edited before the one that is repeated
+		before []string // edits before the one that is repeated
 	}{
 		{"first edit", nil},
 		{"second edit", []string{port1}},
@@ -65,7 +65,7 @@ func TestResumeRepeatedEdit(t *testing.T) {
 	}
 }
 
-// A new edit after a restart is another one, also when it changes the length by
+// A new edit after a restart is a different one, even if it changes the length by
 // as much as the last.
 func TestResumeNewEdit(t *testing.T) {
 	line := "PORT 192,168,1,5,200,1\r\n"
@@ -83,7 +83,7 @@ func TestResumeNewEdit(t *testing.T) {
 	}
 }
 
-// The client has asked, the daemon dies, the server answers.
+// The client has sent PASV, the daemon dies, the server answers.
 func TestResumeBetweenPASVAndReply(t *testing.T) {
 	g := joined(dnat)
 	g.segment(Original, 1, []byte("PASV\r\n"))
@@ -99,7 +99,8 @@ func TestResumeBetweenPASVAndReply(t *testing.T) {
 	}
 }
 
-// TestStateHasAdjustment: a state has the adjustment of a change before that goes on.
+// TestStateHasAdjustment: a state has the adjustment of a change before that is
+// forwarded.
 func TestStateHasAdjustment(t *testing.T) {
 	c := NewConn(shrinkActive, &Policy{}, Options{AdjustBy: Kernel})
 	acked(c, Original, 0)
@@ -114,7 +115,7 @@ func TestStateHasAdjustment(t *testing.T) {
 		state := c.State()
 		w := rewrite(c, nil, Original, at, []byte(line))
 		if by, known := state.Adjustment(Original); known != (i > 0) || w.Set && by != w.Adjust {
-			t.Errorf("%q: %+v (%v), and the kernel is told %+v", line, by, known, w.Adjust)
+			t.Errorf("%q: %+v (%v), but the kernel is told %+v", line, by, known, w.Adjust)
 		}
 		at += uint32(len(line))
 		acked(c, Original, uint32(int32(at)+w.Adjust.After))

@@ -12,13 +12,13 @@ import (
 func addr(s string) netip.Addr   { return netip.MustParseAddr(s) }
 func ap(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 
-// list writes numbers as PORT and LPRT have them.
+// list formats numbers as in PORT and LPRT.
 func list(numbers []byte) string {
 	text := fmt.Sprint(numbers) // [1 2 3]
 	return strings.ReplaceAll(text[1:len(text)-1], " ", ",")
 }
 
-// The positions that the dialogues are held in.
+// The positions in which the dialogues run.
 var (
 	routed = Endpoints{Client: ap("192.168.1.5:40000"), Dialled: ap("203.0.113.9:21"),
 		Server: ap("203.0.113.9:21"), SeenAs: ap("192.168.1.5:40000")}
@@ -34,27 +34,27 @@ var (
 		Server: ap("[2001:db8::9]:21"), SeenAs: ap("[2001:db8:1::1]:40000")}
 )
 
-// kernel is the sequence adjustment of nf_conntrack_seqadj.c, one direction.
+// kernel is one direction of the sequence adjustment of nf_conntrack_seqadj.c.
 type kernel struct {
 	adj     Adjustment
-	liberal bool // it checks no numbers
+	liberal bool // it does not check sequence numbers
 }
 
-// gateway drives an engine as the daemon does: it opens every offer, at
-// another port if shift is set, and holds segments.
+// gateway drives an engine as the daemon does: it opens every offer, at another
+// port if shift is set, and holds segments.
 type gateway struct {
 	c      *Conn
 	kernel [2]kernel
-	here   bool // sequence numbers are adjusted by the gateway itself
+	here   bool // the gateway itself adjusts sequence numbers
 
 	adjusts bool              // it does so where the kernel cannot
 	opens   func(*Offer) bool // whether it can open a pinhole; nil: always
 	held    [2][]segment
 	shift   uint16
 	reason  Reason // of the last segment
-	pieces  int    // segments that were taken in
-	patient bool   // one has waited for an earlier edit for as long as any does
-	aheads  int    // segments that went on before earlier ones
+	pieces  int    // absorbed segments
+	patient bool   // one has waited for an earlier edit as long as possible
+	aheads  int    // segments forwarded before earlier ones
 	offers  []Offer
 	log     []string
 	logs    [2][]string              // the same, by direction of the segment
@@ -63,11 +63,11 @@ type gateway struct {
 
 	handed bool // see midway
 
-	forwarded Forwarded // what a PROXY header said
+	forwarded Forwarded // content of a PROXY header
 
-	fast   bool    // lines that may pass unread do
+	fast   bool    // lines that may pass unread do so
 	unread *Unread // nil: the next segment is read
-	passed int     // unread
+	passed int     // lines that passed unread
 }
 
 type segment struct {
@@ -102,7 +102,7 @@ func describe(e Event) string {
 	return "opaque"
 }
 
-// take has the engine take a segment that acknowledges nothing, at the time of the
+// take passes the engine a segment that acknowledges nothing, at the time of the
 // one before.
 func take(c *Conn, d Direction, seq uint32, p []byte) Decision {
 	return c.Segment(&Segment{Time: c.now, Dir: d, Seq: seq, Payload: p})
@@ -112,8 +112,8 @@ func rewrite(c *Conn, dst []byte, d Direction, seq uint32, p []byte) Rewritten {
 	return c.Rewrite(dst, &Segment{Dir: d, Seq: seq, Payload: p})
 }
 
-// segment passes one segment through and returns what comes out, as the
-// receiver sees it.
+// segment passes one segment through and returns the output, as the receiver sees
+// it.
 func (g *gateway) segment(d Direction, seq uint32, p []byte) (out []segment) {
 	if out, ok := g.passUnread(d, seq, p); ok {
 		return out
@@ -179,21 +179,21 @@ func (g *gateway) segment(d Direction, seq uint32, p []byte) (out []segment) {
 	return append(out, g.send(d, seq, p))
 }
 
-// midway takes the connection for one that is not seen from its start, but of
-// which it is known that a line starts with the first segment of each direction.
+// midway makes the connection one whose start was not seen, but in which a line
+// is known to start with the first segment of each direction.
 func (g *gateway) midway() *gateway {
 	g.c.started, g.c.met, g.handed = false, true, true
 	return g
 }
 
-// known has the engine know that a line starts at seq, if it was told so.
+// known tells the engine that a line starts at seq, if it was told so.
 func (g *gateway) known(d Direction, seq uint32) {
 	if s := &g.c.stream[d]; g.handed && !s.known {
 		s.known, s.aligned, s.proven, s.next, s.sent = true, true, true, seq, seq
 	}
 }
 
-// acked tells the engine of a bare acknowledgement in direction d.
+// acked passes the engine a bare acknowledgement in direction d.
 func acked(c *Conn, d Direction, ack uint32) bool { return c.received(d, c.stream[1-d].next, ack) }
 
 func (g *gateway) adjustHere() {
@@ -201,8 +201,8 @@ func (g *gateway) adjustHere() {
 	g.c.SetAdjustBy(Caller)
 }
 
-// passUnread lets a segment pass if it may, and else has the engine told of
-// those that did before it.
+// passUnread lets a segment pass if it may, and otherwise tells the engine which
+// segments did before it.
 func (g *gateway) passUnread(d Direction, seq uint32, p []byte) ([]segment, bool) {
 	if g.unread == nil {
 		return nil, false
@@ -227,7 +227,7 @@ func (g *gateway) rest() {
 	}
 }
 
-// next is the sequence number of the byte that was not seen yet.
+// next is the sequence number of the first unseen byte.
 func (g *gateway) next(d Direction) uint32 {
 	if g.unread != nil {
 		return g.unread.Next[d]
@@ -248,8 +248,8 @@ func (g *gateway) send(d Direction, seq uint32, p []byte) segment {
 	return out
 }
 
-// ack returns what an acknowledgement by the receiver of direction d means to
-// the sender.
+// ack returns an acknowledgement by the receiver of direction d in the sender's
+// numbers.
 func (g *gateway) ack(d Direction, ack uint32) uint32 {
 	if g.here {
 		return g.c.Acknowledgement(d, ack)
@@ -265,8 +265,8 @@ func (g *gateway) timeout(d Direction) {
 	}
 }
 
-// receiver puts segments together as TCP does. Bytes that came twice must be
-// the same.
+// receiver reassembles segments as TCP does. Bytes received twice must be the
+// same.
 type receiver struct {
 	t    *testing.T
 	base uint32
@@ -290,7 +290,7 @@ func (r *receiver) take(s segment) {
 	}
 }
 
-// next returns how many bytes have come without a gap.
+// next returns how many bytes have arrived without a gap.
 func (r *receiver) next() int {
 	for i, h := range r.have {
 		if !h {
@@ -300,8 +300,8 @@ func (r *receiver) next() int {
 	return len(r.have)
 }
 
-// talk holds a dialogue of lines, one segment each. A line starts with "C: "
-// or "S: ". It returns what each side received.
+// talk runs a dialogue of lines, one segment each. A line starts with "C: " or
+// "S: ". It returns what each side received.
 func talk(t *testing.T, g *gateway, lines string) (client, server string) {
 	t.Helper()
 	seqBase := [2]uint32{1000, 4294967000} // the second wraps

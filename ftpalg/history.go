@@ -2,10 +2,11 @@
 
 package ftpalg
 
-// The bytes of a direction are kept to compare repeated ones with, if the policy
-// asks for it: as many as its receiver has not acknowledged. One of the copies may
-// be meant for us alone and die on its way, so that until then it is not known
-// which of them the receiver reads. What it has acknowledged it never reads again.
+// The bytes of a direction are kept for comparison with retransmissions, if the
+// policy asks for it: as many as its receiver has not acknowledged. One of the
+// copies may be meant only for the firewall and die on its way, so until then it
+// is not known which of them the receiver reads. What it has acknowledged it
+// never reads again.
 const (
 	minHistory = 512
 	maxHistory = 8192
@@ -35,8 +36,8 @@ func (h *history) grow(n int) {
 	}
 }
 
-// add notes bytes that continue from seq. What was noted from there on before is
-// forgotten: it was not forwarded, and has come again.
+// add records bytes that continue from seq. What was recorded from there on
+// before is forgotten: it was not forwarded, and was retransmitted.
 func (h *history) add(seq uint32, p []byte) {
 	if back := h.end - seq; back <= h.n {
 		h.n -= back
@@ -51,7 +52,7 @@ func (h *history) add(seq uint32, p []byte) {
 	h.n = min(h.n+uint32(len(p)), size)
 }
 
-// same reports whether p, whose first byte has the number seq, is what came
+// same reports whether p, whose first byte has the number seq, is what was sent
 // there before, as far as that is known; h may be nil.
 func (h *history) same(seq uint32, p []byte) bool {
 	if h == nil {

@@ -7,15 +7,16 @@ import (
 	"testing"
 )
 
-// sends are segments of the client, by their place in its stream.
+// sends are segments of the client, by their position in its stream.
 type sends []struct {
 	at   int
 	text string
 }
 
-// TestDeniedBehindHole: a client makes the engine believe that bytes were missed,
-// with the help of its server, and sends them afterwards, as if again. Unread they
-// must not go on where commands are denied. Without that help it is not believed.
+// TestDeniedBehindHole: a client, with the help of its server, makes the engine
+// believe that bytes were missed, and then sends them as if they were a
+// retransmission. Where commands are denied they must not pass unread. Without
+// that help the engine does not believe the client.
 func TestDeniedBehindHole(t *testing.T) {
 	for _, policy := range []Policy{{Deny: map[string]bool{"SITE": true}}, {DenyTLS: true}} {
 		g := newGateway(routed, policy)
@@ -27,7 +28,7 @@ func TestDeniedBehindHole(t *testing.T) {
 		}
 		for i, s := range list {
 			if out := g.segment(Original, uint32(s.at), []byte(s.text)); len(out) > 0 != (i == 0) {
-				t.Errorf("segment %d: %d went on", i, len(out))
+				t.Errorf("segment %d: %d forwarded", i, len(out))
 			}
 		}
 		acked(g.c, Original, 16)
@@ -43,8 +44,8 @@ func TestDeniedBehindHole(t *testing.T) {
 	}
 }
 
-// TestHostile are dialogues that try to make the engine believe what it must
-// not, or lose its place.
+// TestHostile tests dialogues that try to deceive the engine, or to make it lose
+// its position.
 func TestHostile(t *testing.T) {
 	const pasv = "C: PASV\nS: 227 (203,0,113,9,200,10)"
 	long := func(n int) string {
@@ -104,8 +105,8 @@ func TestHostile(t *testing.T) {
 	})
 }
 
-// TestAgainAfterUndo: the kernel did not take an adjustment, the segment went on
-// as it came, and comes again.
+// TestAgainAfterUndo: the kernel did not take an adjustment, the segment was
+// forwarded unchanged, and is retransmitted.
 func TestAgainAfterUndo(t *testing.T) {
 	c := NewConn(snat, new(Policy), Options{AdjustBy: Kernel})
 	line := []byte("PORT 192,168,1,5,200,10\r\n")
@@ -128,9 +129,9 @@ func TestAgainAfterUndo(t *testing.T) {
 	}
 }
 
-// TestHalfLineBehindRefusals: a half line behind announcements that were refused
-// is held like any other: nothing in its segment changes, and it need not come
-// again.
+// TestHalfLineBehindRefusals: a half line after refused announcements is held
+// like any other: nothing in its segment changes, so it need not be
+// retransmitted.
 func TestHalfLineBehindRefusals(t *testing.T) {
 	g := newGateway(snat, Policy{})
 	g.midway()

@@ -53,7 +53,7 @@ func (c *terms) judgePassive(o *Offer) Reason {
 	}
 	out := p.advertise(seen, own, seen)
 	// A reply may come through a translator between IPv6 and IPv4, or from a
-	// server that has nothing better to say over IPv6.
+	// server that has nothing better to announce over IPv6.
 	otherFamily := a.IsValid() && a.Is4() != own.Is4()
 	c.open(o, e.Client.Addr(), seen, own)
 	o.Text = out
@@ -88,7 +88,7 @@ func (c *terms) open(o *Offer, source, public, target netip.Addr) {
 	o.Target = netip.AddrPortFrom(target, o.Announced.Port())
 	o.Ports = c.policy.MapPorts
 	o.NAT = c.ep.NAT() || o.Ports.High != 0
-	if o.Verb == VerbDefault { // no one is told of another port
+	if o.Verb == VerbDefault { // no one is told another port
 		port := c.ep.SeenAs.Port()
 		o.Public, o.Ports, o.NAT = c.ep.SeenAs, PortRange{port, port}, c.ep.NAT()
 		o.SourcePort = c.ep.Server.Port() - 1
@@ -101,10 +101,10 @@ func (c *terms) openThirdParty(o *Offer) {
 	o.Public, o.Target = o.Announced, o.Announced
 }
 
-// literal64 reports whether an offer in IPv6 names an IPv4 address that stands for
-// its sender: its program has IPv4, through a translator of its own host (464XLAT,
-// RFC 6877), or asked with PASV. The text is right, or becomes so in the IPv4
-// connection.
+// literal64 reports whether an offer in IPv6 names an IPv4 address that stands
+// for its sender: its program uses IPv4, through a translator of its own host
+// (464XLAT, RFC 6877), or asked with PASV. The text is correct, or the IPv4
+// connection corrects it.
 func (c *terms) literal64(o *Offer) bool {
 	a := o.Announced.Addr()
 	if c.nat64 == not64 || !a.Is4() || c.ep.Client.Addr().Is4() {

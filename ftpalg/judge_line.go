@@ -4,17 +4,17 @@ package ftpalg
 
 import "bytes"
 
-// A judgement is what the policy makes of a client's line, or of what has come of
-// it so far.
+// A judgement is the policy's verdict on a client's line, or on the part of it
+// that has arrived.
 type judgement struct {
-	why  Reason // why it is to be made to fail; ReasonPlain: it is not
-	rule string // what of the policy says so
-	open bool   // what is still to come may make it one that is
+	why  Reason // why it is made to fail; ReasonPlain if it is not
+	rule string // the part of the policy that decides
+	open bool   // what is still to come may change that to a denial
 	at   span   // the letters of its verb
 }
 
 // judgeLine judges a client's line, without its line end. whole says that it ends
-// there; else only its start is known.
+// there; otherwise only its start is known.
 func (c *terms) judgeLine(line []byte, whole bool) judgement {
 	front := skipFront(line)
 	text := plain(line[front:])
@@ -42,7 +42,7 @@ func (c *terms) judgeLine(line []byte, whole bool) judgement {
 	return j
 }
 
-// deniedVerb returns why a command is to be made to fail whatever follows it.
+// deniedVerb returns why a command is made to fail whatever follows it.
 func (c *terms) deniedVerb(cmd command, v *verb) (Reason, string) {
 	p := c.policy
 	opens := cmd.active() || isPassive(cmd)
@@ -141,8 +141,8 @@ func (c *terms) judgeSub(j *judgement, arg []byte, whole bool) {
 	}
 }
 
-// mayBecomeDenied reports whether a verb that starts with b may turn out to be one
-// whose line the policy looks at.
+// mayBecomeDenied reports whether a verb that starts with b may turn out to be
+// one whose line the policy checks.
 func (c *terms) mayBecomeDenied(b []byte) bool {
 	p := c.policy
 	if len(b) == 0 {
@@ -173,7 +173,7 @@ func (c *terms) mayBecomeDenied(b []byte) bool {
 }
 
 // mayHavePath reports whether a verb that starts with b may turn out to be one
-// whose path the policy looks at.
+// whose path the policy checks.
 func (c *terms) mayHavePath(b []byte) bool {
 	actions := c.policy.fileActions()
 	if c.policy.MaxPath == 0 && actions == 0 {
@@ -187,7 +187,7 @@ func (c *terms) mayHavePath(b []byte) bool {
 	return false
 }
 
-// skipFront returns the length of what servers skip in front of a command.
+// skipFront returns the length of what servers skip before a command.
 func skipFront(line []byte) int {
 	i := skipTelnet(line)
 	for i < len(line) && line[i] != '\n' && !isLetter(line[i]) {
@@ -196,8 +196,8 @@ func skipFront(line []byte) int {
 	return min(i, len(line))
 }
 
-// mayBeDenied reports whether a client's line, or one that starts so, is denied or
-// may turn out to be.
+// mayBeDenied reports whether a client's line, or one that starts like this, is
+// denied or may turn out to be.
 func (c *terms) mayBeDenied(line []byte, whole bool) bool {
 	if !c.judges {
 		return false

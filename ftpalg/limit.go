@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// maxLine is the longest line that is read, in bytes. Of a longer one the rest is
+// maxLine is the longest line that is read, in bytes. The rest of a longer one is
 // forwarded unread: nothing in the engine grows with what is sent.
 const maxLine = 4096
 
 // rate counts the offers of a minute.
 type rate struct {
-	begun uint32 // when the minute that is counted began, in Unix seconds
+	begun uint32 // start of the counted minute, in Unix seconds
 	count uint32
 }
 

@@ -4,26 +4,26 @@ package ftpalg
 
 import "bytes"
 
-// A line that its sender writes byte by byte never comes in one piece, however
-// often its start is dropped: TCP repeats together what it had sent before, and
-// sends nothing new until that is acknowledged. After maxAbandons tries such a
-// line is taken in. What has come of it is replaced by nothing for now, and goes
-// on as an empty segment from before the line. Its receiver answers with an
-// acknowledgement of all that it has (RFC 9293 section 3.10.7.4), which, once it
-// is adjusted, acknowledges to the sender what was taken in. The text is forwarded in
-// place of the line's last piece, changed or not.
+// A line that its sender writes byte by byte never arrives in one piece, however
+// often its start is dropped: TCP retransmits together what it had sent before,
+// and sends nothing new until that is acknowledged. After maxAbandons tries such
+// a line is absorbed. What has arrived of it is replaced by nothing for now, and
+// forwarded as an empty segment from before the line. Its receiver answers with
+// an acknowledgement of everything that it has (RFC 9293 section 3.10.7.4),
+// which, once adjusted, acknowledges the absorbed bytes to the sender. The text
+// is forwarded in place of the line's last piece, changed or not.
 
-// maxTaken is how many bytes of a line are taken in. All of them are forwarded in one
-// segment, which must not get too long for the way.
+// maxTaken is how many bytes of a line are absorbed. All of them are forwarded in
+// one segment, which must not get too long for the path.
 const maxTaken = 512
 
-// takeIn takes in what has come of the line in progress, and reports whether it
+// takeIn absorbs what has arrived of the line in progress, and reports whether it
 // could.
 func (c *streams) takeIn(s *stream) bool {
 	n := s.next - s.sent
 	again := len(c.cur.parts) > 0
 	denied := c.cur.dir == Original && c.mayBeDenied(s.line, false)
-	if int32(s.lineStart()-s.sent) > 0 { // whole lines are in front of it
+	if int32(s.lineStart()-s.sent) > 0 { // whole lines precede it
 		return false
 	}
 	if c.adjustBy == Nobody || !denied && n > maxTaken || !again && (s.full() || c.cur.shifting) {
@@ -40,14 +40,14 @@ func (c *streams) takeIn(s *stream) bool {
 	return true
 }
 
-// mustAdjust reports whether the line in progress could be taken in if sequence
-// numbers were adjusted. That is asked once for a line.
+// mustAdjust reports whether the line in progress could be absorbed if sequence
+// numbers were adjusted. It does so once per line.
 func (c *streams) mustAdjust(s *stream) bool {
 	return c.adjustBy == Nobody && s.abandoned == maxAbandons && s.next-s.sent <= maxTaken
 }
 
-// giveBack makes the segment being handled carry what was taken in before it,
-// until something else is done about that.
+// giveBack makes the segment being handled carry what was absorbed before it,
+// until that is replaced by something else.
 func (c *streams) giveBack(s *stream) {
 	if s.taken == 0 {
 		return
@@ -76,8 +76,8 @@ func (c *Conn) alone(s *stream) bool {
 	return true
 }
 
-// merge puts an edit together with what the segment gives back, if they
-// overlap, and reports whether it did.
+// merge merges an edit with what the segment gives back, if they overlap, and
+// reports whether it did.
 func (c *streams) merge(e *edit) bool {
 	if c.cur.back == 0 || int32(c.cur.parts[0].end-e.start) <= 0 {
 		return false

@@ -10,9 +10,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestPiecesUntranslated: announcements that have to be changed come in pieces on
-// a connection whose sequence numbers the kernel cannot adjust. They are adjusted
-// here from the first line on that never comes in one piece.
+// TestPiecesUntranslated: announcements that have to change arrive in pieces on a
+// connection whose sequence numbers the kernel cannot adjust. The engine's caller
+// adjusts them from the first line on that never arrives in one piece.
 func TestPiecesUntranslated(t *testing.T) {
 	s := script{ep: routed, policy: Policy{Repair: RepairAll}, batches: [][]exchange{
 		{{"USER me\r\n", "331 password\r\n"}}, {{"PASS x\r\n", "230 in\r\n"}},
@@ -35,11 +35,12 @@ func TestPiecesUntranslated(t *testing.T) {
 		}
 	}
 	if pieces == 0 {
-		t.Error("no line was taken in")
+		t.Error("no line was absorbed")
 	}
 }
 
-// TestPiecesNotAdjusted: if nobody can, the line goes on as it comes.
+// TestPiecesNotAdjusted: if no one can adjust, the line is forwarded as it
+// arrives.
 func TestPiecesNotAdjusted(t *testing.T) {
 	g := &gateway{c: NewConn(routed, &Policy{Repair: RepairAll}, Options{Started: true})}
 	talk(t, g, "S: 220 ready\nC: USER one\nS: 230 in")

@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestLines: each line is given once, whole, however it is cut into segments and
-// repeated.
+// TestLines: each line is reported once, whole, however it is cut into segments
+// and retransmitted.
 func TestLines(t *testing.T) {
 	ep := Endpoints{Client: netip.MustParseAddrPort("192.0.2.1:4000"), Server: netip.MustParseAddrPort("203.0.113.2:21")}
 	ep.Dialled, ep.SeenAs = ep.Server, ep.Client
@@ -20,7 +20,7 @@ func TestLines(t *testing.T) {
 	var got []string
 	next := [2]uint32{1000, 5000}
 	say := func(d Direction, text string) {
-		for range 2 { // and once more, as a repetition
+		for range 2 { // and once more, as a retransmission
 			dec := c.Segment(&Segment{Dir: d, Seq: next[d], Ack: next[opposite(d)], Acks: true, Payload: []byte(text)})
 			for line := range dec.Lines.All() {
 				got = append(got, fmt.Sprintf("%v %s", d, line))
@@ -39,7 +39,8 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// TestLinesMadeToFail are told from others, but by an engine that only watches.
+// TestLinesMadeToFail: lines that were made to fail are marked, except by an
+// engine that only watches.
 func TestLinesMadeToFail(t *testing.T) {
 	ep := Endpoints{Client: netip.MustParseAddrPort("192.0.2.1:4000"), Server: netip.MustParseAddrPort("203.0.113.2:21")}
 	for _, watch := range []bool{false, true} {

@@ -8,7 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestMissed: after a time without rules the dialogue is read on at once.
+// TestMissed: after a time without rules the dialogue continues to be read at
+// once.
 func TestMissed(t *testing.T) {
 	const pasv, noop, answer, refused = "PASV\r\n", "NOOP\r\n", "227 ok (203,0,113,9,200,10)\r\n", "refused line-start-unknown 227"
 	for _, missed := range []bool{true, false} {
@@ -27,11 +28,11 @@ func TestMissed(t *testing.T) {
 		if missed {
 			g.c.Missed()
 		}
-		say(Original, &client, noop, false) // the rules are away
+		say(Original, &client, noop, false) // the rules are missing
 		say(Reply, &server, "200 ok\r\n", false)
 		say(Original, &client, pasv, false)
 		if n := say(Reply, &server, answer, true); (n == 1) != missed {
-			t.Errorf("missed %t: %d segments went on", missed, n)
+			t.Errorf("missed %t: %d segments were forwarded", missed, n)
 		}
 		var want []string
 		if missed {

@@ -4,19 +4,20 @@ package ftpalg
 
 import "time"
 
-// A segment may come behind bytes that were not seen: they are late, or lost on
-// their way here, and their sender will repeat them; or they have passed without
-// us, because the queue was full, and never come again. How the sender repeats
-// the segment does not tell which: before the bytes that are missing it may
-// repeat later ones any number of times, one tail loss probe for each time that
-// something before them is acknowledged (RFC 8985 section 7). If such a segment
-// went on, the missing ones would be taken for repetitions when they come, and
-// pass unread. So the receiver decides: only what it has acknowledged is given
-// up. As its acknowledgements are not seen unless they carry data, it is asked for
-// one; see Decision.Ask.
+// A segment may arrive after bytes that were not seen: they are late, or were
+// lost on their way here, and their sender will retransmit them; or they have
+// passed without us, because the queue was full, and will never arrive. How the
+// sender retransmits the segment does not tell which: before the missing bytes it
+// may retransmit later ones any number of times, one tail loss probe for each
+// time that something before them is acknowledged (RFC 8985 section 7). If such a
+// segment were forwarded, the missing bytes would count as retransmissions when
+// they arrive, and pass unread. So the receiver decides: only what it has
+// acknowledged is given up. As its acknowledgements are not seen unless they
+// carry data, it is asked for one; see Decision.Ask.
 
-// pass continues behind bytes that the receiver of the segment being handled has,
-// though they were not seen, and reports whether all before seq are such.
+// pass continues after bytes that the receiver of the segment being handled has,
+// though they were not seen, and reports whether that holds for everything before
+// seq.
 func (c *streams) pass(s *stream, seq uint32) bool {
 	if !s.ackKnown {
 		return false
@@ -37,13 +38,13 @@ func (c *streams) resync(s *stream, seq uint32) {
 	s.gaps = 0
 	c.unseen = c.unseen || c.cur.dir == Original && c.started && !c.spoken
 	if c.cur.dir == Original && c.judges {
-		// A client that skips bytes and sends them later would have them pass
-		// unread as if they came again.
+		// A client that skips bytes and sends them later would otherwise have
+		// them pass unread as a retransmission.
 		s.floor, s.floorSet = seq, true
 	}
 }
 
-// insists counts how often a segment behind unseen bytes has come, and reports
+// insists counts how often a segment after unseen bytes has arrived, and reports
 // whether that is often enough to ask. Without a clock each time counts.
 func (s *stream) insists(seq uint32, now time.Time) bool {
 	ms := uint32(now.UnixMilli())
@@ -58,16 +59,16 @@ func (s *stream) insists(seq uint32, now time.Time) bool {
 	return s.gaps == maxGaps
 }
 
-// ask has the receiver of the segment being handled acknowledge all that it has: an
-// empty segment does that which is behind (RFC 9293 section 3.10.7.4), unless the
-// receiver lacks what was seen, too.
+// ask makes the receiver of the segment being handled acknowledge everything that
+// it has: an old empty segment makes it do so (RFC 9293 section 3.10.7.4), unless
+// the receiver lacks what was seen, too.
 func (c *streams) ask(why Reason) Decision {
 	s := &c.stream[c.cur.dir]
 	return Decision{Action: Drop, Reason: why, Ask: true, AskAt: c.number(s, s.position(s.next)-1)}
 }
 
-// number returns the sequence number with which a segment must leave to arrive
-// as one at seq.
+// number returns the sequence number with which a segment must be sent to arrive
+// at seq.
 func (c *streams) number(s *stream, seq uint32) uint32 {
 	if c.adjustBy == Caller {
 		return seq
@@ -75,11 +76,11 @@ func (c *streams) number(s *stream, seq uint32) uint32 {
 	return s.adj.source(seq)
 }
 
-// Missed notes that segments may have passed unread, because the rules that
-// bring them were away for a moment. A segment behind unseen bytes is then read at
-// once, as the first one is of a connection that is not seen from its start, and
-// the first reply that announces a port is believed to be asked for: the command
-// may have been among what was missed.
+// Missed reports that segments may have passed unread, because the rules that
+// queue them were missing for a moment. A segment after unseen bytes is then read
+// at once, like the first one of a connection whose start was not seen, and the
+// first reply that announces a port is assumed to be asked for: the command may
+// have been among what was missed.
 func (c *Conn) Missed() {
 	for d := range c.stream {
 		c.stream[d].blind = c.stream[d].known

@@ -10,10 +10,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestGapTailLoss is what a server and a network that reorders did: four replies
-// to commands sent ahead, of which the second, a 227, came first and so was
-// dropped. Its sender repeated the last one before it each time that it heard of
-// something, though of none in between. The 227 must not go on unread.
+// TestGapTailLoss replays what a server and a reordering network did: of four
+// replies to pipelined commands the second, a 227, arrived first and so was
+// dropped. Its sender retransmitted the last one each time that an
+// acknowledgement arrived, but none in between. The 227 must not pass unread.
 func TestGapTailLoss(t *testing.T) {
 	replies := []string{"200 3 xxx\r\n", "227 Entering Passive Mode (10,0,0,2,144,219).\r\n", "200 ok\r\n", "200 4 xxx\r\n"}
 	g := newGateway(both, Policy{})
@@ -39,7 +39,7 @@ func TestGapTailLoss(t *testing.T) {
 		{0, 1, 2}, {7, 0, 1}, {122, 2, 3}, {122, 3, 4}, // reordered
 		{387, 3, 4},  // a tail loss probe
 		{832, 0, 1},  // a timeout: nothing of it was acknowledged yet
-		{1464, 3, 4}, // now it is, and this is the next probe
+		{1464, 3, 4}, // acknowledged, and the next probe
 		{1758, 1, 3}, // a timeout
 		{1900, 3, 4},
 	} {
@@ -54,18 +54,18 @@ func TestGapTailLoss(t *testing.T) {
 	}
 	want := []string{replies[0], replies[0], "227 Entering Passive Mode (203,0,113,1,144,219).\r\n" + replies[2], replies[3]}
 	if d := cmp.Diff(want, got); d != "" {
-		t.Errorf("what went on (-want +got):\n%s", d)
+		t.Errorf("forwarded (-want +got):\n%s", d)
 	}
 }
 
-// TestGapPassed: bytes that went by unseen are given up when their receiver is
-// known to have them, as soon as it is known and not before.
+// TestGapPassed: bytes that passed unseen are given up as soon as their receiver
+// is known to have them, and not before.
 func TestGapPassed(t *testing.T) {
 	const begun, done, pasv, answer = "150 coming\r\n", "226 done\r\n", "PASV\r\n", "227 ok (203,0,113,9,200,10)\r\n"
 	for _, tc := range []struct {
 		name  string
 		apart time.Duration
-		acked uint32 // what the receiver says that it has of the missing bytes
+		acked uint32 // how many of the missing bytes the receiver acknowledges
 		want  []string
 	}{
 		{"not there", 250 * time.Millisecond, 0, []string{"gap", "gap", "gap asked", "gap asked", "gap asked"}},
@@ -110,7 +110,7 @@ func TestGapPassed(t *testing.T) {
 	}
 }
 
-// TestGapAnswered: an answer to a command that passed unseen says that it was
+// TestGapAnswered: the answer to a command that passed unseen proves that it was
 // received, so that the next command is read at once.
 func TestGapAnswered(t *testing.T) {
 	const noop, port = "NOOP\r\n", "PORT 192,168,1,5,200,10\r\n"
@@ -122,17 +122,17 @@ func TestGapAnswered(t *testing.T) {
 	g.segment(Reply, g.next(Reply), []byte("200 ok\r\n"))
 	out := g.segment(Original, seq, []byte(port))
 	if len(out) != 1 || g.reason != ReasonResync {
-		t.Fatalf("%d segments went on, %v", len(out), g.reason)
+		t.Fatalf("%d segments were forwarded, %v", len(out), g.reason)
 	}
-	// Reading goes on with the next line.
+	// Reading continues with the next line.
 	out = g.segment(Original, g.next(Original), []byte(port))
 	if len(out) != 1 || string(out[0].p) != "PORT 198,51,100,77,200,10\r\n" {
-		t.Errorf("went on: %+v", out)
+		t.Errorf("forwarded: %+v", out)
 	}
 }
 
-// TestAskAdjusted: the empty segment comes from one before what is missing, as
-// the receiver counts, whoever adjusts.
+// TestAskAdjusted: the empty segment is one byte before what is missing, in the
+// receiver's numbers, whoever adjusts.
 func TestAskAdjusted(t *testing.T) {
 	for _, here := range []bool{false, true} {
 		g := newGateway(snat, Policy{})

@@ -7,20 +7,20 @@ import (
 	"net/netip"
 )
 
-// A client that has IPv6 only reaches a server that has IPv4 only through a
-// translator of packets (RFC 6146, RFC 7915), and the two speak different forms of
-// FTP. RFC 6384 says what becomes of which. A translator on this machine makes two
-// control connections of a session, each with an engine of its own. They need not
-// know one another: what only the IPv6 one can know, that an EPRT names the client
-// itself, it checks there, and lets nothing else pass that the IPv4 one would take
-// for it; the IPv4 one translates. A command passes the checks first, and a reply is
+// An IPv6-only client reaches an IPv4-only server only through a packet
+// translator (RFC 6146, RFC 7915), and the two speak different forms of FTP. RFC
+// 6384 says how to translate each. A translator on this machine splits a session
+// into two control connections, each with an engine of its own. They need not
+// know one another: the IPv6 one checks what only it can know, that an EPRT names
+// the client itself, and lets nothing else pass that the IPv4 one would believe;
+// the IPv4 one translates. A command passes the checks first, and a reply is
 // translated first, so that both ways are open before the far end can use them.
 
-// EmbeddedLens are the lengths that a prefix of addresses with IPv4 ones in them
-// can have (RFC 6052 section 2.2).
+// EmbeddedLens are the lengths that the prefix of IPv6 addresses with embedded
+// IPv4 addresses can have (RFC 6052 section 2.2).
 var EmbeddedLens = [...]int{32, 40, 48, 56, 64, 96}
 
-// role64 is what an engine does on a connection through a translator.
+// role64 is the role of an engine on a connection through a translator.
 type role64 uint8
 
 const (
@@ -35,17 +35,17 @@ func (r role64) translates() bool { return r == translates64 || r == translates4
 
 var clat = netip.MustParsePrefix("192.0.0.0/29") // RFC 7335
 
-// inside64 reports whether an address may be that of a program behind a translator
-// of its own host.
+// inside64 reports whether an address may be that of a program behind a
+// translator of its own host.
 func inside64(a netip.Addr) bool { return private(a) || clat.Contains(a) }
 
-// told is what a client is told of the reply to a command.
+// told is what a client is told in place of the reply to a command.
 type told uint8
 
 const (
-	toldAll     told = iota // what the server says
-	told229                 // in place of 227
-	told229Once             // the same, of a command that may not have been given; see Continue
+	toldAll     told = iota // the server's reply
+	told229                 // 229 in place of 227
+	told229Once             // the same for a command that may not have been given; see Continue
 	told504
 	told522
 	toldNone
@@ -56,8 +56,8 @@ const (
 // is229 reports whether a 227 becomes 229.
 func (t told) is229() bool { return t == told229 || t == told229Once }
 
-// tellings are replies, in full and as short as they can be, and commands that are
-// answered with them.
+// tellings are replies, in full and as short as possible, and the commands that
+// they answer.
 var tellings = [...]struct{ full, short, example string }{
 	told504:      {"504 Command not implemented for that parameter.", "504 No such.", "ALGS"},
 	told522:      {"522 Network protocol not supported, use (2).", "522 Use (2).", "EPSV 1"},
@@ -66,10 +66,10 @@ var tellings = [...]struct{ full, short, example string }{
 	toldEPSVEPRT: {"216 EPSVEPRT FTP translation is on.", "216 EPSVEPRT", "ALGS ENABLE64"},
 }
 
-const longestTold = len("216 EPSVEPRT") // of those that are short
+const longestTold = len("216 EPSVEPRT") // of the short ones
 
-// sized returns the longer of two texts that fits into n bytes, else the short
-// one, filled with spaces.
+// sized returns full if it fits into n bytes, otherwise short, padded with
+// spaces.
 func sized(n int, full, short string) []byte {
 	if len(full) > n {
 		full = short
@@ -77,8 +77,8 @@ func sized(n int, full, short string) []byte {
 	return fit(full, "", n)
 }
 
-// fit returns head and tail, n bytes long if that can be: head is filled with
-// spaces, or cut behind a word.
+// fit returns head and tail, n bytes long if possible: head is padded with
+// spaces, or cut after a word.
 func fit(head, tail string, n int) []byte {
 	text := []byte(head)
 	for len(text)+len(tail) > n {
@@ -110,7 +110,7 @@ func (p *Policy) role64(ep *Endpoints) (role64, *NAT64) {
 	return not64, nil
 }
 
-// algs returns the answer to ALGS. Servers answer it too, and do nothing.
+// algs returns the answer to ALGS. Servers answer it, too, but do nothing.
 func (c *terms) algs(arg []byte) told {
 	role := c.nat64
 	switch {

@@ -16,7 +16,7 @@ import (
 
 // The positions of a gateway at a translator, and its policies.
 var (
-	// inV6 is the connection of the client, inV4 that to the server.
+	// inV6 is the client's connection, inV4 the connection to the server.
 	inV6 = Endpoints{Client: ap("[2001:db8:7::7]:40000"), Dialled: ap("[2001:db8:64::c633:6402]:21"),
 		Server: ap("[2001:db8:64::c633:6402]:21"), SeenAs: ap("[2001:db8:7::7]:40000")}
 	inV4 = Endpoints{Client: ap("192.168.255.7:40000"), Dialled: ap("198.51.100.2:21"),
@@ -48,16 +48,16 @@ func TestEmbedded(t *testing.T) {
 
 var padding = regexp.MustCompile(" +")
 
-// unpadded returns lines without the spaces that keep their length.
+// unpadded removes the spaces that keep the length of lines.
 func unpadded(lines string) string {
 	return strings.ReplaceAll(padding.ReplaceAllString(lines, " "), " \r", "\r")
 }
 
-// login64 is how the dialogues begin.
+// login64 begins the dialogues.
 const login64 = "S: 220 hi\nC: USER a\nS: 331 p\nC: PASS b\nS: 230 in\n"
 
-// TestNAT64 holds dialogues through a translator. Of what a side says the other
-// receives what is behind an arrow, and all else as it is.
+// TestNAT64 holds dialogues through a translator. What is behind an arrow is what
+// the other side receives; a line without one passes unchanged.
 func TestNAT64(t *testing.T) {
 	type say = []string
 	for _, tt := range []struct {
@@ -68,7 +68,7 @@ func TestNAT64(t *testing.T) {
 		here    bool // sequence numbers are adjusted by the gateway
 		full    bool // no pinhole can be opened
 		lines   string
-		want    say // log
+		want    say // expected log
 	}{
 		{name: "EPSV", section: "6", ep: inV4, policy: here64, lines: `
 			C: EPSV > PASV
@@ -399,14 +399,14 @@ func TestNAT64(t *testing.T) {
 				t.Errorf("not announced: %v", g.fails)
 			}
 			if adj := g.c.Position(Reply).Adjusted; adj.After != 0 && !tt.here {
-				t.Errorf("replies changed their length: %+v", adj)
+				t.Errorf("replies changed length: %+v", adj)
 			}
 		})
 	}
 }
 
-// TestNAT64Adjusts: where nobody adjusts sequence numbers the first line that needs
-// it comes again, and no other.
+// TestNAT64Adjusts: where no one adjusts sequence numbers yet, the first line
+// that needs it has to be retransmitted, and no other.
 func TestNAT64Adjusts(t *testing.T) {
 	for _, can := range []bool{true, false} {
 		g := newGateway(inV6, there64)
@@ -424,7 +424,7 @@ func TestNAT64Adjusts(t *testing.T) {
 			got = append(got, step(line))
 		}
 		want := []string{"NOOP\r\n", "PASV\r\n", "again", "PASV\r\n", "NOOP\r\n"}
-		if !can { // what cannot be changed is left
+		if !can { // what cannot be changed passes unchanged
 			want = []string{"NOOP\r\n", "PASV\r\n", "again", "EPSV 2\r\n", "EPSV ALL\r\n"}
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -433,7 +433,7 @@ func TestNAT64Adjusts(t *testing.T) {
 	}
 }
 
-// TestNAT64TelnetFlood: attempts without end take no memory without end.
+// TestNAT64TelnetFlood: endless attempts to negotiate take bounded memory.
 func TestNAT64TelnetFlood(t *testing.T) {
 	for _, line := range []string{"\xff\xfb\x01", "\xff\xfd\x01NOOP\r\n"} {
 		g := newGateway(inV4Public, here64)
@@ -449,8 +449,8 @@ func TestNAT64TelnetFlood(t *testing.T) {
 	}
 }
 
-// TestNAT64Continues: what the client is told is the same where another engine
-// takes over before the answer.
+// TestNAT64Continues: the client receives the same reply when another engine
+// takes over before it.
 func TestNAT64Continues(t *testing.T) {
 	for _, tt := range []struct{ before, cmd, reply, want string }{
 		{"", "EPSV", "227 Entering Passive Mode (198,51,100,2,100,1).", "229 Entering Extended Passive Mode (|||25601|)"},
@@ -482,14 +482,15 @@ func TestNAT64Continues(t *testing.T) {
 			t.Errorf("%s %s: %q, want %q", tt.before, tt.cmd, got, tt.want)
 		}
 		next.segment(Original, state.Stream[Original].Next, []byte("NOOP\r\nRETR file\r\n"))
-		// Without a port the transfer offers the default one, if it is through a translator.
+		// Without a port the transfer offers the default one if it goes through a
+		// translator.
 		offers := strings.Contains(fmt.Sprint(next.log), " default")
 		if want := tt.before == "" && (tt.cmd == "EPSV ALL" || tt.cmd == "ALGS STATUS64" || tt.cmd == "RETR file"); offers != want {
 			t.Errorf("%s %s: the default port is offered: %v, want %v: %v", tt.before, tt.cmd, offers, want, next.log)
 		}
 	}
-	// Nothing is known: the first 227 may be the answer to EPSV, but not once
-	// the client has asked again.
+	// The new engine knows nothing: the first 227 may be the reply to EPSV, but
+	// not once the client has asked again.
 	for _, ask := range []bool{false, true} {
 		c := newGateway(inV4, here64)
 		c.c = NewConn(inV4, &here64, Options{AdjustBy: Kernel})
@@ -504,8 +505,8 @@ func TestNAT64Continues(t *testing.T) {
 	}
 }
 
-// exchange64 makes an exchange through a translator; with attempt the server tries to
-// negotiate.
+// exchange64 makes an exchange through a translator; with attempt the server
+// tries to negotiate.
 func exchange64(r *rand.Rand, ep Endpoints, attempt string) exchange {
 	end := []string{"\r\n", "\r\n", "\r\n", "\n", "\r\r\n"}[r.IntN(5)]
 	server := netip.AddrPortFrom(addr("203.0.113.9"), port(r))
@@ -518,7 +519,8 @@ func exchange64(r *rand.Rand, ep Endpoints, attempt string) exchange {
 	case 1:
 		return exchange{"STAT" + end, "211-here" + end + " 227 is a number" + end + "211 end" + end}
 	case 2:
-		// Where it is not translated, a server that accepts it changes what may follow.
+		// If the command is not translated, a server that accepts it changes what
+		// may follow.
 		answer = []string{"500 no", "500 NOOP is what you say, and I do not like it"}[r.IntN(2)] + end
 		return exchange{[]string{"EPSV ALL", "epsv all", "EPSV 1", "\xff\xf1EPSV 7"}[r.IntN(4)] + end, answer}
 	case 3:
@@ -543,7 +545,7 @@ func exchange64(r *rand.Rand, ep Endpoints, attempt string) exchange {
 	return exchange{cmd + end, fmt.Sprintf(words, list(hostPortNumbers(server)))}
 }
 
-// TestAnyCutNAT64 is TestAnyCut for connections through a translator, whose
+// TestAnyCutNAT64 is TestAnyCut for connections through a translator whose
 // pinholes cannot always be opened.
 func TestAnyCutNAT64(t *testing.T) {
 	n, cuts, pieces, patient := 6000, 0, 0, 0
@@ -588,7 +590,7 @@ func TestAnyCutNAT64(t *testing.T) {
 		w.name, w.small = fmt.Sprint("seed ", i), i%2 == 0
 		w.run(&s)
 		cuts, pieces = cuts+w.cuts, pieces+g.pieces
-		if g.patient { // what waited too long goes on as it is
+		if g.patient { // what waited too long passes unchanged
 			patient++
 			continue
 		}
@@ -599,7 +601,7 @@ func TestAnyCutNAT64(t *testing.T) {
 			t.Fatalf("seed %d: received (-whole lines +cut):\n%s", i, diff)
 		}
 	}
-	t.Logf("%d dialogues, %d segments, %d of them taken in", n, cuts, pieces)
+	t.Logf("%d dialogues, %d segments, %d of them absorbed", n, cuts, pieces)
 	if pieces == 0 || patient > n/100 {
 		t.Errorf("%d segments were taken in, and %d dialogues waited for too long", pieces, patient)
 	}

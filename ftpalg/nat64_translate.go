@@ -22,9 +22,9 @@ func (c *dialogue) mayTranslate(b []byte) bool {
 	return mayBe("EPSV", b) || mayBe("ALGS", b) || mayBeOffer(b)
 }
 
-// translation returns what goes to the server in place of a command, nothing if
-// it stays, and what the client is told of the reply. The server's answer to NOOP
-// becomes what the client is told, so that no packet has to be made up (RFC 6384
+// translation returns what the server gets in place of a command, nothing if it
+// stays, and what the client gets in place of the reply. The server's answer to
+// NOOP becomes the client's reply, so that no packet has to be made up (RFC 6384
 // section 12).
 func (c *dialogue) translation(cmd command, v verb, arg []byte) (with string, t told) {
 	arg = bytes.Trim(arg, skipped)
@@ -45,8 +45,8 @@ func (c *dialogue) translation(cmd command, v verb, arg []byte) (with string, t 
 	return "", toldAll
 }
 
-// translate sends a command on in the form that the server knows, and reports
-// whether that is all about it.
+// translate forwards a command in the form that the server knows, and reports
+// whether nothing else has to be done about it.
 func (c *dialogue) translate(e *entry, cmd command, v verb, start uint32, line []byte, arg int) bool {
 	with, t := c.translation(cmd, v, line[min(arg, len(line)):])
 	if with != "" && !c.replaceLine(start, line, with) {
@@ -59,9 +59,9 @@ func (c *dialogue) translate(e *entry, cmd command, v verb, start uint32, line [
 	return t != toldAll
 }
 
-// defaultPort offers the default data port for a transfer for which the client has
-// chosen none: that of its control connection, for the server's port before its own
-// (RFC 959 section 3.3, RFC 6384 section 8).
+// defaultPort offers the default data port for a transfer for which the client
+// has chosen none: the port of its control connection, which the server connects
+// to from the port before its own (RFC 959 section 3.3, RFC 6384 section 8).
 func (c *dialogue) defaultPort(e *entry, cmd command, start uint32, line []byte) {
 	unchosen := c.unchosen
 	c.unchosen = (unchosen || cmd == cmdTransfer) && !cmd.active() && !isPassive(cmd)
@@ -75,9 +75,9 @@ func (c *dialogue) defaultPort(e *entry, cmd command, start uint32, line []byte)
 	e.offer = c.offer(o, r)
 }
 
-// refuseTelnet has offers to negotiate a Telnet option, in front of a line of the
-// segment being handled, go on as their denials: WILL as WONT, DO as DONT. Then nothing
-// is agreed on, and whoever answers refuses (RFC 6384 section 5).
+// refuseTelnet turns offers to negotiate a Telnet option, before a line of the
+// segment being handled, into refusals: WILL into WONT, DO into DONT. Then
+// nothing is agreed on, and any answer is a refusal (RFC 6384 section 5).
 func (c *streams) refuseTelnet(start uint32, line []byte) {
 	if !c.nat64.translates() {
 		return
@@ -91,8 +91,9 @@ func (c *streams) refuseTelnet(start uint32, line []byte) {
 	}
 }
 
-// cutFront cuts the line in progress off behind the Telnet commands in front of it, if
-// these are to go on: they may change, and the line itself comes again.
+// cutFront cuts the line in progress off after the Telnet commands before it, if
+// these are to be forwarded: they may change, and the line itself will be
+// retransmitted.
 func (c *streams) cutFront(s *stream) bool {
 	front := s.lineStart() + uint32(skipTelnet(s.line))
 	if front == s.lineStart() || int32(front-s.sent) <= 0 {
@@ -104,7 +105,7 @@ func (c *streams) cutFront(s *stream) bool {
 	return true
 }
 
-// obey does what an ALGS asked for that is answered so.
+// obey does what an ALGS asks for that gets this answer.
 func (c *dialogue) obey(t told) {
 	switch t {
 	case toldNone:
@@ -114,9 +115,9 @@ func (c *dialogue) obey(t told) {
 	}
 }
 
-// active64 handles PORT or EPRT, as it was read. Where a client's own address is
-// known another one is made to fail (section 7); where it is not, the client is
-// taken to have named its own.
+// active64 handles a PORT or EPRT that was read. If the client's own address is
+// known another one is made to fail (section 7); if not, the client is assumed to
+// have named its own.
 func (c *dialogue) active64(o *Offer) Reason {
 	switch a := o.Announced.Addr(); {
 	case c.foreign != ReasonPlain || o.Verb != VerbEPRT || a.Is4() || c.cur.telnet != nil:
@@ -130,8 +131,8 @@ func (c *dialogue) active64(o *Offer) Reason {
 	return ReasonPlain
 }
 
-// passive64 has a line of a 227 that answers EPSV forwarded as one of 229. Its address
-// does not count (section 6).
+// passive64 forwards the line of a 227 that answers EPSV as one of 229. Its
+// address does not count (section 6).
 func (c *dialogue) passive64(o *Offer, r Reason, t told) {
 	line := o.text
 	switch {
@@ -143,8 +144,8 @@ func (c *dialogue) passive64(o *Offer, r Reason, t told) {
 	}
 }
 
-// Decline says that the port of an offer of the segment being handled is not open.
-// A client whose EPSV came through a translator is told so (section 6).
+// Decline reports that the port of an offer of the segment being handled is not
+// open. A client whose EPSV came through a translator gets an error (section 6).
 func (c *dialogue) Decline(o *Offer) {
 	if o.Mode == Active || !o.other && c.nat64 != checks64 {
 		return
@@ -162,8 +163,7 @@ func (c *dialogue) Decline(o *Offer) {
 	c.change(o.start, 0, o.text, append([]byte(line), end...))
 }
 
-// replaceLine puts another line in the place of one that was read, and reports
-// whether it could.
+// replaceLine replaces a line that was read, and reports whether it could.
 func (c *dialogue) replaceLine(start uint32, line []byte, with string) bool {
 	if c.cur.telnet != nil {
 		return false
@@ -172,8 +172,8 @@ func (c *dialogue) replaceLine(start uint32, line []byte, with string) bool {
 	return c.change(start, 0, old, append([]byte(with), old[len(line):]...)) == ReasonPlain
 }
 
-// mustAdjust64 reports whether fresh bytes have a line that will be another length,
-// while sequence numbers are not adjusted. That is asked once.
+// mustAdjust64 reports whether fresh bytes have a line whose length will change,
+// while sequence numbers are not adjusted. It does so once.
 func (c *Conn) mustAdjust64(s *stream, p []byte) bool {
 	if c.nat64 == not64 || c.adjustBy != Nobody || s.asked64 {
 		return false
@@ -192,8 +192,8 @@ func (c *Conn) mustAdjust64(s *stream, p []byte) bool {
 	return s.asked64
 }
 
-// tell puts what the client is told in the place of a reply's line, its last one or
-// its first.
+// tell replaces a reply's line, its last one or its first, with what the client
+// is told.
 func (c *dialogue) tell(t told, start uint32, line []byte, last bool) {
 	if t < told504 {
 		return
@@ -205,7 +205,7 @@ func (c *dialogue) tell(t told, start uint32, line []byte, last bool) {
 	c.replaceLine(start, line, string(sized(len(line), tellings[t].full, tellings[t].short)))
 }
 
-// otherText is an offer in its other form, with the length of the old one where
+// otherText is an offer in its other form, with the length of the old one if
 // there is room.
 func (o *Offer) otherText(to netip.AddrPort) []byte {
 	if o.Mode == Active {

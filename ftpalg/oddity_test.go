@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// The offers that most dialogues below come down to.
+// The offers that most dialogues below lead to.
 const (
 	passiveOffer  = "203.0.113.9:51210 192.168.1.5>203.0.113.9:51210=203.0.113.9:51210"
 	passiveBehind = "10.0.0.2:51210 198.51.100.3>203.0.113.1:51210=10.0.0.2:51210"
@@ -15,8 +15,8 @@ const (
 	activeBehind  = "192.168.1.5:51210 203.0.113.9>198.51.100.77:51210=192.168.1.5:51210"
 )
 
-// TestOddities are the servers, clients and middleboxes that are known to
-// break gateways. The number is that of the list in docs/protocol.md.
+// TestOddities tests servers, clients and middleboxes that are known to break
+// gateways. The number is that of the list in docs/protocol.md.
 func TestOddities(t *testing.T) {
 	long := strings.Repeat("x", 5000)
 	runDialogues(t, login, []dialogueTest{

@@ -35,7 +35,7 @@ const (
 	Verb229
 	VerbLPRT
 	Verb228
-	VerbDefault // a transfer without any of them: the default data port, which is in no text
+	VerbDefault // a transfer without any of them: the default data port, which no text names
 )
 
 // String returns the command, or the reply's code.
@@ -54,7 +54,7 @@ type Offer struct {
 	Mode Mode
 	// Reason says how the announced address was understood.
 	Reason Reason
-	// Announced is what the line says. In a 229 reply without an address it
+	// Announced is the address in the line. In a 229 reply without an address it
 	// is the server's.
 	Announced netip.AddrPort
 	// Source opens the data connection; its address as the firewall sees it
@@ -62,18 +62,18 @@ type Offer struct {
 	Source netip.Addr
 	// SourcePort is the port that it must come from; 0 for any.
 	SourcePort uint16
-	// Public is where it connects to, before any translation. Its port is
-	// the announced one; the caller may choose another if NAT is set.
+	// Public is the destination before any translation. Its port is the announced
+	// one; the caller may choose another if NAT is set.
 	Public netip.AddrPort
 	// Target is the host and port at which the data connection ends.
 	Target netip.AddrPort
-	// Text is the address that the other side is to be told.
+	// Text is the address that the other side must be told.
 	Text netip.Addr
 	// NAT says that the data connection is translated like its control
 	// connection, or from another port.
 	NAT bool
-	// Ports are those one of which is to be announced; the zero value: its own, or
-	// with NAT another one.
+	// Ports are the ports of which one must be announced; the zero value: its
+	// own, or with NAT another one.
 	Ports PortRange
 
 	line   span   // the numbers in the line: all of them, or the port of a 229
@@ -81,11 +81,12 @@ type Offer struct {
 	text   []byte // the part of the line that may change; valid while the segment is handled
 	delim  byte   // between the address and the port of an RFC 2428 form, if it has an address
 	mapped bool   // the address is an IPv4 one in the form of IPv6
-	other  bool   // it is forwarded in the other form: EPRT as PORT, 227 as 229
-	single bool   // it is all of a reply
+	other  bool   // forwarded in the other form: EPRT as PORT, 227 as 229
+	single bool   // it is the whole reply
 }
 
-// skipped is what servers skip behind the numbers of PORT, EPRT or LPRT.
+// skipped are the characters that servers skip after the numbers of PORT, EPRT or
+// LPRT.
 const skipped = " \t.\r\x00"
 
 func (o *Offer) parseEPRT(line []byte, arg int) (int, Reason) {
@@ -97,7 +98,7 @@ func (o *Offer) parseEPRT(line []byte, arg int) (int, Reason) {
 	return n, r
 }
 
-// extended takes over a form of RFC 2428 that was read at a place of the line.
+// extended takes over a form of RFC 2428 that was read at a position of the line.
 func (o *Offer) extended(line []byte, at int, e *extended) {
 	o.Announced, o.line = e.AddrPort, span{at + e.port.from, at + e.port.to}
 	if e.AddrPort.Addr().IsValid() {
@@ -106,7 +107,7 @@ func (o *Offer) extended(line []byte, at int, e *extended) {
 }
 
 // maxTrailing is how many characters may follow the numbers of a reply if the
-// policy checks it; the eight are those of other firewalls.
+// policy checks that; other firewalls permit eight, too.
 const maxTrailing = 8
 
 // parseReply finds what a 227, 228 or 229 reply announces.
@@ -124,7 +125,7 @@ func (o *Offer) parseReply(line []byte, from int) Reason {
 }
 
 // parse229 reads the port in a 229 reply (RFC 2428 section 3): the form in
-// parentheses, else the first that can be read.
+// parentheses, otherwise the first one that is valid.
 func (o *Offer) parse229(line []byte, from int) Reason {
 	r := ReasonSyntax
 	for i := from; i < len(line); i++ {
@@ -147,8 +148,8 @@ func (o *Offer) parse229(line []byte, from int) Reason {
 	return r
 }
 
-// PortRange are ports, both ends included.
+// PortRange is a range of ports, both ends included.
 type PortRange struct{ Low, High uint16 }
 
-// Has reports whether a port is among them; all are among the zero value.
+// Has reports whether a port is in the range; the zero value contains all.
 func (r PortRange) Has(port uint16) bool { return r.High == 0 || r.Low <= port && port <= r.High }

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// again parses what was appended for a parsed value, which must be the same.
+// again parses the encoding of a parsed value, which must give the same value.
 func again(t *testing.T, in []byte, ap netip.AddrPort, out []byte, parse func([]byte, bool) (netip.AddrPort, int, Reason)) {
 	t.Helper()
 	got, n, r := parse(out, false)
@@ -118,8 +118,8 @@ func FuzzCommand(f *testing.F) {
 	})
 }
 
-// judgedInParts: a line that is denied must be held in every part of it that holds
-// a letter of the verb, and one that is not must not be denied in any part.
+// judgedInParts: a denied line must be held in every part of it that contains a
+// letter of the verb, and one that is not denied must not be denied in any part.
 func judgedInParts(t *testing.T, c *Conn, b []byte) {
 	t.Helper()
 	line := bytes.TrimRight(b, "\r")
@@ -159,7 +159,7 @@ func FuzzReply(f *testing.F) {
 			out := o.newText(told)
 			o2 := Offer{Verb: v}
 			if r := o2.parseReply(out, min(4, len(out))); r != ReasonPlain || o2.Announced.Port() != port || v != Verb229 && o2.Announced != told {
-				t.Errorf("%q became %q, which says %v, %v", b, out, o2.Announced, r)
+				t.Errorf("%q became %q, which names %v, %v", b, out, o2.Announced, r)
 			}
 		}
 	})

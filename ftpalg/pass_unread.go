@@ -4,7 +4,7 @@ package ftpalg
 
 import "bytes"
 
-// The bounds of a segment that may pass unread, in bytes.
+// The limits on a segment that may pass unread, in bytes.
 const (
 	MinUnread = len("PWD\r\n")
 	MaxUnread = 512
@@ -18,9 +18,9 @@ const (
 	PhaseIdle Phase = iota
 	// PhaseAsked: one command waits for its reply.
 	PhaseAsked
-	// PhaseTransfer: one that is answered twice, by 1xx first.
+	// PhaseTransfer: one command that is answered twice, first by 1xx.
 	PhaseTransfer
-	// PhaseBegun: one that has had its 1xx.
+	// PhaseBegun: one command that has had its 1xx.
 	PhaseBegun
 	// PhaseActive: PORT, EPRT or LPRT.
 	PhaseActive
@@ -28,11 +28,10 @@ const (
 	PhasePassive
 )
 
-// Unread is the state of a connection whose next line may pass unread: it is
-// known where that line starts in either direction, and what it can be the
-// answer to. [Conn.Rest] gives it, Pass moves it on for each line that passes,
-// and [Conn.Passed] takes it over in the end. Whoever decides for the engine
-// in a place of its own decides as Pass does.
+// Unread is the state of a connection whose next line may pass unread: where that
+// line starts in either direction, and what it can answer. [Conn.Rest] gives it,
+// Pass advances it for each line that passes, and [Conn.Passed] takes it over in
+// the end. Any other place that decides for the engine decides as Pass does.
 type Unread struct {
 	Next  [2]uint32 // sequence number of the next byte, by Direction
 	Acked [2]uint32 // acknowledgement in the last segment that passed
@@ -41,10 +40,10 @@ type Unread struct {
 	Verb  [4]byte // the last command that passed, in upper case
 }
 
-// UnreadCommands are the commands that may pass unread while no other waits
-// for its reply, with the phase that they begin. Those that announce a port,
-// log in, encrypt or end a session are not among them; EPSV is, without an
-// argument, as its reply is read.
+// UnreadCommands are the commands that may pass unread while no other waits for
+// its reply, with the phase that they begin. Commands that announce a port, log
+// in, encrypt or end a session are not among them; EPSV without an argument is,
+// as its reply is read.
 func UnreadCommands() map[[4]byte]Phase {
 	return unreadCommands
 }
@@ -71,9 +70,9 @@ var unreadCommands = func() map[[4]byte]Phase {
 }()
 
 // UnreadBegins are the replies that may pass unread in PhaseTransfer, and
-// UnreadEnds those that may in every phase of a command but PhaseActive, where
-// 200 alone may, and PhasePassive. None of them means anything but that the
-// command was answered.
+// UnreadEnds those that may in every phase of a command except PhaseActive, where
+// only 200 may, and PhasePassive. They mean nothing except that the command was
+// answered.
 var (
 	UnreadBegins = []int{125, 150}
 	UnreadEnds   = []int{200, 202, 211, 212, 213, 214, 215, 225, 226, 250, 257, 350, 450, 451, 452, 500, 501, 502, 504, 550, 551, 552, 553}
@@ -82,9 +81,9 @@ var (
 // UnreadOK is the one reply that may pass in PhaseActive.
 const UnreadOK = 200
 
-// Pass reports whether a segment may pass unread, and takes it down if so. It
-// may if it is one whole line, the very next one of its direction, and nothing
-// depends on it but what u says.
+// Pass reports whether a segment may pass unread, and records it if so. It may if
+// it is one whole line, the very next one of its direction, and nothing but u
+// depends on it.
 func (u *Unread) Pass(d Direction, seq, ack uint32, p []byte) bool {
 	if seq != u.Next[d] || !isOneLine(p) {
 		return false
@@ -109,7 +108,7 @@ func isOneLine(p []byte) bool {
 	return ok && bytes.IndexByte(text, '\n') < 0 && bytes.IndexByte(text, telnetIAC) < 0 && bytes.IndexByte(text, 0) < 0
 }
 
-// after returns the phase and last command behind a line, if it may pass.
+// after returns the phase and last command after a line, if it may pass.
 func (u *Unread) after(d Direction, p []byte) (Phase, [4]byte, bool) {
 	if d == Original {
 		next, v, ok := unreadCommand(p)
@@ -134,7 +133,7 @@ func (u *Unread) after(d Direction, p []byte) (Phase, [4]byte, bool) {
 }
 
 // unreadCommand reads the command of a line. It must be followed by a space or
-// be all there is in the line.
+// the end of the line.
 func unreadCommand(p []byte) (Phase, [4]byte, bool) {
 	_, v, n := parseVerb(p[:len(p)-2])
 	next, ok := unreadCommands[v]
@@ -157,8 +156,8 @@ func contains(list []int, v int) bool {
 // Rest returns the state in which the connection rests between two lines. ok is
 // false if it does not: then every segment has to be read.
 func (c *Conn) Rest() (u Unread, ok bool) {
-	// Repeats are compared with what was read; what is asked ahead is told
-	// apart by the order of both directions, which is not kept.
+	// Retransmissions are compared with what was read; pipelined requests are
+	// told apart by the order of both directions, which is not kept.
 	if c.opaque || c.nat64 != not64 || c.adjustBy == Caller || c.judges || c.checks.has(CheckRepeats|CheckAnswered) ||
 		!c.answered || !c.spoken || !c.met || c.multi != 0 || c.ahead != nil {
 		return u, false
@@ -180,7 +179,7 @@ func (s *stream) rests() bool {
 		s.taken == 0 && s.gaps == 0 && s.waits == 0 && !s.blind && s.adj == s.told
 }
 
-// phase returns the phase, if there is one that says it all.
+// phase returns the phase, if one phase describes the whole state.
 func (p *pending) phase() (Phase, bool) {
 	if len(p.list) != 1 {
 		return PhaseIdle, len(p.list) == 0
@@ -199,8 +198,8 @@ func (p *pending) phase() (Phase, bool) {
 	return PhaseAsked, e.cmd == cmdOther || e.cmd == cmdUnknown
 }
 
-// Passed takes over the lines that have passed unread since Rest. The connection
-// is then as if they had been read.
+// Passed takes over the lines that have passed unread since Rest, as if the
+// connection had read them.
 func (c *Conn) Passed(u *Unread) {
 	for d := range c.stream {
 		if u.Lines[d] == 0 {

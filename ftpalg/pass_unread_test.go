@@ -15,8 +15,8 @@ const loggedIn = `
 	S: 230 in
 `
 
-// TestUnreadLines holds dialogues twice, with the last lines read and unread:
-// the engine must know the same afterwards. want is how many may pass unread.
+// TestUnreadLines runs dialogues twice, with the last lines read and unread: the
+// engine must be in the same state afterwards. want is how many may pass unread.
 func TestUnreadLines(t *testing.T) {
 	for _, tt := range []struct {
 		name, read, unread string
@@ -86,7 +86,7 @@ func TestUnreadLines(t *testing.T) {
 	}
 }
 
-// sameState compares all of two engines that later decisions depend on.
+// sameState compares everything in two engines that later decisions depend on.
 func sameState(t *testing.T, a, b *Conn) {
 	t.Helper()
 	if a.said != b.said || a.beginning != b.beginning || a.opaque != b.opaque {
@@ -103,8 +103,8 @@ func sameState(t *testing.T, a, b *Conn) {
 	}
 }
 
-// TestRest: no line passes unread where the policy compares or denies, before
-// the dialogue is known, or when the connection is encrypted.
+// TestRest: no line passes unread where the policy compares or denies, before the
+// dialogue is known, or when the connection is encrypted.
 func TestRest(t *testing.T) {
 	for _, tt := range []struct {
 		name, dialogue string
@@ -137,6 +137,6 @@ func TestRest(t *testing.T) {
 	talk(t, g, loggedIn)
 	g.c.SetAdjustBy(Caller)
 	if _, ok := g.c.Rest(); ok {
-		t.Error("sequence numbers are adjusted here, and lines may pass")
+		t.Error("lines may pass although sequence numbers are adjusted here")
 	}
 }

@@ -8,10 +8,10 @@ import (
 )
 
 const (
-	// maxPending is how many unanswered commands are remembered one by one. A
-	// client that sends more ahead has the oldest counted only.
+	// maxPending is how many unanswered commands are remembered individually. If
+	// a client pipelines more, the oldest are only counted.
 	maxPending = 64
-	// maxSkipped is how many answers to other commands may pass a command
+	// maxSkipped is how many replies to other commands may overtake a command
 	// before it is given up. Some servers send a reply too many, for example
 	// after ABOR, so that PASV seems to get "Type set to I".
 	maxSkipped = 3
@@ -20,16 +20,16 @@ const (
 // entry is a command that the server has not answered yet.
 type entry struct {
 	cmd     command
-	offer   bool   // it made the offer that stands
+	offer   bool   // it made the current offer
 	ahead   bool   // it was sent before an earlier command was answered
 	explain bool   // it was made to fail, and the error that answers it is to say why
 	begun   bool   // a 1xx reply has come
-	skipped uint8  // answers that cannot have been to it
-	told    told   // what the client is told of the reply
-	way     Way    // of a transfer
-	guessed bool   // it is not known whether it was given
-	count   uint16 // of cmdMany: how many commands
-	asked   uint16 // of cmdMany: how many of them ask for a port
+	skipped uint8  // replies that cannot have been to it
+	told    told   // what the client gets in place of the reply
+	way     Way    // direction, of a transfer
+	guessed bool   // it may not have been given
+	count   uint16 // of cmdMany: number of commands
+	asked   uint16 // of cmdMany: number of them that ask for a port
 }
 
 // pending is the queue of commands that the server has not answered yet. The
@@ -38,8 +38,8 @@ type pending struct {
 	list []entry
 }
 
-// push adds a command and returns its entry, which is valid until the next
-// call. When the queue is full its oldest commands become a number.
+// push adds a command and returns its entry, which is valid until the next call.
+// If the queue is full its oldest commands are only counted.
 func (p *pending) push(c command) *entry {
 	if isPassive(c) { // then it is not the one that may have been given before
 		p.list = slices.DeleteFunc(p.list, func(e entry) bool { return e.told == told229Once })
@@ -52,7 +52,7 @@ func (p *pending) push(c command) *entry {
 	return &p.list[len(p.list)-1]
 }
 
-// merge makes one entry of the two oldest.
+// merge merges the two oldest entries.
 func (p *pending) merge() {
 	many := p.list[0]
 	for _, e := range p.list[:2] {
@@ -98,8 +98,8 @@ func (p *pending) asks() bool {
 	return m != nil && m.asked > 0 || p.index(isPassive) >= 0
 }
 
-// takeAsked returns the command that a reply with a port answers, and takes it
-// if it is answered for good.
+// takeAsked returns the command that a reply with a port answers, and removes it
+// if that is the final reply.
 func (p *pending) takeAsked(last bool) (e entry, ok bool) {
 	if m := p.many(); m != nil && m.asked > 0 {
 		if last {
@@ -121,8 +121,8 @@ func (p *pending) takeAsked(last bool) (e entry, ok bool) {
 
 func (p *pending) full() bool { return len(p.list) == maxPending }
 
-// waiting reports whether a command has got no answer at all. One that got a
-// 1xx reply does not count: ABOR and STAT may follow (RFC 959 section 4.1.3).
+// waiting reports whether a command has had no reply at all. One that got a 1xx
+// reply does not count: ABOR and STAT may follow (RFC 959 section 4.1.3).
 func (p *pending) waiting() bool {
 	for i := range p.list {
 		if !p.list[i].begun {
@@ -152,8 +152,8 @@ func (p *pending) index(f func(command) bool) int {
 	return -1
 }
 
-// begin notes a 1xx reply: the transfer has begun, so that the commands
-// before it are answered.
+// begin handles a 1xx reply: the transfer has begun, so the commands before it
+// are answered.
 func (p *pending) begin() {
 	if i := p.index(isTransfer); i >= 0 && p.many() == nil {
 		p.drop(i)
@@ -161,8 +161,8 @@ func (p *pending) begin() {
 	}
 }
 
-// answer takes the command that a final reply with this code answers: the
-// oldest that can have got it.
+// answer removes and returns the command that a final reply with this code
+// answers: the oldest that can have got it.
 func (p *pending) answer(code int) (entry, bool) {
 	if p.many() != nil {
 		p.takeMany()
@@ -181,28 +181,27 @@ func (p *pending) answer(code int) (entry, bool) {
 	return entry{}, false
 }
 
-// forget gives up commands that were passed too often.
+// forget gives up commands that were overtaken too often.
 func (p *pending) forget() {
 	for len(p.list) > 0 && p.list[0].skipped > maxSkipped {
 		p.drop(1)
 	}
 }
 
-// newOffer notes that the offers of the commands so far stand no more.
+// newOffer records that the offers of the commands so far are no longer valid.
 func (p *pending) newOffer() {
 	for i := range p.list {
 		p.list[i].offer = false
 	}
 }
 
-// told reports whether a reply that is waited for, the next one first, is put in
-// other words.
+// told reports whether an awaited reply, the next one first, is replaced.
 func (p *pending) told() bool {
 	return slices.ContainsFunc(p.list, func(e entry) bool { return e.told >= told504 })
 }
 
-// toldOf returns what the client is told of a reply with this code. That the server
-// begins, or goes, it is told as it is, and ports in another way.
+// toldOf returns what the client gets in place of a reply with this code. A 1xx
+// and a 421 pass unchanged, and ports are handled elsewhere.
 func (p *pending) toldOf(code int) told {
 	if code < 200 || code == 421 || isPassiveCode(code) || p.many() != nil {
 		return toldAll

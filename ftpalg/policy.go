@@ -44,26 +44,26 @@ type Policy struct {
 	// MinDataPort is the lowest port that an offer may name; 0 stands for
 	// DefaultMinDataPort.
 	MinDataPort uint16
-	// Advertise maps an address inside to the one that is to be announced
-	// for it, where a translator further out is not ours.
+	// Advertise maps an inside address to the one to announce for it, for a
+	// translator further out that is not ours.
 	Advertise Addresses
-	// External maps a server's own address to one that it has besides the
-	// one that clients dial: an announcement with an address shows it, and
-	// the data connection comes to it.
+	// External maps a server's own address to an additional one: announcements
+	// show it instead of the address that clients dial, and the data connection
+	// goes to it.
 	External map[netip.Addr]netip.Addr
 	// NAT64 are the translators between IPv6 clients and IPv4 servers that
-	// connections may come through; the first that fits counts.
+	// connections may pass through; the first that fits counts.
 	NAT64 []NAT64
-	// DenyTLS makes AUTH fail: the server is sent a command that it does not
-	// know in its place, and answers with an error itself.
+	// DenyTLS makes AUTH fail: the server gets an unknown command instead, and
+	// answers it with an error.
 	DenyTLS bool
-	// RequireTLS makes logins in the clear fail; the error that the client gets says
-	// that TLS is required.
+	// RequireTLS makes logins without TLS fail; the error that the client gets
+	// says that TLS is required.
 	RequireTLS bool
-	// Deny are commands, in upper case, that are made to fail in the same
-	// way. "SITE CHMOD" is a subcommand of SITE.
+	// Deny are commands, in upper case, that are made to fail in the same way.
+	// "SITE CHMOD" is a subcommand of SITE.
 	Deny map[string]bool
-	// Allow are the only commands that are not made to fail, written as in Deny;
+	// Allow are the only commands that are not made to fail, in the form of Deny;
 	// empty: all. SITE allows all of its subcommands.
 	Allow map[string]bool
 	// NoActive and NoPassive deny a mode: its commands are made to fail, and
@@ -71,33 +71,35 @@ type Policy struct {
 	NoActive, NoPassive bool
 	// NoIPv4 and NoIPv6 deny data connections on control connections of a family.
 	NoIPv4, NoIPv6 bool
-	// ActivePorts and PassivePorts are the ports that an offer may name, those of
-	// the client and of the server; the zero value permits all.
+	// ActivePorts and PassivePorts are the ports that offers of the client and of
+	// the server may name; the zero value permits all.
 	ActivePorts, PassivePorts PortRange
-	// MapPorts are ports one of which is announced in place of an offer's own, and
-	// translated to it; the zero value: its own is. See Offer.Ports.
+	// MapPorts are the ports that replace an offer's own port in announcements,
+	// and are translated to it; the zero value keeps the own port. See
+	// Offer.Ports.
 	MapPorts PortRange
-	// Anonymous says what becomes of anonymous logins.
+	// Anonymous says how anonymous logins are treated.
 	Anonymous Anonymous
-	// MaxLine, MaxArgument and MaxPath are how many bytes a client's line, a
-	// command's argument, and one that is a path may have; 0: no limit.
+	// MaxLine, MaxArgument and MaxPath are the maximum lengths in bytes of a
+	// client's line, a command's argument, and an argument that is a path; 0: no
+	// limit.
 	MaxLine, MaxArgument, MaxPath int
-	// Files are commands that are made to fail by the file that they name.
+	// Files make commands fail because of the file that they name.
 	Files []FileRule
-	// OneWay has the caller told which way a transfer goes, see EventWay.
+	// OneWay reports the direction of transfers, see EventWay.
 	OneWay bool
-	// Checks are those that an offer has to pass; 0 stands for Normal.
+	// Checks are the checks that an offer has to pass; 0 stands for Normal.
 	Checks Checks
-	// Watch has everything read and judged, and nothing changed: each segment is
-	// to be forwarded as it came, and what an offer or a command would meet is an event.
-	// Then the caller calls neither Announce nor Rewrite.
+	// Watch reads and judges everything but changes nothing: each segment is to
+	// be forwarded as it came, and what would have happened to an offer or a
+	// command is an event. The caller then calls neither Announce nor Rewrite.
 	Watch bool
 	// Offers is how many offers a connection may make in a minute; 0 stands for
-	// DefaultOffers. It holds only where segments have a time.
+	// DefaultOffers. It applies only if segments have a time.
 	Offers int
 }
 
-// ports are those that an offer of mode m may name.
+// ports are the ports that an offer of mode m may name.
 func (p *Policy) ports(m Mode) PortRange {
 	if m == Active {
 		return p.ActivePorts
@@ -140,8 +142,8 @@ func (p *Policy) repairs(m Mode, a netip.Addr) bool {
 	return false
 }
 
-// advertise returns the first address that Advertise gives for one of the
-// addresses, else fallback.
+// advertise returns what Advertise maps the first mapped address to, otherwise
+// fallback.
 func (p *Policy) advertise(fallback netip.Addr, inside ...netip.Addr) netip.Addr {
 	if p.Advertise == nil {
 		return fallback
@@ -178,19 +180,20 @@ func (p *Policy) hasSub(list map[string]bool) bool {
 	return false
 }
 
-// denies reports whether the policy may have a command fail, or needs to see all of
-// them.
+// denies reports whether the policy may make a command fail, or needs to see all
+// of them.
 func (p *Policy) denies() bool {
 	return p.DenyTLS || p.RequireTLS || len(p.Deny) > 0 || len(p.Allow) > 0 || p.NoActive || p.NoPassive || p.NoIPv4 || p.NoIPv6 ||
 		p.Anonymous != AnonymousAny || p.MaxLine > 0 || p.MaxArgument > 0 || p.MaxPath > 0 || len(p.Files) > 0 || p.OneWay
 }
 
-// Addresses are those to announce for others. They may change at any time.
+// Addresses map addresses to those to announce for them. They may change at any
+// time.
 type Addresses interface {
 	Outside(inside netip.Addr) (outside netip.Addr, ok bool)
 }
 
-// AddressMap are addresses that do not change.
+// AddressMap is a constant mapping of addresses.
 type AddressMap map[netip.Addr]netip.Addr
 
 // Outside implements Addresses.
@@ -201,11 +204,12 @@ func (m AddressMap) Outside(inside netip.Addr) (outside netip.Addr, ok bool) {
 
 // NAT64 is a translator between IPv6 clients and IPv4 servers.
 type NAT64 struct {
-	// Prefix are the IPv6 addresses that stand for IPv4 ones (RFC 6052).
+	// Prefix is the prefix of the IPv6 addresses that stand for IPv4 ones (RFC
+	// 6052).
 	Prefix netip.Prefix
-	// Pool are the IPv4 addresses that stand for IPv6 clients, as this machine
-	// sees them. It is the zero Prefix if the translator is another machine
-	// further on.
+	// Pool is the prefix of the IPv4 addresses that stand for IPv6 clients, as
+	// this machine sees them. It is the zero Prefix if the translator is another
+	// machine further on.
 	Pool netip.Prefix
 }
 
@@ -220,26 +224,26 @@ func (t *NAT64) Embedded(a netip.Addr) netip.Addr {
 	return netip.AddrFrom4([4]byte(rest[at : at+4]))
 }
 
-// FileRule makes commands fail by the name of the file that they are about.
+// FileRule makes commands fail by the name of the file that they act on.
 type FileRule struct {
-	// Patterns are compared with the last element of the path, byte by byte: * is
-	// any number of bytes, ? one, any other byte itself.
+	// Patterns are compared with the last element of the path, byte by byte: *
+	// matches any number of bytes, ? one, any other byte itself.
 	Patterns []string
-	// Actions are what is denied; 0 stands for all.
+	// Actions are the denied actions; 0 stands for all.
 	Actions FileActions
-	// FoldCase takes the letters of ASCII in upper and lower case for the same.
+	// FoldCase ignores the case of ASCII letters.
 	FoldCase bool
 }
 
-// Anonymous says what becomes of anonymous logins (RFC 1635).
+// Anonymous says how anonymous logins (RFC 1635) are treated.
 type Anonymous uint8
 
 const (
-	// AnonymousAny permits them beside others.
+	// AnonymousAny permits anonymous logins besides others.
 	AnonymousAny Anonymous = iota
-	// AnonymousOnly permits no others.
+	// AnonymousOnly permits only anonymous logins.
 	AnonymousOnly
-	// AnonymousNever permits none.
+	// AnonymousNever permits no anonymous logins.
 	AnonymousNever
 )
 

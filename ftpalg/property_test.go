@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// unapply is what nf_ct_seq_adjust does to an acknowledgement.
+// unapply does what nf_ct_seq_adjust does to an acknowledgement.
 func (a Adjustment) unapply(ack uint32) uint32 {
 	if int32(ack-uint32(a.Before)-a.Pos) > 0 {
 		return ack - uint32(a.After)
@@ -23,7 +23,7 @@ func (a Adjustment) unapply(ack uint32) uint32 {
 	return ack - uint32(a.Before)
 }
 
-// window is what tcp_in_window makes of an acknowledgement, which it compares with
+// window is how tcp_in_window sees an acknowledgement, which it compares with
 // what was sent. Unlike nf_ct_seq_adjust it looks the offset up by the receiver's
 // number (nf_ct_seq_offset).
 func (a Adjustment) window(ack uint32) uint32 {
@@ -84,8 +84,8 @@ func randomScript(r *rand.Rand) script {
 	return s
 }
 
-// alone makes an exchange whose reply decides what a command after it means,
-// so that a client has to wait for it.
+// alone makes an exchange whose reply decides what a later command means, so that
+// a client has to wait for it.
 func (s *script) alone(r *rand.Rand) exchange {
 	switch r.IntN(5) {
 	case 0:
@@ -145,8 +145,8 @@ func (s *script) extended(r *rand.Rand, own netip.Addr) string {
 	return fmt.Sprintf("229 Entering Extended Passive Mode (!!%s!%d!)", own, port(r))
 }
 
-// spaced puts spaces into a list, sometimes so many that another one has less than
-// half its length.
+// spaced adds spaces to a list, sometimes so many that its replacement has less
+// than half its length.
 func spaced(r *rand.Rand, list string) string {
 	return strings.ReplaceAll(list, ",", ","+strings.Repeat(" ", max(0, r.IntN(8)-4)))
 }
@@ -162,7 +162,7 @@ func (s *script) active(r *rand.Rand) string {
 		text := []string{client.Addr().String(), client.Addr().StringExpanded()}[r.IntN(2)]
 		return fmt.Sprintf("%sEPRT |2|%s|%d|\r\n", front, text, client.Port())
 	case n == 1:
-		zeros := strings.Repeat("0", max(0, r.IntN(60)-40)) // or what comes in its place has less than half the length
+		zeros := strings.Repeat("0", max(0, r.IntN(60)-40)) // or its replacement has less than half the length
 		return fmt.Sprintf("%seprt !1!%s%s!%d!\r\n", front, zeros, client.Addr(), client.Port())
 	}
 	return front + "PORT " + spaced(r, list(hostPortNumbers(client))) + []string{"", "", ".", "\x00", "\r"}[r.IntN(5)] + "\r\n"
@@ -170,7 +170,7 @@ func (s *script) active(r *rand.Rand) string {
 
 func port(r *rand.Rand) uint16 { return uint16(1024 + r.IntN(60000)) }
 
-// whole holds the dialogue in whole lines and returns what each side received.
+// whole runs the dialogue in whole lines and returns what each side received.
 func (s *script) whole(t *testing.T, g *gateway) (client, server string) {
 	var seq [2]uint32
 	rcv := [2]*receiver{{t: t}, {t: t}}
@@ -180,7 +180,7 @@ func (s *script) whole(t *testing.T, g *gateway) (client, server string) {
 			if l == "" {
 				continue
 			}
-			acked(g.c, d, g.acks(d)) // bare acknowledgements are seen, too
+			acked(g.c, d, g.acks(d)) // with bare acknowledgements, too
 			for _, out := range g.segment(d, seq[d], []byte(l)) {
 				rcv[d].take(out)
 			}
@@ -199,24 +199,24 @@ func (s *script) whole(t *testing.T, g *gateway) (client, server string) {
 	return string(rcv[Reply].buf), string(rcv[Original].buf)
 }
 
-// wire holds a dialogue with random cuts, losses before and behind the
-// gateway, repetitions that are cut in other ways, segments out of order, and
-// timeouts of held segments. Both sides send at the same time.
+// wire runs a dialogue with random cuts, losses before and behind the gateway,
+// retransmissions with other cuts, segments out of order, and timeouts of held
+// segments. Both sides send at the same time.
 type wire struct {
 	t       *testing.T
 	r       *rand.Rand
 	g       *gateway
 	rcv     [2]*receiver
-	sent    [2][]byte // all that a side wrote
+	sent    [2][]byte // everything that a side wrote
 	base    [2]uint32
-	una     [2]int // what the side knows to have arrived
-	end     [2]int // behind all that came by the gateway
-	backoff [2]int // steps until dropped bytes are sent again
+	una     [2]int // bytes that the side knows to have arrived
+	end     [2]int // end of everything that has passed the gateway
+	backoff [2]int // steps until dropped bytes are retransmitted
 	cuts    int
 	lines   bool // mostly whole lines
-	ahead   bool // what is out of order begins with a line
+	ahead   bool // segments out of order begin with a line
 	small   bool // pieces of a few bytes, which are not held for long
-	renewed int  // other engines went on, see renew
+	renewed int  // engines that took over, see renew
 	renews  bool
 	name    string
 	trace   bool
@@ -235,7 +235,7 @@ func newWire(t *testing.T, r *rand.Rand, g *gateway) *wire {
 	return w
 }
 
-// run holds the dialogue until all has arrived.
+// run runs the dialogue until everything has arrived.
 func (w *wire) run(s *script) {
 	w.sent[Reply] = append(w.sent[Reply], greeting...)
 	var cmds, replies []exchange
@@ -294,7 +294,7 @@ func (w *wire) step(d Direction) {
 	if w.small && w.r.IntN(8) > 0 {
 		to = min(to, from+3)
 	}
-	if w.backoff[d] > 0 { // only what was not dropped
+	if w.backoff[d] > 0 { // only bytes that were not dropped
 		w.backoff[d]--
 		from, to = min(from, next), min(to, next)
 	}
@@ -302,18 +302,18 @@ func (w *wire) step(d Direction) {
 	ack := w.base[d] + uint32(w.rcv[d].next())
 	w.una[d] = max(w.una[d], int(int32(w.g.ack(d, ack)-w.base[d])))
 	if seen := int(int32(w.g.kernel[d].adj.window(ack) - w.base[d])); !w.g.here && !w.g.kernel[d].liberal && seen > w.end[d] {
-		w.t.Fatalf("%s: %v: an acknowledgement of %d bytes is of more than the %d that the kernel has seen: %v", w.name, d, seen, w.end[d], w.g.kernel[d].adj)
+		w.t.Fatalf("%s: %v: an acknowledgement of %d bytes exceeds the %d that the kernel has seen: %v", w.name, d, seen, w.end[d], w.g.kernel[d].adj)
 	}
 	if at := int(int32(w.g.c.stream[d].position(w.base[d]+uint32(w.una[d])) - w.base[d])); at > w.rcv[d].next() {
-		w.t.Fatalf("%s: %v is told that %d bytes have arrived, but %d have, not %d", w.name, d, w.una[d], w.rcv[d].next(), at)
+		w.t.Fatalf("%s: %v receives an acknowledgement of %d bytes, but %d have arrived, not %d", w.name, d, w.una[d], w.rcv[d].next(), at)
 	}
 	if w.una[d] > len(w.sent[d]) {
 		w.t.Fatalf("an acknowledgement of %d bytes, %d were sent", w.una[d], len(w.sent[d]))
 	}
 }
 
-// renew has another engine go on, which knows what this one leaves and what the
-// kernel has. What is held is dropped.
+// renew replaces the engine by another one, which gets its state and the kernel's
+// adjustments. Held segments are dropped.
 func (w *wire) renew() {
 	old := w.g.c
 	w.g.timeout(Original)
@@ -350,38 +350,39 @@ func (w *wire) send(d Direction, from, to int) {
 	}
 }
 
-// lines returns how many whole lines have come.
+// lines returns how many whole lines have arrived.
 func (r *receiver) lines() int { return strings.Count(string(r.buf[:r.next()]), "\n") }
 
-// TestAnyCut is the property that the engine stands on: however a dialogue is
-// cut, repeated, reordered and lost on its way, the same offers are made and
-// the same bytes arrive.
+// TestAnyCut tests the central property of the engine: however a dialogue is cut,
+// retransmitted, reordered and lost on its way, the same offers are made and the
+// same bytes arrive.
 func TestAnyCut(t *testing.T) {
 	anyCut(t, 0)
 }
 
-// TestAnyCutInPieces: the same where half lines are never completed in time and
-// pieces are small, so that most lines are taken in.
+// TestAnyCutInPieces is the same where half lines are never completed in time and
+// pieces are small, so that most lines are absorbed.
 func TestAnyCutInPieces(t *testing.T) {
 	anyCut(t, inPieces)
 }
 
 // TestAnyCutUnread is the same where lines pass unread, as Unread.Pass decides:
-// the engine, told of them later, must be none the wiser.
+// the engine learns of them later and must end up in the same state.
 func TestAnyCutUnread(t *testing.T) {
 	passed := anyCut(t, 1) + anyCut(t, 2)
 	t.Logf("%d lines passed unread", passed)
 	if passed == 0 {
-		t.Error("none did")
+		t.Error("no line passed unread")
 	}
 }
 
-// TestAnyCutRenewed is the same where one engine follows another all the time, none of
-// which misses a segment: what comes again, cut in another way, acknowledged or not,
-// becomes what it was.
+// TestAnyCutRenewed is the same where engines replace one another all the time
+// without missing a segment: a retransmission, cut in another way, acknowledged
+// or not, is changed in the same way.
 func TestAnyCutRenewed(t *testing.T) { anyCut(t, renewed) }
 
-// TestAnyCutAhead is the same with lines that overtake others, some of which go on.
+// TestAnyCutAhead is the same with lines that overtake others, some of which are
+// forwarded early.
 func TestAnyCutAhead(t *testing.T) { anyCut(t, overtaking) }
 
 const (
@@ -392,7 +393,7 @@ const (
 
 // anyCut compares random dialogues in whole lines, all read, with the same ones
 // cut. fast: 1 lets lines pass unread, 2 also makes most segments whole lines;
-// inPieces makes them small, renewed has other engines go on, overtaking has whole
+// inPieces makes them small, renewed replaces engines, overtaking lets whole
 // lines overtake others, with either of the latter or with 1.
 func anyCut(t *testing.T, fast int) (passed int) {
 	n, cuts, pieces, aheads, renewals := 4000, 0, 0, 0, 0
@@ -437,12 +438,12 @@ func anyCut(t *testing.T, fast int) (passed int) {
 			t.Fatalf("seed %d: not announced: %v", i, g.fails)
 		}
 	}
-	t.Logf("%d dialogues, %d segments, %d of them taken in, %d ahead of others, %d engines followed another", n, cuts, pieces, aheads, renewals)
+	t.Logf("%d dialogues, %d segments, %d of them absorbed, %d forwarded early, %d engines replaced", n, cuts, pieces, aheads, renewals)
 	if pieces == 0 && fast != 2 && fast != overtaking {
-		t.Error("no line was taken in")
+		t.Error("no line was absorbed")
 	}
 	if aheads == 0 && fast == overtaking {
-		t.Error("none went ahead")
+		t.Error("none was forwarded early")
 	}
 	return passed
 }

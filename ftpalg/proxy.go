@@ -8,10 +8,10 @@ import (
 	"net/netip"
 )
 
-// A proxy in front of a server may say for whom it connects: HAProxy's PROXY
-// protocol, a line of text (version 1) or a binary header (version 2) before the
-// client's first command. It is stepped over. Whoever connects may write one, so
-// that nothing is opened for the addresses in it.
+// A proxy in front of a server may announce the client for which it connects:
+// HAProxy's PROXY protocol, a line of text (version 1) or a binary header
+// (version 2) before the client's first command. The engine skips it. Anyone who
+// connects can write one, so nothing is opened for the addresses in it.
 
 // isProxyHeader reads the text form, if it is the client's first line.
 func (c *dialogue) isProxyHeader(line []byte) bool {
@@ -34,7 +34,7 @@ func (c *dialogue) forward(f Forwarded) {
 const maxProxyLine = 105
 
 // parseProxyLine reads PROXY TCP4 or TCP6 with two addresses and two ports, or
-// PROXY UNKNOWN with anything, each behind one space.
+// PROXY UNKNOWN with anything, each after one space.
 func parseProxyLine(line []byte) (f Forwarded, ok bool) {
 	rest, ok := bytes.CutPrefix(line, []byte("PROXY "))
 	if !ok || len(line) > maxProxyLine {
@@ -70,12 +70,12 @@ var proxySignature = []byte("\r\n\r\n\x00\r\nQUIT\n")
 
 const (
 	proxyFixed = 16  // the signature, version and command, family, length
-	maxProxy   = 536 // with addresses and what else there is
+	maxProxy   = 536 // with addresses and extensions
 )
 
-// stepOverProxy takes the binary form off the client's first bytes and returns
-// what follows. While more of it is to come it is kept as if it were the start of
-// a line.
+// stepOverProxy cuts the binary form off the client's first bytes and returns
+// what follows. While it is incomplete it is kept as if it were the start of a
+// line.
 func (c *Conn) stepOverProxy(s *stream, p []byte) []byte {
 	if c.cur.dir != Original || c.spoken || !c.started || c.proxied || !c.startSet || s.lineStart() != c.start {
 		return p
@@ -104,7 +104,7 @@ func (c *Conn) stepOverProxy(s *stream, p []byte) []byte {
 }
 
 // parseProxy reads the binary form at the start of b and returns its size, which
-// may be more than there is. ok is false if it is something else.
+// may exceed b. ok is false if it is something else.
 func parseProxy(b []byte) (f Forwarded, size int, ok bool) {
 	n := min(len(b), len(proxySignature))
 	if n == 0 || !bytes.Equal(b[:n], proxySignature[:n]) {

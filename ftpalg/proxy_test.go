@@ -18,8 +18,8 @@ const (
 	proxyLocal = "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"
 )
 
-// TestProxyHeader: a header before the first command is stepped over, however it
-// is cut, and nothing is opened for its addresses.
+// TestProxyHeader: a header before the first command is skipped, however it is
+// cut, and nothing is opened for its addresses.
 func TestProxyHeader(t *testing.T) {
 	four := "{198.51.100.7:40000 203.0.113.9:21}"
 	six := "{[2001:db8::7]:40000 [2001:db8::9]:21}"
@@ -72,7 +72,7 @@ func TestProxyHeader(t *testing.T) {
 	}
 }
 
-// TestProxyNot: what is not a header, or not where one may be, is read as before.
+// TestProxyNot: what is not a header, or not where one may be, is read as usual.
 func TestProxyNot(t *testing.T) {
 	for _, first := range []string{
 		"PROXY TCP4 198.51.100.7 203.0.113.9 40000 21\n", "PROXY TCP4 198.51.100.7 203.0.113.9 40000\r\n", "PROXY TCP4 198.51.100.7  203.0.113.9 40000 21\r\n",
@@ -96,7 +96,7 @@ func TestProxyNot(t *testing.T) {
 	g := newGateway(routed, Policy{})
 	talk(t, g, "S: 220 hi\nC: USER x\nC: PROXY UNKNOWN")
 	if len(g.log) > 0 {
-		t.Errorf("behind a command: %q", g.log)
+		t.Errorf("after a command: %q", g.log)
 	}
 	g = newGateway(routed, Policy{})
 	talk(t, g, "S: 220 hi\nC: PROXY UNKNOWN\nC: PROXY UNKNOWN")
@@ -105,7 +105,7 @@ func TestProxyNot(t *testing.T) {
 	}
 }
 
-// TestProxyDenied: no denied command passes as a part of a header.
+// TestProxyDenied: no denied command passes as part of a header.
 func TestProxyDenied(t *testing.T) {
 	for _, cut := range []int{1, 8, 12, 15} {
 		g := newGateway(routed, Policy{Deny: map[string]bool{"QUIT": true, "SITE": true}})

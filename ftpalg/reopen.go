@@ -5,9 +5,9 @@ package ftpalg
 import "net/netip"
 
 // Reopen judges a data connection that was offered, and opened, before: to
-// another engine, under another policy, or as somebody claims. It returns
-// ReasonPlain if an offer on a control connection between these endpoints may
-// still open what o says: who may connect (Source), to where (Public), and to
+// another engine, under another policy, or according to someone's claim. It
+// returns ReasonPlain if an offer on a control connection between these endpoints
+// may still open what o says: who may connect (Source), to where (Public), and to
 // whom that leads (Target), with or without translation (NAT).
 func (p *Policy) Reopen(ep Endpoints, o *Offer) Reason {
 	if !o.Source.IsValid() || o.Public.Port() == 0 || !o.Public.Addr().IsValid() {
@@ -25,8 +25,8 @@ func (p *Policy) Reopen(ep Endpoints, o *Offer) Reason {
 	return r
 }
 
-// reopens judges a new offer with the announced address, which must come to the
-// same as o.
+// reopens judges a new offer with the announced address, which must have the same
+// result as o.
 func (c *terms) reopens(o *Offer, announced netip.AddrPort) Reason {
 	again := Offer{Mode: o.Mode, Announced: announced}
 	r := c.judgePort(&again)
@@ -51,7 +51,7 @@ func (c *terms) reopens(o *Offer, announced netip.AddrPort) Reason {
 		return ReasonPlain
 	case !o.NAT:
 		return ReasonForeignAddress
-	case o.Public.Port() < DefaultMinDataPort: // translated ports are drawn from those above
+	case o.Public.Port() < DefaultMinDataPort: // translated ports are chosen above it
 		return ReasonPortLow
 	}
 	return ReasonPlain

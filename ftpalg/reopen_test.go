@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestReopen: what was open before is open again only if an offer could still
-// open it.
+// TestReopen: what was open before is reopened only if an offer could still open
+// it.
 func TestReopen(t *testing.T) {
 	ap, a := netip.MustParseAddrPort, netip.MustParseAddr
 	routed := Endpoints{Client: ap("10.0.0.2:4000"), Dialled: ap("192.0.2.1:21"), Server: ap("192.0.2.1:21"), SeenAs: ap("10.0.0.2:4000")}

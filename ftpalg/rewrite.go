@@ -8,8 +8,8 @@ import (
 	"strconv"
 )
 
-// change puts text in the place of the line, or of a part of one, that begins at
-// start, as it was kept. It stays as it was up to from.
+// change replaces a line, or the end of one, that begins at start, as it was
+// kept. It leaves everything up to from.
 func (c *streams) change(start uint32, from int, line, text []byte) Reason {
 	s := &c.stream[c.cur.dir]
 	if len(text) != len(line) && c.adjustBy == Nobody {
@@ -18,8 +18,8 @@ func (c *streams) change(start uint32, from int, line, text []byte) Reason {
 	if n := len(c.cur.parts); n > 0 && max(int32(start-c.cur.parts[0].start), int32(c.cur.parts[n-1].end-start)) > maxJoined {
 		return ReasonTooMany
 	}
-	// What was forwarded already must not change, and need not be repeated; nor is
-	// all of a long line to be kept for its numbers.
+	// What was forwarded already must not change, and need not be repeated; nor
+	// does all of a long line have to be kept for its numbers.
 	cut := int(max(0, int32(s.sent-start)))
 	if from > maxKept {
 		cut = max(cut, from)
@@ -30,16 +30,16 @@ func (c *streams) change(start uint32, from int, line, text []byte) Reason {
 	return c.replace(edit{start: start + uint32(cut), end: start + uint32(len(line)), text: text[cut:]})
 }
 
-// maxJoined is how far apart the offers of one segment may lie to be changed,
-// in bytes; what is between them has to be kept.
+// maxJoined is how far apart changed offers of one segment may be, in bytes; what
+// is between them has to be kept.
 const maxJoined = 2048
 
-// maxKept is how much of a line is kept before numbers that change.
+// maxKept is how much of a line before the changed numbers is kept.
 const maxKept = 64
 
-// replace records an edit of the segment being handled. Edits of one segment
-// may come in any order: commands are denied while the segment is read, offers
-// are announced when their pinhole is open.
+// replace records an edit of the segment being handled. Edits of one segment may
+// come in any order: commands are denied while the segment is read, offers are
+// announced when their pinhole is open.
 func (c *streams) replace(e edit) Reason {
 	if c.policy.Watch {
 		return ReasonPlain
@@ -79,7 +79,7 @@ func (c *streams) replace(e edit) Reason {
 	return ReasonPlain
 }
 
-// rejoin makes one edit of all those of the segment being handled.
+// rejoin merges all edits of the segment being handled into one.
 func (c *streams) rejoin() {
 	var text []byte
 	last := len(c.cur.parts) - 1
@@ -89,14 +89,14 @@ func (c *streams) rejoin() {
 	c.stream[c.cur.dir].joinEdits(text, c.cur.parts)
 }
 
-// between returns the bytes before edit i of the segment being handled, from
-// the end of the edit before it.
+// between returns the bytes before edit i of the segment being handled, from the
+// end of the edit before it.
 func (c *streams) between(i int) []byte {
 	return c.cur.p[c.cur.parts[i-1].end-c.cur.seq : c.cur.parts[i].start-c.cur.seq]
 }
 
-// newText returns the text with other numbers in it. The words stay as they
-// are, as clients match them to the letter.
+// newText returns the text with other numbers in it. The words stay, as some
+// clients compare them exactly.
 func (o *Offer) newText(told netip.AddrPort) []byte {
 	text := append(make([]byte, 0, len(o.text)+len(told.String())), o.text[:o.line.from]...)
 	if o.other {
@@ -127,25 +127,26 @@ type Rewritten struct {
 	// Adjust is to be set in the kernel before the segment is forwarded, if Set.
 	Adjust Adjustment
 	Set    bool
-	// Trimmed says that the end of the segment must not be forwarded yet and is not
-	// in Data; its sender repeats it. A FIN of the segment is not to be sent.
+	// Trimmed says that the end of the segment must not be forwarded yet and is
+	// not in Data; its sender retransmits it. A FIN of the segment must not be
+	// forwarded.
 	Trimmed bool
-	// Seq is the sequence number that the packet is to have, as its sender
-	// counts. It is another one where the segment is an old one, from before
-	// an edit that the kernel has moved on from: the kernel makes of it what
-	// it made of the segment's own then. Where the caller adjusts it is what
-	// the receiver is to see.
+	// Seq is the sequence number that the packet must have, in its sender's
+	// numbers. It differs from the segment's if that is an old one, from before
+	// an edit that the kernel has moved on from: the kernel maps it to what it
+	// mapped the segment's own to then. Where the caller adjusts, it is the
+	// number that the receiver must see.
 	Seq uint32
-	// Urgent is the urgent pointer that the packet is to have. It counts from the
+	// Urgent is the urgent pointer that the packet must have. It counts from the
 	// segment's first byte (RFC 9293 section 3.8.5), and an edit may have moved
-	// what it points at. Telnet commands in front of a line are never edited, so
-	// that the byte before it stays the same.
+	// what it points at. Telnet commands before a line are never edited, so that
+	// the byte before it stays the same.
 	Urgent uint16
 }
 
-// Rewrite gives what to send in place of a segment that is to be forwarded.
-// Changed bytes are appended to dst. It is called once for each segment that
-// is forwarded, in the order in which they are.
+// Rewrite returns what to send in place of a forwarded segment, and appends
+// changed bytes to dst. It is called once for each forwarded segment, in the
+// order of forwarding.
 func (c *streams) Rewrite(dst []byte, seg *Segment) Rewritten {
 	d, seq, p := seg.Dir, seg.Seq, seg.Payload
 	s := &c.stream[d]
@@ -163,8 +164,8 @@ func (c *streams) Rewrite(dst []byte, seg *Segment) Rewritten {
 	}
 	at := s.position(seq)
 	if r.Changed && len(p) > 0 && len(r.Data) == 0 {
-		// All of it was taken in. From before what it has the receiver
-		// acknowledges an empty segment, but no FIN.
+		// All of it was absorbed. An empty segment from before what the receiver
+		// has makes it acknowledge; a FIN would not.
 		at, r.Trimmed = at-1, true
 	}
 	if seg.Urgent != 0 {

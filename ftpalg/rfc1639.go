@@ -8,8 +8,8 @@ import (
 )
 
 // parseLong reads the form of RFC 1639 section 3 at the start of b:
-// af,hal,h1,...,hn,pal,p1,p2, with blanks around the commas if they are permitted.
-// The address family is the version number of IP, 4 or 6, and the lengths are
+// af,hal,h1,...,hn,pal,p1,p2, with blanks around the commas if they are
+// permitted. The address family is the IP version, 4 or 6, and the lengths are
 // those of its addresses and ports. It returns the length of the form in bytes.
 func parseLong(b []byte, blanks bool) (ap netip.AddrPort, n int, r Reason) {
 	var v [2 + 16 + 3 + 1]int

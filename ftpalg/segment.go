@@ -2,7 +2,7 @@
 
 package ftpalg
 
-// Segment takes a segment of the connection and says what is to be done with it.
+// Segment handles a segment of the connection and decides what to do with it.
 func (c *Conn) Segment(seg *Segment) Decision {
 	c.now, c.events, c.read, c.ends = seg.Time, c.events[:0], c.read[:0], c.ends[:0]
 	c.failed = c.failed[:0]
@@ -44,9 +44,9 @@ func (c *Conn) segment(seg *Segment) Decision {
 	}
 	if c.mustWait(s, p[seen:]) {
 		if seen > 0 && !s.held {
-			// What was seen is forwarded, on its own: it may be the very edit that
-			// the rest waits for. Its acknowledgement will come, so this
-			// does not count as waiting in vain.
+			// What was seen before is forwarded, on its own: it may be the very
+			// edit that the rest waits for. Its acknowledgement will come, so
+			// this does not count as waiting in vain.
 			s.waits -= min(s.waits, 1)
 			return Decision{Reason: ReasonInFlight}
 		}
@@ -64,18 +64,19 @@ func (c *Conn) segment(seg *Segment) Decision {
 		return c.joinAhead(s, c.fresh(s, p, answer.Reason))
 	case len(readable) > 0:
 		dec := c.fresh(s, readable, answer.Reason)
-		if dec.Action == Hold { // its end must not be forwarded when its start is not
+		if dec.Action == Hold { // its end must not be forwarded if its start is not
 			s.abandon()
 			dec.Action = Drop
 		}
 		return dec
 	}
-	// More than can be compared is on its way; its receiver is asked for it.
+	// More bytes are in flight than can be compared; the receiver is asked what
+	// it has.
 	return c.ask(ReasonInFlight)
 }
 
-// place finds out how many bytes of a segment were seen before. If there is
-// nothing to read in it, known is true and the answer is the decision on it.
+// place finds out how many bytes of a segment were seen before. If none of it has
+// to be read, known is true and the answer is the decision on it.
 func (c *streams) place(s *stream, seq uint32, p []byte) (seen int32, answer Decision, known bool) {
 	seen = int32(s.next - seq)
 	switch d := c.cur.dir; {
@@ -86,7 +87,7 @@ func (c *streams) place(s *stream, seq uint32, p []byte) (seen int32, answer Dec
 	case d == Original && c.startSet && int32(seq-c.start) < 0:
 		return seen, c.beforeStart(s, seq, p), true
 	case seen > 0 && c.checks.has(CheckRepeats) && !s.history.same(seq, p[:min(int(seen), len(p))]):
-		// A keep-alive probe is answered, but not with what is in it.
+		// A keep-alive probe is answered, but its byte is not forwarded.
 		if c.cur.blank = s.history.probe(seq, p); c.cur.blank {
 			return seen, Decision{Reason: ReasonChanged}, true
 		}
@@ -94,15 +95,15 @@ func (c *streams) place(s *stream, seq uint32, p []byte) (seen int32, answer Dec
 	case seen >= int32(len(p)) && s.held && int32(seq+uint32(len(p))-s.sent) > 0:
 		return seen, Decision{Action: Drop, Reason: ReasonHeldTwice}, true
 	case seen >= int32(len(p)):
-		s.gaps = 0 // its sender does not know that it arrived, and less of what is behind
+		s.gaps = 0 // its sender does not know that it arrived, and even less of what follows
 		return seen, Decision{Reason: ReasonRetransmission}, true
 	case seen >= 0:
 		return seen, Decision{}, false
 	case s.blind:
-		c.started = c.started && c.spoken // how it began may have passed
+		c.started = c.started && c.spoken // how it began may have passed unseen
 		c.resync(s, seq)
 		s.aligned = startsLine(c.cur.dir, p)
-	case c.policy.Watch: // it has gone on
+	case c.policy.Watch: // it has passed already
 		c.resync(s, seq)
 		s.aligned = startsLine(c.cur.dir, p)
 	case !c.pass(s, seq):
@@ -138,16 +139,15 @@ func (c *Conn) fresh(s *stream, p []byte, reason Reason) Decision {
 	return c.end(s, reason)
 }
 
-// end decides on a segment by the line in progress at its end: one that may have to
-// be edited must not be forwarded in part.
+// end decides on a segment by the line in progress at its end: a line that may
+// have to be edited must not be forwarded in part.
 func (c *Conn) end(s *stream, reason Reason) Decision {
 	switch {
 	case !c.mayEdit(s):
 	case !c.alone(s):
-		// The segment has an edit, or will have one when its offer is
-		// announced. Another one behind it in the same flight is more than the
-		// kernel can adjust for: the start of the line is cut off, and comes
-		// again.
+		// The segment has an edit, or will have one when its offer is announced.
+		// The kernel cannot adjust for another one after it in the same flight:
+		// the start of the line is cut off, and will be retransmitted.
 		s.unread()
 	case c.nat64.translates() && c.cutFront(s):
 	case s.tired() && c.takeIn(s):
@@ -156,7 +156,7 @@ func (c *Conn) end(s *stream, reason Reason) Decision {
 		s.abandon()
 		return Decision{Action: Drop, Reason: ReasonPartial, Adjust: true}
 	case !s.tired() || c.cur.dir == Original && c.mayBeDenied(s.line, false):
-		// A command that is denied must not slip through in parts.
+		// A denied command must not slip through in parts.
 		s.held = true
 		return Decision{Action: Hold, Reason: ReasonPartial}
 	}
@@ -168,8 +168,8 @@ func (c *Conn) end(s *stream, reason Reason) Decision {
 	return Decision{Release: release, Reason: reason}
 }
 
-// mayEdit reports whether the line in progress may turn out to be one whose
-// text has to change, so that it must not be forwarded in parts.
+// mayEdit reports whether the text of the line in progress may have to change, so
+// that it must not be forwarded in parts.
 func (c *Conn) mayEdit(s *stream) bool {
 	p := c.policy
 	nat := c.ep.NAT() || p.Advertise != nil || p.MapPorts.High != 0
@@ -196,15 +196,15 @@ func (c *Conn) mayEdit(s *stream) bool {
 	return isPassiveCode(int(c.multi)) || c.multi == 0 && mayBePassiveReply(b)
 }
 
-// Abandon says that the segments held in direction d were dropped.
+// Abandon reports that the segments held in direction d were dropped.
 func (c *streams) Abandon(d Direction) {
 	if s := &c.stream[d]; s.held {
 		s.abandon()
 	}
 }
 
-// readLine reads a line. Telnet commands in front of it are left out, so that
-// no length is ever changed there; urgent data is.
+// readLine reads a line, without the Telnet commands before it, so that their
+// length never changes; they contain the urgent data.
 func (c *Conn) readLine(start uint32, line []byte) {
 	c.refuseTelnet(start, line)
 	n := skipTelnet(line)
@@ -226,8 +226,8 @@ func (c *Conn) readLine(start uint32, line []byte) {
 	c.noteWay()
 }
 
-// remember notes fresh bytes, and returns how many of them may be forwarded: no more
-// than can be compared when they come again.
+// remember records fresh bytes, and returns those that may be forwarded: no more
+// than can be compared with a retransmission.
 func (c *streams) remember(s *stream, p []byte) []byte {
 	if !c.checks.has(CheckRepeats) || c.policy.Watch {
 		return p

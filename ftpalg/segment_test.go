@@ -4,13 +4,13 @@ package ftpalg
 
 import "testing"
 
-// TestBareSegment: a segment without payload says what its sender has, and is
-// dropped, as one with payload is, if its numbers are not of the connection.
+// TestBareSegment: a segment without payload acknowledges what its sender has,
+// and is dropped, like any other, if its numbers are not of the connection.
 func TestBareSegment(t *testing.T) {
 	g := newGateway(snat, Policy{})
 	talk(t, g, "S: 220 ready\nC: USER one\nS: 230 in\nC: PORT 192,168,1,5,200,10")
 	s := &g.c.stream[Original]
-	has := s.position(s.next) // as the server counts
+	has := s.position(s.next) // in the server's numbers
 	bare := Segment{Dir: Reply, Seq: g.next(Reply), Ack: has, Acks: true}
 	if dec := g.c.Segment(&bare); dec.Action != Forward || dec.Reason != ReasonPlain || len(dec.Events) > 0 {
 		t.Errorf("an acknowledgement: %+v", dec)
@@ -28,6 +28,6 @@ func TestBareSegment(t *testing.T) {
 		}
 	}
 	if s.acked != has {
-		t.Errorf("a number that is far away was believed: %d", s.acked)
+		t.Errorf("a far-away number was accepted: %d", s.acked)
 	}
 }

@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// TestSpellings are lines that vsftpd, proftpd, pure-ftpd or pyftpdlib take, and
-// replies that clients do, beside those that the RFCs describe. Where a line
-// changes, nothing but its numbers does.
+// TestSpellings tests lines that vsftpd, proftpd, pure-ftpd or pyftpdlib accept,
+// and replies that clients accept, besides those that the RFCs describe. Where a
+// line changes, only its numbers do.
 func TestSpellings(t *testing.T) {
 	const (
 		offered6  = "[2001:db8::9]:51210 fd77::2>[2001:db8::9]:51210=[2001:db8::9]:51210"

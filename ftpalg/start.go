@@ -2,18 +2,19 @@
 
 package ftpalg
 
-// Who decides where a line starts? Text that one side chose, a file name or the
-// body of a browser's request, may look like an announcement, and the other side
-// can have it cut so that it starts a segment: the segment's start says nothing.
-// A line start is known behind a line end that was seen in order, and at the first
-// byte of a connection. That one is where its sender begins; what the receiver
-// acknowledges may be a lie that suits it. So both have to say the same, or the
-// connection is not read (client), or its first line opens nothing (server).
+// Who decides where a line starts? Text that one side chose, such as a file name
+// or the body of a browser's request, may look like an announcement, and the
+// other side can cause it to be cut so that it starts a segment: so the start of
+// a segment proves nothing. A line start is known after a line end that was seen
+// in order, and at the first byte of a connection. That one is where its sender
+// begins; what the receiver acknowledges may be a lie to its advantage. So both
+// must agree, or the connection is not read (client), or its first line opens
+// nothing (server).
 //
-// A line whose start is not known is read all the same, because its numbers may
+// A line whose start is not known is read nevertheless, because its numbers may
 // have to be translated, but it opens nothing; see Event.Announce.
 
-// begin takes a segment of direction d for the first one of its stream.
+// begin takes a segment of direction d as the first one of its stream.
 func (c *streams) begin(d Direction, seq uint32, p []byte) {
 	s := &c.stream[d]
 	said, at, has := s.ackKnown, seq, uint32(0)
@@ -21,7 +22,7 @@ func (c *streams) begin(d Direction, seq uint32, p []byte) {
 		has = c.Acknowledgement(d, s.acked)
 	}
 	if c.started && said && (seq-has <= farAway || len(p) == 1 && seq+1 == has) {
-		at = has // what is before the segment is missing, or it is a keep-alive probe
+		at = has // what precedes the segment is missing, or it is a keep-alive probe
 	}
 	s.ackKnown = said && at-has+farAway <= 2*farAway
 	s.known, s.next, s.sent = true, at, at
@@ -36,8 +37,8 @@ func (c *streams) begin(d Direction, seq uint32, p []byte) {
 	}
 }
 
-// startsLine reports whether bytes of which it is not known where they stand in
-// a line look like the start of one.
+// startsLine reports whether bytes at an unknown position in a line look like the
+// start of one.
 func startsLine(d Direction, p []byte) bool {
 	if d == Reply {
 		return parseReply(p[:min(4, len(p))]).code != 0
@@ -46,9 +47,9 @@ func startsLine(d Direction, p []byte) bool {
 	return i < len(p) && isLetter(p[i])
 }
 
-// confirm compares where the client's stream was seen to begin with what the
-// server has of it. A server that acknowledges more than was seen, or less than
-// where it seems to begin, says that its first bytes were not seen.
+// confirm compares the observed start of the client's stream with what the server
+// acknowledges of it. A server that acknowledges more than was seen, or less than
+// the apparent start, reports that the client's first bytes were not seen.
 func (c *streams) confirm(has uint32) {
 	s := &c.stream[Original]
 	if !c.started || c.begun || !s.known {
@@ -62,10 +63,9 @@ func (c *streams) confirm(has uint32) {
 	s.proven = s.proven || s.lineStart() == c.start
 }
 
-// beforeStart decides on a segment from before the client's first byte that was
-// seen.
-// What its receiver has already does no harm. Otherwise the client did not begin
-// where it seemed to.
+// beforeStart decides on a segment from before the first byte seen of the client.
+// It does no harm if its receiver has those bytes already. Otherwise the client
+// did not begin where it seemed to.
 func (c *streams) beforeStart(s *stream, seq uint32, p []byte) Decision {
 	end := seq + uint32(len(p))
 	if s.ackKnown && int32(end-c.Acknowledgement(c.cur.dir, s.acked)) <= 0 {
@@ -78,11 +78,11 @@ func (c *streams) beforeStart(s *stream, seq uint32, p []byte) Decision {
 	return Decision{Reason: ReasonRetransmission}
 }
 
-// meet reports whether a segment can be one of this connection's: it comes from
-// where its sender is and acknowledges what the other end has sent, give or take
-// a window. Who knows only addresses and ports cannot send such a one. Where the
-// start was not seen the kernel does not compare numbers either, and the two ends
-// are known when a segment of each agrees with one of the other.
+// meet reports whether a segment can belong to this connection: it starts where
+// its sender is and acknowledges what the other end has sent, give or take a
+// window. An attacker who knows only addresses and ports cannot send such a one.
+// If the start was not seen the kernel does not compare numbers either, and the
+// two ends are known once a segment of each agrees with one of the other.
 func (c *streams) meet(from, of *stream, seq, has uint32) bool {
 	switch {
 	case c.met:

@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// step is a segment with the numbers that its sender chose, which may be lies.
+// step is a segment with its sender's sequence numbers, which may be lies.
 type step struct {
 	d        Direction
 	seq, ack uint32
@@ -39,18 +39,18 @@ const (
 	body = "USER a\r\nPASS b\r\nPORT 192,168,1,5,200,10\r\n"
 )
 
-// TestBrowser are the ways in which a server and a browser that it has under its
-// thumb, in the network behind the firewall, try to have a request with an
-// announcement in its body taken for a session. The browser's TCP is honest.
+// TestBrowser tests the ways in which a server, and a browser that it controls in
+// the network behind the firewall, try to pass off a request with an announcement
+// in its body as a session. The browser's TCP is honest.
 func TestBrowser(t *testing.T) {
-	const c, s = 1000, 5000 // where the streams begin
+	const c, s = 1000, 5000 // start of the streams
 	hi := uint32(len("220 hi\r\n"))
 	at := func(text string) uint32 { return c + uint32(len(text)) }
 	replies := func(seq uint32, ack uint32) step { return step{Reply, seq, ack, "331 ok\r\n230 ok\r\n200 ok\r\n"} }
 	for _, tt := range []struct {
 		name  string
 		steps []step
-		want  string // of foreign, if not not-ftp
+		want  string // expected reason of foreign, if not not-ftp
 	}{
 		{"in one piece", []step{{Reply, s, c, "220 hi\r\n"}, {Original, c, s + hi, post + body}}, ""},
 		{"first line in two segments, 220 between", []step{{Original, c, s, post[:7]}, {Reply, s, at(post[:7]), "220 hi\r\n"},
@@ -71,7 +71,7 @@ func TestBrowser(t *testing.T) {
 			for _, checks := range []Checks{Normal, Strict} {
 				g := newGateway(routed, Policy{Checks: checks})
 				g.steps(tt.steps...)
-				// The server goes on as if all was well.
+				// The server continues as if all was well.
 				next := [2]uint32{g.next(Original), g.next(Reply)}
 				events := g.steps(step{Reply, next[1], next[0], "230 ok\r\n"}, step{Original, next[0], next[1] + 8, body})
 				want := "foreign not-ftp"
@@ -86,7 +86,7 @@ func TestBrowser(t *testing.T) {
 	}
 }
 
-// TestForeignFirstLine are first lines that are no command, and those that look
+// TestForeignFirstLine: first lines that are not commands, and some that look
 // like one.
 func TestForeignFirstLine(t *testing.T) {
 	foreign := func(line string) bool {
@@ -97,29 +97,29 @@ func TestForeignFirstLine(t *testing.T) {
 	for _, method := range []string{"USER", "HELP", "NOOP", "FEAT", "PASS", "TYPE", "LIST", "STAT", "SITE", "PWD", "user", "GET", "POST", "XYZ"} {
 		for _, version := range []string{"HTTP/1.1", "HTTP/1.0", "HTTP/2", "http/1.1", "RTSP/1.0", "SIP/2.0", "HTTP/1.1 "} {
 			if line := method + " /x " + version; !foreign(line) {
-				t.Errorf("%q is taken for FTP", line)
+				t.Errorf("%q counts as FTP", line)
 			}
 		}
 	}
 	for _, line := range []string{"Host: x", "User-Agent: y", "USER: x", "PRI * HTTP/2.0", "\x16\x03\x01", "CONNECT x:21 HTTP/1.1", "EHLO x", "PROXY TCP4 1.2.3.4"} {
 		if !foreign(line) {
-			t.Errorf("%q is taken for FTP", line)
+			t.Errorf("%q counts as FTP", line)
 		}
 	}
 	for _, line := range []string{"USER anonymous", "user x", "AUTH TLS", "HOST ftp.example.com", "USER HTTP", "USER a@b:21", "USER HTTP/x", "FEAT", "CLNT x/1.1", "\xff\xf1USER x", "", "OPTS UTF8 ON"} {
 		if foreign(line) {
-			t.Errorf("%q is not taken for FTP", line)
+			t.Errorf("%q does not count as FTP", line)
 		}
 	}
 }
 
-// TestHeaderBeforeLogin: a later line shows what it is as well.
+// TestHeaderBeforeLogin: a later line also gives away another protocol.
 func TestHeaderBeforeLogin(t *testing.T) {
 	for line, want := range map[string]bool{"Host: x": true, "Content-Length: 10": true, "PASS Host: x": false, "PASS x": false} {
 		g := newGateway(routed, Policy{})
 		talk(t, g, "S: 220 hi\nC: USER x\nC: "+line)
 		if got := slices.Contains(g.log, "foreign not-ftp"); got != want {
-			t.Errorf("%q behind USER: %t, want %t", line, got, want)
+			t.Errorf("%q after USER: %t, want %t", line, got, want)
 		}
 	}
 	g := newGateway(routed, Policy{})
@@ -129,8 +129,8 @@ func TestHeaderBeforeLogin(t *testing.T) {
 	}
 }
 
-// TestForeignCancels: what was opened is closed when the connection turns out not
-// to be one of FTP.
+// TestForeignCancels: an open pinhole is closed when the connection turns out not
+// to be FTP.
 func TestForeignCancels(t *testing.T) {
 	g := newGateway(routed, Policy{Checks: CheckFirstCommand})
 	events := g.steps(step{Original, 1000, 5000, "PORT 192,168,1,5,200,10\r\nHost: x\r\n"})
@@ -146,9 +146,9 @@ func TestForeignCancels(t *testing.T) {
 	}
 }
 
-// TestTakenUpInTheMiddle: what starts a segment may be the middle of a line. A
-// file name of an announcement, cut by its receiver's window, opens nothing; its
-// numbers are translated all the same, and the next exchange is read again.
+// TestTakenUpInTheMiddle: the start of a segment may be the middle of a line. An
+// announcement in a file name that the receiver's window cuts out opens nothing;
+// its numbers are translated nevertheless, and the next exchange is read again.
 func TestTakenUpInTheMiddle(t *testing.T) {
 	const port = "PORT 192,168,1,5,200,10\r\n"
 	const pasv = "227 Entering Passive Mode (203,0,113,9,200,10).\r\n"
@@ -187,7 +187,8 @@ func TestTakenUpInTheMiddle(t *testing.T) {
 	}
 }
 
-// TestTranslatedWithoutHole: an announcement whose start is a guess is translated.
+// TestTranslatedWithoutHole: an announcement whose start is a guess is
+// translated.
 func TestTranslatedWithoutHole(t *testing.T) {
 	g := &gateway{c: NewConn(both, &Policy{}, Options{AdjustBy: Kernel})}
 	out := g.segment(Original, 1000, []byte("PORT 192,168,1,5,200,10\r\n"))
@@ -196,9 +197,9 @@ func TestTranslatedWithoutHole(t *testing.T) {
 	}
 }
 
-// TestForgedSegments: who knows addresses and ports, and no number, changes
-// nothing, whatever he sends: neither in a session whose numbers the kernel
-// does not compare, nor in one whose numbers are not known yet.
+// TestForgedSegments: an attacker who knows addresses and ports but no sequence
+// number changes nothing, whatever he sends: neither in a session whose numbers
+// the kernel does not check, nor in one whose numbers are not known yet.
 func TestForgedSegments(t *testing.T) {
 	const pasv = "227 Entering Passive Mode (203,0,113,9,200,10).\r\n"
 	forged := func(i int) []step {
@@ -252,7 +253,7 @@ func TestKeepAliveFirst(t *testing.T) {
 }
 
 // TestDeniedBeforeStart: a denied command that the client sends after what
-// follows it must not pass as if it was seen before.
+// follows it must not pass as a retransmission.
 func TestDeniedBeforeStart(t *testing.T) {
 	g := newGateway(routed, Policy{Deny: map[string]bool{"SITE": true}})
 	var got []segment
@@ -267,7 +268,7 @@ func TestDeniedBeforeStart(t *testing.T) {
 	}
 }
 
-// TestGreetings are the first words of servers.
+// TestGreetings tests the first words of servers.
 func TestGreetings(t *testing.T) {
 	const port = "\nC: PORT 192,168,1,5,200,10"
 	offered := []string{"offered PORT " + activeOffer}
@@ -281,8 +282,8 @@ func TestGreetings(t *testing.T) {
 	})
 }
 
-// TestState: another engine that is told the state of one goes on as if it was
-// that one, wherever the dialogue was cut.
+// TestState: an engine that continues from another one's state behaves as that
+// one, wherever the dialogue was cut.
 func TestState(t *testing.T) {
 	lines := strings.Split("S: 220 ready\nC: USER x\nS: 331 password\nC: PASS x\nS: 230-in\nS: 230 in\nC: PASV\nS: 227 (203,0,113,9,200,10)\nC: PORT 192,168,1,5,200,10\nS: 200 ok", "\n")
 	want := []string{"offered 227 " + passiveOffer, "offered PORT " + activeOffer}
@@ -305,7 +306,7 @@ func TestState(t *testing.T) {
 	}
 }
 
-// TestStateOfForeign: what was judged stays judged.
+// TestStateOfForeign: a connection judged not to be FTP stays so.
 func TestStateOfForeign(t *testing.T) {
 	g := newGateway(routed, Policy{})
 	g.steps(step{Reply, 5000, 1000, "220 hi\r\n"}, step{Original, 1000, 5008, post})
@@ -319,8 +320,8 @@ func TestStateOfForeign(t *testing.T) {
 	}
 }
 
-// TestStateGap: bytes passed between the two engines, and the middle of a line
-// is where reading goes on.
+// TestStateGap: bytes passed between the two engines, and reading continues in
+// the middle of a line.
 func TestStateGap(t *testing.T) {
 	for _, missed := range []string{"", "NOOP\r\n", "CWD x"} {
 		g := newGateway(routed, Policy{})
@@ -336,8 +337,8 @@ func TestStateGap(t *testing.T) {
 	}
 }
 
-// TestStateRepeatedEdit: a segment that the engine before has changed comes again,
-// alone or behind others, and becomes what it was.
+// TestStateRepeatedEdit: a segment that the previous engine changed is
+// retransmitted, alone or after others, and is changed in the same way.
 func TestStateRepeatedEdit(t *testing.T) {
 	const noop, port = "NOOP\r\n", "PORT 192,168,1,5,200,10\r\n"
 	for _, again := range []string{port, noop + port, ""} {
@@ -385,8 +386,8 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// TestManyAhead: commands ahead of one that asks for a port are counted beyond
-// what is remembered of each.
+// TestManyAhead: commands before one that asks for a port are counted even when
+// too many to remember each.
 func TestManyAhead(t *testing.T) {
 	for _, n := range []int{1, 63, 64, 65, 200, 2000} {
 		for _, refused := range []bool{false, true} {
@@ -409,8 +410,9 @@ func TestManyAhead(t *testing.T) {
 	}
 }
 
-// TestManyPortsAhead: seventeen announcements before the server has said a word.
-// One more can be changed when the first has arrived, which its receiver is asked.
+// TestManyPortsAhead: seventeen announcements before the server answers. The next
+// one can be changed once the first has arrived, which the engine asks the
+// receiver about.
 func TestManyPortsAhead(t *testing.T) {
 	g := newGateway(snat, Policy{})
 	talk(t, g, login)

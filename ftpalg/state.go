@@ -7,45 +7,46 @@ import (
 	"unsafe"
 )
 
-// State is what an engine knows of its connection, for another engine that goes
-// on where it was (see Continue): after a restart, or when conntrack has forgotten
-// the connection. What was judged stays judged, and where a line starts stays known.
-// It says nothing that could open more than the connection's own ends could ask
+// State is what an engine knows of its connection, for another engine that
+// continues from there (see Continue): after a restart, or when conntrack has
+// lost the connection. Judgements stay as they are, and known line starts stay
+// known. Nothing in it can open more than the connection's own ends could ask
 // for.
 type State struct {
-	Foreign   bool     `json:",omitempty"` // it is not one of FTP
+	Foreign   bool     `json:",omitempty"` // the connection is not FTP
 	Encrypted bool     `json:",omitempty"`
 	Started   bool     `json:",omitempty"` // it was seen from its first byte on, and of these:
 	Begun     bool     `json:",omitempty"` // where the client's first byte is
-	Answered  bool     `json:",omitempty"` // the server has said something
+	Answered  bool     `json:",omitempty"` // the server has sent something
 	Greeted   bool     `json:",omitempty"` // and that was a greeting
-	Spoken    bool     `json:",omitempty"` // the client's first line has come
+	Spoken    bool     `json:",omitempty"` // the client's first line has been seen
 	Login     bool     `json:",omitempty"` // the server has accepted the user
 	EPSVAll   bool     `json:",omitempty"`
-	NAT64Off  bool     `json:",omitempty"` // the client said ALGS DISABLE64
-	Unchosen  bool     `json:",omitempty"` // it has chosen no port for its next transfer, through a translator
+	NAT64Off  bool     `json:",omitempty"` // the client sent ALGS DISABLE64
+	Unchosen  bool     `json:",omitempty"` // the client, through a translator, has chosen no port for its next transfer
 	Multi     uint16   `json:",omitempty"` // code of the multi-line reply in progress
-	Offered   bool     `json:",omitempty"` // the last announcement stands
-	Waiting   []string `json:",omitempty"` // commands that are not answered yet, the oldest first
-	Marks     []byte   `json:",omitempty"` // of each of them; see entry.marks
+	Offered   bool     `json:",omitempty"` // the last announcement is still valid
+	Waiting   []string `json:",omitempty"` // unanswered commands, the oldest first
+	Marks     []byte   `json:",omitempty"` // for each of them; see entry.marks
 	Stream    [2]Place // by Direction
 }
 
-// Place is where a stream is.
+// Place is the position in a stream.
 type Place struct {
 	Known bool   `json:",omitempty"`
-	Next  uint32 `json:",omitempty"` // sequence number of the first byte that was not seen yet
-	Start bool   `json:",omitempty"` // where the line in progress starts is known
-	// Line is what was seen of the line in progress. Of its end, Taken bytes were
-	// acknowledged to the sender and are not on their way to the receiver.
+	Next  uint32 `json:",omitempty"` // sequence number of the first unseen byte
+	Start bool   `json:",omitempty"` // the start of the line in progress is known
+	// Line is the seen part of the line in progress. Taken bytes at its end were
+	// acknowledged to the sender but not forwarded.
 	Line  []byte `json:",omitempty"`
 	Taken uint32 `json:",omitempty"`
-	// Denied: it is a command that is not let through.
+	// Denied: the line is a denied command.
 	Denied bool `json:",omitempty"`
-	// Acked is what the receiver has, as it counts; nil if that is not known.
+	// Acked is what the receiver has acknowledged, in its numbers; nil if
+	// unknown.
 	Acked *uint32 `json:",omitempty"`
-	// Edits are the changes that may come again, the oldest first. Floor is where
-	// those before them end, nil if there were none.
+	// Edits are the changes that may have to be repeated, the oldest first. Floor
+	// is where those before them end, nil if there were none.
 	Edits []Edit  `json:",omitempty"`
 	Floor *uint32 `json:",omitempty"`
 	// Ahead is a line that was forwarded though Missing bytes before it were not seen.
@@ -53,9 +54,9 @@ type Place struct {
 	Missing uint32 `json:",omitempty"`
 }
 
-// Edit is a change: Text stands in the place of the Length bytes from Start, as their
-// sender counts. Of these, Taken were taken in before their line was whole. Before is
-// what all changes before it add to sequence numbers.
+// Edit is a change: Text replaces Length bytes from Start, in the sender's
+// numbers. Taken of them were absorbed before their line was whole. Before is the
+// sum of all earlier changes of length.
 type Edit struct {
 	Start, Length uint32
 	Text          []byte `json:",omitempty"`
@@ -83,8 +84,8 @@ func (c *Conn) State() State {
 	return t
 }
 
-// keptPlace returns where a stream is. What is held is not forwarded, and comes
-// again.
+// keptPlace returns the position in a stream. Held bytes are not included: they
+// were not forwarded, and will be retransmitted.
 func (s *stream) keptPlace(d Direction, met bool) Place {
 	p := Place{Known: s.known && met, Next: s.next}
 	line := s.line
@@ -94,7 +95,7 @@ func (s *stream) keptPlace(d Direction, met bool) Place {
 	}
 	if p.Start = p.Known && s.proven && !s.skip && int32(p.Next-s.lineStart()) == int32(len(line)); p.Start {
 		p.Line, p.Taken, p.Denied = bytes.Clone(line), s.taken, len(line) > 0 && s.isDenied()
-		if d == Original && s.taken == 0 { // else the receiver needs it still
+		if d == Original && s.taken == 0 { // otherwise the receiver still needs it
 			mask(p.Line)
 		}
 	}
@@ -106,7 +107,7 @@ func (s *stream) keptPlace(d Direction, met bool) Place {
 	return p
 }
 
-// mask blanks out the password that a client's line may have.
+// mask blanks out a password in a client's line.
 func mask(line []byte) {
 	blank := bytes.IndexAny(line, " \t")
 	if verb := appendText(nil, line); blank >= 0 && (hasPrefixFold("PASS", verb) || hasPrefixFold("ACCT", verb)) {
@@ -118,8 +119,8 @@ func mask(line []byte) {
 	}
 }
 
-// keptEdits returns the edits that may come again: those that did not arrive, and the
-// last ones that did, as their sender may not know.
+// keptEdits returns the edits that may have to be repeated: those that did not
+// arrive, and the last ones that did, as their sender may not know.
 func (s *stream) keptEdits() (list []Edit, floor *uint32) {
 	const arrived = 2
 	first := max(0, len(s.edits)-arrived)
@@ -138,7 +139,7 @@ func (s *stream) keptEdits() (list []Edit, floor *uint32) {
 	return list, floor
 }
 
-// restore puts a stream where p says.
+// restore sets a stream to the position p.
 func (s *stream) restore(p *Place) {
 	s.known, s.next = p.Known, p.Next
 	if p.Acked != nil {
@@ -155,8 +156,8 @@ func (s *stream) restore(p *Place) {
 	}
 }
 
-// restoreEdits takes over the edits of p, and reports whether they are those that
-// the present adjustment is for.
+// restoreEdits restores the edits of p, and reports whether the present
+// adjustment matches them.
 func (s *stream) restoreEdits(p *Place) bool {
 	edits, size := make([]edit, 0, len(p.Edits)), 0
 	for _, k := range p.Edits {
@@ -177,8 +178,8 @@ func (s *stream) restoreEdits(p *Place) bool {
 	return true
 }
 
-// Adjustment returns what sequence numbers of a direction are adjusted by behind the last
-// change, and whether that is known.
+// Adjustment returns the adjustment of a direction after the last change, and
+// whether it is known.
 func (t *State) Adjustment(d Direction) (a Adjustment, known bool) {
 	edits := t.Stream[d].Edits
 	if len(edits) == 0 {
@@ -208,7 +209,7 @@ const (
 	markBegun
 )
 
-// marks returns what e is beside its command.
+// marks returns the properties of e other than its command.
 func (e *entry) marks() (m byte) {
 	for i, set := range [...]bool{e.offer, e.ahead, e.explain, e.begun} {
 		if set {
@@ -218,7 +219,7 @@ func (e *entry) marks() (m byte) {
 	return m
 }
 
-// mark is the reverse.
+// mark sets the properties of a mark.
 func (e *entry) mark(m byte) {
 	e.offer, e.ahead, e.explain, e.begun = m&markOffer != 0, m&markAhead != 0, m&markExplain != 0, m&markBegun != 0
 }
@@ -229,10 +230,10 @@ var examples = [...]string{
 	cmdREIN: "REIN", cmdQUIT: "QUIT",
 }
 
-// Continue has a connection of which no segment was seen yet continue from a state, of an
-// engine after which bytes may have passed unseen, or not. If nothing is known of the
-// state, t is nil, the client may have asked for a port, and the first answer is
-// believed.
+// Continue makes a connection that has seen no segment yet continue from the
+// state of another engine; unseen: bytes may have passed since. If the state is
+// unknown t is nil; the client may then have asked for a port, and the first
+// answer is believed.
 func (c *Conn) Continue(t *State, unseen bool) {
 	c.unchosen = t != nil && t.Unchosen
 	if t == nil {
@@ -279,20 +280,20 @@ func (c *Conn) Continue(t *State, unseen bool) {
 	c.met = !unseen && c.stream[Original].known && c.stream[Reply].known
 }
 
-// Mark is what of a state another engine must be given at once, so that two of them
-// can be compared. The rest, such as where the streams are behind lines that open
-// nothing, it finds out; it may be given that a moment later.
+// Mark is the part of a state that another engine must receive at once, in a form
+// that can be compared. The rest, such as the position after lines that open
+// nothing, another engine can find out or receive a moment later.
 type Mark struct {
 	encrypted, foreign, started, spoken, greeted, login, epsvAll, nat64Off bool
 
 	multi uint16
-	asked uint16 // commands that are not answered yet and that matter
+	asked uint16 // unanswered commands that matter
 	edits [2]uint32
 	taken [2]uint32
 }
 
-// Promises reports whether m has bytes taken in that before has not: they are about to
-// be acknowledged to their sender.
+// Promises reports whether m has absorbed bytes that before has not: they are
+// about to be acknowledged to their sender.
 func (m Mark) Promises(before Mark) bool {
 	for d := range m.taken {
 		if m.taken[d] > before.taken[d] {
@@ -302,7 +303,7 @@ func (m Mark) Promises(before Mark) bool {
 	return false
 }
 
-// Mark returns the mark of the present state.
+// Mark returns the mark of the current state.
 func (c *Conn) Mark() Mark {
 	m := Mark{
 		encrypted: c.opaque, foreign: c.foreign != ReasonPlain, started: c.started, spoken: c.spoken, greeted: c.greeted,
@@ -326,9 +327,9 @@ func (c *Conn) Mark() Mark {
 	return m
 }
 
-// Held returns how many bytes of memory the connection holds for what was sent on
-// it, beside the line in progress. That is a few kilobytes at most, whatever is
-// sent: see docs/protocol.md.
+// Held returns how many bytes of sent data the connection holds, in addition to
+// the line in progress. That is a few kilobytes at most, whatever is sent: see
+// docs/protocol.md.
 func (c *Conn) Held() int {
 	n := cap(c.pending.list) * int(unsafe.Sizeof(entry{}))
 	if c.ahead != nil {

@@ -5,15 +5,15 @@ package ftpalg
 import "bytes"
 
 const (
-	// maxAbandons is how often the same half line is dropped in the hope that
-	// its sender repeats it in one piece.
+	// maxAbandons is how often the same half line is dropped in the hope that its
+	// sender retransmits it in one piece.
 	maxAbandons = 2
-	// maxGaps is how often a segment that follows unseen bytes comes before
-	// its receiver is asked whether it has them; see missing_bytes.go.
+	// maxGaps is how often a segment after unseen bytes has to arrive before its
+	// receiver is asked whether it has them; see missing_bytes.go.
 	maxGaps = 3
-	// gapPause is how long after one time such a segment has to come to count
-	// again: networks repeat segments, too, at once. Senders wait for longer
-	// (RFC 6298 asks for a second, Linux takes 200 ms).
+	// gapPause is how long after the last time such a segment has to arrive to
+	// count again: networks duplicate segments, too, at once. Senders wait for
+	// longer (RFC 6298 asks for a second, Linux takes 200 ms).
 	gapPause = 150 // milliseconds
 )
 
@@ -21,35 +21,35 @@ const (
 // sender's.
 type stream struct {
 	known    bool // next is set
-	aligned  bool // a line starts at lineStart, or is taken to
-	proven   bool // it is known to, not taken to
+	aligned  bool // a line starts at lineStart, or is assumed to
+	proven   bool // that is known, not assumed
 	skip     bool // the line in progress is too long and not read
 	long     bool // the line in progress, or the last one, was too long
-	held     bool // segments with the line in progress wait at the caller's
+	held     bool // the caller holds segments with the line in progress
 	blind    bool // segments may have passed unseen, see Missed
 	denied   bool // a line that was denied began at deniedAt
 	ackKnown bool // acked is set
 	floorSet bool
 	asked64  bool // the caller was asked to adjust, see mustAdjust64
 
-	abandoned uint8 // how often the line at giveUp was dropped half
-	gaps      uint8 // how often a segment at gapAt has come
+	abandoned uint8 // how often half of the line at giveUp was dropped
+	gaps      uint8 // how often a segment at gapAt has arrived
 	waits     uint8 // how often the segment at next was dropped because of edits in flight
 
 	returns  int32  // how many CR the last line had before its LF
-	next     uint32 // first byte not seen yet
+	next     uint32 // first unseen byte
 	sent     uint32 // first byte not forwarded yet; differs from next while segments are held
-	taken    uint32 // bytes before next that were taken in; the last edit replaces them
+	taken    uint32 // absorbed bytes before next; the last edit replaces them
 	giveUp   uint32
 	gapAt    uint32
-	gapTime  uint32 // in milliseconds, when it was counted last
+	gapTime  uint32 // time of the last count, in milliseconds
 	deniedAt uint32
-	acked    uint32     // what the receiver has, in its own numbers
-	floor    uint32     // no edits are known before this
-	adj      Adjustment // as it has to be
-	told     Adjustment // as the kernel was told to make it
+	acked    uint32     // what the receiver has acknowledged, in its own numbers
+	floor    uint32     // edits before this are unknown
+	adj      Adjustment // the adjustment that is needed
+	told     Adjustment // the adjustment that the kernel was told
 
-	line    []byte // what has been seen of the line in progress
+	line    []byte // the seen part of the line in progress
 	edits   []edit
 	history *history // nil until it is needed
 }
@@ -59,18 +59,18 @@ func (s *stream) lineStart() uint32 { return s.next - uint32(len(s.line)) }
 
 // farAway is more than the window of a control connection, and less than what
 // separates two connections of the same addresses and ports: initial sequence
-// numbers move on by 15.6 million in a second (net/core/secure_seq.c).
+// numbers advance by 15.6 million in a second (net/core/secure_seq.c).
 const farAway = 1 << 20
 
-// far reports whether a sequence number cannot be one of the stream's now.
+// far reports whether a sequence number cannot belong to the stream now.
 func (s *stream) far(seq uint32) bool { return s.known && farApart(seq, s.next) }
 
 func farApart(a, b uint32) bool { return a-b+farAway > 2*farAway }
 
-// cut takes the next line off fresh bytes. It returns the line without its
-// end (LF with any number of CR before it), the sequence number of its first byte, and how
-// many bytes were used. ok is false when the bytes hold no line end, or not
-// that of a line that can be read.
+// cut cuts the next line off fresh bytes. It returns the line without its end (LF
+// with any number of CR before it), the sequence number of its first byte, and
+// how many bytes were used. ok is false if the bytes contain no line end, or that
+// of a line that cannot be read.
 func (s *stream) cut(p []byte) (line []byte, start uint32, n int, ok bool) {
 	i := bytes.IndexByte(p, '\n')
 	if i < 0 {
@@ -97,7 +97,7 @@ func (s *stream) cut(p []byte) (line []byte, start uint32, n int, ok bool) {
 	return text, start, n, readable
 }
 
-// shrink gives the memory of a long line back; what is in it stays valid.
+// shrink frees the memory of a long line; what is in it stays valid.
 func (s *stream) shrink() {
 	if cap(s.line) > maxLineKept {
 		s.line = nil
@@ -127,15 +127,15 @@ func (s *stream) abandon() {
 	s.sent, s.held = s.next, false
 }
 
-// unread gives back what of the line in progress was not forwarded: it will
-// come again.
+// unread forgets the part of the line in progress that was not forwarded: it will
+// be retransmitted.
 func (s *stream) unread() {
 	at := s.lineStart()
 	keep := max(0, int32(s.sent-at))
 	s.next, s.line = at+uint32(keep), s.line[:keep]
 }
 
-// tired reports whether the line in progress was dropped half often enough.
+// tired reports whether half of the line in progress was dropped often enough.
 func (s *stream) tired() bool {
 	return s.giveUp == s.lineStart() && s.abandoned >= maxAbandons
 }

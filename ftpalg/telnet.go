@@ -15,9 +15,9 @@ const (
 	telnetIAC  = 255
 )
 
-// telnetLen returns the length of the Telnet command at the start of b, 0 if
-// there is none. A doubled IAC is a byte of data, and so is one before a byte
-// that is no command: a line end stays one. A command that is cut off has the
+// telnetLen returns the length of the Telnet command at the start of b, 0 if it
+// does not start with one. A doubled IAC is a byte of data, and so is one before
+// a byte that is not a command: a line end stays one. A truncated command has the
 // length of what is there.
 func telnetLen(b []byte) int {
 	switch {

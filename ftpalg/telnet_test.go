@@ -45,15 +45,15 @@ func TestTelnet(t *testing.T) {
 	})
 }
 
-// A denied command must not get through by being sent in parts, however long
-// its sender waits, nor by a line that is too long to be kept.
+// A denied command must not get through by being sent in parts, however long its
+// sender waits, nor in a line that is too long to be kept.
 func TestDeniedInParts(t *testing.T) {
 	g := newGateway(routed, Policy{DenyTLS: true})
 	g.midway()
 	for i := range 20 {
 		for _, out := range g.segment(Original, 0, []byte("AU")) {
 			if len(out.p) > 0 {
-				t.Fatalf("half a denied command went on at try %d: %q", i, out.p)
+				t.Fatalf("half a denied command was forwarded at try %d: %q", i, out.p)
 			}
 		}
 		g.timeout(Original)

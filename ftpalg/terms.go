@@ -2,13 +2,13 @@
 
 package ftpalg
 
-// terms are what holds for a connection: between whom it is, and what the
-// administrator allows there. The role of a translator is the client's to end.
+// terms are what applies to a connection: between whom it is, and what the
+// administrator allows there. The client may end the role of a translator.
 type terms struct {
 	ep     Endpoints
 	policy *Policy
 	checks Checks
-	judges bool // the policy may have a command fail, or needs to see all of them
+	judges bool // the policy may make a command fail, or needs to see all of them
 	nat64  role64
 }
 

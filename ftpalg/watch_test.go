@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestWatch: what is watched is read and judged as it would be otherwise, however it
-// comes, and every segment goes on as it came.
+// TestWatch: a watched connection is read and judged like any other, however it
+// is cut, and every segment passes unchanged.
 func TestWatch(t *testing.T) {
 	lines := []struct {
 		dir  Direction
@@ -56,7 +56,7 @@ func TestWatch(t *testing.T) {
 		}
 	}
 
-	// Bytes that did not come by here have gone on all the same.
+	// Bytes that did not come by here have passed nevertheless.
 	c := NewConn(ep, policy, Options{})
 	for i, seq := range []uint32{1000, 2000, 2006} {
 		seg := Segment{Dir: Original, Seq: seq, Payload: []byte("NOOP\r\n")}

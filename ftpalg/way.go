@@ -2,11 +2,11 @@
 
 package ftpalg
 
-// Way is where the bytes of a transfer go.
+// Way is the direction of a transfer.
 type Way uint8
 
 const (
-	// WayUnknown: no command has said so.
+	// WayUnknown: no command has determined it.
 	WayUnknown Way = iota
 	// Down: to the client.
 	Down
@@ -17,13 +17,13 @@ const (
 // String returns "unknown", "down" or "up".
 func (w Way) String() string { return [...]string{"unknown", "down", "up"}[w] }
 
-// ways are those of the commands that open a data connection.
+// ways are the directions of the commands that open a data connection.
 var ways = map[verb]Way{
 	{'R', 'E', 'T', 'R'}: Down, {'L', 'I', 'S', 'T'}: Down, {'N', 'L', 'S', 'T'}: Down, {'M', 'L', 'S', 'D'}: Down,
 	{'S', 'T', 'O', 'R'}: Up, {'A', 'P', 'P', 'E'}: Up, {'S', 'T', 'O', 'U'}: Up,
 }
 
-// noteWay reports which way the transfer of the last offer goes, as soon as that is
+// noteWay reports the direction of the last offer's transfer, as soon as that is
 // known.
 func (c *dialogue) noteWay() {
 	if !c.policy.OneWay || c.policy.Watch || c.way != WayUnknown {
@@ -34,9 +34,9 @@ func (c *dialogue) noteWay() {
 	}
 }
 
-// way returns the way of the first transfer that waits for its answer and can be
-// that of the last offer. One that was sent behind a command that asks for a port is
-// that of the offer to come.
+// way returns the direction of the first transfer that waits for its answer and
+// can belong to the last offer. One that was sent after a command that asks for a
+// port belongs to the offer to come.
 func (p *pending) way() Way {
 	way := WayUnknown
 	for i := range p.list {

@@ -4,8 +4,8 @@ package ftpalg
 
 import "testing"
 
-// TestWay: which way a transfer goes is reported for the offer that it uses, and when
-// it can be known.
+// TestWay: the direction of a transfer is reported for the offer that it uses,
+// once it can be known.
 func TestWay(t *testing.T) {
 	const port = "C: PORT 192,168,1,5,200,10\n"
 	const pasv = "C: PASV\nS: 227 (203,0,113,9,200,10)\n"
@@ -39,8 +39,9 @@ func TestWay(t *testing.T) {
 	}...))
 }
 
-// TestWayAfterCrash: the client may have asked for a port before the crash, of which
-// nothing is known; its next transfer is that of the data connection that is there.
+// TestWayAfterCrash: the client may have asked for a port before the crash,
+// unknown to the new engine; its next transfer is that of the existing data
+// connection.
 func TestWayAfterCrash(t *testing.T) {
 	c := NewConn(routed, &Policy{OneWay: true}, Options{})
 	c.Continue(nil, true)

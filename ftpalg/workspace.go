@@ -4,9 +4,9 @@ package ftpalg
 
 import "time"
 
-// Workspace is the memory that is needed only while a segment is handled. It
-// may be shared by connections whose segments are handled by one goroutine,
-// each to its end, Rewrite included, before the next. The zero value is ready.
+// Workspace is the memory that is needed only while a segment is handled.
+// Connections may share it if one goroutine handles their segments, each to its
+// end, Rewrite included, before the next. The zero value is ready.
 type Workspace struct{ workspace }
 
 type workspace struct {
@@ -14,7 +14,7 @@ type workspace struct {
 	events []Event
 	offers [4]Offer // storage of the events' offers
 	head   []byte   // the start of a line that may be denied
-	read   []byte   // the lines that were read of a segment, one behind another
+	read   []byte   // the lines read from a segment, one after another
 	ends   []int    // where each of them ends in read
 	failed []bool   // which of them were made to fail
 	cur    struct { // the segment being handled
@@ -24,12 +24,12 @@ type workspace struct {
 		parts    []edit     // its edits so far, in order
 		back     uint32     // how much the first of them gives back, see giveBack
 		shifting bool       // see stream.shifting
-		blank    bool       // it is forwarded without its bytes
-		undo     Adjustment // what the kernel was told before Rewrite had it told something else
-		undoable bool       // it has
+		blank    bool       // forwarded without its bytes
+		undo     Adjustment // what the kernel was told before Rewrite told it something else
+		undoable bool       // undo is set
 		why      Reason     // why the line being read was made to fail
-		guess    bool       // it is not known whether the line being read starts there
-		telnet   []byte     // the line being read, if Telnet commands are in it
+		guess    bool       // whether the line being read starts there is a guess
+		telnet   []byte     // the line being read, if it contains Telnet commands
 	}
 }
 
