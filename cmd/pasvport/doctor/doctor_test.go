@@ -86,7 +86,7 @@ func portable(r *Report) {
 	}
 }
 
-// TestBrokenRulesets holds the whole report on three rulesets against what is
+// TestBrokenRulesets holds the whole report on some rulesets against what is
 // written down.
 func TestBrokenRulesets(t *testing.T) {
 	short := map[string]string{"net/netfilter/nf_conntrack_tcp_timeout_established": "3600", "net/netfilter/nf_conntrack_tcp_be_liberal": "1"}
@@ -101,6 +101,7 @@ func TestBrokenRulesets(t *testing.T) {
 		cfg           config.Config
 		ends          Ends
 	}{
+		{"gateway", "gateway", router, settings(), Ends{}},
 		{"established-only", "established-only", router, settings(), Ends{}},
 		{"established-only-mark", "established-only", router, marked, Ends{}},
 		{"conflicts", "conflicts", short, marked, Ends{}},
@@ -129,15 +130,20 @@ func TestBrokenRulesets(t *testing.T) {
 	}
 }
 
-// TestGuide: the example in the guide is the ruleset and the report of the tests.
+// TestGuide: the example in the guide is the ruleset and the report of the tests,
+// without what is in order.
 func TestGuide(t *testing.T) {
 	guide, err := os.ReadFile("../../../docs/doctor.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"established-only.nft", "established-only.txt"} {
-		if !strings.Contains(string(guide), "\n"+file(t, name)+"```") {
-			t.Errorf("docs/doctor.md does not have %s as it is", name)
+	problems, _, ok := strings.Cut(file(t, "gateway.txt"), "\nOK\n")
+	if !ok {
+		t.Fatal("nothing is in order")
+	}
+	for _, text := range []string{file(t, "gateway.nft"), problems} {
+		if !strings.Contains(string(guide), "\n"+text+"```") {
+			t.Errorf("docs/doctor.md does not have this as it is:\n%s", text)
 		}
 	}
 }
