@@ -302,9 +302,14 @@ func (p *Pair) serve(raw net.Conn) error {
 	}
 }
 
+// ackTime is how long an acknowledgement may take to be written. That blocks only while
+// the other daemon reads none of thousands; after a write that was late nothing can be
+// written to TLS any more.
+const ackTime = time.Second
+
 // ack acknowledges what was asked for n times. A link that ended needs none.
 func (p *Pair) ack(conn net.Conn, n uint64) {
-	if conn.SetWriteDeadline(time.Now().Add(waitBound)) == nil {
+	if conn.SetWriteDeadline(time.Now().Add(ackTime)) == nil {
 		_, _ = conn.Write(appendFrame(nil, kindAck, binary.AppendUvarint(nil, n)))
 	}
 }

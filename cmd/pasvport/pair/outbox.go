@@ -31,7 +31,8 @@ const (
 
 // outbox is what is to be told over the link that we dialled.
 type outbox struct {
-	wake chan struct{} // of capacity 1: there is something
+	wake  chan struct{} // of capacity 1: there is something
+	bound time.Duration // waitBound
 
 	mu      sync.Mutex
 	up      bool   // there is a link
@@ -53,7 +54,7 @@ type waiter struct {
 	done chan struct{}
 }
 
-func newOutbox() outbox { return outbox{wake: make(chan struct{}, 1)} }
+func newOutbox() outbox { return outbox{wake: make(chan struct{}, 1), bound: waitBound} }
 
 // begin begins with a new link.
 func (o *outbox) begin() {
@@ -148,7 +149,7 @@ func (o *outbox) await(done <-chan struct{}) {
 	if done == nil {
 		return
 	}
-	bound := time.NewTimer(waitBound)
+	bound := time.NewTimer(o.bound)
 	defer bound.Stop()
 	select {
 	case <-done:

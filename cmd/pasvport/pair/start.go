@@ -20,10 +20,12 @@ type start struct {
 	met, alone, all func() // there was a link; there was none at first; all was told
 	isMet, isAlone  chan struct{}
 	isTold          chan struct{}
+	reach, learn    time.Duration // reachTime and learnTime
 }
 
 func newStart() *start {
-	s := &start{isMet: make(chan struct{}), isAlone: make(chan struct{}), isTold: make(chan struct{})}
+	s := &start{isMet: make(chan struct{}), isAlone: make(chan struct{}), isTold: make(chan struct{}),
+		reach: reachTime, learn: learnTime}
 	s.met = sync.OnceFunc(func() { close(s.isMet) })
 	s.alone = sync.OnceFunc(func() { close(s.isAlone) })
 	s.all = sync.OnceFunc(func() { close(s.isTold) })
@@ -32,7 +34,7 @@ func newStart() *start {
 
 // await waits until all was told, or the other daemon is not there.
 func (s *start) await() {
-	bound := time.NewTimer(reachTime)
+	bound := time.NewTimer(s.reach)
 	defer bound.Stop()
 	select {
 	case <-s.isTold:
@@ -43,7 +45,7 @@ func (s *start) await() {
 	case <-bound.C:
 		return
 	}
-	bound.Reset(learnTime)
+	bound.Reset(s.learn)
 	select {
 	case <-s.isTold:
 	case <-bound.C:
