@@ -49,11 +49,11 @@ func newFirewalls(t *testing.T, edit func(*config.Config)) *firewalls {
 		}
 	}
 	eventually(t, "the link is up", func() bool { return !f.a.peer.Alone() && !f.b.peer.Alone() })
-	eventually(t, "the other firewall answers at once", func() bool {
+	eventually(t, "the other firewall answers in time", func() bool { // or nothing waits for it
 		rec, _ := f.another()
 		waits, began := f.a.peer.Stats().Waits, time.Now()
 		f.a.peer.Tell(new(pair.Session), &rec, pair.Awaited)
-		return f.a.peer.Stats().Waits > waits && time.Since(began) < 10*time.Millisecond
+		return f.a.peer.Stats().Waits > waits && time.Since(began) < 25*time.Millisecond
 	})
 	return f
 }
