@@ -84,7 +84,7 @@ func attrs(b []byte) iter.Seq2[uint16, []byte] {
 	}
 }
 
-// collect gathers attributes by their type; the last of a type counts.
+// collect gathers attributes by their type; the last of a type wins.
 func collect(b []byte) map[uint16][]byte {
 	m := map[uint16][]byte{}
 	for typ, v := range attrs(b) {
@@ -96,7 +96,7 @@ func collect(b []byte) map[uint16][]byte {
 // attrString is the value of a string attribute, with or without its NUL.
 func attrString(b []byte) string { return string(bytes.TrimRight(b, "\x00")) }
 
-// number is the value of an attribute of 32 bits; 0 if it is not there.
+// number is the value of an attribute of 32 bits, or 0 without one.
 func number(v []byte) uint32 {
 	if len(v) != 4 {
 		return 0
@@ -104,7 +104,7 @@ func number(v []byte) uint32 {
 	return binary.BigEndian.Uint32(v)
 }
 
-// milliseconds reads a time as the kernel has it.
+// milliseconds decodes a time of the kernel.
 func milliseconds(v []byte) time.Duration {
 	if len(v) != 8 {
 		return 0
@@ -112,7 +112,7 @@ func milliseconds(v []byte) time.Duration {
 	return time.Duration(binary.BigEndian.Uint64(v)) * time.Millisecond
 }
 
-// User data as nft writes it (libnftnl's udata.h): type, length, value. The
+// User data in nft's format (libnftnl's udata.h): type, length, value. The
 // numbers of comments differ between objects.
 const (
 	udataRuleComment  = 0 // NFTNL_UDATA_RULE_COMMENT

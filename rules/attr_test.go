@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// The parsers read what the kernel sends, and what anybody put into user data.
+// FuzzAttributes tests the parsers of what the kernel sends, and of user data,
+// which anyone may have written.
 func FuzzAttributes(f *testing.F) {
 	f.Add(appendString(appendUint32(nil, 7, 1), 9, "name"))
 	f.Add(appendUdataString(appendUdataString(nil, 3, "other"), udataSetComment, "pasvport pasvport"))
@@ -45,7 +46,7 @@ func TestUserData(t *testing.T) {
 		t.Errorf("comment %q, %v", got, ok)
 	}
 	if got, ok := udataString(b, 4); ok {
-		t.Errorf("comment of a type that is not there: %q", got)
+		t.Errorf("comment of a missing type: %q", got)
 	}
 	for cut := range b {
 		if got, ok := udataString(b[:cut], udataSetComment); ok {

@@ -14,10 +14,9 @@ import (
 // connection is no session. A priority, because routes do not depend on it.
 const MarkCheck uint32 = 0x70617378
 
-// balanceChains send new connections to a server, before the administrator's
-// own destination translation: a connection that has one is not shown to
-// later chains. Where there is no server, the lookup fails, and with it the
-// rule.
+// balanceChains send new connections to a server, before the administrator's own
+// destination translation: later chains do not see a connection that has one.
+// Without an available server the lookup fails, and with it the rule.
 func balanceChains(c Config) []chain {
 	if len(c.VirtualServers) == 0 {
 		if c.Translate {
@@ -50,7 +49,7 @@ func translateChain() chain {
 	return ch
 }
 
-// checkRule keeps checks of servers out of what is done for sessions.
+// checkRule exempts checks of servers from the rules for sessions.
 func checkRule() rule {
 	// meta priority 7061:7378 update @checks { ct id } return
 	return newRule(plain(fmt.Sprintf("meta priority %x:%x", MarkCheck>>16, MarkCheck&0xffff),

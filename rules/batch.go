@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A batch is one nftables transaction in the making: all of its messages take
-// effect at one moment, or none does. Its memory is reused by reset.
+// A batch is an nftables transaction under construction: all of its messages take
+// effect at one moment, or none does. reset reuses its memory.
 type batch struct {
 	buf []byte
 	seq uint32 // of the next message
@@ -19,14 +19,14 @@ type batch struct {
 	first, last uint32 // sequence numbers of the beginning and of the last operation
 }
 
-// A batchOp remembers what a message wanted, for the error that may come.
+// A batchOp remembers the purpose of a message, for a possible error.
 type batchOp struct {
 	seq        uint32
 	op, object string
 }
 
 // reset empties the batch and opens a transaction. If generation is not 0 the
-// kernel refuses it with ERESTART when the ruleset has changed since then.
+// kernel refuses it with ERESTART if the ruleset has changed since then.
 func (b *batch) reset(generation uint32) {
 	b.buf, b.ops = b.buf[:0], b.ops[:0]
 	b.first = b.seq
@@ -59,7 +59,7 @@ func (b *batch) header(typ, flags uint16, f Family, resource uint16) {
 	b.seq++
 }
 
-// done ends the message started last.
+// done ends the message that was opened last.
 func (b *batch) done() {
 	binary.NativeEndian.PutUint32(b.buf[b.at:], uint32(len(b.buf)-b.at))
 }
@@ -76,8 +76,8 @@ func (b *batch) close() {
 	b.done()
 }
 
-// failed makes the error of the message with a sequence number. The first
-// message of the batch stands for all of it.
+// failed makes the error of the message with a sequence number. The first message
+// stands for the whole batch.
 func (b *batch) failed(seq uint32, err error) *OpError {
 	for _, o := range b.ops {
 		if o.seq == seq {

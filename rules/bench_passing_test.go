@@ -16,28 +16,28 @@ import (
 	"github.com/pasvport/pasvport/integration/stage"
 )
 
-// A passage is a firewall that packets pass which are not FTP. Its server drops all.
+// A passage is a firewall that packets pass which are not FTP. Its server drops
+// all.
 type passage struct {
 	name, base string
 	proto      byte
 	ours       bool // with our table
-	busy       bool // among many rules, which see what is new, and connections
+	busy       bool // among many rules, which see new connections, and many connections
 	c          Config
-	way        Way // of the packet, which then has payload and is one of a data connection
+	way        Way // of the packet, which then has payload and belongs to a data connection
 
 	net    topology
 	fd     int // of the client's socket
 	packet []byte
 }
 
-// What a busy firewall has beside FTP.
+// What a busy firewall has besides FTP.
 const (
 	busyRules       = 2000
 	busyConnections = 50_000
 )
 
-// passages are the firewalls that are measured. The first of its kind has no table of
-// ours.
+// passages are the measured firewalls. The first of each kind lacks our table.
 func passages() []*passage {
 	all := Config{Claim: true, Stale: true}
 	block, oneWay := all, all
@@ -58,10 +58,10 @@ func passages() []*passage {
 	}
 }
 
-// BenchmarkKernelPassing is a packet that is not FTP on its way from one interface of
-// the firewall to another, with conntrack, with our table and without. The sender's
-// system call is in it, and the way to a server that drops everything. See also
-// TestPassing (scripts/bench passing).
+// BenchmarkKernelPassing measures a packet that is not FTP on its way from one
+// interface of the firewall to another, with conntrack, with our table and
+// without. This includes the sender's system call and the way to a server that
+// drops everything. See also TestPassing (scripts/bench passing).
 func BenchmarkKernelPassing(b *testing.B) {
 	for _, p := range passages() {
 		b.Run(p.name, func(b *testing.B) {
@@ -111,7 +111,7 @@ func (p *passage) open(t testing.TB) {
 	}
 }
 
-// fill gives the firewall a ruleset and connections of others.
+// fill gives the firewall an administrator's ruleset and connections.
 func (p *passage) fill(t testing.TB) {
 	var rules, entries strings.Builder
 	rules.WriteString("table inet busy {\nchain forward {\ntype filter hook forward priority filter; policy drop;\n" +
@@ -142,8 +142,8 @@ func (p *passage) send(t testing.TB) {
 	}
 }
 
-// dataEntry makes the entry of an established data connection to port 9000, and returns
-// its id.
+// dataEntry creates the entry of an established data connection to port 9000, and
+// returns its id.
 func dataEntry(b testing.TB, n stage.Namespace) uint32 {
 	b.Helper()
 	ends := func(port uint16, to uint16) (netip.AddrPort, netip.AddrPort) {
@@ -190,7 +190,7 @@ func dataEntry(b testing.TB, n stage.Namespace) uint32 {
 	return id
 }
 
-// passing is a packet of a connection to port 9000, with as much payload.
+// passing is a packet of a connection to port 9000, with size bytes of payload.
 func passing(proto byte, size int) []byte {
 	p := make([]byte, 20+20+size)
 	p[0], p[8], p[9] = 0x45, 64, proto

@@ -44,18 +44,18 @@ type ChainRef struct {
 	Table, Chain string
 }
 
-// String returns the form that ParseChainRef reads.
+// String returns the form that ParseChainRef parses.
 func (r ChainRef) String() string {
 	return r.Family.String() + "/" + r.Table + "/" + r.Chain
 }
 
-// words is r in nft's words.
+// words is r in nft syntax.
 func (r ChainRef) words() string {
 	return r.Family.String() + " " + r.Table + " " + r.Chain
 }
 
-// ParseChainRef reads "family/table/chain", for instance "inet/filter/forward".
-// Whether the chain exists is for Install to find out.
+// ParseChainRef parses "family/table/chain", for instance "inet/filter/forward".
+// Install finds out whether the chain exists.
 func ParseChainRef(s string) (ChainRef, error) {
 	parts := strings.Split(s, "/")
 	if len(parts) != 3 {

@@ -12,8 +12,8 @@ import (
 // claimChains queue the first packet of an announced data connection, before
 // conntrack (-200) makes an entry for it and after defragmentation (-400).
 func claimChains(c Config) []chain {
-	// Without a daemon nothing is claimed, and what the policy says about
-	// the packet holds: so always bypass.
+	// Without a daemon nothing is claimed, and the policy for the packet applies:
+	// so always bypass.
 	to := queue(c.Queue, c.QueueNum, true)
 	// ip saddr . ip daddr . tcp dport @pinholes4 counter queue flags bypass to 2121
 	ch := chain{name: "claim", rules: append(seenBefore(),

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A clause is one matching or one action of a rule, in nft's words and in the
+// A clause is one match or one action of a rule, in nft syntax and in the
 // kernel's expressions side by side.
 type clause struct {
 	text  string
@@ -22,8 +22,8 @@ type clause struct {
 	gives protocols // what it matches itself
 }
 
-// protocols are those that nft matches on its own before a clause that needs
-// them ("tcp dport" implies "meta l4proto tcp"), once in a rule.
+// protocols are those that nft matches implicitly before a clause that needs them
+// ("tcp dport" implies "meta l4proto tcp"), once in a rule.
 type protocols uint8
 
 const (
@@ -32,7 +32,7 @@ const (
 	needIPv6
 )
 
-// A rule is a row of clauses. note is an explanation printed above it.
+// A rule is a list of clauses. note is an explanation printed above it.
 type rule struct {
 	note    string
 	clauses []clause
@@ -86,12 +86,12 @@ func (r rule) exprs(f Family) []expr.Any {
 // plain is a clause that needs no protocol.
 func plain(text string, exprs ...expr.Any) clause { return clause{text: text, exprs: exprs} }
 
-// ofTCP is a clause that looks into the TCP header.
+// ofTCP is a clause that reads the TCP header.
 func ofTCP(text string, exprs ...expr.Any) clause {
 	return clause{text: text, needs: needTCP, exprs: exprs}
 }
 
-// reg is the register that single values go through.
+// reg is the register for single values.
 const reg = unix.NFT_REG_1
 
 func equal(v []byte) *expr.Cmp { return &expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: v} }
@@ -147,8 +147,8 @@ func ctState(name string, bit uint32) clause {
 		&expr.Ct{Key: expr.CtKeySTATE, Register: reg}, bitwise(host32(bit), host32(0)), nonzero())
 }
 
-// ctStatusExpected is IPS_EXPECTED of nf_conntrack_common.h: the connection
-// came by an expectation, or was given a master by ctnetlink.
+// ctStatusExpected is IPS_EXPECTED of nf_conntrack_common.h: an expectation made
+// the connection, or ctnetlink gave it a master.
 const ctStatusExpected = 1
 
 // ctExpected is: ct status expected
@@ -173,7 +173,7 @@ func ctOriginal() clause {
 // ctOriginalDport is: ct original proto-dst @set
 //
 // nft knows the type of proto-dst only after a match of the protocol, and does
-// not make one on its own.
+// not add one on its own.
 func ctOriginalDport(set string) clause {
 	return ofTCP("ct original proto-dst @"+set,
 		&expr.Ct{Key: expr.CtKeyPROTODST, Register: reg, Direction: 0},
@@ -182,7 +182,7 @@ func ctOriginalDport(set string) clause {
 
 // ofSane is: ct helper "sane"
 //
-// Of a connection with a master it is that one's (nft_ct_get_eval).
+// For a connection with a master this is the master's helper (nft_ct_get_eval).
 func ofSane() clause {
 	name := make([]byte, 16) // NF_CT_HELPER_NAME_LEN
 	copy(name, "sane")
@@ -191,9 +191,10 @@ func ofSane() clause {
 
 // fewEvents is: ct event set new,related,destroy,reply,assured,seqadj,label
 //
-// PROTOINFO is left out, each change of the TCP state; an event that is reported for
-// another reason has the state still. So are those that nft has a name for and
-// cannot read, as a ruleset that is saved has to load: helper, mark, secmark.
+// PROTOINFO is left out, which is each change of the TCP state; an event that is
+// reported for another reason still has the state. Also left out are events that
+// nft can print but not parse, as a saved ruleset has to load: helper, mark,
+// secmark.
 func fewEvents() clause {
 	const mask = 1<<0 | 1<<1 | 1<<2 | 1<<3 | 1<<4 | 1<<8 | 1<<10 // IPCT_NEW and so on, nf_conntrack_common.h
 	return plain("ct event set new,related,destroy,reply,assured,seqadj,label",
@@ -220,7 +221,7 @@ const dynsetDelete = 2
 
 // dynset is, for instance: update @aside { ct id }
 //
-// An update renews the time of an element that is there, and leaves its note
+// An update renews the timeout of an existing element, and keeps its note
 // (nft_rhash_update in net/netfilter/nft_set_hash.c).
 func dynset(word string, op uint32, set string) clause {
 	return plain(word+" @"+set+" { ct id }",
@@ -242,7 +243,7 @@ func setCtMark(bits uint32) clause {
 		&expr.Ct{Key: expr.CtKeyMARK, Register: reg, SourceRegister: true})
 }
 
-// Bits of the TCP header's flags octet, and where that is.
+// Bits of the TCP header's flags octet, and its offset.
 const (
 	tcpFIN, tcpSYN, tcpRST, tcpACK = 0x01, 0x02, 0x04, 0x10
 	tcpFlagsOffset                 = 13
@@ -303,13 +304,13 @@ func pinhole(ip Family, set string) clause {
 	return c
 }
 
-// payloadBaseInner is NFT_PAYLOAD_INNER_HEADER: behind the TCP header.
+// payloadBaseInner is NFT_PAYLOAD_INNER_HEADER: after the TCP header.
 const payloadBaseInner = 3
 
 // hasPayload is: @ih,0,8 >= 0
 //
-// The comparison always holds; what matters is that the load of the first byte
-// fails, and with it the rule, when there is none.
+// The comparison always holds; what matters is that without payload the load of
+// its first byte fails, and with it the rule.
 func hasPayload() clause {
 	return plain("@ih,0,8 >= 0",
 		&expr.Payload{DestRegister: reg, Base: payloadBaseInner, Offset: 0, Len: 1},
@@ -323,8 +324,8 @@ func payloadStarts(value uint32) clause {
 		equal(binary.BigEndian.AppendUint32(nil, value)))
 }
 
-// hashSeed is given to each hash: without one the kernel draws another seed for
-// each rule, and a packet would match two of them or none.
+// hashSeed is set in each hash: without one the kernel draws a seed for each
+// rule, and a packet would match two of them or none.
 const hashSeed = 0x70617376
 
 // ctHash is: jhash ct id mod n seed 0x70617376 == i
@@ -381,8 +382,8 @@ func goTo(chain string) clause {
 
 // queue is: queue flags bypass to num
 //
-// Without bypass packets are dropped while no one listens. The text is nft's
-// own statement whatever the kernel is sent: nft has no words for the target.
+// Without bypass packets are dropped while no one listens. The text is nft's own
+// statement for either kind: nft has no syntax for the target.
 func queue(kind QueueKind, num uint16, bypass bool) clause {
 	c := clause{text: fmt.Sprintf("queue to %d", num)}
 	native := &expr.Queue{Num: num, Total: 1}

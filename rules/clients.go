@@ -13,8 +13,8 @@ type Blocked struct {
 	Expires time.Duration // how long from now
 }
 
-// BlockedPrefix is what is blocked of a client: its address, or the network of an
-// IPv6 one.
+// BlockedPrefix is the prefix that is blocked for a client: its address, or the
+// network of an IPv6 one.
 func BlockedPrefix(a netip.Addr) netip.Prefix {
 	a = a.Unmap().WithZone("")
 	if a.Is4() {
@@ -26,19 +26,19 @@ func BlockedPrefix(a netip.Addr) netip.Prefix {
 // blockedKey is: ip saddr
 func blockedKey(client netip.Addr) value { return value{}.addr(BlockedPrefix(client).Addr()) }
 
-// Block has what a client sends to the control ports dropped for a time. It needs
+// Block drops what a client sends to the control ports for a time. It needs
 // Config.Block.
 func (f *Firewall) Block(client netip.Addr, d time.Duration) error {
 	return f.change(func() { f.add(keptBlocked, &element{key: blockedKey(client), timeout: d}, d) })
 }
 
-// Unblock ends what Block began, and reports whether the client was blocked.
+// Unblock undoes Block, and reports whether the client was blocked.
 func (f *Firewall) Unblock(client netip.Addr) (bool, error) {
 	return f.take(keptBlocked, blockedKey(client))
 }
 
-// Blocked lists the clients that are blocked, also those of an earlier run and
-// those that somebody has added to the sets.
+// Blocked lists the blocked clients, also those of an earlier run and those added
+// to the sets by hand.
 func (f *Firewall) Blocked() (list []Blocked, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -63,14 +63,13 @@ func peerKey(client, dialled netip.Addr) value {
 	return value{}.addr(client.Unmap()).addr(dialled.Unmap())
 }
 
-// AllowPeer has what client opens to dialled, in Config.PeerPorts, come to the
-// first queue, from Install on.
+// AllowPeer queues connections from client to dialled, in Config.PeerPorts, to
+// the first queue, from Install on.
 func (f *Firewall) AllowPeer(client, dialled netip.Addr) error {
 	return f.change(func() { f.add(keptPeers, &element{key: peerKey(client, dialled)}, 0) })
 }
 
-// ForgetPeer ends what AllowPeer began. A pair that is not there is not
-// missed.
+// ForgetPeer undoes AllowPeer. An unknown pair is not an error.
 func (f *Firewall) ForgetPeer(client, dialled netip.Addr) error {
 	_, err := f.take(keptPeers, peerKey(client, dialled))
 	return err

@@ -11,22 +11,21 @@ import (
 	"time"
 )
 
-// A Carrier is what a control connection's conntrack entry is given on its
-// first packet so that the kernel lets us hang expectations and sequence
-// adjustments on it.
+// A Carrier is what a control connection's conntrack entry gets on its first
+// packet so that the kernel permits expectations and sequence adjustments on it.
 type Carrier uint8
 
 const (
-	// CarrierAuto is the best one: CarrierSane, unless the caller has found
-	// that the kernel lacks it.
+	// CarrierAuto is CarrierSane, unless the caller has found that the kernel
+	// lacks it.
 	CarrierAuto Carrier = iota
 
 	// CarrierSane is the in-kernel helper "sane", which does not speak FTP.
 	// The kernel accepts expectations and sequence adjustment with it.
 	CarrierSane
 
-	// CarrierBare is a help extension without a helper, got from a
-	// "ct expectation" object of size 0: sequence adjustment, no expectation.
+	// CarrierBare is a help extension without a helper, made by a "ct
+	// expectation" object of size 0: sequence adjustment, no expectations.
 	CarrierBare
 
 	// CarrierNone sets nothing.
@@ -38,7 +37,7 @@ var carrierNames = [...]string{CarrierAuto: "auto", CarrierSane: "sane", Carrier
 // String returns "auto", "sane", "bare" or "none".
 func (c Carrier) String() string { return carrierNames[c] }
 
-// ParseCarrier returns the carrier of that name, CarrierAuto if there is none.
+// ParseCarrier returns the carrier with that name, or CarrierAuto.
 func ParseCarrier(name string) Carrier {
 	return Carrier(max(0, slices.Index(carrierNames[:], name)))
 }
@@ -73,74 +72,75 @@ func (r PortRange) String() string {
 	return fmt.Sprintf("%d-%d", r.Low, r.High)
 }
 
-// A Config says what Install puts into the kernel. The zero value of a field
-// is the default given in its comment.
+// A Config says what Install puts into the kernel. The zero value of a field is
+// the default given in its comment.
 type Config struct {
-	Table      string      // name of our table, family inet; "pasvport"
-	Ports      []PortRange // control ports; 21
-	QueueNum   uint16      // first queue number; 2121
-	Queues     int         // how many queue numbers; 1
+	Table      string      // name of our table, family inet; default "pasvport"
+	Ports      []PortRange // control ports; default 21
+	QueueNum   uint16      // first queue number; default 2121
+	Queues     int         // number of queues; default 1
 	FailClosed bool        // control packets are dropped when no one listens on the queue
 
-	// Mark is a bit that control connections get in their ct mark, and by it
-	// their data connections. 0: no mark is touched.
+	// Mark is a bit that is set in the ct mark of control connections, and so of
+	// their data connections. 0: no mark is changed.
 	Mark uint32
 
-	// Stale has packets in the middle of a control connection that conntrack
-	// has no entry for come to the first queue; see resetRules.
+	// Stale queues packets in the middle of a control connection without a
+	// conntrack entry to the first queue; see resetRules.
 	Stale bool
 
-	// OneZone leaves out connections in another conntrack zone than the default
-	// one: the queue cannot tell which one a packet is in (nfq.ProbeZones).
+	// OneZone leaves out connections in a conntrack zone other than the default:
+	// the kernel does not report the zone of a queued packet (nfq.ProbeZones).
 	OneZone bool
 
-	// Bare has bare acknowledgements of control connections queued too, also
-	// those of opaque sessions.
+	// Bare also queues bare acknowledgements of control connections, including
+	// opaque sessions.
 	Bare bool
 
-	// FastPath is the descriptor of an eBPF socket filter: what it matches of
-	// the packets with data is not queued. 0: there is none. FastPathAny stands
-	// for one where nothing is installed.
+	// FastPath is the descriptor of an eBPF socket filter: packets with data that
+	// it matches are not queued. 0: none. FastPathAny stands for any filter where
+	// nothing is installed.
 	FastPath int
 
-	// FewEvents has conntrack report of a data connection that came by an expectation
-	// that it begins, is answered, established and gone, and not each step of its end.
-	// This holds for whoever listens.
+	// FewEvents makes conntrack report only that an expected data connection
+	// begins, is answered, established and gone, and not each step of its end.
+	// This affects all listeners.
 	FewEvents bool
 
-	// Watch has packets queued and nothing else: no carrier, no drop, no clamp, no
-	// mark, no claim, no chain of the administrator's, whatever the other fields say.
+	// Watch queues packets and does nothing else: no carrier, no drop, no clamp,
+	// no mark, no claim, no chain of the administrator's, whatever the other
+	// fields say.
 	Watch bool
 
 	Carrier Carrier   // CarrierSane
 	Claim   bool      // pinhole sets and raw chains that queue the SYNs of data connections
 	Queue   QueueKind // QueueNative
 
-	// PeerPorts are the ports that the peers of AllowPeer may open; none if
-	// zero. Only with Claim.
+	// PeerPorts are the ports that the peers of AllowPeer may open; zero: none.
+	// Only with Claim.
 	PeerPorts PortRange
 
-	// Block has sets of clients whose packets to the control ports are dropped, see
-	// Firewall.Block.
+	// Block makes sets of clients whose packets to the control ports are dropped,
+	// see Firewall.Block.
 	Block bool
 
-	// OneWay has payload of data connections pass in one direction only, where a
+	// OneWay limits the payload of data connections to one direction, where a
 	// pinhole or DirectData says so.
 	OneWay bool
 
 	// VirtualServers spread control connections over servers.
 	VirtualServers []VirtualServer
 
-	// Translate keeps a nat chain also without virtual servers: while there is
-	// none at all, the kernel does not translate the packets of connections
-	// that it has translated until then (nf_nat_unregister_fn).
+	// Translate keeps a nat chain even without virtual servers: without any nat
+	// chain the kernel stops translating the packets of connections that it has
+	// translated so far (nf_nat_unregister_fn).
 	Translate bool
 
-	Chains         []ChainRef    // the administrator's chains that are to accept data connections
-	PinholeTimeout time.Duration // of a pinhole that names none; 60 s
+	Chains         []ChainRef    // the administrator's chains that must accept data connections
+	PinholeTimeout time.Duration // of a pinhole that names none; default 60 s
 
-	// NetNS is a file descriptor of the network namespace to work in; 0 is
-	// the one of the calling thread.
+	// NetNS is a file descriptor of the network namespace to work in; 0 is the
+	// calling thread's.
 	NetNS int
 }
 
@@ -156,7 +156,7 @@ const (
 )
 
 // WithDefaults returns c with defaults for zero fields, its ports sorted and
-// merged and its chains without repetition.
+// merged and its chains without duplicates.
 func (c Config) WithDefaults() Config {
 	if c.Watch {
 		c = c.watching()
@@ -184,8 +184,8 @@ func (c Config) watching() Config {
 	return c
 }
 
-// Comment is how rules and sets in somebody else's table are known as those
-// of the daemon with this configuration.
+// Comment identifies rules and sets of this configuration's daemon in tables of
+// others.
 func (c Config) Comment() string { return "pasvport " + c.Table }
 
 // hasPeers reports whether c has sets of peers.
@@ -227,7 +227,7 @@ func (c Config) validate() error {
 	return nil
 }
 
-// MergePorts returns the ranges sorted, with those joined that overlap or touch:
+// MergePorts returns the ranges sorted, with those merged that overlap or touch:
 // an interval set of the kernel refuses overlapping elements.
 func MergePorts(in []PortRange) []PortRange {
 	var out []PortRange
@@ -241,7 +241,7 @@ func MergePorts(in []PortRange) []PortRange {
 	return out
 }
 
-// QuietData reports whether FewEvents holds for data connections: the rule knows
+// QuietData reports whether FewEvents applies to data connections: the rule knows
 // them by the helper of their control connection.
 func (c *Config) QuietData() bool {
 	return c.FewEvents && !c.Watch && (c.Carrier == CarrierAuto || c.Carrier == CarrierSane)

@@ -83,7 +83,7 @@ func TestMergePorts(t *testing.T) {
 	}
 }
 
-// The caller's slices are not ours to sort.
+// TestDefaultsLeaveCallerAlone: the caller's slices are not sorted.
 func TestDefaultsLeaveCallerAlone(t *testing.T) {
 	c := Config{
 		Ports:  []PortRange{{2121, 2121}, {21, 21}},
@@ -141,7 +141,7 @@ func TestBlockedPrefix(t *testing.T) {
 	}
 }
 
-// Watch leaves out whatever is more than to look.
+// TestWatchOnlyLooks: Watch turns off everything but queueing.
 func TestWatchOnlyLooks(t *testing.T) {
 	text := Text(Config{Watch: true, Claim: true, Stale: true, Bare: true, FailClosed: true, Block: true, Mark: 4, FastPath: FastPathAny,
 		PeerPorts: PortRange{1, 2}, Chains: []ChainRef{forward}})

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A conn is one nfnetlink socket. It is for one goroutine at a time.
+// A conn is one nfnetlink socket. Only one goroutine at a time may use it.
 type conn struct {
 	nl  *netlink.Conn
 	raw syscall.RawConn
@@ -31,10 +31,9 @@ func dial(netns int) (*conn, error) {
 		nl.Close()
 		return nil, &OpError{Op: "open netlink socket", Err: err}
 	}
-	// The kernel's own dumps come in datagrams of at most 32 KiB
-	// (netlink_dump in net/netlink/af_netlink.c).
-	// An answer to a message that failed would carry the message back, and with it
-	// more than we have room for.
+	// The kernel's own dumps arrive in datagrams of at most 32 KiB (netlink_dump
+	// in net/netlink/af_netlink.c). An answer to a failed message would contain
+	// the message, and so could exceed the buffer.
 	if err := nl.SetOption(netlink.CapAcknowledge, true); err != nil {
 		nl.Close()
 		return nil, &OpError{Op: "open netlink socket", Err: err}
@@ -44,20 +43,20 @@ func dial(netns int) (*conn, error) {
 	return c, nil
 }
 
-// sendBuffer is what a transaction with all pinholes that are open must fit
-// into, in bytes: it goes out in one piece.
+// sendBuffer must fit a transaction with all open pinholes, in bytes: it is sent
+// in one piece.
 const sendBuffer = 8 << 20
 
-// enlarge makes room for large transactions. Without the right to, the usual
-// room (net.core.wmem_max) has to do.
+// enlarge makes room for large transactions. Without the privilege it keeps the
+// usual limit (net.core.wmem_max).
 func (c *conn) enlarge() {
 	_ = c.raw.Control(func(fd uintptr) {
 		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer)
 	})
 }
 
-// close does not wait, as the kernel does until what was deleted is gone, some ten
-// milliseconds (nft_rcv_nl_event in net/netfilter/nf_tables_api.c).
+// close does not wait, as the kernel does until what was deleted is destroyed,
+// some ten milliseconds (nft_rcv_nl_event in net/netfilter/nf_tables_api.c).
 func (c *conn) close() { go c.nl.Close() }
 
 // begin opens b as a transaction of this socket.
@@ -66,9 +65,9 @@ func (c *conn) begin(b *batch, generation uint32) {
 	b.reset(generation)
 }
 
-// commit sends b and waits for the kernel's word on it: one system call out
-// and one in when all goes well. The error is that of the first message that
-// failed; then nothing has changed.
+// commit sends b and waits for the kernel's answer: one system call out and one
+// in if all goes well. The error is that of the first failed message; then
+// nothing has changed.
 func (c *conn) commit(b *batch) error {
 	var failed error
 	err := c.exchange(b, func(seq uint32, errno unix.Errno) {
@@ -82,7 +81,7 @@ func (c *conn) commit(b *batch) error {
 	return failed
 }
 
-// exchange sends b and calls refused for each message that failed, in order.
+// exchange sends b and calls refused for each failed message, in order.
 func (c *conn) exchange(b *batch, refused func(seq uint32, errno unix.Errno)) error {
 	b.close()
 	c.seq = b.seq
@@ -102,8 +101,8 @@ func (c *conn) exchange(b *batch, refused func(seq uint32, errno unix.Errno)) er
 			if errno := errorOf(m.body); errno != 0 {
 				refused(m.seq, errno)
 			}
-			// Missing rights, a changed generation and a failed commit are
-			// answered to the beginning of the batch.
+			// The kernel answers missing privileges, a changed generation and a
+			// failed commit to the beginning of the batch.
 			if m.seq == b.last || m.seq == b.first {
 				return nil
 			}
@@ -111,13 +110,13 @@ func (c *conn) exchange(b *batch, refused func(seq uint32, errno unix.Errno)) er
 	}
 }
 
-// request sends one message outside a transaction and hands the answers to f,
-// which may keep nothing of them.
+// request sends one message outside a transaction and passes the answers to f,
+// which must not keep references to them.
 func (c *conn) request(msg, flags uint16, fam Family, attributes []byte, f func(fam Family, body []byte)) error {
 	return c.ask(unix.NFNL_SUBSYS_NFTABLES<<8|msg, flags, fam, attributes, f)
 }
 
-// ask is request for the message of any netfilter subsystem.
+// ask is request for a message of any netfilter subsystem.
 func (c *conn) ask(typ, flags uint16, fam Family, attributes []byte, f func(fam Family, body []byte)) error {
 	b := batch{seq: c.seq}
 	b.header(typ, unix.NLM_F_REQUEST|unix.NLM_F_ACK|flags, fam, 0)

@@ -4,15 +4,15 @@ package rules
 
 // Control connections are in sets by the id of their conntrack entry.
 
-// Renumber has all packets of an established control connection queued, also
-// those without payload, and dropped while no one takes them: unadjusted they
-// would put their bytes in the wrong place. id is that of its conntrack entry.
-// The note, at most 120 bytes, is kept for the next run; it can be changed.
+// Renumber queues all packets of an established control connection, also those
+// without payload, and drops them while no one listens: unadjusted they would put
+// their bytes in the wrong place. id is that of its conntrack entry. The note, at
+// most 120 bytes, is kept for the next run; it can be changed.
 func (f *Firewall) Renumber(id uint32, note string) error {
 	return f.change(func() { f.add(keptRenumbered, &element{key: idKey(id), note: note}, 0) })
 }
 
-// Forget ends what Renumber began. An id that is not there is not missed.
+// Forget undoes Renumber. An unknown id is not an error.
 func (f *Firewall) Forget(id uint32) error {
 	_, err := f.take(keptRenumbered, idKey(id))
 	return err
@@ -26,17 +26,17 @@ func (f *Firewall) Renumbered() (map[uint32]string, error) {
 	return f.conn.ids(renumberedSet(f.cfg.Table))
 }
 
-// LeaveAlone has no packet of a control connection queued any more. id is that of
-// its conntrack entry. The note, at most 120 bytes, says why, and is there for
-// the next run.
+// LeaveAlone stops queueing packets of a control connection. id is that of its
+// conntrack entry. The note, at most 120 bytes, says why, and is kept for the
+// next run.
 func (f *Firewall) LeaveAlone(id uint32, note string) error {
 	return f.change(func() { f.add(keptAside, &element{key: idKey(id), note: note}, 0) })
 }
 
-// TakeUp ends what LeaveAlone began. An id that is not there is not missed.
+// TakeUp undoes LeaveAlone. An unknown id is not an error.
 func (f *Firewall) TakeUp(id uint32) error {
 	f.mu.Lock()
-	// Without virtual servers no rule adds an element, and a transaction that fails
+	// Without virtual servers no rule adds an element, and a failed transaction
 	// takes the kernel milliseconds.
 	there := f.memory.has(keptAside, idKey(id)) || len(f.cfg.VirtualServers) > 0
 	f.mu.Unlock()
@@ -63,8 +63,8 @@ func (f *Firewall) LeftAlone() (map[uint32]string, error) {
 	return left, err
 }
 
-// ShowAcks has bare acknowledgements of an established control connection
-// queued for AskedTime. id is that of its conntrack entry.
+// ShowAcks queues bare acknowledgements of an established control connection for
+// AskedTime. id is that of its conntrack entry.
 func (f *Firewall) ShowAcks(id uint32) error {
 	return f.change(func() {
 		s := askedSet(f.cfg.Table)
@@ -72,7 +72,7 @@ func (f *Firewall) ShowAcks(id uint32) error {
 	})
 }
 
-// ids reads a set of conntrack ids. One that does not exist is empty.
+// ids reads a set of conntrack ids. A set that does not exist is empty.
 func (c *conn) ids(s set) (map[uint32]string, error) {
 	ids := map[uint32]string{}
 	err := c.elements(&s, func(e *element) {

@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// contents is what the kernel holds in our table, but for its rules.
+// contents is what the kernel holds in our table, except its rules.
 type contents struct {
-	flags   uint32 // of the table; for instance dormant: no chain has its hook
+	flags   uint32 // of the table, for instance dormant: no chain has its hook
 	chains  []heldChain
 	sets    []set // family, table and name only
 	objects []heldObject
@@ -21,7 +21,7 @@ type heldChain struct {
 	base, accepts bool
 }
 
-// is reports whether c is what w describes.
+// is reports whether c matches the description w.
 func (c *heldChain) is(w *chain) bool {
 	if c.name != w.name || c.base != (w.hook != "") {
 		return false
@@ -29,13 +29,13 @@ func (c *heldChain) is(w *chain) bool {
 	return !c.base || c.accepts && c.hooknum == w.hooknum && c.priority == w.priority && c.nat == w.nat
 }
 
-// A heldObject is any object; it is a carrier only if it is one of CarrierSane.
+// A heldObject is any object; carriers are those of CarrierSane.
 type heldObject struct {
 	object
 	number uint32
 }
 
-// lookInto lists what an inet table holds.
+// lookInto lists the contents of an inet table.
 func (c *conn) lookInto(table string) (held contents, err error) {
 	for _, look := range []struct {
 		what string

@@ -8,16 +8,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Directions are where the payload of data connections may go, by the ids of their
-// conntrack entries. They need Config.OneWay.
+// Directions are the permitted directions of the payload of data connections, by
+// the ids of their conntrack entries. They need Config.OneWay.
 type Directions struct{ f *Firewall }
 
-// Directions returns those of a firewall.
+// Directions returns the directions of a firewall.
 func (f *Firewall) Directions() Directions { return Directions{f} }
 
-// Direct says in which direction payload of a data connection may pass, from now on.
-// Its first packet has passed. WayUndecided is what that has brought, and WayAny ends
-// all of it.
+// Direct sets the direction in which payload of a data connection may pass, from
+// now on. Its first packet has passed. WayUndecided is what that packet has set,
+// and WayAny ends the restriction.
 func (d Directions) Direct(id uint32, w Way) error {
 	e := element{key: idKey(id)}
 	if w == WayAny {
@@ -33,7 +33,7 @@ func (d Directions) Direct(id uint32, w Way) error {
 	})
 }
 
-// remove takes a connection out of the sets of all ways but one.
+// remove deletes a connection from the sets of all ways but one.
 func (d Directions) remove(but Way, key value) {
 	for _, w := range decided {
 		if w != but {
@@ -42,7 +42,7 @@ func (d Directions) remove(but Way, key value) {
 	}
 }
 
-// forget takes a connection out of all sets. One that is not there is not missed.
+// forget deletes a connection from all sets. An unknown one is not an error.
 func (d Directions) forget(key value) error {
 	d.f.mu.Lock()
 	defer d.f.mu.Unlock()
@@ -89,8 +89,8 @@ func (d Directions) Ended() (list []uint32, err error) {
 	return list, err
 }
 
-// remove forgets an element, and takes it out in the transaction of change. One that
-// is not there is not missed.
+// remove forgets an element, and deletes it in the transaction of change. A
+// missing one is not an error.
 func remove(f *Firewall, c content, key value) {
 	f.memory.drop(c, key)
 	for i := range f.sets {

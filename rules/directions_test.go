@@ -18,8 +18,8 @@ func (f *Firewall) wantWays(t *testing.T, when string, want map[uint32]Way) {
 	}
 }
 
-// TestDirections: a connection is in the set of one way, comes back with our table, and
-// is known to the next run.
+// TestDirections: a connection is in the set of one way, is put back with our
+// table, and is known to the next run.
 func TestDirections(t *testing.T) {
 	n := stage.New(t)
 	c := Config{OneWay: true, Queue: testQueue(t, n)}
@@ -36,7 +36,7 @@ func TestDirections(t *testing.T) {
 	f.wantWays(t, "two", map[uint32]Way{7: WayReply, 8: WayOriginal})
 	set(7, WayOriginal)
 	f.wantWays(t, "the other way", map[uint32]Way{7: WayOriginal, 8: WayOriginal})
-	set(9, WayUndecided) // the kernel has it from the first packet, which there was none of
+	set(9, WayUndecided) // the kernel adds it with the first packet, which did not exist
 	f.wantWays(t, "undecided", map[uint32]Way{7: WayOriginal, 8: WayOriginal})
 	set(8, WayAny)
 	set(4711, WayAny)
@@ -60,7 +60,7 @@ func TestDirections(t *testing.T) {
 	}
 	next.wantWays(t, "the end", map[uint32]Way{9: WayUndecided})
 
-	// Without the sets nothing is asked for.
+	// Without the sets the kernel is asked for nothing.
 	none := installed(t, stage.New(t), Config{Queue: c.Queue})
 	if err := none.Directions().Direct(7, WayReply); err != nil {
 		t.Error(err)
@@ -68,7 +68,8 @@ func TestDirections(t *testing.T) {
 	none.wantWays(t, "without", map[uint32]Way{})
 }
 
-// TestPinholeWays: a pinhole is in the sets of one way at a time, and closed in all.
+// TestPinholeWays: a pinhole is in the sets of one way at a time, and closed in
+// all.
 func TestPinholeWays(t *testing.T) {
 	n := stage.New(t)
 	f := installed(t, n, Config{OneWay: true, Claim: true, Queue: testQueue(t, n)})
@@ -97,7 +98,7 @@ func TestPinholeWays(t *testing.T) {
 				t.Errorf("opened with %d: ways %v, %d claims", w, ways, claims)
 			}
 		}
-		p.Way = WayUndecided // what it was opened with first
+		p.Way = WayUndecided // the way that it was first opened with
 		if err := f.ClosePinhole(p); err != nil {
 			t.Fatal(err)
 		}

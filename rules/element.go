@@ -10,27 +10,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An element is one of a set or of a map: as it is described, as it is sent, and
-// as the kernel shows it.
+// An element is an element of a set or of a map: as described, as sent, and as
+// the kernel shows it.
 type element struct {
 	key     value
 	data    value         // of a map
 	mark    bool          // It ends a range, whose last port is the one before.
 	timeout time.Duration // 0: the set's
-	expires time.Duration // as the kernel shows it: how long from now
+	expires time.Duration // in the kernel's listing: how long from now
 	note    string        // its comment, cut to maxNote bytes
 
-	// text is how nft writes it, of those that Text prints: not the end of a
-	// range, and not what only the next run is told.
+	// text is the element in nft syntax, if Text prints it: not the end of a
+	// range, and not what only the next run needs.
 	text string
 }
 
-// maxNote keeps a comment within what nft reads (NFTNL_UDATA_COMMENT_MAXLEN).
+// maxNote keeps a comment within nft's limit (NFTNL_UDATA_COMMENT_MAXLEN).
 const maxNote = 120
 
-// A value is the key of an element, or what a map has for it, as the kernel lays
-// out the registers of a concatenation: each part padded to four bytes. Values
-// can be compared.
+// A value is the key of an element, or its value in a map, in the kernel's layout
+// of the registers of a concatenation: each part padded to four bytes. Values are
+// comparable.
 type value struct {
 	n uint8
 	b [maxValue]byte
@@ -39,24 +39,24 @@ type value struct {
 // maxValue has room for two addresses and two ports.
 const maxValue = 2*16 + 2*4
 
-// bytes are those of v, for as long as v is there.
+// bytes are those of v, valid as long as v is.
 func (v *value) bytes() []byte { return v.b[:v.n] }
 
-// number is v with a number in network order.
+// number appends a number in network order.
 func (v value) number(n uint32) value {
 	binary.BigEndian.PutUint32(v.b[v.n:], n)
 	v.n += 4
 	return v
 }
 
-// hostNumber is v with a number as the kernel computes with it.
+// hostNumber appends a number in the kernel's own order.
 func (v value) hostNumber(n uint32) value {
 	binary.NativeEndian.PutUint32(v.b[v.n:], n)
 	v.n += 4
 	return v
 }
 
-// addr is v with an address.
+// addr appends an address.
 func (v value) addr(a netip.Addr) value {
 	if a.Is4() {
 		b := a.As4()
@@ -68,7 +68,7 @@ func (v value) addr(a netip.Addr) value {
 	return v
 }
 
-// port is v with a port as a part of a concatenation.
+// port appends a port as a part of a concatenation.
 func (v value) port(p uint16) value {
 	binary.BigEndian.PutUint16(v.b[v.n:], p)
 	v.n += 4
@@ -87,7 +87,7 @@ func pinholeKey(src netip.Addr, dst netip.AddrPort) value {
 	return value{}.addr(src).addr(dst.Addr()).port(dst.Port())
 }
 
-// asPinhole reads what pinholeKey writes.
+// asPinhole parses what pinholeKey writes.
 func (v *value) asPinhole() (src netip.Addr, dst netip.AddrPort, ok bool) {
 	b := v.bytes()
 	size := (len(b) - 4) / 2
@@ -99,10 +99,10 @@ func (v *value) asPinhole() (src netip.Addr, dst netip.AddrPort, ok bool) {
 	return src, netip.AddrPortFrom(to, binary.BigEndian.Uint16(b[2*size:])), ok
 }
 
-// serverData is what a map of servers has for a slot.
+// serverData is the value of a slot in a map of servers.
 func serverData(to netip.AddrPort) value { return value{}.addr(to.Addr()).port(to.Port()) }
 
-// asServer reads what serverData writes.
+// asServer parses what serverData writes.
 func (v *value) asServer() (to netip.AddrPort, ok bool) {
 	b := v.bytes()
 	a, ok := netip.AddrFromSlice(b[:max(len(b)-4, 0)])
@@ -112,7 +112,7 @@ func (v *value) asServer() (to netip.AddrPort, ok bool) {
 	return netip.AddrPortFrom(a, binary.BigEndian.Uint16(b[len(b)-4:])), true
 }
 
-// asID reads the key of a set of conntrack ids.
+// asID parses the key of a set of conntrack ids.
 func (v *value) asID() (id uint32, ok bool) {
 	if v.n != 4 {
 		return 0, false
@@ -120,7 +120,7 @@ func (v *value) asID() (id uint32, ok bool) {
 	return binary.BigEndian.Uint32(v.b[:]), true
 }
 
-// appendElement appends e as it is sent.
+// appendElement encodes e.
 func appendElement(b []byte, e *element) []byte {
 	b, elem := openNest(b, unix.NFTA_LIST_ELEM)
 	if e.mark {
@@ -146,8 +146,8 @@ func appendValue(b []byte, typ uint16, v *value) []byte {
 	return closeAttr(appendAttr(b, unix.NFTA_DATA_VALUE, v.bytes()), data)
 }
 
-// parseElement reads an element that the kernel shows. One whose key does not fit
-// into a value is in no set of ours.
+// parseElement parses an element from the kernel. One whose key does not fit into
+// a value is in no set of ours.
 func parseElement(b []byte) (e element, ok bool) {
 	for typ, v := range attrs(b) {
 		switch typ {
@@ -177,7 +177,7 @@ func parseValue(b []byte) (v value, ok bool) {
 	return v, ok
 }
 
-// eachElement hands the elements in one message of a dump to f, however many the
+// eachElement passes the elements in one message of a dump to f, however many the
 // kernel puts into one.
 func eachElement(body []byte, f func(*element)) {
 	for typ, list := range attrs(body) {

@@ -24,9 +24,9 @@ func held(t *testing.T, f *Firewall, s set) map[value]string {
 	return have
 }
 
-// TestHealElements: what is remembered comes back when somebody empties its set or
-// takes the table away, each with its note, and Heal names the set where that can be
-// told: an administrator may let a blocked client in.
+// TestHealElements: what is remembered is put back, with its note, when someone
+// flushes its set or deletes the table, and Heal names the set where that is
+// certain: an administrator may unblock a client.
 func TestHealElements(t *testing.T) {
 	client, client6 := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
 	server, server6 := netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("2001:db8::2")
@@ -35,7 +35,7 @@ func TestHealElements(t *testing.T) {
 		set    set
 		fill   func(*Firewall) error
 		want   map[value]string
-		flush  bool // is noticed
+		flush  bool // whether a flush is noticed
 		empty  func(*Firewall) error
 		remain map[value]string
 	}{
@@ -89,7 +89,7 @@ func TestHealElements(t *testing.T) {
 				t.Errorf("filled (-want +got):\n%s", d)
 			}
 			if h, err := f.Heal(); err != nil || h.Missing != nil {
-				t.Errorf("nothing was changed, and healed %q, %v", h.Missing, err)
+				t.Errorf("nothing was changed, but healed %q, %v", h.Missing, err)
 			}
 			n.Run(t, "nft", "flush", "set", "inet", "pasvport", tt.set.name)
 			var missing []string
@@ -123,7 +123,7 @@ func TestHealElements(t *testing.T) {
 	}
 }
 
-// TestBlocked: a block ends when it was said, also one that was prolonged or that an
+// TestBlocked: a block expires in time, also one that was prolonged or that an
 // earlier run left, and one that was added by hand is listed with the others.
 func TestBlocked(t *testing.T) {
 	n := stage.New(t)

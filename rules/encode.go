@@ -31,7 +31,7 @@ func (b *batch) deleteTable(f Family, name string) {
 	b.done()
 }
 
-// addAll adds a described table with all it holds, but for what is there.
+// addAll adds a described table with everything in it, except what exists.
 func (b *batch) addAll(t table) error {
 	if !t.there {
 		b.addTable(FamilyINet, t.name, TableComment, unix.NLM_F_EXCL)
@@ -84,12 +84,11 @@ func (b *batch) addSet(s *set) {
 	b.addElements(s, s.fixedElements())
 }
 
-// maxElements keeps a message of elements well under the 64 KiB of an
-// attribute.
+// maxElements keeps a message of elements well under the 64 KiB of an attribute.
 const maxElements = 150
 
-// addElements adds elements to a set, many in one message, and returns how many
-// these are.
+// addElements adds elements to a set, many in one message, and returns their
+// number.
 func (b *batch) addElements(s *set, elements iter.Seq[*element]) (total int) {
 	list, n := 0, 0
 	end := func() {
@@ -134,16 +133,16 @@ func (b *batch) deleteElement(s *set, key value) {
 	b.done()
 }
 
-// renewElement adds an element that may be there already. A kernel before 6.12
-// does not renew the timeout of one, and no kernel changes its note, or deletes one
-// that is not there. So: add, delete, add.
+// renewElement adds an element that may exist already. A kernel before 6.12 does
+// not renew the timeout of an existing element, and no kernel changes its note,
+// or deletes one that does not exist. So: add, delete, add.
 func (b *batch) renewElement(s *set, e *element) {
 	b.addElement(s, &element{key: e.key})
 	b.deleteElement(s, e.key)
 	b.addElement(s, e)
 }
 
-// dropElement deletes an element that may not be there.
+// dropElement deletes an element that may not exist.
 func (b *batch) dropElement(s *set, key value) {
 	b.addElement(s, &element{key: key})
 	b.deleteElement(s, key)
@@ -217,9 +216,9 @@ func (b *batch) addRule(at ChainRef, r rule, flags uint16) error {
 	return nil
 }
 
-// marshal is expr.Marshal, but for the direction of a ct expression: the library sends
-// four bytes where the kernel has one (nft_ct_policy in net/netfilter/nft_ct.c), which
-// reads the first of them and complains in its log.
+// marshal is expr.Marshal, except for the direction of a ct expression: the
+// library sends four bytes where the kernel has one (nft_ct_policy in
+// net/netfilter/nft_ct.c), reads the first of them and complains in its log.
 func marshal(f Family, e expr.Any) ([]byte, error) {
 	ct, ok := e.(*expr.Ct)
 	if !ok || ct.Key != expr.CtKeyPROTODST {

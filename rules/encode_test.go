@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// operations are those of a batch, in words.
+// operations describes the operations of a batch.
 func operations(b *batch) (list []string) {
 	for _, o := range b.ops {
 		list = append(list, o.op+" "+o.object)
@@ -29,8 +29,8 @@ func filled(fill func(*batch)) *batch {
 	return b
 }
 
-// TestBatch: each operation is a message of its own, the last asks for an answer, and
-// an answer is the error of its operation.
+// TestBatch: each operation is a message of its own, only the last one requests
+// an answer, and an answer is the error of its operation.
 func TestBatch(t *testing.T) {
 	b := filled(func(b *batch) {
 		b.deleteTable(FamilyINet, "pasvport")
@@ -68,12 +68,12 @@ func TestBatch(t *testing.T) {
 		}
 	}
 	if b.empty() || !filled(func(*batch) {}).empty() {
-		t.Error("which batch is empty?")
+		t.Error("empty reports the wrong batch")
 	}
 }
 
-// TestAddElements: however many elements there are, no message is larger than the
-// kernel's own limit of an attribute, and none is lost.
+// TestAddElements: whatever the number of elements, no message exceeds the
+// kernel's limit of an attribute, and none is lost.
 func TestAddElements(t *testing.T) {
 	note := string(slices.Repeat([]byte{'x'}, maxNote))
 	for _, n := range []int{0, 1, maxElements - 1, maxElements, maxElements + 1, 5*maxElements + 7} {
@@ -100,7 +100,7 @@ func TestAddElements(t *testing.T) {
 			t.Errorf("%d elements: %d messages, want %d", n, len(sizes), want)
 		}
 		if seen != n || added != n {
-			t.Errorf("%d elements: %d were added, %d are there", n, added, seen)
+			t.Errorf("%d elements: %d were added, %d are in the messages", n, added, seen)
 		}
 		for _, size := range sizes {
 			if size == 0 || size > 60<<10 {
@@ -110,8 +110,8 @@ func TestAddElements(t *testing.T) {
 	}
 }
 
-// TestElementOperations: what is there is renewed, and what is not there may be taken
-// out, within one transaction.
+// TestElementOperations: within one transaction an existing element can be
+// renewed, and a missing one deleted.
 func TestElementOperations(t *testing.T) {
 	s := asideSet("pasvport")
 	e := element{key: idKey(1), note: "why"}
@@ -135,8 +135,8 @@ func TestElementOperations(t *testing.T) {
 	}
 }
 
-// TestImpliedProtocols: a match of a header is behind one of its protocol, once, and
-// not where the table or a clause before it says so.
+// TestImpliedProtocols: a match of a header follows one of its protocol, once,
+// unless the table or an earlier clause implies it.
 func TestImpliedProtocols(t *testing.T) {
 	tests := []struct {
 		name  string
@@ -167,8 +167,8 @@ func TestImpliedProtocols(t *testing.T) {
 	}
 }
 
-// TestChainsAreThere: no rule goes to a chain or looks into a set that the table does
-// not have, whatever the configuration.
+// TestChainsAreThere: whatever the configuration, no rule jumps to a chain or
+// uses a set that the table lacks.
 func TestChainsAreThere(t *testing.T) {
 	for bits := range 1 << 9 {
 		has := func(i int) bool { return bits>>i&1 != 0 }
@@ -248,7 +248,7 @@ func TestQueueNumber(t *testing.T) {
 			t.Fatal(err)
 		}
 		if num, ok := queueNumber(data); ok {
-			t.Errorf("%s: is no queue, and has the number %d", c.text, num)
+			t.Errorf("%s is no queue, but has the number %d", c.text, num)
 		}
 	}
 }

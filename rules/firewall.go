@@ -11,12 +11,12 @@ import (
 )
 
 // A Firewall is a lasting connection to the nftables of one network namespace,
-// and what a Config puts there. Its methods may be called by several
-// goroutines. It owns its socket until Close.
+// and what a Config puts there. Its methods are safe for concurrent use. It owns
+// its socket until Close.
 type Firewall struct {
-	mu   sync.Mutex // guards what follows, over system calls
+	mu   sync.Mutex // guards the rest, across system calls
 	cfg  Config
-	sets []set // that have a place now
+	sets []set // sets that the configuration has
 	conn *conn
 	b    batch
 
@@ -41,7 +41,7 @@ func Open(c Config) (*Firewall, error) {
 	return &Firewall{cfg: c, conn: conn, sets: setsOf(c), memory: newMemory()}, nil
 }
 
-// setsOf are all sets that c has a place for.
+// setsOf are all sets of the configuration c.
 func setsOf(c Config) []set { return append(ownSets(c), adminSets(c)...) }
 
 // Close closes the connection. What Install did stays.
@@ -52,13 +52,12 @@ func (f *Firewall) Close() {
 }
 
 // Install puts our table and the rules in the administrator's chains into the
-// kernel, in place of what an earlier run left, in one transaction. Pinholes
-// that the earlier run left open stay open for the time that is left to them.
+// kernel, replacing what an earlier run left, in one transaction. Pinholes that
+// the earlier run left open stay open for their remaining time.
 //
 // An error that wraps ErrNoChain names the chain that does not exist, one that
-// wraps ErrForeign the table or set that is somebody else's. unix.EPERM means
-// that CAP_NET_ADMIN is missing, or that another process owns a table (flag
-// "owner").
+// wraps ErrForeign the table or set that is not ours. unix.EPERM means that
+// CAP_NET_ADMIN is missing, or that another process owns a table (flag "owner").
 func (f *Firewall) Install() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -72,10 +71,10 @@ func (f *Firewall) Install() error {
 	return f.learn()
 }
 
-// Reconfigure changes ports, chains, the mark, pinhole timeout, the range of peers,
-// whether clients are blocked, OneWay, virtual servers and Watch to those of c, in one
-// transaction; all else in c must be as it was. If it fails, as with ErrNoChain, nothing
-// has changed.
+// Reconfigure changes ports, chains, the mark, pinhole timeout, the range of
+// peers, whether clients are blocked, OneWay, virtual servers and Watch to those
+// of c, in one transaction; all else in c must be as it was. If it fails, as with
+// ErrNoChain, nothing has changed.
 func (f *Firewall) Reconfigure(c Config) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -94,8 +93,8 @@ func (f *Firewall) Reconfigure(c Config) error {
 	return f.learn()
 }
 
-// Remove takes everything of ours out of the kernel in one transaction. What
-// the administrator has flushed before is not missed.
+// Remove removes everything of ours from the kernel in one transaction, except
+// what the administrator has flushed before.
 func (f *Firewall) Remove() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -106,9 +105,9 @@ func (f *Firewall) Remove() error {
 	})
 }
 
-// Leave is Remove, but for a table with a nat chain without rules, so that the
-// connections that virtual servers have translated continue. The next Install
-// takes its place.
+// Leave is Remove, except that it leaves a table with a nat chain without rules,
+// so that the connections that virtual servers have translated continue. The next
+// Install replaces it.
 func (f *Firewall) Leave() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -120,12 +119,12 @@ func (f *Firewall) Leave() error {
 	})
 }
 
-// maxTries bounds how often the ruleset may change under us: a neighbour that
-// opens pinholes changes it too.
+// maxTries limits the retries when the ruleset changes under us: a neighbour that
+// opens pinholes changes it, too.
 const maxTries = 50
 
-// replace runs a transaction that fill makes from an inventory, and repeats
-// both when the ruleset has changed in between.
+// replace runs a transaction that fill makes from an inventory, and repeats both
+// if the ruleset has changed in between.
 func (f *Firewall) replace(c Config, fill func(*batch, inventory) error) error {
 	var err error
 	for range maxTries {
@@ -148,10 +147,10 @@ func (f *Firewall) replace(c Config, fill func(*batch, inventory) error) error {
 	return err
 }
 
-// change runs a small transaction that fill makes. If a part of ours is not
-// there, everything is put back first; what fill adds must be remembered by
-// then, as it comes back with it. Before Install nothing is there, and what is
-// remembered comes with it.
+// change runs a small transaction that fill makes. If a part of ours is missing,
+// everything is put back first; what fill adds must be remembered by then, as it
+// is put back, too. Before Install nothing exists, and Install installs what is
+// remembered.
 func (f *Firewall) change(fill func()) error {
 	f.mu.Lock()
 	f.conn.begin(&f.b, 0)
@@ -174,7 +173,7 @@ func (f *Firewall) change(fill func()) error {
 }
 
 // add remembers an element for a time (see memory.keep), and adds it to the
-// transaction of change, anew in each set that takes it.
+// transaction of change, renewed in each set that takes it.
 func (f *Firewall) add(c content, e *element, remember time.Duration) {
 	f.memory.keep(c, e, remember)
 	for i := range f.sets {
@@ -184,7 +183,7 @@ func (f *Firewall) add(c content, e *element, remember time.Duration) {
 	}
 }
 
-// take forgets an element, takes it out of its set, and reports whether it was
+// take forgets an element, deletes it from its set, and reports whether it was
 // there.
 func (f *Firewall) take(c content, key value) (was bool, err error) {
 	f.mu.Lock()
@@ -206,8 +205,8 @@ func (f *Firewall) take(c content, key value) (was bool, err error) {
 	return err == nil, err
 }
 
-// Exists reports whether there is a table of ours with the name, as an earlier
-// daemon leaves one that crashed.
+// Exists reports whether a table of ours with the name exists, as left by a
+// crashed daemon.
 func (f *Firewall) Exists() (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -216,8 +215,9 @@ func (f *Firewall) Exists() (bool, error) {
 }
 
 // Present reports whether everything that Install did is still there. An
-// administrator who reloads a ruleset usually flushes ours with it. Of what another
-// process has installed a change is not seen that leaves as many rules in each chain.
+// administrator who reloads a ruleset usually flushes ours with it. If another
+// process did the Install, a change that leaves the number of rules in each chain
+// is not noticed.
 func (f *Firewall) Present() (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -52,8 +52,8 @@ func TestInstallAndRemoveLeaveNothing(t *testing.T) {
 	}
 }
 
-// A run that crashed leaves rules and sets also in chains that the next run is
-// not told of.
+// A crashed run leaves rules and sets also in chains that the next run is not
+// configured for.
 func TestInstallClearsLeftovers(t *testing.T) {
 	n := stage.New(t)
 	n.Load(t, adminRuleset)
@@ -62,7 +62,7 @@ func TestInstallClearsLeftovers(t *testing.T) {
 	first := textConfigs[3].c
 	first.Queue = kind
 	installed(t, n, first)
-	// What comes before our rule must not matter.
+	// Rules before ours must not matter.
 	n.Run(t, "nft", "insert", "rule", "inet", "filter", "forward", "ip", "ttl", "1", "drop", "comment", "mine")
 
 	second := Config{Table: first.Table, Carrier: CarrierNone, Queue: kind}
@@ -105,7 +105,7 @@ func TestRemoveToleratesFlush(t *testing.T) {
 				t.Fatalf("Remove: %v", err)
 			}
 			if got := list(t, n); strings.Contains(got, "pasvport4") || strings.Contains(got, "control_ports") {
-				t.Errorf("left behind:\n%s", got)
+				t.Errorf("left:\n%s", got)
 			}
 		})
 	}
@@ -146,7 +146,7 @@ func TestInstallRefuses(t *testing.T) {
 	}
 }
 
-// A transaction that fails names its message and changes nothing.
+// A failed transaction names its message and changes nothing.
 func TestInstallFailsAsAWhole(t *testing.T) {
 	n := stage.New(t)
 	n.Load(t, adminRuleset)
@@ -168,14 +168,14 @@ func TestInstallFailsAsAWhole(t *testing.T) {
 	if d := cmp.Diff(before, list(t, n)); d != "" {
 		t.Errorf("changed (-want +got):\n%s", d)
 	}
-	// Answers to the messages behind the failed one must not confuse us.
+	// Answers to the messages after the failed one must not confuse the next
+	// transaction.
 	if err := f.Install(); err != nil {
 		t.Errorf("Install after a failed transaction: %v", err)
 	}
 }
 
-// Two daemons share a chain, and a neighbour that changes the ruleset all the
-// time does not get in the way.
+// Two daemons share a chain, while a neighbour changes the ruleset all the time.
 func TestTwoDaemons(t *testing.T) {
 	n := stage.New(t)
 	n.Load(t, adminRuleset)
@@ -218,8 +218,8 @@ func TestTwoDaemons(t *testing.T) {
 	}
 }
 
-// A rule that was deleted and another that came in its place between our look
-// and our transaction must survive: the kernel refuses an old generation.
+// A rule that replaced a deleted one between our look and our transaction must
+// survive: the kernel refuses an old generation.
 func TestOldGeneration(t *testing.T) {
 	n := stage.New(t)
 	n.Load(t, adminRuleset)
@@ -242,12 +242,13 @@ func TestOldGeneration(t *testing.T) {
 	}
 }
 
-// onlyNetAdmin leaves this thread a nobody with CAP_NET_ADMIN, or with nothing.
+// onlyNetAdmin makes this thread run as nobody, with CAP_NET_ADMIN or no
+// capability.
 func onlyNetAdmin(caps uint32) error {
 	if err := unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0); err != nil {
 		return err
 	}
-	// The raw call is for this thread alone.
+	// The raw call affects this thread alone.
 	if _, _, e := unix.RawSyscall(unix.SYS_SETRESUID, 65534, 65534, 65534); e != 0 {
 		return e
 	}
@@ -298,8 +299,8 @@ func TestRights(t *testing.T) {
 	})
 }
 
-// TestHasTarget: what the kernel says of a target of xtables is what a rule with it
-// shows.
+// TestHasTarget: asking the kernel for an xtables target gives the same answer as
+// a rule with it.
 func TestHasTarget(t *testing.T) {
 	n := stage.New(t)
 	c, err := dial(n.FD)
@@ -314,12 +315,12 @@ func TestHasTarget(t *testing.T) {
 	}
 	for revision, name := range []string{"NOSUCH", 200: "NFQUEUE"} {
 		if name != "" && c.hasTarget(name, uint32(revision)) == nil {
-			t.Errorf("%s is there in revision %d", name, revision)
+			t.Errorf("%s exists in revision %d", name, revision)
 		}
 	}
 }
 
-// Both kinds of queue cannot be had everywhere, but one must be.
+// The kernel may lack one kind of queue, but not both.
 func TestProbe(t *testing.T) {
 	n := stage.New(t)
 	f, err := probe(n.FD)
@@ -341,7 +342,7 @@ func TestProbe(t *testing.T) {
 	if got := list(t, n); got != "" {
 		t.Errorf("Probe left:\n%s", got)
 	}
-	// What Probe finds is what Install can use.
+	// Install can use what Probe finds.
 	kind := testQueue(t, n)
 	for _, c := range []Carrier{CarrierSane, CarrierBare, CarrierNone} {
 		if c == CarrierSane && !(f.SaneIPv4 && f.SaneIPv6) || c == CarrierBare && !f.Bare {

@@ -8,15 +8,15 @@ import (
 )
 
 // The guard keeps a segment that conntrack cannot place (ct state invalid) from
-// getting anywhere untranslated, or with the sequence numbers of before an edit:
-// into the firewall's own stack, which would answer it with a reset, or to an end
-// that takes its bytes for others. It is about connections that the kernel
-// translates or the daemon edits. All others are none of its business: of a
-// one-way path every packet is invalid, and what a SYN proxy or a translator
-// beside conntrack needs is, too.
+// passing untranslated, or with the sequence numbers of before an edit: into the
+// firewall's own stack, which would answer it with a reset, or to an end that
+// takes its bytes for others. It covers connections that the kernel translates or
+// the daemon edits. It leaves all others alone: on a one-way path every packet is
+// invalid, and so are packets that a SYN proxy or a translator beside conntrack
+// needs.
 //
 // An invalid packet has no entry, so sets hold the connections as their packets
-// show them: each packet in its place adds its addresses and ports.
+// show them: each valid packet adds its addresses and ports.
 
 // endsOf loads addresses and ports of a packet, for: tcp sport . tcp dport . ip saddr . ip daddr
 func endsOf(ip Family) clause {
@@ -66,7 +66,7 @@ func ctTranslated() clause {
 // guardChain adds a connection to the guarded ones.
 func guardChain() chain { return noteChain("guard", setGuarded) }
 
-// noteChain adds a connection to those of a name.
+// noteChain adds a connection to a set.
 func noteChain(name, set string) chain {
 	return chain{name: name, rules: []rule{
 		// update @guarded4 { tcp sport . tcp dport . ip saddr . ip daddr }
@@ -75,7 +75,7 @@ func noteChain(name, set string) chain {
 	}}
 }
 
-// droppedChain drops what is invalid of guarded connections.
+// droppedChain drops invalid packets of guarded connections.
 func droppedChain() chain {
 	// tcp sport . tcp dport . ip saddr . ip daddr @guarded4 counter drop
 	return chain{name: "dropped", rules: []rule{
@@ -84,9 +84,8 @@ func droppedChain() chain {
 	}}
 }
 
-// guardHooks have it dropped where it would reach this host or leave it. Not in
-// output: a local process may well reset a connection that conntrack has
-// forgotten.
+// guardHooks drop them where they would reach this host or leave it. Not in
+// output: a local process may well reset a connection that conntrack has lost.
 func guardHooks() []chain {
 	// ct state invalid meta l4proto tcp jump dropped
 	invalid := newRule(ctState("invalid", expr.CtStateBitINVALID), l4proto(), jump("dropped"))

@@ -9,25 +9,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Healing is what had to be put back because somebody took it away.
+// A Healing is what had to be put back because someone removed it.
 type Healing struct {
-	// Missing is what was missing, in nft's words; "(changed)" and "(added)"
-	// tell of what was there and not as we left it. Empty: nothing was done.
+	// Missing is what was missing, in nft syntax; "(changed)" and "(added)" mark
+	// what existed but not as we left it. Empty: nothing was done.
 	Missing []string
 
 	// Pinholes is how many set elements of open pinholes were put back.
 	Pinholes int
 
-	// NoChain are the configured chains that do not exist. Nothing can be
-	// put there until they come back; all the rest is in place.
+	// NoChain are the configured chains that do not exist. Nothing can be put
+	// there until they come back; everything else is in place.
 	NoChain []ChainRef
 }
 
-// Heal compares what the kernel holds of ours with what Install put there,
-// and puts everything back in one transaction if something is missing: the
-// table, the rules and sets in the administrator's chains, and the open
-// pinholes with the time that is left to them. It does nothing before Install
-// and after Remove.
+// Heal compares what the kernel holds of ours with what Install put there, and
+// puts everything back in one transaction if something is missing: the table, the
+// rules and sets in the administrator's chains, and the open pinholes with their
+// remaining times. It does nothing before Install and after Remove.
 func (f *Firewall) Heal() (Healing, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -41,7 +40,7 @@ func (f *Firewall) heal() (h Healing, err error) {
 	}
 	for range maxTries {
 		h, err = f.healOnce()
-		// A chain went away between our look and our transaction.
+		// A chain disappeared between our look and our transaction.
 		if !errors.Is(err, unix.ENOENT) && !errors.Is(err, ErrNoChain) {
 			return h, err
 		}
@@ -66,9 +65,9 @@ func (f *Firewall) healOnce() (h Healing, err error) {
 	return h, err
 }
 
-// inspect compares what the kernel holds of ours with what it should, and names what
-// it lacks or has otherwise. here is the configuration with those of its chains that
-// exist.
+// inspect compares what the kernel holds of ours with what it should, and names
+// what it lacks or has changed. here is the configuration with those of its
+// chains that exist.
 func (f *Firewall) inspect() (here Config, missing []string, err error) {
 	here = f.cfg
 	s, err := f.conn.survey(f.cfg)
@@ -78,7 +77,8 @@ func (f *Firewall) inspect() (here Config, missing []string, err error) {
 	here.Chains = s.chains
 	f.sets = setsOf(here)
 	if f.want == nil {
-		// Another process has installed it, and alone knows what sets are to hold.
+		// Another process has installed it, and only that knows the elements of
+		// sets.
 		return here, s.damage(f.cfg, described(f.cfg)), nil
 	}
 	if missing = s.damage(f.cfg, f.want); len(missing) == 0 {
@@ -87,9 +87,9 @@ func (f *Firewall) inspect() (here Config, missing []string, err error) {
 	return here, missing, err
 }
 
-// put puts what c asks for and what is remembered into the kernel, in place of
-// what is there of ours. again says that the table's name is ours, whatever
-// stands there now. It returns how many elements of pinholes were remembered.
+// put puts what c asks for and what is remembered into the kernel, replacing what
+// exists of ours. again says that the table with the name is ours, whatever its
+// comment. It returns how many elements of pinholes were remembered.
 func (f *Firewall) put(c Config, again bool) (pinholes int, err error) {
 	err = f.replace(c, func(b *batch, inv inventory) error {
 		if inv.foreign && !again {
@@ -115,7 +115,7 @@ func (f *Firewall) put(c Config, again bool) (pinholes int, err error) {
 }
 
 // addRemembered adds everything that is remembered for sets, and returns how many
-// of it are elements of pinholes.
+// of these are elements of pinholes.
 func (b *batch) addRemembered(m *memory, sets []set) (pinholes int) {
 	for i := range sets {
 		n := b.addElements(&sets[i], m.of(&sets[i]))
@@ -126,7 +126,7 @@ func (b *batch) addRemembered(m *memory, sets []set) (pinholes int) {
 	return pinholes
 }
 
-// learn notes how the kernel shows what was just put there. If the ruleset
+// learn records how the kernel shows what was just put there. If the ruleset
 // changed between the transaction and the look, both are repeated.
 func (f *Firewall) learn() error {
 	for range maxTries {

@@ -84,8 +84,8 @@ func TestHeal(t *testing.T) {
 	}
 }
 
-// withoutTimes leaves out how long elements still live, and the order in which
-// tables, and what is in them, were made.
+// withoutTimes removes the remaining time of elements, and sorts tables and what
+// is in them.
 func withoutTimes(ruleset string) string {
 	tables := strings.Split(strings.NewReplacer("\n\n\t", "\ntable ", "\n\tct helper", "\ntable ct helper").Replace(ruleset), "\ntable ")
 	for i, s := range tables {
@@ -101,7 +101,7 @@ func withoutTimes(ruleset string) string {
 	return strings.Join(tables, "\n")
 }
 
-// watched runs Watch for the length of the test.
+// watched runs Watch until the end of the test.
 func watched(t *testing.T, f *Firewall) <-chan Healing {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -136,7 +136,8 @@ func next(t *testing.T, healings <-chan Healing) Healing {
 	}
 }
 
-// The administrator's chain goes, we keep the rest; it comes back.
+// The administrator's chain disappears, the rest of our rules stays; it comes
+// back.
 func TestWatchChainGoesAndComes(t *testing.T) {
 	n := stage.New(t)
 	n.Load(t, adminRuleset)
@@ -155,7 +156,7 @@ func TestWatchChainGoesAndComes(t *testing.T) {
 	if d := cmp.Diff(want, elements(t, f)); d != "" {
 		t.Errorf("without the chain (-want +got):\n%s", d)
 	}
-	// Opened meanwhile, for what is there and for what will be.
+	// Opened meanwhile, for the existing chain and for the missing one.
 	if err := f.OpenPinhole(testPinhole(2)); err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +173,7 @@ func TestWatchChainGoesAndComes(t *testing.T) {
 	}
 }
 
-// Our own transactions wake nobody, and an intact ruleset is left alone.
+// Our own transactions do not wake Watch, and an intact ruleset is left alone.
 func TestWatchIgnoresOurselves(t *testing.T) {
 	n := stage.New(t)
 	n.Load(t, adminRuleset)
@@ -190,7 +191,7 @@ func TestWatchIgnoresOurselves(t *testing.T) {
 	if err := f.Install(); err != nil {
 		t.Fatal(err)
 	}
-	// The event of somebody else comes first, so none of ours came before.
+	// Another program's event arrives first, so none of ours arrived before.
 	n.Run(t, "nft", "add rule inet filter forward counter")
 	if _, err := w.recv(); err != nil {
 		t.Fatal(err)
@@ -204,14 +205,14 @@ func TestWatchIgnoresOurselves(t *testing.T) {
 	}
 	before, _ := f.conn.generation()
 	if h, err := f.Heal(); err != nil || len(h.Missing) > 0 {
-		t.Errorf("healed what is whole: %+v, %v", h, err)
+		t.Errorf("healed an intact ruleset: %+v, %v", h, err)
 	}
 	if after, _ := f.conn.generation(); after != before {
 		t.Errorf("the ruleset went from generation %d to %d", before, after)
 	}
 }
 
-// A pinhole that is announced while our table is gone opens.
+// A pinhole that is announced while our table is missing opens.
 func TestOpenPinholeHeals(t *testing.T) {
 	n := stage.New(t)
 	n.Load(t, adminRuleset)
@@ -240,8 +241,8 @@ func TestOpenPinholeHeals(t *testing.T) {
 	}
 }
 
-// What is opened before Install comes with it; after Remove there is no place
-// for it.
+// What is opened before Install is installed with it; after Remove there is no
+// place for it.
 func TestOpenBeforeInstall(t *testing.T) {
 	n := stage.New(t)
 	n.Load(t, adminRuleset)
@@ -264,8 +265,8 @@ func TestOpenBeforeInstall(t *testing.T) {
 	}
 }
 
-// What a daemon that died left open is open for the next, for as long as it
-// would have been, and its note is there.
+// What a crashed daemon left open is open for the next one, for the remaining
+// time, and with its note.
 func TestInstallCarriesPinholesOver(t *testing.T) {
 	n := stage.New(t)
 	n.Load(t, adminRuleset)
@@ -327,7 +328,7 @@ func TestReconfigure(t *testing.T) {
 		}
 	}
 	if chain := n.Run(t, "nft", "list", "chain", "inet", "filter", "forward"); strings.Contains(chain, "pasvport4") {
-		t.Errorf("still in the chain that is not named any more:\n%s", chain)
+		t.Errorf("still in the chain that is no longer configured:\n%s", chain)
 	}
 	if es := elements(t, f); len(es) != 2 {
 		t.Errorf("pinholes: %q", es)
@@ -345,7 +346,7 @@ func TestReconfigure(t *testing.T) {
 	}
 }
 
-// A ruleset of others may have many pinholes open at once.
+// Another program's ruleset change may find many pinholes open at once.
 func TestHealManyPinholes(t *testing.T) {
 	n := stage.New(t)
 	n.Load(t, adminRuleset)

@@ -7,16 +7,16 @@ package rules
 // changed since.
 type inventory struct {
 	generation uint32
-	table      bool         // our table is there
+	table      bool         // our table exists
 	held       contents     // of our table
-	foreign    bool         // a table of that name is there and not ours
+	foreign    bool         // a table with that name exists and is not ours
 	rules      []ruleHandle // in tables of others
 	sets       []set        // in tables of others: family, table and name only
 	taken      []set        // sets of others that have the name of one of ours
 }
 
-// takeInventory looks through the whole ruleset: a run that crashed may have
-// been told of other chains than this one.
+// takeInventory reads the whole ruleset: a crashed run may have been configured
+// for other chains than this one.
 func (c *conn) takeInventory(cfg Config) (inv inventory, err error) {
 	if inv.generation, err = c.generation(); err != nil {
 		return inv, err
@@ -53,7 +53,7 @@ func (c *conn) takeInventory(cfg Config) (inv inventory, err error) {
 	return inv, err
 }
 
-// clear adds to b what removes everything in inv, and nothing else.
+// clear adds to b the removal of everything in inv, and nothing else.
 func (inv inventory) clear(b *batch, cfg Config) {
 	inv.clearOthers(b)
 	if inv.table {
@@ -61,7 +61,7 @@ func (inv inventory) clear(b *batch, cfg Config) {
 	}
 }
 
-// clearOthers adds to b what removes ours in the tables of others.
+// clearOthers adds to b the removal of what is ours in the tables of others.
 func (inv inventory) clearOthers(b *batch) {
 	for _, r := range inv.rules {
 		b.deleteRule(r.at, r.handle)
@@ -71,17 +71,17 @@ func (inv inventory) clearOthers(b *batch) {
 	}
 }
 
-// When a base chain goes, the kernel drops all packets that wait in queues, of
-// whatever chain (nf_queue_nf_hook_drop in net/netfilter/nf_queue.c), and since
-// April 2026 also when a ct helper object goes (nft_ct_helper_obj_destroy in
-// net/netfilter/nft_ct.c). A control packet is repeated after 200 ms then, and the
-// first packet of a data connection after a second. While the table has no nat
-// chain, connections are not translated either. So our table is not deleted and
-// made anew: what it holds is exchanged, and chains and carriers that are to be
-// there again stay.
+// When a base chain is deleted, the kernel drops all packets that wait in queues,
+// whatever their chain (nf_queue_nf_hook_drop in net/netfilter/nf_queue.c), and
+// since April 2026 also when a ct helper object is deleted
+// (nft_ct_helper_obj_destroy in net/netfilter/nft_ct.c). A control packet is then
+// retransmitted after 200 ms, and the first packet of a data connection after a
+// second. While the table has no nat chain, connections are not translated
+// either. So our table is not deleted and recreated: its contents are replaced,
+// and chains and carriers that are needed again stay.
 
-// makeWay adds to b what removes everything in inv, but for what t has too: that
-// is marked in t, and stays.
+// makeWay adds to b the removal of everything in inv, except what t has, too:
+// that is marked in t, and stays.
 func (inv inventory) makeWay(b *batch, t *table) {
 	inv.clearOthers(b)
 	switch {

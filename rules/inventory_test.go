@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// contentsOf is what the kernel would hold of a table, read from what it is sent.
+// contentsOf is the kernel's contents of a table, made from the messages for it.
 func contentsOf(t *testing.T, tab table) contents {
 	t.Helper()
 	b := filled(func(b *batch) {
@@ -38,17 +38,17 @@ func contentsOf(t *testing.T, tab table) contents {
 	return held
 }
 
-// TestMakeWay: what a table has and the next one has too stays, above all base
-// chains and helpers: the kernel drops what waits in queues when one goes. The rest
-// goes, and the table itself only where it must.
+// TestMakeWay: what both a table and the next one have stays, above all base
+// chains and helpers: the kernel drops waiting packets when one is deleted. The
+// rest is deleted, and the table itself only where necessary.
 func TestMakeWay(t *testing.T) {
 	before := Config{Claim: true, Stale: true}
 	tests := []struct {
 		name   string
 		next   Config
 		change func(*inventory)
-		gone   []string // base chains and objects of it
-		table  string   // what is done with it
+		gone   []string // deleted base chains and objects
+		table  string   // operation on the table
 	}{
 		{"the same again", before, nil, nil, "flush"},
 		{"other ports", Config{Claim: true, Stale: true, Ports: []PortRange{{2121, 2121}}}, nil, nil, "flush"},
@@ -121,7 +121,7 @@ func TestMakeWay(t *testing.T) {
 			if about == "flush" && setsGone != len(inv.held.sets) {
 				t.Errorf("%d sets go of %d", setsGone, len(inv.held.sets))
 			}
-			// What stays is not added again, and the other way round.
+			// What stays is not added again, and vice versa.
 			stay := 0
 			for _, c := range tab.chains {
 				if c.there {
@@ -138,7 +138,7 @@ func TestMakeWay(t *testing.T) {
 	}
 }
 
-// TestClear: of others' tables goes what is ours, and nothing else.
+// TestClear: in tables of others what is ours is deleted, and nothing else.
 func TestClear(t *testing.T) {
 	inv := inventory{
 		table: true,

@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RemoveLeftovers removes tables of ours that have another name and send
-// packets to a queue of this configuration, with what is theirs in the
-// administrator's tables, and returns their names. Where the caller has bound
-// its queues no one else can have one: these are of a daemon that died and had
-// another name for its table.
+// RemoveLeftovers removes tables of ours with another name that send packets to a
+// queue of this configuration, with their rules and sets in the administrator's
+// tables, and returns their names. If the caller has bound its queues no one else
+// can have them: these are the tables of a dead daemon that had another name for
+// its table.
 func (f *Firewall) RemoveLeftovers() (names []string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -42,7 +42,7 @@ func (f *Firewall) RemoveLeftovers() (names []string, err error) {
 	return names, nil
 }
 
-// otherTables are the tables of ours that do not have this name.
+// otherTables are the tables of ours with another name.
 func (c *conn) otherTables(name string) (names []string, err error) {
 	err = c.request(unix.NFT_MSG_GETTABLE, unix.NLM_F_DUMP, FamilyINet, nil, func(_ Family, body []byte) {
 		have, comment := TableWords(body)

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// memory is what our sets hold besides what their descriptions say. It is put back
-// with the sets when somebody has taken them away, and is what shows that somebody
-// has emptied one.
+// memory is what our sets hold in addition to their descriptions. It is put back
+// with the sets when someone has deleted them, and shows that someone has flushed
+// one.
 type memory struct {
 	kept   [contentKinds]map[value]kept
 	pruned time.Time
@@ -18,7 +18,7 @@ type memory struct {
 
 // kept is what is remembered of an element.
 type kept struct {
-	until time.Time // zero: for as long as its set leaves it there
+	until time.Time // zero: until its set drops it
 	note  string
 }
 
@@ -36,7 +36,7 @@ func (m *memory) has(c content, key value) bool {
 	return ok
 }
 
-// keep remembers an element for a time, or if that is 0, until it is dropped.
+// keep remembers an element for a time or, if that is 0, until it is dropped.
 func (m *memory) keep(c content, e *element, timeout time.Duration) {
 	k := kept{note: e.note}
 	if timeout != 0 {
@@ -65,8 +65,8 @@ func (m *memory) prune(now time.Time) {
 // drop forgets an element.
 func (m *memory) drop(c content, key value) { delete(m.kept[c], key) }
 
-// recall remembers the pinholes, the ways of data connections and the blocked clients
-// that an earlier run left in sets.
+// recall remembers the pinholes, the ways of data connections and the blocked
+// clients that an earlier run left in sets.
 func (m *memory) recall(c *conn, sets []set) error {
 	for i := range sets {
 		s := &sets[i]
@@ -90,7 +90,7 @@ func (m *memory) recallElement(c content, e *element) {
 	}
 }
 
-// of are the elements that are remembered for s, with the time that is left to them.
+// of are the elements that are remembered for s, with their remaining times.
 func (m *memory) of(s *set) iter.Seq[*element] {
 	return func(yield func(*element) bool) {
 		now := time.Now()
@@ -107,7 +107,7 @@ func (m *memory) of(s *set) iter.Seq[*element] {
 	}
 }
 
-// missing names what somebody took out of sets.
+// missing names the sets from which someone removed elements.
 func (m *memory) missing(c *conn, sets []set) (names []string, err error) {
 	for i := range sets {
 		s := &sets[i]
@@ -132,14 +132,14 @@ func (m *memory) missing(c *conn, sets []set) (names []string, err error) {
 	return names, nil
 }
 
-// judges reports whether it can be told that somebody took elements out of s. An
-// administrator may let a blocked client in again.
+// judges reports whether it is certain that someone removed elements from s. An
+// administrator may unblock a client.
 func (m *memory) judges(s *set) bool {
 	return s.isMap() || s.keeps != keptBlocked && len(m.kept[s.keeps]) > 0
 }
 
-// intact reports whether s holds what it should, of which something may have been
-// taken out by others.
+// intact reports whether s holds what it should, or someone may have removed some
+// of it.
 func (m *memory) intact(s *set, have map[value]element) bool {
 	if s.isMap() {
 		return s.holdsFixed(have)
@@ -154,14 +154,14 @@ func (m *memory) intact(s *set, have map[value]element) bool {
 		}
 	}
 	if s.keeps == keptAside || s.keeps.data() {
-		// Rules, and time, take single elements out. That all are gone is
-		// somebody's flush.
+		// Rules and timeouts remove single elements. If all are gone it was
+		// someone's flush.
 		return there > 0 || lost == 0
 	}
 	return lost == 0
 }
 
-// holdsFixed reports whether a set holds what its description says, and no more.
+// holdsFixed reports whether a set holds exactly the elements of its description.
 func (s *set) holdsFixed(have map[value]element) bool {
 	for i := range s.fixed {
 		if e, ok := have[s.fixed[i].key]; !ok || e.data != s.fixed[i].data {

@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// remembered are the elements that m has for s, as their notes.
+// remembered are the notes of the elements that m has for s.
 func remembered(m *memory, s set) (notes []string) {
 	for e := range m.of(&s) {
 		notes = append(notes, e.note)
@@ -21,8 +21,8 @@ func remembered(m *memory, s set) (notes []string) {
 	return notes
 }
 
-// TestMemory: what is kept is there for its sets until it is dropped or its time is
-// over.
+// TestMemory: an element is remembered for its sets until it is dropped or
+// expires.
 func TestMemory(t *testing.T) {
 	m := newMemory()
 	keep := func(c content, key value, note string, d time.Duration) { m.keep(c, &element{key: key, note: note}, d) }
@@ -52,17 +52,17 @@ func TestMemory(t *testing.T) {
 
 	for e := range m.of(new(blockedSet("pasvport", FamilyIPv4))) {
 		if e.timeout > time.Minute || e.timeout < time.Minute-10*time.Second {
-			t.Errorf("%v is left of a minute", e.timeout)
+			t.Errorf("%v of a minute remain", e.timeout)
 		}
 	}
 	for e := range m.of(new(asideSet("pasvport"))) {
 		if e.timeout != 0 {
-			t.Errorf("%v is left of what has no end", e.timeout)
+			t.Errorf("%v remain of an element without timeout", e.timeout)
 		}
 	}
 }
 
-// TestMemoryForgets: what has expired does not stay for good.
+// TestMemoryForgets: expired elements are forgotten.
 func TestMemoryForgets(t *testing.T) {
 	m := newMemory()
 	m.keep(keptRenumbered, &element{key: idKey(1)}, 0)
@@ -71,19 +71,19 @@ func TestMemoryForgets(t *testing.T) {
 	}
 	m.prune(m.pruned.Add(time.Second))
 	if n := len(m.kept[keptClaims]); n != 100 {
-		t.Errorf("%d are left of 100", n)
+		t.Errorf("%d of 100 remain", n)
 	}
 	m.prune(time.Now().Add(time.Hour))
 	if n := len(m.kept[keptClaims]); n != 0 {
-		t.Errorf("%d are left that have expired", n)
+		t.Errorf("%d expired ones remain", n)
 	}
 	if !m.has(keptRenumbered, idKey(1)) {
-		t.Error("what has no end was forgotten")
+		t.Error("an element without timeout was forgotten")
 	}
 }
 
-// TestRecallElement: what an earlier run left ends when it would have, and does not
-// take the place of what this run knows.
+// TestRecallElement: what an earlier run left expires when it would have, and
+// does not replace what this run knows.
 func TestRecallElement(t *testing.T) {
 	m := newMemory()
 	m.keep(keptBlocked, &element{key: idKey(1), note: "ours"}, time.Hour)
@@ -101,13 +101,14 @@ func TestRecallElement(t *testing.T) {
 	}
 }
 
-// TestIntact: what a set lacks is judged by what it is for.
+// TestIntact: whether a set with missing elements is intact depends on its
+// content.
 func TestIntact(t *testing.T) {
 	three := func(d time.Duration) []time.Duration { return []time.Duration{d, d, d} }
 	tests := []struct {
 		name string
 		set  set
-		kept []time.Duration // of the elements 0, 1, 2: until when
+		kept []time.Duration // expiry of the elements 0, 1, 2
 		have []uint32
 		want bool
 	}{
@@ -156,7 +157,8 @@ func likePinholes() set {
 	return s
 }
 
-// TestNotJudged: of these sets it cannot be told whether somebody took something out.
+// TestNotJudged: for these sets it is impossible to know whether someone removed
+// an element.
 func TestNotJudged(t *testing.T) {
 	m := newMemory()
 	m.keep(keptBlocked, &element{key: blockedKey(netip.MustParseAddr("192.0.2.1"))}, time.Hour)
@@ -167,7 +169,7 @@ func TestNotJudged(t *testing.T) {
 	}
 }
 
-// TestHoldsFixed: a map of servers is intact when it is what was put there last.
+// TestHoldsFixed: a map of servers is intact if it holds what was put there last.
 func TestHoldsFixed(t *testing.T) {
 	v := VirtualServer{Name: "ftp", Listen: ends("203.0.113.171:21"), Slots: append(ends("10.0.0.1:21", "10.0.0.2:21"), netip.AddrPort{}),
 		Parked: []Parked{{ends("10.0.0.3:21")[0], "down"}}}

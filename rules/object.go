@@ -30,8 +30,8 @@ type object struct {
 	there   bool
 }
 
-// carriers are the objects that give a connection its carrier: the kernel
-// wants one for each family.
+// carriers are the objects that give a connection its carrier: the kernel needs
+// one per family.
 func carriers(c Carrier) []object {
 	name := ""
 	switch c {
@@ -88,8 +88,8 @@ func appendObjectData(b []byte, o object) []byte {
 		b = appendUint16(b, unix.NFTA_CT_HELPER_L3PROTO, uint16(o.ip))
 		return appendUint8(b, unix.NFTA_CT_HELPER_L4PROTO, unix.IPPROTO_TCP)
 	}
-	// Size 0: the object adds the help extension and then makes no
-	// expectation, so its port and timeout never count.
+	// Size 0: the object adds the help extension and then makes no expectation,
+	// so its port and timeout never matter.
 	b = appendUint16(b, nftaCtExpectL3Proto, uint16(o.ip))
 	b = appendUint8(b, nftaCtExpectL4Proto, unix.IPPROTO_TCP)
 	b = appendUint16(b, nftaCtExpectDport, 1)

@@ -16,9 +16,9 @@ func wayRule(c Config) []rule {
 	return []rule{newRule(l4proto(), ctExpected(), jump("way"))}
 }
 
-// wayChains decide what of a data connection may pass. Its first packet has its id
-// come into the set of the way that its pinhole has by then; what was known later,
-// the daemon puts there.
+// wayChains decide which payload of a data connection may pass. Its first packet
+// adds its id to the set of its pinhole's way at that time; the daemon adds what
+// becomes known later.
 func wayChains(c Config) []chain {
 	if !c.OneWay {
 		return nil
@@ -73,8 +73,8 @@ func (w Way) chain() string {
 	return [...]string{"", "begin_undecided", "begin_original", "begin_reply"}[w]
 }
 
-// beginChainOf has the id of a data connection come into the set of a way, and
-// nowhere else: an earlier connection may have had the same id.
+// beginChainOf adds the id of a data connection to the set of a way, and removes
+// it from the others: an earlier connection may have had the same id.
 func beginChainOf(w Way) chain {
 	// @ih,0,8 >= 0 counter drop
 	// delete @way_original { ct id }

@@ -11,17 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Pinhole is the permission for one data connection as the two places that
-// look for it see it. A half that is the zero value is not opened.
+// A Pinhole is the permission for one data connection as the places that look for
+// it see it. A half that is the zero value is not opened.
 type Pinhole struct {
-	// Source and Dest are the addresses of the connection's SYN in
-	// prerouting, before any translation: the key of the claim sets.
+	// Source and Dest are the addresses of the connection's SYN in prerouting,
+	// before any translation: the key of the claim sets.
 	Source netip.Addr
 	Dest   netip.AddrPort
 
-	// Forward is what a filter chain sees, after destination translation
-	// and before that of the source: the key of the sets in the
-	// administrator's tables.
+	// Forward is what a filter chain sees, after destination translation and
+	// before that of the source: the key of the sets in the administrator's
+	// tables.
 	Forward struct {
 		Src netip.Addr
 		Dst netip.AddrPort
@@ -34,15 +34,16 @@ type Pinhole struct {
 		Dst netip.AddrPort
 	}
 
-	// Way is where its payload may go; WayAny has no First. Opened again with
-	// another one, it is that of the connections that begin from then on.
+	// Way is the permitted direction of its payload; with WayAny First is unused.
+	// Opening it again with another one affects connections that begin from then
+	// on.
 	Way Way
 
 	// Timeout closes the pinhole in any case; 0 is Config.PinholeTimeout.
 	Timeout time.Duration
 
-	// Note is kept with the elements as their comment, at most 120 bytes.
-	// Elements gives it back, also to the next run.
+	// Note is stored as the comment of the elements, at most 120 bytes. Elements
+	// returns it, also to the next run.
 	Note string
 }
 
@@ -52,7 +53,7 @@ type half struct {
 	element element
 }
 
-// halves are the halves of p that are to be opened.
+// halves are the halves of p to open.
 func (p *Pinhole) halves() (list [3]half, n int) {
 	add := func(c content, src netip.Addr, dst netip.AddrPort) {
 		if src.IsValid() && dst.IsValid() {
@@ -69,10 +70,9 @@ func (p *Pinhole) halves() (list [3]half, n int) {
 	return list, n
 }
 
-// OpenPinhole adds p to the sets that are there for it, in one transaction. A
-// pinhole that is open already is open for its timeout again. It does nothing
-// where the configuration has no set for p. Where somebody has taken our table
-// away, it is put back with p.
+// OpenPinhole adds p to its sets, in one transaction. A pinhole that is already
+// open is open for its timeout again. It does nothing if the configuration has no
+// set for p. If someone has deleted our table, it is put back with p.
 func (f *Firewall) OpenPinhole(p Pinhole) error {
 	return f.change(func() {
 		list, n := p.halves()
@@ -88,7 +88,7 @@ func (f *Firewall) OpenPinhole(p Pinhole) error {
 	})
 }
 
-// ClosePinhole takes p out of all sets. What is not there is not missed.
+// ClosePinhole deletes p from all sets. It is not an error if p is in none.
 func (f *Firewall) ClosePinhole(p Pinhole) error {
 	list, n := p.halves()
 	halves := list[:n]
@@ -108,7 +108,7 @@ func (f *Firewall) ClosePinhole(p Pinhole) error {
 	if !errors.Is(err, unix.ENOENT) {
 		return err
 	}
-	// The administrator has flushed a set; the others are to be closed still.
+	// The administrator has flushed a set; the others still have to be closed.
 	err = nil
 	for i := range f.sets {
 		e := f.closeIn(f.sets[i:i+1], halves)
@@ -119,7 +119,7 @@ func (f *Firewall) ClosePinhole(p Pinhole) error {
 	return err
 }
 
-// closeIn takes a pinhole out of sets in one transaction.
+// closeIn deletes a pinhole from sets in one transaction.
 func (f *Firewall) closeIn(sets []set, halves []half) error {
 	f.conn.begin(&f.b, 0)
 	for i := range sets {
@@ -135,7 +135,7 @@ func (f *Firewall) closeIn(sets []set, halves []half) error {
 	return f.conn.commit(&f.b)
 }
 
-// An Element is an open pinhole as the kernel holds it.
+// An Element is an open pinhole in the kernel.
 type Element struct {
 	Family     Family // of the table
 	Table, Set string
@@ -145,11 +145,10 @@ type Element struct {
 	Expires    time.Duration // how long from now
 	Forward    bool          // in an administrator's table: Source and Dest are those of Pinhole.Forward
 	Note       string
-	Way        Way // in the set of one: Source and Dest are those of Pinhole.First
+	Way        Way // in the set of a way: Source and Dest are those of Pinhole.First
 }
 
-// Elements lists the open pinholes of all our sets. Sets that somebody has
-// deleted hold none.
+// Elements lists the open pinholes of all our sets. Deleted sets have none.
 func (f *Firewall) Elements() (all []Element, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

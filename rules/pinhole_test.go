@@ -84,7 +84,7 @@ func TestPinholes(t *testing.T) {
 	}
 }
 
-// An address of one family written in the other's way is the same address.
+// An IPv4-mapped address is the same as the IPv4 address.
 func TestPinholeMappedAddress(t *testing.T) {
 	n := stage.New(t)
 	f := installed(t, n, Config{Claim: true, Queue: testQueue(t, n)})
@@ -142,8 +142,8 @@ func TestPinholeTimeouts(t *testing.T) {
 	}
 }
 
-// A set that the administrator has deleted does not keep others from closing,
-// and opening a pinhole puts it back.
+// A set that the administrator has deleted does not keep others from closing, and
+// opening a pinhole restores it.
 func TestPinholeWithoutSet(t *testing.T) {
 	n := stage.New(t)
 	n.Load(t, adminRuleset)
@@ -171,7 +171,7 @@ func TestPinholeWithoutSet(t *testing.T) {
 	}
 }
 
-// The packet path waits for this.
+// TestOpenPinholeAllocations: packets wait for OpenPinhole.
 func TestOpenPinholeAllocations(t *testing.T) {
 	n := stage.New(t)
 	f := installed(t, n, Config{Claim: true, Queue: testQueue(t, n)})

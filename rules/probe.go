@@ -10,24 +10,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Features is what a kernel's nftables can do for us.
+// Features are the kernel's nftables features that we need.
 type Features struct {
 	NativeQueue bool // nft's queue expression
 	XTQueue     bool // the NFQUEUE target of xtables in an inet table; not tried if NativeQueue (ProbeXTQueue does)
 	SaneIPv4    bool // ct helper objects of type sane
 	SaneIPv6    bool
 	Bare        bool // ct expectation objects of size 0
-	InnerHeader bool // matches behind the TCP header
+	InnerHeader bool // matches after the TCP header
 	Hash        bool // jhash of the conntrack id
 	MaxSegment  bool // tcp option maxseg can be set
 
-	// Missing has the kernel's answer for each feature that is false, by the
+	// Missing has the kernel's error for each feature that is false, by the
 	// field's name.
 	Missing map[string]error
 }
 
-// Probe finds out what the kernel can do, in the calling thread's network
-// namespace. It fails only if nothing can be tried: unix.EPERM without
+// Probe finds out what the kernel supports, in the calling thread's network
+// namespace. It fails only if it can try nothing: unix.EPERM without
 // CAP_NET_ADMIN.
 func Probe() (Features, error) { return probe(0) }
 
@@ -88,14 +88,14 @@ func probe(netns int) (Features, error) {
 	return f, nil
 }
 
-// ProbeXTQueue tries the NFQUEUE target also where the queue expression is there,
-// which loads modules that no one else may need.
+// ProbeXTQueue tries the NFQUEUE target even if the queue expression exists. This
+// may load modules that nothing else needs.
 func ProbeXTQueue() error {
 	return probeWith(0, func(p *prober) error { return p.xtQueue() })
 }
 
 // ProbeProgram finds out whether a rule can run the eBPF socket filter of a
-// descriptor, in the same way.
+// descriptor.
 func ProbeProgram(fd int) error { return probeProgram(0, fd) }
 
 func probeProgram(netns, fd int) error {
@@ -111,8 +111,8 @@ func probeWith(netns int, try func(*prober) error) error {
 	return try(&prober{conn: c})
 }
 
-// A prober tries things in one transaction, in a table that ends with it: nothing
-// of it is ever seen by a packet. One, because what was deleted is destroyed an
+// A prober tries things in one transaction, in a table that is deleted in it: no
+// packet ever sees them. One transaction, because what it deletes is destroyed an
 // RCU grace period later, some ten milliseconds, and others wait for that
 // (nft_compat_wait_for_destructors, nft_rcv_nl_event).
 type prober struct {
@@ -123,8 +123,8 @@ type prober struct {
 // An attempt adds something to the table probeTable, which has the chain probe.
 type attempt func(*batch, Family) error
 
-// probeTable can be one name for everybody: no table of that name outlives its
-// transaction.
+// probeTable can be one name for all processes: no table of that name outlives
+// its transaction.
 const probeTable = "pasvport-probe"
 
 // tryRule tries a rule.
@@ -134,7 +134,7 @@ func tryRule(clauses ...clause) attempt {
 	}
 }
 
-// tryCarrier tries a carrier and a rule that gives it.
+// tryCarrier tries a carrier and a rule that uses it.
 func tryCarrier(o object) attempt {
 	give := setHelper(o.name)
 	if o.carrier == CarrierBare {
@@ -146,11 +146,11 @@ func tryCarrier(o object) attempt {
 	}
 }
 
-// tryHelperType tries whether there are objects like o, by one that lacks its
-// protocol: the answer is errHelperType if there are. For when a real one goes the
-// kernel drops all packets that wait in queues (see makeWay), and where a table of
-// ours is, packets may. Whether there is such a helper, creating a connection with
-// it shows as well.
+// tryHelperType tries whether objects like o exist, with one that lacks its
+// protocol: the answer is errHelperType if they do. Deleting a real one makes the
+// kernel drop all packets that wait in queues (see makeWay), and if a table of
+// ours is installed some may wait. Whether the helper itself exists shows when a
+// connection is created with it.
 func tryHelperType(o object) attempt {
 	return func(b *batch, f Family) error {
 		b.open(unix.NFT_MSG_NEWOBJ, unix.NLM_F_CREATE, f, "try", "ct helper "+o.name)
@@ -166,12 +166,13 @@ func tryHelperType(o object) attempt {
 	}
 }
 
-// errHelperType is nft_ct_helper_obj_init's word on an object without its protocol.
+// errHelperType is nft_ct_helper_obj_init's error for an object without its
+// protocol.
 const errHelperType = unix.EINVAL
 
-// xtQueue finds out whether there is the NFQUEUE target: first by asking, which makes
-// nothing that has to be destroyed, and for which the next transaction with a target
-// would wait.
+// xtQueue finds out whether the NFQUEUE target exists: first by asking, which
+// creates nothing that has to be destroyed, and that the next transaction with a
+// target would wait for.
 func (p *prober) xtQueue() error {
 	if p.conn.hasTarget("NFQUEUE", 3) == nil {
 		return nil
@@ -188,8 +189,8 @@ const (
 	nfnlMsgCompatGet = 0
 )
 
-// hasTarget asks nft_compat for a revision of a target of xtables, as iptables-nft does.
-// It answers for IPv4, and has its module loaded.
+// hasTarget asks nft_compat for a revision of an xtables target, as iptables-nft
+// does. It answers for IPv4, and loads the module.
 func (c *conn) hasTarget(name string, revision uint32) error {
 	b := appendString(nil, nftaCompatName, name)
 	b = appendUint32(b, nftaCompatRev, revision)
@@ -197,8 +198,8 @@ func (c *conn) hasTarget(name string, revision uint32) error {
 	return c.ask(unix.NFNL_SUBSYS_NFT_COMPAT<<8|nfnlMsgCompatGet, 0, FamilyIPv4, b, func(Family, []byte) {})
 }
 
-// xtables tries a match or a target of xtables. The kernel loads its module by
-// itself for tables of family ip only (nft_compat asks for "ipt_NFQUEUE", say).
+// xtables tries a match or a target of xtables. The kernel loads its module on
+// its own for tables of family ip only (nft_compat asks for "ipt_NFQUEUE", say).
 func (p *prober) xtables(c clause) error {
 	err := p.tryOne(FamilyINet, tryRule(c))
 	if err == nil {
@@ -218,8 +219,8 @@ func (p *prober) tryOne(f Family, t attempt) error {
 	return refused[0]
 }
 
-// try returns the kernel's answer to each attempt; err if nothing could be tried.
-// The kernel goes through all messages of a batch, also behind one that fails
+// try returns the kernel's answer to each attempt; err if it could try nothing.
+// The kernel processes all messages of a batch, also those after a failed one
 // (nfnetlink_rcv_batch in net/netfilter/nfnetlink.c).
 func (p *prober) try(f Family, attempts ...attempt) (refused []error, err error) {
 	b := &p.b

@@ -85,7 +85,8 @@ func TestTrafficProgram(t *testing.T) {
 	talk()
 }
 
-// TestNoProgram: a descriptor that is no program is an error of the kernel's.
+// TestNoProgram: the kernel returns an error for a descriptor that is not a
+// program.
 func TestNoProgram(t *testing.T) {
 	n := stage.New(t)
 	file, err := os.Open("/dev/null")
@@ -94,6 +95,6 @@ func TestNoProgram(t *testing.T) {
 	}
 	defer file.Close()
 	if err := probeProgram(n.FD, int(file.Fd())); err == nil {
-		t.Error("a file was taken for a program")
+		t.Error("a file was accepted as a program")
 	}
 }

@@ -15,7 +15,7 @@ type ruleHandle struct {
 	handle uint64
 }
 
-// generation is the number of the ruleset's present state.
+// generation is the current generation of the ruleset.
 func (c *conn) generation() (gen uint32, err error) {
 	err = c.request(unix.NFT_MSG_GETGEN, 0, 0, nil, func(_ Family, body []byte) {
 		for typ, v := range attrs(body) {
@@ -30,14 +30,14 @@ func (c *conn) generation() (gen uint32, err error) {
 	return gen, nil
 }
 
-// tableWords are the name and the comment of a table that the kernel reports.
+// TableWords are the name and the comment of a table that the kernel reports.
 func TableWords(body []byte) (name, comment string) {
 	a := collect(body)
 	comment, _ = udataString(a[nftaTableUserdata], udataTableComment)
 	return attrString(a[unix.NFTA_TABLE_NAME]), comment
 }
 
-// findTable looks for the inet table of a name.
+// findTable looks for the inet table with a name.
 func (c *conn) findTable(name string) (ours, foreign bool, err error) {
 	query := appendString(nil, unix.NFTA_TABLE_NAME, name)
 	err = c.request(unix.NFT_MSG_GETTABLE, 0, FamilyINet, query, func(_ Family, body []byte) {
@@ -64,7 +64,7 @@ func (c *conn) checkChain(r ChainRef) error {
 	return nil
 }
 
-// eachRule hands every rule in a chain to f; a zero ChainRef means all of the
+// eachRule passes every rule in a chain to f; a zero ChainRef means the whole
 // ruleset, one without a Chain a table.
 func (c *conn) eachRule(at ChainRef, f func(r ruleHandle, comment string)) error {
 	err := c.dumpRules(at, func(fam Family, body []byte) { f(parseRule(fam, body)) })
@@ -74,7 +74,7 @@ func (c *conn) eachRule(at ChainRef, f func(r ruleHandle, comment string)) error
 	return nil
 }
 
-// dumpRules hands every rule to f as the kernel shows it.
+// dumpRules passes every rule to f as the kernel shows it.
 func (c *conn) dumpRules(at ChainRef, f func(Family, []byte)) error {
 	var query []byte
 	if at.Table != "" {
@@ -86,7 +86,7 @@ func (c *conn) dumpRules(at ChainRef, f func(Family, []byte)) error {
 	return c.request(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, at.Family, query, f)
 }
 
-// parseRule reads where a rule is, and its comment.
+// parseRule parses a rule's place and comment.
 func parseRule(fam Family, body []byte) (r ruleHandle, comment string) {
 	r.at.Family = fam
 	for typ, v := range attrs(body) {
@@ -104,7 +104,7 @@ func parseRule(fam Family, body []byte) (r ruleHandle, comment string) {
 	return r, comment
 }
 
-// elements hands the elements of a set to f. One that does not exist has none.
+// elements passes the elements of a set to f. A set that does not exist has none.
 func (c *conn) elements(s *set, f func(*element)) error {
 	err := c.dumpElements(s, func(_ Family, body []byte) { eachElement(body, f) })
 	if err != nil && !errors.Is(err, unix.ENOENT) {
@@ -113,12 +113,12 @@ func (c *conn) elements(s *set, f func(*element)) error {
 	return nil
 }
 
-// dumpElements hands the messages with a set's elements to f.
+// dumpElements passes the messages with a set's elements to f.
 func (c *conn) dumpElements(s *set, f func(Family, []byte)) error {
 	return c.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, s.family, appendListName(nil, s), f)
 }
 
-// eachSet hands every set of the ruleset to f.
+// eachSet passes every set of the ruleset to f.
 func (c *conn) eachSet(f func(set)) error {
 	err := c.request(unix.NFT_MSG_GETSET, unix.NLM_F_DUMP, 0, nil, func(fam Family, body []byte) {
 		a := collect(body)

@@ -14,7 +14,7 @@ import (
 	"github.com/pasvport/pasvport/integration/stage"
 )
 
-// A waitingQueue is a queue that holds what comes until the test lets it go.
+// A waitingQueue is a queue that holds packets until the test releases them.
 type waitingQueue struct {
 	nf  *nfqueue.Nfqueue
 	ids chan uint32
@@ -40,17 +40,17 @@ func bindQueue(t *testing.T, n stage.Namespace) *waitingQueue {
 	return q
 }
 
-// queueLength is how many packets wait in the queue of n, and queued how many came
-// there: the client repeats them.
+// queueLength is how many packets wait in the queue of n, and queued how many
+// arrived there: the client retransmits them.
 func queueLength(t *testing.T, n stage.Namespace) (waiting, queued string) {
 	t.Helper()
 	f := strings.Fields(n.Run(t, "cat", "/proc/net/netfilter/nfnetlink_queue"))
 	return f[2], f[7]
 }
 
-// TestTrafficReplace: a packet that waits in a queue is there still when our rules
-// were exchanged, for whatever reason and with whatever chains, and when the kernel
-// was tried.
+// TestTrafficReplace: a packet that waits in a queue still waits after our rules
+// were replaced, for whatever reason and with whatever chains, and after the
+// kernel was probed.
 func TestTrafficReplace(t *testing.T) {
 	for _, carrier := range []Carrier{CarrierSane, CarrierBare} {
 		t.Run(carrier.String(), func(t *testing.T) { testReplace(t, carrier) })
@@ -107,7 +107,8 @@ func testReplace(t *testing.T, carrier Carrier) {
 		if err := s.do(); err != nil {
 			t.Fatalf("%s: %v", s.name, err)
 		}
-		// What is deleted is destroyed a moment later; the kernel lets us wait for it.
+		// What is deleted is destroyed a moment later; the kernel makes us wait
+		// for it.
 		again := open(t, n.router, config)
 		again.conn.nl.Close()
 		if waiting, queued := queueLength(t, n.router); waiting != queued {

@@ -14,7 +14,7 @@ import (
 	"github.com/pasvport/pasvport/integration/stage"
 )
 
-// slotsOf is how nft shows the elements of a map.
+// slotsOf is nft's listing of the elements of a map.
 func slotsOf(t *testing.T, n stage.Namespace, name string) string {
 	t.Helper()
 	_, elems, _ := strings.Cut(n.Run(t, "nft", "list", "map", "inet", "pasvport", name), "elements = {")
@@ -22,7 +22,7 @@ func slotsOf(t *testing.T, n stage.Namespace, name string) string {
 	return strings.Join(strings.Fields(elems), " ")
 }
 
-// TestSpread: slots change in place, come back with the table or alone, and
+// TestSpread: slots change in place, are put back with the table or alone, and
 // servers without one are remembered for the next run, with the reason.
 func TestSpread(t *testing.T) {
 	n := stage.New(t)
@@ -57,10 +57,10 @@ func TestSpread(t *testing.T) {
 		t.Errorf("after Spread without a table the map holds\n%s, want\n%s", got, want)
 	}
 	if h, err := f.Heal(); err != nil || len(h.Missing) > 0 {
-		t.Errorf("nothing was changed, and healed %v, %v", h.Missing, err)
+		t.Errorf("nothing was changed, but healed %v, %v", h.Missing, err)
 	}
 
-	// The next run finds what this one left, and starts with it.
+	// The next run starts with what this one left.
 	next := open(t, n, c)
 	got, err := next.Parked(v)
 	if d := cmp.Diff(v.Parked, got, cmpopts.EquateComparable(v.Parked[0].Server),
@@ -87,7 +87,7 @@ func TestSpread(t *testing.T) {
 	}
 }
 
-// TestSpreadMany: more elements than go into one message.
+// TestSpreadMany: more elements than fit into one message.
 func TestSpreadMany(t *testing.T) {
 	n := stage.New(t)
 	v := VirtualServer{Name: "many", Listen: ends("203.0.113.171:21")}

@@ -13,33 +13,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A set is one of our sets or maps, in our table or in an administrator's. All are
-// described by these values alone, and written as text and for the kernel from
-// them: see sets.go for those that there are.
+// A set is one of our sets or maps, in our table or in an administrator's. These
+// values alone describe it, and both text and kernel messages are made from them:
+// sets.go has the sets that exist.
 type set struct {
 	family      Family
 	table, name string
-	fullName    string // family, table and name in nft's words
+	fullName    string // family, table and name in nft syntax
 
 	key  dataType
 	data dataType // of a map's values; a set has none
 
-	// typeof is the user data by which nft knows that key and data are
-	// expressions and not types; nil: they are types.
+	// typeof is the user data that tells nft that key and data are expressions
+	// and not types; nil: they are types.
 	typeof []byte
 
 	interval bool          // The keys are ranges.
 	dynamic  bool          // Rules add elements.
-	timeout  time.Duration // of an element that names none; 0: elements stay
-	size     uint32        // how many elements there may be; 0: nft's own bound
-	comment  string        // how a set in an administrator's table is known
+	timeout  time.Duration // of an element without its own; 0: elements stay
+	size     uint32        // maximum number of elements; 0: nft's default
+	comment  string        // identifies a set in an administrator's table
 
-	fixed []element // what it holds by its description
-	keeps content   // what else it holds, which is remembered, see memory
+	fixed []element // elements that are part of its description
+	keeps content   // other elements, which are remembered, see memory
 }
 
-// A content is what a set holds besides what its description says. Several sets
-// may hold the same: each takes the keys of its own length.
+// A content is what a set holds in addition to its description. Several sets may
+// hold the same: each takes the keys of its own length.
 type content uint8
 
 const (
@@ -51,7 +51,7 @@ const (
 	keptPeers              // clients of encrypted sessions, with the server that they dialled
 	keptBlocked            // clients whose packets are dropped for a time
 
-	// Pinholes by the way that their data connections have, and these by their
+	// Pinholes by the direction of their data connections, and these by their
 	// ids, see way.go.
 	keptFirstUndecided
 	keptFirstOriginal
@@ -62,10 +62,10 @@ const (
 	contentKinds
 )
 
-// pinholes reports whether c are pinholes.
+// pinholes reports whether c is a kind of pinholes.
 func (c content) pinholes() bool { return c == keptClaims || c == keptForwards || c.way() != WayAny }
 
-// way is that of pinholes whose data connections have one.
+// way is the direction of pinholes whose data connections have one.
 func (c content) way() Way {
 	if c < keptFirstUndecided || c > keptFirstReply {
 		return WayAny
@@ -73,14 +73,15 @@ func (c content) way() Way {
 	return WayUndecided + Way(c-keptFirstUndecided)
 }
 
-// firstOf and dataOf are what of a way is remembered: pinholes, and data connections.
+// firstOf and dataOf are the contents of a direction: pinholes, and data
+// connections.
 func firstOf(w Way) content { return keptFirstUndecided + content(w-WayUndecided) }
 func dataOf(w Way) content  { return keptDataUndecided + content(w-WayUndecided) }
 
-// data reports whether c are data connections by their ids.
+// data reports whether c is data connections by their ids.
 func (c content) data() bool { return c >= keptDataUndecided && c <= keptDataReply }
 
-// takes reports whether s is one of the sets that hold what has the key as c.
+// takes reports whether s is one of the sets that hold the key as c.
 func (s *set) takes(c content, key *value) bool {
 	return s.keeps == c && c != keptNothing && s.key.size == uint32(key.n)
 }
@@ -95,13 +96,13 @@ type dataType struct {
 // typeOf is a type, or a concatenation.
 func typeOf(parts ...nftables.SetDatatype) dataType {
 	t := parts[0]
-	if len(parts) > 1 { // a part alone is not padded
+	if len(parts) > 1 { // a single part is not padded
 		t = nftables.MustConcatSetType(parts...)
 	}
 	return dataType{t.Name, t.GetNFTMagic(), t.Bytes}
 }
 
-// integer is what has no type of its own in nft's words.
+// integer is an integer type for a value without a type of its own in nft.
 func integer(words string) dataType {
 	const typeInteger = 4 // TYPE_INTEGER of nft's datatype.h
 	return dataType{words, typeInteger, 4}
@@ -115,7 +116,7 @@ func addrType(ip Family) nftables.SetDatatype {
 	return nftables.TypeIPAddr
 }
 
-// newSet is a set that is told more about itself by its maker.
+// newSet is a set with the common properties.
 func newSet(f Family, table, name string, key dataType) set {
 	return set{family: f, table: table, name: name, fullName: fmt.Sprintf("%s %s %s", f, table, name), key: key}
 }
@@ -166,8 +167,8 @@ func (s *set) properties() []string {
 	return p
 }
 
-// elementLines are the lines of what s holds by its description: those of a map in
-// rows.
+// elementLines are the lines of the elements in the description of s, in rows for
+// a map.
 func (s *set) elementLines() []string {
 	var words []string
 	for _, e := range s.fixed {
@@ -189,7 +190,7 @@ func (s *set) elementLines() []string {
 	return append(l, "}")
 }
 
-// duration writes d as nft reads it.
+// duration formats d in nft syntax.
 func duration(d time.Duration) string {
 	if d%time.Second == 0 {
 		return fmt.Sprintf("%ds", d/time.Second)
@@ -197,7 +198,7 @@ func duration(d time.Duration) string {
 	return fmt.Sprintf("%dms", d.Milliseconds())
 }
 
-// fixedElements are what s holds by its description.
+// fixedElements are the elements in the description of s.
 func (s *set) fixedElements() iter.Seq[*element] {
 	return func(yield func(*element) bool) {
 		for i := range s.fixed {
@@ -208,9 +209,9 @@ func (s *set) fixedElements() iter.Seq[*element] {
 	}
 }
 
-// flags are those of s for the kernel. No NFT_SET_CONCAT and no field lengths,
-// which nft sends for intervals only: a kernel from 6.2 on refuses to add a set
-// that is there and differs, and with it a saved ruleset that is loaded again.
+// flags are the kernel's flags of s. They lack NFT_SET_CONCAT and field lengths,
+// which nft sends for intervals only: from 6.2 on the kernel refuses to add a set
+// that exists and differs, and so to load a saved ruleset again.
 func (s *set) flags() (flags uint32) {
 	if s.interval {
 		flags |= unix.NFT_SET_INTERVAL
@@ -227,11 +228,11 @@ func (s *set) flags() (flags uint32) {
 	return flags
 }
 
-// userData is what nft keeps with s.
+// userData is what nft stores with s.
 func (s *set) userData() []byte {
 	udata := s.typeof
 	if s.interval {
-		// nft cannot order the elements of an interval set without it.
+		// Without it nft cannot order the elements of an interval set.
 		udata = []byte{udataSetKeyOrder, 4, 2, 0, 0, 0} // big endian
 	}
 	if s.comment != "" {
@@ -266,13 +267,13 @@ func appendSet(b []byte, s *set, id uint32) []byte {
 	return b
 }
 
-// appendSetName appends what names s in each message about the set itself.
+// appendSetName appends the name of s as in messages about the set itself.
 func appendSetName(b []byte, s *set) []byte {
 	b = appendString(b, unix.NFTA_SET_TABLE, s.table)
 	return appendString(b, unix.NFTA_SET_NAME, s.name)
 }
 
-// appendListName appends what names s in each message about its elements.
+// appendListName appends the name of s as in messages about its elements.
 func appendListName(b []byte, s *set) []byte {
 	b = appendString(b, unix.NFTA_SET_ELEM_LIST_TABLE, s.table)
 	return appendString(b, unix.NFTA_SET_ELEM_LIST_SET, s.name)

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// allSets has each kind of set that there is.
+// allSets has one set of each kind.
 func allSets() []set {
 	c := Config{
 		Claim: true, Stale: true, Block: true, PeerPorts: PortRange{50000, 50100}, VirtualServers: virtualServers,
@@ -24,7 +24,7 @@ func allSets() []set {
 	return setsOf(c)
 }
 
-// TestSets: which sets a configuration asks for.
+// TestSets: the sets that each configuration needs.
 func TestSets(t *testing.T) {
 	always := "control_ports renumbered aside "
 	tests := []struct {
@@ -57,7 +57,7 @@ func TestSets(t *testing.T) {
 	}
 }
 
-// TestSetEncoding: what the kernel is told of a set is what the text says.
+// TestSetEncoding: the encoding of a set matches its text.
 func TestSetEncoding(t *testing.T) {
 	seen := map[string]bool{}
 	for _, s := range allSets() {
@@ -104,7 +104,7 @@ func TestSetEncoding(t *testing.T) {
 	}
 }
 
-// TestSetTakes: a key has a place in the sets of its content and family alone.
+// TestSetTakes: a key is accepted only by the sets of its content and family.
 func TestSetTakes(t *testing.T) {
 	a4, a6 := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
 	to4, to6 := netip.AddrPortFrom(a4, 50000), netip.AddrPortFrom(a6, 50000)
@@ -142,7 +142,7 @@ func TestSetTakes(t *testing.T) {
 	}
 }
 
-// fixedOf is the first set of that name.
+// fixedOf are the elements of the first set with this name.
 func fixedOf(t *testing.T, name string) []element {
 	t.Helper()
 	for _, s := range allSets() {
@@ -154,7 +154,7 @@ func fixedOf(t *testing.T, name string) []element {
 	return nil
 }
 
-// TestPortElements: a range is its first port, and a mark behind its last where there
+// TestPortElements: a range is its first port and a mark after its last, if there
 // is such a port.
 func TestPortElements(t *testing.T) {
 	var got []string
@@ -171,8 +171,8 @@ func TestPortElements(t *testing.T) {
 	}
 }
 
-// TestServerElements: a server has its slot's number, and one without a slot a number
-// behind them that Text does not print.
+// TestServerElements: a server has its slot's number, and one without a slot a
+// number after these, which Text does not print.
 func TestServerElements(t *testing.T) {
 	v := virtualServers[1]
 	v.Slots = slices.Clone(v.Slots)
@@ -201,7 +201,7 @@ func TestServerElements(t *testing.T) {
 	}
 }
 
-// TestElementRoundTrip: what is sent is what is read.
+// TestElementRoundTrip: an encoded element parses to itself.
 func TestElementRoundTrip(t *testing.T) {
 	client, to := netip.MustParseAddr("2001:db8::1"), netip.MustParseAddrPort("[fd00::7]:40000")
 	tests := []struct {
@@ -237,7 +237,7 @@ func TestElementRoundTrip(t *testing.T) {
 	}
 }
 
-// TestReadElsewhere: values that are of another kind are told apart.
+// TestReadElsewhere: values of another kind are rejected.
 func TestReadElsewhere(t *testing.T) {
 	id := idKey(1)
 	if src, dst, ok := id.asPinhole(); ok {

@@ -13,20 +13,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Names of the sets in our table. Of sets with addresses there is one for each
-// family: 4 or 6 completes such a name.
+// Names of the sets in our table. Sets with addresses exist once for each family:
+// 4 or 6 completes the name.
 const (
 	setControlPorts = "control_ports"
 
 	setRenumbered = "renumbered" // connections whose sequence numbers the daemon adjusts
 	setAside      = "aside"      // connections that are left alone
-	setAsked      = "asked"      // connections of which bare acknowledgements are queued
+	setAsked      = "asked"      // connections whose bare acknowledgements are queued
 	setChecks     = "checks"     // connections that check a server
 
 	setGuarded = "guarded" // connections that are translated or edited, see guard.go
-	setSeen    = "seen"    // connections of which both directions came by, see stale.go
+	setSeen    = "seen"    // connections seen in both directions, see stale.go
 
-	setPinholes = "pinholes"         // what is announced
+	setPinholes = "pinholes"         // announced data connections
 	setPeers    = "peers"            // clients of encrypted sessions, with the server address that they dialled
 	setBlocked  = "pasvport_blocked" // clients whose logins failed too often
 
@@ -34,29 +34,30 @@ const (
 )
 
 const (
-	// asideTime is how long an element of setAside stays at most. LeaveAlone is
-	// called again for a connection that is queued after that.
+	// asideTime is how long an element of setAside lasts. LeaveAlone is called
+	// again for a connection that is queued after that.
 	asideTime = 24 * time.Hour
 
-	// AskedTime is how long ShowAcks lasts. An acknowledgement that was asked for
-	// comes at once, or not at all, and is asked for again.
+	// AskedTime is how long ShowAcks lasts. A requested acknowledgement arrives
+	// at once, or not at all, and is then requested again.
 	AskedTime = 10 * time.Second
 
-	// BlockedTime is how long a client is blocked where nothing else is said.
+	// BlockedTime is how long a client is blocked by default.
 	BlockedTime = 10 * time.Minute
 
 	// checkTime is longer than a check of a server.
 	checkTime = time.Minute
 
 	// endsTime is how long a connection stays in setGuarded and setSeen without a
-	// packet. What is invalid comes among packets that are not.
+	// packet. Invalid packets arrive among valid ones.
 	endsTime = 10 * time.Minute
 
-	// endsSize bounds each of these; nft's own bound is too small for a busy site.
+	// endsSize limits the size of each; nft's default is too small for a busy
+	// site.
 	endsSize = 1 << 20
 )
 
-// ipFamilies are those that a set with addresses is made for.
+// ipFamilies are the families for which a set with addresses is made.
 var ipFamilies = [2]Family{FamilyIPv4, FamilyIPv6}
 
 // setName completes the name of a set with addresses.
@@ -136,8 +137,8 @@ func adminSets(c Config) []set {
 func portSet(c Config) set {
 	s := newSet(FamilyINet, c.Table, setControlPorts, typeOf(nftables.TypeInetService))
 	s.interval = true
-	// For the kernel each range is an element at its beginning and an end mark
-	// behind its last port, where there is such a port.
+	// To the kernel a range is an element at its first port and an end mark after
+	// its last, if there is such a port.
 	for _, r := range c.Ports {
 		s.fixed = append(s.fixed, element{key: onlyPort(r.Low), text: r.String()})
 		if r.High < math.MaxUint16 {
@@ -147,8 +148,8 @@ func portSet(c Config) set {
 	return s
 }
 
-// typeofCtID is the user data by which nft knows "typeof ct id": the key's
-// byte order, and the expression with its key and direction.
+// typeofCtID is the user data that nft stores for "typeof ct id": the key's byte
+// order, and the expression with its key and direction.
 var typeofCtID = []byte{
 	udataSetKeyOrder, 4, 2, 0, 0, 0,
 	3, 20, 0, 4, 12, 0, 0, 0, 1, 12, 0, 4, unix.NFT_CT_ID, 0, 0, 0, 1, 4, 0xff, 0xff, 0xff, 0xff,
@@ -173,7 +174,8 @@ func renumberedSet(table string) set {
 
 // asideSet is: set aside { typeof ct id; flags dynamic,timeout; timeout 86400s; }
 //
-// Each element that we add has a note of the reason, which outlives the daemon.
+// Each element that the daemon adds has a note with the reason, which outlives
+// the daemon.
 func asideSet(table string) set {
 	s := idSet(table, setAside)
 	s.dynamic, s.timeout, s.keeps = true, asideTime, keptAside
@@ -283,9 +285,9 @@ func serverMap(table string, v *VirtualServer) set {
 // slotKey is the number of a slot.
 func slotKey(i int) value { return value{}.hostNumber(uint32(i)) }
 
-// typeofSlot is the user data by which nft knows the types of a map of n slots:
+// typeofSlot is the user data that nft stores for the types of a map of n slots:
 // for key and data their byte order and an expression, with nft's own numbers
-// (EXPR_NUMGEN, PROTO_DESC_IP and the like). The key is numgen's for all: nft
+// (EXPR_NUMGEN, PROTO_DESC_IP and the like). The key is always numgen's: nft
 // 1.0.6 crashes when it lists a map with "typeof jhash".
 func typeofSlot(ip Family, n int) []byte {
 	tlv := func(typ uint8, parts ...[]byte) []byte {

@@ -8,21 +8,20 @@ import (
 	"github.com/google/nftables/expr"
 )
 
-// staleRate bounds how many packets a second are queued because they have no
-// conntrack entry: anybody can send such packets.
+// staleRate limits how many packets a second are queued because they have no
+// conntrack entry: anyone can send such packets.
 const staleRate = 500
 
-// The flags that a packet in the middle of a connection does not have; a
-// reset is never answered (RFC 9293 section 3.5.2).
+// The flags that a packet in the middle of a connection does not have; a reset is
+// never answered (RFC 9293 section 3.5.2).
 const (
 	midStreamText = "(syn | rst) == 0x0"
 	midStream     = tcpSYN | tcpRST
 )
 
-// staleChain gets the packets that make conntrack begin an entry in the
-// middle of a control connection (nf_conntrack_tcp_loose): conntrack has
-// forgotten the connection, or never knew it. The daemon decides whether it
-// can go on.
+// staleChain gets the packets that make conntrack create an entry midstream for a
+// control connection (nf_conntrack_tcp_loose): conntrack has lost the connection,
+// or never knew it. The daemon decides whether it can continue.
 func staleChain(c Config) chain {
 	ch := chain{name: "stale", rules: append(seenBefore(), resetRules()...)}
 	if c.OneZone {
@@ -52,8 +51,8 @@ func staleRules() []rule {
 }
 
 // openingChain gets the packet that opens a connection: an earlier one with its
-// addresses and ports is over. What a SYN proxy takes up must not be queued: the
-// proxy does not take it from the queue over IPv6.
+// addresses and ports is over. What a SYN proxy picks up must not be queued: over
+// IPv6 the proxy does not accept it from the queue.
 func openingChain() chain {
 	// delete @seen4 { tcp sport . tcp dport . ip saddr . ip daddr }
 	return chain{name: "opening", rules: []rule{
@@ -62,9 +61,9 @@ func openingChain() chain {
 	}}
 }
 
-// unplacedChain queues what conntrack calls invalid of control connections that
-// were seen: it cannot be told here whether the connection was lost or the packet
-// does not fit into it.
+// unplacedChain queues invalid packets of control connections that were seen:
+// whether the connection was lost or the packet does not fit into it cannot be
+// decided here.
 func unplacedChain(c Config) chain {
 	ch := chain{name: "unplaced", rules: resetRules()}
 	for _, ip := range ipFamilies {
@@ -77,7 +76,8 @@ func unplacedChain(c Config) chain {
 }
 
 // unplacedHooks find such packets where they would reach this host or leave it.
-// What is queued in these hooks is invalid, and what is queued in prerouting is not.
+// What is queued in these hooks is invalid, and what is queued in prerouting is
+// not.
 func unplacedHooks() []chain {
 	// ct state invalid meta l4proto tcp jump unplaced
 	invalid := newRule(ctState("invalid", expr.CtStateBitINVALID), l4proto(), jump("unplaced"))
@@ -90,16 +90,16 @@ func unplacedHooks() []chain {
 }
 
 // localRules find what a local end sends on a connection that conntrack does not
-// take up. An end that closes is let go: its FIN is invalid where an ACK would
-// begin an entry, and the other end may still be reached.
+// pick up. An end that closes is let go: its FIN is invalid where an ACK would
+// create an entry, and the other end may still be reached.
 func localRules() []rule {
 	// ct state invalid tcp flags & (fin | syn | rst) == 0x0 jump local
 	return []rule{newRule(ctState("invalid", expr.CtStateBitINVALID),
 		tcpFlags("(fin | syn | rst) == 0x0", midStream|tcpFIN, 0), jump("local"))}
 }
 
-// localChain queues it. In output the hook does not tell that it is invalid, so the
-// time to live does; the daemon puts it right.
+// localChain queues it. In output the hook does not show that it is invalid, so
+// the time to live does; the daemon restores it.
 func localChain(c Config) chain {
 	ch := chain{name: "local", rules: resetRules()}
 	for _, ip := range ipFamilies {
@@ -110,9 +110,9 @@ func localChain(c Config) chain {
 	return ch
 }
 
-// resetRules find a packet whose sender is to get a TCP reset. The daemon sends
-// it once more through the hook that it came from (NF_REPEAT), with a time to
-// live that no router forwards, and so without a mark of the administrator's.
+// resetRules find a packet whose sender must get a TCP reset. The daemon sends it
+// once more through its hook (NF_REPEAT), with a time to live that no router
+// forwards, and so without changing the administrator's marks.
 func resetRules() []rule {
 	// ip ttl 0 goto refuse
 	// ip6 hoplimit 0 goto refuse
@@ -122,7 +122,8 @@ func resetRules() []rule {
 	}
 }
 
-// refuseChain is a chain of its own because a reject looks for its protocol.
+// refuseChain is a chain of its own because a reject adds a match of its
+// protocol.
 func refuseChain() chain {
 	// meta l4proto tcp counter reject with tcp reset
 	return chain{name: "refuse", rules: []rule{newRule(l4proto(), counter(), reset())}}

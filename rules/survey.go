@@ -13,21 +13,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A survey is what the kernel holds of ours, part by part.
+// A survey is our part of the kernel's ruleset, item by item.
 type survey struct {
 	parts  parts
-	chains []ChainRef // of the administrator, those that exist
+	chains []ChainRef // the administrator's chains that exist
 }
 
-// parts are our table, its sets, objects and chains, and what is in the
-// administrator's, by their names in nft's words.
+// parts are our table, its sets, objects and chains, and what is ours in the
+// administrator's, by their names in nft syntax.
 type parts map[string]part
 
-// A part is known by a hash of all that the kernel reports of it and that stays
+// A part is identified by a hash of what the kernel reports of it and that stays
 // when it is made again: no handles, no counters, no elements of pinholes.
 type part struct {
-	sum   uint64 // 0: not known
-	rules int    // how many, of a chain
+	sum   uint64 // 0: unknown
+	rules int    // number of rules, of a chain
 	own   bool   // in our table
 }
 
@@ -38,8 +38,9 @@ func adminPart(r ChainRef) string          { return "rule of ours in chain " + r
 func (s *set) part() string                { return "set " + s.fullName }
 func (o *object) part(table string) string { return "ct " + o.kind() + " inet " + table + " " + o.name }
 
-// described are the parts that cfg asks for. How the kernel shows them is not
-// known: that takes somebody who has just put them there, see Firewall.learn.
+// described are the parts for cfg. Their hashes are unknown: only the process
+// that has just installed them knows how the kernel shows them, see
+// Firewall.learn.
 func described(cfg Config) parts {
 	t := describe(cfg)
 	p := parts{tablePart(cfg.Table): {own: true}}
@@ -61,7 +62,7 @@ func described(cfg Config) parts {
 	return p
 }
 
-// Attributes that make a part what it is, as bits by attribute type, from
+// Attributes that identify a part, as bits by attribute type, from
 // <linux/netfilter/nf_tables.h>.
 const (
 	tableAttrs  = 1<<unix.NFTA_TABLE_NAME | 1<<unix.NFTA_TABLE_FLAGS | 1<<nftaTableUserdata
@@ -71,7 +72,7 @@ const (
 	ruleAttrs   = 1<<unix.NFTA_RULE_CHAIN | 1<<unix.NFTA_RULE_EXPRESSIONS | 1<<unix.NFTA_RULE_USERDATA
 )
 
-// survey looks at everything that cfg puts into the kernel.
+// survey reads everything that cfg puts into the kernel.
 func (c *conn) survey(cfg Config) (survey, error) {
 	s := survey{parts: parts{}}
 	for _, r := range cfg.Chains {
@@ -90,7 +91,7 @@ func (c *conn) survey(cfg Config) (survey, error) {
 	return s, nil
 }
 
-// surveyOwn looks at our table.
+// surveyOwn reads our table.
 func (c *conn) surveyOwn(cfg Config, s survey) error {
 	d := describe(cfg)
 	table := appendString(nil, 1, cfg.Table) // NFTA_TABLE_NAME, and the table's name in each other object
@@ -119,7 +120,7 @@ func (c *conn) surveyOwn(cfg Config, s survey) error {
 	return c.surveyRules(s, chainPart, ChainRef{FamilyINet, cfg.Table, ""}, "")
 }
 
-// surveyAdmin looks at what is ours in the administrator's tables.
+// surveyAdmin reads what is ours in the administrator's tables.
 func (c *conn) surveyAdmin(cfg Config, s survey) error {
 	sets := adminSets(cfg)
 	for i := range sets {
@@ -135,7 +136,7 @@ func (c *conn) surveyAdmin(cfg Config, s survey) error {
 	return nil
 }
 
-// look asks for one object and adds it to s.
+// look reads one object and adds it to s.
 func (c *conn) look(s survey, name string, own bool, which uint64, msg uint16, f Family, query []byte) error {
 	return c.request(msg, 0, f, query, func(_ Family, body []byte) {
 		h := fnv.New64a()
@@ -144,7 +145,7 @@ func (c *conn) look(s survey, name string, own bool, which uint64, msg uint16, f
 	})
 }
 
-// surveySet looks at a set, and at its elements where only we add some.
+// surveySet reads a set, and its elements if no one else adds any.
 func (c *conn) surveySet(s survey, st *set, own bool) error {
 	name := st.part()
 	err := c.look(s, name, own, setAttrs, unix.NFT_MSG_GETSET, st.family, appendSetName(nil, st))
@@ -163,9 +164,9 @@ func (c *conn) surveySet(s survey, st *set, own bool) error {
 	return err
 }
 
-// surveyRules adds the rules in a chain or table to the parts that name calls their
-// chains. comment, unless empty, is that of the rules that count; all rules do in a
-// table of ours.
+// surveyRules adds the rules in a chain or table to the parts, by the name of
+// their chain. If comment is not empty only rules with it count; in a table of
+// ours all do.
 func (c *conn) surveyRules(s survey, name func(ChainRef) string, at ChainRef, comment string) error {
 	return c.dumpRules(at, func(_ Family, body []byte) {
 		r, have := parseRule(at.Family, body)
@@ -182,7 +183,7 @@ func (c *conn) surveyRules(s survey, name func(ChainRef) string, at ChainRef, co
 	})
 }
 
-// mix makes sum a part of what is known of name; the order counts.
+// mix adds sum to the hash of name; the order matters.
 func (s survey) mix(name string, sum uint64) {
 	p := s.parts[name]
 	h := fnv.New64a()
@@ -192,8 +193,8 @@ func (s survey) mix(name string, sum uint64) {
 	s.parts[name] = p
 }
 
-// hashAttrs writes the attributes of a message whose types are in which. Of a
-// rule it leaves out what its counters have counted.
+// hashAttrs hashes the attributes of a message whose types are in which, without
+// the values of a rule's counters.
 func hashAttrs(h hash.Hash64, body []byte, which uint64) {
 	for typ, v := range attrs(body) {
 		if typ >= 64 || which>>typ&1 == 0 {
@@ -220,8 +221,8 @@ func hashExprs(h hash.Hash64, list []byte) {
 	}
 }
 
-// damage names what want has and the kernel lacks, or has otherwise. What
-// belongs into chains that do not exist cannot be missed.
+// damage names what the kernel lacks of want, or has changed. What belongs into
+// chains that do not exist cannot be missing.
 func (s survey) damage(cfg Config, want parts) []string {
 	table := tablePart(cfg.Table)
 	_, there := s.parts[table]

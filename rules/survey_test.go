@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestDamage: what somebody took away, changed or added is named, and what cannot be
-// there is not missed.
+// TestDamage: everything that was removed, changed or added is named, and what
+// cannot exist is not missing.
 func TestDamage(t *testing.T) {
 	cfg := Config{Chains: []ChainRef{forward, {FamilyIPv4, "four", "pass"}}}.WithDefaults()
 	want := described(cfg)
@@ -75,8 +75,8 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// TestDescribedDamage: another process does not know how the kernel shows what the
-// daemon put there, and tells by names and by how many rules there are.
+// TestDescribedDamage: another process does not know how the kernel shows what
+// the daemon installed; it compares names and numbers of rules.
 func TestDescribedDamage(t *testing.T) {
 	cfg := textConfigs[3].c.WithDefaults()
 	want := described(cfg)
@@ -86,7 +86,7 @@ func TestDescribedDamage(t *testing.T) {
 		s.parts[name] = p
 	}
 	if got := s.damage(cfg, want); got != nil {
-		t.Errorf("nothing was changed, and damaged is %q", got)
+		t.Errorf("nothing was changed, but damaged is %q", got)
 	}
 	const session = "chain inet pv2 session"
 	p := s.parts[session]
@@ -136,14 +136,14 @@ func TestDescribedIsText(t *testing.T) {
 				}
 			}
 			if rules != have {
-				t.Errorf("%d rules, and %d in the text", rules, have)
+				t.Errorf("%d rules, but %d in the text", rules, have)
 			}
 		})
 	}
 }
 
-// isRule tells a rule from a property and a note, but for one with a program, which
-// is a note.
+// isRule tells a rule from a property and a note; a rule with a program is
+// printed as a note.
 func isRule(words []string) bool {
 	switch words[0] {
 	case "type", "typeof", "flags", "size", "timeout", "elements", "}", "protocol", "dport", "l3proto":
@@ -154,7 +154,7 @@ func isRule(words []string) bool {
 	return true
 }
 
-// ruleBody is a rule as the kernel shows it, whose counter has counted.
+// ruleBody is a rule as the kernel shows it, with the counter at counted.
 func ruleBody(t *testing.T, handle uint64, counted uint64, clauses ...clause) []byte {
 	t.Helper()
 	b := appendString(nil, unix.NFTA_RULE_TABLE, "pasvport")
@@ -175,8 +175,8 @@ func ruleBody(t *testing.T, handle uint64, counted uint64, clauses ...clause) []
 	return appendAttr(b, unix.NFTA_RULE_USERDATA, appendUdataString(nil, udataRuleComment, "ours"))
 }
 
-// TestRuleSum: a rule is the same when it was made again and when it has counted, and
-// another in its place is not.
+// TestRuleSum: a rule that was made again or has counted is the same, and another
+// in its place is not.
 func TestRuleSum(t *testing.T) {
 	sum := func(body []byte) uint64 {
 		h := fnv.New64a()
@@ -207,7 +207,7 @@ func TestRuleSum(t *testing.T) {
 	}
 }
 
-// TestMix: of a chain the order of its rules counts.
+// TestMix: the order of a chain's rules matters.
 func TestMix(t *testing.T) {
 	sum := func(list ...uint64) uint64 {
 		s := survey{parts: parts{"chain": {own: true, rules: 3}}}
@@ -220,6 +220,6 @@ func TestMix(t *testing.T) {
 		return s.parts["chain"].sum
 	}
 	if again := sum(1, 2); again == sum(2, 1) || sum(1) == sum(1, 1) || again != sum(1, 2) {
-		t.Error("sums do not tell the order")
+		t.Error("sums do not depend on the order")
 	}
 }

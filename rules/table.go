@@ -6,7 +6,7 @@ import (
 	"github.com/google/nftables/expr"
 )
 
-// TableComment is how our table is known, whatever its name.
+// TableComment identifies our tables, whatever their names.
 const TableComment = "pasvport: made and removed by the daemon, do not edit, do not save"
 
 // controlMSS keeps a control segment that a rewrite made longer within the
@@ -26,7 +26,7 @@ type table struct {
 	chains  []chain
 }
 
-// describe makes the table that c asks for; c has its defaults.
+// describe makes the table for c, which has its defaults.
 func describe(c Config) table {
 	t := table{name: c.Table, sets: ownSets(c), objects: carriers(c.Carrier)}
 	t.chains = []chain{divertChain(c)}
@@ -58,7 +58,7 @@ func describe(c Config) table {
 // connection have one conntrack id, and so one queue, under any NAT.
 func divertChain(c Config) chain { return queueChain(c, "divert", !c.FailClosed) }
 
-// renumberChain does so for connections whose sequence numbers the daemon
+// renumberChain does the same for connections whose sequence numbers the daemon
 // adjusts. Without a daemon they have to wait.
 func renumberChain(c Config) chain {
 	ch := queueChain(c, "renumber", false)
@@ -159,8 +159,8 @@ func dataChain(c Config) chain {
 	return ch
 }
 
-// bareRules queue bare acknowledgements: they show which end still answers,
-// and the sequence numbers of a connection whose data is not read.
+// bareRules queue bare acknowledgements: they show which end still answers, and
+// the sequence numbers of a connection whose data is not read.
 func bareRules(c Config) []rule {
 	return []rule{
 		// @ih,0,8 >= 0 ct id @aside return
@@ -171,9 +171,9 @@ func bareRules(c Config) []rule {
 	}
 }
 
-// beginChain gets the first packet of a control connection. If that carries data,
-// which has passed unread when the session begins, it is dropped: its sender
-// repeats it without (RFC 7413 section 4.2.1).
+// beginChain gets the first packet of a control connection. If it carries data,
+// which the session would never see, it is dropped: its sender retransmits it
+// without (RFC 7413 section 4.2.1).
 func beginChain(c Config) chain {
 	// delete @aside { ct id }
 	// @ih,0,8 >= 0 counter drop
@@ -187,8 +187,8 @@ func beginChain(c Config) chain {
 	return ch
 }
 
-// controlChain finds control connections among TCP packets. Nearly all packets are
-// of other connections: what is done for few of them is in chains of their own.
+// controlChain finds control connections among TCP packets. Nearly all packets
+// belong to other connections: rules for the few are in chains of their own.
 func controlChain(c Config) chain {
 	ch := chain{name: "control"}
 	// tcp flags & syn == syn jump syn

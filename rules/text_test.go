@@ -56,8 +56,8 @@ var textConfigs = []struct {
 	{"virtual-servers", Config{Claim: true, VirtualServers: virtualServers}},
 }
 
-// virtualServers are two families of one, of which a server of the second has
-// no slot, and one that has no server at all.
+// virtualServers are a virtual server with two families, one server of which has
+// no slot, and one without servers.
 var virtualServers = []VirtualServer{
 	{Name: "ftp", Listen: ends("203.0.113.171:21", "203.0.113.172:21"), Slots: ends("10.0.0.1:21", "10.0.0.2:21", "10.0.0.1:21", "10.0.0.3:2121", "10.0.0.1:21", "10.0.0.2:21")},
 	{Name: "ftp", Listen: ends("[2001:db8::171]:21"), BySource: true, Slots: ends("[fd00::1]:21", "[fd00::2]:21", "[fd00::1]:21")},
@@ -104,16 +104,16 @@ table ip6 six { chain pass { type filter hook forward priority 1; counter; }; }
 var (
 	nftError  = regexp.MustCompile(`Error: .*`)
 	queueText = regexp.MustCompile(` queue (flags bypass )?to [0-9]+`)
-	// The target as nft prints it: with the extension at hand or without, and
-	// with what libxtables says on standard error in between.
+	// The target as nft prints it: with the extension or without, and with what
+	// libxtables prints on standard error in between.
 	queueTarget = regexp.MustCompile(` (libxtables: .*\n)?(xt target "NFQUEUE"|XT target NFQUEUE not found\n\t*|queue num [0-9]+( bypass)?)`)
 	warning     = regexp.MustCompile(`(?m)^# Warning: table .*\n`)
 	notYetRead  = regexp.MustCompile(`(?s)\n\tct expectation \S+ \{.*?\n\t\}\n`)
 	setBare     = regexp.MustCompile(`(?m)^.* ct expectation set .*\n`)
 )
 
-// loadable is text without the parts that this kernel or this nft does not
-// know, and their names.
+// loadable is text without the parts that this kernel or this nft lacks, and
+// their names.
 func loadable(t *testing.T, n stage.Namespace, text string) (string, []string) {
 	t.Helper()
 	var cut []string
@@ -130,7 +130,7 @@ func loadable(t *testing.T, n stage.Namespace, text string) (string, []string) {
 	return text, cut
 }
 
-// nft must take what Text prints, and take it again.
+// nft must accept what Text prints, and accept it again.
 func TestTextLoads(t *testing.T) {
 	for _, tt := range textConfigs {
 		t.Run(tt.name, func(t *testing.T) {
@@ -143,8 +143,8 @@ func TestTextLoads(t *testing.T) {
 			}
 			n.Load(t, text)
 			n.Load(t, text)
-			// What was left out nft must understand at least, except
-			// for the one thing that it is known not to read.
+			// nft must at least parse what was left out, except for the one thing
+			// that it is known not to parse.
 			if strings.Contains(Text(tt.c), "size 0") {
 				return
 			}
@@ -181,7 +181,7 @@ func TestInstallIsText(t *testing.T) {
 	}
 }
 
-// normal strips from a listing what loadable strips from a text.
+// normal removes from a listing what loadable removes from a text.
 func normal(list string, kind QueueKind) string {
 	if kind != QueueNative {
 		list = queueTarget.ReplaceAllString(list, "")

@@ -57,13 +57,13 @@ func newTopology(t testing.TB) topology {
 	return n
 }
 
-// An endpoint is a listener whose accepted connections come by a channel.
+// An endpoint is a listener that passes accepted connections on by a channel.
 type endpoint struct {
 	addr     string
 	accepted chan *net.TCPConn
 }
 
-// listen opens a listener in n for the length of the test.
+// listen opens a listener in n until the end of the test.
 func listen(t *testing.T, n stage.Namespace, host string, port int) *endpoint {
 	t.Helper()
 	e := &endpoint{net.JoinHostPort(host, strconv.Itoa(port)), make(chan *net.TCPConn, 64)}
@@ -173,7 +173,7 @@ func sum(v []int) (n int) {
 	return n
 }
 
-// entry is conntrack's line about the connection of a client's port.
+// entry is conntrack's line for the connection from a client's port.
 func entry(t *testing.T, n stage.Namespace, c net.Addr) string {
 	t.Helper()
 	from := netip.MustParseAddrPort(c.String())
@@ -233,7 +233,7 @@ func TestTrafficControlConnection(t *testing.T) {
 					t.Errorf("other connection: %s", e)
 				}
 				if mss := info(t, d).Snd_mss; mss <= controlMSS {
-					t.Errorf("MSS of another connection is %d: nothing there to clamp", mss)
+					t.Errorf("MSS of another connection is %d: nothing to clamp", mss)
 				}
 			})
 			t.Run("MSS", func(t *testing.T) {
@@ -262,7 +262,8 @@ func TestTrafficControlConnection(t *testing.T) {
 	}
 }
 
-// halfOpen calls f while a connection to a port that never answers is tried.
+// halfOpen calls f while a connection attempt to a port that never answers is
+// pending.
 func halfOpen(t *testing.T, n topology, host string, port int, f func(local net.Addr)) {
 	t.Helper()
 	family, sa := unix.AF_INET, unix.Sockaddr(nil)
@@ -295,8 +296,8 @@ func halfOpen(t *testing.T, n topology, host string, port int, f func(local net.
 	}
 }
 
-// The request that would make the sane helper open a port does not pass, from
-// the side that the helper listens to.
+// The request that would make the sane helper open a port does not pass in the
+// direction that the helper reads.
 func testCarrierRequest(t *testing.T, n topology, c, s *net.TCPConn) {
 	request := "\x00\x00\x00\x07\x00\x00\x00\x01"
 	say(t, s, c, request)
@@ -313,7 +314,7 @@ func testCarrierRequest(t *testing.T, n topology, c, s *net.TCPConn) {
 }
 
 // A session that is left alone is not queued until it is taken up; its mark is
-// not ours.
+// not changed.
 func testLeftAlone(t *testing.T, n topology, f *Firewall, ctl *endpoint) {
 	c, s := connect(t, n.client, ctl)
 	say(t, c, s, "AUTH TLS\r\n")
@@ -350,8 +351,8 @@ func testLeftAlone(t *testing.T, n topology, f *Firewall, ctl *endpoint) {
 	}
 }
 
-// An element of an ended connection with the same id goes with the first packet
-// of the next one.
+// An element left by an ended connection is deleted with the first packet of the
+// next one with the same id.
 func TestTrafficAsideOfAnEarlierConnection(t *testing.T) {
 	n := newTopology(t)
 	f := installed(t, n.router, Config{Ports: []PortRange{{2121, 2122}}, Queue: testQueue(t, n.router)})
@@ -398,7 +399,8 @@ func entryID(t *testing.T, n stage.Namespace, c net.Addr) uint32 {
 	return uint32(id)
 }
 
-// All packets of a connection meet on one queue, and connections spread.
+// All packets of a connection go to one queue, and connections spread over the
+// queues.
 func testOneQueue(t *testing.T, n topology, ctl *endpoint) {
 	used := map[int]bool{}
 	for range 16 {
@@ -429,8 +431,8 @@ func testOneQueue(t *testing.T, n topology, ctl *endpoint) {
 	}
 }
 
-// Control connections that begin or end on the firewall, or never leave it,
-// have each packet queued once.
+// Control connections that begin or end on the firewall, or never leave it, have
+// each packet queued once.
 func TestTrafficLocal(t *testing.T) {
 	n := newTopology(t)
 	installed(t, n.router, Config{Ports: []PortRange{{2121, 2121}}, Queues: 2, Queue: testQueue(t, n.router)})
@@ -513,8 +515,8 @@ func TestTrafficClaim(t *testing.T) {
 	}
 }
 
-// The rule in the administrator's chain lets an announced connection through
-// once, and only because the kernel expects it.
+// The rule in the administrator's chain accepts an announced connection once, and
+// only because the kernel expects it.
 func TestTrafficChainRule(t *testing.T) {
 	n := newTopology(t)
 	n.router.Load(t, `table inet filter { chain forward {
@@ -568,7 +570,7 @@ func TestTrafficChainRule(t *testing.T) {
 	if got, _ := seen(); got == 0 {
 		t.Error("the expected connection came through, but not by our rule")
 	}
-	refused() // the pinhole is open still, and nothing is expected any more
+	refused() // the pinhole is still open, but nothing is expected any more
 }
 
 // appendTuple appends a tuple of ctnetlink.
@@ -582,7 +584,7 @@ func appendTuple(b []byte, typ uint16, src, dst netip.AddrPort) []byte {
 	return closeAttr(closeAttr(b, proto), outer)
 }
 
-// expect makes the kernel expect a connection from a control connection's
+// expect creates an expectation of a connection from a control connection's
 // client to an address (ctnetlink_new_expect; the conntrack program of 1.4.7
 // garbles the protocol).
 func expect(t *testing.T, n stage.Namespace, client, server, data netip.AddrPort) {

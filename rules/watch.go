@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// How Watch spaces its work. The first change after a quiet time is looked at
-// at once; changes that keep coming wait for a pause that grows.
+// The timing of Watch. It handles the first change after a quiet time at once;
+// changes that keep coming wait for a growing pause.
 const (
 	firstPause = 5 * time.Millisecond
 	lastPause  = 80 * time.Millisecond
@@ -21,10 +21,10 @@ const (
 	retryAfter = time.Second           // after a failure
 )
 
-// Watch heals (see Heal) whenever somebody else has changed the ruleset, until
-// ctx ends; then it returns nil. The kernel reports each transaction but
-// our own. report is called for each healing, for each error, and when chains
-// of the configuration go or come back; errors are retried.
+// Watch heals (see Heal) whenever another process has changed the ruleset, until
+// ctx ends; then it returns nil. The kernel reports each transaction but our own.
+// Watch calls report for each healing, for each error, and when configured chains
+// disappear or come back; it retries after errors.
 func (f *Firewall) Watch(ctx context.Context, report func(Healing, error)) error {
 	w, err := watchOthers(f.cfg.NetNS, f.conn)
 	if err != nil {
@@ -65,16 +65,16 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// setReport has healings outside Watch reported as well: opening a pinhole may
-// find that our table is gone before the event of it was read.
+// setReport makes healings outside Watch be reported, too: opening a pinhole may
+// find our table missing before the event was read.
 func (f *Firewall) setReport(report func(Healing, error)) {
 	f.mu.Lock()
 	f.report = report
 	f.mu.Unlock()
 }
 
-// watchOthers opens a socket that receives the ends of transactions, but for those of
-// our own socket.
+// watchOthers opens a socket that receives the ends of transactions, except those
+// of our own socket.
 func watchOthers(netns int, own *conn) (*conn, error) {
 	w, err := dial(netns)
 	if err != nil {
@@ -94,7 +94,8 @@ func watchOthers(netns int, own *conn) (*conn, error) {
 	return w, nil
 }
 
-// port is the netlink port of c, by which the kernel says who changed what.
+// port is the netlink port of c, by which the kernel identifies the author of a
+// change.
 func (c *conn) port() (port uint32, err error) {
 	cerr := c.raw.Control(func(fd uintptr) {
 		var sa unix.Sockaddr
@@ -108,10 +109,10 @@ func (c *conn) port() (port uint32, err error) {
 	return port, errors.Join(cerr, err)
 }
 
-// filterGenerations passes NFT_MSG_NEWGEN only, which ends each transaction
-// and comes in a datagram of its own (nf_tables_gen_notify), and not those of
-// a socket's own transactions. Without it a ruleset of thousands of rules that
-// is loaded would be read here once more.
+// filterGenerations passes only NFT_MSG_NEWGEN, which ends each transaction and
+// comes in a datagram of its own (nf_tables_gen_notify), and not those of a
+// socket's own transactions. Without it Watch would read each loaded ruleset of
+// thousands of rules again.
 //
 //	ldh [4]  ; nlmsg_type
 //	jne #NFT_MSG_NEWGEN, drop
@@ -139,8 +140,8 @@ func (c *conn) filterGenerations(port uint32) error {
 	return errors.Join(cerr, err)
 }
 
-// wait waits for a change, or for the time to try again, and swallows all that
-// have come. Events that were lost for want of room (ENOBUFS) are changes too.
+// wait waits for a change, or for the time to retry, and reads all pending
+// events. Events lost to a full buffer (ENOBUFS) are changes, too.
 func (c *conn) wait(ctx context.Context, failed bool) error {
 	var until time.Time
 	if failed {

@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An assembler makes a Ruleset from text, without a kernel: the same messages that
-// the kernel would show are read. That way rules can be tried that nft does not
-// write, and where there are no rights. Lines are
+// An assembler makes a Ruleset from text, without a kernel: it parses the
+// messages that the kernel would send. This allows tests of rules that nft does
+// not write, and tests without privileges. Lines are
 //
 //	table inet filter
 //	chain inet filter forward filter hook forward 0 drop
@@ -23,10 +23,10 @@ import (
 //	set inet filter ports 2 interval
 //	  0016; 0050-005a
 //
-// A set has the length of its keys and, if it is a map, ": " and that of its values,
-// or ": verdict". Values are bytes in the order of memory, "_" for nothing. Rules are
-// expressions much as "nft --debug=netlink" shows them; the first of a chain has the
-// handle 1.
+// A set has the length of its keys and, if it is a map, ": " and the length of
+// its values, or ": verdict". Values are bytes in the order of memory, "_" for
+// nothing. Rules are expressions much as "nft --debug=netlink" shows them; the
+// first rule of a chain has the handle 1.
 type assembler struct {
 	t       *testing.T
 	r       *Ruleset
@@ -124,7 +124,7 @@ func (a *assembler) define(words []string) {
 	}
 }
 
-// elements adds what a line says to the set.
+// elements adds the elements of a line to the set.
 func (a *assembler) elements(line string) {
 	s := a.r.sets[a.set]
 	var list []byte
@@ -152,7 +152,7 @@ func (a *assembler) elements(line string) {
 		case ranged:
 			add(0, low, value)
 			b, _ := hex.DecodeString(high)
-			for i := len(b) - 1; i >= 0; i-- { // the mark is behind the last
+			for i := len(b) - 1; i >= 0; i-- { // the mark follows the last
 				if b[i]++; b[i] != 0 {
 					add(unix.NFT_SET_ELEM_INTERVAL_END, hex.EncodeToString(b), "")
 					break
@@ -196,7 +196,7 @@ var (
 	ops   = map[string]uint32{"eq": unix.NFT_CMP_EQ, "neq": unix.NFT_CMP_NEQ, "lt": unix.NFT_CMP_LT, "lte": unix.NFT_CMP_LTE, "gt": unix.NFT_CMP_GT, "gte": unix.NFT_CMP_GTE}
 )
 
-// expression is one in words.
+// expression assembles one expression.
 func (a *assembler) expression(w []string) (name string, b []byte) {
 	u32 := func(attr uint16, v uint32) { b = appendUint32(b, attr, v) }
 	reg := func(attr uint16, word string) { u32(attr, a.number(word)) }

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// compare runs the expressions that let a rule match or not.
+// compare runs the expressions that decide whether a rule matches.
 func (m *machine) compare(name string, a map[uint16][]byte) {
 	switch name {
 	case "cmp":
@@ -44,8 +44,8 @@ func compareOp(op uint32, v value, want []byte) truth {
 	return maybe
 }
 
-// manyBranches is how many entries of a verdict map may fit a packet of which
-// not everything is known, before we say that we cannot tell.
+// manyBranches is how many entries of a verdict map may match a packet with
+// unknown properties before the answer is unknown.
 const manyBranches = 64
 
 func (m *machine) lookup(a map[uint16][]byte) {
@@ -80,8 +80,8 @@ func (m *machine) lookup(a map[uint16][]byte) {
 	}
 }
 
-// verdictMap ends the rule with the verdicts of what was found. Where nothing
-// is sure to be found, the rule may end without one.
+// verdictMap ends the rule with the verdicts of the entries found. If none is
+// sure to match, the rule may end without one.
 func (m *machine) verdictMap(hits []hit, on string) {
 	sure := no
 	for _, h := range hits {

@@ -9,18 +9,18 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// A ConflictKind is a way in which another rule gets in the way of ours.
+// A ConflictKind is a way in which another rule interferes with ours.
 type ConflictKind uint8
 
 // The kinds of conflicts.
 const (
-	ConflictHelper  ConflictKind = iota // gives control connections a helper before ours
-	ConflictLate                        // gives them one after ours, which the kernel ignores
+	ConflictHelper  ConflictKind = iota // gives control connections a helper before we do
+	ConflictLate                        // gives them one after we do, which the kernel ignores
 	ConflictNotrack                     // takes packets out of conntrack
-	ConflictFlow                        // moves control connections past the hooks, with rules.CarrierNone
+	ConflictFlow                        // offloads control connections past the hooks, with rules.CarrierNone
 	ConflictMark                        // overwrites our bits of the ct mark
 	ConflictQueue                       // sends packets to one of our queues
-	ConflictRead                        // matches otherwise because of our bits of the ct mark
+	ConflictRead                        // matches differently because of our bits in the ct mark
 	ConflictCopy                        // copies our bits of the ct mark into the packet mark
 	ConflictZone                        // puts packets into a conntrack zone, with Config.OneZone
 	ConflictHook                        // drops, queues or changes packets between conntrack and destination NAT
@@ -30,13 +30,13 @@ const (
 type Conflict struct {
 	Kind    ConflictKind
 	At      RuleRef
-	Sure    bool     // or else it depends on what is not known
+	Sure    bool     // otherwise it depends on something unknown
 	Depends []string // on what
 	Name    string   // of the helper or flowtable
-	Queue   uint16   // the first queue number that is ours
+	Queue   uint16   // the first of our queue numbers that it uses
 }
 
-// A Neighbour is a base chain of others between conntrack (-200) and
+// A Neighbour is a base chain of another program between conntrack (-200) and
 // destination NAT (-100), where ours are.
 type Neighbour struct {
 	Chain    ChainRef
@@ -44,9 +44,8 @@ type Neighbour struct {
 	Priority int32
 }
 
-// Conflicts looks for rules that get in the way of a daemon with the
-// configuration c. A rule counts if it may match a packet of FTP, whatever
-// rules come before it.
+// Conflicts looks for rules that interfere with a daemon of configuration c. A
+// rule counts if it may match an FTP packet, whatever rules come before it.
 func (r *Ruleset) Conflicts(c Config) []Conflict {
 	c = c.WithDefaults()
 	var found []Conflict
@@ -113,14 +112,14 @@ func (r *Ruleset) conflictsOf(chain *walkChain, rule *walkRule, c Config) []Conf
 	return found
 }
 
-// priorityOurs is that of the chains in which we give control connections their
+// priorityOurs is the priority of the chains that give control connections their
 // carrier.
 const priorityOurs = -150
 
 // helperOrder reports whether a rule that gives a helper comes before ours, and
 // whether that is sure: chains of one priority have no order. The kernel gives a
 // connection one helper or help extension, the first that a rule asks for
-// (nft_ct_helper_obj_eval), so one behind our carrier is ignored.
+// (nft_ct_helper_obj_eval), so one after our carrier is ignored.
 func (r *Ruleset) helperOrder(chain *walkChain, rule *walkRule, c Config) (order ConflictKind, sure bool) {
 	if c.Carrier == rules.CarrierNone || !slices.ContainsFunc(rule.exprs, func(e walkExpr) bool { return e.name == "objref" || e.name == "target" }) {
 		return ConflictHelper, true
@@ -140,8 +139,8 @@ func (r *Ruleset) helperOrder(chain *walkChain, rule *walkRule, c Config) (order
 }
 
 // readsMark reports whether a rule treats a control connection differently
-// because it has our bit, as one does that compares the ct mark as a whole. A
-// rule that waits for our bit is meant so.
+// because of our bit, as a comparison of the whole ct mark does. A rule that
+// tests for our bit does so on purpose.
 func (r *Ruleset) readsMark(chain *walkChain, rule *walkRule, f Family, hook Hook, c Config) bool {
 	without := ControlEstablished(f, c.Ports[0], 0)
 	without.MarkMask = c.Mark
@@ -151,7 +150,7 @@ func (r *Ruleset) readsMark(chain *walkChain, rule *walkRule, f Family, hook Hoo
 	return before.match != no && before.match != r.judge(chain, rule, &with, hook).match
 }
 
-// A trial is a packet that a rule is tried on.
+// A trial is a packet on which a rule is tried.
 type trial struct {
 	packet Packet
 	data   bool
@@ -172,10 +171,10 @@ func trials(f Family, c Config) []trial {
 	return list
 }
 
-// openers are the ports from which data connections are usually opened: any
-// of a client, and in active mode the one before the control port (RFC 959
-// section 3.2). A server that takes another privileged one is not worth a doubt
-// about each rule that names a port.
+// openers are the ports from which data connections are usually opened: any of a
+// client, and in active mode the one before the control port (RFC 959 section
+// 3.2). A server that uses another privileged port is not worth a doubt about
+// each rule that names a port.
 func openers(control []PortRange) []PortRange {
 	list := []PortRange{ephemeral}
 	for _, r := range control {
@@ -184,7 +183,7 @@ func openers(control []PortRange) []PortRange {
 	return list
 }
 
-// conflicts are what the effects of a rule do to us.
+// conflicts are the effects of a rule that interfere with us.
 func (t trial) conflicts(chain *walkChain, j judgement, order ConflictKind, c Config) []Conflict {
 	var found []Conflict
 	for _, e := range j.effects {
@@ -213,7 +212,7 @@ func (t trial) conflicts(chain *walkChain, j judgement, order ConflictKind, c Co
 	return found
 }
 
-// keeps reports whether a ct mark still has our bits as they were.
+// keeps reports whether a ct mark still has our bits unchanged.
 func keeps(v value, mark, ours uint32) bool {
 	if len(v.bits) != 4 {
 		return false
@@ -230,7 +229,7 @@ func carries(v value, ours uint32) bool {
 	return binary.NativeEndian.Uint32(v.bits)&binary.NativeEndian.Uint32(v.known)&ours != 0
 }
 
-// disturbs reports whether a rule does more to a packet than to let it pass.
+// disturbs reports whether a rule does more to a packet than accept it.
 func disturbs(j judgement) bool {
 	return slices.ContainsFunc(j.branches, func(b branch) bool {
 		return b.verdict.code == verdictDrop || b.verdict.code == verdictQueue
@@ -244,7 +243,7 @@ func neighbourHook(c *walkChain) bool {
 		c.priority > PriorityConntrack && c.priority < priorityDNAT
 }
 
-// Neighbours are the base chains of others beside ours.
+// Neighbours are the base chains of other programs next to ours.
 func (r *Ruleset) Neighbours() []Neighbour {
 	var list []Neighbour
 	for _, ref := range r.Chains() {

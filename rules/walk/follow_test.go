@@ -24,7 +24,7 @@ const (
 
 // TestFollow: chains, jumps and priorities.
 func TestFollow(t *testing.T) {
-	// A chain of jumps, each chain but the last with one to the next.
+	// A chain of jumps: each chain but the last jumps to the next.
 	deep := func(n int) string {
 		var b strings.Builder
 		for i := range n {
@@ -111,9 +111,9 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// TestFollowEnds: a ruleset that would take forever is given up.
+// TestFollowEnds: the walk gives up on a ruleset that would take forever.
 func TestFollowEnds(t *testing.T) {
-	// Sixteen chains that each jump twice, perhaps, to the next: 2^16 ways.
+	// Sixteen chains, each with two possible jumps to the next: 2^16 ways.
 	var b strings.Builder
 	for i := range 15 {
 		fmt.Fprintf(&b, "chain inet filter c%d\n%s", i, strings.Repeat(fmt.Sprintf("  meta skuid => 1; cmp eq 1 00000000; jump c%d\n", i+1), 4))
@@ -125,7 +125,8 @@ func TestFollowEnds(t *testing.T) {
 	}
 }
 
-// TestVerdicts: one chain that drops is enough, and one that may is a doubt.
+// TestVerdicts: one chain that drops is enough, and one that may drop makes the
+// verdict unsure.
 func TestVerdicts(t *testing.T) {
 	chain := func(verdicts ...Verdict) (w ChainWalk) {
 		for _, v := range verdicts {
@@ -152,7 +153,7 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
-// TestRated: whether amounts alone decide.
+// TestRated: whether only amounts decide.
 func TestRated(t *testing.T) {
 	tests := []struct {
 		o    Outcome
@@ -175,8 +176,8 @@ func TestRated(t *testing.T) {
 	}
 }
 
-// TestAfter: an outcome knows what rules before it looked at that may have ended the
-// way.
+// TestAfter: an outcome knows what the rules before it depended on that may have
+// ended the way.
 func TestAfter(t *testing.T) {
 	r := assembled(t, "chain inet filter forward filter hook forward 0 accept\n  limit; accept\n  "+ctRelated+"drop\n")
 	walks := r.Walk(HookForward, DataSYN(FamilyIPv4, 1024, 0), Config{})
@@ -186,8 +187,8 @@ func TestAfter(t *testing.T) {
 	}
 }
 
-// TestIntervals: from where to where elements hold, whatever order the kernel shows
-// their marks in.
+// TestIntervals: the bounds of elements, whatever order the kernel lists their
+// marks in.
 func TestIntervals(t *testing.T) {
 	const ruleset = `
 set inet filter s 2 interval : verdict
@@ -215,7 +216,7 @@ set inet filter s 2 interval : verdict
 		t.Errorf("a range that no element touches: %v", got)
 	}
 	if got := s.contains([]value{unknown("port", 2)}); got != maybe {
-		t.Errorf("a port that is not known: %v", got)
+		t.Errorf("an unknown port: %v", got)
 	}
 }
 
@@ -255,6 +256,6 @@ func TestTranslationWays(t *testing.T) {
 	}
 	var nothing Translation
 	if !nothing.May() || NoTranslation.May() {
-		t.Error("what is not known may be, and what is known not to be may not")
+		t.Error("an unknown translation must be possible, and one known not to exist must not")
 	}
 }

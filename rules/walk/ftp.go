@@ -2,13 +2,13 @@
 
 package walk
 
-// The packets of an FTP session as rules see them: what a rule may ask that
-// differs between sessions is unknown.
+// The packets of an FTP session as rules see them: properties that differ between
+// sessions are unknown.
 
 // ephemeral are the ports from which clients connect.
 var ephemeral = PortRange{Low: 1024, High: 65535}
 
-// anyMark is all of a ct mark.
+// anyMark covers all bits of a ct mark.
 const anyMark = ^uint32(0)
 
 // ControlSYN opens a control connection to one of some ports.

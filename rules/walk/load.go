@@ -80,7 +80,7 @@ func metaName(key uint32) string {
 	return fmt.Sprintf("meta key %d", key)
 }
 
-// state is the connection's state where the packet is.
+// state is the connection's state at the current position.
 func (p *Packet) state() State {
 	if p.raw {
 		return StateInvalid
@@ -162,8 +162,8 @@ const (
 	routeLocal   = unix.RTN_LOCAL
 )
 
-// fib asks the routing table. We suppose that routes are right in both
-// directions, which is what rules with "fib ... oif missing" look at.
+// fib asks the routing table. It assumes correct routes in both directions, which
+// is what rules with "fib ... oif missing" test.
 func (p *Packet) fib(result, flags uint32, at Hook) value {
 	if result != unix.NFT_FIB_RESULT_ADDRTYPE {
 		size := 4
@@ -181,7 +181,7 @@ func (p *Packet) fib(result, flags uint32, at Hook) value {
 	case flags&unix.NFTA_FIB_F_DADDR != 0 && at == HookInput, flags&unix.NFTA_FIB_F_SADDR != 0 && at == HookOutput:
 		return known("fib type", host32(routeLocal))
 	case flags&unix.NFTA_FIB_F_DADDR != 0 && at == HookPrerouting, flags&unix.NFTA_FIB_F_SADDR != 0 && at == HookPostrouting:
-		// One of the two: TCP is not spoken with groups.
+		// One of the two: TCP has no multicast.
 		v := unknown("fib type", 4)
 		for kind := range uint32(unix.RTN_XRESOLVE + 1) {
 			if kind != routeUnicast && kind != routeLocal {

@@ -10,8 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// judged is what a rule does to a packet, in words: whether it matches, what follows,
-// and on what that depends.
+// judged describes what a rule does to a packet: whether it matches, what
+// follows, and on what that depends.
 func judged(j judgement) string {
 	words := []string{[...]string{"no", "maybe", "yes"}[j.match]}
 	for _, b := range j.branches {
@@ -43,8 +43,9 @@ func judged(j judgement) string {
 	return strings.Join(words, " ")
 }
 
-// TestMachine: one rule on one packet. The packet is the SYN of an announced data
-// connection over IPv4 from any port to one from 1024 up, unless the row has another.
+// TestMachine runs one rule on one packet. The packet is the SYN of an announced
+// data connection over IPv4 from any port to one from 1024 up, unless the row has
+// another.
 func TestMachine(t *testing.T) {
 	const ruleset = `
 table inet filter
@@ -196,8 +197,8 @@ chain inet filter forward filter hook forward 0 drop
 	}
 }
 
-// TestBeforeConntrack: in front of it no packet has a connection, and a rule that asks
-// for one does not match.
+// TestBeforeConntrack: before conntrack no packet has a connection, and a rule
+// that asks for one does not match.
 func TestBeforeConntrack(t *testing.T) {
 	for rule, want := range map[string]string{
 		"ct state => 1; bitwise 1 & 01000000; cmp neq 1 00000000; accept": "yes accept", // invalid
@@ -215,7 +216,7 @@ func TestBeforeConntrack(t *testing.T) {
 	}
 }
 
-// TestConcatenation: a key of parts is compared part by part.
+// TestConcatenation: a concatenated key is compared part by part.
 func TestConcatenation(t *testing.T) {
 	const ruleset = `
 table inet filter

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Hook is where in the kernel a packet is looked at (NF_INET_*).
+// A Hook is a place in the kernel where packets are filtered (NF_INET_*).
 type Hook uint32
 
 // The hooks that packets of a connection pass.
@@ -21,8 +21,8 @@ const (
 	HookOutput      Hook = unix.NF_INET_LOCAL_OUT
 	HookPostrouting Hook = unix.NF_INET_POST_ROUTING
 
-	// HookIngress is where a device hands packets in, before everything else: that
-	// of tables of families netdev and inet.
+	// HookIngress is where a device hands packets in, before everything else: the
+	// hook of tables of families netdev and inet.
 	HookIngress = HookPostrouting + 1 // NF_INET_INGRESS
 )
 
@@ -34,7 +34,7 @@ func (h Hook) String() string {
 	return [...]string{"prerouting", "input", "forward", "output", "postrouting", "ingress"}[h]
 }
 
-// A State is the connection's state as "ct state" has it.
+// A State is the connection's state in "ct state".
 type State uint32
 
 // The states of a connection.
@@ -46,8 +46,8 @@ const (
 	StateUntracked   = State(expr.CtStateBitUNTRACKED)
 )
 
-// A Packet is a TCP packet to be simulated. What its zero value leaves open is
-// unknown: rules that depend on it cannot be judged.
+// A Packet is a TCP packet to be simulated. Fields with the zero value are
+// unknown: rules that depend on them cannot be judged.
 type Packet struct {
 	Family   Family // FamilyIPv4 or FamilyIPv6
 	Src, Dst netip.Addr
@@ -62,21 +62,21 @@ type Packet struct {
 	Mark     uint32 // ct mark
 	MarkMask uint32 // which bits of the ct mark are known
 
-	// Translation is what becomes of the destination of the connection.
+	// Translation is what happens to the destination of the connection.
 	Translation Translation
 
 	// Ports of the connection's original direction, for a packet in reply.
-	// They are SrcPort and DstPort otherwise.
+	// Otherwise they are SrcPort and DstPort.
 	OrigSrcPort, OrigDstPort PortRange
 
 	mark   *value // meta mark, once a rule has set it
 	ctMark *value
 
-	at   Hook  // where the packet is, see place
+	at   Hook  // current position, see place
 	dnat truth // whether the destination of its connection is translated
-	raw  bool  // it is in front of conntrack
-	late bool  // it is behind destination NAT
-	undo bool  // an answer: its source is the one that was dialled again
+	raw  bool  // before conntrack
+	late bool  // after destination NAT
+	undo bool  // an answer whose source has been translated back
 }
 
 func (p *Packet) address(a netip.Addr, name string) value {
@@ -118,7 +118,7 @@ func (p *Packet) network() value {
 		at = 8
 	} else {
 		set(0, 0x45, 0xff)
-		set(6, 0, 0xbf) // no fragment: conntrack puts them together
+		set(6, 0, 0xbf) // no fragment: conntrack reassembles them
 		set(7, 0, 0xff)
 		set(9, unix.IPPROTO_TCP, 0xff)
 	}
@@ -144,8 +144,9 @@ func (p *Packet) transport() value {
 	return v
 }
 
-// payload loads n bytes behind a base of <linux/netfilter/nf_tables.h>. ok is
-// false when there are no such bytes, and the rule does not match.
+// payload loads n bytes at an offset from a base of
+// <linux/netfilter/nf_tables.h>. ok is false if there are no such bytes, and the
+// rule does not match.
 func (p *Packet) payload(base, offset, n uint32) (v value, ok bool) {
 	var header value
 	switch expr.PayloadBase(base) {
@@ -171,7 +172,7 @@ func (p *Packet) payload(base, offset, n uint32) (v value, ok bool) {
 	return v, true
 }
 
-// field names a piece of a header, where the piece is an address.
+// field names a piece of a header that is an address.
 func (p *Packet) field(header string, offset, n uint32) string {
 	src, size := uint32(12), uint32(4)
 	if p.Family == FamilyIPv6 {
@@ -205,34 +206,34 @@ func ifname(name string) []byte {
 // host16 is a number of two bytes in a register.
 func host16(v uint16) []byte { return binary.NativeEndian.AppendUint16(nil, v) }
 
-// Priorities between which a neighbour sees the packets that we see: before
+// Priorities between which a neighbour sees the same packets as we: before
 // PriorityConntrack no packet has a connection.
 const (
 	PriorityConntrack = -200
 	priorityDNAT      = -100
 )
 
-// A Translation is what the ruleset's chains of type nat do to the destination of
-// a control connection. Its zero value is: not known.
+// A Translation is what the ruleset's nat chains do to the destination of a
+// control connection. Its zero value means unknown.
 type Translation struct {
 	judged bool
 	done   truth
-	port   PortRange // the one it goes to then
+	port   PortRange // port after the translation
 }
 
-// NoTranslation is that of a connection whose destination stays.
+// NoTranslation is for a connection whose destination stays.
 var NoTranslation = Translation{judged: true, done: no}
 
 // May reports whether the destination may be translated.
 func (t Translation) May() bool { return !t.judged || t.done != no }
 
-// A translated is a destination translation that a packet may meet on its way.
+// A translated is a destination translation that a packet may undergo.
 type translated struct {
 	truth truth
 	port  PortRange // the new port, 0-0 if it stays
 }
 
-// real is the port that a connection to a dialled one goes to.
+// real is the port that a connection to a dialled port reaches.
 func (p *Packet) real(dialled PortRange) PortRange {
 	if p.dnat == yes && p.Translation.judged && !p.Expected {
 		return p.Translation.port
@@ -240,7 +241,7 @@ func (p *Packet) real(dialled PortRange) PortRange {
 	return dialled
 }
 
-// place puts the packet in front of the chains of a hook with a priority.
+// place moves the packet before the chains of a hook with a priority.
 func (p *Packet) place(h Hook, priority int32) {
 	const priorityUndo = 100 // NF_IP_PRI_NAT_SRC, also where answers get their source back
 	p.at = h
@@ -249,7 +250,7 @@ func (p *Packet) place(h Hook, priority int32) {
 	p.undo = (h == HookPostrouting || h == HookInput) && priority > priorityUndo
 }
 
-// sport is the source port where the packet is.
+// sport is the source port at the current position.
 func (p *Packet) sport() value {
 	if p.Reply && !p.undo {
 		return port2("tcp sport", p.real(p.SrcPort))
@@ -257,7 +258,7 @@ func (p *Packet) sport() value {
 	return port2("tcp sport", p.SrcPort)
 }
 
-// dport is the destination port where the packet is.
+// dport is the destination port at the current position.
 func (p *Packet) dport() value {
 	if !p.Reply && p.late {
 		return port2("tcp dport", p.real(p.DstPort))
@@ -265,8 +266,8 @@ func (p *Packet) dport() value {
 	return port2("tcp dport", p.DstPort)
 }
 
-// variants are the packet with its destination translated and not, where it is
-// not known which.
+// variants are the packet with its destination translated and not, if that is
+// unknown.
 func (p Packet) variants() []Packet {
 	if !p.Translation.judged {
 		p.dnat = maybe

@@ -10,11 +10,11 @@ import (
 )
 
 // registers are those of nft's virtual machine (struct nft_regs), 16 slots of
-// four bytes. A value lies at the slot where it begins, so that the parts of a
-// concatenation keep what is known of each of them.
+// four bytes. A value is stored at the slot where it begins, so that the parts of
+// a concatenation keep what is known of each.
 type registers struct {
 	at  [16]*value
-	why string // what made the others unknown
+	why string // why the others are unknown
 }
 
 // slot is the first slot of a register by its netlink number.
@@ -53,13 +53,13 @@ func (r *registers) get(reg uint32, n int) value {
 	return r.unseen(n)
 }
 
-// unseen is a value that came from we do not know where.
+// unseen is a value of unknown origin.
 func (r *registers) unseen(n int) value { return unknown(cmp.Or(r.why, "a register"), n) }
 
 // forget makes all registers unknown, for a reason.
 func (r *registers) forget(why string) { *r = registers{why: why} }
 
-// key is what lies in the registers from reg on, n bytes, in its parts.
+// key is the contents of the n bytes of registers from reg on, in its parts.
 func (r *registers) key(reg uint32, n int) []value {
 	at, ok := slot(reg)
 	if !ok {

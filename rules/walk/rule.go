@@ -9,19 +9,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A branch is one verdict that a rule may give. Only a verdict map has more
-// than one.
+// A branch is one verdict that a rule may give. Only a verdict map has more than
+// one.
 type branch struct {
 	truth   truth
 	verdict walkVerdict
 }
 
-// An effect is something other than a verdict that a rule does to a packet or
-// its connection.
+// An effect is something other than a verdict that a rule does to a packet or its
+// connection.
 type effect struct {
 	kind  effectKind
 	name  string // of the helper, the flowtable
-	value value  // that is set
+	value value  // the value that it sets
 	low   uint16 // queue numbers, ports
 	high  uint16
 }
@@ -43,7 +43,7 @@ const (
 // A judgement is what a rule does to a packet.
 type judgement struct {
 	match    truth
-	depends  []string // why match is maybe, or a branch is
+	depends  []string // why match, or a branch, is maybe
 	branches []branch
 	effects  []effect
 }
@@ -82,7 +82,7 @@ func (m *machine) must(t truth, on string) {
 	m.out.match = min(m.out.match, t)
 }
 
-// depends notes what the rule looks at that is not known.
+// depends records an unknown property that the rule depends on.
 func (m *machine) depends(on string) {
 	if on != "" && !slices.Contains(m.out.depends, on) {
 		m.out.depends = append(m.out.depends, on)
@@ -100,7 +100,7 @@ func (m *machine) end(v walkVerdict) {
 
 func (m *machine) do(e effect) { m.out.effects = append(m.out.effects, e) }
 
-// step runs one expression. What it does not know may match or not.
+// step runs one expression. An unknown one may match or not.
 func (m *machine) step(e walkExpr) {
 	a := collect(e.data)
 	switch e.name {
@@ -148,7 +148,7 @@ func (m *machine) step(e walkExpr) {
 	}
 }
 
-// unknown is an expression that we cannot run: it may match, and may load
+// unknown handles an expression that we cannot run: it may match, and may load
 // anything.
 func (m *machine) unknown(name string) {
 	words := map[string]string{
@@ -161,27 +161,27 @@ func (m *machine) unknown(name string) {
 	m.must(maybe, name)
 }
 
-// amounts are what rules count, in nft's words.
+// amounts are rules that count, in nft syntax.
 var amounts = map[string]string{"limit": "limit rate", "quota": "quota", "connlimit": "ct count"}
 
-// xtAmounts are the matches of xtables that do.
+// xtAmounts are the matches of xtables that count.
 var xtAmounts = []string{"limit", "hashlimit", "connlimit", "quota"}
 
-// amountIn is what a set is asked in which each element has a limit.
+// amountIn names a set each of whose elements has a limit.
 const amountIn = "amounts in set "
 
-// amount reports whether something that a rule depends on is an amount.
+// amount reports whether a rule depends on an amount.
 func amount(on string) bool {
 	match, xt := strings.CutPrefix(on, "match ")
 	return xt && slices.Contains(xtAmounts, match) || strings.HasPrefix(on, amountIn) ||
 		slices.Contains([]string{amounts["limit"], amounts["quota"], amounts["connlimit"]}, on)
 }
 
-// dregs are the attributes with the destination register of expressions that load
-// something of which we know nothing.
+// dregs are the destination register attributes of expressions that load an
+// unknown value.
 var dregs = map[string]uint16{"rt": 1, "numgen": 1, "hash": 2}
 
-// translate is a translation, which ends the rule as if it accepted.
+// translate handles a translation, which ends the rule like accept.
 func (m *machine) translate(name string, a map[uint16][]byte) {
 	const portOfNAT, portOfRedirect = unix.NFTA_NAT_REG_PROTO_MIN, unix.NFTA_REDIR_REG_PROTO_MIN
 	switch {
@@ -195,8 +195,7 @@ func (m *machine) translate(name string, a map[uint16][]byte) {
 
 func (m *machine) dnat(low, high uint16) { m.do(effect{kind: effectDNAT, low: low, high: high}) }
 
-// newPorts are the bounds of the ports to which a translation goes: 0 and 0 if
-// the port stays.
+// newPorts are the bounds of a translation's ports: 0 and 0 if the port stays.
 func (m *machine) newPorts(a map[uint16][]byte, attr uint16) (low, high uint16) {
 	reg, ok := a[attr]
 	if !ok {
@@ -273,7 +272,8 @@ func (m *machine) object(a map[uint16][]byte) {
 	}
 }
 
-// dynset is a statement: add @set { ... }. With a limit within it matches or not.
+// dynset is a statement: add @set { ... }. With a limit in it, it may match or
+// not.
 func (m *machine) dynset(a map[uint16][]byte) {
 	const nftaDynsetExpressions = 10
 	_, one := a[unix.NFTA_DYNSET_EXPR]

@@ -12,12 +12,12 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// A Ruleset is all that nftables holds in a network namespace at one moment,
-// to be walked by simulated packets. It is not connected to the kernel.
+// A Ruleset is the nftables ruleset of a network namespace at one moment, to be
+// walked by simulated packets. It is not connected to the kernel.
 type Ruleset struct {
 	chains  map[ChainRef]*walkChain
 	sets    map[setRef]*walkSet
-	helpers map[setRef]string // ct helper objects: the type of each
+	helpers map[setRef]string // type of each ct helper object
 	tables  map[tableRef]string
 }
 
@@ -60,9 +60,8 @@ type walkExpr struct {
 }
 
 // Read reads the ruleset of the network namespace that netns refers to (0: the
-// calling thread's). The parts belong to one moment, unless a program changes
-// the ruleset each time it is read. unix.EPERM says that CAP_NET_ADMIN is
-// missing.
+// calling thread's). It is consistent, unless a program changes the ruleset each
+// time it is read. unix.EPERM means that CAP_NET_ADMIN is missing.
 func Read(netns int) (r *Ruleset, err error) {
 	err = rules.Dump(netns, func(d rules.Dumper) error {
 		r, err = readAll(d)
@@ -166,9 +165,9 @@ func (r *Ruleset) addObject(f Family, body []byte) {
 	r.helpers[ref] = attrString(collect(a[nftaObjData])[unix.NFTA_CT_HELPER_NAME])
 }
 
-// bases are the base chains of a hook that packets of a family pass, in that
-// order. Chains of type nat are mostly left out: they see first packets only, and
-// an expected connection is translated without them.
+// bases are the base chains of a hook that packets of a family traverse, in that
+// order. nat chains are mostly left out: they see first packets only, and an
+// expected connection is translated without them.
 func (r *Ruleset) bases(h Hook, ip Family, nat bool) []*walkChain {
 	var list []*walkChain
 	for _, c := range r.chains {
@@ -183,7 +182,7 @@ func (r *Ruleset) bases(h Hook, ip Family, nat bool) []*walkChain {
 }
 
 // Number is a rule's place in its chain, from 1, as "iptables -L --line-numbers"
-// counts them; 0 if it is not there.
+// counts them; 0 if it does not exist.
 func (r *Ruleset) Number(at RuleRef) int {
 	c := r.chains[at.Chain]
 	if c == nil {
@@ -193,7 +192,7 @@ func (r *Ruleset) Number(at RuleRef) int {
 }
 
 // Xtables reports whether a chain is in a table that iptables made: one with its
-// names, in which each base chain has its own name for the hook.
+// names, in which each base chain has iptables' name for the hook.
 func (r *Ruleset) Xtables(c ChainRef) bool {
 	if c.Family == FamilyINet || !slices.Contains([]string{"filter", "mangle", "raw", "nat", "security"}, c.Table) {
 		return false
@@ -222,7 +221,7 @@ func (r *Ruleset) Chains() []ChainRef {
 }
 
 // netdevHooks are the hooks of family netdev by their numbers there
-// (NF_NETDEV_INGRESS); that of packets that leave is not looked at.
+// (NF_NETDEV_INGRESS); the egress hook is not read.
 var netdevHooks = map[Hook]Hook{0: HookIngress, 1: ^Hook(0)}
 
 // A RuleRef names a rule, as "nft -a" numbers it.

@@ -12,7 +12,7 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// TestNames: how a rule and a table are named to an administrator.
+// TestNames: the names of rules and tables for an administrator.
 func TestNames(t *testing.T) {
 	r := assembled(t, `
 table ip filter
@@ -35,7 +35,7 @@ chain inet pasvport session
 	}
 	for _, at := range []RuleRef{{accept.Chain, 9}, {ChainRef{Family: FamilyIPv4, Table: "filter", Chain: "none"}, 1}} {
 		if got := r.Number(at); got != 0 {
-			t.Errorf("%v: is not there, and has the number %d", at, got)
+			t.Errorf("%v does not exist, but has the number %d", at, got)
 		}
 	}
 	for chain, want := range map[string]bool{
@@ -62,7 +62,7 @@ chain inet pasvport session
 	}
 }
 
-// TestReachedFrom: the base chains from which packets come to a chain.
+// TestReachedFrom: the base chains from which packets reach a chain.
 func TestReachedFrom(t *testing.T) {
 	r := assembled(t, `
 set inet filter v 4 : verdict
@@ -94,8 +94,8 @@ chain inet other x filter hook output 0 accept
 	}
 }
 
-// TestFindings: conflicts that depend on the configuration and on the place of the
-// rule.
+// TestFindings: conflicts that depend on the configuration and on the place of
+// the rule.
 func TestFindings(t *testing.T) {
 	const pre, raw = "chain inet t c filter hook prerouting -150 accept\n  ", "chain inet t c filter hook prerouting -300 accept\n  "
 	bare := Config{Mark: ourBit, Queues: 2}
@@ -140,7 +140,7 @@ func TestFindings(t *testing.T) {
 	}
 }
 
-// TestNeighbours: base chains with rules that are between conntrack and destination
+// TestNeighbours: base chains with rules between conntrack and destination
 // translation.
 func TestNeighbours(t *testing.T) {
 	r := assembled(t, `
@@ -174,7 +174,7 @@ chain inet pasvport prerouting filter hook prerouting -150 accept
 	}
 }
 
-// FuzzRuleset: whatever somebody has put into the ruleset, it can be read and walked.
+// FuzzRuleset: whatever the ruleset contains, it can be read and walked.
 func FuzzRuleset(f *testing.F) {
 	named := func(more ...byte) []byte {
 		return append(appendString(appendString(nil, 1, "filter"), 2, "forward"), more...)

@@ -21,8 +21,7 @@ type walkSet struct {
 	catchall *walkElement
 }
 
-// A walkElement is an element: a key, or a range of them with both ends
-// included.
+// A walkElement is an element: a key, or a range of them with both ends included.
 type walkElement struct {
 	low, high []byte
 	flags     uint32
@@ -88,8 +87,8 @@ func data(b []byte) []byte {
 	return nil
 }
 
-// finish makes ranges from the marks of an interval set: each element holds
-// from its key up to the next mark, which is an end or another element.
+// finish makes ranges from the marks of an interval set: each element extends
+// from its key to the next mark, which is an end or another element.
 func (s *walkSet) finish() {
 	slices.SortFunc(s.marks, func(a, b walkElement) int {
 		if c := bytes.Compare(a.low, b.low); c != 0 {
@@ -116,8 +115,8 @@ type hit struct {
 	element *walkElement
 }
 
-// find looks up a key given in its parts. The hits come in no order, since at
-// most one of them is true.
+// find looks up a key given in its parts. The order of the hits does not matter,
+// since at most one of them is true.
 func (s *walkSet) find(key []value) []hit {
 	var hits []hit
 	sure := false
@@ -147,8 +146,8 @@ func (s *walkSet) contains(key []value) truth {
 	return t
 }
 
-// matches compares part by part: in the kernel, too, a range in a
-// concatenation is one in each of its parts.
+// matches compares part by part: in the kernel, too, a range in a concatenation
+// is a range in each of its parts.
 func (e *walkElement) matches(key []value) truth {
 	t, at := yes, 0
 	for _, part := range key {

@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Words describes a rule without the help of nft, in words close to its own:
-// for machines that do not have the program, and rules that it cannot print.
-// It is empty for a rule that is not there.
+// Words describes a rule in approximate nft syntax without nft: for machines that
+// lack the program, and rules that it cannot print. It is empty for a rule that
+// does not exist.
 func (r *Ruleset) Words(at RuleRef) string {
 	c := r.chains[at.Chain]
 	if c == nil {
@@ -35,10 +35,10 @@ func (r *Ruleset) Words(at RuleRef) string {
 	return strings.Join(p.words, " ")
 }
 
-// A printer turns expressions into words.
+// A printer converts expressions to text.
 type printer struct {
 	loaded    map[uint32]string // what each register holds
-	constants map[uint32][]byte // of those that hold nothing of the packet
+	constants map[uint32][]byte // of registers that hold nothing of the packet
 	words     []string
 }
 
@@ -120,12 +120,12 @@ func (p *printer) immediate(a map[uint16][]byte) {
 	p.say("%s", strings.TrimSpace(names[verdict.code]+" "+verdict.chain))
 }
 
-// hostOrder reports whether a value is a word in the order of the machine.
+// hostOrder reports whether a value is a word in host order.
 func hostOrder(name string) bool {
 	return strings.Contains(name, "mark") || strings.HasPrefix(name, "ct stat") || strings.HasPrefix(name, "(ct")
 }
 
-// literal writes a constant as nft would for a value of that name.
+// literal formats a constant as nft would for a value of that name.
 func literal(name string, b []byte) string {
 	switch {
 	case strings.HasSuffix(name, "ifname"):

@@ -12,7 +12,7 @@ import (
 )
 
 // TestTranslation: a control connection is walked with the destination that the
-// chains of type nat give it. The same for iptables, where it takes the rule.
+// nat chains give it. The same with iptables, if it accepts the rule.
 func TestTranslation(t *testing.T) {
 	n := stage.New(t)
 	const accept, drop, whether = "accept filter/forward", "drop filter/forward policy", " if whether it is translated"
@@ -22,7 +22,7 @@ func TestTranslation(t *testing.T) {
 		dialled   uint16
 		rule      string
 		want      []string
-		answer    []string // of an answer, if it is worth a look
+		answer    []string // of an answer, if of interest
 	}{
 		{"no nat", "", 21, "ct status dnat accept", []string{drop}, []string{drop}},
 		{"nat of another port", "tcp dport 80 dnat to 192.0.2.7", 21, "ct status dnat accept", []string{drop}, []string{drop}},

@@ -7,8 +7,8 @@ import (
 	"encoding/binary"
 )
 
-// A truth is whether something holds for a packet of which not everything is
-// known.
+// A truth is whether something holds for a packet some of whose properties are
+// unknown.
 type truth uint8
 
 const (
@@ -26,18 +26,18 @@ func certain(b bool) truth {
 	return no
 }
 
-// A value is what an expression loads from the simulated packet, byte for byte
-// as in the kernel's registers. Bits may be unknown; a number may be known to
-// lie in a range; and some values may be known to be excluded.
+// A value is what an expression loads from the simulated packet, byte for byte as
+// in the kernel's registers. Bits may be unknown; a number may be known to lie in
+// a range; and some values may be known to be excluded.
 type value struct {
-	name  string // in nft's words, for the one who asks why we cannot tell
+	name  string // in nft syntax, to explain why the answer is unknown
 	bits  []byte
 	known []byte // mask of the bits that are known
 
 	ranged    bool // a big endian number of two bytes from low to high
 	low, high uint16
 
-	not [][]byte // what it is not
+	not [][]byte // excluded values
 }
 
 func known(name string, bits []byte) value {
@@ -101,7 +101,7 @@ func (v value) equals(data []byte) truth {
 		return no
 	}
 	for _, other := range v.not {
-		// The beginning of a name that ends with a zero is all of it.
+		// A name's beginning that ends with a zero is the whole name.
 		if bytes.Equal(other, data) || len(data) > 1 && data[len(data)-1] == 0 && bytes.HasPrefix(other, data) {
 			return no
 		}
@@ -124,7 +124,7 @@ func (v value) within(low, high []byte) truth {
 		}
 		return maybe
 	}
-	// The least and the greatest that v can be.
+	// The least and the greatest possible v.
 	least, most := make([]byte, len(low)), make([]byte, len(low))
 	for i := range low {
 		least[i] = v.bits[i] & v.known[i]
@@ -150,7 +150,7 @@ func (v value) less(data []byte) truth {
 	return v.within(make([]byte, len(data)), before(data))
 }
 
-// before is the number in front of a big endian one that is not 0.
+// before is the predecessor of a big endian number that is not 0.
 func before(data []byte) []byte {
 	b := bytes.Clone(data)
 	for i := len(b) - 1; i >= 0; i-- {
@@ -162,7 +162,7 @@ func before(data []byte) []byte {
 	return b
 }
 
-// masked is v & mask ^ xor: bits that the mask takes away are known.
+// masked is v & mask ^ xor: bits that the mask clears are known.
 func (v value) masked(mask, xor []byte) value {
 	n := min(len(v.bits), len(mask), len(xor))
 	out := value{name: v.asked(mask), bits: make([]byte, n), known: make([]byte, n), ranged: v.ranged, low: v.low, high: v.high, not: v.not}
@@ -176,7 +176,7 @@ func (v value) masked(mask, xor []byte) value {
 	return out
 }
 
-// swapped is v with the bytes of each word of size bytes in the other order.
+// swapped is v with the bytes of each word of size bytes reversed.
 func (v value) swapped(size int) value {
 	out := value{name: v.name, bits: bytes.Clone(v.bits), known: bytes.Clone(v.known)}
 	if size < 1 || binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {

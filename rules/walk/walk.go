@@ -6,31 +6,31 @@ import (
 	"slices"
 )
 
-// A Verdict is what becomes of a simulated packet.
+// A Verdict is the fate of a simulated packet.
 type Verdict uint8
 
 const (
-	// Accept: every rule that may end the packet's way lets it through.
+	// Accept: every rule that may end the packet's way accepts it.
 	Accept Verdict = iota
 
-	// Drop: it cannot get through.
+	// Drop: it cannot pass.
 	Drop
 
-	// Unsure: it depends on what is not known of the packet, or on an
-	// expression that we do not know.
+	// Unsure: it depends on an unknown property of the packet, or on an unknown
+	// expression.
 	Unsure
 )
 
-// An Outcome is one end that a packet's way through a base chain may have.
+// An Outcome is a possible end of a packet's way through a base chain.
 type Outcome struct {
 	Verdict Verdict  // Unsure for a rule that hands the packet to another program
-	At      RuleRef  // Handle 0: the policy of the base chain, or a rule of ours that is not there yet
+	At      RuleRef  // Handle 0: the policy of the base chain, or a rule of ours that is not installed yet
 	Policy  bool     // by policy
 	Ours    bool     // by a rule of pasvport
-	Past    bool     // it does not come by the base chain, which is bound to devices
-	Depends []string // what the rule looks at that is not known
-	After   []string // what rules before it looked at that may have ended the way
-	If      string   // OnlyTranslated or OnlyUntranslated, where that decides
+	Past    bool     // it does not traverse the base chain, which is bound to devices
+	Depends []string // unknown properties that the rule depends on
+	After   []string // unknown properties on which earlier rules depended that may have ended the way
+	If      string   // OnlyTranslated or OnlyUntranslated, if that decides
 }
 
 // A ChainWalk is a packet's way through one base chain.
@@ -52,7 +52,7 @@ func (w ChainWalk) Verdict() Verdict {
 	return v
 }
 
-// Verdicts is the verdict of several base chains that a packet passes one
+// Verdicts is the combined verdict of base chains that a packet traverses one
 // after the other. Without any it is accepted.
 func Verdicts(walks []ChainWalk) Verdict {
 	v := Accept
@@ -68,17 +68,17 @@ func Verdicts(walks []ChainWalk) Verdict {
 }
 
 // Walk sends p through the base chains of a hook, with the rules that a daemon
-// with the configuration c puts into the administrator's chains in place,
-// whether they are there or not. Our own table is left out: it drops nothing
-// that is FTP. A base chain is walked also if one before it drops the packet,
-// so that all that has to be changed is seen at once.
+// with the configuration c puts into the administrator's chains, whether or not
+// they are installed. Our own table is left out: it drops no FTP. A base chain is
+// walked even if one before it drops the packet, so that everything that has to
+// be changed is seen at once.
 func (r *Ruleset) Walk(h Hook, p Packet, c Config) []ChainWalk {
 	return r.Follow([]Hook{h}, p, c)
 }
 
 // Follow sends p through the hooks of a path, one after the other. Marks that a
 // rule sets stay with it. Where it is not known whether its connection is
-// translated, it goes both ways, and what ends it differently depends on that.
+// translated, it goes both ways, and outcomes that differ depend on that.
 func (r *Ruleset) Follow(path []Hook, p Packet, c Config) []ChainWalk {
 	c = c.WithDefaults()
 	variants := p.variants()
@@ -116,7 +116,8 @@ func (r *Ruleset) follow(path []Hook, p *Packet, c Config) (walks []ChainWalk) {
 	return walks
 }
 
-// receives says whether a packet comes to a base chain that is bound to devices.
+// receives reports whether a packet reaches a base chain that is bound to
+// devices.
 func (c *walkChain) receives(p *Packet) (t truth, depends []string) {
 	switch {
 	case c.hook != HookIngress:
@@ -127,8 +128,8 @@ func (c *walkChain) receives(p *Packet) (t truth, depends []string) {
 	return certain(slices.Contains(c.devices, p.In)), nil
 }
 
-// join adds the ends of the same packet when it is translated. Ends that it has
-// in any case do not depend on that.
+// join adds the outcomes of the same packet when it is translated. Outcomes of
+// both do not depend on that.
 func (w *ChainWalk) join(other ChainWalk) {
 	if w.Verdict() == other.Verdict() && w.Verdict() != Unsure {
 		return
@@ -171,17 +172,17 @@ type walk struct {
 	steps    int
 	outcomes []Outcome
 	nat      []translated // in chains of type nat
-	after    []string     // what rules so far looked at that may have ended the way
+	after    []string     // unknown properties on which rules so far depended that may have ended the way
 }
 
-// What a walk is given up at: the kernel's own limit of nested jumps
-// (NFT_JUMP_STACK_SIZE), and a number of rules that takes seconds.
+// Limits of a walk: the kernel's own limit of nested jumps (NFT_JUMP_STACK_SIZE),
+// and a number of rules that takes seconds.
 const (
 	maxJumps = 16
 	maxSteps = 500_000
 )
 
-// end notes an outcome once, and as the surest that it is.
+// end records an outcome once, with its surest verdict.
 func (w *walk) end(o Outcome) {
 	o.After = slices.Clone(w.after)
 	for i := range w.outcomes {
@@ -196,8 +197,8 @@ func (w *walk) end(o Outcome) {
 	w.outcomes = append(w.outcomes, o)
 }
 
-// through walks a chain that the packet reaches for sure or perhaps, under
-// what is in depends. It returns whether the packet leaves the chain at its end.
+// through walks a chain that the packet reaches surely or perhaps, depending on
+// depends. It returns whether the packet leaves the chain at its end.
 func (w *walk) through(c *walkChain, reached truth, depends []string, depth int) (falls truth) {
 	if w.assumed(c) {
 		w.end(Outcome{Verdict: Accept, At: RuleRef{Chain: c.ref}, Ours: true, Depends: depends})
@@ -239,8 +240,8 @@ func (w *walk) through(c *walkChain, reached truth, depends []string, depth int)
 	return max(falls, live)
 }
 
-// branch follows the verdicts of a rule. goesOn says whether the packet comes
-// to the next rule, leaves whether it leaves the chain.
+// branch follows the verdicts of a rule. goesOn reports whether the packet
+// reaches the next rule, leaves whether it leaves the chain.
 func (w *walk) branch(c *walkChain, at RuleRef, j judgement, live truth, depends []string, depth int) (goesOn, leaves truth) {
 	depends = union(depends, j.depends)
 	sure := no
@@ -274,7 +275,7 @@ func (w *walk) branch(c *walkChain, at RuleRef, j judgement, live truth, depends
 	return goesOn, leaves
 }
 
-// union is a list with what it lacks of another; the list stays as it is.
+// union appends to a list what it lacks of another; it does not modify the list.
 func union(list, more []string) []string {
 	list = slices.Clone(list)
 	for _, m := range more {
@@ -285,14 +286,14 @@ func union(list, more []string) []string {
 	return list
 }
 
-// Rated reports whether only amounts decide about an outcome, such as a rate: it
-// comes to pass where too many packets or connections come, and not otherwise.
+// Rated reports whether only amounts, such as a rate, decide about an outcome: it
+// happens if there are too many packets or connections, and not otherwise.
 func (o Outcome) Rated() bool {
 	all := union(o.Depends, o.After)
 	return len(all) > 0 && !slices.ContainsFunc(all, func(on string) bool { return !amount(on) })
 }
 
-// translate notes what a rule does to the packet's destination.
+// translate records what a rule does to the packet's destination.
 func (w *walk) translate(j judgement, t truth) {
 	for _, e := range j.effects {
 		if e.kind == effectDNAT {
@@ -301,12 +302,12 @@ func (w *walk) translate(j judgement, t truth) {
 	}
 }
 
-// ours reports whether a rule is one that a daemon of this configuration has
-// put into an administrator's chain.
+// ours reports whether a daemon of this configuration has put a rule into an
+// administrator's chain.
 func (w *walk) ours(r *walkRule) bool { return r.comment == w.cfg.Comment() }
 
-// assumed reports whether c is to get a rule of ours at its head that is not
-// there yet, which accepts the packet.
+// assumed reports whether c will get a rule of ours at its head, not installed
+// yet, that accepts the packet.
 func (w *walk) assumed(c *walkChain) bool {
 	if !w.packet.Expected || !w.packet.SYN || !slices.Contains(w.cfg.Chains, c.ref) {
 		return false
@@ -314,8 +315,8 @@ func (w *walk) assumed(c *walkChain) bool {
 	return !slices.ContainsFunc(c.rules, func(r walkRule) bool { return w.ours(&r) })
 }
 
-// change does to the packet what a rule does to it for sure; what it may do
-// makes the marks unknown.
+// change applies what a rule surely does to the packet; what it may do makes the
+// marks unknown.
 func (w *walk) change(j judgement, t truth) {
 	for _, e := range j.effects {
 		v := e.value

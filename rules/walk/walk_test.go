@@ -13,7 +13,7 @@ import (
 	"github.com/pasvport/pasvport/integration/stage"
 )
 
-// read loads text in place of all that n has, and reads it back.
+// read replaces all rules of n with text, and reads them back.
 func read(t *testing.T, n stage.Namespace, text string) *Ruleset {
 	t.Helper()
 	n.Load(t, "flush ruleset\n"+text)
@@ -42,7 +42,7 @@ func inForward(policy string, rules ...string) string {
 		"\tchain forward {\n\t\ttype filter hook forward priority 0; policy %s;\n\t\t%s\n\t}\n}\n", policy, strings.Join(rules, "\n\t\t"))
 }
 
-// told is a walk in words: what ends where, and on what it depends.
+// told describes a walk: where it ends how, and on what that depends.
 func told(walks []ChainWalk) []string {
 	var lines []string
 	for _, w := range walks {
@@ -139,7 +139,7 @@ func TestWalkData(t *testing.T) {
 	}
 }
 
-// TestWalkRulesets sends packets through what programs make.
+// TestWalkRulesets sends packets through rulesets that programs generate.
 func TestWalkRulesets(t *testing.T) {
 	n := stage.New(t)
 	data, control := DataSYN(FamilyIPv4, 1024, ourBit), ControlSYN(FamilyIPv4, PortRange{Low: 21, High: 21})
@@ -190,8 +190,8 @@ func TestWalkRulesets(t *testing.T) {
 
 func with(p Packet, change func(*Packet)) Packet { change(&p); return p }
 
-// TestWalkOurRules: a chain that is to get our rule accepts data connections,
-// and no other packet, before and after it is there.
+// TestWalkOurRules: a chain that gets our rule accepts data connections, and no
+// other packet, before and after the rule is installed.
 func TestWalkOurRules(t *testing.T) {
 	n := stage.New(t)
 	c := Config{Queue: testQueue(t, n), Chains: []ChainRef{forward}}

@@ -36,9 +36,9 @@ func (m *machine) xtMatch(name string, rev uint32, info []byte) {
 	case name == "udp", name == "icmp", name == "icmp6", name == "sctp", name == "dccp", name == "ah", name == "esp":
 		m.must(no, "")
 	case name == "rt", name == "frag", name == "hbh", name == "dst", name == "mh":
-		m.must(no, "") // extension headers of IPv6, which packets of FTP do not have
+		m.must(no, "") // IPv6 extension headers, which FTP packets do not have
 	case name == "rpfilter" && len(info) >= 1:
-		const invert = 8 // we suppose that routes are right, as with fib
+		const invert = 8 // assumes correct routes, as with fib
 		m.must(certain(info[0]&invert == 0), "")
 	case name == "pkttype" && len(info) >= 8:
 		m.must(certain((binary.NativeEndian.Uint32(info) == unix.PACKET_HOST) == (binary.NativeEndian.Uint32(info[4:]) == 0)), "")
@@ -133,7 +133,7 @@ func (m *machine) xtConntrack(rev uint32, info []byte) truth {
 	return t
 }
 
-// portBounds are two ports in network order from two in host order.
+// portBounds converts two ports from host to network order.
 func portBounds(info []byte) (low, high []byte) {
 	at := func(b []byte) []byte { return binary.BigEndian.AppendUint16(nil, binary.NativeEndian.Uint16(b)) }
 	return at(info), at(info[2:])
@@ -259,7 +259,7 @@ func (m *machine) xtQueue(info []byte) {
 }
 
 // xtCT is struct xt_ct_target_info and its later revisions: flags, zone, two
-// event masks, the helper's name. Flags say whether zones come from marks.
+// event masks, the helper's name. The flags say whether zones come from marks.
 func (m *machine) xtCT(name string, info []byte) {
 	const flagNotrack, flagZoneMark = 1, 1 << 4
 	if name == "NOTRACK" || len(info) >= 2 && binary.NativeEndian.Uint16(info)&flagNotrack != 0 {
@@ -336,7 +336,7 @@ func (m *machine) xtHelper(info []byte) truth {
 }
 
 // xtMSS is struct xt_tcpmss_match_info: least, most, invert. Without the option
-// nothing matches, or everything if it is inverted.
+// nothing matches, or everything if inverted.
 func (m *machine) xtMSS(info []byte) truth {
 	t := no
 	if m.packet.SYN {
@@ -346,9 +346,9 @@ func (m *machine) xtMSS(info []byte) truth {
 	return inverted(t, info[4] != 0)
 }
 
-// xtNewPorts are the bounds of the ports to which a translation goes, 0 and 0 if
-// the port stays: struct nf_nat_ipv4_multi_range_compat, nf_nat_range or
-// nf_nat_range2 of <linux/netfilter/nf_nat.h>, told apart by their lengths.
+// xtNewPorts are the bounds of a translation's ports, 0 and 0 if the port stays:
+// struct nf_nat_ipv4_multi_range_compat, nf_nat_range or nf_nat_range2 of
+// <linux/netfilter/nf_nat.h>, told apart by their lengths.
 func xtNewPorts(info []byte) (low, high uint16) {
 	const specified = 2 // NF_NAT_RANGE_PROTO_SPECIFIED
 	flags, at := 0, 36
@@ -364,7 +364,7 @@ func xtNewPorts(info []byte) (low, high uint16) {
 	return number(info[at : at+2]), number(info[at+2 : at+4])
 }
 
-// swap2 is a number of two bytes in network order from one in host order.
+// swap2 converts a number of two bytes from host to network order.
 func swap2(b []byte) []byte {
 	return binary.BigEndian.AppendUint16(nil, binary.NativeEndian.Uint16(b))
 }

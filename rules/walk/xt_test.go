@@ -13,8 +13,8 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// TestWalkXtables: rules that iptables-nft made, whose matches the kernel runs
-// as those of xtables.
+// TestWalkXtables: rules that iptables-nft made, whose matches the kernel runs as
+// xtables matches.
 func TestWalkXtables(t *testing.T) {
 	stage.Need(t, "iptables-nft")
 	n := stage.New(t)
@@ -68,7 +68,7 @@ func TestWalkXtables(t *testing.T) {
 			n.Run(t, "iptables-nft", "-P", "FORWARD", "DROP")
 			args := append([]string{"iptables-nft", "-A", "FORWARD"}, strings.Fields(tt.rule)...)
 			if out, err := n.Try(args...); err != nil {
-				t.Skipf("this kernel or iptables does not take the rule: %s", out)
+				t.Skipf("this kernel or iptables does not accept the rule: %s", out)
 			}
 			r, err := Read(n.FD)
 			if err != nil {
@@ -81,8 +81,8 @@ func TestWalkXtables(t *testing.T) {
 	}
 }
 
-// TestConflicts: each rule is found for what it does to FTP, and only where it
-// can meet it.
+// TestConflicts: each rule is reported for what it does to FTP, and only where it
+// can match it.
 func TestConflicts(t *testing.T) {
 	n := stage.New(t)
 	for _, tt := range []struct {
@@ -136,8 +136,8 @@ func TestConflicts(t *testing.T) {
 	}
 }
 
-// TestConflictZone: a rule that sets a zone is in the way only where the kernel
-// cannot tell the zone of a queued packet.
+// TestConflictZone: a rule that sets a zone is a conflict only where the kernel
+// does not report the zone of a queued packet.
 func TestConflictZone(t *testing.T) {
 	n := stage.New(t)
 	for _, tt := range []struct {
@@ -165,8 +165,8 @@ func TestConflictZone(t *testing.T) {
 	}
 }
 
-// TestConflictsOurOwn: a second daemon's table, and our own, are no conflict;
-// its queues are, where they are ours.
+// TestConflictsOurOwn: a second daemon's table, and our own, are no conflict; its
+// queues are, if they overlap with ours.
 func TestConflictsOurOwn(t *testing.T) {
 	n := stage.New(t)
 	installed(t, n, Config{Queue: testQueue(t, n), Chains: nil})
@@ -182,8 +182,8 @@ func TestConflictsOurOwn(t *testing.T) {
 	}
 }
 
-// TestConflictExpressions: what this kernel does not offer, as its messages
-// would be.
+// TestConflictExpressions: expressions that this kernel does not offer, in the
+// messages that it would send.
 func TestConflictExpressions(t *testing.T) {
 	chain := &walkChain{ref: forward, base: true, hook: HookForward}
 	r := &Ruleset{chains: map[ChainRef]*walkChain{forward: chain}, tables: map[tableRef]string{}}
