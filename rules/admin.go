@@ -2,9 +2,9 @@
 
 package rules
 
-// What goes into the administrator's tables: for each table that holds one of
-// the configured chains a set of pinholes for each family of addresses, and in
-// each chain a rule for each of them.
+// What goes into the administrator's tables: for each table with a configured
+// chain a set of pinholes for each address family, and in each chain a rule for
+// each of them.
 
 // An adminRule is a rule at the head of an administrator's chain.
 type adminRule struct {
@@ -12,8 +12,8 @@ type adminRule struct {
 	rule
 }
 
-// adminRules are the rules for the chains of c. The set alone would let any
-// connection through to an announced port; a data connection is expected too.
+// adminRules are the rules for the chains of c. The set alone would accept any
+// connection to an announced port; a data connection is also expected.
 func adminRules(c Config) []adminRule {
 	var rules []adminRule
 	for _, r := range c.Chains {

@@ -9,8 +9,8 @@ import (
 	"github.com/pasvport/pasvport/integration/stage"
 )
 
-// BenchmarkKernelPinhole is one pinhole, opened and closed: two transactions,
-// three messages to add it (see OpenPinhole) and two to take it out.
+// BenchmarkKernelPinhole opens and closes one pinhole: two transactions, three
+// messages to add it (see OpenPinhole) and two to delete it.
 func BenchmarkKernelPinhole(b *testing.B) {
 	for _, bb := range []struct {
 		name string
@@ -41,8 +41,7 @@ func BenchmarkKernelPinhole(b *testing.B) {
 	}
 }
 
-// BenchmarkKernelDirect is the direction of a data connection, said once: one
-// transaction.
+// BenchmarkKernelDirect sets the direction of a data connection: one transaction.
 func BenchmarkKernelDirect(b *testing.B) {
 	n := stage.New(b)
 	d := installed(b, n, Config{Claim: true, OneWay: true, Queue: testQueue(b, n)}).Directions()

@@ -18,9 +18,9 @@ var passingRounds = flag.Int("passing.rounds", 400, "rounds of packets with each
 // passingBatch is how many packets a round has.
 const passingBatch = 250
 
-// TestPassing measures what our rules cost a packet that is not FTP, on its way from
-// one interface of the firewall to another, with conntrack: with our table and
-// without, in turn, so that whatever else the machine does happens to all.
+// TestPassing measures what our rules cost a packet that is not FTP, on its way
+// from one interface of the firewall to another, with conntrack: with our table
+// and without, in turn, so that other load on the machine affects both.
 func TestPassing(t *testing.T) {
 	list := passages()
 	by := map[string]*passage{}

@@ -11,7 +11,7 @@ import (
 // A chain is a base chain if it has a hook.
 type chain struct {
 	name     string
-	hook     string // nft's word; empty for a chain that is jumped to
+	hook     string // in nft syntax; empty for a chain that is jumped to
 	hooknum  uint32
 	priority int32
 	prioText string
@@ -63,8 +63,8 @@ func outputHook(name string, prio int32, text string, rules ...rule) chain {
 	return chain{name: name, hook: "output", hooknum: unix.NF_INET_LOCAL_OUT, priority: prio, prioText: text, rules: rules}
 }
 
-// seenBefore leaves out packets that pass prerouting a second time: in output, too,
-// where none match.
+// seenBefore exempts packets that traverse prerouting a second time; in output
+// nothing matches.
 func seenBefore() []rule {
 	return []rule{
 		// meta iiftype loopback return

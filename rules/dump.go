@@ -8,14 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dumpTries bounds how often the ruleset may change while it is read: a busy
+// dumpTries limits the retries if the ruleset changes while it is read: a busy
 // daemon of ours opens pinholes all the time.
 const dumpTries = 20
 
-// errChanging says that somebody changes the ruleset all the time.
+// errChanging means that the ruleset changes all the time.
 var errChanging = errors.New("the ruleset changed each time it was read")
 
-// A Dumper lists what nftables holds, message by message.
+// A Dumper lists the contents of nftables, message by message.
 type Dumper struct{ c *conn }
 
 // List calls f for each object of a kind, with its attributes.
@@ -35,7 +35,7 @@ func (d Dumper) Elements(fam Family, table, set string, f func(Family, []byte)) 
 	return nil
 }
 
-// Dump has read list a whole ruleset, and once more if it changed meanwhile.
+// Dump calls read to list a whole ruleset, and again if it changed meanwhile.
 func Dump(netns int, read func(Dumper) error) error {
 	c, err := dial(netns)
 	if err != nil {
@@ -48,7 +48,7 @@ func Dump(netns int, read func(Dumper) error) error {
 		if err != nil {
 			return err
 		}
-		// A set that went while we read it is an error, and a change.
+		// A set that disappeared while we read it is an error, and a change.
 		readErr := read(Dumper{c})
 		whole = whole || readErr == nil
 		after, err := c.generation()

@@ -11,18 +11,18 @@ var (
 	// ErrNoChain says that a chain named by a ChainRef does not exist.
 	ErrNoChain = errors.New("no such chain")
 
-	// ErrForeign says that a table or set with the name we need exists and
-	// does not carry our comment: it is somebody else's and is not touched.
+	// ErrForeign says that a table or set with the name we need exists but does
+	// not carry our comment: it is not ours and is not touched.
 	ErrForeign = errors.New("exists and was not made by pasvport")
 )
 
 // An OpError is a failed operation on the kernel's ruleset.
 type OpError struct {
-	// Op is what was tried: "add rule", "delete set", "list chain".
+	// Op is the attempted operation: "add rule", "delete set", "list chain".
 	Op string
 
-	// Object is what it was tried on, in nft's words without the verb:
-	// "chain inet filter forward". Empty for the transaction as a whole.
+	// Object is its object, in nft syntax without the verb: "chain inet filter
+	// forward". Empty for the transaction as a whole.
 	Object string
 
 	// Err is the kernel's errno, ErrNoChain or ErrForeign.

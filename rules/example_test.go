@@ -27,7 +27,7 @@ func ExampleText() {
 	// insert rule ip filter FORWARD ct status expected ip saddr . ip daddr . tcp dport @pasvport4 counter accept comment "pasvport pasvport"
 }
 
-// A chain of the administrator's is named as it is on the command line.
+// An administrator's chain has the same name as on the command line.
 func ExampleParseChainRef() {
 	r, err := rules.ParseChainRef("inet/filter/forward")
 	fmt.Println(r.Family, r.Table, r.Chain, err)

@@ -12,7 +12,7 @@ import (
 )
 
 // TestRemoveLeftovers: what a daemon left that had the same queues and another
-// name for its table goes, and nothing else.
+// name for its table is removed, and nothing else.
 func TestRemoveLeftovers(t *testing.T) {
 	n := stage.New(t)
 	n.Load(t, adminRuleset)

@@ -25,7 +25,7 @@ func testQueue(t testing.TB, n stage.Namespace) QueueKind {
 	return 0
 }
 
-// open opens a Firewall in n for the length of the test.
+// open opens a Firewall in n until the end of the test.
 func open(t testing.TB, n stage.Namespace, c Config) *Firewall {
 	t.Helper()
 	c.NetNS = n.FD

@@ -50,7 +50,7 @@ func TestManyPorts(t *testing.T) {
 	}
 }
 
-// TestLargeMessageFails: the kernel's word on a message is read, however large
+// TestLargeMessageFails: the kernel's answer to a message is read, however large
 // that message was.
 func TestLargeMessageFails(t *testing.T) {
 	n := stage.New(t)
@@ -66,7 +66,7 @@ func TestLargeMessageFails(t *testing.T) {
 	select {
 	case err := <-done:
 		if err == nil {
-			t.Error("no error for a message that means nothing")
+			t.Error("no error for a meaningless message")
 		}
 	case <-time.After(time.Minute):
 		t.Error("the kernel's answer is not seen")

@@ -16,12 +16,12 @@ const (
 	xtBPFInfoSize = 8 + xtBPFPathMax + 8 // mode and descriptor, path, the kernel's own pointer
 )
 
-// wordlessText begins the text of a clause that nft has no words for.
+// wordlessText begins the text of a clause for which nft has no syntax.
 const wordlessText = "(eBPF program)"
 
-// program matches what an eBPF socket filter, given by its descriptor, returns
-// anything but 0 for. The kernel takes its own reference to it while the rule is
-// being added (__bpf_mt_check_fd).
+// program matches packets for which an eBPF socket filter, given by its
+// descriptor, does not return 0. The kernel takes its own reference to it while
+// the rule is being added (__bpf_mt_check_fd).
 func program(fd int) clause {
 	info := make(xt.Unknown, xtBPFInfoSize)
 	binary.NativeEndian.PutUint16(info, xtBPFModeFD)
@@ -29,7 +29,7 @@ func program(fd int) clause {
 	return plain(wordlessText, &expr.Match{Name: "bpf", Rev: 1, Info: &info})
 }
 
-// wordless reports whether nft has no words for r.
+// wordless reports whether nft has no syntax for r.
 func (r rule) wordless() bool {
 	for _, c := range r.clauses {
 		if c.text == wordlessText {

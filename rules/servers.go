@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// find returns the virtual server whose map has a name.
+// find returns the virtual server whose map has this name.
 func (c *Config) find(mapName string) *VirtualServer {
 	for i := range c.VirtualServers {
 		if c.VirtualServers[i].mapName() == mapName {
@@ -17,12 +17,12 @@ func (c *Config) find(mapName string) *VirtualServer {
 	return nil
 }
 
-// errSlots is a caller that does not know what Reconfigure was told last.
+// errSlots means that the caller does not know the latest configuration.
 var errSlots = errors.New("no virtual server of that name and number of slots")
 
-// Spread gives the slots of a virtual server to servers, in one transaction.
-// Connections that exist stay where they are. Where somebody has taken our
-// table away, it is put back with them.
+// Spread assigns the slots of a virtual server to servers, in one transaction.
+// Existing connections stay where they are. If someone has deleted our table, it
+// is put back with them.
 func (f *Firewall) Spread(v VirtualServer) error {
 	if err := v.validate(); err != nil {
 		return err
@@ -53,8 +53,8 @@ func (f *Firewall) Spread(v VirtualServer) error {
 	return err
 }
 
-// Parked lists the servers of a virtual server that an earlier run left
-// without a slot.
+// Parked lists the servers of a virtual server that an earlier run left without a
+// slot.
 func (f *Firewall) Parked(v VirtualServer) (parked []Parked, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

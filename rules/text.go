@@ -8,11 +8,11 @@ import (
 )
 
 // Text is what Install puts into the kernel, for "nft -f". Loading it replaces
-// our table and can be repeated; the commands for the administrator's chains,
-// if there are any, add to what is there.
+// our table and can be repeated; the commands for the administrator's chains, if
+// any, add to what exists.
 //
-// The queue statements are nft's own, also where Install has to use the target
-// of xtables. nft up to 1.0.6 at least does not read an expectation of size 0
+// The queue statements are nft's own, even where Install has to use the xtables
+// target. nft up to at least 1.0.6 does not parse an expectation of size 0
 // (CarrierBare).
 func Text(c Config) string {
 	c = c.WithDefaults()

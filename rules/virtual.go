@@ -11,20 +11,19 @@ import (
 // A VirtualServer spreads the connections to some addresses over servers, by a
 // map from the numbers of slots to servers. All addresses are of one family.
 type VirtualServer struct {
-	Name   string // of the map is made of it
+	Name   string // part of the map's name
 	Listen []netip.AddrPort
 
-	// BySource has the slot drawn from the client's address; else each
+	// BySource chooses the slot by the client's address; otherwise each
 	// connection gets the next one.
 	BySource bool
 
-	// Slots are the servers by the number of their slot. Without a single
-	// valid one connections are refused. Only Spread changes them while
-	// installed, and never how many there are.
+	// Slots are the servers by slot number. If none is valid, connections are
+	// refused. Only Spread changes them while installed, and never their number.
 	Slots []netip.AddrPort
 
-	// Parked are servers that have no slot, and why: it is kept for the next
-	// run, behind the last slot, where nothing is ever drawn.
+	// Parked are servers without a slot, and why: they are kept for the next run,
+	// after the last slot, where no connection is ever sent.
 	Parked []Parked
 }
 

@@ -2,16 +2,16 @@
 
 package rules
 
-// A Way says in which direction of a data connection payload may pass. What passes
-// in the other one ends the connection.
+// A Way is the permitted direction of payload on a data connection. Payload in
+// the other direction ends the connection.
 type Way uint8
 
 const (
-	// WayAny: it is not looked at.
+	// WayAny: both directions.
 	WayAny Way = iota
-	// WayUndecided: in none. What comes is dropped, and repeated by its sender.
+	// WayUndecided: none yet. Payload is dropped, and its sender retransmits it.
 	WayUndecided
-	// WayOriginal: from the end that has opened the connection.
+	// WayOriginal: from the end that opened the connection.
 	WayOriginal
 	// WayReply: to that end.
 	WayReply

@@ -12,7 +12,7 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// What rulesets of others are spoken of in, as package rules does.
+// The terms for rulesets of others, as in package rules.
 type (
 	Family    = rules.Family
 	ChainRef  = rules.ChainRef
@@ -48,7 +48,7 @@ func attrString(b []byte) string { return string(bytes.TrimRight(b, "\x00")) }
 
 func udataString(b []byte, typ uint8) (string, bool) { return rules.UserData(b, typ) }
 
-// collect gathers attributes by their type; the last of a type counts.
+// collect gathers attributes by their type; the last of a type wins.
 func collect(b []byte) map[uint16][]byte {
 	m := map[uint16][]byte{}
 	for typ, v := range attrs(b) {

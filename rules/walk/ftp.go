@@ -31,8 +31,8 @@ func ControlReply(f Family, ports PortRange, mark uint32) Packet {
 	return reply(ControlEstablished(f, ports, mark))
 }
 
-// DataSYN opens an announced data connection to a port from lowest up, in
-// either mode: what becomes of it is what pasvport is there for.
+// DataSYN opens an announced data connection to a port from lowest up, in either
+// mode: the packet that pasvport exists for.
 func DataSYN(f Family, lowest uint16, mark uint32) Packet {
 	return Packet{
 		Family: f, SYN: true, State: StateRelated, Expected: true, Mark: mark, MarkMask: anyMark,

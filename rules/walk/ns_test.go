@@ -26,7 +26,7 @@ func testQueue(t testing.TB, n stage.Namespace) (kind rules.QueueKind) {
 	return kind
 }
 
-// installed opens a Firewall in n for the length of the test, and installs.
+// installed opens a Firewall in n until the end of the test, and installs.
 func installed(t testing.TB, n stage.Namespace, c Config) *rules.Firewall {
 	t.Helper()
 	c.NetNS = n.FD

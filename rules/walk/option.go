@@ -13,14 +13,14 @@ const (
 	optionTimestamp = 8
 )
 
-// leastMSS is the least segment size that hosts announce: more than what they take
-// without a word, 536 bytes (RFC 9293 section 3.7.1). Less is an attack, which
-// many rulesets drop.
+// leastMSS is the least segment size that hosts announce: more than the default
+// without an announcement, 536 bytes (RFC 9293 section 3.7.1). A smaller one is
+// an attack, which many rulesets drop.
 const leastMSS = 537
 
-// option runs "exthdr": options of TCP and IPv4, extension headers of IPv6.
-// Packets of FTP have none of the latter two. A rule that changes an option does
-// not matter.
+// option runs "exthdr": options of TCP and IPv4, extension headers of IPv6. FTP
+// packets have none of the latter two. A rule that changes an option does not
+// matter.
 func (m *machine) option(a map[uint16][]byte) {
 	dreg, loads := a[unix.NFTA_EXTHDR_DREG]
 	if !loads {

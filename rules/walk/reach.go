@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reachedFrom are the base chains from which packets come to a chain, by jumps.
+// reachedFrom are the base chains from which packets reach a chain, by jumps.
 func (r *Ruleset) reachedFrom(to *walkChain) []*walkChain {
 	var bases []*walkChain
 	seen := map[*walkChain]bool{}

@@ -20,11 +20,11 @@ const (
 	statusHWOffload = 1 << 15
 )
 
-// DependsTranslation is what a rule depends on that asks whether the connection
-// is translated, where that cannot be told.
+// DependsTranslation is what a rule depends on that tests whether the connection
+// is translated, if that is unknown.
 const DependsTranslation = "whether it is translated"
 
-// When an Outcome of a control connection comes to pass.
+// Conditions of an Outcome of a control connection.
 const (
 	OnlyTranslated   = "only if it is translated"
 	OnlyUntranslated = "only if it is not translated"
@@ -32,10 +32,10 @@ const (
 
 const statusName = "ct status"
 
-// status is the connection's status at the packet's place.
+// status is the connection's status at the packet's position.
 func (p *Packet) status() value {
-	// A connection that is dying, or a template, has no packets, and one that is
-	// offloaded passes no hook.
+	// A dying connection, or a template, has no packets, and an offloaded one
+	// traverses no hook.
 	var word, mask uint32 = 0, statusExpected | statusDying | statusTemplate | statusOffload | statusHWOffload
 	set := func(bits uint32) { word, mask = word|bits, mask|bits }
 	if p.Expected {
@@ -64,8 +64,8 @@ func (p *Packet) status() value {
 	return partly(statusName, word, mask)
 }
 
-// asked is the name of what a mask leaves of a value, for the one who asks why we
-// cannot tell.
+// asked is the name of the masked part of a value, to explain why the answer is
+// unknown.
 func (v value) asked(mask []byte) string {
 	if v.name == statusName && len(mask) == 4 && binary.NativeEndian.Uint32(mask)&^(statusSNAT|statusDNAT) == 0 {
 		return DependsTranslation

@@ -10,7 +10,7 @@ import (
 	"github.com/pasvport/pasvport/integration/stage"
 )
 
-// TestWords: rules are told apart also without the program nft.
+// TestWords: rules can be told apart even without the program nft.
 func TestWords(t *testing.T) {
 	n := stage.New(t)
 	for _, tt := range []struct{ rule, want string }{
@@ -32,6 +32,6 @@ func TestWords(t *testing.T) {
 		}
 	}
 	if got := (&Ruleset{}).Words(RuleRef{Chain: forward, Handle: 7}); got != "" {
-		t.Errorf("a rule that is not there: %q", got)
+		t.Errorf("a rule that does not exist: %q", got)
 	}
 }

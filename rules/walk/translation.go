@@ -4,7 +4,7 @@ package walk
 
 import "slices"
 
-// Translation finds out what becomes of the destination of a connection whose
+// Translation finds out what happens to the destination of a connection whose
 // first packet p takes a path.
 func (r *Ruleset) Translation(path []Hook, p Packet, c Config) Translation {
 	h := path[slices.IndexFunc(path, func(h Hook) bool { return h == HookPrerouting || h == HookOutput })]

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// blur forgets bits of a value.
+// blur makes some bits of a value unknown.
 func blur(r *rand.Rand, b []byte) value {
 	v := unknown("x", len(b))
 	for i := range b {
@@ -18,8 +18,8 @@ func blur(r *rand.Rand, b []byte) value {
 	return v
 }
 
-// TestValueIsSound: what is said of a value of which bits are unknown is true
-// whatever they are.
+// TestValueIsSound: an answer about a value with unknown bits is true whatever
+// these bits are.
 func TestValueIsSound(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	some := func(n int) []byte {
