@@ -105,7 +105,7 @@ func (d *Daemon) wantAccount(t *testing.T, user string, ends ...*Host) {
 // on a busy machine it does so without any loss.
 func (h *Host) repeated(t *testing.T) int {
 	t.Helper()
-	out, err := h.Run(5*time.Second, Cmd("cat", "/proc/net/snmp"))
+	out, err := h.Run(10*time.Second, Cmd("cat", "/proc/net/snmp"))
 	if err != nil {
 		t.Fatal(err, out)
 	}
@@ -166,7 +166,7 @@ func TestEndByHand(t *testing.T) {
 						t.Errorf("%s reads %v, want a reset", c.LocalAddr(), err)
 					}
 				}
-				if err := d.WaitLog(5*time.Second, `cause="by hand"`); err != nil {
+				if err := d.WaitLog(startTimeout, `cause="by hand"`); err != nil {
 					t.Error(err)
 				}
 				other.Command("NOOP")

@@ -180,7 +180,7 @@ func (c *chaos) flush(t *testing.T) {
 	healed := d.heals()
 	defer c.begin(&c.unread)()
 	c.site.Firewalls[0].LoadRules(t, c.site.reload())
-	if err := waitFor(5*time.Second, "healing", func() bool { return d.heals() > healed }); err != nil {
+	if err := waitFor(startTimeout, "healing", func() bool { return d.heals() > healed }); err != nil {
 		t.Fatal(err)
 	}
 }

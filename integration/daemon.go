@@ -95,7 +95,8 @@ func (s *Site) DaemonCommand(t testing.TB, fw *Host, flags ...string) (c Command
 	return Cmd(append(args, flags...)...), socket
 }
 
-// startTimeout allows for the race detector on a busy machine.
+// startTimeout is how long a start, and all else that is to happen at once, may take. It
+// allows for the race detector on a busy machine.
 const startTimeout = 20 * time.Second
 
 // StartDaemon starts pasvport on a firewall and waits until it is ready. When the

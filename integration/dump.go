@@ -36,7 +36,7 @@ func (h *Host) dump(b *strings.Builder) {
 		if args[0] == "conntrack" && !strings.HasPrefix(h.Role, "fw") {
 			continue
 		}
-		out, err := h.Run(5*time.Second, Cmd(args...))
+		out, err := h.Run(10*time.Second, Cmd(args...))
 		if err != nil {
 			out += err.Error()
 		}

@@ -47,24 +47,12 @@ func TestFewEvents(t *testing.T) {
 					t.Fatal(err)
 				}
 				c.c.Close()
-				if err := watch.WaitLog(startTimeout, "TIME_WAIT"); err != nil { // of either connection
-					t.Fatal(err)
-				}
-				time.Sleep(100 * time.Millisecond)
-				control, data := map[string]int{}, map[string]int{}
-				for line := range strings.Lines(watch.Output()) {
-					of := data
-					if ofControl.MatchString(line) {
-						of = control
-					}
-					for _, word := range []string{"[NEW]", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "TIME_WAIT"} {
-						if strings.Contains(line, word) {
-							of[word]++
-						}
-					}
-				}
-				if control["FIN_WAIT"] == 0 || control["TIME_WAIT"] == 0 {
-					t.Errorf("the end of the control connection is not reported: %v", control)
+				var control, data map[string]int
+				if err := waitFor(startTimeout, "end of the control connection in the events", func() bool {
+					control, data = countEvents(watch.Output())
+					return control["FIN_WAIT"] > 0 && control["TIME_WAIT"] > 0
+				}); err != nil {
+					t.Errorf("%v: %v", err, control)
 				}
 				if data["[NEW]"] == 0 || data["SYN_RECV"] == 0 || data["ESTABLISHED"] == 0 {
 					t.Errorf("data connections are not reported: %v", data)
@@ -75,4 +63,22 @@ func TestFewEvents(t *testing.T) {
 			})
 		}
 	}
+}
+
+// countEvents counts the events that `conntrack -E` has printed, by their words. The data
+// connections end before the control connection does.
+func countEvents(printed string) (control, data map[string]int) {
+	control, data = map[string]int{}, map[string]int{}
+	for line := range strings.Lines(printed) {
+		of := data
+		if ofControl.MatchString(line) {
+			of = control
+		}
+		for _, word := range []string{"[NEW]", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "TIME_WAIT"} {
+			if strings.Contains(line, word) {
+				of[word]++
+			}
+		}
+	}
+	return control, data
 }

@@ -67,7 +67,7 @@ func (s *Site) flushOnce(t *testing.T, ln *net.TCPListener, talks []*Dialogue, r
 	}
 	for _, d := range talks {
 		for _, c := range []*net.TCPConn{d.Client, d.Server} {
-			if err := waitFor(5*time.Second, "acknowledgement", func() bool { return unacknowledged(t, c) == 0 }); err != nil {
+			if err := waitFor(startTimeout, "acknowledgement", func() bool { return unacknowledged(t, c) == 0 }); err != nil {
 				t.Fatal(err)
 			}
 		}

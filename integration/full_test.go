@@ -5,7 +5,6 @@ package integration
 import (
 	"errors"
 	"net/netip"
-	"strings"
 	"testing"
 	"time"
 
@@ -34,8 +33,8 @@ func TestExpectationsFull(t *testing.T) {
 			for _, m := range []Mode{PORT, PASV} {
 				d.Announce(m).MustOpen(t)
 			}
-			if n := strings.Count(site.Daemons[0].Output(), "strategy=claim"); n == 0 {
-				t.Error("nothing was claimed")
+			if err := site.Daemons[0].WaitLog(lineTimeout, "strategy=claim"); err != nil {
+				t.Errorf("nothing was claimed: %v", err)
 			}
 			status, err := site.Daemons[0].Status()
 			if err != nil {

@@ -85,14 +85,14 @@ func (s *Site) testHeal(t *testing.T, change string) {
 	for i, m := range []Mode{PASV, PORT} {
 		offer := talk.Announce(m)
 		fw.LoadRules(t, change)
-		if err := waitFor(5*time.Second, "healing", func() bool { return d.heals() > i }); err != nil {
+		if err := waitFor(startTimeout, "healing", func() bool { return d.heals() > i }); err != nil {
 			t.Fatal(err)
 		}
 		offer.MustOpen(t).Close()
 		offer.MustRefuse(t, offer.Opener, "a second time")
 	}
 	// Elements that were used go with their connections.
-	err := waitFor(5*time.Second, "ruleset as before", func() bool { return s.own(t) == before })
+	err := waitFor(startTimeout, "ruleset as before", func() bool { return s.own(t) == before })
 	if err != nil {
 		t.Errorf("%v:\n%s\nbefore:\n%s", err, s.own(t), before)
 	}
@@ -181,13 +181,13 @@ func TestReloadStorm(t *testing.T) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for end := time.Now().Add(storm); time.Now().Before(end); <-tick.C {
-		if out, err := fw.Run(5*time.Second, Cmd("nft", "-f", file)); err != nil {
+		if out, err := fw.Run(10*time.Second, Cmd("nft", "-f", file)); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 		reloads++
 	}
 	used := d.cpuTime(t) - cpu
-	if err := waitFor(time.Second, "ruleset as before", func() bool { return site.own(t) == before }); err != nil {
+	if err := waitFor(startTimeout, "ruleset as before", func() bool { return site.own(t) == before }); err != nil {
 		t.Errorf("%v:\n%s", err, site.own(t))
 	}
 	fmt.Printf("reload storm: %d reloads in %v, %d healings, %v of CPU\n", reloads, storm, d.heals(), used)
@@ -195,7 +195,7 @@ func TestReloadStorm(t *testing.T) {
 		t.Errorf("the daemon took %v of CPU in %v", used, storm)
 	}
 	site.mustOpen(t, ln)
-	if err := waitFor(5*time.Second, "no element", func() bool { return openElements(fw.Rules(t)) == 0 }); err != nil {
+	if err := waitFor(startTimeout, "no element", func() bool { return openElements(fw.Rules(t)) == 0 }); err != nil {
 		t.Error(err) // they go when conntrack has reported their connections
 	}
 	fw.watchRuleset(t).quiet(t, time.Second)
@@ -209,7 +209,7 @@ func TestHealWithoutChain(t *testing.T) {
 	ln := site.ListenControl(t, IPv4)
 	fw, d := site.Firewalls[0], site.Daemons[0]
 	fw.LoadRules(t, "flush ruleset")
-	if err := d.WaitLog(5*time.Second, `msg="chains of --allow are gone"`); err != nil {
+	if err := d.WaitLog(startTimeout, `msg="chains of --allow are gone"`); err != nil {
 		t.Fatal(err)
 	}
 	if rules := fw.Rules(t); !strings.Contains(rules, "table inet pasvport") || strings.Contains(rules, "pasvport4") {
@@ -219,7 +219,7 @@ func TestHealWithoutChain(t *testing.T) {
 		fw.LoadRules(t, "add table inet other\ndelete table inet other\n")
 	}
 	fw.LoadRules(t, site.Position.Ruleset(0, site.Allow))
-	if err := d.WaitLog(5*time.Second, `msg="all chains of --allow are there again"`); err != nil {
+	if err := d.WaitLog(startTimeout, `msg="all chains of --allow are there again"`); err != nil {
 		t.Fatal(err)
 	}
 	if n := strings.Count(d.Output(), `msg="chains of --allow are gone"`); n != 1 {
@@ -263,7 +263,7 @@ func (s *Site) testSavedRuleset(t *testing.T) {
 		if head == "" && err == nil { // the administrator's rules are there twice now
 			fw.LoadRules(t, s.reload())
 		}
-		if err := waitFor(5*time.Second, "ruleset as before", func() bool { return s.own(t) == before }); err != nil {
+		if err := waitFor(startTimeout, "ruleset as before", func() bool { return s.own(t) == before }); err != nil {
 			t.Errorf("%v:\n%s\nbefore:\n%s", err, s.own(t), before)
 		}
 		s.mustOpen(t, ln)

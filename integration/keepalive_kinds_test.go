@@ -82,7 +82,7 @@ func countProbes(t *testing.T, h *Host, c net.Conn) func() int {
 	h.LoadRules(t, fmt.Sprintf("table inet probes { chain in { type filter hook input priority 0; tcp dport %d tcp flags == ack counter; }; }",
 		addrOf(c.LocalAddr()).Port()))
 	return func() int {
-		out, _ := h.Run(5*time.Second, Cmd("nft", "list", "chain", "inet", "probes", "in"))
+		out, _ := h.Run(10*time.Second, Cmd("nft", "list", "chain", "inet", "probes", "in"))
 		n := 0
 		if _, rest, ok := strings.Cut(out, "counter packets "); ok {
 			fmt.Sscan(rest, &n)

@@ -235,7 +235,7 @@ func TestKernelHelper(t *testing.T) {
 			site.StartSubject(t)
 			server := site.StartServer(t, Vsftpd)
 			site.mustTransfer(t, server)
-			if err := site.Daemons[0].WaitLog(5*time.Second, "helper"); err != nil {
+			if err := site.Daemons[0].WaitLog(startTimeout, "helper"); err != nil {
 				t.Error(err)
 			}
 			if out := site.Daemons[0].Output(); strings.Contains(out, "pinhole opened") {

@@ -81,8 +81,8 @@ func TestSessionLimits(t *testing.T) {
 			t.Errorf("decisions: %v", n)
 		}
 		turnedAway := regexp.MustCompile(`msg="control connection not read" .*client=10\.7\.0\.2:.* reason=too-many-sessions-of-client .*hint=`)
-		if out := site.Daemons[0].Output(); !turnedAway.MatchString(out) {
-			t.Errorf("no line about the unread session in\n%s", out)
+		if err := waitFor(lineTimeout, "line about the unread session", func() bool { return turnedAway.MatchString(site.Daemons[0].Output()) }); err != nil {
+			t.Errorf("%v in\n%s", err, site.Daemons[0].Output())
 		}
 		second.end(t)
 		again := func() bool {

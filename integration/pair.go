@@ -599,10 +599,10 @@ func (f *FirewallPair) waitCarried(t testing.TB, to int, d *Dialogue) {
 	err := waitFor(startTimeout, "conntrackd has it", func() bool {
 		var out string
 		if f.conf.NoExternalCache {
-			out, _ = m.Run(5*time.Second, Cmd("conntrack", "-L", "-f", fmt.Sprintf("ipv%d", d.family), "-p", "tcp"))
+			out, _ = m.Run(10*time.Second, Cmd("conntrack", "-L", "-f", fmt.Sprintf("ipv%d", d.family), "-p", "tcp"))
 		} else {
 			c, _ := m.unpacked("conntrackd", "-C", filepath.Join(m.Dir, "conntrackd.conf"), "-e")
-			out, _ = m.Run(5*time.Second, c)
+			out, _ = m.Run(10*time.Second, c)
 		}
 		for line := range strings.Lines(out) {
 			if strings.Contains(line, port) && strings.Contains(line, "ESTABLISHED") {

@@ -71,8 +71,10 @@ func TestPermitted(t *testing.T) {
 			}
 			d.Reply("500 what?")
 			d.Announce(PASV).MustOpen(t)
-			if log := site.Daemons[0].Output(); !strings.Contains(log, "rule=*.exe") || !strings.Contains(log, `rule="SITE CHMOD"`) {
-				t.Errorf("the log does not say what denied them:\n%s", log)
+			for _, rule := range []string{"rule=*.exe", `rule="SITE CHMOD"`} {
+				if err := site.Daemons[0].WaitLog(lineTimeout, rule); err != nil {
+					t.Errorf("the log does not say what denied them: %v", err)
+				}
 			}
 		})
 	}

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 func mustAddrPort(addr string) netip.AddrPort {
@@ -62,7 +61,7 @@ func (r *reloading) reload(t *testing.T, text, says string) string {
 		t.Fatal(err)
 	}
 	said := func() bool { return strings.Contains(r.Output()[before:], says) }
-	if err := waitFor(5*time.Second, says, said); err != nil {
+	if err := waitFor(startTimeout, says, said); err != nil {
 		t.Fatalf("%v:\n%s", err, r.Output()[before:])
 	}
 	return r.Output()[before:]
@@ -126,8 +125,8 @@ func TestReloadCommand(t *testing.T) {
 			t.Errorf("%q changed the ruleset to\n%s\nfrom\n%s", c.text, after, before)
 		}
 	}
-	if !strings.Contains(d.Output(), reloaded) {
-		t.Errorf("the log does not say that the good file is in force:\n%s", d.Output())
+	if err := d.WaitLog(lineTimeout, reloaded); err != nil {
+		t.Errorf("the log does not say that the good file is in force: %v", err)
 	}
 }
 
@@ -147,8 +146,8 @@ func TestReload(t *testing.T) {
 			d.reload(t, strategy+chains+"port: [21, 2121]\nlog-level: debug\n", reloaded)
 			talk := site.Talk(t, ln, site.Client, IPv4)
 			talk.Announce(PASV).MustOpen(t)
-			if !strings.Contains(d.Output(), "level=DEBUG") {
-				t.Error("log-level debug has no effect")
+			if err := d.WaitLog(lineTimeout, "level=DEBUG"); err != nil {
+				t.Errorf("log-level debug has no effect: %v", err)
 			}
 			// An open offer survives the reload.
 			offer := talk.Announce(PORT)

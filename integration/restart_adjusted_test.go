@@ -133,7 +133,7 @@ func (s *Site) testRepeatedEdit(t *testing.T, taken bool) {
 		t.Fatal(err)
 	}
 	lost := func() bool { return strings.Count(s.Daemons[0].Output(), `msg="pinhole opened"`) == offers }
-	if err := waitFor(5*time.Second, "offer", lost); err != nil {
+	if err := waitFor(startTimeout, "offer", lost); err != nil {
 		t.Fatal(err)
 	}
 	s.restart(t)

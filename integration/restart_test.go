@@ -80,12 +80,12 @@ func TestRestartBetweenOfferAndConnection(t *testing.T) {
 					talk := s.Talk(t, s.ListenControl(t, IPv4), s.Client, IPv4)
 					offer := talk.Announce(m)
 					d := s.restart(t)
-					if err := d.WaitLog(5*time.Second, `msg="pinhole taken back"`); err != nil {
+					if err := d.WaitLog(startTimeout, `msg="pinhole taken back"`); err != nil {
 						t.Error(err)
 					}
 					offer.MustRefuse(t, s.Third, "somebody else, after the restart")
 					offer.MustOpen(t)
-					if err := d.WaitLog(5*time.Second, `msg="pinhole used"`); err != nil {
+					if err := d.WaitLog(startTimeout, `msg="pinhole used"`); err != nil {
 						t.Error(err)
 					}
 					offer.MustRefuse(t, offer.Opener, "a second time, after the restart")
@@ -128,7 +128,7 @@ func TestRestartClosesWithSession(t *testing.T) {
 		d := s.restart(t)
 		talk.Client.Close()
 		talk.Server.Close()
-		if err := d.WaitLog(2*time.Second, `msg="pinhole closed"`); err != nil {
+		if err := d.WaitLog(startTimeout, `msg="pinhole closed"`); err != nil {
 			t.Error(err)
 		}
 		offer.MustRefuse(t, offer.Opener, "after the end of the session")
@@ -312,7 +312,7 @@ func TestRestartOtherTable(t *testing.T) {
 	s := NewSite(t, position("both-nat"), AllowChain, Expectation, "--fail", "closed")
 	s.crash(t)
 	s.Daemons[0] = s.StartDaemon(t, s.Firewalls[0], "--table", "other")
-	if err := s.Daemons[0].WaitLog(5*time.Second, `msg="tables of an earlier daemon removed" tables=[pasvport]`); err != nil {
+	if err := s.Daemons[0].WaitLog(startTimeout, `msg="tables of an earlier daemon removed" tables=[pasvport]`); err != nil {
 		t.Error(err)
 	}
 	rules := s.Firewalls[0].Rules(t)

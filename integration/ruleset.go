@@ -89,7 +89,7 @@ func (c RulesetChanges) next(t testing.TB) RulesetChange {
 	select {
 	case change := <-c:
 		return change
-	case <-time.After(5 * time.Second * slowness):
+	case <-time.After(startTimeout * slowness):
 		t.Fatal("the ruleset did not change")
 		return RulesetChange{}
 	}

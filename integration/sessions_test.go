@@ -215,7 +215,7 @@ func TestSessionsShown(t *testing.T) {
 				list, err := daemon.Sessions()
 				return err == nil && (len(list) == 0 || list[0]["state"] == "closed")
 			}
-			if err := waitFor(5*time.Second, "end of the session in `sessions`", over); err != nil {
+			if err := waitFor(startTimeout, "end of the session in `sessions`", over); err != nil {
 				t.Error(err)
 			}
 		})
@@ -235,7 +235,7 @@ func (d *Dialogue) expectSession(t *testing.T, daemon *Daemon, pinhole string, o
 	wantOffer := map[string]string{"verb": "PASV", "announced": o.listener.Addr().String(),
 		"translated": o.To.String(), "target": o.listener.Addr().String(), "pinhole": pinhole}
 	var wrong []string
-	err := waitFor(5*time.Second, "session as expected", func() bool {
+	err := waitFor(startTimeout, "session as expected", func() bool {
 		list, err := daemon.Sessions()
 		if err != nil || len(list) != 1 {
 			wrong = []string{fmt.Sprintf("%d sessions, %v", len(list), err)}
@@ -266,7 +266,7 @@ func differences(got Object, want map[string]string) []string {
 func (d *Dialogue) expectData(t *testing.T, daemon *Daemon, bytes int) {
 	t.Helper()
 	var data Object
-	err := waitFor(5*time.Second, "bytes of the data connection", func() bool {
+	err := waitFor(startTimeout, "bytes of the data connection", func() bool {
 		list, err := daemon.Sessions()
 		if err != nil || len(list) != 1 {
 			return false

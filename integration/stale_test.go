@@ -47,7 +47,7 @@ var staleCases = []struct {
 
 // resetTimeout is how long an end may wait for its reset: until its first
 // retransmission, on a busy machine.
-const resetTimeout = 3 * time.Second
+const resetTimeout = 10 * time.Second
 
 // TestStale flushes conntrack under sessions, and makes one end of each send. The
 // session continues, with transfers, or that end is reset.
@@ -108,7 +108,7 @@ func TestStaleOpaque(t *testing.T) {
 				}
 				d.Command("\x17\x03\x03 neither")
 				d.Reply("\x17\x03\x03 never")
-				out, err := site.Firewalls[0].Run(5*time.Second, Cmd("nft", "list", "set", "inet", "pasvport", "aside"))
+				out, err := site.Firewalls[0].Run(10*time.Second, Cmd("nft", "list", "set", "inet", "pasvport", "aside"))
 				if err != nil || !strings.Contains(out, `comment "encrypted"`) {
 					t.Errorf("left alone: %v %s, want the session", err, out)
 				}
@@ -201,8 +201,8 @@ func TestStaleSparesLiving(t *testing.T) {
 			if err := d.sendOutOfWindow(); err != nil {
 				t.Fatal(err)
 			}
-			if err := waitFor(5*time.Second, "invalid packet queued", func() bool {
-				out, _ := site.Firewalls[0].Run(5*time.Second, Cmd("nft", "list", "chain", "inet", "pasvport", "unplaced"))
+			if err := waitFor(startTimeout, "invalid packet queued", func() bool {
+				out, _ := site.Firewalls[0].Run(10*time.Second, Cmd("nft", "list", "chain", "inet", "pasvport", "unplaced"))
 				return regexp.MustCompile(`counter packets [1-9]`).MatchString(out)
 			}); err != nil {
 				t.Fatal(err)
@@ -217,7 +217,7 @@ func TestStaleSparesLiving(t *testing.T) {
 func (s *Site) flush(t *testing.T, d *Dialogue) {
 	t.Helper()
 	for _, c := range []*net.TCPConn{d.Client, d.Server} {
-		if err := waitFor(5*time.Second, "acknowledgement", func() bool { return unacknowledged(t, c) == 0 }); err != nil {
+		if err := waitFor(startTimeout, "acknowledgement", func() bool { return unacknowledged(t, c) == 0 }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -227,7 +227,7 @@ func (s *Site) flush(t *testing.T, d *Dialogue) {
 		}
 	}
 	for _, d := range s.Daemons {
-		if err := waitFor(5*time.Second, "end of the sessions", func() bool {
+		if err := waitFor(startTimeout, "end of the sessions", func() bool {
 			list, err := d.Sessions()
 			return err == nil && len(list) == 0
 		}); err != nil {

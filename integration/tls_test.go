@@ -242,7 +242,7 @@ func TestTLSRangeIsNarrow(t *testing.T) {
 			o.MustOpen(t)
 			o.MustRefuse(t, site.Client, "the third at once of two")
 			first.Close()
-			err = waitFor(5*time.Second, "another one when the first has ended", func() bool {
+			err = waitFor(startTimeout, "another one when the first has ended", func() bool {
 				c, err := o.Connect(site.Client, refusedTimeout)
 				if err == nil {
 					c.Close()
@@ -278,7 +278,7 @@ func TestTLSDenied(t *testing.T) {
 	if out, err := site.Client.Run(20*time.Second, Cmd("curl", "-sS", "--ssl", url)); err != nil || out != "plain" {
 		t.Errorf("curl --ssl: %v\n%s", err, out)
 	}
-	if log := site.Daemons[0].Output(); !strings.Contains(log, "tls-denied") {
-		t.Errorf("the log does not report it:\n%s", log)
+	if err := site.Daemons[0].WaitLog(lineTimeout, "tls-denied"); err != nil {
+		t.Errorf("the log does not report it: %v", err)
 	}
 }

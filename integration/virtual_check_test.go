@@ -97,7 +97,7 @@ func TestVirtualNone(t *testing.T) {
 			}
 		}
 	}
-	err := waitFor(5*time.Second, "line in the log for each family without a server", func() bool {
+	err := waitFor(startTimeout, "line in the log for each family without a server", func() bool {
 		return strings.Count(site.daemon.Output(), "virtual server without a server") == 2
 	})
 	if err != nil {

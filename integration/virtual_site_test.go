@@ -236,7 +236,7 @@ func (d *Daemon) wantSlots(t *testing.T, server string, want bool) {
 		}
 		return strings.Contains(strings.ReplaceAll(out, `comment "drained" : `+server, ""), " "+server+" ")
 	}
-	if err := waitFor(5*time.Second, "change of the map", func() bool { return has() == want }); err != nil {
+	if err := waitFor(startTimeout, "change of the map", func() bool { return has() == want }); err != nil {
 		t.Errorf("slots of %s: want %v: %v", server, want, err)
 	}
 }

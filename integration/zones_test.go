@@ -103,6 +103,9 @@ func (s *Site) leavesZone(t *testing.T, d *Dialogue) {
 	d.Command("NOOP")
 	d.Reply("200 noop")
 	const said = "control connections in conntrack zones are left alone"
+	if err := s.Daemons[0].WaitLog(lineTimeout, said); err != nil {
+		t.Error(err)
+	}
 	if n := strings.Count(s.Daemons[0].Output(), said); n != 1 {
 		t.Errorf("the log says %d times that zones are left alone, want once", n)
 	}
