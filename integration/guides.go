@@ -16,7 +16,8 @@ import (
 //
 //	<!-- test NAME: POSITION [ipv4] [kernel] -->
 //
-// where the first of them names the POSITION. ipv4 leaves IPv6 out, kernel means
+// where the first of them names the POSITION. A ruleset that no one types is in the file
+// testdata/guides/GUIDE.NAME.nft or .iptables, with "# POSITION" as its first line. ipv4 leaves IPv6 out, kernel means
 // that it is for the in-kernel helper and not for pasvport. The round guides of
 // scripts/vm-test runs other blocks of shell.
 type Scenario struct {
@@ -61,6 +62,8 @@ var (
 	// guideBlock is a fenced block with its language and text.
 	guideBlock = regexp.MustCompile("(?ms)^(<!-- [^\n]* -->\n)?```([a-z]+)\n(.*?)^```$")
 	guideMark  = regexp.MustCompile(`^<!-- test ([a-z-]+)(?:: ([a-z0-9-]+)( ipv4)?( kernel)?)? -->\n$`)
+	// rulesetMark is the first line of a ruleset that is not in the guide.
+	rulesetMark = regexp.MustCompile(`^# ([a-z0-9-]+)( ipv4)?( kernel)?\n`)
 	// guideCommands precedes shell: the scenarios for which the round "guides" of
 	// scripts/vm-test runs it, or why it cannot.
 	guideCommands = regexp.MustCompile(`^<!-- (?:run ([a-z -]+)|not run: .+) -->\n$`)
@@ -71,15 +74,20 @@ var (
 func Scenarios(t testing.TB) []*Scenario {
 	t.Helper()
 	var all []*Scenario
+	apart := rulesets(t)
 	for guide, text := range guides(t) {
 		if guide == pairGuide {
 			continue
 		}
-		list, err := scenarios(guide, text)
+		list, err := scenarios(guide, text, apart[guide])
+		delete(apart, guide)
 		if err != nil {
 			t.Errorf("%s: %v", guide, err)
 		}
 		all = append(all, list...)
+	}
+	for guide := range apart {
+		t.Errorf("testdata/guides has rulesets for %q, which is not a guide", guide)
 	}
 	return all
 }
@@ -115,9 +123,42 @@ func guideConfigs(t testing.TB) (texts []string) {
 	return texts
 }
 
-// scenarios reads one guide.
-func scenarios(guide, text string) (list []*Scenario, err error) {
+// rulesets are those that are not in the text of a guide, by its name.
+func rulesets(t testing.TB) map[string][]*Scenario {
+	t.Helper()
+	files, err := filepath.Glob("testdata/guides/*")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no rulesets: %v", err)
+	}
+	all := map[string][]*Scenario{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		part := strings.Split(filepath.Base(file), ".") // guide, name and language
+		mark := rulesetMark.FindStringSubmatch(string(text))
+		if len(part) != 3 || mark == nil {
+			t.Fatalf("%s: want GUIDE.NAME.LANGUAGE with its position", file)
+		}
+		s, err := newScenario(part[0], part[1], mark[1:])
+		if err == nil {
+			err = s.add(part[2], string(text), mark[1])
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		all[s.Guide] = append(all[s.Guide], s)
+	}
+	return all
+}
+
+// scenarios reads one guide, for which there may be rulesets elsewhere.
+func scenarios(guide, text string, list []*Scenario) ([]*Scenario, error) {
 	named := map[string]*Scenario{}
+	for _, s := range list {
+		named[s.Name] = s
+	}
 	var commands []string // names of scenarios
 	for _, block := range guideBlock.FindAllStringSubmatch(text, -1) {
 		mark, language, body := guideMark.FindStringSubmatch(block[1]), block[2], block[3]
@@ -137,7 +178,8 @@ func scenarios(guide, text string) (list []*Scenario, err error) {
 		}
 		s := named[mark[1]]
 		if s == nil {
-			if s, err = newScenario(guide, mark); err != nil {
+			var err error
+			if s, err = newScenario(guide, mark[1], mark[2:]); err != nil {
 				return list, err
 			}
 			named[s.Name] = s
@@ -155,13 +197,14 @@ func scenarios(guide, text string) (list []*Scenario, err error) {
 	return list, nil
 }
 
-func newScenario(guide string, mark []string) (*Scenario, error) {
-	m, ok := machines[mark[2]]
+// newScenario is one whose mark has a machine, and words for IPv4 and the kernel.
+func newScenario(guide, name string, mark []string) (*Scenario, error) {
+	m, ok := machines[mark[0]]
 	if !ok {
-		return nil, fmt.Errorf("test %s: no machine %q", mark[1], mark[2])
+		return nil, fmt.Errorf("test %s: no machine %q", name, mark[0])
 	}
-	s := &Scenario{Guide: guide, Name: mark[1], Position: m.position, Kernel: mark[4] != ""}
-	if mark[3] != "" {
+	s := &Scenario{Guide: guide, Name: name, Position: m.position, Kernel: mark[2] != ""}
+	if mark[1] != "" {
 		s.Position.Families = []Family{IPv4}
 	}
 	return s, nil

@@ -188,7 +188,7 @@ func (r guideRun) open(m Mode) bool {
 		return false
 	}
 	switch r.g.Guide {
-	case "firewalld", "rhel", "ubuntu", "ufw":
+	case "firewalld", "ufw":
 		return r.g.Position.ServerLocal
 	case "containers":
 		return r.g.Name != "docker-user"

@@ -39,6 +39,7 @@ guides_image() {
 	mkdir -p "$root/usr/lib/modules" "$root/vm"
 	cp -r "$cache/$kernel/trim/lib/modules/." "$root/usr/lib/modules/"
 	cp -r docs/guides integration/testdata/ftp_client.py integration/testdata/ftp_server.py scripts/vm/guest/guides/. "$root/vm/"
+	cp -r integration/testdata/guides "$root/vm/rulesets"
 	ln -sf /vm/guides.service "$root/etc/systemd/system/guides.service"
 	mkdir -p "$root/etc/systemd/system/multi-user.target.wants"
 	ln -sf /vm/guides.service "$root/etc/systemd/system/multi-user.target.wants/guides.service"
