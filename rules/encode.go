@@ -217,8 +217,8 @@ func (b *batch) addRule(at ChainRef, r rule, flags uint16) error {
 }
 
 // marshal is expr.Marshal, except for the direction of a ct expression: the
-// library sends four bytes where the kernel has one (nft_ct_policy in
-// net/netfilter/nft_ct.c), reads the first of them and complains in its log.
+// library sends four bytes where the kernel expects one (nft_ct_policy in
+// net/netfilter/nft_ct.c); it would read the first of them and log a complaint.
 func marshal(f Family, e expr.Any) ([]byte, error) {
 	ct, ok := e.(*expr.Ct)
 	if !ok || ct.Key != expr.CtKeyPROTODST {

@@ -11,7 +11,7 @@ import (
 	"github.com/pasvport/pasvport/ftpalg"
 )
 
-// adjuster arranges who adjusts the sequence numbers of a session behind an edit
+// adjuster arranges who adjusts the sequence numbers of a session after an edit
 // that has changed a length.
 type adjuster struct{ *services }
 
@@ -31,11 +31,11 @@ func (a *adjuster) kernel(ct conntrack, r *session.Reader, d ftpalg.Direction, b
 	return true
 }
 
-// here takes over the adjustment of a session's sequence numbers from
-// the kernel, which cannot do it: the session is not translated, or older
-// than the daemon. From here on each of its packets comes to the queue, also
-// bare acknowledgements. It reports whether that could be arranged; nothing
-// of the session has been changed yet, so the order of the steps is free.
+// here takes over the adjustment of a session's sequence numbers from the kernel,
+// which cannot do it: the session is not translated, or older than the daemon.
+// From here on each of its packets is queued, also bare acknowledgements. It
+// reports whether that could be arranged; nothing of the session has been changed
+// yet, so the order of the steps does not matter.
 func (a *adjuster) here(ct conntrack, r *session.Reader) bool {
 	if r.Here() {
 		return true
@@ -53,7 +53,7 @@ func (a *adjuster) here(ct conntrack, r *session.Reader) bool {
 	return true
 }
 
-// note keeps the adjustments of a session in the kernel, for the next daemon.
+// note records the adjustments of a session in the kernel, for the next daemon.
 func (a *adjuster) note(r *session.Reader) {
 	now, changed := r.ToNote()
 	if !changed {
@@ -65,15 +65,15 @@ func (a *adjuster) note(r *session.Reader) {
 	}
 }
 
-// forget ends the queueing of all packets of a session that is gone.
+// forget stops queueing all packets of a session that is gone.
 func (a *adjuster) forget(s *session.Session) {
 	if s.Here() {
 		a.failed(s.Subject(), "cannot forget a session", a.firewall.Forget(s.ID()))
 	}
 }
 
-// resume gives an entry the adjustments that an earlier daemon made, and
-// reports whether it made them itself, not the kernel. It left notes in the
+// resume gives an entry the adjustments that an earlier daemon made, and reports
+// whether that daemon made them itself, not the kernel. It left notes in the
 // kernel, or handed them over.
 func (a *adjuster) resume(e *expect.Entry, notes map[uint32]string, handed *succession.Record) bool {
 	var adj session.Adjustments

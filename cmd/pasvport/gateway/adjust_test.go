@@ -13,7 +13,8 @@ import (
 	"github.com/pasvport/pasvport/ftpalg"
 )
 
-// TestAdjustHere: the order of the steps, and that nothing is noted of one that fails.
+// TestAdjustHere: the order of the steps, and that nothing is recorded if one
+// fails.
 func TestAdjustHere(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -43,8 +44,8 @@ func TestAdjustHere(t *testing.T) {
 	}
 }
 
-// TestResume: adjustments of an earlier daemon come from its notes in the kernel, or
-// from what it handed over, and are noted anew.
+// TestResume: adjustments of an earlier daemon come from its notes in the kernel,
+// or from what it handed over, and are recorded again.
 func TestResume(t *testing.T) {
 	adj := session.Adjustments{{Pos: 10, Before: 1, After: 2}, {Pos: 20, Before: -3, After: -4}}
 	record := &succession.Record{Adjusted: (*[2]ftpalg.Adjustment)(&adj)}

@@ -17,15 +17,15 @@ type adopter struct {
 	*life
 	ct    conntrack
 	table *session.Table
-	work  ftpalg.Workspace // of the engines of its sessions
+	work  ftpalg.Workspace // for the engines of its sessions
 	// older are the connections that began before our rules; nil: all did.
 	older *olderConnections
 }
 
-// adopt makes a session of a conntrack entry. One that another table still has
-// for the same addresses and ports is over.
-// It has the engine of the connection that it continues, if that is given or
-// conntrack has lost it, and else a new one. The caller is its reader.
+// adopt makes a session from a conntrack entry. A session that another table
+// still has for the same addresses and ports is over. It gets the engine of the
+// connection that it continues, if that is given or conntrack has lost it,
+// otherwise a new one. The caller is its reader.
 func (a *adopter) adopt(e *expect.Entry, alg *ftpalg.Conn, now time.Time) *session.Reader {
 	a.zones.note(e)
 	if table, old := a.registry.find(e.Original); old != nil {
@@ -54,16 +54,16 @@ func (a *adopter) adopt(e *expect.Entry, alg *ftpalg.Conn, now time.Time) *sessi
 	return r
 }
 
-// started reports whether a connection that is met now is seen from its first
-// byte on. What earlier daemons have seen is taken back before; a connection
-// that conntrack picked up in the middle, or that was restored, shows it.
+// started reports whether a new connection is seen from its first byte on.
+// Sessions of earlier daemons were taken back before; an entry shows it if
+// conntrack picked its connection up midstream, or if it was restored.
 func (a *adopter) started(e *expect.Entry) bool {
 	return a.older != nil && !e.Liberal && !a.older.has(e.ID)
 }
 
-// recall gives a session that continues with another entry the engine that it had
-// before, and returns why it was not read. A connection that is not picked up is a
-// new one, which has nothing to do with what is remembered.
+// recall gives a session that continues with another entry its previous engine,
+// and returns why it was not read. A connection that is not picked up is a new
+// one, unrelated to what is remembered.
 func (a *adopter) recall(r *session.Reader, e *expect.Entry, alg *ftpalg.Conn, now time.Time) succession.Left {
 	c := a.lost.Take(r.Original(), r.Reply(), now)
 	if !e.Liberal {
@@ -81,9 +81,9 @@ func (a *adopter) recall(r *session.Reader, e *expect.Entry, alg *ftpalg.Conn, n
 	return c.Left
 }
 
-// turnAway makes a session of an entry beyond a limit that is not kept. It is
-// treated as if there was no daemon: it passes unread and leaves the queue, or,
-// with --fail closed, waits until there is room.
+// turnAway makes a session above a limit from an entry, and does not keep it. It
+// is treated as if there was no daemon: it passes unread and leaves the queue,
+// or, with --fail closed, waits until there is room.
 func (a *adopter) turnAway(e *expect.Entry, reason report.Reason, now time.Time) *session.Reader {
 	r := session.New(e, a.settings().policyFor(e), now, false, &a.work)
 	r.Aside, r.Waits = true, a.cfg.FailClosed && !r.Owner.Monitored

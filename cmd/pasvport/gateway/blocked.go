@@ -20,7 +20,7 @@ type blocker struct {
 	failures limit.Failures
 }
 
-// loginFailed counts a failed login, and has the client blocked if it is one too
+// loginFailed counts a failed login, and blocks the client if that is one too
 // many.
 func (b *blocker) loginFailed(s *session.Session, now time.Time) {
 	most := b.settings().LoginFailures
@@ -40,7 +40,7 @@ func (b *blocker) loginFailed(s *session.Session, now time.Time) {
 		"hint", "its logins failed that often; pasvport unblock lifts it")
 }
 
-// unblock has a client's packets pass again.
+// unblock lets a client's packets pass again.
 func (b *blocker) unblock(client netip.Addr) error {
 	p := rules.BlockedPrefix(client)
 	b.failures.Forget(p)
@@ -54,7 +54,7 @@ func (b *blocker) unblock(client netip.Addr) error {
 	return err
 }
 
-// blocked are the clients that are blocked now.
+// blocked are the currently blocked clients.
 func (b *blocker) blocked() []control.Blocked {
 	if set := b.settings(); set.LoginFailures.Most == 0 || set.Monitor {
 		return nil

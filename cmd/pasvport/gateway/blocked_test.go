@@ -11,8 +11,8 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 )
 
-// TestBlocker: a client whose logins fail is blocked, is shown, and can be let in
-// again.
+// TestBlocker: a client whose logins fail is blocked, is shown, and can be
+// unblocked.
 func TestBlocker(t *testing.T) {
 	b := newBench(t, func(c *config.Config) {
 		c.LoginFailures = config.LoginFailures{Most: 2, Within: time.Minute, Block: time.Hour}
@@ -42,7 +42,7 @@ func TestBlocker(t *testing.T) {
 		t.Errorf("%v, blocked: %v", err, b.k.blocked)
 	}
 	if k.unblock(addr) == nil {
-		t.Error("one that is not blocked is let in")
+		t.Error("one that is not blocked is unblocked")
 	}
 	b.k.refuses = errors.New("no room")
 	s := l.session()
@@ -52,7 +52,8 @@ func TestBlocker(t *testing.T) {
 	b.logs(`msg="cannot block a client"`)
 }
 
-// TestNotBlocked: without the setting nothing is counted and nothing is asked.
+// TestNotBlocked: without the setting nothing is counted and the kernel is not
+// asked.
 func TestNotBlocked(t *testing.T) {
 	b := newBench(t, nil)
 	k := &blocker{services: b.services}

@@ -13,23 +13,23 @@ import (
 	"github.com/pasvport/pasvport/nfq"
 )
 
-// bypass has the packets of sessions that are not read pass the daemon by, and opens
-// the range of ports to clients of encrypted ones.
+// bypass makes the packets of sessions that are not read bypass the daemon, and
+// opens the range of ports to clients of encrypted ones.
 type bypass struct {
 	*services
 	ranges ranges
 }
 
-// leave has the packets of a session pass us by. The next daemon finds the
+// leave makes the packets of a session bypass us. The next daemon finds the
 // reason.
 func (b *bypass) leave(r *session.Reader, why succession.Left) {
 	r.Leave(why, time.Now())
 	b.failed(r.Subject(), "cannot leave a session alone", b.firewall.LeaveAlone(r.ID(), why.String()))
 }
 
-// leaveAgain leaves a session alone for the reason that it was before: it must
-// not be judged anew from its middle, and not taken for an encrypted one. LeftNot is
-// no reason.
+// leaveAgain leaves a session alone for its previous reason: it must not be
+// judged again from its middle, nor count as an encrypted one. LeftNot is no
+// reason.
 func (b *bypass) leaveAgain(r *session.Reader, why succession.Left) {
 	switch why {
 	case succession.LeftNot:
@@ -41,24 +41,24 @@ func (b *bypass) leaveAgain(r *session.Reader, why succession.Left) {
 	}
 }
 
-// stay repeats leave for a session whose packets come all the same: the element of
-// our set has gone with its time, or with an earlier connection that had the same
-// id.
+// stay repeats leave for a session whose packets come nevertheless: the element
+// of our set has expired, or was deleted with an earlier connection that had the
+// same id.
 func (b *bypass) stay(r *session.Reader, p *nfq.Packet, now time.Time) {
 	if r.Returned(p, now) {
 		b.leave(r, r.Left())
 	}
 }
 
-// takeUp takes what was left alone out of our set: its connection has ended.
+// takeUp deletes a session from our set: its connection has ended.
 func (b *bypass) takeUp(id uint32) {
 	if err := b.firewall.TakeUp(id); err != nil {
 		b.log.Warn("cannot delete a set element", "session", id, "err", err)
 	}
 }
 
-// standAside leaves a session alone: an in-kernel helper has it, which edits
-// too, or it cannot be served.
+// standAside leaves a session alone: an in-kernel helper has it, which edits too,
+// or it cannot be served.
 func (b *bypass) standAside(r *session.Reader, reason report.Reason, note string) {
 	r.Aside = true
 	r.SetNote(note)
@@ -67,7 +67,7 @@ func (b *bypass) standAside(r *session.Reader, reason report.Reason, note string
 	b.leave(r, succession.LeftAlone)
 }
 
-// encrypted notes that a session's announcements cannot be read any more, or
+// encrypted records that a session's announcements cannot be read any more, or
 // never could.
 func (b *bypass) encrypted(r *session.Reader) {
 	b.metrics.Encrypted.Add(1)

@@ -42,7 +42,7 @@ func TestStandAside(t *testing.T) {
 }
 
 // TestStay: a session whose packets come although it was left alone is left alone
-// again, and one whose packets were on their way is not.
+// again, but not for packets that were already queued.
 func TestStay(t *testing.T) {
 	b := newBench(t, nil)
 	e := entryOf(1)
@@ -65,7 +65,7 @@ func TestStay(t *testing.T) {
 	}
 }
 
-// TestLeaveFails: what the kernel refuses is said.
+// TestLeaveFails: an error of the kernel is reported.
 func TestLeaveFails(t *testing.T) {
 	b := newBench(t, nil)
 	b.k.refuses = errors.New("no room")

@@ -12,15 +12,15 @@ import (
 	"github.com/pasvport/pasvport/nfq"
 )
 
-// claims makes the conntrack entries of data connections, whose SYN is seen before
-// conntrack and then finds them.
+// claims makes the conntrack entries of data connections, whose SYN is seen
+// before conntrack and then finds them.
 type claims struct {
 	*services
 	ranges *ranges
 }
 
-// claim handles such a SYN. Whatever happens it is forwarded; without an entry of
-// ours it is nothing special to the administrator's rules.
+// claim handles such a SYN. It is always forwarded; without an entry of ours the
+// administrator's rules see an ordinary packet.
 func (c *claims) claim(ct conntrack, p *nfq.Packet) {
 	if !c.pinholes.Claim(ct, p.Src, p.Dst, c.settings().Control()) {
 		c.inRange(ct, p)

@@ -16,16 +16,16 @@ import (
 // ender resets sessions by hand.
 type ender struct {
 	*services
-	open func() (resetter, error) // what sends the resets
+	open func() (resetter, error) // opens the sender of the resets
 }
 
-// resetter sends resets. *keepalive.Sender is one.
+// resetter sends resets. *keepalive.Sender implements it.
 type resetter interface {
 	Reset(t expect.Tuple, from *keepalive.End) error
 	Close()
 }
 
-// openSender opens what sends them.
+// openSender opens the sender of resets.
 func openSender() (resetter, error) {
 	s, err := keepalive.OpenSender()
 	if err != nil {

@@ -26,7 +26,7 @@ func (s *sent) Reset(t expect.Tuple, from *keepalive.End) error {
 	return s.err
 }
 
-// TestEnd: both ends are reset with the numbers that they wait for.
+// TestEnd: both ends are reset with the numbers that they expect.
 func TestEnd(t *testing.T) {
 	b := newBench(t, nil)
 	l := b.connect(entryOf(1))
@@ -51,8 +51,8 @@ func TestEnd(t *testing.T) {
 	}
 }
 
-// TestEndByID: a session is ended by its worker, and only if it is there, something
-// came of it, and it is not only monitored.
+// TestEndByID: a session is ended by its worker, and only if it exists, has sent
+// something, and is not only monitored.
 func TestEndByID(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -91,7 +91,7 @@ func TestEndByID(t *testing.T) {
 				t.Errorf("%d resets, %v", len(out.to), err)
 			}
 			if tt.resets > 0 && !out.closed {
-				t.Error("the socket is open still")
+				t.Error("the socket is still open")
 			}
 		})
 	}

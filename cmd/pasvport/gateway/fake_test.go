@@ -27,19 +27,19 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// fakeKernel is connection tracking and nftables, as far as the gateway asks them. It
-// holds what it is told.
+// fakeKernel replaces conntrack and nftables, as far as the gateway uses them,
+// and stores what it is given.
 type fakeKernel struct {
 	mu        sync.Mutex
-	steps     []string                       // what was done to our table as a whole, and what was opened
-	fails     map[string]error               // the steps that do
+	steps     []string                       // operations on our table as a whole, and on what was opened
+	fails     map[string]error               // the steps that fail
 	rules     rules.Config                   // of the last Reconfigure
 	entries   map[expect.Tuple]*expect.Entry // by both tuples
 	expected  []expect.Expectation
 	adjusted  map[expect.Tuple][2]expect.SeqAdj
 	liberal   map[expect.Tuple]bool
 	restored  []expect.Forgotten
-	timeouts  map[expect.Tuple]time.Duration // that were set
+	timeouts  map[expect.Tuple]time.Duration // timeouts that were set
 	elements  []rules.Element
 	left      map[uint32]string
 	numbered  map[uint32]string
@@ -47,7 +47,7 @@ type fakeKernel struct {
 	peers     map[hostPair]bool
 	blocked   map[netip.Addr]time.Duration
 	ways      map[uint32]rules.Way // of data connections
-	wrong     []uint32             // those that were ended
+	wrong     []uint32             // data connections that were ended for their direction
 	noAdjust  bool                 // sequence numbers are not adjusted
 	noTable   bool                 // no daemon was here before
 	refuses   error                // what nftables answers to all that is to be added
@@ -65,7 +65,7 @@ func newKernel() *fakeKernel {
 	}
 }
 
-// step notes a step, and returns its error.
+// step records a step, and returns its error.
 func (k *fakeKernel) step(name string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -206,7 +206,7 @@ func (k *fakeKernel) UpdateTimeout(t expect.Tuple, d time.Duration) error {
 	return nil
 }
 
-// timeout is what the timeout of an entry was set to; zero if it was not.
+// timeout is the timeout that was set for an entry, or zero.
 func (k *fakeKernel) timeout(t expect.Tuple) time.Duration {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -251,7 +251,7 @@ func (k *fakeKernel) OpenPinhole(p rules.Pinhole) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.refuses == nil {
-		k.close(p) // one that is there is there for its time again
+		k.close(p) // an existing one is renewed
 		k.elements = append(k.elements, rules.Element{Source: p.Source, Dest: p.Dest, Note: p.Note, Expires: p.Timeout})
 		k.steps = append(k.steps, "open")
 	}
@@ -293,7 +293,7 @@ func (k *fakeKernel) TakeUp(id uint32) error {
 
 func (k *fakeKernel) LeftAlone() (map[uint32]string, error) { return k.left, nil }
 
-// fakeDirections are those of a fakeKernel.
+// fakeDirections are the directions of a fakeKernel.
 type fakeDirections struct{ k *fakeKernel }
 
 func (d fakeDirections) Direct(id uint32, w rules.Way) error {
@@ -376,11 +376,11 @@ func (k *fakeKernel) Blocked() (list []rules.Blocked, err error) {
 type fakeEvents struct {
 	k     *fakeKernel
 	come  chan expect.Event
-	late  []expect.Event // that are there when they are not followed any more
+	late  []expect.Event // events that arrive when they are no longer read
 	ports []expect.PortRange
 }
 
-// Sync waits for nothing: what events would do is in inSync.
+// Sync does not wait: inSync does what events would do.
 func (e *fakeEvents) Sync(time.Duration) bool {
 	if e.k.inSync != nil {
 		e.k.inSync()
@@ -481,7 +481,7 @@ func (q *fakeQueue) Flush() error {
 
 func (q *fakeQueue) Interrupt() { signal(q.wakes) }
 
-// logbook is a log whose lines a test looks for.
+// logbook is a log whose lines a test can search.
 type logbook struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -493,7 +493,7 @@ func (l *logbook) Write(b []byte) (int, error) {
 	return l.b.Write(b)
 }
 
-// has reports whether a line has all of some words.
+// has reports whether a line contains all these words.
 func (l *logbook) has(words ...string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -505,7 +505,7 @@ func (l *logbook) has(words ...string) bool {
 	return false
 }
 
-// bench is a gateway without a kernel, of one queue.
+// bench is a gateway without a kernel, with one queue.
 type bench struct {
 	*life
 	g   *Gateway
@@ -518,7 +518,7 @@ type bench struct {
 	ids uint32 // of packets
 }
 
-// newBench returns one that is configured as edit says.
+// newBench returns a bench whose configuration edit changes.
 func newBench(t *testing.T, edit func(*config.Config)) *bench {
 	cfg := config.Default()
 	cfg.LogSessions, cfg.LogTransfers = true, true
@@ -540,7 +540,7 @@ func newBenchOn(t *testing.T, k *fakeKernel, cfg config.Config) *bench {
 	g.firewall, g.events, g.nft, g.ct, g.directions = k, b.ev, k, k, fakeDirections{k}
 	g.pinholes.Firewall, g.pinholes.Ways.Kernel, g.pinholes.Claims = k, g.directions, true
 	g.ports.add(cfg)
-	g.older.ids = map[uint32]struct{}{} // they were listed, and there was none
+	g.older.ids = map[uint32]struct{}{} // they were listed, and there were none
 	table := new(session.Table)
 	g.registry.queues = append(g.registry.queues, table)
 	b.w = newWorker(g.life, g.offers, g.older, k, b.q, table)
@@ -548,7 +548,7 @@ func newBenchOn(t *testing.T, k *fakeKernel, cfg config.Config) *bench {
 	return b
 }
 
-// logs fails the test unless a line of the log has all of some words.
+// logs fails the test unless a line of the log contains all these words.
 func (b *bench) logs(words ...string) {
 	b.t.Helper()
 	if !b.log.has(words...) {
@@ -566,7 +566,7 @@ type link struct {
 
 func ap(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 
-// entryOf is that of a control connection to a server behind a translation.
+// entryOf is the entry of a control connection to a translated server.
 func entryOf(id uint32) expect.Entry {
 	client := netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 100, byte(id)}), 40000)
 	return expect.Entry{
@@ -576,8 +576,8 @@ func entryOf(id uint32) expect.Entry {
 	}
 }
 
-// plainEntry is that of a control connection that is not translated and carries
-// nothing.
+// plainEntry is the entry of a control connection that is not translated and has
+// no carrier.
 func plainEntry(id uint32) expect.Entry {
 	e := entryOf(id)
 	e.Reply.Src, e.Helper = e.Original.Dst, ""
@@ -604,7 +604,7 @@ const (
 	server = 1
 )
 
-// packet is one that an end sends.
+// packet is a packet from one end.
 func (l *link) packet(from int, text string, flags uint8) *nfq.Packet {
 	t := [2]expect.Tuple{l.entry.Original, l.entry.Reply}[from]
 	p := packetOf(l.b.t, t, l.next[from], l.next[1-from], text, flags)
@@ -630,7 +630,7 @@ func packetOf(t *testing.T, tuple expect.Tuple, seq, ack uint32, text string, fl
 	return &p
 }
 
-// say has an end send a text, and returns the verdict and what was sent on.
+// say sends a text from one end, and returns the verdict and what was forwarded.
 func (l *link) say(from int, text string) (verdict, sent string) {
 	l.b.t.Helper()
 	p := l.packet(from, text, nfq.FlagACK|nfq.FlagPSH)
@@ -638,7 +638,7 @@ func (l *link) say(from int, text string) (verdict, sent string) {
 	return l.b.handle(p)
 }
 
-// handle has the worker handle a packet.
+// handle makes the worker handle a packet.
 func (b *bench) handle(p *nfq.Packet) (verdict, sent string) {
 	b.t.Helper()
 	text := string(p.Payload)
@@ -666,15 +666,15 @@ func (b *bench) verdict(id uint32, text string) (verdict, sent string) {
 	return verdict, text
 }
 
-// accepts has an end send a text that passes as it is.
+// accepts sends a text that passes unchanged.
 func (l *link) accepts(from int, text string) {
 	l.b.t.Helper()
 	if v, sent := l.say(from, text); v != "accept" || sent != text {
-		l.b.t.Errorf("%q: %s, sent on as %q", text, v, sent)
+		l.b.t.Errorf("%q: %s, forwarded as %q", text, v, sent)
 	}
 }
 
-// logIn is what every dialogue begins with.
+// logIn is the beginning of every dialogue.
 func (l *link) logIn() {
 	l.b.t.Helper()
 	l.accepts(server, "220 ready\r\n")
@@ -684,7 +684,7 @@ func (l *link) logIn() {
 	l.accepts(server, "230 welcome\r\n")
 }
 
-// passive announces a port of the server, and returns what the client is told.
+// passive announces a port of the server, and returns what the client receives.
 func (l *link) passive(port int) string {
 	l.b.t.Helper()
 	l.accepts(client, "PASV\r\n")

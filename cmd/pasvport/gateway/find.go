@@ -13,14 +13,14 @@ import (
 	"github.com/pasvport/pasvport/nfq"
 )
 
-// find returns the session of a packet. If there is none, tracked says
-// whether conntrack has an entry all the same: one that began in the middle
-// of the connection and is not established yet, or that cannot continue.
+// find returns the session of a packet. If there is none, tracked says whether
+// conntrack has an entry nevertheless: one that began midstream and is not
+// established yet, or that cannot continue.
 //
 // A session is the same connection as long as the end of its entry has not been
 // read. That end is in the events before any packet of the next entry with the
-// same tuple is in the queue, so reading them settles every doubt about which
-// one a packet belongs to; see expect.Events.Sync.
+// same tuple is in the queue, so reading them settles every doubt about which one
+// a packet belongs to; see expect.Events.Sync.
 func (w *worker) find(p *nfq.Packet) (r *session.Reader, tracked bool) {
 	t := tupleOf(p)
 	if r = w.known(t); r != nil {
@@ -29,7 +29,7 @@ func (w *worker) find(p *nfq.Packet) (r *session.Reader, tracked bool) {
 			return r, true
 		}
 		r.Release()
-		// Without its entry the bytes of an adjusted one would come to the wrong
+		// Without its entry the bytes of an adjusted one would go to the wrong
 		// place.
 		if w.sync(); !doubtful {
 			if r = w.known(t); r != nil {
@@ -77,9 +77,9 @@ func (w *worker) known(t expect.Tuple) *session.Reader {
 	return r
 }
 
-// present returns the session that a packet of r is of, when it matters: another
-// one if the entry of r is gone meanwhile, and conntrack has picked the connection
-// up again.
+// present returns the session of a packet of r, when it matters: another one if
+// the entry of r is gone meanwhile, and conntrack has picked the connection up
+// again.
 func (w *worker) present(r *session.Reader) *session.Reader {
 	w.sync()
 	if w.table.Find(r.Original()) == r.Session {
@@ -89,7 +89,7 @@ func (w *worker) present(r *session.Reader) *session.Reader {
 	if err != nil || e.Original != r.Original() || e.Reply != r.Reply() || e.Status&expect.StatusSeenReply == 0 {
 		return r
 	}
-	if s := w.registry.orphans.Find(r.Original()); s != nil { // made of what was told of r
+	if s := w.registry.orphans.Find(r.Original()); s != nil { // made from the record of r
 		w.end(w.ct, &w.registry.orphans, s)
 	}
 	next := w.adopt(&e, r.Engine, w.now)
@@ -97,7 +97,7 @@ func (w *worker) present(r *session.Reader) *session.Reader {
 		state := next.Engine.State()
 		w.teller.readjust(next, &e, &state)
 	}
-	if next.Engine != r.Engine { // one too many now
+	if next.Engine != r.Engine { // above the limit now
 		next.Release()
 		return r
 	}

@@ -13,13 +13,13 @@ import (
 	"github.com/pasvport/pasvport/expect"
 )
 
-// TestPresent: conntrack loses a connection while what it announces is under way, and
-// picks it up. What is announced is opened for the session of the new entry, which
-// knows what was said.
+// TestPresent: conntrack loses a connection while an announcement of it is being
+// handled, and picks it up. The announcement is opened for the session of the new
+// entry, which knows what was said.
 func TestPresent(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
-		again func(*expect.Entry) // the entry that there is then
+		again func(*expect.Entry) // the entry that exists then
 		owner uint32              // of what is opened; 0: nothing is
 	}{
 		{"picked up", func(*expect.Entry) {}, 2},
@@ -45,12 +45,12 @@ func TestPresent(t *testing.T) {
 			}
 			v, sent := l.say(server, "227 Entering Passive Mode (203,0,113,1,195,80).\r\n")
 			if v != "accept" || sent != "227 Entering Passive Mode (203,0,113,1,195,80).\r\n" {
-				t.Errorf("%s, sent on as %q", v, sent)
+				t.Errorf("%s, forwarded as %q", v, sent)
 			}
 			all := b.pinholes.All()
 			if tt.owner == 0 {
 				if s := l.session(); s != nil {
-					t.Errorf("session %d is made of an entry that does not continue it", s.ID())
+					t.Errorf("session %d was made from an entry that does not continue it", s.ID())
 				}
 				if b.sweeper().sweep(time.Now()); len(b.pinholes.All()) != 0 || len(b.k.elements) != 0 {
 					t.Errorf("open for a session that is gone: %v", b.k.elements)
@@ -70,7 +70,8 @@ func TestPresent(t *testing.T) {
 	}
 }
 
-// TestPresentFull: one that may not be read any more, as others came first, is not.
+// TestPresentFull: a session that may not be read any more, as others came first,
+// is not.
 func TestPresentFull(t *testing.T) {
 	b := newBench(t, func(c *config.Config) { c.MaxSessions = 1 })
 	l := b.connect(plainEntry(1))
@@ -97,8 +98,8 @@ func TestPresentFull(t *testing.T) {
 	}
 }
 
-// TestLookUp: a session is the one of its packet's entry; what conntrack cannot say is
-// said, and the packet passes.
+// TestLookUp: a session is the one of its packet's entry; a failed look-up is
+// reported, and the packet passes.
 func TestLookUp(t *testing.T) {
 	b := newBench(t, func(c *config.Config) { c.ResetStale = false })
 	l := b.connect(entryOf(1))
@@ -106,8 +107,8 @@ func TestLookUp(t *testing.T) {
 	l.accepts(client, "NOOP\r\n")
 	b.logs(`msg="conntrack look-up failed"`, "no buffer space")
 	b.k.getErr = nil
-	// The event of another worker's look-up, or of an earlier daemon's session, has
-	// brought it while conntrack was asked.
+	// The event of another worker's look-up, or of an earlier daemon's session,
+	// has brought it while conntrack was asked.
 	s := newSession(entryOf(1))
 	b.k.beforeGet = func(expect.Tuple) { b.registry.orphans.Add(s) }
 	l.accepts(client, "NOOP\r\n")
@@ -116,8 +117,8 @@ func TestLookUp(t *testing.T) {
 	}
 }
 
-// TestAdjustedSyncs: what is adjusted in the kernel is looked for again behind the
-// events: without its entry its bytes would come to the wrong place.
+// TestAdjustedSyncs: a session adjusted in the kernel is looked up again after
+// handling events: without its entry its bytes would go to the wrong place.
 func TestAdjustedSyncs(t *testing.T) {
 	b := newBench(t, nil)
 	l := b.connect(entryOf(1))

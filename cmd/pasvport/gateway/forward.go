@@ -14,7 +14,7 @@ import (
 // maxPayload is the room for a changed payload: no packet is longer.
 const maxPayload = 1 << 16
 
-// forwarder sends the packets of a queue on with the bytes that the engines want.
+// forwarder forwards the packets of a queue with the bytes of the engines.
 type forwarder struct {
 	*verdicts
 	ct      conntrack
@@ -22,22 +22,22 @@ type forwarder struct {
 	offers  *offers
 	unread  *unread
 	teller  *teller
-	payload []byte // reused; only its own memory, what Rewrite returns may be the packet's
+	payload []byte // reused; only its own memory, as Rewrite may return the packet's
 	packet  []byte // reused
 }
 
-// forward sends a packet on, once whoever adjusts its sequence number does. last
-// says that nothing more of its session is held: if it rests now, what comes next
-// may pass unread.
+// forward forwards a packet once someone adjusts its sequence number. last says
+// that nothing more of its session is held: if it rests now, its next lines may
+// pass unread.
 func (f *forwarder) forward(r *session.Reader, seg *ftpalg.Segment, p *nfq.Packet, last bool) {
 	w := r.Engine.Rewrite(f.payload[:0], seg)
 	if w.Set && !f.byKernel(r, seg.Dir, w.Adjust) {
 		if !f.adjust.here(f.ct, r) {
-			// No one adjusts: the edit is taken back, and the offer that asked for it.
+			// No one adjusts: the edit is taken back, and so is its offer.
 			r.Engine.SetAdjustBy(ftpalg.Nobody)
 			f.offers.withdraw(f.ct, r.Session, report.Reason(ftpalg.ReasonNoAdjust))
 		}
-		f.teller.tell(r, seg.Time) // otherwise than before
+		f.teller.tell(r, seg.Time) // different from before
 		w = r.Engine.Rewrite(f.payload[:0], seg)
 	}
 	if !w.Trimmed && last {
@@ -69,7 +69,7 @@ func (f *forwarder) send(r *session.Reader, d ftpalg.Direction, p *nfq.Packet, w
 	}
 	switch {
 	case r.Here():
-		f.adjust.note(r) // before anything leaves that depends on them
+		f.adjust.note(r) // before anything that depends on them is forwarded
 		back := ftpalg.Original + ftpalg.Reply - d
 		nfq.Renumber(p, w.Seq, func(ack uint32) uint32 { return r.Engine.Acknowledgement(back, ack) })
 	case w.Seq != p.Seq:
@@ -78,13 +78,13 @@ func (f *forwarder) send(r *session.Reader, d ftpalg.Direction, p *nfq.Packet, w
 	f.splice(p, w.Data)
 }
 
-// ask sends an empty segment in place of one that cannot be read before it is
+// ask sends an empty segment in place of one that cannot be read until it is
 // known what its receiver has.
 func (f *forwarder) ask(r *session.Reader, p *nfq.Packet, at uint32) {
 	f.send(r, r.Direction(p), p, &ftpalg.Rewritten{Changed: true, Trimmed: true, Seq: at, Urgent: p.Urgent})
 }
 
-// splice sends a packet on with another payload.
+// splice forwards a packet with another payload.
 func (f *forwarder) splice(p *nfq.Packet, payload []byte) {
 	packet, err := nfq.AppendSpliced(f.packet[:0], p, payload)
 	if err != nil { // longer than a packet can be; its sender will send less

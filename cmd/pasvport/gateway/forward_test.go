@@ -14,19 +14,19 @@ import (
 	"github.com/pasvport/pasvport/nfq"
 )
 
-// sent returns the packet that went on in place of one.
+// sent returns the packet that was forwarded in place of one.
 func (b *bench) sent(id uint32) *nfq.Packet {
 	b.t.Helper()
 	var p nfq.Packet
 	if data := b.q.data[id]; data == nil {
-		b.t.Fatalf("packet %d went on as %q, not as another one", id, b.q.verdicts[id])
+		b.t.Fatalf("packet %d was forwarded as %q, not as another one", id, b.q.verdicts[id])
 	} else if err := nfq.ParsePacket(&p, data); err != nil {
 		b.t.Fatal(err)
 	}
 	return &p
 }
 
-// again has an end send a part of what it has sent before.
+// again sends a part of what an end has sent before.
 func (l *link) again(from int, seq uint32, text string) (id uint32) {
 	l.b.t.Helper()
 	p := packetOf(l.b.t, [2]expect.Tuple{l.entry.Original, l.entry.Reply}[from], seq, l.next[1-from], text, nfq.FlagACK)
@@ -41,14 +41,14 @@ const (
 	told      = "227 Entering Passive Mode (203,0,113,1,195,80).\r\n"
 )
 
-// TestRepeated: what was changed is changed alike when it comes again, and neither is
-// the kernel told of it twice nor another pinhole opened.
+// TestRepeated: a retransmission of a changed segment is changed in the same way;
+// the kernel is not told again, nor is another pinhole opened.
 func TestRepeated(t *testing.T) {
 	b := newBench(t, nil)
 	l := b.connect(entryOf(1))
 	l.logIn()
 	if sent := l.passive(50000); sent != told {
-		t.Fatalf("the client is told %q", sent)
+		t.Fatalf("the client received %q", sent)
 	}
 	adjusted := b.k.adjusted[l.entry.Original]
 	b.k.adjusted[l.entry.Original] = [2]expect.SeqAdj{}
@@ -66,8 +66,9 @@ func TestRepeated(t *testing.T) {
 	}
 }
 
-// TestRepeatedOlder: a segment from before an older edit goes on with the sequence
-// number of which the kernel, which has the last one, makes the right one.
+// TestRepeatedOlder: a segment from before an older edit is forwarded with the
+// sequence number that the kernel, which has the last edit, maps to the right
+// one.
 func TestRepeatedOlder(t *testing.T) {
 	b := newBench(t, nil)
 	l := b.connect(entryOf(1))
@@ -82,19 +83,20 @@ func TestRepeatedOlder(t *testing.T) {
 		t.Fatalf("the kernel adjusts by %+v", adj)
 	}
 	if v := b.q.verdicts[l.again(server, between, "200 fine\r\n")]; v[0] != "accept" {
-		t.Errorf("what lies between two edits is %s, and the kernel adjusts it as it should be", v[0])
+		t.Errorf("a segment between two edits is %s, though the kernel adjusts it correctly", v[0])
 	}
 	l.accepts(client, "NOOP\r\n")
 	l.accepts(server, "200 fine\r\n")
 	l.passive(50002)
-	// The kernel adds 6 to what lies before the last edit, and 3 is right for this one.
+	// The kernel adds 6 to what lies before the last edit, and 3 is right for
+	// this one.
 	if p := b.sent(l.again(server, between, "200 fine\r\n")); p.Seq != between-3 || string(p.Payload) != "200 fine\r\n" {
-		t.Errorf("it goes on at %d as %q", int32(p.Seq-between), p.Payload)
+		t.Errorf("it is forwarded at %d as %q", int32(p.Seq-between), p.Payload)
 	}
 }
 
-// TestAsk: where bytes are missing, and the segment behind them comes again and again,
-// its receiver is asked what it has, and its answer is shown to us.
+// TestAsk: where bytes are missing, and the segment after them arrives again and
+// again, its receiver is asked what it has, and its answer is queued.
 func TestAsk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, nil)
@@ -113,20 +115,20 @@ func TestAsk(t *testing.T) {
 			t.Errorf("%q is sent at %d to ask", p.Payload, int32(p.Seq-at))
 		}
 		if b.k.acks[1] != 1 || b.q.flushes == 0 {
-			t.Errorf("acknowledgements are shown: %v, %d flushes", b.k.acks, b.q.flushes)
+			t.Errorf("acknowledgements are queued: %v, %d flushes", b.k.acks, b.q.flushes)
 		}
 		for i := range uint32(3) { // another gap, at once
 			l.again(server, at+200+i, "200 fine\r\n")
 			time.Sleep(200 * time.Millisecond)
 		}
 		if b.k.acks[1] != 1 {
-			t.Error("the kernel is told again while it shows them")
+			t.Error("the kernel is told again while it queues them")
 		}
 	})
 }
 
-// TestLineByByte: a line that its sender writes in small pieces is acknowledged to it,
-// and goes on whole with its last piece.
+// TestLineByByte: a line that its sender writes in small pieces is acknowledged
+// to it, and forwarded whole with its last piece.
 func TestLineByByte(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, nil)
@@ -136,7 +138,7 @@ func TestLineByByte(t *testing.T) {
 		start, taken := l.next[server], false
 		for try := 0; !taken; try++ {
 			if try > 20 {
-				t.Fatal("the line is never taken in")
+				t.Fatal("the line is never absorbed")
 			}
 			p := packetOf(t, l.entry.Reply, start, l.next[client], announced[:7], nfq.FlagACK|nfq.FlagFIN)
 			b.ids++
@@ -149,7 +151,7 @@ func TestLineByByte(t *testing.T) {
 			case "changed":
 				taken = true
 				if p := b.sent(p.ID); len(p.Payload) > 0 || p.Flags&nfq.FlagFIN != 0 {
-					t.Errorf("what is taken in goes on as %q, flags %#x", p.Payload, p.Flags)
+					t.Errorf("the absorbed piece is forwarded as %q, flags %#x", p.Payload, p.Flags)
 				}
 			default:
 				t.Fatalf("a piece of the line: %s", v)
@@ -157,7 +159,7 @@ func TestLineByByte(t *testing.T) {
 		}
 		last := b.sent(l.again(server, start+7, announced[7:]))
 		if string(last.Payload) != told {
-			t.Errorf("the client is told %q", last.Payload)
+			t.Errorf("the client received %q", last.Payload)
 		}
 		if len(b.k.expected) != 1 {
 			t.Errorf("expectations: %v", b.k.expected)
@@ -165,7 +167,7 @@ func TestLineByByte(t *testing.T) {
 	})
 }
 
-// TestUrgent: an urgent pointer goes where its byte goes.
+// TestUrgent: an urgent pointer moves with its byte.
 func TestUrgent(t *testing.T) {
 	b := newBench(t, nil)
 	l := b.connect(entryOf(1))
@@ -179,8 +181,8 @@ func TestUrgent(t *testing.T) {
 	}
 }
 
-// TestTooLong: what would get longer than a packet can be is dropped, and comes again
-// in a shorter one.
+// TestTooLong: a packet that would grow beyond the maximum length is dropped, and
+// retransmitted as a shorter one.
 func TestTooLong(t *testing.T) {
 	b := newBench(t, nil)
 	l := b.connect(entryOf(1))
@@ -191,8 +193,8 @@ func TestTooLong(t *testing.T) {
 	}
 }
 
-// TestOutgrows: an edit that grows behind one that shrinks has conntrack told to be
-// liberal; where it cannot be, the daemon does not rely on the kernel.
+// TestOutgrows: an edit that grows after one that shrinks makes conntrack
+// liberal; where that is impossible, the daemon does not rely on the kernel.
 func TestOutgrows(t *testing.T) {
 	for there, want := range map[bool]bool{true: true, false: false} {
 		b := newBench(t, nil)
@@ -212,8 +214,8 @@ func TestOutgrows(t *testing.T) {
 	}
 }
 
-// TestNotNoted: sequence numbers that cannot be noted for the next daemon are said to
-// be lost with this one.
+// TestNotNoted: sequence numbers that cannot be recorded for the next daemon are
+// reported to be lost with this one.
 func TestNotNoted(t *testing.T) {
 	b := newBench(t, nil)
 	b.k.noAdjust = true
@@ -226,8 +228,8 @@ func TestNotNoted(t *testing.T) {
 	b.logs(`msg="cannot note a session's sequence numbers"`, "session=1", "this control connection hangs")
 }
 
-// TestPassOn: an announcement for which nothing is opened is translated all the same
-// where it may be one, with its own port, or with the one that is open.
+// TestPassOn: a possible announcement for which nothing is opened is translated
+// nevertheless, with its own port, or with the one that is open.
 func TestPassOn(t *testing.T) {
 	b := newBench(t, nil)
 	l := b.connect(entryOf(1))
@@ -244,8 +246,9 @@ func TestPassOn(t *testing.T) {
 	}
 }
 
-// TestFarAway: who knows the addresses and ports, and no number, ends nothing and opens
-// nothing. Numbers far ahead are those of the next connection with the same ports.
+// TestFarAway: an attacker who knows the addresses and ports but no sequence
+// number ends nothing and opens nothing. Numbers far ahead are those of the next
+// connection with the same ports.
 func TestFarAway(t *testing.T) {
 	b := newBench(t, nil)
 	l := b.connect(entryOf(1))

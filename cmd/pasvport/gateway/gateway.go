@@ -16,7 +16,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/tablelock"
 )
 
-// Gateway is the running daemon: what joins its parts.
+// Gateway is the running daemon. It joins the parts.
 type Gateway struct {
 	*life
 	started   time.Time
@@ -32,12 +32,12 @@ type Gateway struct {
 	nft       ruleset
 	ct        conntrack // of the sweeper, and of what is done before and after it
 	sender    *keepalive.Sender
-	partnerCT conntrack // of who adopts what the other firewall has had
-	noSender  error     // why there is no sender, if something was to be sent
+	partnerCT conntrack // for adopting sessions of the other firewall
+	noSender  error     // why there is no sender, if one was needed
 
-	inherited  succession.Queues             // of the daemon before
-	unseen     bool                          // packets may have passed between that one and us
-	handOver   func(succession.Queues) error // gives the queues to the next one; see Restart
+	inherited  succession.Queues             // of the previous daemon
+	unseen     bool                          // packets may have passed between that daemon and this one
+	handOver   func(succession.Queues) error // passes the queues to the next one; see Restart
 	restarting atomic.Bool
 }
 
@@ -55,8 +55,8 @@ func New(cfg config.Config, log *slog.Logger, m *metrics.Metrics) *Gateway {
 	}
 }
 
-// Run serves until ctx ends, and then takes everything of ours out of the
-// kernel. ready is called when queues are bound and rules installed.
+// Run serves until ctx ends, and then removes everything of ours from the kernel.
+// It calls ready when queues are bound and rules installed.
 func (g *Gateway) Run(ctx context.Context, ready func()) error {
 	lock, err := tablelock.Take(g.cfg.Table, g.cfg.QueueNum, g.cfg.Queues)
 	if err != nil {
@@ -71,13 +71,13 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 	return g.serve(ctx, ready)
 }
 
-// Inherit gives the gateway the queues that the daemon before it handed on. It must
-// be called before Run.
+// Inherit gives the gateway the queues that the previous daemon handed on. It
+// must be called before Run.
 func (g *Gateway) Inherit(q succession.Queues) { g.inherited = q }
 
-// Restart makes the stop that follows one for a restart: our rules stay, and pass
-// gives the queues, which the kernel fills meanwhile, to the next daemon. It
-// returns an error if none has them, and then the stop is a stop.
+// Restart makes the stop that follows a restart: our rules stay, and pass passes
+// the queues, which the kernel fills meanwhile, to the next daemon. It returns an
+// error if none has them, and then the stop is a stop.
 func (g *Gateway) Restart(pass func(succession.Queues) error) {
 	g.handOver = pass
 	g.restarting.Store(true)
@@ -87,12 +87,12 @@ func (g *Gateway) Restart(pass func(succession.Queues) error) {
 // called before Run.
 func (g *Gateway) Beat(every time.Duration) { g.beatEvery = every }
 
-// Alive reports whether each worker has given a sign of life within that time.
-// It is for after ready was called, and false without Beat.
+// Alive reports whether each worker has given a sign of life within that time. It
+// is valid after ready was called, and false without Beat.
 func (g *Gateway) Alive(within time.Duration) bool { return g.lanes.alive(time.Now(), within) }
 
-// Settings are those in force.
+// Settings are the current settings.
 func (g *Gateway) Settings() config.Config { return g.settings().Config }
 
-// Events returns what happened, for those who follow it.
+// Events returns the stream of events.
 func (g *Gateway) Events() *report.Stream { return &g.report.Stream }

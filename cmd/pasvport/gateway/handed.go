@@ -13,9 +13,9 @@ import (
 	"github.com/pasvport/pasvport/expect"
 )
 
-// open opens the pinholes that an earlier daemon closed when it was
-// stopped. Its sessions were taken back before; what belongs to none of them, or
-// what none could ask for now, is not opened.
+// open opens the pinholes that an earlier daemon closed when it was stopped. Its
+// sessions were taken back before; a pinhole that belongs to none of them, or
+// that none could ask for now, is not opened.
 func (h *heir) open(l legacy) {
 	for _, r := range l {
 		s := h.registry.session(expect.Tuple(r.Original))
@@ -30,8 +30,8 @@ func (h *heir) open(l legacy) {
 	}
 }
 
-// tell notes what is to be told to the other firewall of a pair of the sessions that
-// were taken back. Of one that a crash was in between it may know more than the
+// tell records what to tell the other firewall of a pair about the sessions that
+// were taken back. If there was a crash in between, it may know more than the
 // kernel.
 func (h *heir) tell(peer *pair.Pair, l legacy) {
 	now := time.Now()
@@ -59,8 +59,8 @@ func (h *heir) left(r *session.Reader, l legacy, now time.Time) succession.Recor
 	return rec
 }
 
-// reopen opens a pinhole again or, if its data connection has come, only the
-// way for that one's SYN.
+// reopen opens a pinhole again or, if its data connection has begun, only the way
+// for that one's SYN.
 func (h *heir) reopen(s *session.Session, p succession.Pinhole) error {
 	set := h.settings()
 	terms := succession.Terms{
@@ -85,7 +85,7 @@ func (h *heir) reopen(s *session.Session, p succession.Pinhole) error {
 		}
 		return err
 	case h.pinholes.Of(&s.Owner) != nil:
-		return nil // a crash was in between, and the kernel had it
+		return nil // there was a crash in between, and the kernel had it
 	case spec.Claim && !h.claims():
 		return errNoClaims
 	}
@@ -96,5 +96,5 @@ func (h *heir) reopen(s *session.Session, p succession.Pinhole) error {
 	return err
 }
 
-// errNoClaims says that a pinhole needs what this daemon does not do.
+// errNoClaims says that a pinhole needs a claim, which this daemon does not make.
 var errNoClaims = errors.New("by claim, which this daemon does not make")

@@ -9,9 +9,9 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// healer reports that our rules were put back, as rules.Firewall.Watch does whenever
-// somebody takes them away. What it said last about their state belongs to the
-// goroutine of Watch, so that a state that lasts is said once.
+// healer reports that our rules were put back, as rules.Firewall.Watch does
+// whenever someone removes them. Its last reported state belongs to the goroutine
+// of Watch, so that a state that lasts is reported once.
 type healer struct {
 	*services
 	registry *registry
@@ -21,7 +21,7 @@ type healer struct {
 	failing bool
 }
 
-// healed notes that rules were put back, or could not be.
+// healed reports that rules were put back, or could not be.
 func (h *healer) healed(done rules.Healing, err error) {
 	if err != nil {
 		if !h.failing {
@@ -42,7 +42,7 @@ func (h *healer) healed(done rules.Healing, err error) {
 	h.noChains(done.NoChain)
 }
 
-// noChains reports chains of --allow that went or came.
+// noChains reports chains of --allow that disappeared or came back.
 func (h *healer) noChains(list []rules.ChainRef) {
 	names := make([]string, len(list))
 	for i, r := range list {

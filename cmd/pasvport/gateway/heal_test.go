@@ -9,8 +9,8 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// TestHealer: a state of our rules that lasts is said once, and sessions that passed
-// unread meanwhile know it.
+// TestHealer: a lasting state of our rules is reported once, and sessions that
+// passed unread meanwhile know it.
 func TestHealer(t *testing.T) {
 	b := newBench(t, nil)
 	l := b.connect(entryOf(1))
@@ -22,7 +22,7 @@ func TestHealer(t *testing.T) {
 		b.logs(words...)
 		n := b.log.b.Len()
 		if f(); b.log.b.Len() != n {
-			t.Errorf("%s: it is said twice", what)
+			t.Errorf("%s: it is reported twice", what)
 		}
 	}
 	once("an error", func() { h.healed(rules.Healing{}, errors.New("busy")) }, `msg="cannot put our rules back"`, "it is tried again")

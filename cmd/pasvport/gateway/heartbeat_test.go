@@ -9,7 +9,7 @@ import (
 	"github.com/pasvport/pasvport/nfq"
 )
 
-// TestHeartbeat is a worker's life as nfq.Queue.Run drives it.
+// TestHeartbeat plays a worker's life as nfq.Queue.Run drives it.
 func TestHeartbeat(t *testing.T) {
 	start := time.Now()
 	at := func(s float64) time.Time { return start.Add(time.Duration(s * float64(time.Second))) }
@@ -37,7 +37,7 @@ func TestHeartbeat(t *testing.T) {
 	}
 }
 
-// TestNoHeartbeat: without a watchdog a worker sleeps as long as it likes.
+// TestNoHeartbeat: without a watchdog a worker sleeps for as long as it needs.
 func TestNoHeartbeat(t *testing.T) {
 	var h heartbeat
 	if d := h.deadline(); !d.IsZero() {
@@ -49,7 +49,7 @@ func TestNoHeartbeat(t *testing.T) {
 	}
 }
 
-// TestWorkerDeadline: the worker wakes for the first of what it waits for.
+// TestWorkerDeadline: the worker wakes at its earliest deadline.
 func TestWorkerDeadline(t *testing.T) {
 	now := time.Now()
 	w := &worker{heart: heartbeat{every: time.Minute}}

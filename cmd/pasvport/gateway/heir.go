@@ -14,20 +14,20 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// heir makes the state of a daemon that ended, however it ended, of what
+// heir reconstructs the state of a daemon that ended, in whatever way, from what
 // the kernel holds: control connections by their port, data connections by their
-// master, pinholes by expectations and by the elements of our sets; and of what
-// that daemon handed over. It works before the workers do. What it adopts is in the
-// table of the orphans.
+// master, pinholes by expectations and by the elements of our sets; and from what
+// that daemon handed over. It works before the workers do. The sessions that it
+// adopts are in the table of the orphans.
 type heir struct {
 	adopter
 	ports  *controlPorts
 	unseen bool // packets may have passed since that daemon ended
 }
 
-// takeBack takes back what the kernel holds, before our rules are there. list is a
-// socket of its own: most sessions are adopted while they are listed, as a list of
-// all would be larger than all sessions are.
+// takeBack takes back what the kernel holds, before our rules are installed. list
+// is a socket of its own: most sessions are adopted while they are listed, as a
+// list of all would be larger than all sessions are.
 func (h *heir) takeBack(list conntrack, handed legacy) error {
 	if err := h.sessions(list, handed); err != nil {
 		return err
@@ -42,19 +42,19 @@ func (h *heir) takeBack(list conntrack, handed legacy) error {
 	return errors.Join(err, h.expectations(ways), h.elements(held, ways))
 }
 
-// logTakenBack says what was.
+// logTakenBack reports what was taken back.
 func (h *heir) logTakenBack() {
 	if n := len(h.table.All()); n > 0 {
 		h.log.Info("taken back", "sessions", n, "pinholes", len(h.pinholes.All()))
 	}
 }
 
-// sessions adopts the control connections that the kernel knows, and
-// gives them their data connections.
+// sessions adopts the control connections in conntrack, and gives them their data
+// connections.
 func (h *heir) sessions(list conntrack, handed legacy) error {
 	served, err := h.firewall.Exists() // by a daemon that did not stop
 	if err != nil || !served && len(handed) == 0 {
-		return err // what there is began before the first daemon
+		return err // what exists began before the first daemon
 	}
 	notes, noteErr := h.firewall.Renumbered()
 	left, leftErr := h.firewall.LeftAlone()
@@ -65,7 +65,7 @@ func (h *heir) sessions(list conntrack, handed legacy) error {
 	ways, wayErr := h.directions.All()
 	var unread, data []expect.Entry
 	dumped := make(chan error, 1)
-	go func() { // each list is a walk through all buckets of conntrack's table
+	go func() { // each list walks all buckets of conntrack's table
 		var err error
 		data, err = h.dataConnections()
 		dumped <- err
@@ -79,7 +79,7 @@ func (h *heir) sessions(list conntrack, handed legacy) error {
 			h.zones.note(e)
 		case !served && handed.of(e) == nil: // it is listed among the older ones
 		case alone, isLeft(handed.of(e)):
-			unread = append(unread, *e) // should there be more than there may be, these come last
+			unread = append(unread, *e) // if there are more than allowed, these come last
 		default:
 			take(e)
 		}
@@ -103,7 +103,7 @@ func (h *heir) sessions(list conntrack, handed legacy) error {
 	return errors.Join(err, noteErr, leftErr, wayErr)
 }
 
-// dataConnections lists the connections that were expected, on a socket of its own.
+// dataConnections lists the expected connections, on a socket of its own.
 func (h *heir) dataConnections() (list []expect.Entry, err error) {
 	ct, err := h.dial()
 	if err != nil {
@@ -118,9 +118,9 @@ func (h *heir) dataConnections() (list []expect.Entry, err error) {
 	return list, err
 }
 
-// session adopts the control connection of an entry. The daemon before
-// may have adjusted it on its own, and left notes of it or handed it over; or it has
-// left it alone, and why says so.
+// session adopts the control connection of an entry. The previous daemon may have
+// adjusted it on its own, and left notes of it or handed it over; or it may have
+// left it alone, for the reason why.
 func (h *heir) session(e *expect.Entry, notes map[uint32]string, handed *succession.Record, why succession.Left, now time.Time) {
 	here := h.adjust.resume(e, notes, handed)
 	r := h.adopt(e, nil, now)
@@ -145,7 +145,7 @@ func (h *heir) session(e *expect.Entry, notes map[uint32]string, handed *success
 	h.bypass.leaveAgain(r, why)
 }
 
-// expectations makes pinholes of the expectations of our sessions.
+// expectations turns the expectations of our sessions into pinholes.
 func (h *heir) expectations(ways map[pinhole.Key]rules.Way) error {
 	var list []expect.ExpectationInfo
 	err := h.ct.DumpExpectations(func(x *expect.ExpectationInfo) { list = append(list, *x) })
@@ -174,9 +174,9 @@ func specOf(x *expect.ExpectationInfo, s *session.Session) pinhole.Spec {
 	return p
 }
 
-// elements makes pinholes of the elements that an earlier daemon has
-// left in our sets for claims, by what it noted with them. What belongs to no
-// session any more is closed.
+// elements turns the elements that an earlier daemon has left in our sets for
+// claims into pinholes, by their notes. Those that belong to no session any more
+// are closed.
 func (h *heir) elements(held []rules.Element, ways map[pinhole.Key]rules.Way) (err error) {
 	byID := map[uint32]*session.Session{}
 	for _, s := range h.table.All() {

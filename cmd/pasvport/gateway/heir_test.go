@@ -19,7 +19,7 @@ import (
 	"github.com/pasvport/pasvport/nfq"
 )
 
-// heir is who takes back what is in the bench's kernel.
+// heir returns an heir for the bench's kernel.
 func (b *bench) heir() *heir {
 	h := &heir{
 		adopter: adopter{life: b.life, ct: b.k, table: &b.registry.orphans},
@@ -28,11 +28,11 @@ func (b *bench) heir() *heir {
 	return h
 }
 
-// after is a bench whose daemon begins with the kernel that another one left.
+// after is a bench whose daemon starts with the kernel that another one left.
 func (b *bench) after() *bench { return newBenchOn(b.t, b.k, b.cfg) }
 
-// TestCrash: all that a session needs is in the kernel: what was announced works after
-// a crash, by expectation and by claim.
+// TestCrash: everything that a session needs is in the kernel: what was announced
+// works after a crash, by expectation and by claim.
 func TestCrash(t *testing.T) {
 	for name, e := range map[string]expect.Entry{"expectation": entryOf(1), "claim": plainEntry(1)} {
 		t.Run(name, func(t *testing.T) {
@@ -60,8 +60,8 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// TestNotTakenBack: what is over, not answered, or of no daemon is not taken back; what
-// was left alone is left alone.
+// TestNotTakenBack: a connection that is over, not answered, or not of a daemon
+// is not taken back; what was left alone is left alone.
 func TestNotTakenBack(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -96,7 +96,8 @@ func TestNotTakenBack(t *testing.T) {
 }
 
 // TestHandOver: what a stop closes and the kernel does not know goes to the next
-// daemon in a file, and from there into the kernel, if it could be asked for.
+// daemon in a file, and from there into the kernel, if the session could ask for
+// it.
 func TestHandOver(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o700); err != nil {
@@ -132,14 +133,15 @@ func TestHandOver(t *testing.T) {
 				t.Errorf("open: %v, in the kernel %v\n%s", next.pinholes.All(), next.k.elements, next.log.b.String())
 			}
 			if again := next.g.testament.read(); len(again) != 0 {
-				t.Error("it is good for another start")
+				t.Error("it serves another start")
 			}
 		})
 	}
 }
 
-// TestHandOverDrained: servers that were drained are left in systemd's directory of the
-// unit, as that of the socket does not outlive a stop; without one, beside the socket.
+// TestHandOverDrained: drained servers are recorded in systemd's state directory
+// of the unit, as the socket's directory does not outlive a stop; without one,
+// next to the socket.
 func TestHandOverDrained(t *testing.T) {
 	for _, state := range []bool{false, true} {
 		run, lib := t.TempDir(), t.TempDir()
@@ -169,12 +171,13 @@ func TestHandOverDrained(t *testing.T) {
 		}
 		again := b.after()
 		if again.g.testament.read(); len(again.balancer.Drained()) != 0 {
-			t.Error("it is good for another start")
+			t.Error("it serves another start")
 		}
 	}
 }
 
-// TestHandOverMarked: what gets a mark is claimed, by the next daemon too.
+// TestHandOverMarked: a data connection that gets a mark is claimed, also by the
+// next daemon.
 func TestHandOverMarked(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o700); err != nil {
@@ -199,7 +202,7 @@ func TestHandOverMarked(t *testing.T) {
 	}
 }
 
-// TestHandOverAdjusted: adjustments that a daemon makes itself go to the next one.
+// TestHandOverAdjusted: the daemon's own adjustments go to the next one.
 func TestHandOverAdjusted(t *testing.T) {
 	b := newBench(t, nil)
 	b.k.noAdjust = true
@@ -210,7 +213,7 @@ func TestHandOverAdjusted(t *testing.T) {
 	if len(records) != 1 || records[0].Adjusted == nil || records[0].Next[server] == nil || *records[0].Next[server] != l.next[server] {
 		t.Fatalf("records: %+v", records)
 	}
-	clear(b.k.numbered) // only the record says it
+	clear(b.k.numbered) // only in the record
 	next := b.after()
 	h := next.heir()
 	if err := h.takeBack(next.k, newLegacy(records)); err != nil {
@@ -226,8 +229,8 @@ func TestHandOverAdjusted(t *testing.T) {
 	}
 }
 
-// TestHandOverUnanswered: the data connection whose SYN was not answered yet is let
-// through again, and nothing else is opened for it.
+// TestHandOverUnanswered: a data connection whose SYN was not answered yet passes
+// again, and nothing else is opened for it.
 func TestHandOverUnanswered(t *testing.T) {
 	for name, e := range map[string]expect.Entry{"expectation": entryOf(1), "claim": plainEntry(1)} {
 		t.Run(name, func(t *testing.T) {
@@ -264,13 +267,14 @@ func TestHandOverUnanswered(t *testing.T) {
 			}
 			data.TCPState = expect.TCPStateSynRecv
 			if next.watcher().event(next.k, &expect.Event{Type: expect.Update, Entry: data}); len(next.k.elements) != 0 {
-				t.Error("the way is open still though the SYN is answered")
+				t.Error("the way is still open though the SYN is answered")
 			}
 		})
 	}
 }
 
-// TestHandOverAfterCrash: what the kernel kept is newer than what was handed over.
+// TestHandOverAfterCrash: what the kernel kept is newer than what was handed
+// over.
 func TestHandOverAfterCrash(t *testing.T) {
 	b := newBench(t, nil)
 	l := b.connect(plainEntry(1))
@@ -289,8 +293,8 @@ func TestHandOverAfterCrash(t *testing.T) {
 	}
 }
 
-// TestHandOverLeft: a session that was left alone is left alone again, for the reason
-// that was handed over.
+// TestHandOverLeft: a session that was left alone is left alone again, for the
+// reason that was handed over.
 func TestHandOverLeft(t *testing.T) {
 	for _, left := range []succession.Left{succession.LeftEncrypted, succession.LeftForeign, succession.LeftAlone} {
 		b := newBench(t, nil)
@@ -307,8 +311,8 @@ func TestHandOverLeft(t *testing.T) {
 	}
 }
 
-// TestHandOverOutOfStep: an end that has sent something while nobody adjusted sequence
-// numbers is reset, as the other end has it in the wrong place.
+// TestHandOverOutOfStep: an end that has sent something while no one adjusted
+// sequence numbers is reset, as the other end has it in the wrong place.
 func TestHandOverOutOfStep(t *testing.T) {
 	for name, lost := range map[string]uint32{"in step": 0, "out of step": 10} {
 		t.Run(name, func(t *testing.T) {
@@ -328,14 +332,14 @@ func TestHandOverOutOfStep(t *testing.T) {
 			next.ids += 1000 // its verdicts are new
 			p.ID = next.ids
 			if v, _ := next.handle(p); (v == reset) != (lost > 0) {
-				t.Errorf("what follows: %s", v)
+				t.Errorf("the next packet: %s", v)
 			}
 		})
 	}
 }
 
-// TestNotesOnly: after a crash the notes in the kernel say how sequence numbers were
-// adjusted.
+// TestNotesOnly: after a crash the notes in the kernel say how sequence numbers
+// were adjusted.
 func TestNotesOnly(t *testing.T) {
 	b := newBench(t, nil)
 	b.k.noAdjust = true
@@ -356,8 +360,8 @@ func TestNotesOnly(t *testing.T) {
 	}
 }
 
-// TestDataTakenBack: data connections are given to their sessions, those that are over
-// are not, nor those of others.
+// TestDataTakenBack: data connections go to their sessions, except those that are
+// over, and those of others.
 func TestDataTakenBack(t *testing.T) {
 	b := newBench(t, nil)
 	l := b.connect(entryOf(1))
@@ -378,8 +382,8 @@ func TestDataTakenBack(t *testing.T) {
 	}
 }
 
-// TestElementsClosed: what is open for no session any more, or has a note that says
-// nothing, is closed; what a chain of the administrator has is not ours to judge.
+// TestElementsClosed: what is open for no session any more, or has an unreadable
+// note, is closed; what is in a chain of the administrator is not judged.
 func TestElementsClosed(t *testing.T) {
 	b := newBench(t, nil)
 	l := b.connect(plainEntry(1))
@@ -407,8 +411,8 @@ func TestElementsClosed(t *testing.T) {
 	}
 }
 
-// TestTestamentFails: a daemon that cannot hand over says so, and one that finds what it
-// cannot read begins without it.
+// TestTestamentFails: a daemon that cannot hand over reports that, and one that
+// cannot read the file starts without it.
 func TestTestamentFails(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
@@ -437,7 +441,7 @@ func TestTestamentFails(t *testing.T) {
 	b.logs(`msg="not taken over from the daemon before"`)
 }
 
-// TestSpecOf: what an expectation says of its pinhole.
+// TestSpecOf: the pinhole of an expectation.
 func TestSpecOf(t *testing.T) {
 	s := newSession(entryOf(1))
 	client := s.Ends().Client.Addr()

@@ -11,14 +11,14 @@ import (
 	"github.com/pasvport/pasvport/nfq"
 )
 
-// holdTime is how long a half line may wait for its rest before it is
-// dropped, so that its sender repeats it in one piece. It is well under the
-// shortest retransmission time (200 ms on Linux).
+// holdTime is how long a half line may wait for its rest before it is dropped, so
+// that its sender retransmits it in one piece. It is well under the shortest
+// retransmission time (200 ms on Linux).
 const holdTime = 40 * time.Millisecond
 
 // maxHeld is how many segments of one direction may be held, and maxWaiting how
-// many of all sessions of a queue: what is held takes the place of others in
-// the kernel's queue. Beyond it a half line is dropped at once.
+// many of all sessions of a queue: held packets take up room in the kernel's
+// queue. Above that a half line is dropped at once.
 const (
 	maxHeld    = 64
 	maxWaiting = 1024
@@ -68,7 +68,7 @@ func (s *shelf) put(l halfLine, p *nfq.Packet, now time.Time) bool {
 	return true
 }
 
-// take takes what is held of a line, in the order in which it came.
+// take removes and returns what is held of a line, in the order of arrival.
 func (s *shelf) take(l halfLine) []heldPacket {
 	h := s.lines[l]
 	if h == nil {

@@ -11,7 +11,8 @@ import (
 	"github.com/pasvport/pasvport/nfq"
 )
 
-// TestShelf: what is held comes back in order, is bounded, and is overdue in time.
+// TestShelf: what is held comes back in order, is limited, and is overdue in
+// time.
 func TestShelf(t *testing.T) {
 	var s shelf
 	a, b := new(session.Session), new(session.Session)
@@ -45,7 +46,8 @@ func TestShelf(t *testing.T) {
 	}
 }
 
-// TestShelfBounds: neither one line nor all of them can take more than their part.
+// TestShelfBounds: neither one line nor all of them can take more than their
+// share.
 func TestShelfBounds(t *testing.T) {
 	var s shelf
 	now, n := time.Now(), 0
@@ -61,8 +63,8 @@ func TestShelfBounds(t *testing.T) {
 	}
 }
 
-// TestShelfFull: a half line for which there is no room is dropped at once, with what
-// was held of it; its sender repeats it.
+// TestShelfFull: a half line for which there is no room is dropped at once, with
+// what was held of it; its sender retransmits it.
 func TestShelfFull(t *testing.T) {
 	b := newBench(t, nil)
 	l := b.connect(entryOf(1))
@@ -83,6 +85,6 @@ func TestShelfFull(t *testing.T) {
 	}
 	at := l.next[server] - uint32(len("227 Entering Passive Mode "))
 	if p := b.sent(l.again(server, at, announced)); string(p.Payload) != told {
-		t.Errorf("in one piece it goes on as %q", p.Payload)
+		t.Errorf("in one piece it is forwarded as %q", p.Payload)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/pasvport/pasvport/expect"
 )
 
-// idle looks after sessions that are silent.
+// idle watches silent sessions.
 type idle struct {
 	*services
 	registry *registry
@@ -41,8 +41,8 @@ func (i *idle) notSent(s *session.Session, reset bool, err error) {
 	i.report.Report(slog.LevelDebug, s.Subject(), "keep-alive not sent", "err", err)
 }
 
-// ended notes that a session was ended because it is idle, or because one
-// of its ends does not answer.
+// ended reports that a session was ended because it is idle, or because one of
+// its ends does not answer.
 func (i *idle) ended(s *session.Session, c keepalive.Cause, unused time.Duration) {
 	s.SetCause(c)
 	switch c {
@@ -71,7 +71,7 @@ func (i *idle) notRefreshed(o *pinhole.Owner, err error) {
 	i.warn(o.Subject(), "cannot refresh a control connection's timeout", "err", err)
 }
 
-// ownEntries is a connection to conntrack that refreshes no entry of a session that
+// ownEntries is a conntrack connection that refreshes no entry of a session that
 // the other firewall has.
 type ownEntries struct {
 	conntrack
@@ -79,7 +79,7 @@ type ownEntries struct {
 	registry *registry
 }
 
-// UpdateTimeout hides that of the connection.
+// UpdateTimeout overrides that of the connection.
 func (o ownEntries) UpdateTimeout(t expect.Tuple, d time.Duration) error {
 	if s := o.registry.session(t); s != nil && s.Pair.Standby() && !o.peer.Alone() {
 		return nil

@@ -14,8 +14,8 @@ import (
 	"github.com/pasvport/pasvport/ftpalg"
 )
 
-// TestBrokenPeer: who has broken into the other firewall of a pair has its key. What it
-// tells opens here what a session of FTP may open, and nothing else.
+// TestBrokenPeer: an attacker who has broken into the other firewall of a pair
+// has its key. His records open here only what an FTP session may open.
 func TestBrokenPeer(t *testing.T) {
 	e := entryOf(1)
 	clientAddr, serverAddr := e.Original.Src.Addr(), e.Reply.Src.Addr()
@@ -81,9 +81,9 @@ func TestBrokenPeer(t *testing.T) {
 	}
 }
 
-// TestBrokenPeerDialogue: what it says that was asked for, who logged in, and how
-// numbers are changed makes no announcement good that is not, and takes no session away
-// that packets come to here.
+// TestBrokenPeerDialogue: his claims about pending commands, logins and
+// adjustments do not make a bad announcement good, and take no session away whose
+// packets come here.
 func TestBrokenPeerDialogue(t *testing.T) {
 	f := newFirewalls(t, nil)
 	e := entryOf(1)
@@ -96,13 +96,13 @@ func TestBrokenPeerDialogue(t *testing.T) {
 	m := &link{b: f.b, entry: &e, next: [2]uint32{1000, 5000}}
 	for _, reply := range []string{"227 Entering Passive Mode (198,51,100,77,195,80).\r\n", "227 Entering Passive Mode (10,0,0,2,0,22).\r\n"} {
 		m.say(server, reply)
-		for _, p := range f.b.pinholes.All() { // passed on as it is, it opens the server's own port at the most
+		for _, p := range f.b.pinholes.All() { // passed on unchanged, it opens at most the server's own port
 			if p.Source != e.Original.Src.Addr() || p.Target.Addr() != e.Reply.Src.Addr() || p.Target.Port() < 1024 {
 				t.Errorf("%q opens %+v", reply, p.Spec)
 			}
 		}
 	}
-	// An announcement that is good is: the session is ours by its packets.
+	// A good announcement is good: the session is ours by its packets.
 	m.say(server, "227 Entering Passive Mode (10,0,0,2,195,80).\r\n")
 	if n := len(f.b.pinholes.All()); n != 1 || m.session().Pair.Standby() {
 		t.Fatalf("%d pinholes; it is the other firewall's: %t", n, m.session().Pair.Standby())
@@ -110,6 +110,6 @@ func TestBrokenPeerDialogue(t *testing.T) {
 	f.a.peer.Ended(new(pair.Session), e.Original, e.Reply, false)
 	f.told()
 	if n := len(f.b.pinholes.All()); n != 1 {
-		t.Errorf("%d pinholes when the other firewall says that the session has ended", n)
+		t.Errorf("%d pinholes when the other firewall reports the end of the session", n)
 	}
 }

@@ -14,11 +14,11 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// What the gateway needs of the kernel once it is open, in the interfaces
-// below: tests have a kernel of their own that needs no privilege.
+// The interfaces below are what the gateway needs of the kernel once it is open:
+// tests use a fake kernel that needs no privilege.
 
-// conntrack is connection tracking. One belongs to one goroutine. *expect.Conn is
-// one.
+// conntrack is connection tracking. Each belongs to one goroutine. *expect.Conn
+// implements it.
 type conntrack interface {
 	pinhole.Conntrack
 	SetSeqAdj(original expect.Tuple, d expect.Direction, adj expect.SeqAdj) error
@@ -40,7 +40,8 @@ func dial() (conntrack, error) {
 	return ct, nil
 }
 
-// firewall is nftables with our table, as far as sessions change it. *rules.Firewall is one.
+// firewall is nftables with our table, as far as sessions change it.
+// *rules.Firewall implements it.
 type firewall interface {
 	pinhole.Firewall
 	LeaveAlone(id uint32, note string) error
@@ -59,7 +60,7 @@ type firewall interface {
 	Blocked() ([]rules.Blocked, error)
 }
 
-// ruleset is our table as a whole. *rules.Firewall is one.
+// ruleset is our table as a whole. *rules.Firewall implements it.
 type ruleset interface {
 	Install() error
 	RemoveLeftovers() ([]string, error)
@@ -72,14 +73,15 @@ type ruleset interface {
 	Close()
 }
 
-// directions are where the payload of data connections may go. rules.Directions is one.
+// directions are the permitted directions of data connections. rules.Directions
+// implements it.
 type directions interface {
 	pinhole.Directions
 	All() (map[uint32]rules.Way, error)
 	Ended() ([]uint32, error)
 }
 
-// events are what conntrack reports. *expect.Events is one.
+// events are conntrack's events. *expect.Events implements it.
 type events interface {
 	SetPorts([]expect.PortRange) error
 	Run(context.Context, func(*expect.Event)) error
@@ -88,7 +90,7 @@ type events interface {
 	Close() error
 }
 
-// queue gives packets and takes verdicts. *nfq.Queue is one.
+// queue delivers packets and takes verdicts. *nfq.Queue implements it.
 type queue interface {
 	Num() uint16
 	Run(context.Context, nfq.Handler) error
@@ -105,7 +107,7 @@ type queue interface {
 }
 
 // expectations returns how many expectations the kernel has and how many it has
-// room for, 0 where that is not known.
+// room for, 0 if unknown.
 func expectations(dial func() (conntrack, error)) (n, most int) {
 	ct, err := dial()
 	if err != nil {

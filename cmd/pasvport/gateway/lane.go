@@ -17,7 +17,7 @@ type lane struct {
 	ct     conntrack
 }
 
-// lanes are those of all queues.
+// lanes are the lanes of all queues.
 type lanes []*lane
 
 // close closes the sockets.
@@ -53,8 +53,8 @@ func (ls lanes) workerOf(s *session.Session) *worker {
 	return nil
 }
 
-// tellSoon has the other firewall told what is open of a session: it was used, or stays
-// for longer, which no packet shows. A worker that has much to do tells it with the
+// tellSoon tells the other firewall what is open of a session: it was used, or
+// stays for longer, which no packet shows. A busy worker does so with the
 // session's next packet.
 func (ls lanes) tellSoon(s *session.Session) {
 	if w := ls.workerOf(s); w != nil {
@@ -62,8 +62,8 @@ func (ls lanes) tellSoon(s *session.Session) {
 	}
 }
 
-// tellLate has the other firewall told of all that was to be told later, when the
-// workers' goroutines have ended.
+// tellLate tells the other firewall everything that was to be told later, when
+// the workers' goroutines have ended.
 func (ls lanes) tellLate() {
 	for _, l := range ls {
 		l.worker.teller.tellLate(time.Now())
@@ -85,15 +85,14 @@ func (ls lanes) drain() {
 	}
 }
 
-// finish has the workers, whose goroutines have ended, come to terms with what is
-// under way.
+// finish makes the workers, whose goroutines have ended, finish what is pending.
 func (ls lanes) finish() {
 	for _, l := range ls {
 		l.worker.finish()
 	}
 }
 
-// numbers returns the numbers of all queues.
+// numbers returns the figures of all queues.
 func (ls lanes) numbers() []control.Queue {
 	kernel := kernelQueues()
 	var list []control.Queue
@@ -103,7 +102,7 @@ func (ls lanes) numbers() []control.Queue {
 	return list
 }
 
-// numbersOf returns the numbers of a queue.
+// numbersOf returns the figures of a queue.
 func numbersOf(q queue, kernel map[uint16]nfq.QueueStats) control.Queue {
 	n, k := q.Stats(), kernel[q.Num()]
 	return control.Queue{
@@ -112,8 +111,8 @@ func numbersOf(q queue, kernel map[uint16]nfq.QueueStats) control.Queue {
 	}
 }
 
-// kernelQueues returns what the kernel reports of its queues, to root
-// only; what is missing is zero.
+// kernelQueues returns what the kernel reports about its queues, to root only;
+// what is missing is zero.
 func kernelQueues() map[uint16]nfq.QueueStats {
 	list, err := nfq.ReadQueueStats()
 	if err != nil {

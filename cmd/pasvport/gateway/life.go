@@ -40,11 +40,10 @@ func newLife(s *services) *life {
 	}
 }
 
-// client is for whom a session counts in the limits.
+// client is the client to whose limits a session counts.
 func (l *life) client(s *session.Session) netip.Addr { return l.clientOf(s.Ends().Client.Addr()) }
 
-// room returns why another session of a client is not to be read, ReasonPlain
-// if it is.
+// room returns why another session of a client must not be read, or ReasonPlain.
 func (l *life) room(client netip.Addr) report.Reason {
 	set := l.settings()
 	switch err := l.present.Room(l.clientOf(client), set.MaxSessions, set.MaxClientSessions); {
@@ -99,9 +98,9 @@ func (l *life) ending(ct conntrack, s *session.Session, state uint8) {
 	}
 }
 
-// end forgets a session of a table that conntrack has forgotten.
+// end removes a session from a table after conntrack has deleted its entry.
 func (l *life) end(ct conntrack, table *session.Table, s *session.Session) {
-	l.unread.end(s) // while it is in the table, so that its successor's state is not taken for its own
+	l.unread.end(s) // while it is in the table, so that its successor's state does not replace its own
 	l.remember(s)
 	l.peer.Ended(s.Pair, s.Original(), s.Reply(), !s.Closing())
 	l.accounts.Ended(s, expect.TCPStateNone, time.Now()) // if conntrack reported no other end
@@ -114,8 +113,8 @@ func (l *life) end(ct conntrack, table *session.Table, s *session.Session) {
 	}
 }
 
-// remember remembers a session whose entry is gone although neither end has
-// begun to close the connection.
+// remember remembers a session whose entry is gone although neither end has begun
+// to close the connection.
 func (l *life) remember(s *session.Session) {
 	if s.Established() {
 		l.lost.Add(s.Lost(), time.Now())
@@ -123,14 +122,14 @@ func (l *life) remember(s *session.Session) {
 }
 
 // lostAdjusted reports whether conntrack has lost a connection whose sequence
-// numbers were adjusted: an entry that it made again cannot continue it.
+// numbers were adjusted: a recreated entry cannot continue it.
 func (l *life) lostAdjusted(t expect.Tuple, now time.Time) bool {
 	c := l.lost.Find(t, now)
 	return c != nil && c.Adjusted
 }
 
-// dataBegins notes a data connection. That of a session that the other firewall has
-// may be one that conntrackd has brought.
+// dataBegins records a data connection. If the other firewall has its session,
+// conntrackd may have brought it.
 func (l *life) dataBegins(ct conntrack, e *expect.Entry, s *session.Session) {
 	if s.Pair.Standby() {
 		l.pinholes.BeginsElsewhere(ct, e, &s.Owner)

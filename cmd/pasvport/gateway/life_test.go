@@ -39,7 +39,7 @@ func TestLife(t *testing.T) {
 	}
 }
 
-// TestRoom: sessions beyond the limits are not read. They pass unread, or wait.
+// TestRoom: sessions above the limits are not read. They pass unread, or wait.
 func TestRoom(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -69,8 +69,8 @@ func TestRoom(t *testing.T) {
 	}
 }
 
-// TestSurplus: of sessions that both ends have closed no more are kept than may be
-// read.
+// TestSurplus: of the sessions that both ends have closed no more are kept than
+// may be read.
 func TestSurplus(t *testing.T) {
 	b := newBench(t, func(c *config.Config) { c.MaxSessions = 2 })
 	for id := range uint32(5) {

@@ -15,8 +15,8 @@ import (
 	"github.com/pasvport/pasvport/ftpalg"
 )
 
-// TestManyAdopted: 8,000 sessions, of which every tenth has announced a port, are live
-// soon after conntrackd has brought their entries.
+// TestManyAdopted: 8,000 sessions, of which every tenth has announced a port, are
+// live soon after conntrackd has brought their entries.
 func TestManyAdopted(t *testing.T) {
 	const n, holes = 8000, 800
 	f := newFirewalls(t, func(c *config.Config) {
@@ -56,7 +56,7 @@ func TestManyAdopted(t *testing.T) {
 		t.Errorf("%d sessions, %d in the take-over, %d pinholes", got, s.TakeOver.Sessions, len(f.b.pinholes.All()))
 	}
 	t.Logf("live after %v", took)
-	if took > 20*time.Second { // some 50 ms on an idle machine; the race detector takes its time
+	if took > 20*time.Second { // some 50 ms on an idle machine; much more with the race detector
 		t.Errorf("live after %v", took)
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/pasvport/pasvport/nfq"
 )
 
-// monitor reads a packet of a session that is only monitored, reports what is in it,
-// and forwards it as it came.
+// monitor reads a packet of a session that is only monitored, reports what is in
+// it, and forwards it unchanged.
 func (w *worker) monitor(r *session.Reader, d ftpalg.Direction, p *nfq.Packet) {
 	if r.TakeMissed() {
 		r.Engine.Missed()
@@ -31,15 +31,15 @@ func (w *worker) monitor(r *session.Reader, d ftpalg.Direction, p *nfq.Packet) {
 	w.acceptLater(p.ID)
 }
 
-// monitored reports what would have been done about an event, and does what changes
-// nothing.
+// monitored reports what would have been done about an event, and does what
+// changes nothing.
 func (w *worker) monitored(r *session.Reader, e *ftpalg.Event) {
 	switch reason := report.Reason(e.Reason); e.Kind {
 	case ftpalg.EventOffer:
 		reason = report.Reason(e.Offer.Reason)
 		w.count(reason)
 		r.Opened(w.unopened(e.Offer, reason), e.Offer.Mode, nil)
-		// Where it is translated another port would be announced if this one is taken.
+		// A translated one would get another port if this one is taken.
 		w.report.Report(slog.LevelInfo, r.Subject(), "pinhole would be opened", "mode", e.Offer.Mode, "verb", verbWord(e.Offer.Verb),
 			"announced", e.Offer.Announced, "translated", netip.AddrPortFrom(e.Offer.Text, e.Offer.Public.Port()),
 			"from", e.Offer.Source, "to", e.Offer.Public, "target", e.Offer.Target, "reason", reason)
@@ -58,7 +58,7 @@ func (w *worker) monitored(r *session.Reader, e *ftpalg.Event) {
 	}
 }
 
-// unopened is an offer for which nothing is opened, as it is shown.
+// unopened is the displayed form of an offer for which nothing is opened.
 func (w *worker) unopened(o *ftpalg.Offer, r report.Reason) control.Offer {
 	return control.Offer{
 		Verb: verbWord(o.Verb), Announced: o.Announced, Translated: o.Announced, Target: o.Target,

@@ -15,7 +15,7 @@ import (
 	"github.com/pasvport/pasvport/ftpalg"
 )
 
-// monitoring is a bench that only monitors, with a session that has logged in.
+// monitoring is a bench that only monitors, with a logged-in session.
 func monitoring(t *testing.T, edit func(*config.Config)) (*bench, *link) {
 	b := newBench(t, func(c *config.Config) {
 		c.Monitor = true
@@ -28,8 +28,8 @@ func monitoring(t *testing.T, edit func(*config.Config)) (*bench, *link) {
 	return b, l
 }
 
-// TestMonitor: every packet goes on as it came, nothing changes in the kernel, and
-// what would have been done is said.
+// TestMonitor: every packet passes unchanged, nothing changes in the kernel, and
+// what would have been done is reported.
 func TestMonitor(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -69,7 +69,7 @@ func TestMonitor(t *testing.T) {
 	}
 }
 
-// TestMonitorCounts: what is judged is counted as if it had been done.
+// TestMonitorCounts: judgements are counted as if they had been carried out.
 func TestMonitorCounts(t *testing.T) {
 	b, l := monitoring(t, nil)
 	before := b.metrics.Decisions()
@@ -83,8 +83,8 @@ func TestMonitorCounts(t *testing.T) {
 	}
 }
 
-// TestMonitorAside: a session that an in-kernel helper has is read, an encrypted one is
-// left alone, and no range is opened for it.
+// TestMonitorAside: a session with an in-kernel helper is read, an encrypted one
+// is left alone, and no range is opened for it.
 func TestMonitorAside(t *testing.T) {
 	b := newBench(t, func(c *config.Config) {
 		c.Monitor, c.TLS, c.TLSRange = true, config.TLSRange, portRange(50000)
@@ -104,8 +104,8 @@ func TestMonitorAside(t *testing.T) {
 	b.logs(`msg="session is encrypted"`)
 }
 
-// TestMonitorMissed: a session of which packets passed unread is not sure of what was
-// asked.
+// TestMonitorMissed: if packets of a session passed unread, it does not know what
+// was asked for.
 func TestMonitorMissed(t *testing.T) {
 	b, l := monitoring(t, nil)
 	l.next[client] += uint32(len("PASV\r\n")) // unseen
@@ -114,15 +114,16 @@ func TestMonitorMissed(t *testing.T) {
 	b.logs(`msg="pinhole would be opened"`, "verb=PASV")
 }
 
-// TestMonitorFull: beyond the limits a session passes unread also with --fail closed.
+// TestMonitorFull: above the limits a session passes unread, even with --fail
+// closed.
 func TestMonitorFull(t *testing.T) {
 	b, _ := monitoring(t, func(c *config.Config) { c.MaxSessions, c.FailClosed = 1, true })
 	b.connect(entryOf(2)).accepts(client, "NOOP\r\n")
 	b.logs(`msg="control connection not read"`, "client=198.51.100.2:40000")
 }
 
-// TestMonitorLeavesAlone: neither does anything change for a session that is only
-// monitored by its time, nor by failed logins.
+// TestMonitorLeavesAlone: neither time nor failed logins change anything for a
+// session that is only monitored.
 func TestMonitorLeavesAlone(t *testing.T) {
 	b, l := monitoring(t, func(c *config.Config) {
 		c.LoginFailures = config.LoginFailures{Most: 1, Within: time.Minute, Block: time.Minute}

@@ -17,13 +17,13 @@ import (
 	"github.com/pasvport/pasvport/ftpalg"
 )
 
-// offers opens the way for what is announced on sessions, and reports it.
+// offers opens pinholes for what sessions announce, and reports it.
 type offers struct {
 	*services
 	adjust *adjuster
 }
 
-// offer opens the way for an offer and has the engine announce it.
+// offer opens a pinhole for an offer and makes the engine announce it.
 func (f *offers) offer(ct conntrack, r *session.Reader, o *ftpalg.Offer, now time.Time) {
 	p, err := f.open(ct, r, o, now)
 	reason := refusalOf(err)
@@ -55,12 +55,11 @@ func (f *offers) open(ct conntrack, r *session.Reader, o *ftpalg.Offer, now time
 	return f.pinholes.Open(ct, &r.Owner, want, most, now, f.settle)
 }
 
-// settle has what conntrack has reported handled before a pinhole that seems open
-// is closed: its data connection may have come.
+// settle handles pending conntrack events before a pinhole that seems open is
+// closed: its data connection may have begun.
 func (f *offers) settle() { f.sync() }
 
-// refusalOf returns the reason for which no pinhole was opened, ReasonPlain if
-// one was.
+// refusalOf returns the reason for which no pinhole was opened, or ReasonPlain.
 func refusalOf(err error) report.Reason {
 	switch {
 	case err == nil:
@@ -79,7 +78,7 @@ func refusalOf(err error) report.Reason {
 	return report.ReasonKernel
 }
 
-// announce has the engine change the text, if need be with the session's
+// announce makes the engine change the text, if need be with the session's
 // sequence numbers adjusted here.
 func (f *offers) announce(ct conntrack, r *session.Reader, o *ftpalg.Offer, port uint16) ftpalg.Reason {
 	reason := r.Engine.Announce(o, port)
@@ -98,8 +97,8 @@ func (f *offers) refusedBy(ct conntrack, r *session.Reader, e *ftpalg.Event, now
 	f.refuse(r, e.Offer, told, report.Reason(e.Reason), nil, now)
 }
 
-// passOn has the engine translate an announcement for which nothing is opened, and
-// returns what the other end is told.
+// passOn makes the engine translate an announcement for which nothing is opened,
+// and returns what the other end receives.
 func (f *offers) passOn(ct conntrack, r *session.Reader, o *ftpalg.Offer) netip.AddrPort {
 	port := f.toldPort(r, o)
 	if f.announce(ct, r, o, port) != ftpalg.ReasonPlain {
@@ -108,9 +107,9 @@ func (f *offers) passOn(ct conntrack, r *session.Reader, o *ftpalg.Offer) netip.
 	return netip.AddrPortFrom(o.Text, port)
 }
 
-// toldPort returns the port to announce where nothing is opened: its own, or the
-// one that was opened and announced for it before, by an earlier daemon. Then its
-// line comes again, and must become what it was.
+// toldPort returns the port to announce if nothing is opened: its own, or the one
+// that an earlier daemon opened and announced for it. In that case its line is a
+// retransmission, and must become what it was.
 func (f *offers) toldPort(r *session.Reader, o *ftpalg.Offer) uint16 {
 	if p := f.pinholes.Of(&r.Owner); p != nil && p.Target == o.Target {
 		return p.Public.Port()
@@ -118,7 +117,7 @@ func (f *offers) toldPort(r *session.Reader, o *ftpalg.Offer) uint16 {
 	return o.Announced.Port()
 }
 
-// opened notes a pinhole that is open.
+// opened records a pinhole that is open.
 func (f *offers) opened(r *session.Reader, p *pinhole.Pinhole, o *ftpalg.Offer) {
 	f.count(report.Reason(o.Reason))
 	told := netip.AddrPortFrom(o.Text, p.Public.Port())
@@ -132,12 +131,12 @@ func (f *offers) opened(r *session.Reader, p *pinhole.Pinhole, o *ftpalg.Offer) 
 		"announced", o.Announced, "translated", told, "from", p.Source, "to", p.Public,
 		"target", o.Target, "strategy", p.Strategy(), "timeout", p.Timeout, "reason", o.Reason}
 	if hint := report.Reason(o.Reason).Hint(); hint != "" && !r.Hinted {
-		level, args, r.Hinted = slog.LevelWarn, append(args, "hint", hint), true // once a session
+		level, args, r.Hinted = slog.LevelWarn, append(args, "hint", hint), true // once per session
 	}
 	f.report.Report(level, r.Subject(), "pinhole opened", args...)
 }
 
-// refuse notes an offer for which nothing is open.
+// refuse records an offer for which nothing is open.
 func (f *offers) refuse(r *session.Reader, o *ftpalg.Offer, told netip.AddrPort, reason report.Reason, err error, now time.Time) {
 	f.refused(r.Session, control.Offer{
 		Verb: verbWord(o.Verb), Announced: o.Announced, Translated: told, Target: o.Target,
@@ -156,8 +155,7 @@ func (f *offers) refused(s *session.Session, o control.Offer, m ftpalg.Mode, rea
 	f.warn(s.Subject(), "offer refused", args...)
 }
 
-// withdraw closes the pinhole of an offer that could not be announced after
-// all.
+// withdraw closes the pinhole of an offer that could not be announced after all.
 func (f *offers) withdraw(ct conntrack, s *session.Session, reason report.Reason) {
 	p := f.pinholes.CloseOf(ct, &s.Owner, reason.String())
 	if p == nil {
@@ -168,7 +166,7 @@ func (f *offers) withdraw(ct conntrack, s *session.Session, reason report.Reason
 	f.refused(s, o, p.Mode, reason, nil)
 }
 
-// cancel closes the pinhole of an offer that is void.
+// cancel closes the pinhole of a void offer.
 func (f *offers) cancel(ct conntrack, s *session.Session, reason report.Reason) {
 	f.count(reason)
 	if f.pinholes.Of(&s.Owner) != nil {

@@ -33,8 +33,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestOfferRefused: an offer that cannot be opened goes on as it came, is counted and
-// said, and shown as refused.
+// TestOfferRefused: an offer that cannot be opened passes unchanged, is counted
+// and reported, and shown as refused.
 func TestOfferRefused(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -64,7 +64,7 @@ func TestOfferRefused(t *testing.T) {
 	}
 }
 
-// TestStrictActivePort: the data connection of an active offer has to come from the
+// TestStrictActivePort: the data connection of an active offer must come from the
 // control port - 1.
 func TestStrictActivePort(t *testing.T) {
 	for strict, want := range map[bool]uint16{false: 0, true: 20} {
@@ -78,7 +78,7 @@ func TestStrictActivePort(t *testing.T) {
 	}
 }
 
-// TestReplaced: a second offer takes the place of the first.
+// TestReplaced: a second offer replaces the first.
 func TestReplaced(t *testing.T) {
 	b := newBench(t, nil)
 	l := b.connect(plainEntry(1))
@@ -100,9 +100,9 @@ func TestVerbWord(t *testing.T) {
 	}
 }
 
-// TestAdvertised: what is announced in place of a server's own address changes the
-// length of a line that the kernel does not adjust, so the daemon does. Where it cannot,
-// nothing is opened and the line goes on as it came.
+// TestAdvertised: replacing a server's own address changes the length of a line
+// that the kernel does not adjust, so the daemon does. Where it cannot, nothing
+// is opened and the line passes unchanged.
 func TestAdvertised(t *testing.T) {
 	for name, refuses := range map[string]error{"adjusted here": nil, "nobody adjusts": errBroken} {
 		t.Run(name, func(t *testing.T) {
@@ -117,12 +117,12 @@ func TestAdvertised(t *testing.T) {
 			sent := l.passive(50000)
 			if refuses == nil {
 				if sent != "227 Entering Passive Mode (192,0,2,7,195,80).\r\n" || !l.session().Here() || len(b.k.elements) != 1 {
-					t.Errorf("the client is told %q, adjusted here: %v, open: %v", sent, l.session().Here(), b.k.elements)
+					t.Errorf("the client received %q, adjusted here: %v, open: %v", sent, l.session().Here(), b.k.elements)
 				}
 				return
 			}
 			if sent != "227 Entering Passive Mode (203,0,113,1,195,80).\r\n" || l.session().Here() || len(b.k.elements) != 0 || len(b.pinholes.All()) != 0 {
-				t.Errorf("the client is told %q, adjusted here: %v, open: %v", sent, l.session().Here(), b.k.elements)
+				t.Errorf("the client received %q, adjusted here: %v, open: %v", sent, l.session().Here(), b.k.elements)
 			}
 			b.logs(`msg="offer refused"`, "reason="+ftpalg.ReasonNoAdjust.String())
 			if o := l.session().LastOffer(); o.Pinhole != control.PinholeRefused || o.Translated != o.Announced {
@@ -132,27 +132,27 @@ func TestAdvertised(t *testing.T) {
 	}
 }
 
-// TestLineStartUnknown: the first line of a connection that conntrack has picked up may
-// be the rest of one. What looks like an announcement is translated, and nothing is
-// opened for it; the next one is like any other.
+// TestLineStartUnknown: the first line of a connection that conntrack has picked
+// up may be the rest of one. An apparent announcement is translated, but nothing
+// is opened for it; the next one is like any other.
 func TestLineStartUnknown(t *testing.T) {
 	b := newBench(t, nil)
 	e := entryOf(1)
 	e.Liberal = true
 	l := b.connect(e)
 	if _, sent := l.say(server, announced); sent != told || len(b.k.expected) != 0 {
-		t.Errorf("the client is told %q, open: %v", sent, b.k.expected)
+		t.Errorf("the client received %q, open: %v", sent, b.k.expected)
 	}
 	b.logs(`msg="offer refused"`, "reason="+ftpalg.ReasonLineStart.String())
 	l.say(client, "NOOP\r\n")
 	l.say(server, "200 fine\r\n")
 	l.say(client, "PASV\r\n")
 	if _, sent := l.say(server, announced); sent != told || len(b.k.expected) != 1 {
-		t.Errorf("the client is told %q, open: %v", sent, b.k.expected)
+		t.Errorf("the client received %q, open: %v", sent, b.k.expected)
 	}
 }
 
-// TestHint: what is odd about an offer that is opened is said once in a session.
+// TestHint: an oddity of an offer that is opened is reported once per session.
 func TestHint(t *testing.T) {
 	b := newBench(t, nil)
 	l := b.connect(plainEntry(1))
@@ -167,7 +167,8 @@ func TestHint(t *testing.T) {
 	}
 }
 
-// TestProxyHeader: for whom a proxy says that it connects is shown, and opens nothing.
+// TestProxyHeader: the client that a proxy claims to connect for is shown, and
+// opens nothing.
 func TestProxyHeader(t *testing.T) {
 	b := newBench(t, nil)
 	l := b.connect(plainEntry(1))

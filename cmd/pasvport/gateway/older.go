@@ -9,19 +9,19 @@ import (
 )
 
 // olderConnections are the control connections, by the id of their entry, of
-// which bytes may have passed before our rules were there. Of all others the
-// first byte is seen, and the engine may ask how they began.
+// which bytes may have passed before our rules were installed. The first byte of
+// all others is seen, so that the engine may ask how they began.
 //
-// They are listed by one goroutine, in run. Who needs the list asks it to hurry,
-// and does not wait for long.
+// One goroutine lists them, in run. Callers that need the list make it hurry, and
+// do not wait for long.
 type olderConnections struct {
-	kick   chan struct{} // of capacity 1: there is a list to be made
+	kick   chan struct{} // of capacity 1: a list is due
 	wanted chan struct{} // of capacity 1: make it at once
 
 	mu    sync.Mutex
 	ids   map[uint32]struct{} // nil until there is a first list
-	begun map[uint32]struct{} // were seen to begin since the list became due
-	due   chan struct{}       // closed when the list that is due is made; nil if none is
+	begun map[uint32]struct{} // seen to begin since the list became due
+	due   chan struct{}       // closed when the list that is due is made; nil if none is due
 	again bool                // there are more connections than are being listed
 }
 
@@ -31,16 +31,16 @@ func newOlderConnections() *olderConnections {
 
 const (
 	// olderAfter is when they are listed if no one asks before: the list takes a
-	// processor for ten milliseconds or more, which a start has better use for,
+	// processor for ten milliseconds or more, which a start needs for other work,
 	// and a ruleset may be flushed many times in a second.
 	olderAfter = time.Second
 	// olderBound is how long a packet waits for the list. A connection that is
-	// not known to be new by then is taken for an older one.
+	// not known to be new by then counts as an older one.
 	olderBound = 250 * time.Millisecond
 )
 
-// note takes the connections that there are now for older ones. It is called
-// when our rules are in place, for the first time or again.
+// note makes all current connections older ones. It is called when our rules are
+// installed, for the first time or again.
 func (o *olderConnections) note() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -61,7 +61,7 @@ func signal(c chan<- struct{}) {
 }
 
 // run makes the lists that are due until ctx ends. list calls its argument for
-// the id of each control connection that there is.
+// the id of each existing control connection.
 func (o *olderConnections) run(ctx context.Context, list func(func(id uint32))) error {
 	for {
 		select {
@@ -81,7 +81,7 @@ func (o *olderConnections) run(ctx context.Context, list func(func(id uint32))) 
 	}
 }
 
-// make makes a list, and reports whether there is another one to be made.
+// make makes a list, and reports whether another one is due.
 func (o *olderConnections) make(list func(func(uint32))) (again bool) {
 	ids := map[uint32]struct{}{}
 	list(func(id uint32) { ids[id] = struct{}{} })
@@ -100,8 +100,8 @@ func (o *olderConnections) make(list func(func(uint32))) (again bool) {
 	return false
 }
 
-// begins notes that a connection has been answered with SYN and ACK. An event of
-// one that our rules do not see does not come.
+// begins records that a connection was answered with SYN and ACK. There is no
+// event of one that our rules do not see.
 func (o *olderConnections) begins(id uint32) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -110,7 +110,7 @@ func (o *olderConnections) begins(id uint32) {
 	}
 }
 
-// has reports whether a connection may be one of them. The caller has read the
+// has reports whether a connection may be an older one. The caller has read the
 // events of its beginning.
 func (o *olderConnections) has(id uint32) bool {
 	o.mu.Lock()

@@ -12,8 +12,8 @@ import (
 	"github.com/pasvport/pasvport/expect"
 )
 
-// TestOlder: which connections may have begun before our rules were there, before
-// they are listed and after.
+// TestOlder: which connections may have begun before our rules were installed,
+// before they are listed and after.
 func TestOlder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOlderConnections()
@@ -49,7 +49,7 @@ func TestOlder(t *testing.T) {
 		}
 		want("listed", 1, true)
 		want("listed", 2, false)
-		o.begins(1) // says nothing now
+		o.begins(1) // has no effect now
 		want("listed", 1, true)
 
 		there = []uint32{3}
@@ -67,7 +67,7 @@ func TestOlder(t *testing.T) {
 	})
 }
 
-// TestOlderAgain: the rules were away once more while the list was made.
+// TestOlderAgain: the rules were missing once more while the list was made.
 func TestOlderAgain(t *testing.T) {
 	o := newOlderConnections()
 	o.note()
@@ -94,12 +94,12 @@ func TestOlderBound(t *testing.T) {
 		o.note() // and no one makes the list
 		began := time.Now()
 		if !o.has(1) || time.Since(began) != olderBound {
-			t.Errorf("after %v it is not taken for an older one", time.Since(began))
+			t.Errorf("after %v it does not count as an older one", time.Since(began))
 		}
 	})
 }
 
-// TestStarted: what says for itself that it was picked up is not asked for.
+// TestStarted: connections that show that they were picked up are not asked for.
 func TestStarted(t *testing.T) {
 	a := &adopter{older: newOlderConnections()}
 	a.older.note()

@@ -21,7 +21,7 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// open gets hold of all that is needed, without a rule in place yet.
+// open acquires everything that is needed, before any rule is installed.
 func (g *Gateway) open() error {
 	var err error
 	if g.plan, err = choose(g.cfg); err != nil {
@@ -43,8 +43,8 @@ func (g *Gateway) open() error {
 	if g.ct, err = g.dial(); err != nil {
 		return err
 	}
-	// conntrack reports on a connection only if somebody listened when it began:
-	// listen before the first rule is there.
+	// conntrack reports on a connection only if someone listened when it began:
+	// listen before the first rule is installed.
 	g.ports.add(g.cfg)
 	reports, err := expect.Listen(g.ports.get())
 	if err != nil {
@@ -75,7 +75,7 @@ func (g *Gateway) openFirewall() error {
 	return nil
 }
 
-// addWorker binds a queue. Who serves it has a socket of its own to conntrack.
+// addWorker binds a queue. Its worker has a conntrack socket of its own.
 func (g *Gateway) addWorker(num uint16) error {
 	l := &lane{}
 	g.lanes = append(g.lanes, l)
@@ -102,8 +102,8 @@ func (g *Gateway) addWorker(num uint16) error {
 	return nil
 }
 
-// openQueue binds a queue, or takes over the one that was handed on. What that
-// holds is read when the worker begins.
+// openQueue binds a queue, or takes over the one that was handed on. The packets
+// in that are read when the worker begins.
 func (g *Gateway) openQueue(c nfq.Config) (*nfq.Queue, error) {
 	fd, ok := g.inherited[c.Num]
 	if !ok {
@@ -120,8 +120,8 @@ func (g *Gateway) openQueue(c nfq.Config) (*nfq.Queue, error) {
 	return nfq.Open(c)
 }
 
-// openKeepalive gets what --keepalive and --session-idle need. Without the
-// capability the daemon does without them.
+// openKeepalive opens what --keepalive and --session-idle need. Without the
+// capability the daemon works without them.
 func (g *Gateway) openKeepalive() {
 	if g.cfg.Keepalive == 0 && g.cfg.SessionIdle == 0 {
 		return
@@ -136,17 +136,17 @@ func (g *Gateway) openKeepalive() {
 	g.sender, g.notes = s, true
 }
 
-// errBare says why the fast path is not used where it could be.
+// errBare says why the fast path is not used though it could be.
 var errBare = errors.New("--keepalive and --session-idle have to see every packet")
 
-// openFastPath gets the filter for lines that need not be read. Without the
-// capability or the kernel for it, every line is.
+// openFastPath loads the filter for lines that need not be read. Without the
+// capability or kernel support, every line is read.
 func (g *Gateway) openFastPath() {
 	g.plan.rules.FastPath = 0
 	if g.cfg.FastPath == config.FastPathOff {
 		return
 	}
-	t, err := loadFastPath(g.plan.rules.Bare, g.cfg.Peer == "") // the other firewall has to know what was asked for
+	t, err := loadFastPath(g.plan.rules.Bare, g.cfg.Peer == "") // the other firewall has to know the commands that ask for ports
 	g.plan.found = g.plan.found.With(kernel.FastPath, err)
 	if err != nil {
 		g.log.Info("no fast path: every line goes through the daemon", "err", err)
@@ -195,8 +195,8 @@ func (g *Gateway) openPair() error {
 	return nil
 }
 
-// restoreServers takes over which servers an earlier daemon has left without
-// new sessions, and has the kernel begin with that.
+// restoreServers takes over which servers an earlier daemon has drained, and
+// makes the kernel start with that.
 func (g *Gateway) restoreServers() error {
 	for _, v := range g.balancer.Rules() {
 		parked, err := g.nft.Parked(v)
@@ -208,7 +208,7 @@ func (g *Gateway) restoreServers() error {
 	return spread(g.balancer, g.nft)
 }
 
-// spread has the kernel begin with the slots that servers are to have now.
+// spread makes the kernel start with the slots that servers should have now.
 func spread(b *balance.Balancer, nft ruleset) error {
 	for _, v := range b.Rules() {
 		if err := nft.Spread(v); err != nil {

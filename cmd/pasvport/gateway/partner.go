@@ -13,9 +13,9 @@ import (
 	"github.com/pasvport/pasvport/expect"
 )
 
-// partner makes sessions of what the daemon of the other firewall has told. As the
-// heir of an earlier daemon does, it puts them with the orphans, and judges what was
-// open. It implements pair.Host.
+// partner makes sessions from the records of the other firewall's daemon. Like
+// the heir of an earlier daemon, it puts them with the orphans, and judges what
+// was open. It implements pair.Host.
 type partner struct{ heir }
 
 // Entry implements pair.Host.
@@ -27,10 +27,10 @@ func (p *partner) Entry(original expect.Tuple) *expect.Entry {
 	return &e
 }
 
-// Adopt implements pair.Host: it makes a session of what the other daemon told, or
-// brings the one that there is up to date. The entry is not touched. While the
-// other firewall has the session, conntrackd would tell it of a change, and it
-// would make its own entry anew.
+// Adopt implements pair.Host: it makes a session from a record of the other
+// daemon, or updates the existing one. It does not touch the entry: while the
+// other firewall has the session, conntrackd would report a change to it, and
+// recreate the entry there.
 func (p *partner) Adopt(k *pair.Known, e *expect.Entry) bool {
 	if e.Original != expect.Tuple(k.Original) || e.Reply != expect.Tuple(k.Reply) || e.TCPState != expect.TCPStateEstablished {
 		return false
@@ -46,26 +46,26 @@ func (p *partner) Adopt(k *pair.Known, e *expect.Entry) bool {
 	case !s.Pair.Learn(k):
 		return true
 	case k.Left != succession.LeftNot && s.Left() == succession.LeftNot:
-		if r := s.Acquire(&p.work); r != nil { // a packet of it comes just now; it is judged here, too
+		if r := s.Acquire(&p.work); r != nil { // a packet of it is being handled; it is judged here, too
 			p.bypass.leaveAgain(r, k.Left)
 			r.Release()
 		}
 	}
-	if s.Pair.Standby() && !s.Owner.Monitored { // what is open of our own the kernel knows better
+	if s.Pair.Standby() && !s.Owner.Monitored { // the kernel knows better what is open of our own
 		p.opens(s, k)
 	}
 	return true
 }
 
-// begins makes a session of what is known. Its engine is made when its first packet
-// comes.
+// begins makes a session of what is known. Its engine is made when its first
+// packet arrives.
 func (p *partner) begins(k *pair.Known, e *expect.Entry) *session.Session {
 	p.zones.note(e)
 	r := session.New(e, p.settings().policyFor(e), time.Now(), false, &p.work)
 	r.Owner.Mark = p.settings().markFor(e)
 	r.Pair = new(pair.Session)
 	r.Pair.Begin(k)
-	if k.Adjusted != nil { // every packet of it has to come here, also the first
+	if k.Adjusted != nil { // every packet of it has to be queued, including the first
 		p.failed(r.Subject(), "cannot queue all packets of a session", p.firewall.Renumber(e.ID, session.Adjustments(*k.Adjusted).Note()))
 	}
 	switch {
@@ -87,7 +87,7 @@ func (p *partner) begins(k *pair.Known, e *expect.Entry) *session.Session {
 // opens opens and closes what is open at the other firewall, as far as it may be
 // open here.
 func (p *partner) opens(s *session.Session, k *pair.Known) {
-	if len(k.Pinholes) == 0 { // its data connections were answered, be it there
+	if len(k.Pinholes) == 0 { // its data connections were answered, here or there
 		p.pinholes.CloseRules(&s.Owner)
 	}
 	var want *succession.Pinhole
@@ -112,15 +112,15 @@ func (p *partner) opens(s *session.Session, k *pair.Known) {
 	}
 }
 
-// isKnown reports whether an open pinhole is what a record has.
+// isKnown reports whether an open pinhole matches a record.
 func isKnown(p *pinhole.Pinhole, r *succession.Pinhole) bool {
-	const differ = time.Second / 2 // Keep adds a second at least
+	const differ = time.Second / 2 // Keep adds at least a second
 	return r != nil && p.Source == r.Source && p.Public == r.Public && p.Target == r.Target && p.Port == r.Port &&
 		time.Until(p.Until())-r.Left < differ && r.Left-time.Until(p.Until()) < differ
 }
 
-// Data implements pair.Host. The rule for a SYN that may come again went with the entry,
-// if conntrackd has made that anew.
+// Data implements pair.Host. The rule for a SYN that may be retransmitted went
+// with the entry, if conntrackd has recreated that.
 func (p *partner) Data(e *expect.Entry, k *pair.Known) {
 	s := p.registry.session(e.Master)
 	if s == nil {
@@ -137,7 +137,7 @@ func (p *partner) Data(e *expect.Entry, k *pair.Known) {
 	p.peer.Used(s.Original(), e)
 }
 
-// Over implements pair.Host. The entry is conntrackd's to delete.
+// Over implements pair.Host. conntrackd deletes the entry.
 func (p *partner) Over(t expect.Tuple) {
 	if s := p.registry.session(t); s != nil && s.Pair.Standby() {
 		p.pinholes.CloseOf(p.ct, &s.Owner, "")
@@ -145,8 +145,8 @@ func (p *partner) Over(t expect.Tuple) {
 	}
 }
 
-// Alone implements pair.Host: the entries that the other firewall has looked after
-// are looked after here.
+// Alone implements pair.Host: the entries that the other firewall has maintained
+// are maintained here.
 func (p *partner) Alone() {
 	for _, s := range p.registry.all() {
 		if !s.Pair.Standby() {

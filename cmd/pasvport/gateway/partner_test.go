@@ -21,15 +21,15 @@ import (
 	"github.com/pasvport/pasvport/nfq"
 )
 
-// firewalls are two benches that are a pair, each with a kernel of its own, and a link
-// between them.
+// firewalls are two benches that form a pair, each with a kernel of its own, and
+// a link between them.
 type firewalls struct {
 	a, b *bench
-	cut  func() // has a stop
-	last uint16 // port of the session that was told of last
+	cut  func() // also stops the link
+	last uint16 // port of the last session sent to the peer
 }
 
-// longTimeout is that of an established connection.
+// longTimeout is conntrack's timeout of an established connection.
 const longTimeout = 5 * 24 * time.Hour
 
 // newFirewalls returns a pair. The first one has the address of the sessions.
@@ -49,7 +49,7 @@ func newFirewalls(t *testing.T, edit func(*config.Config)) *firewalls {
 		}
 	}
 	eventually(t, "the link is up", func() bool { return !f.a.peer.Alone() && !f.b.peer.Alone() })
-	eventually(t, "the other firewall answers in time", func() bool { // or nothing waits for it
+	eventually(t, "the other firewall answers in time", func() bool { // otherwise nothing waits for it
 		rec, _ := f.another()
 		waits, began := f.a.peer.Stats().Waits, time.Now()
 		f.a.peer.Tell(new(pair.Session), &rec, pair.Awaited)
@@ -58,14 +58,14 @@ func newFirewalls(t *testing.T, edit func(*config.Config)) *firewalls {
 	return f
 }
 
-// another is what there is to tell of another session, which has no entry.
+// another is a record of another session, which has no entry.
 func (f *firewalls) another() (succession.Record, expect.Tuple) {
 	f.last++
 	t := expect.Tuple{Src: netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), f.last), Dst: ap("192.0.2.2:21")}
 	return succession.Record{Original: succession.Tuple(t), Reply: succession.Tuple(t.Reverse())}, t
 }
 
-// paired is the first or the second one of a pair, which does not talk to the other one
+// paired is the first or the second one of a pair, not connected to the other one
 // yet.
 func paired(t *testing.T, which int, edit func(*config.Config)) *bench {
 	t.Helper()
@@ -100,8 +100,8 @@ func eventually(t *testing.T, what string, f func() bool) {
 	}
 }
 
-// told waits until the second firewall has acted on all that the first one knows: also
-// on what is told last, of a session that has no entry there.
+// told waits until the second firewall has handled everything that the first one
+// knows, including one last session that has no entry there.
 func (f *firewalls) told() {
 	f.a.t.Helper()
 	f.a.g.lanes.tellLate()
@@ -118,21 +118,21 @@ func (f *firewalls) told() {
 	select {
 	case <-reached:
 	case <-time.After(10 * time.Second):
-		f.a.t.Fatal("what was told is not acted on within 10 s")
+		f.a.t.Fatal("records were not handled within 10 s")
 	}
 	f.settle()
 }
 
-// settle waits until the second firewall has acted on what its kernel has reported.
+// settle waits until the second firewall has handled its kernel's events.
 func (f *firewalls) settle() {
 	f.a.t.Helper()
 	if !f.b.peer.Settle(10 * time.Second) {
-		f.a.t.Fatal("what was reported is not acted on within 10 s")
+		f.a.t.Fatal("events were not handled within 10 s")
 	}
 }
 
-// moves has conntrackd bring the entry of a connection to the second firewall, which
-// has the address now. It returns the connection as it is there.
+// moves makes conntrackd bring the entry of a connection to the second firewall,
+// which now has the address. It returns the connection as it is there.
 func (f *firewalls) moves(l *link) *link {
 	f.a.t.Helper()
 	f.told()
@@ -146,9 +146,9 @@ func (f *firewalls) moves(l *link) *link {
 	return &link{b: f.b, entry: &e, next: l.next}
 }
 
-// TestFailover: a session goes on at the other firewall, in the middle of a dialogue:
-// what was announced is open there, and what is announced there is told with the numbers
-// that its client waits for.
+// TestFailover: a session continues at the other firewall, in the middle of a
+// dialogue: what was announced is open there, and what is announced there has the
+// sequence numbers that its client expects.
 func TestFailover(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
@@ -173,7 +173,7 @@ func TestFailover(t *testing.T) {
 			m := f.moves(l)
 			s := m.session()
 			if s == nil || !s.Pair.Standby() || s.Here() {
-				t.Fatal("it is not a session of the other firewall's here")
+				t.Fatal("it is not a standby session here")
 			}
 			all := f.b.pinholes.All()
 			if len(all) != 1 || all[0].Public != f.a.pinholes.All()[0].Public || all[0].Target != f.a.pinholes.All()[0].Target || all[0].Owner != &s.Owner {
@@ -195,10 +195,10 @@ func TestFailover(t *testing.T) {
 			seq := p.Seq
 			_, sent := f.b.handle(p)
 			if tt.entry.Reply.Src != tt.entry.Original.Dst && sent != told {
-				t.Errorf("the client is told %q", sent)
+				t.Errorf("the client received %q", sent)
 			}
 			if tt.noAdjust && f.b.sent(p.ID).Seq != seq+3 {
-				t.Errorf("at %d, want it behind what the first firewall has made longer", f.b.sent(p.ID).Seq-seq)
+				t.Errorf("at %d, want it after what the first firewall made longer", f.b.sent(p.ID).Seq-seq)
 			}
 			if adj := f.b.k.adjusted[m.entry.Original][expect.Reply]; !tt.noAdjust && tt.entry.Helper != "" && (adj.Before != 3 || adj.After != 6) {
 				t.Errorf("the kernel adjusts by %+v", adj)
@@ -211,8 +211,8 @@ func TestFailover(t *testing.T) {
 	}
 }
 
-// TestFailoverFirst: the first packet comes before the event of its entry is handled,
-// and before there is an entry at all.
+// TestFailoverFirst: the first packet arrives before the event of its entry is
+// handled, and before there is an entry at all.
 func TestFailoverFirst(t *testing.T) {
 	f := newFirewalls(t, nil)
 	l := f.a.connect(plainEntry(1))
@@ -223,7 +223,7 @@ func TestFailoverFirst(t *testing.T) {
 	m := &link{b: f.b, entry: &e, next: l.next}
 	p := m.packet(server, announced, nfq.FlagACK)
 	if v, _ := f.b.handle(p); v != "drop" {
-		t.Errorf("without an entry, which conntrackd is about to bring: %s", v)
+		t.Errorf("without an entry, which conntrackd will bring: %s", v)
 	}
 	p = m.packet(server, announced, nfq.FlagACK)
 	p.Hook = nfq.HookForward
@@ -239,15 +239,16 @@ func TestFailoverFirst(t *testing.T) {
 	f.b.k.enter(e)
 	m.say(server, strings.Replace(announced, "10,0,0,2", "203,0,113,1", 1))
 	if len(f.b.pinholes.All()) != 1 {
-		t.Error("the answer to what was asked at the other firewall opens nothing")
+		t.Error("the reply to a command seen by the other firewall opens nothing")
 	}
 	if f.b.metrics.SessionsTotal.Load() != 1 {
 		t.Errorf("%d sessions", f.b.metrics.SessionsTotal.Load())
 	}
 }
 
-// TestPartnerFollows: while the other firewall has a session, what it closes is closed,
-// what it leaves alone is left alone, and what ends there leaves nothing open.
+// TestPartnerFollows: while the other firewall has a session, what it closes is
+// closed, what it leaves alone is left alone, and what ends there leaves nothing
+// open.
 func TestPartnerFollows(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -289,8 +290,8 @@ func TestPartnerFollows(t *testing.T) {
 	}
 }
 
-// TestNotAdopted: what would not be read if it was met by a packet is not adopted, nor
-// what is another connection.
+// TestNotAdopted: a session that would not be read if a packet of it came is not
+// adopted, nor is another connection.
 func TestNotAdopted(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -325,8 +326,8 @@ func TestNotAdopted(t *testing.T) {
 	}
 }
 
-// TestAdoptAsked: what is told of a session is adopted at once if its entry is there, and
-// is that of the same connection.
+// TestAdoptAsked: a session of the peer is adopted at once if its entry exists
+// and belongs to the same connection.
 func TestAdoptAsked(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -363,14 +364,14 @@ func TestAdoptAsked(t *testing.T) {
 			b.k.remove(&e)
 			e.ID = 2 // without the end of the first
 			if b.k.enter(e); asked() {
-				t.Error("the next connection with the same ports is adopted as this one")
+				t.Error("the next connection with the same ports was adopted as this one")
 			}
 		})
 	}
 }
 
 // TestFailoverAside: what the first firewall does not read the other one does not
-// either, though it sees no reason.
+// read either, though it sees no reason.
 func TestFailoverAside(t *testing.T) {
 	f := newFirewalls(t, nil)
 	e := entryOf(1)
@@ -392,8 +393,9 @@ func TestFailoverAside(t *testing.T) {
 	}
 }
 
-// TestPartnerAlone: while the other firewall has a session, its entry's timeout is not
-// set here, as conntrackd would tell of it. When that one is gone it is.
+// TestPartnerAlone: while the other firewall has a session, its entry's timeout
+// is not set here, as conntrackd would report that to it. When the other firewall
+// is gone the timeout is set.
 func TestPartnerAlone(t *testing.T) {
 	f := newFirewalls(t, nil)
 	l := f.a.connect(plainEntry(1))
@@ -406,7 +408,7 @@ func TestPartnerAlone(t *testing.T) {
 	f.b.k.enter(data)
 	f.b.watcher().event(f.b.k, &expect.Event{Type: expect.New, Entry: data})
 	if !f.b.sync() || !s.Owner.Transferring() || len(f.b.pinholes.All()) != 0 || len(f.b.k.elements) != 0 {
-		t.Errorf("with the data connection that conntrackd has brought there are %v", f.b.k.elements)
+		t.Errorf("with the data connection from conntrackd there are %v", f.b.k.elements)
 	}
 	own := ownEntries{f.b.k, f.b.services, f.b.registry}
 	if err := own.UpdateTimeout(m.entry.Original, time.Hour); err != nil || f.b.k.timeout(m.entry.Original) != 0 {
@@ -420,11 +422,11 @@ func TestPartnerAlone(t *testing.T) {
 	if err := own.UpdateTimeout(m.entry.Original, time.Hour); err != nil || f.b.k.timeout(m.entry.Original) != time.Hour {
 		t.Errorf("%v, set to %v", err, f.b.k.timeout(m.entry.Original))
 	}
-	next := newSession(entryOf(7)) // begins here: it is nobody else's
+	next := newSession(entryOf(7)) // begins here: it belongs to no one else
 	next.Pair = nil
 	f.b.begin(f.b.w.table, next)
 	if next.Pair == nil || next.Pair.Standby() {
-		t.Error("one that begins here is the other firewall's")
+		t.Error("a session that begins here is standby")
 	}
 }
 
@@ -451,17 +453,18 @@ func TestPeerWait(t *testing.T) {
 				t.Error("a line that opens nothing waits")
 			}
 			if f.a.w.Deadline().IsZero() {
-				t.Error("what it changes is not told later")
+				t.Error("the change is not reported later")
 			}
 			f.a.w.Wake(time.Now().Add(tellAfter))
 			if !f.a.w.Deadline().IsZero() {
-				t.Error("it is not told when it is time to")
+				t.Error("it is not reported in time")
 			}
 		})
 	}
 }
 
-// TestKept: that a pinhole stays open for longer is told although no packet shows it.
+// TestKept: it is reported to the peer that a pinhole stays open for longer,
+// although no packet shows it.
 func TestKept(t *testing.T) {
 	f := newFirewalls(t, nil)
 	f.b.settings().PinholeTimeout = time.Hour
@@ -486,14 +489,14 @@ func TestKept(t *testing.T) {
 	}
 }
 
-// TestRemade: conntrackd makes the entry of a session of ours anew, of an older state. The
-// session goes on where it was, and so does what conntrack adjusts.
+// TestRemade: conntrackd recreates the entry of a session of ours, in an older
+// state. The session continues where it was, and so does conntrack's adjustment.
 func TestRemade(t *testing.T) {
 	f := newFirewalls(t, nil)
 	l := f.a.connect(entryOf(1))
 	l.logIn()
 	l.passive(50000)
-	l.accepts(client, "NOOP\r\n") // of which the other firewall is not told yet
+	l.accepts(client, "NOOP\r\n") // of which the other firewall does not know yet
 	l.accepts(server, "200 ok\r\n")
 	w, e := f.a.watcher(), *l.entry
 	w.event(f.a.k, &expect.Event{Type: expect.Destroy, Entry: e})
@@ -507,15 +510,16 @@ func TestRemade(t *testing.T) {
 	}
 	m := &link{b: f.a, entry: &e, next: l.next}
 	if sent := m.passive(50001); sent == "" || len(f.a.pinholes.All()) != 1 {
-		t.Errorf("the client is told %q; open is %v", sent, f.a.pinholes.All())
+		t.Errorf("the client received %q; open is %v", sent, f.a.pinholes.All())
 	}
 	if adj := f.a.k.adjusted[e.Original][expect.Reply]; adj.Before != 3 || adj.After != 6 {
 		t.Errorf("the kernel adjusts by %+v", adj)
 	}
 }
 
-// TestUsedThere: what the other firewall has announced is used here before its session has
-// spoken, and conntrackd makes the entry anew: it is not open a second time.
+// TestUsedThere: what the other firewall announced is used here before its
+// session has sent a packet, and conntrackd recreates the entry: it is not opened
+// a second time.
 func TestUsedThere(t *testing.T) {
 	f := newFirewalls(t, nil)
 	l := f.a.connect(entryOf(1))
@@ -537,8 +541,9 @@ func TestUsedThere(t *testing.T) {
 	}
 }
 
-// TestUsed: that a data connection has come is told although no packet shows it: what is
-// open for it lets its SYN pass once more, and no other one, until it is answered.
+// TestUsed: it is reported to the peer that a data connection has begun, although
+// no packet of the control connection shows it: what is open for it passes its
+// SYN once more, and no other one, until it is answered.
 func TestUsed(t *testing.T) {
 	f := newFirewalls(t, nil)
 	l := f.a.connect(entryOf(1))
@@ -564,8 +569,8 @@ func TestUsed(t *testing.T) {
 	}
 }
 
-// TestPartnerLinkLost: what is announced while the other firewall does not answer goes
-// on, and is open here.
+// TestPartnerLinkLost: an announcement while the other firewall does not answer
+// is forwarded, and open here.
 func TestPartnerLinkLost(t *testing.T) {
 	f := newFirewalls(t, nil)
 	f.cut()
@@ -573,7 +578,7 @@ func TestPartnerLinkLost(t *testing.T) {
 	l := f.b.connect(entryOf(1))
 	l.logIn()
 	if sent := l.passive(50000); sent != told || len(f.b.pinholes.All()) != 1 {
-		t.Errorf("the client is told %q", sent)
+		t.Errorf("the client received %q", sent)
 	}
 }
 
@@ -601,7 +606,8 @@ func TestEntries(t *testing.T) {
 	}
 }
 
-// TestIsKnown: an open pinhole is what a record has if all is the same but a moment.
+// TestIsKnown: an open pinhole matches a record if everything is the same but a
+// moment.
 func TestIsKnown(t *testing.T) {
 	b := newBench(t, nil)
 	l := b.connect(entryOf(1))
@@ -610,7 +616,7 @@ func TestIsKnown(t *testing.T) {
 	p := b.pinholes.All()[0]
 	same := handed(p, nil, time.Now())
 	if !isKnown(p, &same) || isKnown(p, nil) {
-		t.Error("it is not itself, or nothing")
+		t.Error("it does not match itself")
 	}
 	for name, edit := range map[string]func(*succession.Pinhole){
 		"source": func(r *succession.Pinhole) { r.Source = ap("198.51.100.9:1").Addr() },

@@ -55,7 +55,7 @@ func (e *pinholeEvents) PinholeEnded(p *pinhole.Pinhole, why string) {
 	e.note("pinhole closed", p, why, "cause", cause)
 }
 
-// takenBack notes a pinhole that an earlier daemon opened.
+// takenBack records a pinhole that an earlier daemon opened.
 func (e *pinholeEvents) takenBack(p *pinhole.Pinhole) {
 	e.metrics.Pinholes.Open.Add(1)
 	e.note("pinhole taken back", p, "")
@@ -74,7 +74,7 @@ func (e *pinholeEvents) note(msg string, p *pinhole.Pinhole, why string, more ..
 // before that is reported.
 const answerTime = 3 * time.Second
 
-// unanswered reports claimed data connections that come to nothing.
+// unanswered reports claimed data connections that were never answered.
 func (e *pinholeEvents) unanswered(list []*pinhole.Pinhole) {
 	for _, p := range list {
 		e.metrics.Pinholes.Dropped.Add(1)
@@ -82,7 +82,7 @@ func (e *pinholeEvents) unanswered(list []*pinhole.Pinhole) {
 	}
 }
 
-// failed reports a data connection that was announced and could not be made.
+// failed reports a data connection that was announced but failed.
 func (e *pinholeEvents) failed(msg string, p *pinhole.Pinhole, cause string) {
 	ends := p.Owner.Ends
 	e.report.Report(slog.LevelWarn, p.Owner.Subject(), msg, "mode", p.Mode, "from", p.Source, "to", p.Public, "target", p.Target,

@@ -11,7 +11,7 @@ import (
 	"github.com/pasvport/pasvport/nfq"
 )
 
-// TestPinholeEvents: what becomes of a pinhole is counted, and its cause said.
+// TestPinholeEvents: the end of a pinhole is counted, and its cause reported.
 func TestPinholeEvents(t *testing.T) {
 	b := newBench(t, nil)
 	e := &b.holes
@@ -31,8 +31,8 @@ func TestPinholeEvents(t *testing.T) {
 	}
 }
 
-// TestDropped: the kernel has used an expectation, and no data connection was seen: the
-// ruleset has dropped it.
+// TestDropped: the kernel has used an expectation, but no data connection was
+// seen: the ruleset has dropped it.
 func TestDropped(t *testing.T) {
 	b := newBench(t, nil)
 	l := b.connect(entryOf(1))
@@ -46,8 +46,8 @@ func TestDropped(t *testing.T) {
 	}
 }
 
-// TestUnanswered: the SYN of a claimed data connection that comes to nothing is reported
-// once.
+// TestUnanswered: a SYN of a claimed data connection without an answer is
+// reported once.
 func TestUnanswered(t *testing.T) {
 	b := newBench(t, nil)
 	l := b.connect(plainEntry(1))

@@ -21,7 +21,7 @@ func TestRanges(t *testing.T) {
 	e.Reply.Dst = e.Original.Src
 	b, other := newSession(e), newSession(entryOf(3))
 	if r.remove(a) || !r.add(a) || r.add(a) || r.add(b) || !r.add(other) {
-		t.Error("not the first one of a pair alone opens")
+		t.Error("opening must be left to the first session of a pair")
 	}
 	if all := r.all(pairOf(a)); len(all) != 2 || all[0] != b {
 		t.Errorf("of the pair: %v", all)
@@ -45,8 +45,8 @@ func encryptedBench(t *testing.T) (*bench, *link) {
 	return b, l
 }
 
-// TestEncryptedRange: the client of an encrypted session may open ports of the range,
-// so many at once, and no other port; until its session ends.
+// TestEncryptedRange: the client of an encrypted session may open ports of the
+// range, this many at once, and no other port; until its session ends.
 func TestEncryptedRange(t *testing.T) {
 	b, l := encryptedBench(t)
 	pair := hostPair{netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("203.0.113.1")}
@@ -85,7 +85,7 @@ func TestEncryptedRange(t *testing.T) {
 	}
 }
 
-// TestRangeRefused: a data connection for which nftables lets nothing pass gets no entry
+// TestRangeRefused: a data connection that nftables does not accept gets no entry
 // of ours.
 func TestRangeRefused(t *testing.T) {
 	b, l := encryptedBench(t)

@@ -9,18 +9,17 @@ import (
 	"github.com/pasvport/pasvport/expect"
 )
 
-// registry finds sessions, whichever table they are in. The tables are there before
+// registry finds sessions, whichever table they are in. The tables exist before
 // the first packet, and stay.
 type registry struct {
-	queues []*session.Table // each of a queue
-	// orphans are sessions of an earlier daemon: which queue has them is known when
-	// their first packet comes.
+	queues []*session.Table // one per queue
+	// orphans are sessions of an earlier daemon: which queue has them is known
+	// when their first packet arrives.
 	orphans session.Table
 }
 
-// find returns the session with a tuple and the table that has it, nil if there
-// is none. One of the orphans may be moved to a queue meanwhile, so the queues are
-// looked through again.
+// find returns the session with a tuple and its table, or nil. An orphan may be
+// moved to a queue meanwhile, so the queues are searched again.
 func (r *registry) find(t expect.Tuple) (*session.Table, *session.Session) {
 	for range 2 {
 		for _, table := range r.queues {
@@ -35,7 +34,7 @@ func (r *registry) find(t expect.Tuple) (*session.Table, *session.Session) {
 	return nil, nil
 }
 
-// session returns the session with a tuple, nil if there is none.
+// session returns the session with a tuple, or nil.
 func (r *registry) session(t expect.Tuple) *session.Session {
 	_, s := r.find(t)
 	return s
@@ -69,7 +68,7 @@ func (r *registry) held() (n int) {
 	return n
 }
 
-// met returns the sessions of which a packet came to a queue, and that are not only
+// met returns the sessions of which a packet was queued, and that are not only
 // monitored.
 func (r *registry) met() (list []*session.Session) {
 	for _, t := range r.queues {

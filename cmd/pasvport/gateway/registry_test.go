@@ -19,7 +19,7 @@ func newSession(e expect.Entry) *session.Session {
 	return r.Session
 }
 
-// TestRegistry: a session is found wherever it is, with the table that has it.
+// TestRegistry: a session is found wherever it is, with its table.
 func TestRegistry(t *testing.T) {
 	tables := []*session.Table{new(session.Table), new(session.Table)}
 	r := registry{queues: tables}
@@ -48,11 +48,11 @@ func TestRegistry(t *testing.T) {
 		t.Errorf("%d in all, %d met", n, len(r.met()))
 	}
 	for range r.all() {
-		break // the rest is not asked for
+		break // stop early
 	}
 }
 
-// TestRegistryMove: a session that is being moved is found at any time.
+// TestRegistryMove: a session that is being moved is always found.
 func TestRegistryMove(t *testing.T) {
 	r := registry{queues: []*session.Table{new(session.Table), new(session.Table)}}
 	const n = 40

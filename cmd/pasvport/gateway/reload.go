@@ -10,11 +10,11 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// Reload takes over another configuration as far as that is possible while
-// running, and returns what it is now. Of the rules everything or nothing
-// changes; on an error all is as before. Sessions that have begun keep the
-// policy that they began with: what is checked of them must not depend on when
-// they are looked at. Their next pinholes have the new timeout.
+// Reload applies another configuration as far as possible while running, and
+// returns the result. The rules change completely or not at all; after an error
+// everything is as before. Existing sessions keep the policy that they began
+// with: what is checked must not depend on when. Their next pinholes have the new
+// timeout.
 func (g *Gateway) Reload(next config.Config) (config.Config, error) {
 	old := g.settings().Config
 	cfg := config.Reloaded(old, next)

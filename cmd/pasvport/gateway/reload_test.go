@@ -35,8 +35,9 @@ func TestReload(t *testing.T) {
 	}
 }
 
-// TestReloadRules: what the rules depend on changes them, and events are followed for
-// the old ports and the new ones. What a reload cannot do leaves all as it was.
+// TestReloadRules: a change that the rules depend on changes them, and events are
+// followed for the old ports and the new ones. What a reload cannot do changes
+// nothing.
 func TestReloadRules(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -87,14 +88,14 @@ func TestReloadRules(t *testing.T) {
 				t.Errorf("%v: the rules are %+v", err, b.k.rules)
 			}
 			if got := b.g.pinholes.Data.Unreported.Load(); b.k.rules.FewEvents != next.Rules().FewEvents || got != b.k.rules.QuietData() {
-				t.Errorf("the end of data connections is taken for unreported: %t; the rules are %+v", got, b.k.rules)
+				t.Errorf("the end of data connections counts as unreported: %t; the rules are %+v", got, b.k.rules)
 			}
 		})
 	}
 }
 
-// TestReloadTranslates: what was translated once stays translated, and what
-// never was, because a reload failed, is not.
+// TestReloadTranslates: what was translated once stays translated, and what never
+// was, because a reload failed, is not.
 func TestReloadTranslates(t *testing.T) {
 	b := newBench(t, nil)
 	mapped, plain := b.cfg, b.cfg
@@ -116,8 +117,9 @@ func TestReloadTranslates(t *testing.T) {
 	}
 }
 
-// TestReloadMonitor: where data connections cannot be opened, only monitoring goes on;
-// and what the kernel was told with each queue is said to need a restart.
+// TestReloadMonitor: where data connections cannot be opened, only monitoring
+// works; and a setting that the kernel got with each queue is reported to need a
+// restart.
 func TestReloadMonitor(t *testing.T) {
 	b := newBench(t, func(c *config.Config) { c.Monitor, c.FailClosed = true, true })
 	b.plan.unable = errBroken
@@ -133,8 +135,8 @@ func TestReloadMonitor(t *testing.T) {
 	b.logs(`msg="some settings need a restart"`, "settings=[fail]")
 }
 
-// TestReloadOneWay: sessions keep the policy that they began with, and so the rules for
-// it stay.
+// TestReloadOneWay: sessions keep the policy that they began with, and so the
+// rules for it stay.
 func TestReloadOneWay(t *testing.T) {
 	b := newBench(t, nil)
 	plain, strict := b.cfg, b.cfg

@@ -18,9 +18,9 @@ import (
 	"github.com/pasvport/pasvport/expect"
 )
 
-// serve runs the workers and the watcher, puts the rules in place, and takes
-// them away again. The workers continue until nothing can be queued any more, so
-// that no packet is lost by a stop.
+// serve runs the workers and the watcher, installs the rules, and removes them
+// again. The workers continue until nothing can be queued any more, so that a
+// stop loses no packet.
 func (g *Gateway) serve(ctx context.Context, ready func()) error {
 	t := newTasks(ctx, len(g.lanes)+11)
 	defer t.stopAll()
@@ -64,14 +64,14 @@ func (g *Gateway) serve(ctx context.Context, ready func()) error {
 	for _, p := range g.pinholes.All() {
 		g.pinholes.Close(g.ct, p, pinhole.Closed, stopReason)
 	}
-	if err == nil { // else the error says more
+	if err == nil { // otherwise the error says more
 		g.logStopped(n)
 	}
 	return err
 }
 
-// tellAll has the other firewall of a pair told of what the workers, which have
-// ended, have not told yet.
+// tellAll tells the other firewall of a pair what the workers, which have ended,
+// have not told yet.
 func (g *Gateway) tellAll() {
 	g.lanes.tellLate()
 	g.peer.Flush()
@@ -80,8 +80,8 @@ func (g *Gateway) tellAll() {
 // outsideWait is how long the start waits for the addresses to announce.
 const outsideWait = 3 * time.Second
 
-// findOutside waits for the addresses to announce: what is announced before they are
-// known, clients cannot use.
+// findOutside waits for the addresses to announce: what is announced before they
+// are known is of no use to clients.
 func (s *services) findOutside(ctx context.Context) {
 	if without := s.outside.Wait(ctx, outsideWait); len(without) > 0 {
 		s.log.Warn("no address to announce yet", "advertise", without,
@@ -92,7 +92,7 @@ func (s *services) findOutside(ctx context.Context) {
 // stopReason closes the pinholes of a daemon that stops.
 const stopReason = "the daemon stops"
 
-// logReady says how the kernel is used.
+// logReady reports how the kernel is used.
 func (g *Gateway) logReady() {
 	if module, _ := kernel.Bypass(); module != "" {
 		g.log.Warn("FTP through a translator of this network namespace passes unread", "module", module,
@@ -107,7 +107,8 @@ func (g *Gateway) logStopped(n int) {
 	g.report.Report(slog.LevelInfo, report.Subject{}, fmt.Sprintf("stopped: %d pinholes handed over", n), "pinholes", n)
 }
 
-// startOthers starts every goroutine but the workers, and those that need our rules.
+// startOthers starts every goroutine except the workers and those that need our
+// rules.
 func (g *Gateway) startOthers(t *tasks, w *watcher) {
 	idle := &idle{services: g.services, registry: g.registry, sender: g.sender}
 	sweeper := &sweeper{life: g.life, ct: g.ct, ports: &g.ports, lost: w.lost, kept: g.lanes.tellSoon, ended: map[uint32]expect.Tuple{}}
@@ -119,7 +120,7 @@ func (g *Gateway) startOthers(t *tasks, w *watcher) {
 	t.start(g.accounts.Run)
 }
 
-// listControl calls f for the id of each control connection that there is.
+// listControl calls f for the id of each existing control connection.
 func (g *Gateway) listControl(f func(id uint32)) {
 	ct, err := g.dial()
 	if err != nil {
@@ -132,15 +133,15 @@ func (g *Gateway) listControl(f func(id uint32)) {
 	}
 }
 
-// estate is what a daemon before left, as far as it is taken back.
+// estate is what a previous daemon left, as far as it is taken back.
 type estate struct {
-	ct     conntrack // of the heir
-	heir   *heir     // nil if there is no way to take anything back
+	ct     conntrack // for the heir
+	heir   *heir     // nil if nothing can be taken back
 	handed legacy
 	err    error
 }
 
-// inherit takes back what the kernel holds of a daemon before.
+// inherit takes back what the kernel holds of a previous daemon.
 func (g *Gateway) inherit() *estate {
 	before := &estate{handed: g.testament.read()}
 	if before.err = spread(g.balancer, g.nft); before.err != nil {
@@ -163,7 +164,7 @@ func (g *Gateway) inherit() *estate {
 	return before
 }
 
-// takeOver opens what the daemon before had open and closed for this one.
+// takeOver opens what the previous daemon had open and closed for this one.
 func (b *estate) takeOver() error {
 	if b.heir != nil {
 		b.heir.open(b.handed)
@@ -172,7 +173,7 @@ func (b *estate) takeOver() error {
 	return b.err
 }
 
-// tell has the other firewall of a pair told what was taken back.
+// tell tells the other firewall of a pair what was taken back.
 func (b *estate) tell(peer *pair.Pair) {
 	if b.heir != nil {
 		b.heir.tell(peer, b.handed)
@@ -186,12 +187,12 @@ func (b *estate) close() {
 	}
 }
 
-// install puts our rules in place, and starts the workers.
+// install installs our rules, and starts the workers.
 //
-// The order matters: what was open must be let pass by our rules before the kernel
-// expects it, or its first packet is dropped and does away with the
-// expectation; a packet that waits in a queue must meet its session, and what the
-// other firewall of a pair knows of it.
+// The order matters: our rules must accept what was open before the kernel
+// expects it, or its first packet is dropped and uses up the expectation; a
+// packet that waits in a queue must find its session, and what the other firewall
+// of a pair knows of it.
 func (g *Gateway) install(t *tasks, before *estate) error {
 	if err := g.nft.Install(); err != nil {
 		return err
@@ -212,8 +213,8 @@ func (g *Gateway) install(t *tasks, before *estate) error {
 	return nil
 }
 
-// removeLeftovers removes what a daemon left that had another name for its
-// table: its rules would queue to us, and drop with --fail closed, for ever.
+// removeLeftovers removes what a daemon with another name for its table left: its
+// rules would queue to us, and drop with --fail closed, forever.
 func (g *Gateway) removeLeftovers() {
 	names, err := g.nft.RemoveLeftovers()
 	if len(names) > 0 {
@@ -224,9 +225,9 @@ func (g *Gateway) removeLeftovers() {
 	}
 }
 
-// removeRules takes our rules away. The kernel keeps translating the
-// sessions of virtual servers, and data connections from mapped ports, as long as
-// there is a nat chain, so one stays.
+// removeRules removes our rules. The kernel continues to translate the sessions
+// of virtual servers, and data connections from mapped ports, as long as there is
+// a nat chain, so one stays.
 func (g *Gateway) removeRules() (err error) {
 	n, mapped := g.balancer.Sessions(), 0
 	if g.settings().Rules().Translate {
@@ -245,15 +246,15 @@ func (g *Gateway) removeRules() (err error) {
 	return nil
 }
 
-// settle comes to terms with what is under way when the workers have ended.
+// settle finishes what is pending when the workers have ended.
 func (g *Gateway) settle(w *watcher) {
 	g.lanes.finish()
 	// What was used is not handed over. Run has met an error, too.
 	_ = g.events.Drain(func(e *expect.Event) { w.event(g.ct, e) })
 }
 
-// handOn gives the queues to the next daemon, and reports whether one has them or
-// will. Our rules and pinholes stay in the kernel.
+// handOn passes the queues to the next daemon, and reports whether one has them
+// or will. Our rules and pinholes stay in the kernel.
 func (g *Gateway) handOn() bool {
 	queues := succession.Queues{}
 	defer queues.Close()

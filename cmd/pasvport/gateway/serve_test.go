@@ -23,8 +23,8 @@ type served struct {
 	ended chan error
 }
 
-// serve has the gateway of a bench serve, in a bubble, and waits until it is ready or
-// has ended.
+// serve makes the gateway of a bench serve, in a bubble, and waits until it is
+// ready or has ended.
 func (b *bench) serve() *served {
 	ctx, stop := context.WithCancel(b.t.Context())
 	s := &served{b, stop, make(chan error, 1)}
@@ -42,7 +42,7 @@ func (s *served) end() error {
 	return <-s.ended
 }
 
-// inOrder fails the test unless all steps were taken, one after the other.
+// inOrder fails the test unless these steps were taken, one after the other.
 func (b *bench) inOrder(steps ...string) {
 	b.t.Helper()
 	rest := b.k.steps
@@ -56,15 +56,15 @@ func (b *bench) inOrder(steps ...string) {
 	}
 }
 
-// serveDir is a bench whose daemon hands over in a directory of its own.
+// serveDir gives the daemon a directory of its own to hand over in.
 func serveDir(t *testing.T) func(*config.Config) {
 	dir := t.TempDir()
 	return func(c *config.Config) { c.ControlSocket = filepath.Join(dir, "control.sock") }
 }
 
-// TestServe: a daemon from its start to its stop. The rules are there before the
-// workers, and go before these do; what is open goes to the next one, which opens it
-// behind its rules.
+// TestServe: a daemon from its start to its stop. The rules are installed before
+// the workers start, and removed before these end; what is open goes to the next
+// one, which opens it once its rules are installed.
 func TestServe(t *testing.T) {
 	edit := serveDir(t)
 	kernel := newKernel()
@@ -92,7 +92,7 @@ func TestServe(t *testing.T) {
 		b.logs(`msg="stopped: 1 pinholes handed over"`)
 	})
 	synctest.Test(t, func(t *testing.T) {
-		kernel.noTable, kernel.steps = true, nil // it was removed
+		kernel.noTable, kernel.steps = true, nil // the previous daemon removed it
 		next := newBenchOn(t, kernel, newBench(t, edit).cfg)
 		s := next.serve()
 		next.inOrder("install", "open", "serve")
@@ -146,7 +146,7 @@ func TestServeRestart(t *testing.T) {
 	}
 }
 
-// TestServeFails: what makes a daemon end by itself takes its rules away.
+// TestServeFails: a daemon that ends on an error of its own removes its rules.
 func TestServeFails(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -180,15 +180,15 @@ func TestServeFails(t *testing.T) {
 					t.Errorf("ready: %v", ready)
 				}
 				if b.log.has("stopped: ") != (tt.want == nil) {
-					t.Error("it says that it stopped although the error says more, or does not")
+					t.Error("it must report that it stopped if and only if there is no error")
 				}
 			})
 		})
 	}
 }
 
-// TestRemoveRules: a nat chain of ours stays as long as something is translated that
-// goes on without us.
+// TestRemoveRules: a nat chain of ours stays as long as something translated
+// continues without us.
 func TestRemoveRules(t *testing.T) {
 	for _, tt := range []struct {
 		name string

@@ -20,22 +20,22 @@ import (
 )
 
 // services are what every part of the gateway may use. They know no session and
-// no worker. What is not guarded in itself is set before the first packet.
+// no worker. What is not synchronised is set before the first packet.
 type services struct {
 	cfg      config.Config            // with which the daemon was started
-	current  atomic.Pointer[settings] // of those in cfg that may change
+	current  atomic.Pointer[settings] // the part of cfg that may change
 	log      *slog.Logger
 	report   report.Reporter
 	metrics  *metrics.Metrics
 	pinholes *pinhole.Table
 	holes    pinholeEvents // what happens to pinholes
 	balancer *balance.Balancer
-	outside  *outside.Book // of addresses to announce
+	outside  *outside.Book // addresses to announce
 	lines    *limit.Lines  // of the log
 	zones    zones
 
 	plan       plan
-	expectMax  int // expectations that the kernel has room for; 0: not known, or none are made
+	expectMax  int // expectations that the kernel has room for; 0: unknown, or none are made
 	dial       func() (conntrack, error)
 	firewall   firewall
 	directions directions
@@ -43,7 +43,7 @@ type services struct {
 	peer       *pair.Pair // nil: this is not one firewall of a pair
 	entries    entries
 	fast       *fastpath.Table // nil: every line is read
-	notes      bool            // what segments show of the two ends is noted, for the keep-alive
+	notes      bool            // what segments show of the two ends is recorded, for the keep-alive
 }
 
 // newServices returns services that touch no kernel yet.
@@ -62,7 +62,7 @@ func newServices(cfg config.Config, log *slog.Logger, m *metrics.Metrics) *servi
 	return s
 }
 
-// settings are the present ones.
+// settings are the current settings.
 func (s *services) settings() *settings { return s.current.Load() }
 
 // count counts a decision.
@@ -73,24 +73,24 @@ func (s *services) warn(of report.Subject, msg string, args ...any) {
 	s.report.Report(slog.LevelWarn, of, msg, args...)
 }
 
-// failed is warn for an error, and says nothing if there is none.
+// failed is warn for an error, and does nothing for nil.
 func (s *services) failed(of report.Subject, msg string, err error) {
 	if err != nil {
 		s.warn(of, msg, "err", err)
 	}
 }
 
-// clientOf returns what stands for the client that has an address.
+// clientOf returns what identifies the client with an address.
 func (s *services) clientOf(a netip.Addr) netip.Addr { return limit.Client(a, s.cfg.ClientPrefix) }
 
-// syncBound is how long a packet waits until what conntrack has reported before
-// it is handled. Events are handled at some ten thousand a second.
+// syncBound is how long a packet waits until pending conntrack events are
+// handled. Some ten thousand events are handled per second.
 const syncBound = 100 * time.Millisecond
 
-// sync has what conntrack has reported so far handled, and reports whether it is.
+// sync handles pending conntrack events, and reports whether all are handled.
 func (s *services) sync() bool { return s.events.Sync(syncBound) && s.peer.Settle(syncBound) }
 
-// carrier is what control connections are given.
+// carrier is the carrier of control connections.
 func (s *services) carrier() string {
 	if s.settings().Monitor {
 		return "none"
@@ -101,8 +101,8 @@ func (s *services) carrier() string {
 // claims reports whether sessions without a carrier are served by claims.
 func (s *services) claims() bool { return s.plan.rules.Claim }
 
-// byClaim reports whether the data connections of a session are claimed: it has no
-// carrier, or they get a mark, and what is expected has its master's.
+// byClaim reports whether the data connections of a session are claimed: it has
+// no carrier, or they get a mark, since an expected one has its master's.
 func (s *services) byClaim(o *pinhole.Owner) bool {
 	return !o.Carrier || o.Mark != 0 && s.claims()
 }
@@ -110,13 +110,11 @@ func (s *services) byClaim(o *pinhole.Owner) bool {
 // opensRange reports whether encrypted sessions get a range of ports.
 func (s *services) opensRange() bool { return s.settings().TLS == config.TLSRange && s.claims() }
 
-// mostOfClient is how many pinholes the sessions of one client may have open where
-// the configuration does not say.
+// mostOfClient is the default maximum of open pinholes of one client's sessions.
 const mostOfClient = 1024
 
 // clientPinholes returns how many pinholes the sessions of one client may have
-// open: unless the configuration says it, no more than a part of what the kernel
-// has room for.
+// open: by default, no more than a part of what the kernel has room for.
 func (s *services) clientPinholes() int {
 	if n := s.settings().MaxClientPinholes; n > 0 {
 		return n

@@ -13,7 +13,7 @@ import (
 )
 
 // settings are those that can change while the daemon runs. A value never
-// changes; a reload puts another in its place.
+// changes; a reload replaces it.
 type settings struct {
 	config.Config
 	policy   ftpalg.Policy
@@ -32,7 +32,7 @@ func newSettings(cfg config.Config, book *outside.Book) *settings {
 	return s
 }
 
-// outsideOf are the addresses to announce for others, nil if there are none.
+// outsideOf maps addresses to those to announce for them, nil without any.
 func outsideOf(list map[netip.Addr]config.Outside, book *outside.Book) ftpalg.Addresses {
 	if len(list) == 0 {
 		return nil
@@ -40,7 +40,8 @@ func outsideOf(list map[netip.Addr]config.Outside, book *outside.Book) ftpalg.Ad
 	return book.Of(list)
 }
 
-// outsides are the settings of addresses to announce, for all and in policies.
+// outsides are the settings of addresses to announce, for all sessions and in
+// policies.
 func (s *settings) outsides() (all []map[netip.Addr]config.Outside) {
 	all = append(all, s.Advertise)
 	for _, p := range s.Policies {
@@ -65,7 +66,7 @@ func (s *settings) markFor(e *expect.Entry) uint32 {
 	return s.Mark
 }
 
-// match returns which of the policies is that of a control connection, -1 if none.
+// match returns the index of a control connection's policy, or -1.
 func (s *settings) match(e *expect.Entry) int {
 	return slices.IndexFunc(s.Policies, func(p config.Policy) bool {
 		return p.Matches(e.Original.Dst.Port(), e.Original.Src.Addr(), e.Reply.Src.Addr())

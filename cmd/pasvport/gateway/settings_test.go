@@ -11,8 +11,8 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// TestPolicyFor: a connection has the policy that matches first, and the addresses of
-// servers are those of all.
+// TestPolicyFor: a connection has the first matching policy, and the general
+// addresses of servers.
 func TestPolicyFor(t *testing.T) {
 	cfg := config.Default()
 	special := config.Default()
@@ -28,7 +28,7 @@ func TestPolicyFor(t *testing.T) {
 	}
 }
 
-// TestClientPinholes: what the configuration says, or a part of what the kernel has.
+// TestClientPinholes: the configured number, or a part of the kernel's maximum.
 func TestClientPinholes(t *testing.T) {
 	for _, tt := range []struct{ configured, kernel, want int }{
 		{7, 4096, 7}, {0, 0, mostOfClient}, {0, 1024, 256}, {0, 2, 1}, {0, 1 << 20, mostOfClient},
@@ -41,7 +41,7 @@ func TestClientPinholes(t *testing.T) {
 	}
 }
 
-// TestOpensRange: only with --tls range, and where the kernel takes claims.
+// TestOpensRange: only with --tls range, and where the kernel supports claims.
 func TestOpensRange(t *testing.T) {
 	for _, tt := range []struct {
 		tls    config.TLSKind

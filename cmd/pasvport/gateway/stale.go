@@ -29,9 +29,9 @@ type stale struct {
 	work      *ftpalg.Workspace // for the engines of lost connections
 }
 
-// packet decides on a packet of a connection that conntrack has lost, or of whose
-// middle it has just made an entry. A reset comes from our rule; the peer gets one
-// as soon as it sends.
+// packet decides on a packet of a connection that conntrack has lost, or for
+// which it has just created an entry midstream. A reset comes from our rule; the
+// peer gets one as soon as it sends.
 func (s *stale) packet(p *nfq.Packet, confirmed bool, now time.Time) {
 	if s.peer.Expects(tupleOf(p)) { // conntrackd is about to bring its entry
 		s.drop(p.ID)
@@ -59,9 +59,9 @@ func (s *stale) packet(p *nfq.Packet, confirmed bool, now time.Time) {
 	s.reset(p, c, j.Cause, now)
 }
 
-// read has the engine of a lost connection read a packet that passes before
-// there is a session again. It cannot act on it, as conntrack confirms the entry
-// only behind us: an announcement passes as it is, and is missed.
+// read passes the engine of a lost connection a packet that passes before there
+// is a session again. It cannot act on it, as conntrack confirms the entry only
+// after us: an announcement passes unchanged, and is missed.
 func (s *stale) read(c *lost.Connection, p *nfq.Packet, now time.Time) {
 	if c == nil || c.Engine == nil || c.Left != succession.LeftNot || tupleOf(p) != c.Original || len(p.Payload) == 0 {
 		return
@@ -82,12 +82,11 @@ func (s *stale) read(c *lost.Connection, p *nfq.Packet, now time.Time) {
 	}
 }
 
-// restoredTime is how long an entry that was made again waits for the packet
-// for which it was made.
+// restoredTime is how long a recreated entry waits for its packet.
 const restoredTime = time.Minute
 
-// restore makes the entry of an untranslated session again, whose server sends
-// first. The packet is dropped, and finds the entry when it is repeated.
+// restore recreates the entry of an untranslated session whose server sends
+// first. The packet is dropped, and finds the entry when it is retransmitted.
 func (s *stale) restore(p *nfq.Packet, c *lost.Connection) bool {
 	x := expect.Forgotten{Original: c.Original, Mark: c.Mark, Timeout: restoredTime}
 	if c.Carrier && s.plan.rules.Carrier == rules.CarrierSane {
@@ -102,7 +101,7 @@ func (s *stale) restore(p *nfq.Packet, c *lost.Connection) bool {
 	return true
 }
 
-// lostSubject names a session by the entry that it had; none for nil.
+// lostSubject names a session by its former entry; empty for nil.
 func lostSubject(c *lost.Connection) report.Subject {
 	if c == nil {
 		return report.Subject{}
@@ -110,9 +109,9 @@ func lostSubject(c *lost.Connection) report.Subject {
 	return report.Subject{Session: uint64(c.ID), Client: c.Original.Src, Server: c.Reply.Src}
 }
 
-// invalid decides on a packet that conntrack calls invalid. If it does not fit into
-// its connection, or belongs to none that was lost, it is not ours: what our rules
-// guard does not pass all the same.
+// invalid decides on a packet that conntrack calls invalid. If it does not fit
+// into its connection, or belongs to none that was lost, it is not ours: it is
+// accepted, except what our rules guard.
 func (s *stale) invalid(p *nfq.Packet, now time.Time) {
 	s.sync()
 	t := tupleOf(p)
@@ -136,8 +135,8 @@ func (s *stale) invalid(p *nfq.Packet, now time.Time) {
 	}
 }
 
-// awaited reports whether a packet is of a session of the other firewall of a pair,
-// whose entry conntrackd is about to bring.
+// awaited reports whether a packet belongs to a session of the other firewall of
+// a pair, whose entry conntrackd will bring.
 func (s *stale) awaited(t expect.Tuple) bool {
 	if s.peer == nil {
 		return false
@@ -146,8 +145,8 @@ func (s *stale) awaited(t expect.Tuple) bool {
 	return errors.Is(err, unix.ENOENT) && s.peer.Expects(t)
 }
 
-// reset has our rule answer a packet with a TCP reset. Without
-// --reset-stale there is no such rule, and the connection hangs.
+// reset makes our rule answer a packet with a TCP reset. Without --reset-stale
+// there is no such rule, and the connection hangs.
 func (s *stale) reset(p *nfq.Packet, c *lost.Connection, cause lost.Cause, now time.Time) {
 	if !s.cfg.ResetStale || s.settings().Monitor {
 		s.drop(p.ID)

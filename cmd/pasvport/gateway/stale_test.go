@@ -14,7 +14,7 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// lose has conntrack lose a connection in the middle of a session.
+// lose makes conntrack lose a connection in the middle of a session.
 func (b *bench) lose(l *link) {
 	b.k.remove(l.entry)
 	table, s := b.registry.find(l.entry.Original)
@@ -23,7 +23,8 @@ func (b *bench) lose(l *link) {
 
 const reset = "repeat"
 
-// TestStale: what becomes of the next packet of a connection that conntrack has lost.
+// TestStale: what happens to the next packet of a connection that conntrack has
+// lost.
 func TestStale(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -55,7 +56,7 @@ func TestStale(t *testing.T) {
 }
 
 // TestStaleAdjusted: a connection whose sequence numbers were adjusted cannot
-// continue, also not with an entry that conntrack has made again.
+// continue, not even with an entry that conntrack recreated.
 func TestStaleAdjusted(t *testing.T) {
 	b := newBench(t, nil)
 	l := b.connect(entryOf(1))
@@ -71,7 +72,7 @@ func TestStaleAdjusted(t *testing.T) {
 	b.logs(`msg="stale control connection reset"`, "session=1", "adjusted")
 }
 
-// TestRestored: an entry is made again as it was, with its mark and helper.
+// TestRestored: an entry is recreated as it was, with its mark and helper.
 func TestRestored(t *testing.T) {
 	b := newBench(t, nil)
 	e := plainEntry(1)
@@ -88,7 +89,7 @@ func TestRestored(t *testing.T) {
 	b.logs(`msg="control connection restored"`, "session=1")
 }
 
-// TestPickedUp: a session continues with the entry that conntrack has made again, and
+// TestPickedUp: a session continues with the entry that conntrack recreated, and
 // knows what was said before.
 func TestPickedUp(t *testing.T) {
 	b := newBench(t, nil)
@@ -103,15 +104,15 @@ func TestPickedUp(t *testing.T) {
 	m.next = l.next
 	m.say(server, "227 Entering Passive Mode (203,0,113,1,195,80).\r\n")
 	if len(b.k.elements) != 1 {
-		t.Error("the answer to a question of before opens nothing")
+		t.Error("the reply to an earlier command opens nothing")
 	}
 	if s := m.session(); s == nil || s.ID() != 2 {
 		t.Error("there is no session of the new entry")
 	}
 }
 
-// TestReuse: the next connection with the same ports is another session, though the
-// end of the first was not reported.
+// TestReuse: the next connection with the same ports is another session, though
+// the end of the first was not reported.
 func TestReuse(t *testing.T) {
 	b := newBench(t, nil)
 	l := b.connect(entryOf(1))
@@ -131,7 +132,7 @@ func TestReuse(t *testing.T) {
 	}
 }
 
-// TestNotTracked: a packet of which conntrack knows nothing passes, and is counted.
+// TestNotTracked: a packet unknown to conntrack passes, and is counted.
 func TestNotTracked(t *testing.T) {
 	b := newBench(t, func(c *config.Config) { c.ResetStale = false })
 	l := b.connect(entryOf(1))
@@ -154,8 +155,8 @@ func TestHalfOpen(t *testing.T) {
 	}
 }
 
-// TestTakenOver: a session of an earlier daemon goes to the worker whose queue its
-// packets come to.
+// TestTakenOver: a session of an earlier daemon goes to the worker whose queue
+// its packets come to.
 func TestTakenOver(t *testing.T) {
 	b := newBench(t, nil)
 	l := b.connect(entryOf(1))
@@ -167,8 +168,8 @@ func TestTakenOver(t *testing.T) {
 	}
 }
 
-// TestMissed: once our rules were away, the first answer that announces a port is
-// believed to be asked for.
+// TestMissed: after our rules were missing, the first reply that announces a port
+// is assumed to be asked for.
 func TestMissed(t *testing.T) {
 	b := newBench(t, nil)
 	l := b.connect(plainEntry(1))
@@ -181,7 +182,7 @@ func TestMissed(t *testing.T) {
 	}
 }
 
-// TestKeepaliveNotes: segments are noted where something wants to know.
+// TestKeepaliveNotes: segments are recorded if something needs them.
 func TestKeepaliveNotes(t *testing.T) {
 	b := newBench(t, nil)
 	b.notes = true

@@ -55,8 +55,7 @@ func (g *Gateway) Status() control.Status {
 	return st
 }
 
-// peerStatus returns what there is to say of the other firewall of a pair; nil
-// without one.
+// peerStatus returns the status of the other firewall of a pair; nil without one.
 func (l *life) peerStatus() *control.Peer {
 	if l.peer == nil {
 		return nil
@@ -83,7 +82,7 @@ func (l *life) peerStatus() *control.Peer {
 	return p
 }
 
-// limits are those of the settings, and how full they are.
+// limits are the configured limits and their usage.
 func (l *life) limits() control.Limits {
 	set := l.settings()
 	return control.Limits{
@@ -103,7 +102,7 @@ func (g *Gateway) Sessions() []control.Session {
 	return g.list(time.Now())
 }
 
-// list returns the sessions that are open, the oldest first.
+// list returns the open sessions, the oldest first.
 func (l *life) list(now time.Time) []control.Session {
 	list := []control.Session{}
 	seen := map[*session.Session]bool{} // one that is being moved may come twice
@@ -124,11 +123,11 @@ func (l *life) list(now time.Time) []control.Session {
 // Servers returns the servers of virtual servers, for `pasvport servers`.
 func (g *Gateway) Servers() []control.Server { return g.balancer.Servers() }
 
-// Drain takes a server of virtual servers out, or puts it back.
+// Drain drains a server of virtual servers, or puts it back.
 func (g *Gateway) Drain(name string, drain bool) error { return g.balancer.Drain(name, drain) }
 
 // End resets both ends of a session, by the id that Sessions shows. Its error is
-// its caller's.
+// for the user.
 func (g *Gateway) End(id uint64) error {
 	for table, s := range g.registry.all() {
 		if uint64(s.ID()) != id {
@@ -147,7 +146,7 @@ func (g *Gateway) End(id uint64) error {
 	return errNoSession
 }
 
-// Unblock has a client's packets pass again.
+// Unblock lets a client's packets pass again.
 func (g *Gateway) Unblock(client netip.Addr) error { return g.blocker.unblock(client) }
 
 func failText(cfg config.Config) string {

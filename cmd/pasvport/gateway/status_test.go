@@ -51,7 +51,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestStatus: what is shown of the daemon as a whole.
+// TestStatus: the status of the daemon as a whole.
 func TestStatus(t *testing.T) {
 	b := newBench(t, func(c *config.Config) { c.LoginFailures.Most, c.LoginFailures.Block = 1, time.Minute })
 	l := b.connect(plainEntry(1))
@@ -81,7 +81,7 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// TestUnblock: a client that is blocked is let in, and only such a one.
+// TestUnblock: a blocked client is unblocked, and only such a one.
 func TestUnblock(t *testing.T) {
 	b := newBench(t, nil)
 	a := netip.MustParseAddr("198.51.100.1")
@@ -96,7 +96,7 @@ func TestUnblock(t *testing.T) {
 	}
 }
 
-// TestSessionsCount: the bytes of a transfer that goes on are asked for when they are
+// TestSessionsCount: the bytes of a running transfer are requested when they are
 // to be shown.
 func TestSessionsCount(t *testing.T) {
 	b := newBench(t, nil)

@@ -18,25 +18,24 @@ import (
 )
 
 const (
-	// sweepEvery is how often open pinholes are looked at: their time, and
-	// whether their control connection still lives. Events tell the latter
-	// sooner, but not of connections older than the daemon, and some may be
-	// lost.
+	// sweepEvery is how often open pinholes are checked: their timeouts, and
+	// whether their control connections still live. Events report the latter
+	// sooner, but not of connections older than the daemon, and some may be lost.
 	sweepEvery = 300 * time.Millisecond
 	// reconcileEvery is how often sessions are compared with conntrack.
 	reconcileEvery = 30 * time.Second
 )
 
-// sweeper looks after what events do not report.
+// sweeper handles what events do not report.
 type sweeper struct {
 	*life
 	ct    conntrack
 	ports *controlPorts
 	lost  <-chan struct{}        // events were lost
-	kept  func(*session.Session) // has the other firewall told that a pinhole stays
+	kept  func(*session.Session) // tells the other firewall that a pinhole stays
 	lists uint8                  // how often conntrack's connections were listed
 
-	ended map[uint32]expect.Tuple // data connections of which wrongWay has reported
+	ended map[uint32]expect.Tuple // data connections that wrongWay has reported
 }
 
 // run sweeps until ctx ends.
@@ -49,7 +48,7 @@ func (w *sweeper) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-w.lost:
-			w.log.Warn("conntrack events were lost", "hint", "the machine is busy; sessions are compared with the tracker now")
+			w.log.Warn("conntrack events were lost", "hint", "the machine is busy; sessions are compared with conntrack now")
 			reconciled = time.Time{}
 		case now := <-tick.C:
 			w.sweep(now)
@@ -61,7 +60,7 @@ func (w *sweeper) run(ctx context.Context) error {
 	}
 }
 
-// sweep looks at everything whose time may be over.
+// sweep checks everything that may have timed out.
 func (w *sweeper) sweep(now time.Time) {
 	for _, p := range w.pinholes.All() {
 		w.pinhole(p, now)
@@ -92,7 +91,7 @@ func (w *sweeper) wrongWay() {
 	maps.DeleteFunc(w.ended, func(id uint32, _ expect.Tuple) bool { return !slices.Contains(ids, id) })
 }
 
-// sayLeft says how many lines the log's limit has left out, where no later line
+// sayLeft reports how many lines the log limiter has left out, if no later line
 // does.
 func (w *sweeper) sayLeft() {
 	if n := w.lines.Left(); n > 0 {
@@ -101,10 +100,10 @@ func (w *sweeper) sayLeft() {
 	}
 }
 
-// pinhole closes a pinhole whose time or whose session is over.
+// pinhole closes a pinhole that has timed out or whose session is over.
 func (w *sweeper) pinhole(p *pinhole.Pinhole, now time.Time) {
 	if now.After(p.Until()) {
-		w.sync() // its connection may have come just now
+		w.sync() // its connection may have just begun
 	}
 	if w.pinholes.Expire(w.ct, p, now) {
 		return
@@ -132,8 +131,8 @@ func (w *sweeper) sessionOf(p *pinhole.Pinhole) *session.Session {
 	return nil
 }
 
-// reconcile forgets the sessions that conntrack does not know any more and whose
-// end no event has reported.
+// reconcile forgets the sessions that conntrack no longer has and whose end no
+// event has reported.
 func (w *sweeper) reconcile() {
 	type member struct {
 		table *session.Table
@@ -160,7 +159,7 @@ func (w *sweeper) reconcile() {
 	}
 }
 
-// gone reports whether conntrack does not know the connection.
+// gone reports whether conntrack no longer has the connection.
 func (w *sweeper) gone(t expect.Tuple) bool {
 	_, err := w.ct.Get(t)
 	return errors.Is(err, unix.ENOENT)

@@ -17,8 +17,8 @@ func (b *bench) sweeper() *sweeper {
 	return w
 }
 
-// TestSweep: pinholes end with their time and with their session, whatever events
-// did not say.
+// TestSweep: pinholes end with their timeout and with their session, even if
+// events were lost.
 func TestSweep(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -60,8 +60,8 @@ func TestSweep(t *testing.T) {
 	}
 }
 
-// TestRepeatedAnnouncement: as long as an announcement is repeated, because the client
-// has not got it, its pinhole stays.
+// TestRepeatedAnnouncement: as long as an announcement is retransmitted, because
+// the client has not received it, its pinhole stays.
 func TestRepeatedAnnouncement(t *testing.T) {
 	for _, repeated := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -76,7 +76,7 @@ func TestRepeatedAnnouncement(t *testing.T) {
 				if sweeper.sweep(time.Now()); repeated && (second == 25 || second == 51 || second == 102) {
 					l.next[server] = before
 					if _, again := l.say(server, "227 Entering Passive Mode (10,0,0,2,195,80).\r\n"); again != said {
-						t.Errorf("%q was repeated as %q", said, again)
+						t.Errorf("%q was retransmitted as %q", said, again)
 					}
 				}
 				if open := len(b.pinholes.All()) == 1; open != (second < 60 || repeated) {
@@ -87,7 +87,7 @@ func TestRepeatedAnnouncement(t *testing.T) {
 	}
 }
 
-// TestReconcile: sessions that conntrack does not know any more are forgotten, and no
+// TestReconcile: sessions that conntrack no longer has are forgotten, and no
 // others.
 func TestReconcile(t *testing.T) {
 	b := newBench(t, nil)
@@ -100,11 +100,11 @@ func TestReconcile(t *testing.T) {
 		w.reconcile()
 	}
 	if stays.session() == nil || goes.session() != nil {
-		t.Error("not the one that is gone is forgotten")
+		t.Error("the wrong session is forgotten")
 	}
 }
 
-// TestSweeperRuns: it sweeps in time, compares once events were lost, and ends.
+// TestSweeperRuns: it sweeps in time, compares after events were lost, and ends.
 func TestSweeperRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, nil)
@@ -135,7 +135,7 @@ func TestSweeperRuns(t *testing.T) {
 	})
 }
 
-// TestSayLeft: how many lines the log has left out is said, once.
+// TestSayLeft: the number of lines that the log left out is reported once.
 func TestSayLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, nil)
@@ -146,13 +146,13 @@ func TestSayLeft(t *testing.T) {
 			b.warn(l.session().Subject(), "odd")
 		}
 		if w.sayLeft(); b.log.has("left out") {
-			t.Error("it is said while a later line may say it")
+			t.Error("it is reported while a later line may report it")
 		}
 		time.Sleep(2 * time.Minute)
 		w.sayLeft()
 		n := b.log.b.Len()
 		if w.sayLeft(); !b.log.has(`msg="lines were left out of the log"`) || b.log.b.Len() != n {
-			t.Error("it is not said once")
+			t.Error("it is not reported once")
 		}
 	})
 }

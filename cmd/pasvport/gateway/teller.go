@@ -15,13 +15,13 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// tellAfter is how long it may take until the other firewall is told where the
-// streams of a session are.
+// tellAfter is how long it may take until the other firewall receives the
+// positions in the streams of a session.
 const tellAfter = 20 * time.Millisecond
 
-// teller informs the other firewall of a pair of the sessions of a queue, and makes
-// those ours whose packets come here. It belongs to the queue's goroutine. Without a
-// pair sessions have no part for it, and it does nothing.
+// teller informs the other firewall of a pair about the sessions of a queue, and
+// makes those ours whose packets come here. It belongs to the queue's goroutine.
+// Without a pair sessions have no state for it, and it does nothing.
 type teller struct {
 	*life
 	*verdicts
@@ -32,7 +32,7 @@ type teller struct {
 }
 
 // take makes a session ours, as a packet of it came, and lets its engine continue
-// from what the other firewall told last. It reports whether it is one that does.
+// from the last report of the other firewall. It reports whether its engine does.
 func (t *teller) take(r *session.Reader) bool {
 	if !r.Pair.GoesOn() {
 		return false
@@ -50,7 +50,7 @@ func (t *teller) take(r *session.Reader) bool {
 	if rec == nil {
 		return true
 	}
-	if rec.Adjusted != nil && !here { // else an earlier daemon has left newer ones
+	if rec.Adjusted != nil && !here { // otherwise an earlier daemon has left newer ones
 		here, own = true, session.Adjustments(*rec.Adjusted)
 	}
 	if here {
@@ -72,9 +72,9 @@ func (t *teller) take(r *session.Reader) bool {
 	return true
 }
 
-// readjust gives an entry the adjustments that its session has had last. conntrackd may
-// have made it of an older state, and where it commits nothing the kernel has its own,
-// from before the other firewall changed something.
+// readjust gives an entry the last adjustments of its session. conntrackd may
+// have made it from an older state, and where it commits nothing the kernel has
+// its own, from before the other firewall changed something.
 func (t *teller) readjust(r *session.Reader, e *expect.Entry, from *ftpalg.State) {
 	if from == nil {
 		return
@@ -93,9 +93,9 @@ func (t *teller) readjust(r *session.Reader, e *expect.Entry, from *ftpalg.State
 	}
 }
 
-// refresh gives the entry of a session whose sequence numbers the kernel was
-// told to adjust its long timeout again. The event of that had the short one, of
-// bytes that were not acknowledged yet, and it is the last one that conntrackd has.
+// refresh gives the entry of a session its long timeout again, after the kernel
+// was told to adjust its sequence numbers. The event of that had the short one,
+// as bytes were not acknowledged yet, and it is the last one that conntrackd has.
 func (t *teller) refresh(r *session.Reader) {
 	if r.Pair == nil || !r.Pair.Refresh {
 		return
@@ -106,9 +106,9 @@ func (t *teller) refresh(r *session.Reader) {
 	}
 }
 
-// tell reports a session that a packet has changed, before that packet is forwarded. An
-// announcement waits until the other firewall has it; what opens nothing is told a
-// little later.
+// tell reports a session that a packet has changed, before that packet is
+// forwarded. An announcement waits until the other firewall has it; changes that
+// open nothing are reported a little later.
 func (t *teller) tell(r *session.Reader, now time.Time) {
 	if r.Pair == nil || r.Owner.Monitored || r.Closing() {
 		return
@@ -137,7 +137,8 @@ func (t *teller) tell(r *session.Reader, now time.Time) {
 	t.peer.Tell(r.Pair, &rec, how)
 }
 
-// waitsFor reports whether what a session announces waits for the other firewall.
+// waitsFor reports whether an announcement of a session waits for the other
+// firewall.
 func (t *teller) waitsFor(s *session.Session) bool {
 	switch t.cfg.PeerWait {
 	case config.PeerNever:
@@ -148,26 +149,27 @@ func (t *teller) waitsFor(s *session.Session) bool {
 	return true
 }
 
-// known is what the other firewall has to know of a session.
+// known is what the other firewall has to know about a session.
 func known(r *session.Reader, pinholes *pinhole.Table, now time.Time) succession.Record {
 	var open []succession.Pinhole
 	if hole := pinholes.Of(&r.Owner); hole != nil {
 		open = []succession.Pinhole{handed(hole, nil, now)}
-	} else if data, used := pinholes.Data.Waiting(&r.Owner); used != nil { // its SYN may come again
+	} else if data, used := pinholes.Data.Waiting(&r.Owner); used != nil { // its SYN may be retransmitted
 		open = []succession.Pinhole{handed(used, &data, now)}
 	}
 	for i := range open {
-		open[i].Way = rules.WayAny // it may be decided a moment later, and is not told again for that
+		open[i].Way = rules.WayAny // it may be decided a moment later, and is not reported again for that
 	}
 	rec, _ := r.Record(open)
-	rec.ID, rec.Next = 0, [2]*uint32{} // they mean nothing there, or not any more
+	rec.ID, rec.Next = 0, [2]*uint32{} // they mean nothing there, or no longer do
 	if rec.Engine == nil {
 		rec.Engine = new(r.Engine.State())
 	}
 	return rec
 }
 
-// later has a session reported with all others that change meanwhile.
+// later schedules a report of a session, together with all others that change
+// meanwhile.
 func (t *teller) later(s *session.Session, now time.Time) {
 	if s.Pair.Late {
 		return
@@ -179,17 +181,17 @@ func (t *teller) later(s *session.Session, now time.Time) {
 	t.late = append(t.late, s)
 }
 
-// wake reports the sessions that later was called for, if it is time to.
+// wake reports the sessions that later scheduled, if it is time to.
 func (t *teller) wake(now time.Time) {
 	if len(t.late) > 0 && !now.Before(t.at) {
 		t.tellLate(now)
 	}
 }
 
-// tellLate reports the sessions that later was called for.
+// tellLate reports the sessions that later scheduled.
 func (t *teller) tellLate(now time.Time) {
 	for _, s := range t.late {
-		if !s.Pair.Late { // it was told of meanwhile
+		if !s.Pair.Late { // it was reported meanwhile
 			continue
 		}
 		if s.Pair.Late = false; s.Pair.Standby() || s.Closing() {

@@ -16,13 +16,14 @@ import (
 	"github.com/pasvport/pasvport/ftpalg"
 )
 
-// testament is what this daemon leaves to the next, and finds of the one before.
+// testament is what this daemon leaves to the next, and what it finds of the
+// previous one.
 type testament struct {
 	*services
 	registry *registry
 }
 
-// path is where a daemon leaves its hand-over: beside its control socket.
+// path is where a daemon leaves its hand-over: next to its control socket.
 func (t *testament) path() (string, error) { return t.in(t.runDir()) }
 
 // in is the hand-over in a directory.
@@ -32,15 +33,15 @@ func (t *testament) runDir() string {
 	return filepath.Dir(cmp.Or(t.cfg.ControlSocket, config.DefaultControlSocket))
 }
 
-// drainedDir is where the servers are left that were drained: systemd's directory of
-// the unit, as that of the control socket goes with a stop.
+// drainedDir is where drained servers are recorded: systemd's state directory of
+// the unit, as that of the control socket is removed at a stop.
 func (t *testament) drainedDir() string {
 	state, _, _ := strings.Cut(os.Getenv("STATE_DIRECTORY"), ":")
 	return cmp.Or(state, t.runDir())
 }
 
-// read reads what an earlier daemon handed over, and takes out the servers that had
-// no new sessions.
+// read reads what an earlier daemon handed over, and drains the servers that it
+// had drained.
 func (t *testament) read() legacy {
 	left := t.readIn(t.runDir())
 	if dir := t.drainedDir(); dir != t.runDir() {
@@ -65,8 +66,8 @@ func (t *testament) readIn(dir string) (left succession.Estate) {
 	return left
 }
 
-// write leaves what the next daemon has to know, and returns how many pinholes are
-// handed over by that. The workers have ended.
+// write leaves what the next daemon has to know, and returns how many pinholes
+// that hands over. The workers have ended.
 func (t *testament) write() int {
 	now := time.Now()
 	open := succession.Estate{Records: t.records(now)}
@@ -94,8 +95,7 @@ func (t *testament) writeIn(dir string, e succession.Estate, now time.Time) erro
 	return succession.Write(path, e, now)
 }
 
-// records returns what the next daemon has to know and does not find in the
-// kernel.
+// records returns what the next daemon has to know and cannot find in the kernel.
 func (t *testament) records(now time.Time) (records []succession.Record) {
 	pinholes := map[*pinhole.Owner][]succession.Pinhole{}
 	add := func(p *pinhole.Pinhole, data *expect.Tuple) {
@@ -120,7 +120,7 @@ func (t *testament) records(now time.Time) (records []succession.Record) {
 	return records
 }
 
-// handed is a pinhole as it is handed over.
+// handed is a pinhole in the form in which it is handed over.
 func handed(p *pinhole.Pinhole, data *expect.Tuple, now time.Time) succession.Pinhole {
 	return succession.Pinhole{
 		Active: p.Mode == ftpalg.Active, Source: p.Source, Public: p.Public, Target: p.Target,

@@ -10,7 +10,7 @@ import (
 	"github.com/pasvport/pasvport/ftpalg"
 )
 
-// unread lets lines that need not be read pass in the kernel, where there is a
+// unread lets lines that need not be read pass in the kernel, if there is a
 // filter for that.
 type unread struct{ *services }
 
@@ -24,13 +24,13 @@ func (u *unread) catchUp(r *session.Reader) {
 }
 
 // arm lets the next lines of a session pass unread, if it rests between two
-// lines. It is called before the verdict on the last packet of a segment, and
-// so before anybody can answer that. If there are more packets of the session in
-// the queue, they were sent before they could have seen an answer: the filter
-// lets nothing pass in their direction but what comes directly behind this one,
-// which can only be a copy of theirs, and the engine takes theirs for the copy.
+// lines. It is called before the verdict on the last packet of a segment, and so
+// before anyone can answer that. Further packets of the session in the queue were
+// sent before they could have seen an answer: in their direction the filter
+// passes only what directly follows this one, which can only be a copy of theirs,
+// and the engine treats theirs as the copy.
 func (u *unread) arm(r *session.Reader, now time.Time) {
-	// The filter does not see in which zone a packet is.
+	// The filter does not see the zone of a packet.
 	if u.fast == nil || u.zones.seen.Load() {
 		return
 	}
@@ -39,12 +39,12 @@ func (u *unread) arm(r *session.Reader, now time.Time) {
 		return
 	}
 	u.noted(r.Session, r.Fast.Arm(u.fast, r.FastEnds(), &state, now))
-	if r.HasMissed() { // our rules were away meanwhile
+	if r.HasMissed() { // our rules were missing meanwhile
 		r.Fast.Disarm()
 	}
 }
 
-// end gives back what the fast path holds of a session that has ended.
+// end frees what the fast path holds of a session that has ended.
 func (u *unread) end(s *session.Session) {
 	if u.fast != nil {
 		u.noted(s, s.Fast.End(s.FastEnds(), time.Now()))

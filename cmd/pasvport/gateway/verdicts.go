@@ -11,9 +11,9 @@ import (
 	"github.com/pasvport/pasvport/nfq"
 )
 
-// verdicts gives the verdicts on a queue's packets, and notes those that could not be
-// given. The kernel forgets a packet when its queue is gone; there is nothing else
-// to do about it.
+// verdicts gives the verdicts on a queue's packets, and reports those that
+// failed. The kernel drops a packet when its queue is gone; nothing else can be
+// done about it.
 type verdicts struct {
 	queue queue
 	log   *slog.Logger
@@ -31,9 +31,9 @@ func (v *verdicts) accept(id uint32) { v.given(v.queue.Accept(id)) }
 // acceptLater lets a packet pass with those that came with it.
 func (v *verdicts) acceptLater(id uint32) { v.given(v.queue.AcceptLater(id)) }
 
-// refuse has a rule of ours answer a packet with a TCP reset: it finds the packet by
-// its time to live when that passes its chain once more. One that comes here again has
-// met no such rule.
+// refuse makes a rule of ours answer a packet with a TCP reset: the rule
+// recognises the packet by its time to live when it traverses its chain once
+// more. A packet that is queued again has met no such rule.
 func (v *verdicts) refuse(p *nfq.Packet) {
 	if p.Expired() && p.Hook != nfq.HookOutput {
 		v.drop(p.ID)
@@ -47,7 +47,8 @@ func (v *verdicts) refuse(p *nfq.Packet) {
 	v.given(v.queue.RepeatData(p.ID, b))
 }
 
-// renew lets a packet of this host pass whose time to live a rule of ours took.
+// renew lets a packet of this host pass and restores its time to live, which a
+// rule of ours cleared.
 func (v *verdicts) renew(p *nfq.Packet) {
 	nfq.Renew(p)
 	b, err := nfq.AppendSpliced(nil, p, p.Payload)
@@ -58,10 +59,10 @@ func (v *verdicts) renew(p *nfq.Packet) {
 	v.acceptData(p.ID, b)
 }
 
-// acceptData has another packet pass in place of one.
+// acceptData lets another packet pass in place of one.
 func (v *verdicts) acceptData(id uint32, data []byte) { v.given(v.queue.AcceptData(id, data)) }
 
-// drop drops a packet; its sender repeats it.
+// drop drops a packet; its sender retransmits it.
 func (v *verdicts) drop(id uint32) { v.given(v.queue.Drop(id)) }
 
 // flush forwards packets that were accepted with those that came with them,

@@ -9,19 +9,19 @@ import (
 	"github.com/pasvport/pasvport/expect"
 )
 
-// watcher acts on what conntrack reports.
+// watcher acts on conntrack's events.
 type watcher struct {
 	*life
 	older *olderConnections
 	lost  chan struct{} // of capacity 1: events were lost
-	// used has the other firewall told what is open of a session, as it was used, which
-	// no packet shows.
+	// used tells the other firewall what is open of a session that was used,
+	// which no packet shows.
 	used func(*session.Session)
 }
 
 // run follows conntrack until ctx ends.
 func (w *watcher) run(ctx context.Context) error {
-	// Pinholes are closed from here with a connection of our own, as the
+	// Pinholes are closed with a conntrack connection of our own, as the
 	// sweeper's is busy at the same time.
 	ct, err := w.dial()
 	if err != nil {
@@ -56,8 +56,8 @@ func (w *watcher) event(ct conntrack, e *expect.Event) {
 	}
 }
 
-// tellUsed has the other firewall told that a data connection of a session has come, or
-// was answered.
+// tellUsed tells the other firewall that a data connection of a session has
+// begun, or was answered.
 func (w *watcher) tellUsed(s *session.Session) {
 	if s != nil && s.Pair != nil && !s.Pair.Standby() {
 		w.used(s)
@@ -79,7 +79,7 @@ func (w *watcher) destroyed(ct conntrack, e *expect.Entry) {
 	}
 }
 
-// changed acts on an entry whose connection has come to another state.
+// changed acts on an entry whose connection has changed its state.
 func (w *watcher) changed(ct conntrack, e *expect.Entry) {
 	if p := w.pinholes.Answered(e); p != nil {
 		w.peer.Used(p.Owner.Original(), e)

@@ -12,7 +12,8 @@ func (b *bench) watcher() *watcher {
 	return &watcher{life: b.life, older: b.w.older, lost: make(chan struct{}, 1)}
 }
 
-// TestDataConnection: events of a data connection, from its first packet to its end.
+// TestDataConnection: events of a data connection, from its first packet to its
+// end.
 func TestDataConnection(t *testing.T) {
 	b := newBench(t, nil)
 	w := b.watcher()
@@ -67,18 +68,18 @@ func TestControlEvents(t *testing.T) {
 	}
 	w.event(b.k, &expect.Event{Type: expect.Update, Entry: e})
 	if s.Established() {
-		t.Error("it is open, though an end closes it")
+		t.Error("it is open though an end closes it")
 	}
 	e.Mark = 0x40
 	w.event(b.k, &expect.Event{Type: expect.Destroy, Entry: e})
 	if l.session() != nil || s.Mark() != 0x40 {
-		t.Error("it is there after its end")
+		t.Error("it still exists after its end")
 	}
 	for range 2 {
 		w.event(b.k, &expect.Event{Type: expect.Lost})
 	}
 	if len(w.lost) != 1 {
-		t.Error("lost events are not told once")
+		t.Error("lost events are not reported once")
 	}
 	zoned := entryOf(3)
 	zoned.Original.Zone = 5

@@ -11,8 +11,8 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// TestWay: what a data connection may carry is what its command says; what the kernel
-// has ended is reported once; the next daemon knows it.
+// TestWay: the command of a data connection decides its direction; the end of one
+// by the kernel is reported once; the next daemon knows it.
 func TestWay(t *testing.T) {
 	b := newBench(t, func(c *config.Config) { c.OneWay = true })
 	w := b.watcher()
@@ -42,14 +42,14 @@ func TestWay(t *testing.T) {
 	}
 	b.k.wrong = nil
 
-	// A daemon that finds them, and one that is gone.
+	// A daemon that finds data connections, and one that is gone.
 	b.k.ways[10] = rules.WayReply
 	after := b.after()
 	if err := after.heir().takeBack(after.k, nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, there := b.k.ways[10]; there {
-		t.Error("what is gone is kept")
+		t.Error("a connection that is gone is kept")
 	}
 	if o, _ := after.pinholes.Ways.Of(9); o == nil || b.k.ways[9] != rules.WayOriginal {
 		t.Errorf("the next daemon has %v, %v", o, b.k.ways[9])

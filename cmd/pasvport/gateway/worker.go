@@ -14,8 +14,8 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// worker serves one queue. It is the queue's nfq.Handler, and the only one to
-// touch the engines of its sessions.
+// worker serves one queue. It is the queue's nfq.Handler, and the only goroutine
+// that uses the engines of its sessions.
 type worker struct {
 	adopter
 	*verdicts
@@ -48,12 +48,12 @@ func newWorker(l *life, o *offers, older *olderConnections, ct conntrack, q queu
 	return w
 }
 
-// Packet implements nfq.Handler. Each path through it ends in one verdict, or
-// in the list of held packets.
+// Packet implements nfq.Handler. Each path through it ends in one verdict, or in
+// the list of held packets.
 func (w *worker) Packet(p *nfq.Packet) {
 	w.now = time.Now()
 	switch {
-	case p.Hook == nfq.HookInput || p.Hook == nfq.HookForward || p.Hook == nfq.HookOutput && p.Expired(): // only what is invalid
+	case p.Hook == nfq.HookInput || p.Hook == nfq.HookForward || p.Hook == nfq.HookOutput && p.Expired(): // only invalid packets
 		w.flush()
 		w.stale.invalid(p, w.now)
 	case p.Flags&(nfq.FlagSYN|nfq.FlagACK) == nfq.FlagSYN:
@@ -105,11 +105,11 @@ func (w *worker) handle(r *session.Reader, p *nfq.Packet) {
 	w.read(r, r.Direction(p), p)
 }
 
-// read has the engine read a packet, and does what it says.
+// read passes a packet to the engine, and acts on the decision.
 func (w *worker) read(r *session.Reader, d ftpalg.Direction, p *nfq.Packet) {
 	if w.teller.take(r) {
 		for d := range ftpalg.Direction(2) {
-			w.abandon(halfLine{r.Session, d}) // its sender repeats it
+			w.abandon(halfLine{r.Session, d}) // its sender retransmits it
 		}
 	}
 	w.teller.refresh(r)
@@ -129,8 +129,8 @@ func (w *worker) read(r *session.Reader, d ftpalg.Direction, p *nfq.Packet) {
 	if dec.Reason == ftpalg.ReasonRetransmission {
 		w.pinholes.Repeats(&r.Owner, w.now)
 	}
-	// Whoever sent one that is far away knows the addresses and the ports, and no
-	// number.
+	// The sender of a segment that is far away knows the addresses and the ports,
+	// but no sequence number.
 	if dec.Reason != ftpalg.ReasonFarAway && r.OutOfStep(d, p) {
 		w.stale.reset(p, nil, lost.CauseUnread, w.now)
 		return
@@ -170,7 +170,7 @@ func (w *worker) read(r *session.Reader, d ftpalg.Direction, p *nfq.Packet) {
 	w.out.forward(r, &seg, p, !w.shelf.has(r.Session))
 }
 
-// showAcks has the acknowledgements shown to us that answer a question of ours.
+// showAcks queues the acknowledgements that answer a question of ours.
 func (w *worker) showAcks(r *session.Reader) {
 	if !r.Here() && !w.plan.rules.Bare && r.ShowAcks(w.now, rules.AskedTime) {
 		w.flush()
@@ -178,7 +178,7 @@ func (w *worker) showAcks(r *session.Reader) {
 	}
 }
 
-// event acts on what the engine saw.
+// event acts on an event of the engine.
 func (w *worker) event(r *session.Reader, e *ftpalg.Event) {
 	w.flush()
 	switch reason := report.Reason(e.Reason); e.Kind {
@@ -206,7 +206,7 @@ func (w *worker) event(r *session.Reader, e *ftpalg.Event) {
 	}
 }
 
-// leftBecause is why the engine reads a session no further.
+// leftBecause is why the engine stops reading a session.
 func leftBecause(r ftpalg.Reason) succession.Left {
 	if r == ftpalg.ReasonNotFTP || r == ftpalg.ReasonStartUnseen {
 		return succession.LeftForeign
@@ -227,7 +227,8 @@ func (w *worker) release(r *session.Reader, d ftpalg.Direction) {
 	}
 }
 
-// abandon drops what was held of a line, whose sender repeats it in one piece.
+// abandon drops what was held of a line, which its sender retransmits in one
+// piece.
 func (w *worker) abandon(l halfLine) {
 	if w.using != nil && w.using.Session == l.session {
 		w.using.Engine.Abandon(l.d)
@@ -258,9 +259,9 @@ func (w *worker) Wake(now time.Time) {
 	}
 }
 
-// finish comes to terms with what is under way when the queue is not served any
-// more: what is held is dropped, and comes again in one piece; and nothing passes in
-// the kernel.
+// finish finishes what is pending when the queue is no longer served: what is
+// held is dropped, and retransmitted in one piece; and nothing passes in the
+// kernel.
 func (w *worker) finish() {
 	for _, l := range w.shelf.all() {
 		w.abandon(l)

@@ -17,14 +17,13 @@ import (
 	"github.com/pasvport/pasvport/nfq"
 )
 
-// TestDialogue: a session through a translation, from its first packet to a data
-// connection.
+// TestDialogue: a translated session, from its first packet to a data connection.
 func TestDialogue(t *testing.T) {
 	b := newBench(t, nil)
 	l := b.connect(entryOf(1))
 	l.logIn()
 	if sent := l.passive(50000); sent != "227 Entering Passive Mode (203,0,113,1,195,80).\r\n" {
-		t.Errorf("the client is told %q", sent)
+		t.Errorf("the client received %q", sent)
 	}
 	if len(b.k.expected) != 1 || b.k.expected[0].Dest != ap("203.0.113.1:50000") || b.k.expected[0].ToPort != 50000 {
 		t.Fatalf("expected: %+v", b.k.expected)
@@ -46,13 +45,13 @@ func TestDialogue(t *testing.T) {
 	if !s.TransferWaits() {
 		t.Error("no transfer command waits for its reply")
 	}
-	if n := b.registry.held(); n == 0 || n > 8<<10 { // the edit of the reply, at least
+	if n := b.registry.held(); n == 0 || n > 8<<10 { // at least the edit of the reply
 		t.Errorf("%d bytes are held", n)
 	}
 }
 
-// TestClaimedDialogue: a session without a carrier. The SYN of the data connection
-// makes its entry, once.
+// TestClaimedDialogue: a session without a carrier. The SYN of the data
+// connection creates its entry, once.
 func TestClaimedDialogue(t *testing.T) {
 	b := newBench(t, nil)
 	l := b.connect(plainEntry(1))
@@ -78,8 +77,8 @@ func TestClaimedDialogue(t *testing.T) {
 	}
 }
 
-// TestHold: a line in pieces waits for its rest, goes on in order, or is dropped
-// when it has waited long enough.
+// TestHold: a line in pieces waits for its rest, and is forwarded in order, or
+// dropped when it has waited long enough.
 func TestHold(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -111,14 +110,15 @@ func TestHold(t *testing.T) {
 				t.Errorf("half a line: %s, want %s", v, tt.want)
 			}
 			if b.w.shelf.waiting != 0 || !b.w.Deadline().IsZero() {
-				t.Error("something is held still")
+				t.Error("something is still held")
 			}
 		})
 	}
 }
 
-// TestFinish: what is held when the queue is not served any more is dropped. It comes
-// again in one piece, and the next daemon, which is told that it did not pass, reads it.
+// TestFinish: what is held when the queue is no longer served is dropped. It is
+// retransmitted in one piece, and the next daemon, which knows that it did not
+// pass, reads it.
 func TestFinish(t *testing.T) {
 	b := newBench(t, nil)
 	l := b.connect(entryOf(1))
@@ -131,15 +131,15 @@ func TestFinish(t *testing.T) {
 	}
 	r := l.session().Acquire(&b.w.work)
 	if r == nil {
-		t.Fatal("the session has a reader still")
+		t.Fatal("the session still has a reader")
 	}
 	if at := r.Engine.State().Stream[ftpalg.Reply]; !at.Start || len(at.Line) > 0 {
-		t.Errorf("the reply goes on %+v, want at the start of the line", at)
+		t.Errorf("the reply continues at %+v, want the start of the line", at)
 	}
 }
 
-// TestOneVerdict: each packet of a dialogue that is cut, lost, repeated and reordered
-// in any way has one verdict, held ones when their time is over.
+// TestOneVerdict: each packet of a dialogue that is cut, lost, retransmitted and
+// reordered in any way gets one verdict, held ones when their time is over.
 func TestOneVerdict(t *testing.T) {
 	text := [2]string{
 		"USER ada\r\nPASS secret\r\nPASV\r\nRETR file\r\nPORT 198,51,100,1,200,10\r\nSTOR file\r\nAUTH TLS\r\n",
@@ -173,8 +173,8 @@ func TestOneVerdict(t *testing.T) {
 	}
 }
 
-// TestNoAllocations: a packet that passes costs no memory. Of a command and its reply
-// the ledger keeps the command until it is answered, and nothing after that.
+// TestNoAllocations: a packet that passes costs no memory. The ledger keeps a
+// command until it is answered, and nothing after that.
 func TestNoAllocations(t *testing.T) {
 	b := newBench(t, nil)
 	l := b.connect(entryOf(1))
@@ -197,14 +197,15 @@ func TestNoAllocations(t *testing.T) {
 	}
 }
 
-// deafQueue forgets its verdicts.
+// deafQueue discards its verdicts.
 type deafQueue struct{ queue }
 
 func (deafQueue) Accept(uint32) error      { return nil }
 func (deafQueue) AcceptLater(uint32) error { return nil }
 func (deafQueue) Flush() error             { return nil }
 
-// TestEvents: what the engine sees in a dialogue, and what becomes of the session.
+// TestEvents: what the engine finds in a dialogue, and what happens to the
+// session.
 func TestEvents(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -255,7 +256,7 @@ func TestCancelled(t *testing.T) {
 }
 
 // TestAdjustedHere: where the kernel does not adjust sequence numbers the worker
-// does, in both directions, and notes it for the next daemon.
+// does, in both directions, and records it for the next daemon.
 func TestAdjustedHere(t *testing.T) {
 	b := newBench(t, nil)
 	b.k.noAdjust = true
@@ -263,7 +264,7 @@ func TestAdjustedHere(t *testing.T) {
 	l.logIn()
 	before := l.next
 	if sent := l.passive(50000); !strings.Contains(sent, "203,0,113,1") {
-		t.Fatalf("the client is told %q", sent)
+		t.Fatalf("the client received %q", sent)
 	}
 	if !l.session().Here() || !b.k.liberal[l.entry.Original] || b.k.numbered[1] == "" {
 		t.Error("they are not adjusted here")
@@ -275,7 +276,7 @@ func TestAdjustedHere(t *testing.T) {
 		t.Errorf("the next line has the number %d, want %d; %v", sent.Seq-before[server], l.next[server]+3-before[server], err)
 	}
 	p = l.packet(client, "NOOP\r\n", nfq.FlagACK)
-	p.Ack = l.next[server] + 3 // as it counts
+	p.Ack = l.next[server] + 3 // in its numbers
 	p = packetOf(t, l.entry.Original, p.Seq, p.Ack, "NOOP\r\n", nfq.FlagACK)
 	b.ids++
 	p.ID = b.ids
@@ -285,7 +286,8 @@ func TestAdjustedHere(t *testing.T) {
 	}
 }
 
-// TestWithdrawn: where no one can adjust, the text stays and its pinhole is closed.
+// TestWithdrawn: where no one can adjust, the text stays and its pinhole is
+// closed.
 func TestWithdrawn(t *testing.T) {
 	b := newBench(t, nil)
 	b.k.noAdjust = true
@@ -294,7 +296,7 @@ func TestWithdrawn(t *testing.T) {
 	b.w.firewallRefuses(fmt.Errorf("no room"))
 	sent := l.passive(50000)
 	if !strings.Contains(sent, "10,0,0,2") || len(b.k.expected) != 0 {
-		t.Errorf("the client is told %q, expectations %v", sent, b.k.expected)
+		t.Errorf("the client received %q, expectations %v", sent, b.k.expected)
 	}
 	b.logs(`msg="cannot queue all packets of a session"`)
 	b.logs(`msg="offer refused"`, "reason="+ftpalg.ReasonNoAdjust.String())
@@ -312,8 +314,8 @@ type refusing struct {
 
 func (r *refusing) Renumber(uint32, string) error { return r.err }
 
-// TestInvalid: what conntrack calls invalid is reset if its connection was lost, and
-// else passes.
+// TestInvalid: an invalid packet is reset if its connection was lost, and
+// otherwise passes.
 func TestInvalid(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -324,7 +326,7 @@ func TestInvalid(t *testing.T) {
 		expired bool
 		resets  bool
 		expect  string
-		ttl     byte // of what passes, where it was changed
+		ttl     byte // of a packet that passes, if changed
 	}{
 		{"lost", false, true, false, nfq.HookForward, false, true, "repeat", 0},
 		{"lost, without resets", false, true, false, nfq.HookInput, false, false, "drop", 0},

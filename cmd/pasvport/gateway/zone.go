@@ -10,20 +10,20 @@ import (
 	"github.com/pasvport/pasvport/nfq"
 )
 
-// Conntrack zones. A rule in raw puts a packet into one, and addresses mean
-// another connection in each. So a packet comes with its zone, which is part of
-// the tuple by which everything here finds connections, and all that is asked
-// of conntrack names it. Three things come without their zone:
+// Conntrack zones. A rule in raw puts a packet into one, and the same addresses
+// mean another connection in each. So a packet comes with its zone, which is part
+// of the tuple by which everything here finds connections, and every conntrack
+// request names it. Three things come without their zone:
 //
-//   - the SYN of a data connection that is claimed, before conntrack: it is
-//     taken to be in its master's;
+//   - the SYN of a claimed data connection, before conntrack: it is assumed to be
+//     in its master's;
 //   - an invalid packet, which has no entry;
-//   - an expectation that an earlier daemon left: the kernel does not tell it.
+//   - an expectation that an earlier daemon left: the kernel does not report it.
 //
-// Where the kernel cannot tell the zone of a queued packet, connections in other
-// zones than the default one are not queued (rules.Config.OneZone).
+// If the kernel does not report the zone of a queued packet, connections outside
+// the default zone are not queued (rules.Config.OneZone).
 
-// noZones is what is missing then.
+// noZones is the hint for that case.
 const noZones = "the kernel cannot say the zone of a queued packet (CONFIG_NETFILTER_NETLINK_GLUE_CT)"
 
 // tupleOf is the tuple of a packet that has passed conntrack.
@@ -31,15 +31,15 @@ func tupleOf(p *nfq.Packet) expect.Tuple {
 	return expect.Tuple{Src: p.Src, Dst: p.Dst, Zone: p.Zone}
 }
 
-// zones notes that there are control connections in zones. From then on an invalid
-// packet that fits no connection gets no reset: it may be in any zone.
+// zones records that there are control connections in zones. From then on an
+// invalid packet that fits no connection gets no reset: it may be in any zone.
 type zones struct {
 	log       *slog.Logger
-	leftAlone bool // connections in other zones than the default one are not queued
+	leftAlone bool // connections outside the default zone are not queued
 	seen      atomic.Bool
 }
 
-// note notes the zones of an entry of a control connection.
+// note records the zones of an entry of a control connection.
 func (z *zones) note(e *expect.Entry) {
 	if e.Original.Zone == 0 && e.Reply.Zone == 0 || z.seen.Swap(true) {
 		return
