@@ -133,8 +133,8 @@ func TestKernelEventOfClaim(t *testing.T) {
 // Whether an entry has events is settled when it is created.
 func TestKernelEventsSettledAtCreation(t *testing.T) {
 	n := newNetwork(t, carrierSane, false, false)
-	n.sysctl("net.netfilter.nf_conntrack_events=0")
-	older, younger := olderAndYounger(t, n, func() { n.sysctl("net.netfilter.nf_conntrack_events=1") })
+	n.setEvents("0")
+	older, younger := olderAndYounger(t, n, func() { n.setEvents("1") })
 	if older != 0 || younger == 0 {
 		t.Errorf("%d events of the entry without, %d of the entry with; want none and some", older, younger)
 	}
@@ -145,7 +145,7 @@ func TestKernelEventsSettledAtCreation(t *testing.T) {
 // counts.)
 func TestKernelEventsNeedEarlierListener(t *testing.T) {
 	n := newNetwork(t, carrierSane, false, false)
-	n.sysctl("net.netfilter.nf_conntrack_events=2")
+	n.setEvents("2")
 	older, younger := olderAndYounger(t, n, func() {})
 	if younger == 0 {
 		t.Error("no events of the younger connection")
@@ -155,9 +155,9 @@ func TestKernelEventsNeedEarlierListener(t *testing.T) {
 	}
 }
 
-func (n *network) sysctl(set string) {
+func (n *network) setEvents(value string) {
 	n.t.Helper()
-	n.run("ip", "netns", "exec", n.ns("r"), "sysctl", "-qw", set)
+	must(n.t, n.hosts["r"].Sysctl("net/netfilter/nf_conntrack_events", value))
 }
 
 // olderAndYounger makes a connection before and one after the subscription,

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os/exec"
 	"regexp"
 	"strconv"
 	"strings"
@@ -51,7 +50,7 @@ const (
 	carrierNone carrier = "none"
 )
 
-// network is a set of three namespaces with a conntracking router.
+// network is a line of namespaces with a conntracking router.
 type network struct {
 	t     testing.TB
 	hosts map[string]stage.Namespace // c, r and s
@@ -61,46 +60,12 @@ type network struct {
 // which translations it does.
 func newNetwork(t testing.TB, with carrier, snat, dnat bool) *network {
 	t.Helper()
-	stage.Need(t, "sysctl")
-	n := &network{t: t, hosts: map[string]stage.Namespace{"c": stage.New(t), "r": stage.New(t), "s": stage.New(t)}}
-	n.build()
+	of := func(a, b netip.Addr) string { return fmt.Sprintf("%s/24 %s/64", a, b) }
+	l := stage.NewLine(t, of(ipv4.client, ipv6.client), of(ipv4.inside, ipv6.inside), of(ipv4.outside, ipv6.outside), of(ipv4.server, ipv6.server))
+	must(t, errors.Join(l.Server.DefaultRoute(ipv4.outside), l.Server.DefaultRoute(ipv6.outside)))
+	n := &network{t: t, hosts: map[string]stage.Namespace{"c": l.Client, "r": l.Router, "s": l.Server}}
 	n.nft(n.ruleset(with, snat, dnat))
 	return n
-}
-
-func (n *network) build() {
-	n.t.Helper()
-	c, r, s := n.ns("c"), n.ns("r"), n.ns("s")
-	for _, ns := range []string{c, r, s} {
-		n.run("ip", "netns", "exec", ns, "sysctl", "-qw",
-			"net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.all.accept_dad=0",
-			"net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
-	}
-	n.run("ip", "link", "add", "cr", "netns", c, "type", "veth", "peer", "name", "rc", "netns", r)
-	n.run("ip", "link", "add", "sr", "netns", s, "type", "veth", "peer", "name", "rs", "netns", r)
-	for _, a := range []addresses{ipv4, ipv6} {
-		bits := "/24"
-		if a.client.Is6() {
-			bits = "/64"
-		}
-		for _, l := range []struct {
-			ns, dev string
-			addr    netip.Addr
-		}{{c, "cr", a.client}, {r, "rc", a.inside}, {r, "rs", a.outside}, {s, "sr", a.server}} {
-			args := []string{"-n", l.ns, "addr", "add", l.addr.String() + bits, "dev", l.dev}
-			if a.client.Is6() {
-				args = append(args, "nodad")
-			}
-			n.run("ip", args...)
-		}
-	}
-	for _, l := range [][2]string{{c, "cr"}, {r, "rc"}, {r, "rs"}, {s, "sr"}} {
-		n.run("ip", "-n", l[0], "link", "set", l[1], "up")
-	}
-	for _, a := range []addresses{ipv4, ipv6} {
-		n.run("ip", "-n", c, "route", "add", "default", "via", a.inside.String())
-		n.run("ip", "-n", s, "route", "add", "default", "via", a.outside.String())
-	}
 }
 
 // controlPort is the port of the control connections in these tests.
@@ -151,17 +116,6 @@ func (n *network) ruleset(with carrier, snat, dnat bool) string {
 	return b.String()
 }
 
-func (n *network) ns(host string) string { return n.hosts[host].Name }
-
-func (n *network) run(name string, args ...string) string {
-	n.t.Helper()
-	out, err := exec.Command(name, args...).CombinedOutput()
-	if err != nil {
-		n.t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return string(out)
-}
-
 // nft loads a ruleset into the router.
 func (n *network) nft(text string) {
 	n.t.Helper()
@@ -178,7 +132,7 @@ func (n *network) nft(text string) {
 // in runs f inside a namespace.
 func (n *network) in(host string, f func()) {
 	n.t.Helper()
-	n.hosts[host].Do(n.t, func() error { f(); return nil })
+	n.hosts[host].In(n.t, func() error { f(); return nil })
 }
 
 // dial opens a Conn to the router's conntrack.
@@ -299,7 +253,7 @@ var packetsRE = regexp.MustCompile(`packets (\d+)`)
 // counter reads a named counter of the router's ruleset, in packets.
 func (n *network) counter(name string) int {
 	n.t.Helper()
-	out := n.run("ip", "netns", "exec", n.ns("r"), "nft", "list", "counter", "inet", "t", name)
+	out := n.hosts["r"].Run(n.t, "nft", "list", "counter", "inet", "t", name)
 	m := packetsRE.FindStringSubmatch(out)
 	if m == nil {
 		n.t.Fatalf("no counter %s in %s", name, out)

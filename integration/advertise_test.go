@@ -29,7 +29,7 @@ const outsideName = "ftp.pvp.test."
 func startNameServer(t *testing.T, h *Host) *nameServer {
 	t.Helper()
 	n := &nameServer{addr: map[dnsmessage.Type]netip.Addr{}, ok: true}
-	if err := h.do(func() (err error) {
+	if err := h.Do(func() (err error) {
 		n.sock, err = net.ListenPacket("udp", "127.0.0.1:53")
 		return err
 	}); err != nil {

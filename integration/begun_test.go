@@ -37,7 +37,7 @@ func TestBegunWhileListed(t *testing.T) {
 // for their addresses.
 func makeEntries(t *testing.T, fw *Host, n int, x expect.Forgotten) {
 	t.Helper()
-	err := fw.enter(func() error {
+	err := fw.Enter(func() error {
 		c, err := expect.Dial()
 		if err != nil {
 			return err

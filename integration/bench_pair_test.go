@@ -165,7 +165,7 @@ func takes(t *testing.T, m *PairMachine, sessions int) {
 
 // entries is how many entries conntrack has.
 func (h *Host) entries() (n int) {
-	_ = h.do(func() error {
+	_ = h.Do(func() error {
 		b, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_count")
 		n, _ = strconv.Atoi(strings.TrimSpace(string(b)))
 		return err

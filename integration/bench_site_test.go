@@ -247,7 +247,7 @@ func startLoad(t *testing.T, h *Host, to netip.AddrPort) *loadClient {
 	in, err1 := cmd.StdinPipe()
 	out, err2 := cmd.StdoutPipe()
 	cmd.Stderr = os.Stderr
-	if err := errors.Join(err1, err2, h.do(cmd.Start)); err != nil {
+	if err := errors.Join(err1, err2, h.Do(cmd.Start)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { in.Close(); cmd.Wait() })

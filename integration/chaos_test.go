@@ -194,7 +194,7 @@ func (c *chaos) forget(t *testing.T) {
 
 func (c *chaos) linkDown(t *testing.T) {
 	defer c.begin(&c.cut)()
-	nl := c.site.Firewalls[0].nl
+	nl := c.site.Firewalls[0].Links
 	dev, err := nl.LinkByName("in0")
 	if err != nil {
 		t.Fatal(err)

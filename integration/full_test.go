@@ -23,7 +23,7 @@ func TestExpectationsFull(t *testing.T) {
 			site := NewSite(t, position("masquerade"), AllowRelated, s)
 			site.Case(Case{Family: IPv4, Kind: "expectations full"}).Count(t)
 			d := site.Talk(t, site.ListenControl(t, IPv4), site.Client, IPv4)
-			if err := site.Firewalls[0].enter(fillExpectations); err != nil {
+			if err := site.Firewalls[0].Enter(fillExpectations); err != nil {
 				t.Fatal(err)
 			}
 			if s == Expectation {

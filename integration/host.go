@@ -3,23 +3,16 @@
 package integration
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
-	"time"
 
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/pasvport/pasvport/internal/netns"
 )
 
 // Host is a network namespace with a directory for the files of its processes.
@@ -29,108 +22,53 @@ type Host struct {
 	// Dir has the configuration, logs and sockets of the host's processes.
 	Dir string
 
-	name   string
-	ns     netns.NsHandle
-	nl     *netlink.Handle
-	tid    int
-	jobs   chan func()
-	gone   chan struct{} // closed when the host is removed
+	*netns.Namespace
+	name   string // of the namespace, for ip netns
+	tid    int    // of the namespace's thread
 	serial uint32
 
 	mu    sync.Mutex
 	procs []*Process
 }
 
-// newHost creates the namespace and a thread that stays in it for good. That
-// thread starts the processes, so that PR_SET_PDEATHSIG, which watches for the
-// death of the parent thread, means the death of the test.
+// newHost creates the namespace. Its thread starts the processes, so that
+// PR_SET_PDEATHSIG, which watches for the death of the parent thread, means the death
+// of the test.
 func newHost(net, role, dir string) (*Host, error) {
-	h := &Host{Role: role, Dir: dir, name: net + "-" + role,
-		jobs: make(chan func()), gone: make(chan struct{})}
+	h := &Host{Role: role, Dir: dir, name: net + "-" + role}
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
-	made := make(chan error)
-	go h.serve(made)
-	if err := <-made; err != nil {
+	var err error
+	if h.Namespace, err = netns.New(); err != nil {
+		return nil, err
+	}
+	if err = h.Do(h.publish); err != nil {
+		h.Close()
 		return nil, fmt.Errorf("namespace %s: %w", h.name, err)
 	}
 	return h, nil
 }
 
-// serve is the host's thread. It never unlocks: the thread dies with it.
-func (h *Host) serve(made chan<- error) {
-	runtime.LockOSThread()
-	err := h.create()
-	made <- err
-	if err != nil {
-		return
-	}
-	for {
-		select {
-		case job := <-h.jobs:
-			job()
-		case <-h.gone:
-			return
-		}
-	}
-}
-
-func (h *Host) create() (err error) {
-	if h.ns, err = netns.NewNamed(h.name); err != nil {
-		return err
-	}
+// publish gives the namespace its name, as ip netns add does.
+func (h *Host) publish() error {
 	h.tid = unix.Gettid()
-	for file, value := range map[string]string{
-		"net/ipv6/conf/all/accept_dad":     "0",
-		"net/ipv6/conf/default/accept_dad": "0",
-	} {
-		if err := os.WriteFile("/proc/sys/"+file, []byte(value), 0); err != nil {
-			return err
-		}
-	}
-	if h.nl, err = netlink.NewHandleAt(h.ns, unix.NETLINK_ROUTE); err != nil {
+	if err := os.MkdirAll(namesDir, 0o755); err != nil {
 		return err
 	}
-	lo, err := h.nl.LinkByName("lo")
+	path := namesDir + h.name
+	if err := os.WriteFile(path, nil, 0o444); err != nil {
+		return err
+	}
+	err := unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, "")
 	if err != nil {
-		return err
+		os.Remove(path)
 	}
-	return h.nl.LinkSetUp(lo)
+	return err
 }
 
-// errGone is returned by a host that was removed under its test.
-var errGone = errors.New("the host was removed")
-
-// do runs f on the host's own thread; f must be short.
-func (h *Host) do(f func() error) error {
-	done := make(chan error, 1)
-	select {
-	case h.jobs <- func() { done <- f() }:
-		return <-done
-	case <-h.gone:
-		return errGone
-	}
-}
-
-// enter runs f on a new thread inside the namespace; f may block.
-func (h *Host) enter(f func() error) error {
-	err := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread is not reused
-		if e := netns.Set(h.ns); e != nil {
-			err <- e
-			return
-		}
-		err <- f()
-	}()
-	return <-err
-}
-
-// Sysctl sets a variable of this namespace, named with slashes.
-func (h *Host) Sysctl(name, value string) error {
-	return h.do(func() error { return os.WriteFile("/proc/sys/"+name, []byte(value), 0) })
-}
+// namesDir has the namespaces that have names, for all programs.
+const namesDir = "/run/netns/"
 
 // Proc reads a file below /proc/net as this namespace sees it.
 func (h *Host) Proc(name string) string {
@@ -139,43 +77,6 @@ func (h *Host) Proc(name string) string {
 		return err.Error() + "\n"
 	}
 	return string(b)
-}
-
-// Dial opens a TCP connection from this host; local may be the zero value.
-func (h *Host) Dial(local, remote netip.AddrPort, timeout time.Duration) (*net.TCPConn, error) {
-	var conn *net.TCPConn
-	err := h.enter(func() error {
-		d := net.Dialer{Timeout: timeout}
-		d.SetMultipathTCP(false)
-		if local.IsValid() {
-			d.LocalAddr = net.TCPAddrFromAddrPort(local)
-			// Servers connect from one port to many clients at a time.
-			d.Control = func(_, _ string, c syscall.RawConn) error {
-				return c.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) })
-			}
-		}
-		c, err := d.Dial("tcp", remote.String())
-		if err == nil {
-			conn = c.(*net.TCPConn)
-		}
-		return err
-	})
-	return conn, err
-}
-
-// Listen opens a TCP listener on this host.
-func (h *Host) Listen(local netip.AddrPort) (*net.TCPListener, error) {
-	var ln *net.TCPListener
-	err := h.enter(func() error {
-		var lc net.ListenConfig
-		lc.SetMultipathTCP(false)
-		l, err := lc.Listen(context.Background(), "tcp", local.String())
-		if err == nil {
-			ln = l.(*net.TCPListener)
-		}
-		return err
-	})
-	return ln, err
 }
 
 // File writes a file into the host's directory and returns its path.
@@ -193,14 +94,12 @@ func (h *Host) remove() {
 		p.Kill()
 	}
 	removeNamespace(h.name)
-	h.nl.Close()
-	h.ns.Close()
-	close(h.gone)
+	h.Close()
 }
 
 // sweep removes what test processes left that died without cleaning up.
 func sweep() {
-	left, _ := filepath.Glob("/run/netns/" + namePrefix + "*")
+	left, _ := filepath.Glob(namesDir + namePrefix + "*")
 	for _, path := range left {
 		if name := filepath.Base(path); ownerDead(name) {
 			removeNamespace(name)
@@ -226,7 +125,7 @@ func ownerDead(name string) bool {
 
 // removeNamespace kills the processes of a named namespace and unmounts it.
 func removeNamespace(name string) {
-	path := "/run/netns/" + name
+	path := namesDir + name
 	var ns unix.Stat_t
 	if unix.Stat(path, &ns) == nil {
 		killInside(ns)

@@ -11,8 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/vishvananda/netlink"
 )
 
 // The addresses of a translator between IPv6 and IPv4: the IPv6 prefix for IPv4
@@ -148,17 +146,12 @@ func (h *Host) startTaygaAs(t testing.TB, as tayga) {
 	if out, err := h.Run(startTimeout, Cmd(program, "--mktun", "-c", conf)); err != nil {
 		t.Skipf("no TUN device: %v: %s", err, out)
 	}
-	dev, err := h.nl.LinkByName(as.device)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := h.nl.LinkSetUp(dev); err != nil {
+	if err := h.Up(as.device); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range to {
-		r := &netlink.Route{LinkIndex: dev.Attrs().Index, Dst: network(p.Addr(), p.Bits()), Scope: netlink.SCOPE_LINK}
-		if err := h.nl.RouteAdd(r); err != nil {
-			t.Fatalf("route to %v: %v", p, err)
+		if err := h.RouteLink(p, as.device); err != nil {
+			t.Fatal(err)
 		}
 	}
 	if _, err := h.Start(Cmd(program, "-d", "-c", conf)); err != nil {
@@ -175,9 +168,8 @@ func (h *Host) routeNAT64(t testing.TB, gate Pair) {
 // routeTo adds a route.
 func (h *Host) routeTo(t testing.TB, to netip.Prefix, via netip.Addr) {
 	t.Helper()
-	r := &netlink.Route{Dst: network(to.Addr(), to.Bits()), Gw: via.AsSlice()}
-	if err := h.nl.RouteAdd(r); err != nil {
-		t.Fatalf("%s: route to %v: %v", h.Role, to, err)
+	if err := h.Route(to, via); err != nil {
+		t.Fatalf("%s: %v", h.Role, err)
 	}
 }
 

@@ -691,7 +691,7 @@ func TestNAT64TLS(t *testing.T) {
 func (h *Host) listenBeside(local netip.AddrPort) (*net.TCPListener, error) {
 	var ln net.Listener
 	var err error
-	err = h.enter(func() error {
+	err = h.Enter(func() error {
 		lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 			return c.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) })
 		}}

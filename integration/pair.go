@@ -193,10 +193,10 @@ func (m *PairMachine) unpacked(name string, args ...string) (Command, error) {
 func (f *FirewallPair) connect() error {
 	lan, wan, mid := f.Net.Host("lan"), f.Net.Host("wan"), f.Net.Host("mid")
 	for _, sw := range []*Host{lan, wan, mid} {
-		if err := sw.nl.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}}); err != nil {
+		if err := sw.Links.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}}); err != nil {
 			return err
 		}
-		if err := sw.setUp("br0"); err != nil {
+		if err := sw.Up("br0"); err != nil {
 			return err
 		}
 	}
@@ -239,32 +239,24 @@ func (f *FirewallPair) connect() error {
 	return nil
 }
 
-func (h *Host) setUp(name string) error {
-	dev, err := h.nl.LinkByName(name)
-	if err != nil {
-		return err
-	}
-	return h.nl.LinkSetUp(dev)
-}
-
 func (h *Host) setDown(name string) error {
-	dev, err := h.nl.LinkByName(name)
+	dev, err := h.Links.LinkByName(name)
 	if err != nil {
 		return err
 	}
-	return h.nl.LinkSetDown(dev)
+	return h.Links.LinkSetDown(dev)
 }
 
 func (h *Host) enslave(name, bridge string) error {
-	dev, err := h.nl.LinkByName(name)
+	dev, err := h.Links.LinkByName(name)
 	if err != nil {
 		return err
 	}
-	br, err := h.nl.LinkByName(bridge)
+	br, err := h.Links.LinkByName(bridge)
 	if err != nil {
 		return err
 	}
-	return h.nl.LinkSetMaster(dev, br)
+	return h.Links.LinkSetMaster(dev, br)
 }
 
 // syncRules let the machines of the pair talk on their link.
@@ -503,7 +495,7 @@ func (f *FirewallPair) startDaemon(t *testing.T, m *PairMachine) {
 
 // has reports whether a machine has the addresses.
 func (m *PairMachine) has(a netip.Addr) bool {
-	list, err := m.nl.AddrList(nil, netlink.FAMILY_ALL)
+	list, err := m.Links.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
 		return false
 	}
@@ -691,7 +683,7 @@ func (f *FirewallPair) Return(t *testing.T, i int, carried func()) {
 	}
 	f.prepare(t, m)
 	for _, name := range []string{"in0", "out0", "sync"} {
-		if err := m.setUp(name); err != nil {
+		if err := m.Up(name); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -792,7 +784,7 @@ func (f *FirewallPair) waitLinked(t testing.TB) {
 func (f *FirewallPair) lead(t testing.TB, i int) {
 	t.Helper()
 	for h, dev := range map[*Host]string{f.Client: "in0", f.Client2: "in0", f.Server: "out0", f.Third: "out0"} {
-		at, err := f.Machines[i].nl.LinkByName(dev)
+		at, err := f.Machines[i].Links.LinkByName(dev)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -73,7 +73,7 @@ func (h *Host) Start(c Command) (*Process, error) {
 	cmd := h.prepare(c)
 	cmd.Stdout, cmd.Stderr = log, log
 	p := &Process{Log: log.Name(), cmd: cmd, done: make(chan struct{})}
-	if err := h.do(cmd.Start); err != nil {
+	if err := h.Do(cmd.Start); err != nil {
 		return nil, err
 	}
 	p.Pid = cmd.Process.Pid
@@ -99,7 +99,7 @@ func (h *Host) Run(timeout time.Duration, c Command) (string, error) {
 	defer out.Close()
 	cmd := h.prepare(c)
 	cmd.Stdout, cmd.Stderr = out, out
-	if err := h.do(cmd.Start); err != nil {
+	if err := h.Do(cmd.Start); err != nil {
 		return "", err
 	}
 	timeout *= slowness

@@ -34,7 +34,7 @@ type RulesetChanges <-chan RulesetChange
 // watchRuleset follows the ruleset of the host until the test ends.
 func (h *Host) watchRuleset(t testing.TB) RulesetChanges {
 	t.Helper()
-	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: int(h.ns)})
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: h.FD})
 	if err != nil {
 		t.Fatal(err)
 	}

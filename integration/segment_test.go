@@ -27,7 +27,7 @@ func (d *Dialogue) sendSegment(seq uint32) error {
 	segment[12], segment[13], segment[14] = 5<<4, 0x18, 0xff // PSH and ACK
 	segment = append(segment, "NOOP\r\n"...)
 	bin.BigEndian.PutUint16(segment[16:], checksum4(from.Addr(), to.Addr(), segment))
-	return d.from.enter(func() error {
+	return d.from.Enter(func() error {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_TCP)
 		if err != nil {
 			return err

@@ -22,7 +22,7 @@ import (
 // dialWith opens a connection whose SYN carries the text (RFC 7413).
 func (h *Host) dialWith(to netip.AddrPort, text string) (*net.TCPConn, error) {
 	var conn *net.TCPConn
-	err := h.enter(func() error {
+	err := h.Enter(func() error {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			return err
@@ -142,7 +142,7 @@ func (s *Site) spoof(t *testing.T, from, to netip.AddrPort, flags byte, text str
 	bin.BigEndian.PutUint16(ip[2:], uint16(20+len(segment)))
 	copy(ip[12:], from.Addr().AsSlice())
 	copy(ip[16:], to.Addr().AsSlice())
-	err := s.Third.enter(func() error {
+	err := s.Third.Enter(func() error {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_RAW)
 		if err != nil {
 			return err
@@ -193,7 +193,7 @@ func TestBlindThirdHost(t *testing.T) {
 func (s *Site) seen(t *testing.T, send func()) {
 	t.Helper()
 	count := func() uint64 {
-		dev, err := s.Firewalls[0].nl.LinkByName("out1")
+		dev, err := s.Firewalls[0].Links.LinkByName("out1")
 		if err != nil {
 			t.Fatal(err)
 		}

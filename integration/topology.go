@@ -3,12 +3,9 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
-	"net"
 	"net/netip"
-
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 )
 
 // Family is the IP version of a control connection.
@@ -149,35 +146,22 @@ func (tp *Topology) route(first, last *Host, hidden bool) error {
 	return nil
 }
 
-// up creates the veth pair and gives it addresses; nodad, because an address that
-// is being checked for duplicates cannot be used for a second.
+// up creates the link and gives its ends their addresses.
 func (l link) up() error {
-	veth := &netlink.Veth{
-		LinkAttrs: netlink.LinkAttrs{Name: l.aName, Namespace: netlink.NsFd(l.a.ns)},
-		PeerName:  l.bName, PeerNamespace: netlink.NsFd(l.b.ns),
-	}
-	if err := l.a.nl.LinkAdd(veth); err != nil {
+	if err := l.a.Connect(l.aName, l.b.Namespace, l.bName); err != nil {
 		return err
 	}
-	if err := l.a.address(l.aName, l.aAddr); err != nil {
-		return err
-	}
-	return l.b.address(l.bName, l.bAddr)
+	return errors.Join(l.a.address(l.aName, l.aAddr), l.b.address(l.bName, l.bAddr))
 }
 
-// address adds addresses to an interface and brings it up.
+// address adds addresses to an interface.
 func (h *Host) address(name string, p Pair) error {
-	dev, err := h.nl.LinkByName(name)
-	if err != nil {
-		return err
-	}
 	for f, addr := range p {
-		a := &netlink.Addr{IPNet: network(addr, prefixBits[f]), Flags: unix.IFA_F_NODAD}
-		if err := h.nl.AddrAdd(dev, a); err != nil {
-			return fmt.Errorf("address %s: %w", addr, err)
+		if err := h.Address(name, netip.PrefixFrom(addr, prefixBits[f])); err != nil {
+			return err
 		}
 	}
-	return h.nl.LinkSetUp(dev)
+	return nil
 }
 
 func (h *Host) route(to, via Pair) error {
@@ -186,14 +170,9 @@ func (h *Host) route(to, via Pair) error {
 		if err != nil {
 			return err
 		}
-		r := &netlink.Route{Dst: network(prefix.Addr(), prefix.Bits()), Gw: via[f].AsSlice()}
-		if err := h.nl.RouteAdd(r); err != nil {
+		if err := h.Route(prefix, via[f]); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func network(a netip.Addr, bits int) *net.IPNet {
-	return &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(bits, a.BitLen())}
 }

@@ -50,7 +50,7 @@ func (s *Site) startTranslator(t *testing.T, lose int) *translator {
 		iifname "out0" ip daddr `+tr.pool.String()+` tcp sport 21 log group 7 snaplen 65535 queue-threshold 1 drop
 	}
 }`)
-	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: int(fw.ns)})
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: fw.FD})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func (s *Site) startTranslator(t *testing.T, lose int) *translator {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = fw.enter(func() error { return tr.run(c) })
+		_ = fw.Enter(func() error { return tr.run(c) })
 	}()
 	t.Cleanup(func() { c.Close(); <-done })
 	return tr
@@ -84,11 +84,11 @@ func (s *Site) startTranslator(t *testing.T, lose int) *translator {
 // host.
 func (s *Site) linkTo(t *testing.T, name string, to *Host, proto uint16) unix.SockaddrLinklayer {
 	t.Helper()
-	dev, err := s.Firewalls[0].nl.LinkByName(name)
+	dev, err := s.Firewalls[0].Links.LinkByName(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	peer, err := to.nl.LinkByName("eth0")
+	peer, err := to.Links.LinkByName("eth0")
 	if err != nil {
 		t.Fatal(err)
 	}

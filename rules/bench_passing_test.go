@@ -100,7 +100,7 @@ func (p *passage) open(t testing.TB) {
 		n.router.Run(t, "conntrack", "-I", "-p", "tcp", "-s", clientV4, "-d", serverV4, "--sport", "40000", "--dport", "9000",
 			"--state", "ESTABLISHED", "-u", "SEEN_REPLY,ASSURED", "-t", "10000")
 	}
-	n.client.Do(t, func() (err error) {
+	n.client.In(t, func() (err error) {
 		p.fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_RAW)
 		return err
 	})

@@ -262,7 +262,7 @@ func TestRights(t *testing.T) {
 	n.Load(t, adminRuleset)
 	kind := testQueue(t, n)
 	t.Run("CAP_NET_ADMIN is enough", func(t *testing.T) {
-		n.Do(t, func() error {
+		n.In(t, func() error {
 			if err := onlyNetAdmin(1 << unix.CAP_NET_ADMIN); err != nil {
 				return err
 			}
@@ -278,7 +278,7 @@ func TestRights(t *testing.T) {
 		})
 	})
 	t.Run("nothing is not", func(t *testing.T) {
-		n.Do(t, func() error {
+		n.In(t, func() error {
 			if err := onlyNetAdmin(0); err != nil {
 				return err
 			}

@@ -33,26 +33,9 @@ const (
 
 func newTopology(t testing.TB) topology {
 	t.Helper()
-	stage.Need(t, "ip", "nft", "conntrack")
-	n := topology{stage.New(t), stage.New(t), stage.New(t)}
-	connect := func(a stage.Namespace, dev string, b stage.Namespace, peer string) {
-		n.router.Run(t, "ip", "link", "add", dev, "netns", a.Name, "type", "veth", "peer", "name", peer, "netns", b.Name)
-	}
-	connect(n.client, "cr", n.router, "rc")
-	connect(n.server, "sr", n.router, "rs")
-	addr := func(ns stage.Namespace, dev string, addrs ...string) {
-		for _, a := range addrs {
-			ns.Run(t, "ip", "addr", "add", a, "dev", dev, "nodad")
-		}
-		ns.Run(t, "ip", "link", "set", dev, "up")
-	}
-	addr(n.client, "cr", clientV4+"/24", clientV6+"/64")
-	addr(n.router, "rc", routerV4+"/24", routerV6+"/64")
-	addr(n.router, "rs", "203.0.113.1/24", "2001:db8::1/64")
-	addr(n.server, "sr", serverV4+"/24", serverV6+"/64")
-	n.client.Run(t, "ip", "route", "add", "default", "via", routerV4)
-	n.client.Run(t, "ip", "route", "add", "default", "via", routerV6)
-	n.router.Run(t, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding")
+	stage.Need(t, "conntrack")
+	l := stage.NewLine(t, clientV4+"/24 "+clientV6+"/64", routerV4+"/24 "+routerV6+"/64", "203.0.113.1/24 2001:db8::1/64", serverV4+"/24 "+serverV6+"/64")
+	n := topology{l.Client, l.Router, l.Server}
 	n.router.Load(t, `table inet nat { chain post { type nat hook postrouting priority srcnat; oifname "rs" masquerade; }; }`)
 	return n
 }
@@ -68,7 +51,7 @@ func listen(t *testing.T, n stage.Namespace, host string, port int) *endpoint {
 	t.Helper()
 	e := &endpoint{net.JoinHostPort(host, strconv.Itoa(port)), make(chan *net.TCPConn, 64)}
 	var ln net.Listener
-	n.Do(t, func() (err error) {
+	n.In(t, func() (err error) {
 		ln, err = net.Listen("tcp", e.addr)
 		return err
 	})
@@ -88,7 +71,7 @@ func listen(t *testing.T, n stage.Namespace, host string, port int) *endpoint {
 // connect opens a connection from n to e and returns both ends.
 func connect(t *testing.T, n stage.Namespace, e *endpoint) (client, server *net.TCPConn) {
 	t.Helper()
-	n.Do(t, func() error {
+	n.In(t, func() error {
 		c, err := (&net.Dialer{Timeout: 10 * time.Second}).Dial("tcp", e.addr)
 		if err == nil {
 			client = c.(*net.TCPConn)
@@ -274,7 +257,7 @@ func halfOpen(t *testing.T, n topology, host string, port int, f func(local net.
 		family, sa = unix.AF_INET6, &unix.SockaddrInet6{Port: port, Addr: addr.As16()}
 	}
 	fd := -1
-	n.client.Do(t, func() (err error) {
+	n.client.In(t, func() (err error) {
 		if fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0); err != nil {
 			return err
 		}

@@ -7,24 +7,17 @@ package stage
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"runtime"
 	"strings"
-	"sync/atomic"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"github.com/pasvport/pasvport/internal/netns"
 )
 
-// Namespace is a network namespace.
-type Namespace struct {
-	Name string // name in ip netns
-	FD   int    // open until the end of the test
-}
-
-var count atomic.Int32
+// Namespace is a network namespace for the length of a test.
+type Namespace struct{ *netns.Namespace }
 
 // Need skips a test that cannot run here: without root, or without one of the
 // programs.
@@ -40,26 +33,11 @@ func Need(t testing.TB, programs ...string) {
 	}
 }
 
-// New creates a namespace with lo up.
+// New creates a namespace with lo up. It skips the test if there can be none.
 func New(t testing.TB) Namespace {
 	t.Helper()
-	Need(t, "ip", "nft")
-	n := Namespace{Name: fmt.Sprintf("pvp-%s-%d-%d", filepath.Base(os.Args[0]), os.Getpid(), count.Add(1))}
-	if out, err := exec.Command("ip", "netns", "add", n.Name).CombinedOutput(); err != nil {
-		t.Skipf("cannot make network namespaces: %v: %s", err, out)
-	}
-	t.Cleanup(func() {
-		if out, err := exec.Command("ip", "netns", "del", n.Name).CombinedOutput(); err != nil {
-			t.Errorf("ip netns del %s: %v: %s", n.Name, err, out)
-		}
-	})
-	fd, err := unix.Open("/run/netns/"+n.Name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = unix.Close(fd) })
-	n.FD = fd
-	n.Run(t, "ip", "link", "set", "lo", "up")
+	Need(t, "nft")
+	n := alone(t)
 	t.Cleanup(func() {
 		if t.Failed() {
 			n.dump(t)
@@ -68,18 +46,69 @@ func New(t testing.TB) Namespace {
 	return n
 }
 
-// dump prints the kernel's state in the namespace.
+func alone(t testing.TB) Namespace {
+	t.Helper()
+	Need(t)
+	n, err := netns.New()
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(n.Close)
+	return Namespace{n}
+}
+
+// Line is a client and a server with a router between them.
+type Line struct{ Client, Router, Server Namespace }
+
+// NewLine creates them with links cr to rc and sr to rs, and with addresses such as
+// "192.168.77.2/24 fd77::2/64". The client has its default routes through the router;
+// the server has none.
+func NewLine(t testing.TB, client, inside, outside, server string) Line {
+	t.Helper()
+	l := Line{New(t), New(t), New(t)}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(l.Client.Connect("cr", l.Router.Namespace, "rc"))
+	must(l.Server.Connect("sr", l.Router.Namespace, "rs"))
+	for _, end := range []struct {
+		n           Namespace
+		link, addrs string
+	}{{l.Client, "cr", client}, {l.Router, "rc", inside}, {l.Router, "rs", outside}, {l.Server, "sr", server}} {
+		for _, a := range strings.Fields(end.addrs) {
+			must(end.n.Address(end.link, netip.MustParsePrefix(a)))
+		}
+	}
+	for _, a := range strings.Fields(inside) {
+		must(l.Client.DefaultRoute(netip.MustParsePrefix(a).Addr()))
+	}
+	must(errors.Join(l.Router.Sysctl("net/ipv4/ip_forward", "1"), l.Router.Sysctl("net/ipv6/conf/all/forwarding", "1")))
+	return l
+}
+
+// dump prints the state of the kernel in the namespace.
 func (n Namespace) dump(t testing.TB) {
 	for _, args := range [][]string{{"nft", "list", "ruleset"}, {"conntrack", "-L"}, {"conntrack", "-L", "expect"}} {
 		out, _ := n.Try(args...)
-		t.Logf("%s: %s\n%s", n.Name, strings.Join(args, " "), out)
+		t.Logf("%s\n%s", strings.Join(args, " "), out)
 	}
 }
 
 // Try runs a program in the namespace and returns what it printed.
-func (n Namespace) Try(args ...string) (string, error) {
-	out, err := exec.Command("ip", append([]string{"netns", "exec", n.Name}, args...)...).CombinedOutput()
-	return string(out), err
+func (n Namespace) Try(args ...string) (string, error) { return n.feed("", args...) }
+
+func (n Namespace) feed(stdin string, args ...string) (out string, err error) {
+	err = n.Enter(func() error {
+		cmd := exec.Command(args[0], args[1:]...)
+		cmd.Stdin = strings.NewReader(stdin)
+		b, err := cmd.CombinedOutput()
+		out = string(b)
+		return err
+	})
+	return out, err
 }
 
 // Run is Try for a program that must succeed.
@@ -94,10 +123,7 @@ func (n Namespace) Run(t testing.TB, args ...string) string {
 
 // Nft pipes a text to nft -f in the namespace.
 func (n Namespace) Nft(text string, flags ...string) (string, error) {
-	cmd := exec.Command("ip", append([]string{"netns", "exec", n.Name, "nft", "-f", "-"}, flags...)...)
-	cmd.Stdin = strings.NewReader(text)
-	out, err := cmd.CombinedOutput()
-	return string(out), err
+	return n.feed(text, append([]string{"nft", "-f", "-"}, flags...)...)
 }
 
 // Load is Nft for a text that must load.
@@ -117,54 +143,17 @@ func Numbered(text string) string {
 	return strings.Join(lines, "\n")
 }
 
-// Do is Enter for a function that must succeed.
-func (n Namespace) Do(t testing.TB, f func() error) {
+// In is Enter for a function that must succeed.
+func (n Namespace) In(t testing.TB, f func() error) {
 	t.Helper()
 	if err := n.Enter(f); err != nil {
-		t.Fatalf("in %s: %v", n.Name, err)
-	}
-}
-
-// Enter calls f on a thread in the namespace. The thread is not reused, as no
-// other goroutine may run on it.
-func (n Namespace) Enter(f func() error) error {
-	return onThread(func() error { return unix.Setns(n.FD, unix.CLONE_NEWNET) }, f)
-}
-
-// Alone calls f on a thread in a nameless namespace that ends with the thread,
-// for a test that needs no program in it. It skips the test if it cannot create
-// one.
-func Alone(t testing.TB, f func() error) {
-	t.Helper()
-	Need(t)
-	err := onThread(func() error {
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			return noNamespace{err}
-		}
-		return nil
-	}, f)
-	if none := (noNamespace{}); errors.As(err, &none) {
-		t.Skip(err)
-	}
-	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-// noNamespace reports that no namespace can be created.
-type noNamespace struct{ err error }
-
-func (n noNamespace) Error() string { return "no network namespace: " + n.err.Error() }
-
-func onThread(enter, f func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked
-		err := enter()
-		if err == nil {
-			err = f()
-		}
-		done <- err
-	}()
-	return <-done
+// Alone calls f on a thread in a namespace of its own. It skips the test if there can
+// be none.
+func Alone(t testing.TB, f func() error) {
+	t.Helper()
+	alone(t).In(t, f)
 }

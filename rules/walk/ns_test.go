@@ -16,7 +16,7 @@ var forward = ChainRef{Family: FamilyINet, Table: "filter", Chain: "forward"}
 // testQueue is the kind of queue this kernel has.
 func testQueue(t testing.TB, n stage.Namespace) (kind rules.QueueKind) {
 	t.Helper()
-	n.Do(t, func() error {
+	n.In(t, func() error {
 		f, err := rules.Probe()
 		if err == nil && !f.NativeQueue {
 			kind = rules.QueueXT

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/pasvport/pasvport/internal/netns"
 )
 
 // errRefused is a data connection that did not come about.
@@ -20,19 +22,19 @@ var errRefused = errors.New("the data connection was not opened")
 
 // A client is a logged-in control connection.
 type client struct {
-	ns      *namespace
-	conn    net.Conn
+	ns      *netns.Namespace
+	conn    *net.TCPConn
 	text    *textproto.Conn
 	timeout time.Duration // for a data connection to be opened
 
-	listener  net.Listener // of the last PORT or EPRT; others may try it when it was used
-	announced string       // the last announcement, as it was said or heard here
-	sum       string       // SHA-256 of the last file, as it has come or was sent
+	listener  *net.TCPListener // of the last PORT or EPRT; others may try it when it was used
+	announced string           // the last announcement, as it was said or heard here
+	sum       string           // SHA-256 of the last file, as it has come or was sent
 }
 
 // login connects and logs in.
-func login(ns *namespace, addr string, timeout time.Duration) (*client, error) {
-	conn, err := ns.dial(addr, transferTimeout)
+func login(ns *netns.Namespace, addr netip.AddrPort, timeout time.Duration) (*client, error) {
+	conn, err := ns.Dial(netip.AddrPort{}, addr, transferTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("control connection: %w", err)
 	}
@@ -90,8 +92,7 @@ func (c *client) announce(verb string) (opener, error) {
 	if verb == "PASV" || verb == "EPSV" {
 		return c.passive(verb)
 	}
-	host, _, _ := net.SplitHostPort(c.conn.LocalAddr().String())
-	ln, err := c.ns.listen(net.JoinHostPort(host, "0"))
+	ln, err := listenBeside(c.ns, c.conn)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +102,7 @@ func (c *client) announce(verb string) (opener, error) {
 		return nil, err
 	}
 	return func() (net.Conn, error) {
-		_ = ln.(*net.TCPListener).SetDeadline(time.Now().Add(c.timeout))
+		_ = ln.SetDeadline(time.Now().Add(c.timeout))
 		return ln.Accept()
 	}, nil
 }
@@ -141,7 +142,7 @@ func (c *client) passive(verb string) (opener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: answer %q: %w", verb, text, err)
 	}
-	return func() (net.Conn, error) { return c.ns.dial(to.String(), c.timeout) }, nil
+	return func() (net.Conn, error) { return c.ns.Dial(netip.AddrPort{}, to, c.timeout) }, nil
 }
 
 // open asks for a transfer and opens the data connection that was agreed on.

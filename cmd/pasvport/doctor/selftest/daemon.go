@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/internal/netns"
 )
 
 // startTimeout bounds what takes well under a second.
@@ -46,7 +47,7 @@ func arguments(cfg config.Config) []string {
 
 // startDaemon starts the program in a namespace and waits until it is ready. Its
 // file and its socket are its own.
-func startDaemon(n *namespace, cfg config.Config) (*daemon, error) {
+func startDaemon(n *netns.Namespace, cfg config.Config) (*daemon, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -58,7 +59,7 @@ func startDaemon(n *namespace, cfg config.Config) (*daemon, error) {
 	cmd := exec.Command(self, append(arguments(cfg),
 		"--config", os.DevNull, "--control-socket", d.socket(), "--queues", "1", "--log-format", "text")...)
 	cmd.Env = without(os.Environ(), "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
-	if d.process, err = n.start(cmd, cmd.StderrPipe, d.note); err != nil {
+	if d.process, err = start(n, cmd, cmd.StderrPipe, d.note); err != nil {
 		return nil, err
 	}
 	select {
@@ -125,8 +126,8 @@ const tailLines = 8
 func (d *daemon) tail() []string { return d.since(max(0, d.mark()-tailLines)) }
 
 // sessions is what the administrator is told of them.
-func (d *daemon) sessions(n *namespace) (string, error) {
-	return n.output(d.self, "sessions", "--control-socket", d.socket())
+func (d *daemon) sessions(n *netns.Namespace) (string, error) {
+	return output(n, d.self, "sessions", "--control-socket", d.socket())
 }
 
 // close removes what the daemon left in its directory, whatever became of it.

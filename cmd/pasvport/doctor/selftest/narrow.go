@@ -60,14 +60,9 @@ func (t *test) narrow() {
 }
 
 // knock tries a connection from outside that must be dropped in silence.
-func (t *test) knock(name, from string, to netip.AddrPort) {
+func (t *test) knock(name string, from netip.Addr, to netip.AddrPort) {
 	t.step(name, func() (string, error) {
-		var c net.Conn
-		err := t.network.server.do(func() (err error) {
-			d := net.Dialer{Timeout: refusedAfter, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
-			c, err = d.Dial("tcp", to.String())
-			return err
-		})
+		c, err := t.network.server.Dial(netip.AddrPortFrom(from, 0), to, refusedAfter)
 		if c != nil {
 			_ = c.Close()
 		}

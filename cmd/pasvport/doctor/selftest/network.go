@@ -4,6 +4,7 @@ package selftest
 
 import (
 	"fmt"
+	"net/netip"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -11,16 +12,17 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/internal/netns"
 )
 
 // Addresses for documentation (RFC 5737, RFC 3849). IPv4 is translated on the
 // firewall, and the server has no way to the client's own address; IPv6 is not.
-const (
-	client4, inside4  = "192.0.2.2", "192.0.2.1"
-	outside4, server4 = "198.51.100.1", "198.51.100.2"
-	stranger4         = "198.51.100.66" // a second address of the server's host
-	client6, inside6  = "2001:db8:1::2", "2001:db8:1::1"
-	outside6, server6 = "2001:db8:2::1", "2001:db8:2::2"
+var (
+	client4, inside4  = netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.1")
+	outside4, server4 = netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.2")
+	stranger4         = netip.MustParseAddr("198.51.100.66") // a second address of the server's host
+	client6, inside6  = netip.MustParseAddr("2001:db8:1::2"), netip.MustParseAddr("2001:db8:1::1")
+	outside6, server6 = netip.MustParseAddr("2001:db8:2::1"), netip.MustParseAddr("2001:db8:2::2")
 )
 
 // Links of the firewall, and its table.
@@ -31,38 +33,38 @@ const (
 
 // A network is the three hosts.
 type network struct {
-	client, firewall, server *namespace
+	client, firewall, server *netns.Namespace
 
 	ipv6 bool // it has addresses of IPv6
 }
 
 // build makes them. close is due whatever comes of it.
 func (n *network) build() (err error) {
-	for _, ns := range []**namespace{&n.client, &n.firewall, &n.server} {
-		if *ns, err = newNamespace(); err != nil {
+	for _, ns := range []**netns.Namespace{&n.client, &n.firewall, &n.server} {
+		if *ns, err = netns.New(); err != nil {
 			return err
 		}
 	}
 	steps := []func() error{
-		func() error { return n.client.connect("eth0", n.firewall, linkInside) },
-		func() error { return n.server.connect("eth0", n.firewall, linkOutside) },
-		func() error { return n.client.address("eth0", client4+"/24") },
-		func() error { return n.firewall.address(linkInside, inside4+"/24") },
-		func() error { return n.firewall.address(linkOutside, outside4+"/24") },
-		func() error { return n.server.address("eth0", server4+"/24") },
-		func() error { return n.server.address("eth0", stranger4+"/24") },
-		func() error { return n.client.route(inside4) },
-		func() error { return n.firewall.sysctl("net/ipv4/ip_forward", "1") },
+		func() error { return n.client.Connect("eth0", n.firewall, linkInside) },
+		func() error { return n.server.Connect("eth0", n.firewall, linkOutside) },
+		func() error { return n.client.Address("eth0", netip.PrefixFrom(client4, 24)) },
+		func() error { return n.firewall.Address(linkInside, netip.PrefixFrom(inside4, 24)) },
+		func() error { return n.firewall.Address(linkOutside, netip.PrefixFrom(outside4, 24)) },
+		func() error { return n.server.Address("eth0", netip.PrefixFrom(server4, 24)) },
+		func() error { return n.server.Address("eth0", netip.PrefixFrom(stranger4, 24)) },
+		func() error { return n.client.DefaultRoute(inside4) },
+		func() error { return n.firewall.Sysctl("net/ipv4/ip_forward", "1") },
 	}
 	if n.ipv6 {
 		steps = append(steps,
-			func() error { return n.client.address("eth0", client6+"/64") },
-			func() error { return n.firewall.address(linkInside, inside6+"/64") },
-			func() error { return n.firewall.address(linkOutside, outside6+"/64") },
-			func() error { return n.server.address("eth0", server6+"/64") },
-			func() error { return n.client.route(inside6) },
-			func() error { return n.server.route(outside6) },
-			func() error { return n.firewall.sysctl("net/ipv6/conf/all/forwarding", "1") },
+			func() error { return n.client.Address("eth0", netip.PrefixFrom(client6, 64)) },
+			func() error { return n.firewall.Address(linkInside, netip.PrefixFrom(inside6, 64)) },
+			func() error { return n.firewall.Address(linkOutside, netip.PrefixFrom(outside6, 64)) },
+			func() error { return n.server.Address("eth0", netip.PrefixFrom(server6, 64)) },
+			func() error { return n.client.DefaultRoute(inside6) },
+			func() error { return n.server.DefaultRoute(outside6) },
+			func() error { return n.firewall.Sysctl("net/ipv6/conf/all/forwarding", "1") },
 		)
 	}
 	for _, step := range steps {
@@ -74,9 +76,9 @@ func (n *network) build() (err error) {
 }
 
 func (n *network) close() {
-	for _, ns := range []*namespace{n.client, n.firewall, n.server} {
+	for _, ns := range []*netns.Namespace{n.client, n.firewall, n.server} {
 		if ns != nil {
-			ns.close()
+			ns.Close()
 		}
 	}
 }
@@ -84,7 +86,7 @@ func (n *network) close() {
 // lockDown gives the firewall a strict ruleset, which accepts data connections
 // in the way of --allow and in no other.
 func (n *network) lockDown(cfg config.Config) error {
-	c, err := nftables.New(nftables.WithNetNSFd(n.firewall.fd))
+	c, err := nftables.New(nftables.WithNetNSFd(n.firewall.FD))
 	if err != nil {
 		return err
 	}

@@ -9,17 +9,18 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pasvport/pasvport/internal/netns"
 )
 
 // stopTimeout bounds what takes well under a second.
 const stopTimeout = 10 * time.Second
 
-// A process is a program in a namespace. The kernel ends it with the thread that
-// started it, so that it cannot be left behind.
+// A process is a program in a namespace. The kernel ends it with the
+// namespace's thread, so that it cannot be left behind.
 type process struct {
 	os    *os.Process
 	ended chan struct{} // err is set
@@ -28,32 +29,25 @@ type process struct {
 
 // start starts a program in n and calls f with each line that comes from pipe, which
 // is one of cmd's.
-func (n *namespace) start(cmd *exec.Cmd, pipe func() (io.ReadCloser, error), f func(line string)) (*process, error) {
+func start(n *netns.Namespace, cmd *exec.Cmd, pipe func() (io.ReadCloser, error), f func(line string)) (*process, error) {
 	p := &process{ended: make(chan struct{})}
-	started := make(chan error, 1)
+	lines, err := pipe()
+	if err != nil {
+		return nil, err
+	}
+	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGTERM}
+	if err := n.Do(cmd.Start); err != nil {
+		return nil, err
+	}
+	p.os = cmd.Process
 	go func() {
-		runtime.LockOSThread() // and never given back
-		lines, err := pipe()
-		if err == nil {
-			err = unix.Setns(n.fd, unix.CLONE_NEWNET)
-		}
-		if err == nil {
-			cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGTERM}
-			err = cmd.Start()
-		}
-		if err != nil {
-			started <- err
-			return
-		}
-		p.os = cmd.Process
-		started <- nil
 		for s := bufio.NewScanner(lines); s.Scan(); {
 			f(s.Text())
 		}
 		p.err = cmd.Wait()
 		close(p.ended)
 	}()
-	return p, <-started
+	return p, nil
 }
 
 // stop ends the process as systemd does.
@@ -72,8 +66,8 @@ func (p *process) stop() error {
 }
 
 // output runs a program in n to its end and returns what it printed.
-func (n *namespace) output(name string, args ...string) (out string, err error) {
-	err = n.do(func() error {
+func output(n *netns.Namespace, name string, args ...string) (out string, err error) {
+	err = n.Enter(func() error {
 		b, err := exec.Command(name, args...).Output()
 		out = string(b)
 		return err

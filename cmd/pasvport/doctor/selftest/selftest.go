@@ -8,14 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"strconv"
+	"net/netip"
 	"strings"
 	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/cmd/pasvport/kernel"
 	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/internal/netns"
 	"github.com/pasvport/pasvport/rules/walk"
 )
 
@@ -113,7 +113,7 @@ func (t *test) build() bool {
 	}
 	if t.show != nil {
 		t.print("The firewall's whole ruleset (\"nft list ruleset\"):", "list", "ruleset")
-		t.ruleset, _ = n.firewall.output("nft", "-s", "list", "ruleset")
+		t.ruleset, _ = output(n.firewall, "nft", "-s", "list", "ruleset")
 		var err error
 		if t.witness, err = newWitness(n.firewall, controlPort(t.cfg)); err != nil {
 			t.show.text("What the kernel reports is not shown: " + err.Error() + ".")
@@ -127,7 +127,7 @@ func (t *test) build() bool {
 
 // print quotes what nft says.
 func (t *test) print(text string, args ...string) {
-	if out, err := t.network.firewall.output("nft", args...); err == nil {
+	if out, err := output(t.network.firewall, "nft", args...); err == nil {
 		t.show.text(text)
 		t.show.quote(out)
 	}
@@ -202,8 +202,9 @@ func (t *test) transfers(ctx context.Context) {
 		t.show.text(holesExplained)
 	}
 	for _, f := range []struct {
-		family, addr string
-		verbs        []string
+		family string
+		addr   netip.Addr
+		verbs  []string
 	}{
 		{"IPv4 with NAT", server4, []string{"PASV", "EPSV", "PORT", "EPRT"}},
 		{"IPv6", server6, []string{"EPSV", "EPRT"}},
@@ -222,12 +223,12 @@ func (t *test) transfers(ctx context.Context) {
 	}
 }
 
-func (t *test) address(host string) string {
-	return net.JoinHostPort(host, strconv.Itoa(int(controlPort(t.cfg))))
+func (t *test) address(host netip.Addr) netip.AddrPort {
+	return netip.AddrPortFrom(host, controlPort(t.cfg))
 }
 
 // transfer is a session that fetches a file and stores one.
-func (t *test) transfer(host, verb string) (string, error) {
+func (t *test) transfer(host netip.Addr, verb string) (string, error) {
 	begun := time.Now()
 	c, err := login(t.network.client, t.address(host), transferTimeout)
 	if err != nil {
@@ -316,7 +317,7 @@ func (t *test) stop() {
 		if err := leftovers(t.network.firewall); err != nil || t.ruleset == "" {
 			return "", err
 		}
-		after, err := t.network.firewall.output("nft", "-s", "list", "ruleset")
+		after, err := output(t.network.firewall, "nft", "-s", "list", "ruleset")
 		if err == nil && after != t.ruleset {
 			err = fmt.Errorf("the ruleset is another one now: %s", after)
 		}
@@ -325,8 +326,8 @@ func (t *test) stop() {
 }
 
 // leftovers looks for what a daemon should have taken away.
-func leftovers(n *namespace) error {
-	set, err := walk.Read(n.fd)
+func leftovers(n *netns.Namespace) error {
+	set, err := walk.Read(n.FD)
 	if err != nil {
 		return err
 	}
@@ -335,7 +336,7 @@ func leftovers(n *namespace) error {
 			return fmt.Errorf("its table %s is still there", c.Table)
 		}
 	}
-	return n.do(func() error {
+	return n.Enter(func() error {
 		c, err := expect.Dial()
 		if err != nil {
 			return err

@@ -73,7 +73,7 @@ func TestWithoutFirewall(t *testing.T) {
 	}
 	defer x.server.close()
 	// The server has no way back to the client before it is translated.
-	if err := x.network.server.route(outside4); err != nil {
+	if err := x.network.server.DefaultRoute(outside4); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := x.refused("PASV"); !errors.Is(err, errNotRefused) {

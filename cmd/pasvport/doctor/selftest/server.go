@@ -16,6 +16,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/pasvport/pasvport/internal/netns"
 )
 
 // transferTimeout bounds each wait of client and server.
@@ -24,12 +26,12 @@ const transferTimeout = 8 * time.Second
 // A server is an FTP server with one file that can be fetched, and room for
 // one that is stored.
 type server struct {
-	ns   *namespace
+	ns   *netns.Namespace
 	file []byte
 	ctx  context.Context // of all sessions
 	wg   sync.WaitGroup
 
-	listener net.Listener
+	listener *net.TCPListener
 	cancel   context.CancelFunc
 
 	mu        sync.Mutex
@@ -39,16 +41,16 @@ type server struct {
 }
 
 // startServer listens on a port of both families, with a file of random bytes.
-func startServer(ns *namespace, port uint16) (s *server, err error) {
+func startServer(ns *netns.Namespace, port uint16) (s *server, err error) {
 	s = &server{ns: ns, file: make([]byte, fileSize)}
 	_, _ = rand.Read(s.file) // never fails
-	if s.listener, err = ns.listen(fmt.Sprintf(":%d", port)); err != nil {
+	if s.listener, err = ns.Listen(netip.AddrPortFrom(netip.Addr{}, port)); err != nil {
 		return nil, err
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.wg.Go(func() {
 		for {
-			c, err := s.listener.Accept()
+			c, err := s.listener.AcceptTCP()
 			if err != nil {
 				return
 			}
@@ -86,12 +88,12 @@ func (s *server) lastSum() string {
 // A session is one control connection.
 type session struct {
 	*server
-	conn    net.Conn
-	passive net.Listener   // after PASV or EPSV
-	active  netip.AddrPort // after PORT or EPRT
+	conn    *net.TCPConn
+	passive *net.TCPListener // after PASV or EPSV
+	active  netip.AddrPort   // after PORT or EPRT
 }
 
-func (s *server) session(conn net.Conn) {
+func (s *server) session(conn *net.TCPConn) {
 	x := &session{server: s, conn: conn}
 	defer context.AfterFunc(s.ctx, func() { _ = conn.Close() })()
 	defer func() { _ = conn.Close(); x.forget() }()
@@ -150,8 +152,7 @@ func (x *session) forget() {
 
 func (x *session) listen(verb string) {
 	x.forget()
-	host, _, _ := net.SplitHostPort(x.conn.LocalAddr().String())
-	ln, err := x.ns.listen(net.JoinHostPort(host, "0"))
+	ln, err := listenBeside(x.ns, x.conn)
 	if err != nil {
 		x.say("425 %v", err)
 		return
@@ -166,17 +167,23 @@ func (x *session) listen(verb string) {
 	x.say("%s", line)
 }
 
+// listenBeside listens for a data connection at the address of a control connection.
+func listenBeside(ns *netns.Namespace, control *net.TCPConn) (*net.TCPListener, error) {
+	own := control.LocalAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+	return ns.Listen(netip.AddrPortFrom(own, 0))
+}
+
 // open is the data connection of the last announcement.
 func (x *session) open() (net.Conn, error) {
 	if x.active.IsValid() {
-		return x.ns.dial(x.active.String(), transferTimeout)
+		return x.ns.Dial(netip.AddrPort{}, x.active, transferTimeout)
 	}
 	if x.passive == nil {
 		return nil, fmt.Errorf("no data port was announced")
 	}
 	ln := x.passive
 	defer context.AfterFunc(x.ctx, func() { _ = ln.Close() })()
-	_ = ln.(*net.TCPListener).SetDeadline(time.Now().Add(transferTimeout))
+	_ = ln.SetDeadline(time.Now().Add(transferTimeout))
 	return ln.Accept()
 }
 

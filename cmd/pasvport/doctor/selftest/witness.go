@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/pasvport/pasvport/internal/netns"
 )
 
 // A happening is something that the kernel reported on the firewall.
@@ -42,7 +44,7 @@ type witness struct {
 var errNoTools = errors.New("needs the programs conntrack, nft and stdbuf")
 
 // newWitness runs the tools in a namespace. It returns when all of them listen.
-func newWitness(n *namespace, port uint16) (*witness, error) {
+func newWitness(n *netns.Namespace, port uint16) (*witness, error) {
 	w := &witness{port: fmt.Sprint(port), more: make(chan struct{})}
 	tools := []struct {
 		read func(line string) []happening
@@ -60,7 +62,7 @@ func newWitness(n *namespace, port uint16) (*witness, error) {
 	}
 	for _, tool := range tools {
 		cmd := exec.Command(tool.args[0], tool.args[1:]...)
-		if _, err := n.start(cmd, cmd.StdoutPipe, func(line string) { w.add(tool.read(line)) }); err != nil {
+		if _, err := start(n, cmd, cmd.StdoutPipe, func(line string) { w.add(tool.read(line)) }); err != nil {
 			return nil, err
 		}
 	}
@@ -73,7 +75,7 @@ func (w *witness) add(hs []happening) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, h := range hs {
-		if strings.Contains(h.where, server4) || strings.Contains(h.where, server6) {
+		if strings.Contains(h.where, server4.String()) || strings.Contains(h.where, server6.String()) {
 			h.at = time.Now()
 			w.list = append(w.list, h)
 			close(w.more)
@@ -149,10 +151,10 @@ func (w *witness) open(mark int) error {
 
 // awaitListeners waits until so many sockets of the namespace have joined a
 // netfilter multicast group. Each tool has one.
-func awaitListeners(n *namespace, want int) error {
+func awaitListeners(n *netns.Namespace, want int) error {
 	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		var table []byte
-		err := n.do(func() (err error) {
+		err := n.Do(func() (err error) {
 			table, err = os.ReadFile("/proc/thread-self/net/netlink")
 			return err
 		})
