@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/cmd/pasvport/control"
 	"github.com/pasvport/pasvport/cmd/pasvport/doctor"
 	"github.com/pasvport/pasvport/cmd/pasvport/doctor/selftest"
 )
@@ -76,11 +77,12 @@ func newDoctor() *cobra.Command {
 		if err != nil {
 			return failed(err)
 		}
-		write := r.WriteText
 		if *asJSON {
-			write = r.WriteJSON
+			err = control.WriteJSON(cmd.OutOrStdout(), r)
+		} else {
+			err = r.WriteText(cmd.OutOrStdout())
 		}
-		if err := write(cmd.OutOrStdout()); err != nil {
+		if err != nil {
 			return failed(err)
 		}
 		if !r.Fine() {

@@ -93,6 +93,7 @@ func (n *names) document(text []byte, indent string) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetIndent("", indent)
+	e.SetEscapeHTML(false)
 	if e.Encode(n.value(v, "")) != nil {
 		return text
 	}

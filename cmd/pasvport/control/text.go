@@ -16,10 +16,11 @@ import (
 	"time"
 )
 
-// WriteJSON writes an answer as indented JSON.
+// WriteJSON writes an answer as indented JSON, with < and > as they are.
 func WriteJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
 	return e.Encode(v)
 }
 

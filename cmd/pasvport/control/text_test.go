@@ -115,3 +115,14 @@ func TestWriteErrors(t *testing.T) {
 		}
 	}
 }
+
+// TestJSONForPeople: what a ruleset or a log line says stands in JSON as it is there.
+func TestJSONForPeople(t *testing.T) {
+	var b bytes.Buffer
+	if err := WriteJSON(&b, map[string]string{"rule": "tcp dport <1024> & mark"}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "{\n  \"rule\": \"tcp dport <1024> & mark\"\n}\n"; b.String() != want {
+		t.Errorf("%s, want %s", b.String(), want)
+	}
+}

@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/cmd/pasvport/control"
 	"github.com/pasvport/pasvport/integration/stage"
 	"github.com/pasvport/pasvport/rules"
 	"github.com/pasvport/pasvport/rules/walk"
@@ -294,7 +295,7 @@ func TestLeftTable(t *testing.T) {
 func TestJSON(t *testing.T) {
 	r := examine(t, file(t, "established-only.nft"), router, settings(), Ends{})
 	var b bytes.Buffer
-	if err := r.WriteJSON(&b); err != nil {
+	if err := control.WriteJSON(&b, r); err != nil {
 		t.Fatal(err)
 	}
 	var back Report

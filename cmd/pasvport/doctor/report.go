@@ -4,7 +4,6 @@ package doctor
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -104,14 +103,6 @@ func (r *Report) finish() {
 // Fine reports whether there is no problem.
 func (r *Report) Fine() bool { return r.Problems == 0 }
 
-// WriteJSON writes r as data.
-func (r *Report) WriteJSON(w io.Writer) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	return e.Encode(r)
-}
-
 // WriteText writes r for people: "!" begins what to do.
 func (r *Report) WriteText(w io.Writer) error {
 	var b strings.Builder
@@ -164,9 +155,9 @@ func plural(n int, word string) string {
 	return word + "s"
 }
 
-// An Answer is what the doctor has to say, by its report or by its self-test.
+// An Answer is what the doctor has to say, by its report or by its self-test. As JSON
+// it is written as it is.
 type Answer interface {
 	Fine() bool // exit status 0
 	WriteText(io.Writer) error
-	WriteJSON(io.Writer) error
 }

@@ -3,7 +3,6 @@
 package selftest
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -34,14 +33,6 @@ func (r *Report) Fine() bool {
 		}
 	}
 	return len(r.Steps) > 0
-}
-
-// WriteJSON writes r as data.
-func (r *Report) WriteJSON(w io.Writer) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	return e.Encode(r)
 }
 
 // WriteText writes r for people.
