@@ -693,6 +693,16 @@ func (l *link) passive(port int) string {
 	return sent
 }
 
+// announced is a connection whose client has logged in, and to whom port 50000 was
+// announced.
+func (b *bench) announced(e expect.Entry) *link {
+	b.t.Helper()
+	l := b.connect(e)
+	l.logIn()
+	l.passive(50000)
+	return l
+}
+
 // session returns the session of a connection.
 func (l *link) session() *session.Session { return l.b.registry.session(l.entry.Original) }
 

@@ -71,9 +71,7 @@ func TestRepeated(t *testing.T) {
 // one.
 func TestRepeatedOlder(t *testing.T) {
 	b := newBench(t, nil)
-	l := b.connect(entryOf(1))
-	l.logIn()
-	l.passive(50000)
+	l := b.announced(entryOf(1))
 	between := l.next[server]
 	l.accepts(client, "NOOP\r\n")
 	l.accepts(server, "200 fine\r\n")
@@ -219,9 +217,7 @@ func TestOutgrows(t *testing.T) {
 func TestNotNoted(t *testing.T) {
 	b := newBench(t, nil)
 	b.k.noAdjust = true
-	l := b.connect(entryOf(1))
-	l.logIn()
-	l.passive(50000)
+	l := b.announced(entryOf(1))
 	b.w.firewallRefuses(errors.New("no room"))
 	l.say(client, "PASV\r\n")
 	l.say(server, announced)
@@ -232,9 +228,7 @@ func TestNotNoted(t *testing.T) {
 // nevertheless, with its own port, or with the one that is open.
 func TestPassOn(t *testing.T) {
 	b := newBench(t, nil)
-	l := b.connect(entryOf(1))
-	l.logIn()
-	l.passive(50000)
+	l := b.announced(entryOf(1))
 	r := l.session().Acquire(&b.w.work)
 	defer r.Release()
 	open := b.pinholes.All()[0]

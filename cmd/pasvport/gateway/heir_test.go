@@ -31,20 +31,26 @@ func (b *bench) heir() *heir {
 // after is a bench whose daemon starts with the kernel that another one left.
 func (b *bench) after() *bench { return newBenchOn(b.t, b.k, b.cfg) }
 
+// takenBack is a bench whose daemon has taken back what is in the kernel and what was
+// handed over, and who did that.
+func (b *bench) takenBack(handed legacy) (next *bench, h *heir) {
+	b.t.Helper()
+	next = b.after()
+	h = next.heir()
+	if err := h.takeBack(next.k, handed); err != nil {
+		b.t.Fatal(err)
+	}
+	return next, h
+}
+
 // TestCrash: everything that a session needs is in the kernel: what was announced
 // works after a crash, by expectation and by claim.
 func TestCrash(t *testing.T) {
 	for name, e := range map[string]expect.Entry{"expectation": entryOf(1), "claim": plainEntry(1)} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, nil)
-			l := b.connect(e)
-			l.logIn()
-			l.passive(50000)
-			next := b.after()
-			h := next.heir()
-			if err := h.takeBack(next.k, newLegacy(nil)); err != nil {
-				t.Fatal(err)
-			}
+			l := b.announced(e)
+			next, h := b.takenBack(newLegacy(nil))
 			h.logTakenBack()
 			next.logs(`msg="taken back"`, "sessions=1", "pinholes=1")
 			all := next.pinholes.All()
@@ -115,9 +121,7 @@ func TestHandOver(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBench(t, func(c *config.Config) { c.ControlSocket = filepath.Join(dir, "control.sock") })
-			l := b.connect(plainEntry(1))
-			l.logIn()
-			l.passive(50000)
+			l := b.announced(plainEntry(1))
 			if n := b.g.testament.write(); n != 1 {
 				t.Fatalf("%d pinholes handed over", n)
 			}
@@ -184,9 +188,7 @@ func TestHandOverMarked(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := newBench(t, func(c *config.Config) { c.ControlSocket, c.Mark = filepath.Join(dir, "control.sock"), 0x10 })
-	l := b.connect(entryOf(1))
-	l.logIn()
-	l.passive(50000)
+	l := b.announced(entryOf(1))
 	if n := b.g.testament.write(); n != 1 || !b.pinholes.Of(&l.session().Owner).Claim {
 		t.Fatalf("%d pinholes handed over: %+v", n, b.pinholes.All())
 	}
@@ -206,19 +208,13 @@ func TestHandOverMarked(t *testing.T) {
 func TestHandOverAdjusted(t *testing.T) {
 	b := newBench(t, nil)
 	b.k.noAdjust = true
-	l := b.connect(entryOf(1))
-	l.logIn()
-	l.passive(50000)
+	l := b.announced(entryOf(1))
 	records := b.g.testament.records(time.Now())
 	if len(records) != 1 || records[0].Adjusted == nil || records[0].Next[server] == nil || *records[0].Next[server] != l.next[server] {
 		t.Fatalf("records: %+v", records)
 	}
 	clear(b.k.numbered) // only in the record
-	next := b.after()
-	h := next.heir()
-	if err := h.takeBack(next.k, newLegacy(records)); err != nil {
-		t.Fatal(err)
-	}
+	next, _ := b.takenBack(newLegacy(records))
 	s := next.registry.session(l.entry.Original)
 	if s == nil || !s.Here() || next.k.numbered[1] == "" {
 		t.Fatal("the next daemon does not adjust")
@@ -235,9 +231,7 @@ func TestHandOverUnanswered(t *testing.T) {
 	for name, e := range map[string]expect.Entry{"expectation": entryOf(1), "claim": plainEntry(1)} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, nil)
-			l := b.connect(e)
-			l.logIn()
-			l.passive(50000)
+			l := b.announced(e)
 			data := dataOf(l, 50000)
 			if e.Helper == "" { // its SYN makes the entry
 				b.handle(packetOf(t, data.Original, 1, 0, "", nfq.FlagSYN))
@@ -277,16 +271,10 @@ func TestHandOverUnanswered(t *testing.T) {
 // over.
 func TestHandOverAfterCrash(t *testing.T) {
 	b := newBench(t, nil)
-	l := b.connect(plainEntry(1))
-	l.logIn()
-	l.passive(50000)
+	l := b.announced(plainEntry(1))
 	handed := newLegacy(b.g.testament.records(time.Now()))
 	l.passive(50001)
-	next := b.after()
-	h := next.heir()
-	if err := h.takeBack(next.k, handed); err != nil {
-		t.Fatal(err)
-	}
+	next, h := b.takenBack(handed)
 	h.open(handed)
 	if all := next.pinholes.All(); len(all) != 1 || all[0].Public.Port() != 50001 || next.metrics.Pinholes.Open.Load() != 1 {
 		t.Errorf("open: %v, in the kernel %v", all, next.k.elements)
@@ -318,14 +306,9 @@ func TestHandOverOutOfStep(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, nil)
 			b.k.noAdjust = true
-			l := b.connect(entryOf(1))
-			l.logIn()
-			l.passive(50000)
+			l := b.announced(entryOf(1))
 			records := b.g.testament.records(time.Now())
-			next := b.after()
-			if err := next.heir().takeBack(next.k, newLegacy(records)); err != nil {
-				t.Fatal(err)
-			}
+			next, _ := b.takenBack(newLegacy(records))
 			m := &link{b: next, entry: l.entry, next: l.next}
 			m.next[server] += lost
 			p := m.packet(server, "226 done\r\n", nfq.FlagACK)
@@ -343,13 +326,8 @@ func TestHandOverOutOfStep(t *testing.T) {
 func TestNotesOnly(t *testing.T) {
 	b := newBench(t, nil)
 	b.k.noAdjust = true
-	l := b.connect(entryOf(1))
-	l.logIn()
-	l.passive(50000)
-	next := b.after()
-	if err := next.heir().takeBack(next.k, newLegacy(nil)); err != nil {
-		t.Fatal(err)
-	}
+	l := b.announced(entryOf(1))
+	next, _ := b.takenBack(newLegacy(nil))
 	s := next.registry.session(l.entry.Original)
 	if !s.Here() {
 		t.Fatal("the next daemon does not adjust")
@@ -386,19 +364,14 @@ func TestDataTakenBack(t *testing.T) {
 // note, is closed; what is in a chain of the administrator is not judged.
 func TestElementsClosed(t *testing.T) {
 	b := newBench(t, nil)
-	l := b.connect(plainEntry(1))
-	l.logIn()
-	l.passive(50000)
+	b.announced(plainEntry(1))
 	mine := b.k.elements[0]
 	gone, odd, forward := mine, mine, mine
 	gone.Dest, gone.Note = ap("203.0.113.1:50001"), strings.Replace(mine.Note, "1", "7", 1)
 	odd.Dest, odd.Note = ap("203.0.113.1:50002"), "what"
 	forward.Dest, forward.Forward = ap("10.0.0.2:50003"), true
 	b.k.elements = append(b.k.elements, gone, odd, forward)
-	next := b.after()
-	if err := next.heir().takeBack(next.k, newLegacy(nil)); err != nil {
-		t.Fatal(err)
-	}
+	next, _ := b.takenBack(newLegacy(nil))
 	var ports []uint16
 	for _, e := range next.k.elements {
 		ports = append(ports, e.Dest.Port())
@@ -420,9 +393,7 @@ func TestTestamentFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := newBench(t, func(c *config.Config) { c.ControlSocket = filepath.Join(file, "control.sock") })
-	l := b.connect(plainEntry(1))
-	l.logIn()
-	l.passive(50000)
+	b.announced(plainEntry(1))
 	if n := b.g.testament.write(); n != 0 {
 		t.Errorf("%d pinholes handed over into nothing", n)
 	}

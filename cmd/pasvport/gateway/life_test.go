@@ -14,9 +14,7 @@ import (
 // TestLife: a session begins and ends once, and leaves nothing behind.
 func TestLife(t *testing.T) {
 	b := newBench(t, nil)
-	l := b.connect(plainEntry(1))
-	l.logIn()
-	l.passive(50000)
+	l := b.announced(plainEntry(1))
 	s := l.session()
 	if b.present.Living() != 1 || b.metrics.Sessions.Load() != 1 || b.metrics.SessionsTotal.Load() != 1 {
 		t.Error("it does not count")

@@ -81,9 +81,7 @@ func TestStrictActivePort(t *testing.T) {
 // TestReplaced: a second offer replaces the first.
 func TestReplaced(t *testing.T) {
 	b := newBench(t, nil)
-	l := b.connect(plainEntry(1))
-	l.logIn()
-	l.passive(50000)
+	l := b.announced(plainEntry(1))
 	l.passive(50001)
 	if len(b.k.elements) != 1 || b.k.elements[0].Dest.Port() != 50001 {
 		t.Errorf("open: %v", b.k.elements)

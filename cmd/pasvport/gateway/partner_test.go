@@ -164,9 +164,7 @@ func TestFailover(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFirewalls(t, nil)
 			f.a.k.noAdjust, f.b.k.noAdjust = tt.noAdjust, tt.noAdjust
-			l := f.a.connect(tt.entry)
-			l.logIn()
-			l.passive(50000)
+			l := f.a.announced(tt.entry)
 			if adj := f.a.k.adjusted[l.entry.Original]; adj != ([2]expect.SeqAdj{}) && !tt.stale {
 				l.entry.Adj, l.entry.Status = adj, l.entry.Status|expect.StatusSeqAdjust // conntrackd has it, too
 			}
@@ -272,9 +270,7 @@ func TestPartnerFollows(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFirewalls(t, nil)
-			l := f.a.connect(plainEntry(1))
-			l.logIn()
-			l.passive(50000)
+			l := f.a.announced(plainEntry(1))
 			m := f.moves(l)
 			if len(f.b.pinholes.All()) != 1 {
 				t.Fatal("nothing is open")
@@ -308,9 +304,7 @@ func TestNotAdopted(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFirewalls(t, tt.edit)
-			l := f.a.connect(entryOf(1))
-			l.logIn()
-			l.passive(50000)
+			l := f.a.announced(entryOf(1))
 			f.told()
 			e := *l.entry
 			tt.entry(&e)
@@ -398,9 +392,7 @@ func TestFailoverAside(t *testing.T) {
 // is gone the timeout is set.
 func TestPartnerAlone(t *testing.T) {
 	f := newFirewalls(t, nil)
-	l := f.a.connect(plainEntry(1))
-	l.logIn()
-	l.passive(50000)
+	l := f.a.announced(plainEntry(1))
 	m := f.moves(l)
 	s := m.session()
 	data := dataOf(l, 50000)
@@ -468,9 +460,7 @@ func TestPeerWait(t *testing.T) {
 func TestKept(t *testing.T) {
 	f := newFirewalls(t, nil)
 	f.b.settings().PinholeTimeout = time.Hour
-	l := f.a.connect(plainEntry(1))
-	l.logIn()
-	l.passive(50000)
+	l := f.a.announced(plainEntry(1))
 	l.accepts(client, "RETR file\r\n")
 	f.moves(l)
 	sweeper := f.a.sweeper()
@@ -493,9 +483,7 @@ func TestKept(t *testing.T) {
 // state. The session continues where it was, and so does conntrack's adjustment.
 func TestRemade(t *testing.T) {
 	f := newFirewalls(t, nil)
-	l := f.a.connect(entryOf(1))
-	l.logIn()
-	l.passive(50000)
+	l := f.a.announced(entryOf(1))
 	l.accepts(client, "NOOP\r\n") // of which the other firewall does not know yet
 	l.accepts(server, "200 ok\r\n")
 	w, e := f.a.watcher(), *l.entry
@@ -522,9 +510,7 @@ func TestRemade(t *testing.T) {
 // a second time.
 func TestUsedThere(t *testing.T) {
 	f := newFirewalls(t, nil)
-	l := f.a.connect(entryOf(1))
-	l.logIn()
-	l.passive(50000)
+	l := f.a.announced(entryOf(1))
 	m := f.moves(l)
 	w, e := f.b.watcher(), *m.entry
 	w.event(f.b.k, &expect.Event{Type: expect.New, Entry: dataOf(l, 50000)})
@@ -546,9 +532,7 @@ func TestUsedThere(t *testing.T) {
 // SYN once more, and no other one, until it is answered.
 func TestUsed(t *testing.T) {
 	f := newFirewalls(t, nil)
-	l := f.a.connect(entryOf(1))
-	l.logIn()
-	l.passive(50000)
+	l := f.a.announced(entryOf(1))
 	f.moves(l)
 	w := f.a.watcher()
 	w.used = f.a.g.lanes.tellSoon
@@ -610,9 +594,7 @@ func TestEntries(t *testing.T) {
 // moment.
 func TestIsKnown(t *testing.T) {
 	b := newBench(t, nil)
-	l := b.connect(entryOf(1))
-	l.logIn()
-	l.passive(50000)
+	b.announced(entryOf(1))
 	p := b.pinholes.All()[0]
 	same := handed(p, nil, time.Now())
 	if !isKnown(p, &same) || isKnown(p, nil) {

@@ -35,9 +35,7 @@ func TestPinholeEvents(t *testing.T) {
 // seen: the ruleset has dropped it.
 func TestDropped(t *testing.T) {
 	b := newBench(t, nil)
-	l := b.connect(entryOf(1))
-	l.logIn()
-	l.passive(50000)
+	b.announced(entryOf(1))
 	b.k.expected = nil
 	b.sweeper().sweep(time.Now().Add(2 * time.Minute))
 	b.logs("level=WARN", `msg="pinhole expired"`, "the ruleset of this machine dropped it", "pasvport doctor --client 198.51.100.1 --server 10.0.0.2")
@@ -50,9 +48,7 @@ func TestDropped(t *testing.T) {
 // reported once.
 func TestUnanswered(t *testing.T) {
 	b := newBench(t, nil)
-	l := b.connect(plainEntry(1))
-	l.logIn()
-	l.passive(50000)
+	l := b.announced(plainEntry(1))
 	data := dataOf(l, 50000)
 	b.handle(packetOf(t, data.Original, 1, 0, "", nfq.FlagSYN))
 	b.watcher().event(b.k, &expect.Event{Type: expect.New, Entry: *b.k.entries[data.Original]})

@@ -75,9 +75,7 @@ func TestServe(t *testing.T) {
 		b.inOrder("install", "ready")
 		b.logs("msg=ready", "ports=21")
 		b.logs(`msg="tables of an earlier daemon removed"`, "tables=[old]")
-		l := b.connect(plainEntry(1))
-		l.logIn()
-		l.passive(50000)
+		l := b.announced(plainEntry(1))
 		b.ev.come <- expect.Event{Type: expect.Update, Entry: *l.entry}
 		synctest.Wait()
 		if err := s.end(); err != nil {
@@ -115,9 +113,7 @@ func TestServeRestart(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t, edit)
 				s := b.serve()
-				l := b.connect(plainEntry(1))
-				l.logIn()
-				l.passive(50000)
+				b.announced(plainEntry(1))
 				b.ev.late = []expect.Event{{Type: expect.Destroy, Entry: plainEntry(9)}}
 				b.k.left[9] = "alone"
 				var queues []uint16

@@ -59,9 +59,7 @@ func TestStale(t *testing.T) {
 // continue, not even with an entry that conntrack recreated.
 func TestStaleAdjusted(t *testing.T) {
 	b := newBench(t, nil)
-	l := b.connect(entryOf(1))
-	l.logIn()
-	l.passive(50000)
+	l := b.announced(entryOf(1))
 	b.lose(l)
 	again := entryOf(1)
 	again.Liberal = true

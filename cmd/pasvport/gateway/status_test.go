@@ -42,9 +42,7 @@ func TestList(t *testing.T) {
 // TestLimits: how full the limits are.
 func TestLimits(t *testing.T) {
 	b := newBench(t, nil)
-	l := b.connect(plainEntry(1))
-	l.logIn()
-	l.passive(50000)
+	b.announced(plainEntry(1))
 	n := b.g.limits()
 	if n.Sessions.Now != 1 || n.Pinholes.Now != 1 || n.ClientPinholes.Now != 1 || n.ClientSessions.Now != 1 || n.Sessions.Max != b.cfg.MaxSessions {
 		t.Errorf("%+v", n)
@@ -54,9 +52,7 @@ func TestLimits(t *testing.T) {
 // TestStatus: the status of the daemon as a whole.
 func TestStatus(t *testing.T) {
 	b := newBench(t, func(c *config.Config) { c.LoginFailures.Most, c.LoginFailures.Block = 1, time.Minute })
-	l := b.connect(plainEntry(1))
-	l.logIn()
-	l.passive(50000)
+	l := b.announced(plainEntry(1))
 	if err := b.k.Block(l.session().Ends().Client.Addr(), time.Minute); err != nil {
 		t.Fatal(err)
 	}
@@ -100,9 +96,7 @@ func TestUnblock(t *testing.T) {
 // to be shown.
 func TestSessionsCount(t *testing.T) {
 	b := newBench(t, nil)
-	l := b.connect(entryOf(1))
-	l.logIn()
-	l.passive(50000)
+	l := b.announced(entryOf(1))
 	l.accepts(client, "RETR file\r\n")
 	data := dataOf(l, 50000)
 	b.watcher().event(b.k, &expect.Event{Type: expect.New, Entry: data})

@@ -39,9 +39,7 @@ func TestSweep(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBench(t, nil)
-			l := b.connect(plainEntry(1))
-			l.logIn()
-			l.passive(50000)
+			l := b.announced(plainEntry(1))
 			tt.edit(b, l)
 			before := time.Time{}
 			for _, p := range b.pinholes.All() {

@@ -17,9 +17,7 @@ func (b *bench) watcher() *watcher {
 func TestDataConnection(t *testing.T) {
 	b := newBench(t, nil)
 	w := b.watcher()
-	l := b.connect(entryOf(1))
-	l.logIn()
-	l.passive(50000)
+	l := b.announced(entryOf(1))
 	l.accepts(client, "RETR file\r\n")
 	data := dataOf(l, 50000)
 	b.k.enter(data)

@@ -16,9 +16,7 @@ import (
 func TestWay(t *testing.T) {
 	b := newBench(t, func(c *config.Config) { c.OneWay = true })
 	w := b.watcher()
-	l := b.connect(entryOf(1))
-	l.logIn()
-	l.passive(50000)
+	l := b.announced(entryOf(1))
 	data := dataOf(l, 50000)
 	b.k.enter(data)
 	w.event(b.k, &expect.Event{Type: expect.New, Entry: data})

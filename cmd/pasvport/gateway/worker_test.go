@@ -54,9 +54,7 @@ func TestDialogue(t *testing.T) {
 // connection creates its entry, once.
 func TestClaimedDialogue(t *testing.T) {
 	b := newBench(t, nil)
-	l := b.connect(plainEntry(1))
-	l.logIn()
-	l.passive(50000)
+	l := b.announced(plainEntry(1))
 	if len(b.k.expected) != 0 || len(b.k.elements) != 1 {
 		t.Fatalf("expectations %v, elements %v", b.k.expected, b.k.elements)
 	}
