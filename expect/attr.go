@@ -132,8 +132,8 @@ func appendZone(dst []byte, typ uint16, t Tuple) []byte {
 	return appendAttr16(dst, typ, t.Zone)
 }
 
-// attrs walks the attributes in a buffer. Its zero value, and one whose
-// buffer is cut off, have no attributes left.
+// attrs walks the attributes in a buffer. Its zero value, and one whose buffer is
+// truncated, have no attributes left.
 type attrs struct {
 	rest []byte
 	typ  uint16 // type of the current attribute, without its flags
@@ -157,7 +157,7 @@ func (a *attrs) next() bool {
 	return true
 }
 
-// The values below are zero when the attribute is too short; a is then bad.
+// The values below are zero if the attribute is too short; a is then bad.
 
 func (a *attrs) u8() uint8 {
 	if len(a.val) < 1 {
@@ -199,8 +199,8 @@ func (a *attrs) addr() netip.Addr {
 	return ip
 }
 
-// name returns a string attribute. The names of the helpers that an FTP
-// gateway meets cost no allocation.
+// name returns a string attribute. The names of helpers that an FTP gateway meets
+// cost no allocation.
 func (a *attrs) name() string {
 	b := a.val
 	for len(b) > 0 && b[len(b)-1] == 0 {

@@ -14,8 +14,8 @@ type operation struct {
 	do   func() error
 }
 
-// operations are those on the packet path, on a live control connection, and
-// the socket that they use.
+// operations are those of the packet path, on a live control connection, and the
+// socket that they use.
 func operations(t testing.TB) (*Conn, []operation) {
 	n := newNetwork(t, carrierSane, true, true)
 	c := n.dial()
@@ -76,7 +76,7 @@ func TestKernelOperationsDoNotAllocate(t *testing.T) {
 	}
 }
 
-// traffic is what a socket has asked of the kernel.
+// traffic is the number of messages and system calls of a socket.
 type traffic struct {
 	requests      uint32
 	writes, reads int
@@ -89,15 +89,16 @@ func (tr *traffic) count(c *Conn) {
 	c.receive = func(fd int, b []byte) (int, error) { tr.reads++; return receive(fd, b) }
 }
 
-// TestKernelMessagesPerOperation counts messages and system calls: each is on
-// the way of a packet, so that more of them is a regression. Where less would
-// do, the reason is with the operation.
+// TestKernelMessagesPerOperation counts messages and system calls: packets wait
+// for each of them, so more is a regression. Where fewer seem possible, the
+// reason is with the operation.
 func TestKernelMessagesPerOperation(t *testing.T) {
 	want := map[string]traffic{
 		"Get":                      {1, 1, 1},
 		"CreateExpectation+Delete": {3, 3, 3},
-		// The timeout is a request of its own, once the first has been answered:
-		// if the tuple was expected already the second would be about that.
+		// The timeout is a request of its own, sent once the first has been
+		// answered: if the tuple was already expected it would change that
+		// expectation.
 		"CreateExpectation with a timeout+Delete": {4, 4, 4},
 		"Claim+Delete":  {2, 2, 2},
 		"SetSeqAdj":     {2, 1, 1},

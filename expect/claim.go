@@ -29,14 +29,14 @@ type Claim struct {
 	Original Tuple // the SYN's own addresses
 	Master   Tuple // either tuple of the control connection, in the same zone
 
-	// DNAT and SNAT are where the connection's destination and source are
-	// translated to; the zero value: not at all. Port 0 keeps the port. All
-	// must be said here: an entry created with one of them, or none, is never
-	// shown to the ruleset's nat chains.
+	// DNAT and SNAT are the translated destination and source of the connection;
+	// the zero value: no translation. Port 0 keeps the port. Both must be given
+	// here: an entry created with one of them, or none, never traverses the
+	// ruleset's nat chains.
 	DNAT, SNAT netip.AddrPort
 
 	Mark    uint32        // of the new entry; the kernel does not copy the master's
-	Timeout time.Duration // until the SYN comes, rounded up to seconds, at least one
+	Timeout time.Duration // until the SYN arrives, rounded up to seconds, at least one
 }
 
 func (x Claim) valid() bool {
@@ -49,7 +49,7 @@ func (x Claim) valid() bool {
 
 // Claim creates the entry. Errors of the kernel are
 //
-//	EEXIST  there is an entry with that tuple, as for a retransmitted SYN
+//	EEXIST  there is an entry with that tuple, for instance for a retransmitted SYN
 //	ENOENT  the master has no entry
 func (c *Conn) Claim(x Claim) error {
 	const op = "claim"
@@ -64,10 +64,11 @@ func (c *Conn) Claim(x Claim) error {
 // appendClaim completes a request that creates an entry.
 func appendClaim(dst []byte, x *Claim) []byte {
 	dst = appendTuple(dst, ctaTupleOrig, x.Original)
-	// The plain inverse: nf_nat_setup_info makes it what the translation asks.
+	// The plain inverse: nf_nat_setup_info changes it as the translation
+	// requires.
 	dst = appendTuple(dst, ctaTupleReply, x.Original.Reverse())
 	dst = appendTuple(dst, ctaTupleMaster, x.Master)
-	// Obligatory, and zero would be over at once.
+	// Required, and zero would expire at once.
 	dst = appendAttr32(dst, ctaTimeout, max(seconds(x.Timeout), 1))
 	if x.Mark != 0 {
 		dst = appendAttr32(dst, ctaMark, x.Mark)

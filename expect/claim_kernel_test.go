@@ -18,7 +18,7 @@ import (
 const dataPort = 45678
 
 // A claimed connection is RELATED with its first packet, has master, mark and
-// both translations, in both directions of opening. The master has no helper.
+// both translations, whichever end opens it. The master has no helper.
 func TestKernelClaim(t *testing.T) {
 	for _, nat := range nat {
 		t.Run(nat.name, func(t *testing.T) {
@@ -62,8 +62,8 @@ func TestKernelClaim(t *testing.T) {
 	}
 }
 
-// claimed claims x, connects, and compares what the accepting side sees with
-// what it sees of the control connection, whose same end is ctl.far.
+// claimed claims x, connects, and compares what the accepting side sees with what
+// it sees of the control connection, whose end on that side is ctl.far.
 func claimed(t *testing.T, n *network, c *Conn, x Claim, control Tuple, host string, ctl pair, l listener) {
 	t.Helper()
 	x.Master, x.Mark, x.Timeout = control, controlMark|1, 10*time.Second
@@ -104,7 +104,7 @@ func TestKernelClaimErrors(t *testing.T) {
 	wantErr(t, "translation to another family", c.Claim(x), errTuple)
 }
 
-// The mark of a claim is what it says; the master's is not copied.
+// The mark of a claim is its own; the master's is not copied.
 func TestKernelClaimMarkIsNotInherited(t *testing.T) {
 	n := newNetwork(t, carrierSane, false, false)
 	c := n.dial()
@@ -122,8 +122,8 @@ func TestKernelClaimMarkIsNotInherited(t *testing.T) {
 	}
 }
 
-// A translation that a claim does not name becomes a null binding: the nat
-// chains are not asked any more.
+// A translation that a claim does not name becomes a null binding: the nat chains
+// are not consulted any more.
 func TestKernelClaimSettlesBothTranslations(t *testing.T) {
 	n := newNetwork(t, carrierNone, true, true)
 	n.nft("table inet every { chain post { type nat hook postrouting priority 90; oifname rs masquerade; }; }")

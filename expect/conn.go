@@ -13,34 +13,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// answerTimeout bounds the wait for an answer. The kernel answers before the
-// request's system call returns, so it passes only if an answer was lost.
+// answerTimeout limits the wait for an answer. The kernel answers before the
+// request's system call returns, so it expires only if an answer was lost.
 const answerTimeout = 5 * time.Second
 
-// Conn is a ctnetlink socket in the network namespace it was dialled from. It
-// is for one goroutine at a time, and reuses its buffers: an operation that
+// Conn is a ctnetlink socket in the network namespace it was dialled from. Only
+// one goroutine at a time may use it. It reuses its buffers: an operation that
 // succeeds allocates nothing.
 //
-// Requests do not go through mdlayher/netlink's Execute, which allocates each
-// message, but are written to its socket; their answers are read up to the
-// one that ends them. (A GET is answered with NLM_F_MULTI set and no
-// NLMSG_DONE, so that flag cannot be gone by.)
+// Requests do not use mdlayher/netlink's Execute, which allocates each message,
+// but are written to its socket; their answers are read up to the one that ends
+// them. (A GET is answered with NLM_F_MULTI set but without NLMSG_DONE, so that
+// flag cannot be used.)
 //
-// The socket is one that blocks and that the runtime's poller does not know:
-// that would be woken by every answer, which is there before the request's
-// system call returns.
+// The socket is blocking and unknown to the runtime's poller: every answer would
+// wake that, though it is there before the request's system call returns.
 type Conn struct {
 	fd   int
 	seq  uint32
 	out  []byte // the request
 	in   []byte // the last read
-	rest []byte // what is left of it
+	rest []byte // the rest of it
 
-	write, receive func(fd int, b []byte) (int, error) // unix.Write and unix.Read but in tests
+	write, receive func(fd int, b []byte) (int, error) // unix.Write and unix.Read except in tests
 }
 
-// Dial opens a socket to the connection tracker of the calling thread's
-// network namespace. Operations on it need CAP_NET_ADMIN.
+// Dial opens a socket to conntrack in the calling thread's network namespace.
+// Operations on it need CAP_NET_ADMIN.
 func Dial() (*Conn, error) {
 	fd, err := dial()
 	if err != nil {
@@ -59,7 +58,7 @@ func newConn(fd int) *Conn {
 	return &Conn{fd: fd, out: make([]byte, 0, 1024), in: make([]byte, 1<<16), write: unix.Write, receive: unix.Read}
 }
 
-// dial has the library open a socket and keeps a descriptor of our own: the
+// dial makes the library open a socket and keeps a descriptor of our own: the
 // runtime's poller forgets the socket when the library closes its own.
 func dial() (int, error) {
 	nfct, err := conntrack.Open(&conntrack.Config{})
@@ -90,13 +89,13 @@ func ignoringEINTR(f func(int, []byte) (int, error), fd int, b []byte) (int, err
 
 // Close closes the socket. What was set in the kernel stays.
 //
-// The kernel has the close of any netfilter socket wait for what nftables
+// The kernel makes the close of any netfilter socket wait for what nftables
 // deletes, some ten milliseconds (nft_rcv_nl_event in
-// net/netfilter/nf_tables_api.c). Close does not.
+// net/netfilter/nf_tables_api.c). Close does not wait.
 func (c *Conn) Close() { go unix.Close(c.fd) }
 
-// begin starts a request in the output buffer, which is empty but for
-// requests that are to travel with it.
+// begin starts a request in the output buffer, which is empty except for requests
+// that are sent with it.
 func (c *Conn) begin(typ, flags uint16, family uint8) {
 	c.seq++
 	c.out = appendRequest(c.out[:0], typ, flags, c.seq, family)
@@ -164,8 +163,7 @@ func (m *answer) attrs() []byte {
 }
 
 // next returns the next message that answers the request with sequence number
-// seq, or a later one. Older ones, left behind by a request that failed, are
-// skipped.
+// seq, or a later one. It skips older ones, left by a request that failed.
 func (c *Conn) next(seq uint32) (answer, error) {
 	for {
 		for len(c.rest) > 0 {

@@ -19,9 +19,9 @@ const (
 )
 
 // Get looks up the entry of the TCP connection that has t as either of its
-// tuples. For a packet seen before destination NAT, t is simply the packet's
-// own addresses, in both directions and under any NAT. The error is ENOENT
-// when there is none, as for a SYN that was not let through yet.
+// tuples. For a packet seen before destination NAT, t is simply the packet's own
+// addresses, in both directions and under any NAT. The error is ENOENT if there
+// is no entry, for instance for a SYN that was not accepted yet.
 func (c *Conn) Get(t Tuple) (Entry, error) {
 	var e Entry
 	if !t.valid() {
@@ -44,8 +44,8 @@ func (c *Conn) appendGet(t Tuple) {
 	c.out = endRequest(c.out, 0)
 }
 
-// entry reads the answer to a GET, which is one message: the entry or an
-// error. No acknowledgement was asked for, which saves a read.
+// entry reads the answer to a GET, which is one message: the entry or an error.
+// The GET requests no acknowledgement, which saves a read.
 func (c *Conn) entry(seq uint32, e *Entry) error {
 	m, err := c.next(seq)
 	if err != nil {
@@ -61,8 +61,8 @@ func (c *Conn) entry(seq uint32, e *Entry) error {
 	return err
 }
 
-// UpdateMark replaces the bits of the entry's mark that are set in mask by
-// those of mark. The error is ENOENT when the entry is gone.
+// UpdateMark replaces the bits of the entry's mark that are set in mask by those
+// of mark. The error is ENOENT if the entry is gone.
 func (c *Conn) UpdateMark(original Tuple, mark, mask uint32) error {
 	if !original.valid() {
 		return opError("update mark", original, errTuple)
@@ -76,9 +76,9 @@ func (c *Conn) UpdateMark(original Tuple, mark, mask uint32) error {
 	return opError("update mark", original, c.execute())
 }
 
-// UpdateTimeout sets the time that the entry lives without a packet, rounded
-// up to seconds. The next packet sets the timeout of the connection's TCP
-// state again. The error is ENOENT when the entry is gone.
+// UpdateTimeout sets the time that the entry lives without a packet, rounded up
+// to seconds. The next packet sets the timeout of the connection's TCP state
+// again. The error is ENOENT if the entry is gone.
 func (c *Conn) UpdateTimeout(original Tuple, d time.Duration) error {
 	if !original.valid() {
 		return opError("update timeout", original, errTuple)
@@ -90,7 +90,7 @@ func (c *Conn) UpdateTimeout(original Tuple, d time.Duration) error {
 	return opError("update timeout", original, c.execute())
 }
 
-// seconds rounds up, so that a positive time never becomes none.
+// seconds rounds up, so that a positive time never becomes zero.
 func seconds(d time.Duration) uint32 {
 	if d <= 0 {
 		return 0
@@ -99,10 +99,10 @@ func seconds(d time.Duration) uint32 {
 	return uint32(min(s, math.MaxInt32))
 }
 
-// Delete removes the entry and with it its expectations. Its children stay.
-// The error is ENOENT when it is gone already.
+// Delete removes the entry and with it its expectations. Its children stay. The
+// error is ENOENT if it is already gone.
 func (c *Conn) Delete(original Tuple) error {
-	// A delete that names no tuple would flush every entry.
+	// A delete without a tuple would flush all entries.
 	if !original.valid() {
 		return opError("delete", original, errTuple)
 	}
@@ -115,15 +115,15 @@ func (c *Conn) Delete(original Tuple) error {
 // A PortRange is an inclusive range of TCP ports.
 type PortRange struct{ Low, High uint16 }
 
-// manyPorts is up to how many single ports DumpTo asks for one by one. To walk
-// through the table takes the kernel a tenth of the time that it takes to tell
-// of all of it.
+// manyPorts is the number of single ports up to which DumpTo sends one request
+// per port. Walking the table takes the kernel a tenth of the time that it takes
+// to report the whole table.
 const manyPorts = 4
 
 // DumpTo calls f for each TCP entry that was not expected and whose original
-// direction goes to one of ports. The kernel filters if the ports are few (since
-// 5.8). The entry is valid until f returns; f must not use c. An entry may be
-// missed or given twice when the table changes meanwhile.
+// direction goes to one of ports. The kernel filters if there are few ports
+// (since 5.8). The entry is valid until f returns; f must not use c. An entry may
+// be missed or reported twice if the table changes meanwhile.
 func (c *Conn) DumpTo(ports []PortRange, f func(*Entry)) error {
 	few := len(ports) <= manyPorts
 	for _, r := range ports {
@@ -142,8 +142,8 @@ func (c *Conn) DumpTo(ports []PortRange, f func(*Entry)) error {
 	return nil
 }
 
-// dumpTo asks for the entries of one family to one port, which the kernel does
-// not filter without the family; AF_UNSPEC asks for all entries.
+// dumpTo requests the entries of one family to one port, which the kernel does
+// not filter without the family; AF_UNSPEC requests all entries.
 func (c *Conn) dumpTo(ports []PortRange, family uint8, f func(*Entry)) error {
 	c.begin(ctGet, unix.NLM_F_DUMP, family)
 	if family != unix.AF_UNSPEC {
@@ -174,8 +174,8 @@ func (c *Conn) DumpExpected(f func(*Entry)) error {
 }
 
 // Attributes of a filter: enum ctattr_filter, and the bits of its flags, which
-// are internal to ctnetlink and part of its interface all the same
-// (CTA_FILTER_F_CTA_PROTO_NUM and so on in net/netfilter/nf_conntrack_netlink.c).
+// are internal to ctnetlink but part of its interface (CTA_FILTER_F_CTA_PROTO_NUM
+// and so on in net/netfilter/nf_conntrack_netlink.c).
 const (
 	ctaFilter     = 25
 	ctaStatusMask = 26

@@ -94,7 +94,7 @@ func TestKernelUpdateTimeout(t *testing.T) {
 		t.Errorf("timeout %v, want 7777s", e.Timeout)
 	}
 	p.talk(t)
-	// At first it is that of unacknowledged data, 300 s.
+	// At first it is the timeout of unacknowledged data, 300 s.
 	waitFor(t, "the timeout of an established connection", func() bool {
 		e, err := c.Get(original)
 		return err == nil && e.Timeout > 400000*time.Second
@@ -134,8 +134,8 @@ func TestKernelDeleteWithoutTupleIsNotSent(t *testing.T) {
 	must(t, err)
 }
 
-// A dump has the connections to the ports, and none that was expected; whether
-// the kernel filters makes no difference.
+// A dump has the connections to the ports, and no expected one; whether the
+// kernel filters makes no difference.
 func TestKernelDumpTo(t *testing.T) {
 	n := newNetwork(t, carrierNone, false, false)
 	c := n.dial()

@@ -20,10 +20,10 @@ func tuple(src, dst string) Tuple {
 
 var cmpAddrPort = cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })
 
-// Entries as Linux 6.18 sent them, of connections under both translations.
+// Entries as Linux 6.18 sent them, of connections with both translations.
 var recordedEntries = []struct {
 	file string
-	typ  EventType // of the message as an event
+	typ  EventType // type of the message as an event
 	want Entry
 }{
 	{"entry_control4", Update, Entry{
@@ -77,7 +77,7 @@ func TestParseEntryRecorded(t *testing.T) {
 			m, rest, err := parseAnswer(readHex(t, tc.file))
 			must(t, err)
 			if len(rest) != 0 {
-				t.Errorf("%d bytes are left", len(rest))
+				t.Errorf("%d bytes remain", len(rest))
 			}
 			if got := eventType(&m); got != tc.typ {
 				t.Errorf("event type %v, want %v", got, tc.typ)
@@ -124,8 +124,8 @@ func TestParseError(t *testing.T) {
 	wantErr(t, "errno of an empty message", (&answer{}).errno(), errMalformed)
 }
 
-// A message that is cut off anywhere inside an attribute is refused; cut
-// between attributes it is just shorter.
+// A message truncated anywhere inside an attribute is refused; truncated between
+// attributes it is just shorter.
 func TestParseTruncated(t *testing.T) {
 	m, _, err := parseAnswer(readHex(t, "entry_control4"))
 	must(t, err)
@@ -146,8 +146,8 @@ func TestParseTruncated(t *testing.T) {
 	}
 }
 
-// The socket may still hold the answer to an earlier request that was given
-// up: it is not taken for the answer to the next.
+// The socket may still hold the answer to an earlier request that was given up:
+// it must not be used for the next.
 func TestStaleAnswersAreSkipped(t *testing.T) {
 	k := newFakeKernel(t)
 	stale := endRequest(appendRequest(nil, unix.NLMSG_ERROR, 0, k.seq, 0), 0)
@@ -191,9 +191,9 @@ func TestTuple(t *testing.T) {
 	}
 }
 
-// FuzzParse feeds the decoders with what no kernel sends: they must neither
-// panic nor read beyond the buffer, and what they accept as a tuple must
-// survive another trip.
+// FuzzParse feeds the decoders what no kernel sends: they must neither panic nor
+// read beyond the buffer, and what they accept as a tuple must survive a round
+// trip.
 func FuzzParse(f *testing.F) {
 	files, err := filepath.Glob("testdata/*.hex")
 	if err != nil || len(files) == 0 {

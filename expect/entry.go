@@ -11,10 +11,10 @@ import (
 // Status is the set of status bits of a conntrack entry.
 type Status uint32
 
-// The status bits that a gateway asks about, from enum ip_conntrack_status in
+// The status bits that a gateway needs, from enum ip_conntrack_status in
 // include/uapi/linux/netfilter/nf_conntrack_common.h.
 const (
-	StatusExpected  Status = 1 << 0  // the entry is a child: it came by an expectation or a claim
+	StatusExpected  Status = 1 << 0  // the entry is a child: an expectation or a claim made it
 	StatusSeenReply Status = 1 << 1  // packets went both ways
 	StatusAssured   Status = 1 << 2  // never dropped early
 	StatusConfirmed Status = 1 << 3  // in the table
@@ -22,7 +22,7 @@ const (
 	StatusDstNAT    Status = 1 << 5  // the original direction's destination is translated
 	StatusSeqAdjust Status = 1 << 6  // sequence numbers are adjusted
 	StatusDying     Status = 1 << 9  // removed from the table
-	StatusHelper    Status = 1 << 13 // a helper was given to it explicitly
+	StatusHelper    Status = 1 << 13 // it was given a helper explicitly
 	StatusOffload   Status = 1 << 14 // in a flow table: its packets pass no hook
 )
 
@@ -42,8 +42,8 @@ const (
 )
 
 // SeqAdj is the sequence adjustment of one direction. From the sequence number
-// Pos on (as the sender counts) the kernel adds After to the sequence numbers,
-// before it Before; and takes the same off the acknowledgements of the other
+// Pos on (in the sender's numbers) the kernel adds After to the sequence numbers,
+// before it Before; and subtracts the same from the acknowledgements of the other
 // direction. The values are absolute, not relative to an earlier adjustment.
 type SeqAdj struct {
 	Pos           uint32
@@ -51,17 +51,17 @@ type SeqAdj struct {
 }
 
 // Entry is a conntrack entry. Without NAT, Reply is the reverse of Original. The
-// zones of both differ where a rule sets that of one direction only.
+// zones of the two differ if a rule sets that of one direction only.
 type Entry struct {
 	Original, Reply Tuple
 	Master          Tuple  // original tuple of the control connection; zero unless StatusExpected
-	Status          Status // zero in events that do not tell it
+	Status          Status // zero in events without it
 	Mark            uint32
-	ID              uint32 // of the entry, for its lifetime
+	ID              uint32 // constant for the lifetime of the entry
 	Timeout         time.Duration
 	Helper          string // "sane", "ftp", ...; empty: none, or a bare help extension
 	TCPState        uint8  // TCPStateEstablished, ...
-	Liberal         bool   // windows are not judged, as of a connection picked up in the middle
+	Liberal         bool   // windows are not checked, for instance of a connection picked up midstream
 	Adj             [2]SeqAdj
 	Bytes, Packets  [2]uint64 // by Direction; only if HasCounters
 	HasCounters     bool      // net.netfilter.nf_conntrack_acct was on when the entry was created
@@ -102,8 +102,8 @@ const (
 )
 
 // parseEntry decodes the attributes of a conntrack message (all after struct
-// nfgenmsg) into e. It reports false for another protocol than TCP. Strings
-// apart, e keeps nothing of b.
+// nfgenmsg) into e. It returns false for protocols other than TCP. Strings apart,
+// e keeps nothing of b.
 func parseEntry(e *Entry, b []byte) (tcp bool, err error) {
 	*e = Entry{}
 	var zone uint16 // of both directions
@@ -145,8 +145,8 @@ func parseEntry(e *Entry, b []byte) (tcp bool, err error) {
 	return tcp, nil
 }
 
-// setZone gives the tuples the zone of the entry. The kernel names it once if it
-// is that of both directions, and else with the tuple that it is of.
+// setZone gives the tuples the zone of the entry. The kernel reports it once if
+// it is that of both directions, and otherwise with its tuple.
 func (e *Entry) setZone(zone uint16) {
 	if zone != 0 {
 		e.Original.Zone, e.Reply.Zone = zone, zone
@@ -156,7 +156,7 @@ func (e *Entry) setZone(zone uint16) {
 	}
 }
 
-// tcpInfo returns the state, and whether both ends are taken liberally.
+// tcpInfo returns the state, and whether both ends are liberal.
 func (a *attrs) tcpInfo() (state uint8, liberal bool) {
 	ends := 0
 	info := attrs{rest: a.val}

@@ -7,9 +7,9 @@ import (
 	"fmt"
 )
 
-// ErrNotAdjusted is what SetSeqAdj finds when the kernel acknowledged a
-// sequence adjustment without keeping it. The segment must then be forwarded with
-// its length unchanged.
+// ErrNotAdjusted is returned by SetSeqAdj if the kernel acknowledged a sequence
+// adjustment without keeping it. The segment must then be forwarded with its
+// length unchanged.
 var ErrNotAdjusted = errors.New("kernel did not keep the sequence adjustment")
 
 var (

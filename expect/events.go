@@ -10,11 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// eventBuffer is the receive buffer asked for, in bytes. An event takes about
-// 1 KB of it.
+// eventBuffer is the requested receive buffer, in bytes. An event takes about 1
+// KB of it.
 const eventBuffer = 8 << 20
 
-// EventType says what happened to an entry.
+// EventType is the kind of an event.
 type EventType uint8
 
 // The events of a connection's life.
@@ -22,7 +22,7 @@ const (
 	New     EventType = iota + 1 // the entry was confirmed, or created by a claim
 	Update                       // its mark, status or TCP state changed; see Listen
 	Destroy                      // it is gone
-	Lost                         // events were lost, and come again from now on: Dump finds what changed; Entry is zero
+	Lost                         // events were lost, and arrive again from now on: Dump finds what changed; Entry is zero
 )
 
 // String returns "new", "update", "destroy" or "lost".
@@ -55,16 +55,16 @@ type Event struct {
 // messages of one read into one value.
 type Events struct {
 	fd   int
-	wake int // an eventfd: Run is to end
+	wake int // an eventfd: Run must end
 
 	overruns atomic.Uint64
-	handling atomic.Bool // who has the turn may have read what is not handled
+	handling atomic.Bool // the holder of the turn may have read events that are not handled yet
 
-	// turn, of capacity 1, is empty while Run is called and no one reads and handles
-	// events: who fills it does.
+	// turn, of capacity 1, is empty while Run is running and no one reads and
+	// handles events. Whoever fills it does.
 	turn chan struct{}
 
-	// What follows belongs to who has the turn.
+	// What follows belongs to the holder of the turn.
 	in     *receiver
 	handle func(*Event) // of Run
 	event  Event
@@ -72,21 +72,21 @@ type Events struct {
 }
 
 // pause is between two rounds of Run. Events come in bursts, several for each
-// data connection, and each would else be a switch between processes. Who cannot
-// wait that long calls Sync.
+// data connection, and each would otherwise be a context switch. Callers that
+// cannot wait that long call Sync.
 const pause = time.Millisecond
 
-// Listen subscribes to the events of the entries that were expected, and of those
-// whose original direction goes to one of ports. The filter runs in the kernel:
-// events of other entries never wake the process. Of changes those in the states
-// ESTABLISHED, CLOSE_WAIT and LAST_ACK are left out, too, and for connections that
-// were expected FIN_WAIT: a connection was answered with SYN_RECV, its end begins
-// with FIN_WAIT, and no data comes any more with TIME_WAIT.
+// Listen subscribes to the events of expected entries, and of those whose
+// original direction goes to one of ports. The filter runs in the kernel: events
+// of other entries never wake the process. It also drops changes to the states
+// ESTABLISHED, CLOSE_WAIT and LAST_ACK, and for expected connections FIN_WAIT: a
+// connection was answered with SYN_RECV, its end begins with FIN_WAIT, and no
+// more data comes after TIME_WAIT.
 //
-// With nf_conntrack_events = 2, the default, an entry has events only if it
-// was created while someone listened (on Linux 6.18 in whatever namespace).
-// Those of entries that are older than the first listener never come; DumpTo
-// finds those entries.
+// With nf_conntrack_events = 2, the default, an entry has events only if it was
+// created while someone listened (on Linux 6.18 in whatever namespace). Entries
+// that are older than the first listener never have events; DumpTo finds those
+// entries.
 func Listen(ports []PortRange) (*Events, error) {
 	e, err := listen(ports, eventBuffer)
 	return e, opError("listen", Tuple{}, err)
@@ -110,8 +110,7 @@ func listen(ports []PortRange, buffer int) (*Events, error) {
 	return e, nil
 }
 
-// SetPorts changes the ports of Listen, at one moment. It may be called at any
-// time.
+// SetPorts changes the ports of Listen, atomically. It may be called at any time.
 func (e *Events) SetPorts(ports []PortRange) error {
 	return opError("listen", Tuple{}, attachFilter(e.fd, eventFilter(ports)))
 }
@@ -122,7 +121,8 @@ func (e *Events) subscribe(ports []PortRange, buffer int) error {
 		return err
 	}
 	if unix.SetsockoptInt(e.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer) != nil {
-		// Without CAP_NET_ADMIN in the first user namespace; less is possible.
+		// Without CAP_NET_ADMIN in the initial user namespace only less is
+		// possible.
 		if err := unix.SetsockoptInt(e.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, buffer); err != nil {
 			return err
 		}
@@ -145,12 +145,12 @@ func (e *Events) Close() error {
 	return unix.Close(e.fd)
 }
 
-// Overruns returns how often the kernel had to drop events because the buffer
-// was full. It may be called at any time.
+// Overruns returns how often the kernel had to drop events because the buffer was
+// full. It may be called at any time.
 func (e *Events) Overruns() uint64 { return e.overruns.Load() }
 
-// Run calls f for each event until ctx ends, and then returns nil. The event
-// is valid until f returns. Events are handled in order, at most a few milliseconds
+// Run calls f for each event until ctx ends, and then returns nil. The event is
+// valid until f returns. Events are handled in order, at most a few milliseconds
 // after they happened, by the calling goroutine or by one that calls Sync: never
 // by two at a time.
 func (e *Events) Run(ctx context.Context, f func(*Event)) error {
@@ -185,14 +185,15 @@ func (e *Events) Run(ctx context.Context, f func(*Event)) error {
 	}
 }
 
-// Sync has every event handled that happened before, with Run's function, and
-// reports whether all are. For a time at the most it handles them itself, or waits
-// until who does so is done, or Run is called. It may be called by several goroutines, but not by that
-// function. It is for who must not be behind conntrack, whose events are in
-// the socket before what comes of them can be seen elsewhere: that an entry is gone
-// is told before another one can have its tuple (nf_ct_delete in
-// net/netfilter/nf_conntrack_core.c), and that there is one before its first
-// packet arrives. If nothing has happened, Sync costs one system call.
+// Sync makes every event that happened before be handled, with Run's function,
+// and reports whether all are. For at most the given time it handles them itself,
+// or waits until the goroutine that does is done, or Run is called. Several
+// goroutines may call it, but not that function. It is for callers that must not
+// be behind conntrack, whose events are in the socket before their effects can be
+// seen elsewhere: the end of an entry is reported before another one can have its
+// tuple (nf_ct_delete in net/netfilter/nf_conntrack_core.c), and a new entry
+// before its first packet arrives. If nothing has happened, Sync costs one system
+// call.
 func (e *Events) Sync(within time.Duration) bool {
 	readable := []unix.PollFd{{Fd: int32(e.fd), Events: unix.POLLIN}}
 	if n, err := unix.Poll(readable, 0); n == 0 && err == nil && !e.handling.Load() {
@@ -216,13 +217,14 @@ func (e *Events) Sync(within time.Duration) bool {
 }
 
 // Drain calls f for the events that have happened, without waiting for more. It
-// must not be called beside Run.
+// must not be called while Run is running.
 func (e *Events) Drain(f func(*Event)) error {
 	_, err := e.drain(f, time.Time{})
 	return err
 }
 
-// drain does so until a time that is not zero, and reports whether there may be more.
+// drain does the same until a time that is not zero, and reports whether there
+// may be more.
 func (e *Events) drain(f func(*Event), until time.Time) (more bool, err error) {
 	e.handling.Store(true)
 	defer e.handling.Store(false)
@@ -235,7 +237,8 @@ func (e *Events) drain(f func(*Event), until time.Time) (more bool, err error) {
 	return more, err
 }
 
-// next handles what one system call gives, and reports whether there may be more.
+// next handles the events of one system call, and reports whether there may be
+// more.
 func (e *Events) next(f func(*Event)) (bool, error) {
 	n, err := e.in.receive(e.fd)
 	switch {
@@ -246,9 +249,9 @@ func (e *Events) next(f func(*Event)) (bool, error) {
 		return n == len(e.in.msgs) || e.lost, nil
 	case err == unix.EINTR:
 	case err == unix.ENOBUFS:
-		// From here the kernel drops every event, without another ENOBUFS,
-		// until the queue is empty (NETLINK_S_CONGESTED in
-		// net/netlink/af_netlink.c): a Dump is of use only after that.
+		// From here the kernel drops every event, without another ENOBUFS, until
+		// the queue is empty (NETLINK_S_CONGESTED in net/netlink/af_netlink.c): a
+		// Dump is useful only after that.
 		e.overruns.Add(1)
 		e.lost = true
 	case err == unix.EAGAIN && e.lost:
@@ -263,8 +266,8 @@ func (e *Events) next(f func(*Event)) (bool, error) {
 	return true, nil
 }
 
-// deliver calls f for each event in b. What cannot be decoded is skipped: the
-// kernel's next event is more use than an end.
+// deliver calls f for each event in b. It skips what it cannot decode: the
+// kernel's next event is more useful than an error.
 func deliver(b []byte, ev *Event, f func(*Event)) {
 	for len(b) > 0 {
 		m, rest, err := parseAnswer(b)
@@ -281,7 +284,7 @@ func deliver(b []byte, ev *Event, f func(*Event)) {
 	}
 }
 
-// eventType returns 0 for a message that is no event of an entry.
+// eventType returns 0 for a message that is not an event of an entry.
 func eventType(m *answer) EventType {
 	switch {
 	case m.typ == ctNew && m.flags&(unix.NLM_F_CREATE|unix.NLM_F_EXCL) != 0:

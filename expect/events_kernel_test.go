@@ -39,7 +39,7 @@ func collect(t *testing.T, e *Events, last func(Event) bool) []Event {
 		}
 	}))
 	if !found {
-		t.Errorf("the last event did not come; got %+v", got)
+		t.Errorf("the last event did not arrive; got %+v", got)
 	}
 	return got
 }
@@ -130,7 +130,7 @@ func TestKernelEventOfClaim(t *testing.T) {
 	}
 }
 
-// Whether an entry has events is settled when it is created.
+// Whether an entry has events is decided when it is created.
 func TestKernelEventsSettledAtCreation(t *testing.T) {
 	n := newNetwork(t, carrierSane, false, false)
 	n.setEvents("0")
@@ -184,7 +184,7 @@ func olderAndYounger(t *testing.T, n *network, between func()) (older, younger i
 	return older, younger
 }
 
-// A full buffer is counted, and told when events come again: what happens
+// A full buffer is counted, and reported when events arrive again: what happens
 // after Lost is not lost. It does not end the subscription.
 func TestKernelEventsOverrun(t *testing.T) {
 	n := newNetwork(t, carrierNone, false, false)
@@ -239,8 +239,8 @@ func TestKernelEventsEndWithContext(t *testing.T) {
 	<-waited
 }
 
-// TestKernelEventsSync: what happened before is handled when Sync returns, in order,
-// however long that takes, and never two events at a time.
+// TestKernelEventsSync: what happened before is handled when Sync returns, in
+// order, however long that takes, and never two events at a time.
 func TestKernelEventsSync(t *testing.T) {
 	n := newNetwork(t, carrierNone, false, false)
 	_, control := n.control(ipv4, false)
@@ -282,7 +282,8 @@ func TestKernelEventsSync(t *testing.T) {
 	}
 }
 
-// TestKernelEventsSyncBeforeRun: Sync waits for who handles events.
+// TestKernelEventsSyncBeforeRun: Sync waits for the goroutine that handles
+// events.
 func TestKernelEventsSyncBeforeRun(t *testing.T) {
 	n := newNetwork(t, carrierNone, false, false)
 	_, control := n.control(ipv4, false)
@@ -304,7 +305,8 @@ func TestKernelEventsSyncBeforeRun(t *testing.T) {
 	}
 }
 
-// TestKernelEventsSyncGivesUp: without Run, or if it takes too long, Sync says so.
+// TestKernelEventsSyncGivesUp: without Run, or if it takes too long, Sync returns
+// false.
 func TestKernelEventsSyncGivesUp(t *testing.T) {
 	n := newNetwork(t, carrierNone, false, false)
 	_, control := n.control(ipv4, false)
@@ -323,8 +325,8 @@ func TestKernelEventsSyncGivesUp(t *testing.T) {
 	}
 }
 
-// TestKernelEventsSyncIsBounded: of a flood of events Sync handles no more than it
-// has time for.
+// TestKernelEventsSyncIsBounded: in a flood of events Sync handles no more than
+// it has time for.
 func TestKernelEventsSyncIsBounded(t *testing.T) {
 	n := newNetwork(t, carrierNone, false, false)
 	_, control := n.control(ipv4, false)
@@ -340,7 +342,7 @@ func TestKernelEventsSyncIsBounded(t *testing.T) {
 	e.handle = func(*Event) { seen++; time.Sleep(2 * time.Millisecond) }
 	<-e.turn // as if Run was called
 	if e.Sync(20 * time.Millisecond) {
-		t.Error("it says that all are handled")
+		t.Error("Sync reports that all are handled")
 	}
 	if seen > receiveBatch { // or none, if a busy machine had no processor for it so long
 		t.Errorf("%d events in 20 ms, want %d", seen, receiveBatch)
@@ -350,7 +352,7 @@ func TestKernelEventsSyncIsBounded(t *testing.T) {
 	}
 }
 
-// The ports can be changed while events come, to as many as there may be.
+// The ports can be changed while events arrive, up to the maximum number.
 func TestKernelEventsOfOtherPorts(t *testing.T) {
 	many := make([]PortRange, maxFilterRanges)
 	for i := range many {

@@ -35,44 +35,44 @@ const (
 )
 
 // nfctFollowMaster names the expectation function that translates a child like
-// its master (net/netfilter/nf_nat_core.c, nf_nat_follow_master). It takes
-// both addresses from the master's tuples and only the port from the
-// expectation: there is no way to a third host.
+// its master (net/netfilter/nf_nat_core.c, nf_nat_follow_master). It takes both
+// addresses from the master's tuples and only the port from the expectation: it
+// cannot lead to a third host.
 const nfctFollowMaster = "nat-follow-master"
 
-// Expectation announces one TCP connection to the kernel: it will be RELATED
-// to its master, inherit its mark and, if NAT is set, be translated like it.
-// It is used up by the first connection that matches.
+// Expectation announces one TCP connection to the kernel: it will be RELATED to
+// its master, inherit its mark and, if NAT is set, be translated like it. The
+// first connection that matches uses it up.
 type Expectation struct {
 	// Master is either tuple of the control connection, whose entry must have
 	// a helper.
 	Master Tuple
 
-	// Source is who connects and Dest where to, as its SYN is seen in
-	// prerouting before any translation.
+	// Source is who connects and Dest where to, as its SYN is seen in prerouting
+	// before any translation.
 	Source     netip.Addr
 	SourcePort uint16 // 0: any
 	Dest       netip.AddrPort
 
-	// NAT must be set when the master is translated. Direction is the master's
+	// NAT must be set if the master is translated. Direction is the master's
 	// direction that the data connection has: Original for one that the client
 	// opens (passive mode), Reply for one that the server opens (active mode).
 	NAT       bool
 	Direction Direction
 
-	// ToPort is the port that the connection is sent on to: the one on which
-	// its target listens. ToAddr is told to the kernel and shown by it, but
-	// the master decides.
+	// ToPort is the port that the connection is forwarded to: the one on which
+	// its target listens. The kernel stores and shows ToAddr, but the master
+	// decides the address.
 	ToPort uint16
 	ToAddr netip.Addr
 
 	// Timeout is how long the expectation waits, rounded up to seconds. Zero
-	// leaves the helper's, which is 300 s for sane.
+	// keeps the helper's, which is 300 s for sane.
 	Timeout time.Duration
 }
 
-// Tuple returns the tuple that the data connection's SYN has, with a source
-// port of zero where any will do. It is expected in the master's zone.
+// Tuple returns the tuple of the data connection's SYN, with a source port of
+// zero for any. It is expected in the master's zone.
 func (x Expectation) Tuple() Tuple {
 	return Tuple{Src: netip.AddrPortFrom(x.Source, x.SourcePort), Dst: x.Dest, Zone: x.Master.Zone}
 }
@@ -85,8 +85,8 @@ func (x Expectation) valid() bool {
 
 // CreateExpectation adds the expectation. Errors of the kernel are
 //
-//	EEXIST      the tuple is expected already in this zone, by whatever master
-//	EBUSY       a part of the tuple is, as with one certain source port
+//	EEXIST      the tuple is already expected in this zone, by any master
+//	EBUSY       a part of the tuple is, for instance with one source port
 //	ENOENT      the master has no entry, or lost it meanwhile
 //	EOPNOTSUPP  the master has no helper
 //	EMFILE      too many expectations
@@ -97,8 +97,8 @@ func (c *Conn) CreateExpectation(x Expectation) error {
 	if !x.valid() {
 		return opError("create expectation", x.Tuple(), errTuple)
 	}
-	// Without NLM_F_EXCL an existing expectation, of another master even, is
-	// answered "ok", and its timeout changed.
+	// Without NLM_F_EXCL the kernel answers "ok" for an existing expectation,
+	// even of another master, and changes its timeout.
 	c.beginIn(expNew, unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL, x.Master)
 	c.out = appendExpectation(c.out, &x)
 	if err := c.execute(); err != nil {
@@ -108,7 +108,7 @@ func (c *Conn) CreateExpectation(x Expectation) error {
 		return nil
 	}
 	if err := c.resendAsChange(); err != nil {
-		// It must not stay for the helper's 300 s. If it is gone, so much the
+		// It must not stay for the helper's 300 s. If it is already gone, all the
 		// better.
 		_ = c.deleteExpectation(x.Tuple())
 		return opError("set expectation timeout", x.Tuple(), err)
@@ -116,8 +116,8 @@ func (c *Conn) CreateExpectation(x Expectation) error {
 	return nil
 }
 
-// ProlongExpectation sets the timeout of an expectation that is there. The error is
-// ENOENT when it is not.
+// ProlongExpectation sets the timeout of an existing expectation. The error is
+// ENOENT if there is none.
 func (c *Conn) ProlongExpectation(x Expectation) error {
 	const op = "prolong expectation"
 	if !x.valid() || x.Timeout <= 0 {
@@ -128,9 +128,9 @@ func (c *Conn) ProlongExpectation(x Expectation) error {
 	return opError(op, x.Tuple(), c.execute())
 }
 
-// resendAsChange sends the request of the output buffer again without CREATE
-// and EXCL. The kernel ignores CTA_EXPECT_TIMEOUT when it creates an
-// expectation and honours it when it changes one (ctnetlink_change_expect).
+// resendAsChange sends the request in the output buffer again without CREATE and
+// EXCL. The kernel ignores CTA_EXPECT_TIMEOUT when it creates an expectation and
+// honours it when it changes one (ctnetlink_change_expect).
 func (c *Conn) resendAsChange() error {
 	c.seq++
 	binary.NativeEndian.PutUint16(c.out[6:], unix.NLM_F_REQUEST|unix.NLM_F_ACK)
@@ -150,7 +150,7 @@ func appendExpectation(dst []byte, x *Expectation) []byte {
 		dst = appendAttr32(dst, ctaExpectNatDir, uint32(x.Direction))
 		dst = appendTuple(dst, ctaExpectNatTuple, Tuple{
 			Src: netip.AddrPortFrom(x.ToAddr, x.ToPort),
-			Dst: netip.AddrPortFrom(unspecified(x.ToAddr), 0), // asked for, not used
+			Dst: netip.AddrPortFrom(unspecified(x.ToAddr), 0), // required, but not used
 		})
 		dst = endNested(dst, at)
 		dst = appendAttrString(dst, ctaExpectFn, nfctFollowMaster)
@@ -161,7 +161,7 @@ func appendExpectation(dst []byte, x *Expectation) []byte {
 	return endRequest(dst, 0)
 }
 
-// mask is all ones but for a source port that may be any.
+// mask is all ones except for a source port that may be any.
 func (x Expectation) mask() Tuple {
 	ones := netip.AddrFrom4([4]byte{255, 255, 255, 255})
 	if x.Source.Is6() {
@@ -185,11 +185,11 @@ func unspecified(a netip.Addr) netip.Addr {
 	return netip.IPv6Unspecified()
 }
 
-// DeleteExpectation removes the expectation of the tuple that it was created
-// with (Expectation.Tuple) if it belongs to the master with that original
-// tuple. The error is ENOENT when there is none: it was used up, timed out,
-// was replaced, or its master is gone. The same tuple may since have been
-// expected by another master, whose expectation stays: that is ENOENT, too.
+// DeleteExpectation removes the expectation of the tuple that it was created with
+// (Expectation.Tuple) if it belongs to the master with that original tuple. The
+// error is ENOENT if there is none: it was used up, timed out, was replaced, or
+// its master is gone. Another master may since have expected the same tuple; that
+// expectation stays, and the error is ENOENT, too.
 func (c *Conn) DeleteExpectation(master, expected Tuple) error {
 	const op = "delete expectation"
 	if !expected.valid() {
@@ -224,13 +224,13 @@ func (c *Conn) getExpectation(expected Tuple) (x ExpectationInfo, err error) {
 		return x, errMalformed
 	}
 	_, err = parseExpectation(&x, m.attrs())
-	// The kernel does not tell the zone in which it has looked.
+	// The kernel does not report the zone in which it looked.
 	x.Master.Zone, x.Expected.Zone = expected.Zone, expected.Zone
 	return x, err
 }
 
-// deleteExpectation sends a delete. It must name a tuple: without one the
-// kernel flushes the expectations of the whole namespace.
+// deleteExpectation sends a delete. It must name a tuple: without one the kernel
+// flushes the expectations of the whole namespace.
 func (c *Conn) deleteExpectation(expected Tuple) error {
 	if !expected.valid() {
 		return errTuple

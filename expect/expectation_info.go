@@ -20,13 +20,13 @@ type ExpectationInfo struct {
 
 	NAT       bool // translated like its master, or by some other function
 	Direction Direction
-	To        netip.AddrPort // where it is sent on to
+	To        netip.AddrPort // where it is forwarded to
 	Function  string         // "nat-follow-master"; empty: none
 }
 
-// DumpExpectations calls f for each TCP expectation in the namespace, of any
-// zone: which one the kernel does not tell. The value is valid until f returns;
-// f must not use c.
+// DumpExpectations calls f for each TCP expectation in the namespace, in any
+// zone: the kernel does not report which. The value is valid until f returns; f
+// must not use c.
 func (c *Conn) DumpExpectations(f func(*ExpectationInfo)) error {
 	c.begin(expGet, unix.NLM_F_DUMP, unix.AF_UNSPEC)
 	c.out = endRequest(c.out, 0)
@@ -42,7 +42,7 @@ func (c *Conn) DumpExpectations(f func(*ExpectationInfo)) error {
 }
 
 // parseExpectation decodes the attributes of an expectation message into x. It
-// reports false for another protocol than TCP.
+// returns false for protocols other than TCP.
 func parseExpectation(x *ExpectationInfo, b []byte) (tcp bool, err error) {
 	*x = ExpectationInfo{}
 	a := attrs{rest: b}

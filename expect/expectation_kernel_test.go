@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// passive is the expectation of a connection from the client to a server's
-// port, as the reply to PASV announces it.
+// passive is the expectation of a connection from the client to a server's port,
+// as the reply to PASV announces it.
 func passive(a addresses, control Tuple, translated bool, port uint16) Expectation {
 	return Expectation{
 		Master: control, Source: a.client, Dest: netip.AddrPortFrom(control.Dst.Addr(), port),
@@ -21,8 +21,8 @@ func passive(a addresses, control Tuple, translated bool, port uint16) Expectati
 	}
 }
 
-// active is that of a connection from the server to a client's port. seenAs is
-// the client's address as the server has it.
+// active is the expectation of a connection from the server to a client's port.
+// seenAs is the client's address as the server sees it.
 func active(a addresses, control Tuple, translated bool, seenAs netip.Addr, port uint16) Expectation {
 	return Expectation{
 		Master: control, Source: a.server, Dest: netip.AddrPortFrom(seenAs, port),
@@ -42,7 +42,8 @@ func TestKernelExpectationErrors(t *testing.T) {
 
 			wantErr(t, "the same again", c.CreateExpectation(passive(a, one, false, 40000)), unix.EEXIST)
 			wantErr(t, "the same by another master", c.CreateExpectation(passive(a, two, false, 40000)), unix.EEXIST)
-			// A wider expectation shows as existing, a narrower one as in the way.
+			// A wider expectation shows as existing, a narrower one as in the
+			// way.
 			narrow := passive(a, two, false, 40000)
 			narrow.SourcePort = 20
 			wantErr(t, "a narrower one by another master", c.CreateExpectation(narrow), unix.EEXIST)
@@ -60,7 +61,7 @@ func TestKernelExpectationErrors(t *testing.T) {
 	}
 }
 
-// Without EXCL the kernel says "ok" to another master's tuple and touches only
+// Without EXCL the kernel answers "ok" to another master's tuple and changes only
 // its timeout: the reason for NLM_F_EXCL.
 func TestKernelExpectationWithoutExclusive(t *testing.T) {
 	n := newNetwork(t, carrierSane, false, false)
@@ -132,7 +133,7 @@ func TestKernelExpectationTimeout(t *testing.T) {
 	}
 }
 
-// An expectation that no one uses expires on its own.
+// An unused expectation expires on its own.
 func TestKernelExpectationExpires(t *testing.T) {
 	n := newNetwork(t, carrierSane, false, false)
 	c := n.dial()
@@ -178,8 +179,8 @@ func TestKernelMasterTakesItsExpectations(t *testing.T) {
 	must(t, c.DumpExpectations(func(x *ExpectationInfo) { t.Errorf("still there: %+v", x) }))
 }
 
-// An expectation outlives the FIN of its master; only the entry's end takes
-// it away.
+// An expectation outlives the FIN of its master; only the end of the entry
+// removes it.
 func TestKernelExpectationOutlivesFIN(t *testing.T) {
 	n := newNetwork(t, carrierSane, false, false)
 	c := n.dial()
@@ -214,7 +215,7 @@ func TestKernelDeleteExpectation(t *testing.T) {
 	}
 }
 
-// A dump reports what was asked for.
+// A dump reports what was created.
 func TestKernelDumpExpectations(t *testing.T) {
 	for _, a := range []addresses{ipv4, ipv6} {
 		t.Run(a.family, func(t *testing.T) {
@@ -237,10 +238,9 @@ func TestKernelDumpExpectations(t *testing.T) {
 	}
 }
 
-// The data connection of an expectation is RELATED with its first packet and
-// only that, has its master and its master's mark, and is translated like its
-// master, in both directions of opening. The second connection to the same
-// port is not expected.
+// The data connection of an expectation is RELATED with its first packet and only
+// that, has its master and its master's mark, and is translated like its master,
+// whichever end opens it. The second connection to the same port is not expected.
 func TestKernelChildFollowsMaster(t *testing.T) {
 	for _, nat := range nat {
 		t.Run(nat.name, func(t *testing.T) {
@@ -309,7 +309,7 @@ func checkChild(t *testing.T, c *Conn, original, control Tuple) {
 }
 
 // checkUsedUp proves that the connection after the expected one is an ordinary
-// new one, whatever becomes of it.
+// new one, whatever happens to it.
 func checkUsedUp(t *testing.T, n *network, x Expectation, host string, from netip.AddrPort, l interface{ Close() error }) {
 	t.Helper()
 	related, fresh := n.counter("related"), n.counter("new_data")
@@ -351,8 +351,8 @@ func TestKernelMasterByReplyTuple(t *testing.T) {
 	must(t, c.DeleteExpectation(control, x.Tuple()))
 }
 
-// An expectation leads to the master's own hosts, whatever address it names:
-// there is no way to a third one.
+// An expectation leads to the master's own hosts, whatever address it names: it
+// cannot lead to a third host.
 func TestKernelExpectationAddressIsTheMasters(t *testing.T) {
 	n := newNetwork(t, carrierSane, true, false)
 	c := n.dial()
@@ -365,7 +365,7 @@ func TestKernelExpectationAddressIsTheMasters(t *testing.T) {
 	n.connect("s", netip.AddrPortFrom(ipv4.server, 0), x.Dest, l).talk(t)
 }
 
-// A source port may be insisted on: others are not expected.
+// An expectation may require a source port: others are not expected.
 func TestKernelExpectationSourcePort(t *testing.T) {
 	n := newNetwork(t, carrierSane, false, false)
 	c := n.dial()
@@ -385,8 +385,8 @@ func TestKernelExpectationSourcePort(t *testing.T) {
 	}
 }
 
-// TestKernelProlong: an expectation that is there gets another timeout, and one
-// that is not is not made. Both are counted.
+// TestKernelProlong: an existing expectation gets another timeout, and a missing
+// one is not created. Both are counted.
 func TestKernelProlong(t *testing.T) {
 	n := newNetwork(t, carrierSane, false, false)
 	c := n.dial()

@@ -17,10 +17,10 @@ const (
 	skfAdNlattrNest = 16
 )
 
-// eventFilter is a socket filter that passes the events of two kinds of entry:
-// those whose original direction goes to one of ports, and those that were
-// expected. Of both it leaves out changes to a TCP state that says nothing new: a
-// data connection has seven events, and three of them are of use.
+// eventFilter is a socket filter that passes the events of two kinds of entries:
+// those whose original direction goes to one of ports, and expected ones. It drops
+// changes to a TCP state that are of no use: a data connection has seven events, and
+// three of them matter.
 //
 //	    ld  #20                  ; after struct nlmsghdr and nfgenmsg
 //	    ldx #CTA_STATUS

@@ -18,8 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readHex reads bytes from a file of testdata: hexadecimal digits, each line
-// with a comment behind "#". The files hold little-endian messages.
+// readHex reads bytes from a file of testdata: hexadecimal digits, each line with
+// a comment after "#". The files contain little-endian messages.
 func readHex(t testing.TB, name string) []byte {
 	t.Helper()
 	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
@@ -37,7 +37,7 @@ func readHex(t testing.TB, name string) []byte {
 	return b
 }
 
-// hexLines prints a message as 16 bytes a line, for a readable difference.
+// hexLines prints a message as 16 bytes a line, for a readable diff.
 func hexLines(b []byte) string {
 	var s strings.Builder
 	for i := 0; i < len(b); i += 16 {
@@ -46,11 +46,11 @@ func hexLines(b []byte) string {
 	return s.String()
 }
 
-// fakeKernel is a Conn whose requests are kept and answered by acknowledgements.
+// fakeKernel is a Conn whose requests are stored and acknowledged.
 type fakeKernel struct {
 	*Conn
 	kernel int      // the other end of its socket
-	sent   [][]byte // its requests, one for each write
+	sent   [][]byte // its requests, one per write
 }
 
 func newFakeKernel(t *testing.T) *fakeKernel {
@@ -87,7 +87,7 @@ func answerAll(fd int, b []byte) {
 	}
 }
 
-// Each request is byte for byte what is written down in testdata, attribute by
+// Each request equals, byte for byte, the file in testdata, attribute by
 // attribute, as tried on the kernel.
 func TestGoldenRequests(t *testing.T) {
 	addr, port := netip.MustParseAddr, netip.MustParseAddrPort
@@ -97,7 +97,7 @@ func TestGoldenRequests(t *testing.T) {
 	bare := plain
 	bare.Timeout = 0
 	for _, tc := range []struct {
-		want string // files of testdata, one for each write
+		want string // files of testdata, one per write
 		do   func(c *Conn) error
 	}{
 		{"get4", func(c *Conn) error { _, err := c.Get(control4); return err }},

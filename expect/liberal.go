@@ -13,12 +13,12 @@ const (
 	tcpFlagBeLiberal = 0x08 // IP_CT_TCP_FLAG_BE_LIBERAL
 )
 
-// SetLiberal stops conntrack from judging the connection's segments by its
+// SetLiberal stops conntrack from checking the connection's segments against its
 // windows (tcp_in_window in net/netfilter/nf_conntrack_proto_tcp.c), in both
-// directions. It is for a connection whose sequence numbers are adjusted
-// behind conntrack: it sees the bytes of one side and the acknowledgements
-// of other bytes, and would take them for invalid. The error is ENOENT when
-// the entry is gone.
+// directions. It is for a connection whose sequence numbers are adjusted behind
+// conntrack's back: conntrack sees the bytes of one side and the acknowledgements
+// of other bytes, and would call them invalid. The error is ENOENT if the entry
+// is gone.
 func (c *Conn) SetLiberal(original Tuple) error {
 	if !original.valid() {
 		return opError("set liberal", original, errTuple)

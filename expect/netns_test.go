@@ -23,7 +23,7 @@ type addresses struct {
 	family                          string
 	client, inside, outside, server netip.Addr
 	vip                             netip.Addr
-	nft                             string // the family's word in nft
+	nft                             string // the family in nft syntax
 	l3proto                         string
 }
 
@@ -41,7 +41,7 @@ var ipv6 = addresses{
 	vip: netip.MustParseAddr("fd77::1"),
 }
 
-// carrier is what the router's ruleset gives to control connections.
+// carrier is the carrier that the router's ruleset gives to control connections.
 type carrier string
 
 const (
@@ -50,14 +50,14 @@ const (
 	carrierNone carrier = "none"
 )
 
-// network is a line of namespaces with a conntracking router.
+// network is a line of namespaces with a router that runs conntrack.
 type network struct {
 	t     testing.TB
 	hosts map[string]stage.Namespace // c, r and s
 }
 
-// newNetwork makes the namespaces and the router's ruleset. snat and dnat say
-// which translations it does.
+// newNetwork makes the namespaces and the router's ruleset. snat and dnat select
+// its translations.
 func newNetwork(t testing.TB, with carrier, snat, dnat bool) *network {
 	t.Helper()
 	of := func(a, b netip.Addr) string { return fmt.Sprintf("%s/24 %s/64", a, b) }
@@ -71,12 +71,12 @@ func newNetwork(t testing.TB, with carrier, snat, dnat bool) *network {
 // controlPort is the port of the control connections in these tests.
 const controlPort = 2121
 
-// controlMark is given to control connections; data connections inherit it.
+// controlMark is set on control connections; data connections inherit it.
 const controlMark = 0x04000000
 
-// ruleset has the carrier, the mark, the translations of control connections
-// only (so that a data connection is translated by its master or not at all),
-// and a counter for the packets of related connections.
+// ruleset has the carrier, the mark, the translations of control connections only
+// (so that a data connection is translated by its master or not at all), and a
+// counter for the packets of related connections.
 func (n *network) ruleset(with carrier, snat, dnat bool) string {
 	var b strings.Builder
 	b.WriteString("table inet t {\n counter related {}\n counter new_data {}\n")
@@ -85,7 +85,8 @@ func (n *network) ruleset(with carrier, snat, dnat bool) string {
 		case carrierSane:
 			fmt.Fprintf(&b, " ct helper h%s { type \"sane\" protocol tcp; l3proto %s; }\n", a.nft, a.l3proto)
 		case carrierBare:
-			// nft refuses size 0; the one expectation that this makes is for port 1.
+			// nft refuses size 0; the only expectation that this makes is for
+			// port 1.
 			fmt.Fprintf(&b, " ct expectation h%s { protocol tcp; dport 1; timeout 1ms; size 1; l3proto %s; }\n", a.nft, a.l3proto)
 		}
 	}
@@ -161,7 +162,7 @@ func (n *network) listen(host string, addr netip.AddrPort) *net.TCPListener {
 	return l
 }
 
-// listener is what an accepting side of connect needs.
+// listener is the accepting side of connect.
 type listener = *net.TCPListener
 
 // pair is a TCP connection with both of its ends.
@@ -229,7 +230,7 @@ func unmap(a net.Addr) netip.AddrPort {
 	return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
 }
 
-// dialled is where the client connects to in order to reach the server.
+// dialled is the address at which the client reaches the server.
 func (a addresses) dialled(dnat bool) netip.Addr {
 	if dnat {
 		return a.vip
@@ -265,7 +266,7 @@ func (n *network) counter(name string) int {
 	return v
 }
 
-// nat is the ways in which the router translates control connections.
+// nat lists the ways in which the router translates control connections.
 var nat = []struct {
 	name       string
 	snat, dnat bool

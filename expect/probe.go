@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Feature is the outcome of trying one kernel feature.
+// Feature is the result of probing one kernel feature.
 type Feature struct {
 	OK  bool
 	Err error // why not
@@ -18,20 +18,19 @@ type Feature struct {
 
 func feature(err error) Feature { return Feature{OK: err == nil, Err: err} }
 
-// Features says what the kernel's conntrack can do for a gateway in
-// this network namespace. The zero value can nothing.
+// Features are the features of the kernel's conntrack that a gateway needs, in
+// this network namespace. The zero value has none.
 type Features struct {
 	// Conntrack: entries can be created, found and deleted.
 	// Needs nf_conntrack_netlink and CAP_NET_ADMIN.
 	Conntrack Feature
 
-	// Sane4 and Sane6: a connection with the helper sane takes an expectation
-	// with nat-follow-master and its timeout. Needs nf_conntrack_sane and
-	// nf_nat.
+	// Sane4 and Sane6: a connection with the helper sane accepts an expectation
+	// with nat-follow-master and its timeout. Needs nf_conntrack_sane and nf_nat.
 	Sane4, Sane6 Feature
 
-	// Bare: a connection without a helper takes an expectation. No kernel
-	// known to us does; EOPNOTSUPP is the expected answer.
+	// Bare: a connection without a helper accepts an expectation. No kernel known
+	// to us does; EOPNOTSUPP is the expected answer.
 	Bare Feature
 
 	// Claim4 and Claim6: an entry can be created with a master and both
@@ -39,12 +38,12 @@ type Features struct {
 	Claim4, Claim6 Feature
 }
 
-// probeTimeout bounds the life of an entry that a crash leaves behind.
+// probeTimeout limits the life of an entry that a crash leaves behind.
 const probeTimeout = 5 * time.Second
 
-// Probe tries each feature with entries between documentation addresses
-// (RFC 5737, RFC 3849), which it removes again. The error says that there is
-// no conntrack to speak to at all.
+// Probe tries each feature with entries between documentation addresses (RFC
+// 5737, RFC 3849), which it removes again. The error means that there is no
+// conntrack at all.
 func Probe() (Features, error) {
 	c, err := Dial()
 	if err != nil {
@@ -58,22 +57,21 @@ func Probe() (Features, error) {
 		return f, f.Conntrack.Err
 	}
 	// Claims first: an entry with a translation loads nf_nat, which an
-	// expectation with nat-follow-master only finds or does not.
+	// expectation with nat-follow-master only uses if it is there.
 	f.Claim4, f.Claim6 = feature(v4.claim(c)), feature(v6.claim(c))
 	f.Sane4, f.Sane6 = feature(v4.expect(c, "sane")), feature(v6.expect(c, "sane"))
 	f.Bare = feature(v4.expect(c, ""))
 	return f, nil
 }
 
-// trial is a pair of hosts that do not exist, with a control and a data
-// connection.
+// trial is a pair of fictitious hosts, with a control and a data connection.
 type trial struct {
 	client, server netip.Addr
 	control, data  Tuple
 }
 
-// newTrial takes ports from the process id, so that two daemons that probe at
-// once do not meet.
+// newTrial derives ports from the process id, so that two daemons that probe at
+// once do not collide.
 func newTrial(client, server string) trial {
 	t := trial{client: netip.MustParseAddr(client), server: netip.MustParseAddr(server)}
 	port := uint16(1024 + os.Getpid()%60000)
@@ -97,7 +95,7 @@ func (t *trial) withControl(c *Conn, helper string, f func() error) error {
 }
 
 // appendTrial completes a request that creates an entry with a helper, which
-// ctnetlink grants at creation only.
+// ctnetlink accepts at creation only.
 func appendTrial(dst []byte, original Tuple, helper string) []byte {
 	dst = appendTuple(dst, ctaTupleOrig, original)
 	dst = appendTuple(dst, ctaTupleReply, original.Reverse())

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The probe finds out what the kernel can do and leaves nothing behind.
+// The probe finds out what the kernel supports and leaves nothing behind.
 func TestKernelProbe(t *testing.T) {
 	n := newNetwork(t, carrierSane, false, false)
 	var f Features
@@ -37,7 +37,7 @@ func TestKernelProbeInEmptyNamespace(t *testing.T) {
 	n.in("s", func() { f, err = Probe() }) // a namespace without any ruleset
 	must(t, err)
 	if !f.Claim4.OK || !f.Sane4.OK {
-		t.Errorf("claim %v, sane %v: want both to work before any rule is there", f.Claim4.Err, f.Sane4.Err)
+		t.Errorf("claim %v, sane %v: want both to work before any rule is installed", f.Claim4.Err, f.Sane4.Err)
 	}
 }
 
@@ -55,7 +55,7 @@ func TestKernelRights(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			var f Features
 			var probe, listening error
-			n.in("r", func() { // a thread that is not given back
+			n.in("r", func() { // a thread that is not reused
 				if probe = limitRights(tc.caps); probe != nil {
 					return
 				}
@@ -74,7 +74,7 @@ func TestKernelRights(t *testing.T) {
 	}
 }
 
-// limitRights takes from the calling thread all capabilities but some of the
+// limitRights removes from the calling thread all capabilities except some of the
 // first 32.
 func limitRights(keep uint32) error {
 	h := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}

@@ -20,11 +20,10 @@ type Forgotten struct {
 // tcpFlagSACK is IP_CT_TCP_FLAG_SACK_PERM.
 const tcpFlagSACK = 0x02
 
-// Restore creates the entry as that of an established connection. The windows
-// are not known, so both ends are taken as the kernel takes those of a
-// connection that it picks up in the middle (tcp_new in
-// net/netfilter/nf_conntrack_proto_tcp.c). The error is EEXIST when there is
-// an entry again.
+// Restore creates the entry of an established connection. The windows are
+// unknown, so both ends are made liberal, as the kernel does for a connection
+// that it picks up midstream (tcp_new in net/netfilter/nf_conntrack_proto_tcp.c).
+// The error is EEXIST if there is an entry again.
 func (c *Conn) Restore(x Forgotten) error {
 	const op = "restore"
 	if !x.Original.valid() {
@@ -41,7 +40,8 @@ func appendForgotten(dst []byte, x *Forgotten) []byte {
 	dst = appendTuple(dst, ctaTupleReply, x.Original.Reverse())
 	dst = appendAttr32(dst, ctaTimeout, max(seconds(x.Timeout), 1))
 	dst = appendAttr32(dst, ctaMark, x.Mark)
-	// The confirmed bit is set by then, and may not change (nf_ct_change_status_common).
+	// The confirmed bit is set by then, and must not change
+	// (nf_ct_change_status_common).
 	dst = appendAttr32(dst, ctaStatus, uint32(StatusConfirmed|StatusSeenReply|StatusAssured))
 	var info, tcp int
 	dst, info = beginNested(dst, ctaProtoinfo)

@@ -20,8 +20,8 @@ const (
 )
 
 // CountExpectations returns how many expectations the network namespace has, of
-// whatever helper. The kernel counts by processor how many were made and
-// deleted, 32 bits wide.
+// any helper. The kernel counts per processor how many were created and deleted,
+// 32 bits wide.
 func (c *Conn) CountExpectations() (int, error) {
 	c.begin(expStatsCPU, unix.NLM_F_DUMP, unix.AF_UNSPEC)
 	c.out = endRequest(c.out, 0)
@@ -45,7 +45,7 @@ func (c *Conn) CountExpectations() (int, error) {
 }
 
 // MostExpectations returns how many the kernel has room for in each network
-// namespace (nf_conntrack_expect_max), 0 if that is not known.
+// namespace (nf_conntrack_expect_max), or 0 if unknown.
 func MostExpectations() int {
 	text, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_expect_max")
 	if err != nil {

@@ -2,16 +2,16 @@
 
 package expect
 
-// SetSeqAdj sets the sequence adjustment of one direction of the connection.
-// The values are absolute: the caller takes After of the present adjustment
-// as the new Before. It must be set before the rewritten segment is forwarded, and
-// not again when that segment is retransmitted.
+// SetSeqAdj sets the sequence adjustment of one direction of the connection. The
+// values are absolute: the caller uses After of the current adjustment as the new
+// Before. It must be set before the rewritten segment is forwarded, and not again
+// when that segment is retransmitted.
 //
 // The kernel acknowledges an adjustment even when it drops it
-// (ctnetlink_change_seq_adj returns 0 where the entry lacks the extension), so
-// the entry is read back, in the same system call. The error is ErrNotAdjusted
-// when it does not show the adjustment: the length of the segment must not
-// change then, or the connection dies.
+// (ctnetlink_change_seq_adj returns 0 if the entry lacks the extension), so the
+// entry is read back, in the same system call. The error is ErrNotAdjusted if the
+// entry does not show the adjustment: the length of the segment must not change
+// then, or the connection dies.
 func (c *Conn) SetSeqAdj(original Tuple, d Direction, adj SeqAdj) error {
 	const op = "set sequence adjustment"
 	if !original.valid() {

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The kernel keeps an adjustment of translated connections with a carrier, be
-// it a helper or a bare help extension, and drops all others silently.
+// The kernel keeps an adjustment of translated connections with a carrier,
+// whether a helper or a bare help extension, and silently drops all others.
 func TestKernelSetSeqAdj(t *testing.T) {
 	for _, tc := range []struct {
 		with       carrier
@@ -45,7 +45,7 @@ func TestKernelSetSeqAdj(t *testing.T) {
 					t.Errorf("%s: sequence adjustment on: %v", a.family, got)
 				}
 				if tc.want != nil {
-					p.talk(t) // the connection did not notice
+					p.talk(t) // the connection is not affected
 				}
 			}
 		})
@@ -84,7 +84,7 @@ func TestKernelSeqAdjOfClaimed(t *testing.T) {
 	must(t, c.SetSeqAdj(x.Original, Original, SeqAdj{Pos: 1, After: 2}))
 }
 
-// The error of the first of the two requests is told, and the socket is left
+// The error of the first of the two requests is returned, and the socket stays
 // usable.
 func TestKernelSeqAdjOfNoConnection(t *testing.T) {
 	n := newNetwork(t, carrierSane, true, false)

@@ -13,9 +13,9 @@ import (
 type Tuple struct {
 	Src, Dst netip.AddrPort
 
-	// Zone is the conntrack zone that the addresses count in: the same ones may
-	// be another connection's in another zone. Zero is the default zone, in
-	// which everything is that no rule puts elsewhere.
+	// Zone is the conntrack zone of the addresses: in another zone the same
+	// addresses may belong to another connection. Zero is the default zone, which
+	// contains everything that no rule puts elsewhere.
 	Zone uint16
 }
 
@@ -38,7 +38,8 @@ func (t Tuple) valid() bool {
 	return plain(t.Src.Addr()) && sameFamily(t.Src.Addr(), t.Dst.Addr()) && t.Dst.Port() != 0
 }
 
-// plain refuses IPv4-mapped IPv6 addresses and zones, which conntrack has not.
+// plain refuses IPv4-mapped IPv6 addresses and address zones, which conntrack
+// does not have.
 func plain(a netip.Addr) bool { return a.IsValid() && !a.Is4In6() && a.Zone() == "" }
 
 func sameFamily(a, b netip.Addr) bool { return plain(b) && a.Is4() == b.Is4() }

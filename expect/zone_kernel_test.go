@@ -11,11 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// testZone is where the ruleset of these tests puts connections.
+// testZone is the zone into which the ruleset of these tests puts connections.
 const testZone = 7
 
-// newZoned is a network whose router tracks everything in a zone, or only what
-// goes in one direction ("original", "reply").
+// newZoned is a network whose router tracks everything in a zone, or only one
+// direction ("original", "reply").
 func newZoned(t testing.TB, with carrier, direction string) *network {
 	n := newNetwork(t, with, true, false)
 	n.nft(fmt.Sprintf(`table inet zone {
@@ -75,7 +75,7 @@ func TestKernelZoneOfOneDirection(t *testing.T) {
 	}
 }
 
-// An expectation is one of its master's zone: the same tuple can be expected in
+// An expectation belongs to its master's zone: the same tuple can be expected in
 // another. The child is related, in that zone.
 func TestKernelZoneExpectation(t *testing.T) {
 	n := newZoned(t, carrierSane, "")
@@ -111,8 +111,8 @@ func TestKernelZoneExpectation(t *testing.T) {
 	}
 }
 
-// A claim makes an entry in the zone of its master, which a SYN finds that a
-// rule puts there.
+// A claim makes an entry in the zone of its master; a SYN that a rule puts there
+// finds it.
 func TestKernelZoneClaim(t *testing.T) {
 	n := newZoned(t, carrierNone, "")
 	c := n.dial()
@@ -124,7 +124,7 @@ func TestKernelZoneClaim(t *testing.T) {
 	claimed(t, n, c, x, control, "c", pair{far: ctl.far}, l)
 }
 
-// A request for another zone than its master's is never sent.
+// A request for a zone other than its master's is never sent.
 func TestZoneClaimNeedsOneZone(t *testing.T) {
 	at := netip.MustParseAddrPort("192.0.2.1:21")
 	x := Claim{Original: Tuple{Src: at, Dst: at, Zone: 1}, Master: Tuple{Src: at, Dst: at}}

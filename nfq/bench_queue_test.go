@@ -33,8 +33,8 @@ var (
 	queueJSON        = flag.String("queue.json", "", "file for all figures")
 )
 
-// TestMain is a consumer in a process of its own if the environment asks for
-// one, so that all are measured alike.
+// TestMain is a consumer in a process of its own if the environment asks for one,
+// so that all are measured alike.
 func TestMain(m *testing.M) {
 	if name := os.Getenv("NFQ_CONSUMER"); name != "" {
 		if err := consumers[name](); err != nil {
@@ -83,7 +83,7 @@ func consumeGoNfqueue() error {
 	return err
 }
 
-// TestQueueRate measures the packets that go through a queue in a second: small
+// TestQueueRate measures the packets that pass a queue in a second: small
 // requests and answers on some connections over lo, both queued.
 func TestQueueRate(t *testing.T) {
 	names := []string{"none", "c", "go-nfqueue", "nfq"}
@@ -162,7 +162,8 @@ func echo(c net.Conn) {
 	}
 }
 
-// speak has lines sent and sent back, and returns how many packets that were.
+// speak sends lines and receives their echoes, and returns how many packets that
+// took.
 func speak(t *testing.T, c net.Conn, start time.Time) (packets int64) {
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(*queueTime + patience))

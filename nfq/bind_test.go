@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestRefusal: an error is taken off the socket, a packet is not.
+// TestRefusal: an error is read from the socket, a packet is not.
 func TestRefusal(t *testing.T) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -47,7 +47,7 @@ func TestRefusal(t *testing.T) {
 }
 
 // TestKernelBindUnderLoad: packets that are queued as soon as the queue is bound,
-// before the kernel has said that it is, are neither an error nor forgotten.
+// before the kernel has confirmed that, are neither an error nor lost.
 func TestKernelBindUnderLoad(t *testing.T) {
 	newNamespace(t)
 	queueRules(t)

@@ -12,7 +12,7 @@ import (
 // hopLimit is the TTL or hop limit of a packet that is built here.
 const hopLimit = 64
 
-// Segment is a TCP segment without payload that is to be built.
+// Segment is a TCP segment without payload to build.
 type Segment struct {
 	Src, Dst netip.AddrPort // of one family
 	Seq, Ack uint32

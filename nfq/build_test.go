@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestAppendSegment: a segment that was built is what it was meant to be when
-// it is parsed, and has the checksums that splicing would give it.
+// TestAppendSegment: a built segment parses to what it was built from, and has
+// the checksums that splicing would give it.
 func TestAppendSegment(t *testing.T) {
 	options := []byte{1, 1, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8}
 	for _, tt := range []struct {
@@ -44,8 +44,8 @@ func TestAppendSegment(t *testing.T) {
 
 func addr(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 
-// TestTimestamps: the option is found among others, and not where the list is
-// broken or at its end.
+// TestTimestamps: the option is found among others, but not after a malformed
+// option or the end of the list.
 func TestTimestamps(t *testing.T) {
 	want := []byte{8, 10, 1, 2, 3, 4, 5, 6, 7, 8}
 	for _, tt := range []struct {

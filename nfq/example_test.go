@@ -15,8 +15,8 @@ import (
 	"github.com/pasvport/pasvport/nfq"
 )
 
-// A handler that writes the verbs of FTP commands in upper case. It answers each
-// packet at once, and so has no deadline.
+// upperCase is a handler that writes the verbs of FTP commands in upper case. It
+// answers each packet at once, and so has no deadline.
 type upperCase struct {
 	queue  *nfq.Queue
 	packet []byte // reused
@@ -31,7 +31,7 @@ func (h *upperCase) Packet(p *nfq.Packet) {
 	payload := bytes.Replace(p.Payload, verb, bytes.ToUpper(verb), 1)
 	packet, err := nfq.AppendSpliced(h.packet[:0], p, payload)
 	if err != nil {
-		h.done(h.queue.Drop(p.ID)) // its sender repeats it
+		h.done(h.queue.Drop(p.ID)) // its sender retransmits it
 		return
 	}
 	h.packet = packet
@@ -47,11 +47,11 @@ func (h *upperCase) done(err error) {
 	}
 }
 
-// A queue is filled by a rule, such as
+// A rule fills a queue, for instance
 //
 //	nft add rule inet filter forward tcp dport 21 @ih,0,8 != 0 queue to 7
 //
-// and is served until the program is told to stop.
+// and the program serves it until it is told to stop.
 func ExampleHandler() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()

@@ -9,12 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errNotQueue says that a descriptor is not a socket that has a queue.
+// errNotQueue means that a descriptor is not a socket that has a queue.
 var errNotQueue = errors.New("not a socket of a netfilter queue")
 
-// Inherit returns the queue of a socket that another process bound, and handed
-// on by Detach. It takes over fd, also on an error. Packets that were queued
-// meanwhile wait in it. c is as for Open, but that the socket keeps its buffer.
+// Inherit returns the queue of a socket that another process bound, and handed on
+// by Detach. It takes over fd, even if it fails. Packets that were queued
+// meanwhile wait in it. c is as for Open, except that the socket keeps its
+// buffer.
 func Inherit(fd int, c Config) (*Queue, error) {
 	q := newQueue(&c)
 	q.fd = fd

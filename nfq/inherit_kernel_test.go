@@ -13,8 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestKernelInherit: packets that come while no one reads the queue wait for who
-// inherits its socket, and no one else can bind the queue meanwhile.
+// TestKernelInherit: packets that arrive while no one reads the queue wait for
+// the process that inherits its socket, and no other process can bind the queue
+// meanwhile.
 func TestKernelInherit(t *testing.T) {
 	newNamespace(t)
 	queueRules(t)
@@ -59,7 +60,7 @@ func TestKernelInherit(t *testing.T) {
 	go func() { done <- second.Run(ctx, h) }()
 	ln.SetReadDeadline(time.Now().Add(patience))
 	if _, _, err := ln.ReadFrom(make([]byte, 9)); err != nil {
-		t.Errorf("what waited is not read: %v", err)
+		t.Errorf("waiting packets are not read: %v", err)
 	}
 	cancel()
 	if err := <-done; err != nil {
@@ -69,7 +70,7 @@ func TestKernelInherit(t *testing.T) {
 		t.Error(err)
 	}
 	if third, err := Open(Config{Num: testQueue, FailOpen: true}); err != nil {
-		t.Errorf("the queue is bound still: %v", err)
+		t.Errorf("the queue is still bound: %v", err)
 	} else {
 		third.Close()
 	}
@@ -89,9 +90,9 @@ func TestInheritNoQueue(t *testing.T) {
 	}
 	defer unix.Close(p[1])
 	if _, err := Inherit(p[0], Config{FailOpen: true}); err == nil {
-		t.Error("a pipe is a queue")
+		t.Error("a pipe was accepted as a queue")
 	}
 	if unix.Close(p[0]) == nil {
-		t.Error("it is open")
+		t.Error("it is still open")
 	}
 }

@@ -23,8 +23,8 @@ const (
 	patience  = 10 * time.Second
 )
 
-// newNamespace moves the test, with the thread it keeps from now on, into a
-// network namespace of its own with lo up. The namespace goes with the thread,
+// newNamespace moves the test, with the thread that it locks from now on, into a
+// network namespace of its own with lo up. The namespace ends with the thread,
 // which ends with the test, and the sockets opened in it.
 func newNamespace(t testing.TB) {
 	t.Helper()
@@ -50,7 +50,8 @@ func newNamespace(t testing.TB) {
 	}
 }
 
-// queueRules queues TCP to and from testPort if it has payload, and UDP to testPort:
+// queueRules queues TCP to and from testPort if it has payload, and UDP to
+// testPort:
 //
 //	table inet test { chain out { type filter hook output priority mangle
 //	  tcp dport 2121 @ih,0,8 queue to 77
@@ -58,8 +59,8 @@ func newNamespace(t testing.TB) {
 //	  udp dport 2121 queue to 77
 //	}}
 //
-// with xt's NFQUEUE target in place of the queue statement, which not every
-// kernel has.
+// with the NFQUEUE target of xtables in place of the queue statement, which not
+// every kernel has.
 func queueRules(t testing.TB) {
 	t.Helper()
 	c, err := nftables.New()
@@ -146,7 +147,7 @@ type idleHandler struct{}
 func (idleHandler) Deadline() time.Time { return time.Time{} }
 func (idleHandler) Wake(time.Time)      {}
 
-// funcHandler is a Handler from functions.
+// funcHandler is a Handler made of functions.
 type funcHandler struct {
 	idleHandler
 	packet func(*Packet)
@@ -186,7 +187,7 @@ func connect(t testing.TB, l net.Listener) (client, server net.Conn) {
 	return client, server
 }
 
-// send writes s to one end and checks that want comes out of the other.
+// send writes s to one end and checks that the other end receives want.
 func send(t testing.TB, from, to net.Conn, s, want string) {
 	t.Helper()
 	if _, err := from.Write([]byte(s)); err != nil {

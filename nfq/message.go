@@ -73,7 +73,7 @@ func appendGenmsg(dst []byte, queue uint16) []byte {
 }
 
 // appendBind appends the body of the one config message that binds the queue.
-// Command, copy mode, length and flags travel together, so that no packet is
+// Command, copy mode, length and flags are sent together, so that no packet is
 // queued in the kernel's initial mode, which copies no payload
 // (nfqnl_recv_config, net/netfilter/nfnetlink_queue.c).
 func appendBind(dst []byte, c Config) []byte {
@@ -82,7 +82,7 @@ func appendBind(dst []byte, c Config) []byte {
 	return appendParams(dst, c)
 }
 
-// appendParams appends what a config message says beside the command.
+// appendParams appends the parameters of a config message besides the command.
 func appendParams(dst []byte, c Config) []byte {
 	var flags uint32
 	if c.FailOpen {
@@ -108,7 +108,7 @@ func appendNoop(dst []byte) []byte {
 func be32(v uint32) []byte { return binary.BigEndian.AppendUint32(nil, v) }
 
 // appendVerdict appends a whole verdict message, with data as the packet's new
-// content if it is not nil. No acknowledgement is asked for; the kernel answers
+// content if it is not nil. It requests no acknowledgement; the kernel answers
 // only if it fails.
 func appendVerdict(dst []byte, queue uint16, id, verdict uint32, data []byte) []byte {
 	n := verdictLen
@@ -143,9 +143,9 @@ func nextMessage(b []byte) (typ uint16, body, rest []byte, err error) {
 	return typ, b[nlmsgHdrLen:n], b[min(int(n+3)&^3, len(b)):], nil
 }
 
-// parsePacketMessage reads id, hook and content of a packet message's body.
-// The content is a slice of b, nil if none. seen tells that id is
-// valid, so that a verdict can be given even if the rest is not.
+// parsePacketMessage reads id, hook and content of a packet message's body. The
+// content is a slice of b, or nil. seen reports whether id is valid, so that a
+// verdict can be given even if the rest is not.
 func parsePacketMessage(b []byte) (id uint32, hook uint8, data []byte, seen bool, err error) {
 	if len(b) < nfgenmsgLen {
 		return 0, 0, nil, false, errShortMessage

@@ -15,8 +15,8 @@ import (
 	"github.com/mdlayher/netlink"
 )
 
-// unhex decodes hex with white space and skips what follows a # on a line. The
-// golden messages are those of a little-endian machine.
+// unhex decodes hex with white space and skips comments after a #. The golden
+// messages are those of a little-endian machine.
 func unhex(t testing.TB, s string) []byte {
 	t.Helper()
 	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
@@ -94,7 +94,7 @@ func TestAppendVerdict(t *testing.T) {
 	}
 }
 
-// sentSocket keeps the message that netlink.Conn sends.
+// sentSocket stores the message that netlink.Conn sends.
 type sentSocket struct{ sent netlink.Message }
 
 func (s *sentSocket) Close() error                            { return nil }
@@ -208,7 +208,7 @@ func FuzzPacketMessage(f *testing.F) {
 	})
 }
 
-// spliceHandler does a packet's work but for the system call.
+// spliceHandler does a packet's work except the system call.
 type spliceHandler struct {
 	idleHandler
 	packets int

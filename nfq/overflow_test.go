@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// overflow opens connections and has each send its number while no one reads
-// the queue's socket. It returns the servers' ends.
+// overflow opens connections and sends the number of each over it while no one
+// reads the queue's socket. It returns the servers' ends.
 func overflow(t *testing.T, connections int) []net.Conn {
 	l := listen(t, "127.0.0.1")
 	var servers []net.Conn
@@ -24,8 +24,8 @@ func overflow(t *testing.T, connections int) []net.Conn {
 	return servers
 }
 
-// TestKernelOverflow fills a small receive buffer. What does not fit is counted
-// as the kernel counts it, and the queue continues: the senders repeat.
+// TestKernelOverflow fills a small receive buffer. Our count of what does not fit
+// equals the kernel's, and the queue continues: the senders retransmit.
 func TestKernelOverflow(t *testing.T) {
 	newNamespace(t)
 	queueRules(t)
@@ -42,8 +42,8 @@ func TestKernelOverflow(t *testing.T) {
 	if len(all) != 1 || all[0].Num != testQueue || all[0].UserDropped < lost || all[0].Queued == 0 {
 		t.Errorf("the kernel counts %+v, we %d", all, lost)
 	}
-	// Room enough for the repeated ones, which come in bursts: a sender that is
-	// unlucky a few times waits longer than we do.
+	// Room for the retransmissions, which come in bursts: a sender that is
+	// unlucky several times waits longer than we do.
 	if err := setReceiveBuffer(q.fd, 1<<20); err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func TestKernelOverflow(t *testing.T) {
 }
 
 // TestKernelFailOpen fills the socket, and in the second case the queue: what
-// does not fit arrives without a verdict, because no one gives one.
+// does not fit passes without a verdict.
 func TestKernelFailOpen(t *testing.T) {
 	for _, tt := range []struct {
 		name string

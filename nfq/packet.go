@@ -37,7 +37,7 @@ const (
 	tcpHeaderLen  = 20
 )
 
-// Reasons of ParsePacket to refuse a packet.
+// Reasons why ParsePacket refuses a packet.
 var (
 	errTruncated    = errors.New("packet shorter than its headers say")
 	errNotIP        = errors.New("neither IPv4 nor IPv6")
@@ -47,16 +47,18 @@ var (
 	errHeaderLength = errors.New("impossible header length")
 )
 
-// Packet is a queued TCP segment. ParsePacket fills all but ID, Hook and Zone.
+// Packet is a queued TCP segment. ParsePacket fills everything except ID, Hook
+// and Zone.
 //
 // Data and Payload belong to the queue's receive buffer. In Handler.Packet they
 // are valid until it returns; what is held longer must be copied.
 type Packet struct {
-	// ID names the packet in verdicts; it is unique in its queue.
+	// ID identifies the packet in verdicts; it is unique in its queue.
 	ID uint32
 	// Hook is where the packet was queued, HookPrerouting and the like.
 	Hook uint8
-	// Zone is the packet's conntrack zone; 0, the default one, without Config.Zones.
+	// Zone is the packet's conntrack zone; 0, the default one, without
+	// Config.Zones.
 	Zone uint16
 	// Data is the whole packet from its IP header to the last payload byte.
 	Data []byte
@@ -69,7 +71,7 @@ type Packet struct {
 	Flags uint8
 	// Window is the TCP window, not scaled.
 	Window uint16
-	// Urgent is the TCP urgent pointer; it means something with FlagURG only.
+	// Urgent is the TCP urgent pointer; valid only with FlagURG.
 	Urgent uint16
 	// Payload is what follows the TCP header, a slice of Data.
 	Payload []byte
@@ -82,11 +84,11 @@ type Packet struct {
 func (p *Packet) Options() []byte { return p.Data[p.tcp+tcpHeaderLen : p.payload] }
 
 // ParsePacket decodes data, an IP packet with a TCP segment in it, into p and
-// keeps p.ID, p.Hook and p.Zone. p holds slices of data afterwards. IPv4 options, IPv6
-// extension headers and TCP options are skipped; fragments are refused
-// (conntrack has reassembled what comes to our hooks), and so are packets with
-// a source route still to be followed, whose checksum covers an address that is
-// not their destination. On an error p's other fields are undefined.
+// keeps p.ID, p.Hook and p.Zone. p holds slices of data afterwards. IPv4 options,
+// IPv6 extension headers and TCP options are skipped; fragments are refused
+// (conntrack has reassembled what reaches our hooks), and so are packets with a
+// source route that is not finished, whose checksum covers an address that is not
+// their destination. After an error p's other fields are undefined.
 func ParsePacket(p *Packet, data []byte) error {
 	if len(data) < 1 {
 		return errTruncated
@@ -129,7 +131,7 @@ func parseIPv4(p *Packet, data []byte) error {
 }
 
 // checkIPv4Options looks for a source route whose pointer is not past its end.
-// Any other option, and a malformed list, do not concern us.
+// Other options, and malformed lists, do not matter here.
 func checkIPv4Options(b []byte) error {
 	const (
 		endOfList, noOperation = 0, 1

@@ -14,7 +14,7 @@ import (
 )
 
 // segment describes a TCP segment for the tests to build. Lengths and checksums
-// are right unless a test breaks them afterwards.
+// are correct unless a test breaks them afterwards.
 type segment struct {
 	src, dst   string // address:port
 	ipOptions  []byte // IPv4 options or IPv6 extension headers
@@ -54,7 +54,7 @@ func (s segment) packet() []byte {
 	}
 	ip = append(append(ip, src.Addr().AsSlice()...), dst.Addr().AsSlice()...)
 	if src.Addr().Is4() {
-		ip = append(ip[:12], ip[20:]...) // the template had room for them already
+		ip = append(ip[:12], ip[20:]...) // the template already had room for them
 	}
 	ip = append(ip, s.ipOptions...)
 	b := append(ip, tcp...)
@@ -63,7 +63,7 @@ func (s segment) packet() []byte {
 }
 
 // naiveChecksums writes the checksums of b, whose TCP header is at off, adding
-// one 16-bit word after the other as RFC 1071 says it.
+// one 16-bit word after the other as in RFC 1071.
 func naiveChecksums(b []byte, off int) {
 	put := func(at int, s uint32) {
 		for s > 0xffff {
@@ -128,7 +128,7 @@ func TestParsePacket(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			data := tt.in.packet()
 			got := Packet{ID: 7, Hook: HookOutput}
-			// Link-layer padding behind the packet is not payload.
+			// Link-layer padding after the packet is not payload.
 			if err := ParsePacket(&got, append(data[:len(data):len(data)], 0xee, 0xee)); err != nil {
 				t.Fatal(err)
 			}
@@ -193,7 +193,7 @@ func TestParsePacketRefuses(t *testing.T) {
 	}
 }
 
-// TestParsePacketCut cuts valid packets at every length: an error, no panic.
+// TestParsePacketCut truncates valid packets at every length: an error, no panic.
 func TestParsePacketCut(t *testing.T) {
 	for _, s := range []segment{control4, control6} {
 		b := s.packet()

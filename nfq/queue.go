@@ -26,18 +26,18 @@ type Config struct {
 	Num uint16
 	// MaxLen is how many packets without a verdict the kernel keeps; 0 means 4096.
 	MaxLen uint32
-	// FailOpen lets packets pass that find the queue or the socket full, or that
-	// ParsePacket refuses. They are dropped otherwise.
+	// FailOpen accepts packets that find the queue or the socket full, or that
+	// ParsePacket refuses. Otherwise they are dropped.
 	FailOpen bool
-	// Zones has each packet come with its conntrack zone; see ProbeZones.
+	// Zones delivers each packet with its conntrack zone; see ProbeZones.
 	Zones bool
 	// RecvBuf is the size of the socket's receive buffer in bytes; 0 means 8 MiB.
 	// A queued packet of a few hundred bytes takes about 1 KiB of it.
 	RecvBuf int
 }
 
-// Queue is one bound netfilter queue. Run is called by one goroutine, and the
-// verdict methods by the same; Stats and Close by any.
+// Queue is one bound netfilter queue. One goroutine calls Run and the verdict
+// methods; any may call Stats and Close.
 type Queue struct {
 	num   uint16
 	fd    int
@@ -46,12 +46,12 @@ type Queue struct {
 	down  atomic.Bool // Close was called
 
 	maxLen   uint32
-	zones    bool // packets come with their zone
+	zones    bool // packets come with their zones
 	failOpen bool // as in Config
 
 	mu     sync.Mutex
-	closed bool          // fd is
-	ended  chan struct{} // closed when Run returns; nil if it is not called
+	closed bool          // whether fd is closed
+	ended  chan struct{} // closed when Run returns; nil if it is not running
 
 	// What follows belongs to the goroutine in Run.
 	running atomic.Bool
@@ -59,16 +59,16 @@ type Queue struct {
 	in      *receiver
 	packet  Packet
 	verdict []byte // messages that have not been sent yet
-	waiting int    // how many
+	waiting int    // their number
 
 	packets, malformed, errors, enobufs atomic.Uint64
 	receives, sends                     atomic.Uint64 // system calls
 }
 
-// Open binds the queue in the network namespace of the calling thread. From
-// then on the kernel queues packets; Run should follow soon. The error is an
-// *OpError. It holds ErrQueueInUse if another socket has the queue, and EPERM
-// alone without CAP_NET_ADMIN.
+// Open binds the queue in the network namespace of the calling thread. From then
+// on the kernel queues packets; Run should follow soon. The error is an *OpError.
+// It wraps ErrQueueInUse if another socket has the queue, and only EPERM without
+// CAP_NET_ADMIN.
 func Open(c Config) (*Queue, error) {
 	q := newQueue(&c)
 	nf, err := q.socket()
@@ -104,12 +104,13 @@ func newQueue(c *Config) *Queue {
 	}
 }
 
-// socket has the library open a socket whose netlink port is not the process id.
-// That port is given to the first socket of a process, and when it is closed to the
-// next, before the kernel informs its subsystems that it is closed, which can take
-// ten milliseconds (netlink_release in net/netlink/af_netlink.c; the first to be
-// told may be nf_tables, which waits for what it deletes). nfnetlink_queue would
-// then take away the queue of the next. So a socket with that port only keeps it.
+// socket makes the library open a socket whose netlink port is not the process
+// id. That port is assigned to the first socket of a process, and after its close
+// to the next, before the kernel informs its subsystems of the close, which can
+// take ten milliseconds (netlink_release in net/netlink/af_netlink.c; the first
+// to be informed may be nf_tables, which waits for what it deletes).
+// nfnetlink_queue would then remove the queue of the next socket. So a guard
+// socket with that port just keeps it occupied.
 func (q *Queue) socket() (*nfqueue.Nfqueue, error) {
 	for {
 		nf, err := nfqueue.Open(&nfqueue.Config{NfQueue: q.num})
@@ -145,8 +146,8 @@ func netlinkPort(fd int) (int, error) {
 }
 
 // takeOver returns a descriptor of our own for the library's socket. When the
-// library has closed its own, the runtime's poller, which would be woken by
-// every packet, does not know the socket any more.
+// library has closed its own, the runtime's poller, which every packet would
+// wake, does not know the socket any more.
 func takeOver(con *netlink.Conn) (fd int, err error) {
 	raw, err := con.SyscallConn()
 	if err != nil {
@@ -179,9 +180,9 @@ func setUp(con *netlink.Conn, fd int, c Config) error {
 	return err
 }
 
-// setReceiveBuffer asks for n bytes without regard to net.core.rmem_max, which
-// needs CAP_NET_ADMIN, and takes what is allowed if it has not got that. (The
-// kernel's bind will then say what is missing.)
+// setReceiveBuffer requests n bytes regardless of net.core.rmem_max, which needs
+// CAP_NET_ADMIN, and otherwise takes what is allowed. (The kernel's bind will
+// then report what is missing.)
 func setReceiveBuffer(fd, n int) error {
 	err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, n)
 	if errors.Is(err, unix.EPERM) {
@@ -190,9 +191,9 @@ func setReceiveBuffer(fd, n int) error {
 	return err
 }
 
-// configure sends one config message. It asks for no acknowledgement: once a
-// queue is bound, packets may come before it. The kernel has said what is wrong
-// when the message is sent.
+// configure sends one config message. It requests no acknowledgement: once a
+// queue is bound, packets may arrive before it. The kernel has already queued any
+// error when the message is sent.
 func configure(con *netlink.Conn, body []byte) error {
 	_, err := con.Send(netlink.Message{Header: netlink.Header{Type: nfqnlMsgConfig, Flags: netlink.Request}, Data: body})
 	if err != nil {
@@ -207,7 +208,8 @@ func configure(con *netlink.Conn, body []byte) error {
 	return errors.Join(err, refused)
 }
 
-// refusal takes an error off the socket if the kernel has sent one. Packets stay.
+// refusal reads an error from the socket if the kernel has sent one. Packets
+// stay.
 func refusal(fd int) error {
 	b := make([]byte, nlmsgHdrLen+4)
 	for _, flags := range []int{unix.MSG_PEEK, 0} {
@@ -227,9 +229,9 @@ func refusal(fd int) error {
 // Num returns the queue's number.
 func (q *Queue) Num() uint16 { return q.num }
 
-// Close unbinds the queue; packets without a verdict are dropped by the kernel.
-// A Run in another goroutine returns first, so it must not be called by the
-// Handler. More calls do nothing.
+// Close unbinds the queue; the kernel drops packets without a verdict. A Run in
+// another goroutine returns first, so the Handler must not call it. Further calls
+// do nothing.
 func (q *Queue) Close() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -53,9 +53,9 @@ func TestKernelAccept(t *testing.T) {
 
 func addrPort(a net.Addr) netip.AddrPort { return a.(*net.TCPAddr).AddrPort() }
 
-// TestKernelAcceptData replaces payloads by shorter, equal and longer ones. The
-// kernel verifies the TCP checksum of a packet that came with a verdict, even
-// on loopback; TestKernelChecksum shows that.
+// TestKernelAcceptData replaces payloads with shorter, equal and longer ones. The
+// kernel verifies the TCP checksum of a packet that was replaced in a verdict,
+// even on loopback; TestKernelChecksum shows that.
 func TestKernelAcceptData(t *testing.T) {
 	for _, host := range []string{"127.0.0.1", "::1"} {
 		for _, text := range []string{"x\r\n", "PORT 1,2,3,4,5,6\r\n", "PORT 192,168,101,102,203,204\r\n"} {
@@ -80,8 +80,8 @@ func TestKernelAcceptData(t *testing.T) {
 	}
 }
 
-// TestKernelRepeat sends a packet through its chain once more, expired, and puts its
-// time to live right when it comes again.
+// TestKernelRepeat sends a packet through its chain once more, expired, and
+// restores its time to live when it returns.
 func TestKernelRepeat(t *testing.T) {
 	for _, host := range []string{"127.0.0.1", "::1"} {
 		t.Run(host, func(t *testing.T) {
@@ -183,8 +183,8 @@ func TestKernelSecondBind(t *testing.T) {
 	q.Close()
 }
 
-// TestKernelNoRights opens a queue without CAP_NET_ADMIN: EPERM, but no word of
-// another process.
+// TestKernelNoRights opens a queue without CAP_NET_ADMIN: EPERM, without mention
+// of another process.
 func TestKernelNoRights(t *testing.T) {
 	newNamespace(t)
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
@@ -201,8 +201,8 @@ func TestKernelNoRights(t *testing.T) {
 	}
 }
 
-// TestKernelMalformed queues UDP, which is counted, and accepted by a queue that fails
-// open: a datagram behind it arrives in any case.
+// TestKernelMalformed queues UDP, which is counted, and accepted by a queue that
+// fails open: a later datagram arrives in any case.
 func TestKernelMalformed(t *testing.T) {
 	for _, open := range []bool{true, false} {
 		t.Run(fmt.Sprint("open ", open), func(t *testing.T) {
@@ -253,7 +253,7 @@ func TestKernelMalformed(t *testing.T) {
 	}
 }
 
-// withoutQueue takes the rules of queueRules away.
+// withoutQueue removes the rules of queueRules.
 func withoutQueue(t *testing.T) {
 	t.Helper()
 	c, err := nftables.New()
@@ -266,17 +266,18 @@ func withoutQueue(t *testing.T) {
 	}
 }
 
-// packetsOf are the counters of a queue but for system calls.
+// packetsOf are the counters of a queue without system calls.
 func packetsOf(q *Queue) Stats {
 	s := q.Stats()
 	s.Receives, s.Sends = 0, 0
 	return s
 }
 
-// TestKernelPort: the netlink port of a socket that is being closed may have been
-// given to another one before the kernel informs its subsystems of the end, and
-// nfnetlink_queue takes the other one's queue away. It is the process id, which the
-// first socket of a process gets, and the first after its end again.
+// TestKernelPort: the netlink port of a socket that is being closed may be
+// assigned to another one before the kernel informs its subsystems of the end,
+// and nfnetlink_queue then removes the other one's queue. That port is the
+// process id, which the first socket of a process gets, and the next first one
+// after its end.
 func TestKernelPort(t *testing.T) {
 	newNamespace(t)
 	for range 10 {
@@ -284,7 +285,8 @@ func TestKernelPort(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// What nftables deletes has the end of a socket wait: time for an accident.
+		// What nftables deletes delays the end of a socket: time for the
+		// collision.
 		table := c.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: "gone"})
 		chain := c.AddChain(&nftables.Chain{Name: "gone", Table: table})
 		c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{&expr.Counter{}}})
@@ -326,8 +328,8 @@ func TestKernelUnknownID(t *testing.T) {
 	eventually(t, "the kernel's refusal is counted", func() bool { return q.Stats().Errors == 1 })
 }
 
-// holder keeps the first packet of each of three connections, and lets them go
-// in the reverse order, one for each Wake. Retransmissions it drops.
+// holder keeps the first packet of each of three connections, and releases them
+// in reverse order, one for each Wake. It drops retransmissions.
 type holder struct {
 	q        *Queue
 	held     []uint32

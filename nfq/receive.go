@@ -17,8 +17,8 @@ type mmsghdr struct {
 	n   uint32
 }
 
-// receiver takes messages from a netlink socket, as many as there are with one
-// system call. Its memory is touched only as far as it is used: a page for most
+// receiver reads messages from a netlink socket, as many as there are with one
+// system call. It touches its memory only as far as needed: a page for most
 // messages.
 type receiver struct {
 	buf  [receiveBatch][]byte
@@ -53,8 +53,8 @@ func (r *receiver) receive(fd, most int) (n int, errno unix.Errno) {
 	return int(m), 0
 }
 
-// message returns the i-th datagram that was received, valid until the next
-// call of receive, and the netlink port of its sender, 0 for the kernel.
+// message returns the i-th received datagram, valid until the next call of
+// receive, and the netlink port of its sender, 0 for the kernel.
 func (r *receiver) message(i int) (b []byte, from uint32) {
 	return r.buf[i][:r.msgs[i].n], r.from[i].Pid
 }

@@ -15,9 +15,9 @@ const (
 )
 
 // Renumber replaces the sequence number of p and passes its acknowledgement
-// number, where it has one, and the edges of its SACK blocks through ack. It
-// changes p.Data in place, not its checksum: AppendSpliced computes that.
-// p.Seq and p.Ack follow.
+// number, if it has one, and the edges of its SACK blocks through ack. It changes
+// p.Data in place, but not its checksum: AppendSpliced computes that. It updates
+// p.Seq and p.Ack.
 func Renumber(p *Packet, seq uint32, ack func(uint32) uint32) {
 	h := p.Data[p.tcp:p.payload]
 	p.Seq = seq
@@ -32,8 +32,8 @@ func Renumber(p *Packet, seq uint32, ack func(uint32) uint32) {
 	}
 }
 
-// sackEdges returns the edges of the SACK blocks among TCP options, none if
-// there is no such option or the options are broken.
+// sackEdges returns the edges of the SACK blocks among TCP options, or nil if
+// there is no such option or the options are malformed.
 func sackEdges(options []byte) []byte {
 	if o := findOption(options, optionSACK); o != nil {
 		return o[2:]
@@ -42,7 +42,7 @@ func sackEdges(options []byte) []byte {
 }
 
 // Timestamps returns the timestamps option (RFC 7323), kind and length included,
-// nil if none. It is a slice of p.Data.
+// or nil. It is a slice of p.Data.
 func (p *Packet) Timestamps() []byte {
 	if o := findOption(p.Options(), optionTimestamps); len(o) == timestampsLen {
 		return o
@@ -50,8 +50,8 @@ func (p *Packet) Timestamps() []byte {
 	return nil
 }
 
-// findOption returns an option, kind and length included, nil if none
-// before the end of the list, or before what is broken.
+// findOption returns an option, kind and length included, or nil if there is none
+// before the end of the list or a malformed option.
 func findOption(options []byte, kind byte) []byte {
 	for len(options) > 0 && options[0] != optionEnd {
 		if options[0] == optionNop {
@@ -70,14 +70,14 @@ func findOption(options []byte, kind byte) []byte {
 	return nil
 }
 
-// ClearFIN takes the FIN off p, because the end of its payload does not go
-// on. As Renumber, it leaves the checksum to AppendSpliced.
+// ClearFIN clears the FIN of p, because the end of its payload is not forwarded.
+// Like Renumber, it leaves the checksum to AppendSpliced.
 func ClearFIN(p *Packet) {
 	p.Flags &^= FlagFIN
 	p.Data[p.tcp+13] &^= FlagFIN
 }
 
-// SetUrgent replaces the urgent pointer of p. As Renumber, it leaves the
+// SetUrgent replaces the urgent pointer of p. Like Renumber, it leaves the
 // checksum to AppendSpliced.
 func SetUrgent(p *Packet, urgent uint16) {
 	p.Urgent = urgent

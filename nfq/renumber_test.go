@@ -96,9 +96,9 @@ func TestClearFINAndSetUrgent(t *testing.T) {
 	}
 }
 
-// FuzzRenumber changes everything that is changed in a packet whose options are
-// whatever came, as the worker does, and holds the result against an independent
-// reading of it: nothing else may differ.
+// FuzzRenumber makes all changes that the worker makes, in a packet with
+// arbitrary options, and compares the result with an independent implementation:
+// nothing else may differ.
 func FuzzRenumber(f *testing.F) {
 	sack := []byte{1, 1, 5, 10, 0, 0, 0x20, 0, 0, 0, 0x20, 10}
 	for _, options := range [][]byte{nil, sack, append([]byte{1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2}, sack...),
@@ -146,7 +146,8 @@ func FuzzRenumber(f *testing.F) {
 	})
 }
 
-// sackEdgesNaive is where the edges of the first SACK option of a TCP header are.
+// sackEdgesNaive returns the offsets of the edges of the first SACK option in a
+// TCP header.
 func sackEdgesNaive(tcp []byte) (edges []int) {
 	end := int(tcp[12]>>4) * 4
 	for i := tcpHeaderLen; i < end; {

@@ -15,24 +15,24 @@ import (
 
 // Handler is what Run calls, always from its own goroutine.
 type Handler interface {
-	// Packet is called for each queued packet that could be decoded. It must
-	// lead to exactly one verdict, now or later. p and its slices are valid
-	// until it returns.
+	// Packet is called for each queued packet that could be decoded. It must lead
+	// to exactly one verdict, now or later. p and its slices are valid until it
+	// returns.
 	Packet(p *Packet)
-	// Deadline returns when Wake is to be called; the zero time means never.
-	// It is asked whenever packets have been handled, and before Run sleeps, so
-	// it must be cheap.
+	// Deadline returns when Wake must be called; the zero time means never. It is
+	// called whenever packets have been handled, and before Run sleeps, so it
+	// must be cheap.
 	Deadline() time.Time
-	// Wake is called when the deadline has come. It must move the deadline on,
+	// Wake is called when the deadline has passed. It must move the deadline on,
 	// or Run spins.
 	Wake(now time.Time)
 }
 
 var errRunning = errors.New("Run is called twice")
 
-// Run hands packets to h until ctx ends, and then returns nil. Before it does,
-// h sees the packets that the kernel had already handed over. An error means
-// that the socket has failed for good, or that it was closed (net.ErrClosed).
+// Run passes packets to h until ctx ends, and then returns nil. Before it does, h
+// gets the packets that the kernel has already delivered. An error means that the
+// socket has failed for good, or that it was closed (net.ErrClosed).
 func (q *Queue) Run(ctx context.Context, h Handler) error {
 	if err := q.begin(); err != nil {
 		return q.receiveError(err)
@@ -115,8 +115,8 @@ func (q *Queue) wait(until time.Time) error {
 	return err
 }
 
-// poke has the kernel acknowledge a message that asks for nothing, so that there
-// is something to read.
+// poke makes the kernel acknowledge a message that requests nothing, so that
+// there is something to read.
 func (q *Queue) poke() {
 	var noop [nlmsgHdrLen]byte
 	binary.NativeEndian.PutUint32(noop[0:], nlmsgHdrLen)
@@ -125,13 +125,13 @@ func (q *Queue) poke() {
 	_, _ = unix.Write(q.fd, noop[:])
 }
 
-// Interrupt has Run ask its handler for the deadline again soon. It may be called
-// from any goroutine while Run runs.
+// Interrupt makes Run ask its handler for the deadline again soon. Any goroutine
+// may call it while Run is running.
 func (q *Queue) Interrupt() { q.poke() }
 
-// yieldEvery is how often Run lets the scheduler run. After 10 ms without
-// that (forcePreemptNS in runtime/proc.go) the runtime's monitor takes the
-// processor away in each system call, and looks for that every 20 us.
+// yieldEvery is how often Run lets the scheduler run. After 10 ms without that
+// (forcePreemptNS in runtime/proc.go) the runtime's monitor takes the processor
+// away in each system call, and checks for that every 20 us.
 const yieldEvery = 5 * time.Millisecond
 
 func due(t time.Time) bool { return !t.IsZero() && !time.Now().Before(t) }
@@ -139,7 +139,7 @@ func due(t time.Time) bool { return !t.IsZero() && !time.Now().Before(t) }
 func (q *Queue) ending() bool { return q.stop.Load() || q.down.Load() }
 
 // finish handles what the socket still holds, at most as many packets as the
-// queue may have: traffic that does not end does not keep us.
+// queue can have: endless traffic must not keep us.
 func (q *Queue) finish() error {
 	if q.down.Load() {
 		return q.receiveError(net.ErrClosed)
@@ -164,15 +164,15 @@ func (q *Queue) drain() error {
 		n, errno := q.receive(q.fd, receiveBatch)
 		switch errno {
 		case 0:
-			// If there was less than could be taken it is empty.
+			// If there were fewer than the maximum it is empty.
 			if n < receiveBatch || due(q.handler.Deadline()) || q.ending() {
 				return nil
 			}
 		case unix.EAGAIN:
 			return nil
 		case unix.ENOBUFS:
-			// Not with NETLINK_NO_ENOBUFS, but other errors of the socket use it
-			// too, such as an acknowledgement that found no memory.
+			// Not with NETLINK_NO_ENOBUFS, but other errors of the socket use it,
+			// too, such as an acknowledgement without memory.
 			q.enobufs.Add(1)
 		case unix.EINTR:
 		default:
@@ -181,7 +181,7 @@ func (q *Queue) drain() error {
 	}
 }
 
-// receive reads and handles up to most messages. Their verdicts have left when
+// receive reads and handles up to most messages. It sends their verdicts before
 // it returns.
 func (q *Queue) receive(fd, most int) (int, unix.Errno) {
 	n, errno := q.in.receive(fd, most)
@@ -219,7 +219,7 @@ func (q *Queue) datagram(b []byte, from uint32) {
 	}
 }
 
-// dispatch decodes one packet message and shows it to the handler.
+// dispatch decodes one packet message and passes it to the handler.
 func (q *Queue) dispatch(body []byte) {
 	q.packets.Add(1)
 	id, hook, data, seen, err := parsePacketMessage(body)

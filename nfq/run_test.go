@@ -125,9 +125,9 @@ func TestKernelAllocations(t *testing.T) {
 	}
 }
 
-// BenchmarkKernelRoundTrip is a request and its reply on loopback, without a
-// queue, with both queued, queued where connections are tracked, and queued with
-// their conntrack zone.
+// BenchmarkKernelRoundTrip measures a request and its reply on loopback: without
+// a queue, with both queued, queued with conntrack, and queued with their
+// conntrack zone.
 func BenchmarkKernelRoundTrip(b *testing.B) {
 	for _, way := range []string{"direct", "queued", "tracked", "zoned"} {
 		b.Run(way, func(b *testing.B) {
@@ -138,7 +138,7 @@ func BenchmarkKernelRoundTrip(b *testing.B) {
 			if way != "direct" {
 				queueRules(b)
 				if way != "queued" {
-					setZone(b, 7) // or there is no entry, and nothing to tell
+					setZone(b, 7) // or there is no entry, and no zone to report
 				}
 				q := openQueue(b, Config{Zones: way == "zoned"})
 				startRun(b, q, funcHandler{packet: func(p *Packet) { _ = q.Accept(p.ID) }})

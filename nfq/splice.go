@@ -11,21 +11,22 @@ import (
 const maxIPLen = 0xffff
 
 // AppendSpliced appends p's packet with another payload. Lengths and checksums
-// (IPv4 header, TCP) are computed in full: the kernel completes none after a
-// verdict with a packet. Everything else stays as it is: addresses, IPv4
-// identification and options, IPv6 extension headers, sequence numbers, TCP
-// options, flags and the urgent pointer.
+// (IPv4 header, TCP) are computed in full: the kernel completes none in a packet
+// from a verdict. Everything else stays: addresses, IPv4 identification and
+// options, IPv6 extension headers, sequence numbers, TCP options, flags and the
+// urgent pointer.
 //
-// payload may be a slice of p.Data; dst's free space must not overlap it.
-// The error is ErrTooLong if the packet would not fit its length field, and
-// then dst is returned unchanged.
+// payload may be a slice of p.Data; dst's free space must not overlap it. The
+// error is ErrTooLong if the packet would not fit its length field, and then dst
+// is returned unchanged.
 func AppendSpliced(dst []byte, p *Packet, payload []byte) ([]byte, error) {
 	v4 := p.Data[0]>>4 == 4
 	n := p.payload + len(payload)
 	if !v4 {
 		n -= ipv6HeaderLen
 	}
-	// A packet goes back as a netlink attribute, which is a little shorter.
+	// The packet is sent back as a netlink attribute, whose maximum is a little
+	// less.
 	if n > maxIPLen || p.payload+len(payload) > maxPayloadAttr {
 		return dst, ErrTooLong
 	}
@@ -63,7 +64,7 @@ func Renew(p *Packet) {
 }
 
 // AppendExpired appends p's packet with a time to live (hop limit) of 0, which no
-// packet has that a router forwards.
+// forwarded packet has.
 func AppendExpired(dst []byte, p *Packet) ([]byte, error) {
 	start := len(dst)
 	dst, err := AppendSpliced(dst, p, p.Payload)
@@ -85,9 +86,9 @@ func setIPv4Checksum(h []byte) {
 	binary.BigEndian.PutUint16(h[10:], ^fold(sum(0, h)))
 }
 
-// setTCPChecksum fills in the checksum of a TCP segment. addrs are the source
-// and destination address, as they stand in the IP header, for the
-// pseudo-header (RFC 9293 section 3.1, RFC 8200 section 8.1).
+// setTCPChecksum fills in the checksum of a TCP segment. addrs are the source and
+// destination address, as in the IP header, for the pseudo-header (RFC 9293
+// section 3.1, RFC 8200 section 8.1).
 func setTCPChecksum(seg, addrs []byte) {
 	seg[16], seg[17] = 0, 0
 	s := sum(unix.IPPROTO_TCP+uint64(len(seg)), addrs)

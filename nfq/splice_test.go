@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// checkSpliced verifies got, which should be p with another payload, with
-// nothing but the naive checksum.
+// checkSpliced verifies that got is p with another payload, using only the naive
+// checksum.
 func checkSpliced(t *testing.T, p *Packet, payload, got []byte) {
 	t.Helper()
 	want := append(bytes.Clone(p.Data[:p.payload]), payload...)

@@ -20,20 +20,20 @@ type Stats struct {
 	Packets uint64
 	// Malformed is how many of them were accepted undecoded.
 	Malformed uint64
-	// ENOBUFS is how many messages the kernel could not hand over because the
+	// ENOBUFS is how many messages the kernel could not deliver because the
 	// socket's receive buffer was full. Their packets were dropped, or passed
 	// with Config.FailOpen.
 	ENOBUFS uint64
-	// Errors is how many verdicts the kernel refused and how many messages
-	// could not be understood.
+	// Errors is how many verdicts the kernel refused and how many messages could
+	// not be parsed.
 	Errors uint64
-	// Receives and Sends are how many system calls packets were taken and
-	// verdicts given with.
+	// Receives and Sends are the numbers of system calls that received packets
+	// and sent verdicts.
 	Receives, Sends uint64
 }
 
-// Stats returns the counters. It may be called by any goroutine, also after
-// Close, when ENOBUFS lacks what the socket lost.
+// Stats returns the counters. Any goroutine may call it, even after Close, when
+// ENOBUFS lacks what the socket lost.
 func (q *Queue) Stats() Stats {
 	s := Stats{
 		Packets:   q.packets.Load(),
@@ -54,7 +54,7 @@ func (q *Queue) Stats() Stats {
 	return s
 }
 
-// socketDrops reads how many messages fd's receive buffer had no room for
+// socketDrops reads how many messages did not fit into fd's receive buffer
 // (SO_MEMINFO, linux/sock_diag.h).
 func socketDrops(fd int) (uint32, error) {
 	var info [unix.SK_MEMINFO_DROPS + 1]uint32
@@ -78,7 +78,7 @@ type QueueStats struct {
 	PortID uint32
 	// Queued is how many packets wait for a verdict now.
 	Queued uint32
-	// QueueDropped is how many packets found MaxLen reached.
+	// QueueDropped is how many packets found the queue full (MaxLen).
 	QueueDropped uint64
 	// UserDropped is how many packets could not be sent to the socket.
 	UserDropped uint64
@@ -89,8 +89,8 @@ type QueueStats struct {
 const procFile = "/proc/thread-self/net/netfilter/nfnetlink_queue"
 
 // ReadQueueStats returns the bound queues of the calling thread's network
-// namespace. The file has mode 0440 and belongs to root: for another user the
-// error is fs.ErrPermission, whatever the capabilities but CAP_DAC_OVERRIDE.
+// namespace. The file has mode 0440 and belongs to root: for other users the
+// error is fs.ErrPermission, unless they have CAP_DAC_OVERRIDE.
 func ReadQueueStats() ([]QueueStats, error) {
 	f, err := os.Open(procFile)
 	if err != nil {

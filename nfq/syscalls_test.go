@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// TestKernelSystemCalls counts what packets cost: packets that wait together
-// share their system calls, a single one has one of each kind, and perhaps one
-// receive in vain when it came while the last one was handled.
+// TestKernelSystemCalls counts the system calls of packets: packets that wait
+// together share them, a single one has one of each kind, and perhaps one receive
+// in vain if it arrived while the last one was handled.
 func TestKernelSystemCalls(t *testing.T) {
 	newNamespace(t)
 	queueRules(t)
@@ -36,8 +36,8 @@ func TestKernelSystemCalls(t *testing.T) {
 	}
 }
 
-// TestKernelVerdictOrder mixes verdicts that wait with others. Each packet gets
-// its own, and none is left when Run sleeps or has ended.
+// TestKernelVerdictOrder mixes pending verdicts with others. Each packet gets its
+// own, and none is left when Run sleeps or has ended.
 func TestKernelVerdictOrder(t *testing.T) {
 	newNamespace(t)
 	queueRules(t)
@@ -73,7 +73,7 @@ func TestKernelVerdictOrder(t *testing.T) {
 	}
 }
 
-// read checks what comes out of a connection.
+// read checks what one end of a connection receives.
 func read(t *testing.T, c net.Conn, want string) {
 	t.Helper()
 	buf := make([]byte, 100)

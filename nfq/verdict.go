@@ -9,18 +9,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Accept forwards packet id as it is. Its error says that the message could
-// not be sent; that the kernel does not know id shows in Stats.Errors only.
+// Accept forwards packet id unchanged. Its error means that the message could not
+// be sent; if the kernel does not know id, only Stats.Errors shows it.
 func (q *Queue) Accept(id uint32) error {
 	return q.sendVerdict(id, nfqueue.NfAccept, nil)
 }
 
-// maxWaiting is how many verdicts wait for one another at the most.
+// maxWaiting is the maximum number of verdicts that are sent together.
 const maxWaiting = receiveBatch
 
-// AcceptLater is Accept for a packet that nothing depends on: the verdict goes
-// with those of the packets that came with it, in one system call, and has left
-// before another kind of verdict, and before Run waits for packets.
+// AcceptLater is Accept for a packet that nothing depends on: the verdict is sent
+// with those of the packets that came with it, in one system call, but before
+// another kind of verdict, and before Run waits for packets.
 func (q *Queue) AcceptLater(id uint32) error {
 	if q.down.Load() {
 		return &OpError{"verdict", q.num, net.ErrClosed}
@@ -32,8 +32,8 @@ func (q *Queue) AcceptLater(id uint32) error {
 	return q.Flush()
 }
 
-// Flush sends what AcceptLater has left. It is called before something that
-// takes longer than a verdict.
+// Flush sends the pending verdicts of AcceptLater. It is called before something
+// that takes longer than a verdict.
 func (q *Queue) Flush() error {
 	if len(q.verdict) == 0 {
 		return nil
@@ -43,14 +43,14 @@ func (q *Queue) Flush() error {
 	return err
 }
 
-// Drop ends packet id's life; its sender is not told.
+// Drop drops packet id; its sender is not told.
 func (q *Queue) Drop(id uint32) error {
 	return q.sendVerdict(id, nfqueue.NfDrop, nil)
 }
 
 // AcceptData forwards packet id with data, a whole IP packet with correct
-// checksums, in place of its content. data is not kept. An empty one is
-// refused: the kernel would make an invalid packet of it.
+// checksums, in place of its content. data is not kept. Empty data is refused:
+// the kernel would make an invalid packet of it.
 func (q *Queue) AcceptData(id uint32, data []byte) error {
 	if len(data) > maxPayloadAttr {
 		return &OpError{"verdict", q.num, ErrTooLong}
@@ -70,9 +70,9 @@ func (q *Queue) RepeatData(id uint32, data []byte) error {
 	return q.sendVerdict(id, nfqueue.NfRepeat, data)
 }
 
-// sendVerdict writes one verdict, behind those that wait. The kernel handles the message within the
-// call: the packet has moved on, as far as its next queue or device, when
-// write returns.
+// sendVerdict writes one verdict, after the pending ones. The kernel handles the
+// message within the call: the packet has moved on, as far as its next queue or
+// device, when write returns.
 func (q *Queue) sendVerdict(id, verdict uint32, data []byte) error {
 	if q.down.Load() {
 		return &OpError{"verdict", q.num, net.ErrClosed}

@@ -10,28 +10,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A packet is queued without the conntrack zone that it is in, unless the queue
-// is told to add the packet's conntrack entry (NFQA_CFG_F_CONNTRACK). Not every
-// kernel can (CONFIG_NETFILTER_NETLINK_GLUE_CT).
+// A packet is queued without its conntrack zone, unless the queue is told to add
+// the packet's conntrack entry (NFQA_CFG_F_CONNTRACK). Not every kernel supports
+// that (CONFIG_NETFILTER_NETLINK_GLUE_CT).
 
 const (
 	nfqaCt  = 11
 	ctaZone = 18 // CTA_ZONE, linux/netfilter/nfnetlink_conntrack.h; big endian
 )
 
-// probeQueue is usually not bound by anyone while features are tried.
+// probeQueue is a queue that is usually not bound while features are probed.
 const probeQueue = 0xffff
 
-// ProbeZones reports whether queues can say the conntrack zone of a packet, in the
-// network namespace of the calling thread. It binds no queue: the kernel refuses
-// the flag before it looks for the queue (nfqnl_recv_config).
+// ProbeZones reports whether the kernel can report the conntrack zone of queued
+// packets, in the network namespace of the calling thread. It binds no queue: the
+// kernel refuses the flag before it looks for the queue (nfqnl_recv_config).
 func ProbeZones() error {
 	nf, err := nfqueue.Open(&nfqueue.Config{NfQueue: probeQueue})
 	if err != nil {
 		return &OpError{"open", probeQueue, err}
 	}
-	// The kernel has close wait for what nftables deletes, some ten milliseconds
-	// (nft_rcv_nl_event in net/netfilter/nf_tables_api.c). We need not.
+	// The kernel makes close wait for what nftables deletes, some ten
+	// milliseconds (nft_rcv_nl_event in net/netfilter/nf_tables_api.c). There is
+	// no need to wait here.
 	defer func() { go nf.Con.Close() }()
 	err = configure(nf.Con, appendZones(nil, probeQueue))
 	if errors.Is(err, unix.ENODEV) {
@@ -48,8 +49,8 @@ func appendZones(dst []byte, num uint16) []byte {
 }
 
 // parseZone reads the zone of the packet's conntrack entry from a packet
-// message's body. It is 0, the default zone, where the message has none: the
-// packet has no entry, or one that is in a zone in one direction only.
+// message's body. It is 0, the default zone, if the message has none: the packet
+// has no entry, or one that is in a zone in one direction only.
 func parseZone(b []byte) uint16 {
 	if len(b) < nfgenmsgLen {
 		return 0
@@ -61,8 +62,7 @@ func parseZone(b []byte) uint16 {
 	return 0
 }
 
-// attrValue returns the value of the first attribute of a type, nil if there is
-// none.
+// attrValue returns the value of the first attribute of a type, or nil.
 func attrValue(b []byte, typ uint16) []byte {
 	for len(b) >= nlattrLen {
 		n := int(binary.NativeEndian.Uint16(b))

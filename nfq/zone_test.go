@@ -45,8 +45,8 @@ func TestParseZone(t *testing.T) {
 	}
 }
 
-// Packets come with their zone where the kernel can tell it and was asked to;
-// where it cannot, the probe says so, and so does Open.
+// TestKernelZones: packets come with their zones if the kernel can report them
+// and was asked to; if it cannot, both the probe and Open report that.
 func TestKernelZones(t *testing.T) {
 	newNamespace(t)
 	queueRules(t)
@@ -86,7 +86,7 @@ func TestKernelZones(t *testing.T) {
 	}
 }
 
-// setZone puts all that leaves this host in a zone:
+// setZone puts everything that leaves this host in a zone:
 //
 //	table inet zone { chain out { type filter hook output priority raw; ct zone set 7; }}
 func setZone(t testing.TB, zone uint16) {

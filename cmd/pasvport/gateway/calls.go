@@ -9,10 +9,10 @@ const maxCalls = 16
 
 var errBusy = errors.New("the daemon is busy; try again")
 
-// calls are what others have a worker's goroutine do.
+// calls are functions that a worker's goroutine calls for others.
 type calls chan func()
 
-// post has the goroutine call f, and reports whether it will. wake has it look here.
+// post makes the goroutine call f, and reports whether it will. wake wakes it.
 func (c calls) post(wake func(), f func()) bool {
 	select {
 	case c <- f:
@@ -23,7 +23,7 @@ func (c calls) post(wake func(), f func()) bool {
 	}
 }
 
-// do has the goroutine call f, and returns what f did.
+// do makes the goroutine call f, and returns the result of f.
 func (c calls) do(wake func(), f func() error) error {
 	done := make(chan error, 1)
 	if !c.post(wake, func() { done <- f() }) {
@@ -32,7 +32,7 @@ func (c calls) do(wake func(), f func() error) error {
 	return <-done
 }
 
-// answer makes the calls that wait.
+// answer makes the pending calls.
 func (c calls) answer() {
 	for {
 		select {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestCalls: what a call does is done by who answers, and its caller has the result.
+// TestCalls: the worker's goroutine makes a call, and its caller gets the result.
 func TestCalls(t *testing.T) {
 	c := make(calls, 1)
 	c.answer() // none waits

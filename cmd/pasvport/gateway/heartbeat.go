@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// heartbeat shows that a worker's goroutine comes round: it handles packets, or
+// heartbeat shows that a worker's goroutine is alive: it handles packets, or
 // sleeps until there are some. The zero value never beats.
 type heartbeat struct {
 	every time.Duration
@@ -17,8 +17,8 @@ type heartbeat struct {
 
 var processStart = time.Now()
 
-// sinceStart is a time as the monotonic clock has it: a step of the wall clock
-// must neither stop a daemon that lives nor hide that one does not.
+// sinceStart is a time on the monotonic clock: a step of the wall clock must
+// neither stop a living daemon nor hide that one hangs.
 func sinceStart(now time.Time) int64 { return max(int64(now.Sub(processStart)), 1) }
 
 // overdue is the deadline of a worker that has not beaten yet.
@@ -32,7 +32,7 @@ func (h *heartbeat) deadline() time.Time {
 	return h.next
 }
 
-// beat notes that the worker is here, if it is time to.
+// beat records a beat, if one is due.
 func (h *heartbeat) beat(now time.Time) {
 	if h.every > 0 && !now.Before(h.next) {
 		h.last.Store(sinceStart(now))
@@ -46,7 +46,7 @@ func (h *heartbeat) alive(now time.Time, within time.Duration) bool {
 	return h.every > 0 && last > 0 && sinceStart(now)-last <= int64(within)
 }
 
-// earlier is the first of two deadlines, of which zero is none.
+// earlier is the first of two deadlines; zero means none.
 func earlier(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b

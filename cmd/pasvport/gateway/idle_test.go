@@ -11,7 +11,8 @@ import (
 	"github.com/pasvport/pasvport/expect"
 )
 
-// TestIdleReports: why a silent session was ended is said, and kept for its end.
+// TestIdleReports: the cause of the end of a silent session is reported, and kept
+// for its end.
 func TestIdleReports(t *testing.T) {
 	for cause, words := range map[keepalive.Cause][]string{
 		keepalive.CauseIdle:       {`msg="idle control connection reset"`, "idle=1m0s"},

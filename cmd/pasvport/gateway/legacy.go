@@ -10,7 +10,7 @@ import (
 // legacy is what an earlier daemon handed over, by the original tuple.
 type legacy map[expect.Tuple]*succession.Record
 
-// newLegacy returns what some records say.
+// newLegacy returns the legacy in some records.
 func newLegacy(records []succession.Record) legacy {
 	l := make(legacy, len(records))
 	for i := range records {
@@ -19,7 +19,7 @@ func newLegacy(records []succession.Record) legacy {
 	return l
 }
 
-// of returns what was handed over of an entry's session, nil if that is nothing.
+// of returns what was handed over of an entry's session, or nil.
 func (l legacy) of(e *expect.Entry) *succession.Record {
 	if r := l[e.Original]; r != nil && r.Is(e.ID, e.Original, e.Reply) {
 		return r

@@ -15,12 +15,12 @@ type plan struct {
 	found kernel.Found
 	rules rules.Config
 
-	// unable is why data connections cannot be opened, which need not be while
+	// unable is why data connections cannot be opened, which is no problem while
 	// everything is only monitored.
 	unable error
 }
 
-// choose tries what the kernel can do and chooses among it.
+// choose probes the kernel and chooses among what it supports.
 func choose(cfg config.Config) (plan, error) {
 	found, err := kernel.Probe(cfg.Queue == rules.QueueXT)
 	if err != nil {

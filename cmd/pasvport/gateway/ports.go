@@ -10,7 +10,7 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// controlPorts are the control ports that conntrack's events are followed for.
+// controlPorts are the control ports whose conntrack events are followed.
 type controlPorts struct {
 	list atomic.Pointer[[]expect.PortRange]
 }
@@ -18,8 +18,8 @@ type controlPorts struct {
 // get returns them.
 func (c *controlPorts) get() []expect.PortRange { return *c.list.Load() }
 
-// add adds the control ports of a configuration. None is ever taken away: there
-// may be sessions still.
+// add adds the control ports of a configuration. None is ever removed: there may
+// still be sessions.
 func (c *controlPorts) add(cfg config.Config) {
 	all := cfg.Rules()
 	if old := c.list.Load(); old != nil {

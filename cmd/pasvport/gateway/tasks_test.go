@@ -11,7 +11,7 @@ import (
 )
 
 // TestTasks: the workers end before the others, all are waited for, and an error
-// comes out.
+// is returned.
 func TestTasks(t *testing.T) {
 	outer, cancel := context.WithCancel(t.Context())
 	tasks := newTasks(outer, 3)
@@ -33,9 +33,9 @@ func TestTasks(t *testing.T) {
 	if err := <-tasks.failed; err != want {
 		t.Errorf("%v came out", err)
 	}
-	cancel() // a stop is asked for: the tasks go on until end
+	cancel() // a stop is requested: the tasks continue until end
 	if tasks.run.Err() != nil || tasks.work.Err() != nil {
-		t.Error("they end before they are told to")
+		t.Error("they end before they are asked to")
 	}
 	tasks.end()
 	if !slices.Equal(ended, []string{"worker", "watcher"}) {

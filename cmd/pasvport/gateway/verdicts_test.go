@@ -13,8 +13,8 @@ import (
 	"github.com/pasvport/pasvport/nfq"
 )
 
-// TestVerdicts: each verdict is the one that it is called, and only those that could
-// not be given for another reason than the queue's end are noted.
+// TestVerdicts: each verdict reaches the queue, and only those that failed for
+// another reason than the queue's end are reported.
 func TestVerdicts(t *testing.T) {
 	q, log := newQueue(newKernel()), &logbook{}
 	v := &verdicts{queue: q, log: slog.New(slog.NewTextHandler(io.MultiWriter(log), nil))}
@@ -40,10 +40,10 @@ func TestVerdicts(t *testing.T) {
 	q.err = unix.ENOENT
 	v.drop(6)
 	if log.has("verdict failed") {
-		t.Error("the end of the queue is noted")
+		t.Error("the end of the queue is reported")
 	}
 	q.err = errors.New("odd")
 	if v.drop(7); !log.has("verdict failed", "odd") {
-		t.Error("a verdict that failed is not noted")
+		t.Error("a failed verdict is not reported")
 	}
 }

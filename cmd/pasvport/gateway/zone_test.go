@@ -10,8 +10,8 @@ import (
 	"github.com/pasvport/pasvport/expect"
 )
 
-// TestZones: the first control connection in a zone is said, once, and what becomes
-// of it.
+// TestZones: the first control connection in a zone is reported, once, and how it
+// is treated.
 func TestZones(t *testing.T) {
 	for _, alone := range []bool{false, true} {
 		log := &logbook{}
@@ -27,7 +27,7 @@ func TestZones(t *testing.T) {
 		}
 		n := log.b.Len()
 		if z.note(&e); log.b.Len() != n {
-			t.Error("it is said twice")
+			t.Error("it is reported twice")
 		}
 	}
 }
