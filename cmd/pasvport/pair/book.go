@@ -13,15 +13,15 @@ import (
 )
 
 const (
-	// grace is how long packets are dropped that come before the entry of their
+	// grace is how long packets are dropped that arrive before the entry of their
 	// session.
 	grace = 10 * time.Second
 	// endedFor is how long a record is kept whose entry is gone although neither
-	// end has closed: conntrackd deletes and makes it again.
+	// end has closed: conntrackd deletes and recreates it.
 	endedFor = 10 * time.Second
 	// remade is how long packets are dropped meanwhile.
 	remade = time.Second
-	// maxRecords is how many there are at the most.
+	// maxRecords is the maximum number of records.
 	maxRecords = 1 << 16
 )
 
@@ -29,21 +29,21 @@ const (
 type Known struct {
 	succession.Record
 	at stamp
-	// ours says that this machine has had its packets last, as far as is known.
+	// ours says that this machine saw its last packets, as far as is known.
 	ours bool
 }
 
-// page is a record, in bytes.
+// page is an encoded record.
 type page struct {
 	at     stamp
 	raw    []byte
 	reply  mark
-	noted  instant // what is left to its pinholes is left from then on
-	missed instant // when a packet came without an entry; zero: none has
-	ended  instant // when its entry went; zero: it has not
-	ours   bool    // this machine has had its packets last
-	taken  bool    // and of one of the other machine, whether it is live here
-	absent bool    // there is no entry; when there is, its event comes
+	noted  instant // the remaining times of its pinholes count from then on
+	missed instant // when a packet came without an entry; zero: never
+	ended  instant // when its entry disappeared; zero: it exists
+	ours   bool    // this machine saw its last packets
+	taken  bool    // for a session of the other machine, whether it is live here
+	absent bool    // there is no entry; its event will report one
 }
 
 // instant is a time in nanoseconds since epoch. A page has many.
@@ -56,17 +56,17 @@ func instantOf(t time.Time) instant { return instant(max(t.Sub(epoch), 1)) }
 
 func (i instant) before(now time.Time) time.Duration { return now.Sub(epoch) - time.Duration(i) }
 
-// mark stands for a tuple: of two tuples it is different.
+// mark identifies a tuple: two tuples have different marks.
 type mark [2]uint64
 
-// book are the records of all sessions, ours and those of the other firewall.
+// book has the records of all sessions, ours and those of the other firewall.
 type book struct {
 	seeds [2]maphash.Seed
 
 	mu      sync.Mutex
 	pages   map[mark]*page // by the original tuple
-	replies map[mark]*page // the same, by the tuple of packets that answer
-	ended   []mark         // whose entries went, the first one first
+	replies map[mark]*page // the same, by the tuple of reply packets
+	ended   []mark         // whose entries disappeared, the oldest first
 }
 
 func newBook() book {
@@ -77,12 +77,12 @@ func (b *book) mark(t expect.Tuple) mark {
 	return mark{maphash.Comparable(b.seeds[0], t), maphash.Comparable(b.seeds[1], t)}
 }
 
-// of returns the page of a session, by its original tuple; nil if there is none. b.mu
-// is held.
+// of returns the page of a session, by its original tuple, or nil. b.mu is held.
 func (b *book) of(original expect.Tuple) *page { return b.pages[b.mark(original)] }
 
-// note enters a record, unless what is known is as new. raw is the book's from then
-// on. look says whether there may be an entry whose event has come already.
+// note enters a record, unless what is known is as new. raw belongs to the book
+// from then on. look says whether there may be an entry whose event has already
+// come.
 func (b *book) note(at stamp, ours bool, r *succession.Record, raw []byte, now time.Time) (news, look bool) {
 	original, reply := b.mark(expect.Tuple(r.Original)), b.mark(expect.Tuple(r.Reply))
 	b.mu.Lock()
@@ -117,7 +117,7 @@ func (b *book) remove(original mark) {
 	}
 }
 
-// find returns what is known of a session; nil if that is nothing.
+// find returns what is known of a session, or nil.
 func (b *book) find(original expect.Tuple, now time.Time) *Known {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -139,14 +139,14 @@ func (p *page) known(now time.Time) *Known {
 	return &Known{r, p.at, p.ours}
 }
 
-// passed takes from the time that is left to pinholes.
+// passed reduces the remaining times of pinholes.
 func passed(r *succession.Record, age time.Duration) {
 	for i := range r.Pinholes {
 		r.Pinholes[i].Left -= age
 	}
 }
 
-// live notes that a session has an entry.
+// live records that a session has an entry.
 func (b *book) live(original expect.Tuple) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -155,8 +155,8 @@ func (b *book) live(original expect.Tuple) {
 	}
 }
 
-// entered notes that a session may have an entry, and reports whether there is a record
-// of it.
+// entered records that a session may have an entry, and reports whether there is
+// a record of it.
 func (b *book) entered(original expect.Tuple) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -167,7 +167,7 @@ func (b *book) entered(original expect.Tuple) bool {
 	return p != nil
 }
 
-// without notes that a session has no entry.
+// without records that a session has no entry.
 func (b *book) without(original expect.Tuple) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -176,8 +176,8 @@ func (b *book) without(original expect.Tuple) {
 	}
 }
 
-// take notes that a session of the other machine is live here, and reports whether
-// that is new.
+// take records that a session of the other machine is live here, and reports
+// whether that is new.
 func (b *book) take(original expect.Tuple) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -189,9 +189,9 @@ func (b *book) take(original expect.Tuple) bool {
 	return true
 }
 
-// used notes in a record what a data connection has come through: whoever goes on from
-// that opens it for this one alone, whose SYN may come again, or not any more if it was
-// answered.
+// used records the pinhole that a data connection has used: a daemon that
+// continues from the record opens it for this connection alone, whose SYN may be
+// retransmitted, or no longer if it was answered.
 func (b *book) used(original, data expect.Tuple, answered bool, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -221,8 +221,8 @@ func (b *book) has(original expect.Tuple) bool {
 	return b.of(original) != nil
 }
 
-// expects reports whether a packet that has no entry is of a session that is
-// known, and whose entry may still come.
+// expects reports whether a packet without an entry belongs to a known session
+// whose entry may still come.
 func (b *book) expects(t expect.Tuple, now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -240,7 +240,7 @@ func (b *book) expects(t expect.Tuple, now time.Time) bool {
 	return p.missed.before(now) < grace
 }
 
-// forget removes the record of a session, if it is not newer than at.
+// forget removes the record of a session, unless it is newer than at.
 func (b *book) forget(original expect.Tuple, at stamp) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -260,7 +260,7 @@ func (b *book) drop(original expect.Tuple) {
 	b.remove(b.mark(original))
 }
 
-// gone notes that the entry of a session is.
+// gone records that the entry of a session is gone.
 func (b *book) gone(original expect.Tuple, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -281,7 +281,7 @@ func (b *book) gone(original expect.Tuple, now time.Time) {
 	}
 }
 
-// all are the records there are, as they are now.
+// all are copies of the current records.
 func (b *book) all() []page {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -294,7 +294,8 @@ func (b *book) all() []page {
 	return list
 }
 
-// count returns how many records there are of sessions of either machine.
+// count returns the number of records of this and of the other machine's
+// sessions.
 func (b *book) count() (ours, theirs int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -13,10 +13,10 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 )
 
-// Doubts are those about the settings of a pair on this machine.
+// Doubts are doubts about the settings of a pair on this machine.
 func Doubts(cfg config.Config) (list []config.Doubt) {
 	if paired, err := cfg.Paired(); !paired || err != nil {
-		return nil // config says it
+		return nil // config reports it
 	}
 	return doubts(cfg, ownAddresses())
 }
@@ -41,20 +41,20 @@ func doubts(cfg config.Config, own []netip.Addr) (list []config.Doubt) {
 	case len(own) > 0 && !slices.Contains(own, listen):
 		say(link, "peer-listen %s is not an address of this machine: the other one does not reach it", cfg.PeerListen)
 	}
-	// Who runs check may not be the daemon's user.
+	// The user who runs check may not be the daemon's user.
 	if _, err := ReadKey(cfg.PeerKey); err != nil && !errors.Is(err, fs.ErrPermission) {
 		say("the daemon does not start with it; openssl rand -base64 32 makes a key, chmod 640 and chgrp pasvport let the daemon alone read it", "peer-key: %v", err)
 	}
 	return list
 }
 
-// addrOf is the address of one with a port, which was read before.
+// addrOf is the address of one with a port, which was parsed before.
 func addrOf(hostPort string) netip.Addr {
 	ap, _ := netip.ParseAddrPort(hostPort)
 	return ap.Addr().Unmap()
 }
 
-// ownAddresses are those of this machine.
+// ownAddresses are the addresses of this machine.
 func ownAddresses() (list []netip.Addr) {
 	addrs, _ := net.InterfaceAddrs()
 	for _, a := range addrs {

@@ -13,7 +13,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 )
 
-// TestDoubts: settings with which a pair cannot work are named, each alone.
+// TestDoubts: each setting with which a pair cannot work is reported.
 func TestDoubts(t *testing.T) {
 	own := []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("10.9.0.1"), netip.MustParseAddr("fd99::1")}
 	dir := t.TempDir()

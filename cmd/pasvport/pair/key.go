@@ -17,13 +17,13 @@ import (
 	"time"
 )
 
-// shortestKey is how many bytes a key has at least. Who can talk to a daemon can
-// try keys against the certificate that it shows, so one that can be guessed
-// will be.
+// shortestKey is the minimum length of a key in bytes. Anyone who can reach a
+// daemon can try keys against its certificate, so a key that can be guessed will
+// be.
 const shortestKey = 32
 
-// ReadKey reads the file of a key. Others than its owner and its group must have
-// no access to it. White space at its end does not count.
+// ReadKey reads the file of a key. Only its owner and its group may have access
+// to it. White space at its end does not count.
 func ReadKey(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -47,9 +47,9 @@ func ReadKey(path string) ([]byte, error) {
 	return key, nil
 }
 
-// identity is the key as TLS uses it: a certificate that both ends make of it, and
-// so have the private key of. An end is the other one if it proves to have that
-// private key; nothing else of the certificate counts.
+// identity is the key as TLS uses it: both ends derive the same certificate from
+// it, and so have its private key. The other end is authentic if it proves to
+// have that private key; nothing else of the certificate counts.
 type identity struct {
 	certificate tls.Certificate
 	public      ed25519.PublicKey
@@ -71,16 +71,16 @@ func newIdentity(key []byte) (*identity, error) {
 	return &identity{tls.Certificate{Certificate: [][]byte{der}, PrivateKey: private}, public}, nil
 }
 
-// errKey says that the other end has another key.
+// errKey means that the other end has another key.
 var errKey = errors.New("the other end has another key")
 
-// config is that of either end.
+// config is the TLS configuration of either end.
 func (id *identity) config() *tls.Config {
 	return &tls.Config{
 		MinVersion:   tls.VersionTLS13,
 		Certificates: []tls.Certificate{id.certificate},
 		ClientAuth:   tls.RequireAnyClientCert,
-		// Names and dates say nothing here; VerifyConnection has the check.
+		// Names and dates mean nothing here; VerifyConnection does the check.
 		InsecureSkipVerify:     true,
 		SessionTicketsDisabled: true,
 		VerifyConnection: func(s tls.ConnectionState) error {

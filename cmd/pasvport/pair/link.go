@@ -21,21 +21,21 @@ const (
 	greetTime = 2 * time.Second        // for TLS and the first messages
 	redial    = 200 * time.Millisecond // between two attempts
 	beatEvery = 500 * time.Millisecond
-	// aloneAfter is how long the other daemon is gone before its sessions' entries are
-	// looked after here. The machine may live: then conntrackd there makes an entry anew
-	// that is changed here.
+	// aloneAfter is how long the other daemon is gone before its sessions'
+	// entries are maintained here. The machine may be alive: then conntrackd
+	// there recreates an entry that is changed here.
 	aloneAfter = 5 * time.Second
 	// silence is how long the other daemon may not answer before the link is
 	// closed.
 	silence = 2 * time.Second
-	// bulk is how much is written at once when everything is told.
+	// bulk is how much is written at once when everything is sent.
 	bulk = 64 << 10
 )
 
 var errSelf = errors.New("this daemon itself is at the other end: --peer and --peer-listen lead to one machine")
 
-// dial keeps a link to the other daemon until ctx ends. One that has just reached us
-// can be reached.
+// dial keeps a link to the other daemon until ctx ends. If that has just reached
+// us it can be reached.
 func (p *Pair) dial(ctx context.Context) {
 	d := net.Dialer{Timeout: dialTime}
 	for ctx.Err() == nil {
@@ -55,7 +55,7 @@ func (p *Pair) dial(ctx context.Context) {
 	}
 }
 
-// hold reports over a connection what there is to report, until that ends or ctx does.
+// hold reports over a connection until it or ctx ends.
 func (p *Pair) hold(ctx context.Context, raw net.Conn) error {
 	conn := tls.Client(raw, p.id.config())
 	stop := context.AfterFunc(ctx, func() { raw.Close() })
@@ -84,7 +84,8 @@ func (p *Pair) hold(ctx context.Context, raw net.Conn) error {
 	return err
 }
 
-// alone has the host look after the other firewall's sessions, if that is gone still.
+// alone makes the host maintain the other firewall's sessions, if that is still
+// gone.
 func (p *Pair) alone() {
 	if p.Alone() {
 		p.tasks.put(p.host.Alone)
@@ -123,7 +124,7 @@ func (p *Pair) greet(conn *tls.Conn, r *bufio.Reader, dialled bool) (theirs hell
 	case theirs.instance == p.hello.instance:
 		return theirs, errSelf
 	}
-	if !dialled { // also to one whose versions are others: it is to say so
+	if !dialled { // also to a daemon with other versions: it must report that
 		if err := say(); err != nil {
 			return theirs, err
 		}
@@ -134,7 +135,8 @@ func (p *Pair) greet(conn *tls.Conn, r *bufio.Reader, dialled bool) (theirs hell
 	return theirs, conn.SetDeadline(time.Time{})
 }
 
-// tellAll reports all that is known. What changes meanwhile waits, and comes behind.
+// tellAll reports everything that is known. What changes meanwhile waits, and
+// follows.
 func (p *Pair) tellAll(conn net.Conn) error {
 	var b []byte
 	for _, page := range p.book.all() {
@@ -149,7 +151,7 @@ func (p *Pair) tellAll(conn net.Conn) error {
 	return p.send(conn, appendFrame(b, kindAll))
 }
 
-// frame appends what is known of a session, as it is now.
+// frame appends what is known of a session, as of now.
 func (p *page) frame(b []byte, now time.Time) []byte {
 	raw := p.raw
 	if k := p.known(now); k != nil && len(k.Pinholes) > 0 {
@@ -167,8 +169,8 @@ var (
 	errBehind = errors.New("the other daemon does not read")
 )
 
-// write sends what waits, or waits for that and sees whether the other daemon
-// lives.
+// write sends what is pending, or waits for that and checks whether the other
+// daemon is alive.
 func (p *Pair) write(conn net.Conn) error {
 	beat := time.NewTimer(beatEvery)
 	defer beat.Stop()
@@ -228,14 +230,14 @@ func (p *Pair) readAcks(r *bufio.Reader) {
 	}
 }
 
-// listen serves the other daemon until ctx ends. It has one link at a time; a
-// new one, of a daemon that was started again, takes the place of the old one.
+// listen serves the other daemon until ctx ends. It has one link at a time; a new
+// one, of a restarted daemon, replaces the old one.
 func (p *Pair) listen(ctx context.Context) {
 	stop := context.AfterFunc(ctx, func() { p.ln.Close() })
 	defer stop()
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	places := make(chan struct{}, 8) // of those that have not shown the key, too
+	places := make(chan struct{}, 8) // including those that have not proved the key
 	for {
 		conn, err := p.ln.Accept()
 		if err != nil {
@@ -263,7 +265,7 @@ func (p *Pair) listen(ctx context.Context) {
 	}
 }
 
-// serve takes in what the other daemon reports over a connection.
+// serve handles what the other daemon reports over a connection.
 func (p *Pair) serve(raw net.Conn) error {
 	conn := tls.Server(raw, p.id.config())
 	r := bufio.NewReaderSize(conn, 1<<16)
@@ -279,7 +281,7 @@ func (p *Pair) serve(raw net.Conn) error {
 	asked := uint64(0)
 	var b []byte
 	for {
-		// A daemon that lives beats.
+		// A living daemon sends beats.
 		if err := conn.SetReadDeadline(time.Now().Add(silence + beatEvery)); err != nil {
 			return nil
 		}
@@ -302,19 +304,19 @@ func (p *Pair) serve(raw net.Conn) error {
 	}
 }
 
-// ackTime is how long an acknowledgement may take to be written. That blocks only while
-// the other daemon reads none of thousands; after a write that was late nothing can be
+// ackTime is how long an acknowledgement may take to be written. That blocks only
+// if the other daemon leaves thousands unread; after a late write nothing can be
 // written to TLS any more.
 const ackTime = time.Second
 
-// ack acknowledges what was asked for n times. A link that ended needs none.
+// ack acknowledges n requests. A link that ended needs none.
 func (p *Pair) ack(conn net.Conn, n uint64) {
 	if conn.SetWriteDeadline(time.Now().Add(ackTime)) == nil {
 		_, _ = conn.Write(appendFrame(nil, kindAck, binary.AppendUvarint(nil, n)))
 	}
 }
 
-// take takes in a message.
+// take handles a message.
 func (p *Pair) take(k kind, b []byte) error {
 	switch k {
 	case kindRecord, kindReturned:

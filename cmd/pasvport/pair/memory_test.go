@@ -12,8 +12,8 @@ import (
 	"github.com/pasvport/pasvport/ftpalg"
 )
 
-// numbered is what is told of the i-th of many sessions, translated and logged in; every
-// tenth has announced a port.
+// numbered is the record of the i-th of many sessions, translated and logged in;
+// every tenth has announced a port.
 func numbered(i int) succession.Record {
 	client := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 40000)
 	server, seenAs := netip.MustParseAddrPort("203.0.113.2:21"), netip.AddrPortFrom(netip.MustParseAddr("203.0.113.88"), uint16(i))
@@ -30,8 +30,8 @@ func numbered(i int) succession.Record {
 	return r
 }
 
-// TestMemory: what a pair keeps of a session takes less than half a kilobyte, on the
-// machine that has it and on the one to which it is told.
+// TestMemory: a pair keeps less than half a kilobyte per session, on the machine
+// that has it and on the other one.
 func TestMemory(t *testing.T) {
 	const n, most = 20_000, 512
 	for name, keep := range map[string]func(p *end, sessions []*Session){
@@ -71,7 +71,7 @@ func TestMemory(t *testing.T) {
 func liveHeap() int64 {
 	var m runtime.MemStats
 	runtime.GC()
-	runtime.GC() // what the first one found may be freed by the second only
+	runtime.GC() // the second run frees what the first one found
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }

@@ -14,46 +14,47 @@ import (
 )
 
 // A frame is a length (a varint), a byte with the kind of the message, and the
-// message, which has that length. What is behind the fields of a message is that
-// of a newer version, and so is a kind that is not known: both are skipped.
+// message, which has that length. Bytes after the fields of a message, and
+// unknown kinds, come from a newer version: both are skipped.
 
-// kind is that of a message.
+// kind is the kind of a message.
 type kind byte
 
 const (
 	// kindHello is the first message in either direction: the versions that its
-	// sender speaks, and who it is.
+	// sender speaks, and its identity.
 	kindHello kind = 1 + iota
 	// kindRecord has what its sender knows of a session.
 	kindRecord
-	// kindEnded says that a session has ended.
+	// kindEnded reports that a session has ended.
 	kindEnded
-	// kindAsk asks for an acknowledgement of all that came before.
+	// kindAsk requests an acknowledgement of everything before it.
 	kindAsk
-	// kindAck acknowledges so many messages of kindAsk.
+	// kindAck acknowledges that many messages of kindAsk.
 	kindAck
-	// kindAll says that everything was told that was known when the link came up.
+	// kindAll reports that everything was sent that was known when the link came
+	// up.
 	kindAll
-	// kindReturned is kindRecord of a session whose packets the receiver has had
-	// last, as far as its sender knows.
+	// kindReturned is kindRecord of a session whose last packets the receiver
+	// saw, as far as its sender knows.
 	kindReturned
 )
 
 const (
-	// version is the highest that is spoken, oldest the lowest. Two versions that
-	// differ by one speak with each other.
+	// version is the highest supported version, oldest the lowest. Two versions
+	// that differ by one can talk to each other.
 	version = 1
 	oldest  = 1
 )
 
-// maxFrame is how long a message is at the most.
+// maxFrame is the maximum length of a message.
 const maxFrame = 64 << 10
 
 // hello is the message of kindHello.
 type hello struct {
 	oldest, version uint64
-	instance        [16]byte // of the daemon; another one after each start
-	clock           uint64   // Unix milliseconds, as it is sent; 0: not known
+	instance        [16]byte // of the daemon; different after each start
+	clock           uint64   // Unix milliseconds when sent; 0: unknown
 }
 
 // skew is by how much the clock of the sender is ahead, as far as that is known.
@@ -64,7 +65,7 @@ func (h hello) skew(now time.Time) time.Duration {
 	return time.UnixMilli(int64(h.clock)).Sub(now)
 }
 
-// common is the version that both ends speak.
+// common is the version that both ends use.
 func common(a, b hello) (uint64, error) {
 	v := min(a.version, b.version)
 	if v < a.oldest || v < b.oldest {
@@ -73,7 +74,7 @@ func common(a, b hello) (uint64, error) {
 	return v, nil
 }
 
-// versionError says that two daemons have no version in common.
+// versionError reports that two daemons have no version in common.
 type versionError struct{ mine, theirs hello }
 
 func (e *versionError) Error() string {
@@ -81,10 +82,10 @@ func (e *versionError) Error() string {
 		e.theirs.oldest, e.theirs.version, e.mine.oldest, e.mine.version)
 }
 
-// stamp says how new what is known of a session is.
+// stamp is the age of what is known of a session.
 type stamp struct {
 	gen uint64 // of its owner
-	seq uint64 // of what that one has told
+	seq uint64 // of what its owner has sent
 }
 
 // newer reports whether a is newer than b.

@@ -9,40 +9,41 @@ import (
 
 const (
 	// waitBound is how long a packet waits until the other daemon has what it
-	// needs. One wait that long, and none waits until it answers again.
+	// needs. One waits that long, and then none waits until the other daemon
+	// answers again.
 	waitBound = 25 * time.Millisecond
-	// together is how long what is told lazily may wait for more.
+	// together is how long lazy messages may wait for more.
 	together = 2 * time.Millisecond
 	// maxQueued is how many bytes may wait to be sent.
 	maxQueued = 1 << 20
 )
 
-// Urgency is how soon the other daemon is to be told.
+// Urgency is how soon the other daemon must receive a message.
 type Urgency int
 
 const (
-	// Lazily: in some milliseconds, together with other things.
+	// Lazily: in some milliseconds, together with other messages.
 	Lazily Urgency = iota
 	// Promptly: at once.
 	Promptly
-	// Awaited: at once, and what depends on it waits until that one has it.
+	// Awaited: at once, and the caller waits until the other daemon has it.
 	Awaited
 )
 
-// outbox is what is to be told over the link that we dialled.
+// outbox has the messages for the link that we dialled.
 type outbox struct {
 	wake  chan struct{} // of capacity 1: there is something
 	bound time.Duration // waitBound
 
 	mu      sync.Mutex
 	up      bool   // there is a link
-	told    bool   // and everything that was known was told over it
+	told    bool   // and everything that was known was sent over it
 	slow    bool   // it did not answer in time, and has not answered since
-	over    bool   // more was to be sent than may wait
+	over    bool   // more was pending than is allowed
 	soon    bool   // the writer is about to be woken
 	buf     []byte // frames
-	asked   uint64 // how many acknowledgements were asked for, and
-	acked   uint64 // how many came
+	asked   uint64 // number of acknowledgements requested
+	acked   uint64 // number of them received
 	asking  time.Time
 	waiters []waiter
 	lag     time.Duration // of the last acknowledgement
@@ -81,9 +82,9 @@ func (o *outbox) isUp() bool {
 	return o.up
 }
 
-// add queues a message; without a link it is not to be told. With wait it returns
-// a channel that is closed when the other daemon has the message, or nil if there
-// is no use in waiting for that. Lazily it goes together with what comes soon.
+// add queues a message, if there is a link. With wait it returns a channel that
+// is closed when the other daemon has the message, or nil if there is no use in
+// waiting for that. Lazy messages are sent together with later ones.
 func (o *outbox) add(k kind, how Urgency, parts ...[]byte) <-chan struct{} {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -109,8 +110,8 @@ func (o *outbox) add(k kind, how Urgency, parts ...[]byte) <-chan struct{} {
 	return o.waiter()
 }
 
-// flush returns a channel that is closed when the other daemon has all that it was told
-// so far, or nil without a link.
+// flush returns a channel that is closed when the other daemon has everything
+// sent so far, or nil without a link.
 func (o *outbox) flush() <-chan struct{} {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -121,14 +122,14 @@ func (o *outbox) flush() <-chan struct{} {
 	return o.waiter()
 }
 
-// waiter waits for all that is told so far. o.mu is held.
+// waiter waits for everything sent so far. o.mu is held.
 func (o *outbox) waiter() <-chan struct{} {
 	w := waiter{o.ask(), make(chan struct{})}
 	o.waiters = append(o.waiters, w)
 	return w.done
 }
 
-// ask asks for an acknowledgement. o.mu is held.
+// ask requests an acknowledgement. o.mu is held.
 func (o *outbox) ask() uint64 {
 	o.buf = appendFrame(o.buf, kindAsk)
 	if o.asked++; o.asked == o.acked+1 {
@@ -160,7 +161,7 @@ func (o *outbox) await(done <-chan struct{}) {
 	}
 }
 
-// beat asks for an acknowledgement if none is on its way, and reports whether the
+// beat requests an acknowledgement if none is pending, and reports whether the
 // other daemon has answered within a time.
 func (o *outbox) beat(now time.Time, within time.Duration) bool {
 	o.mu.Lock()
@@ -173,7 +174,7 @@ func (o *outbox) beat(now time.Time, within time.Duration) bool {
 	return true
 }
 
-// ack notes that n acknowledgements have come in all.
+// ack records that n acknowledgements were received in all.
 func (o *outbox) ack(n uint64, now time.Time) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -181,7 +182,7 @@ func (o *outbox) ack(n uint64, now time.Time) error {
 		return errFrame
 	}
 	o.acked, o.slow, o.lag = n, false, now.Sub(o.asking)
-	o.asking = now // of those that were asked for later
+	o.asking = now // of those that were requested later
 	rest := o.waiters[:0]
 	for _, w := range o.waiters {
 		if w.n <= n {
@@ -195,7 +196,7 @@ func (o *outbox) ack(n uint64, now time.Time) error {
 	return nil
 }
 
-// take returns the frames that wait, with other as the room for more, and whether
+// take returns the pending frames, with other as the buffer for more, and whether
 // there were too many.
 func (o *outbox) take(other []byte) (frames []byte, over bool) {
 	o.mu.Lock()
@@ -204,7 +205,7 @@ func (o *outbox) take(other []byte) (frames []byte, over bool) {
 	return frames, o.over
 }
 
-// signalEnd has the writer see that the link has ended.
+// signalEnd lets the writer see that the link has ended.
 func (o *outbox) signalEnd() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -212,7 +213,7 @@ func (o *outbox) signalEnd() {
 	o.signal()
 }
 
-// toldAll notes that the other daemon is being told everything.
+// toldAll records that everything is being sent to the other daemon.
 func (o *outbox) toldAll() {
 	o.mu.Lock()
 	defer o.mu.Unlock()

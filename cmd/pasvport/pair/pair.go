@@ -20,33 +20,32 @@ import (
 	"github.com/pasvport/pasvport/expect"
 )
 
-// Host has the sessions. Its methods are called by one goroutine, one after the
-// other.
+// Host has the sessions. One goroutine calls its methods, one after the other.
 type Host interface {
-	// Entry returns the entry of a control connection, or nil if there is none.
+	// Entry returns the entry of a control connection, or nil.
 	Entry(original expect.Tuple) *expect.Entry
-	// Adopt is given what is known of a session that the other firewall had, and its
-	// entry. There may be a session already. It reports whether the session is one of
-	// the host's now.
+	// Adopt passes what is known of a session that the other firewall had, and
+	// its entry. The session may exist already. It reports whether the session is
+	// one of the host's now.
 	Adopt(k *Known, e *expect.Entry) bool
-	// Data is given the entry of a data connection of the other firewall's session, and
-	// what is known of that.
+	// Data passes the entry of a data connection of the other firewall's session,
+	// and what is known of that.
 	Data(e *expect.Entry, k *Known)
-	// Over says that a session of the other firewall has ended.
+	// Over reports that a session of the other firewall has ended.
 	Over(original expect.Tuple)
-	// Alone says that the other daemon is gone: what it had is to be looked after
-	// here.
+	// Alone reports that the other daemon is gone: what it had has to be
+	// maintained here.
 	Alone()
 }
 
-// Config is what a pair needs to know.
+// Config is the configuration of a pair.
 type Config struct {
 	Peer, Listen string // HOST:PORT
 	Key          []byte // see ReadKey
 }
 
-// Pair is the other daemon, and what is known of its sessions and of ours. A nil
-// Pair is none: its methods do nothing.
+// Pair is the other daemon, and what is known of its sessions and of ours. The
+// methods of a nil Pair do nothing.
 type Pair struct {
 	cfg   Config
 	host  Host
@@ -84,8 +83,8 @@ func Open(cfg Config, host Host, log *slog.Logger) (*Pair, error) {
 	return p, nil
 }
 
-// listen listens at an address that this machine need not have yet: the daemon starts
-// before the network does.
+// listen listens on an address that this machine need not have yet: the daemon
+// starts before the network does.
 func listen(addr string) (net.Listener, error) {
 	c := net.ListenConfig{Control: func(network, _ string, raw syscall.RawConn) error {
 		level, option := unix.SOL_IP, unix.IP_FREEBIND
@@ -120,7 +119,7 @@ func (p *Pair) Run(ctx context.Context) error {
 	return nil
 }
 
-// Flush waits until the other daemon has all that it was told, or is known not to
+// Flush waits until the other daemon has received everything, or is known not to
 // answer.
 func (p *Pair) Flush() {
 	if p != nil {
@@ -128,15 +127,15 @@ func (p *Pair) Flush() {
 	}
 }
 
-// Await waits, after a start, until the other daemon has told all, and that was acted
-// on. One that cannot be reached is not waited for.
+// Await waits, after a start, until the other daemon has reported everything, and
+// that was handled. It does not wait for a daemon that cannot be reached.
 func (p *Pair) Await() {
 	if p != nil {
 		p.start.await()
 	}
 }
 
-// Later has f called when all that was adopted so far is.
+// Later calls f when everything that was adopted so far is handled.
 func (p *Pair) Later(f func()) { p.tasks.put(f) }
 
 // Close closes what Open opened.
@@ -146,8 +145,8 @@ func (p *Pair) Close() {
 	}
 }
 
-// Tell informs the other daemon of a session of ours. Awaited it returns when that one
-// has it, or is known not to answer.
+// Tell informs the other daemon of a session of ours. Awaited it returns when
+// that one has it, or is known not to answer.
 func (p *Pair) Tell(s *Session, r *succession.Record, how Urgency) {
 	if p == nil {
 		return
@@ -162,17 +161,17 @@ func (p *Pair) Tell(s *Session, r *succession.Record, how Urgency) {
 	p.out.await(done)
 }
 
-// Keep notes how a session of ours is, without telling the other daemon: conntrackd may
-// make its entry anew at any time, and with it goes the session.
+// Keep records the state of a session of ours, without telling the other daemon:
+// conntrackd may recreate its entry at any time, and that ends the session.
 func (p *Pair) Keep(s *Session, r *succession.Record) {
 	if p != nil {
 		p.book.note(s.next(), true, r, succession.AppendRecord(nil, r), time.Now())
 	}
 }
 
-// Inherit notes what an earlier daemon of this machine has left of a session, before
-// the other daemon is told of all. What that one knows is newer, unless it is what
-// was handed over.
+// Inherit records what an earlier daemon of this machine has left of a session,
+// before the other daemon receives everything. What that one knows is newer,
+// unless it is what was handed over.
 func (p *Pair) Inherit(s *Session, r *succession.Record) {
 	if p == nil || s == nil {
 		return
@@ -180,9 +179,9 @@ func (p *Pair) Inherit(s *Session, r *succession.Record) {
 	p.book.note(s.inherit(r.Told), true, r, succession.AppendRecord(nil, r), time.Now())
 }
 
-// Ended informs the other daemon that a session of ours has ended. open says that
-// neither end has closed it: its entry is gone all the same, and may come back.
-// What is said of a session first counts.
+// Ended informs the other daemon that a session of ours has ended. open means
+// that neither end has closed it: its entry is gone nevertheless, and may come
+// back. The first report on a session counts.
 func (p *Pair) Ended(s *Session, original, reply expect.Tuple, open bool) {
 	if p == nil || s == nil || s.finished.Swap(true) || s.Standby() || !p.book.has(original) {
 		return
@@ -196,8 +195,8 @@ func (p *Pair) Ended(s *Session, original, reply expect.Tuple, open bool) {
 	p.out.add(kindEnded, Lazily, s.last().append(nil), succession.AppendRecord(nil, &r))
 }
 
-// Entered notes that there is a new entry of a control connection. If it is one
-// that has just begun, what is known is that of another one.
+// Entered handles a new entry of a control connection. If the connection has just
+// begun, what is known belongs to another one.
 func (p *Pair) Entered(e *expect.Entry) {
 	if p == nil || !p.book.entered(e.Original) {
 		return
@@ -210,9 +209,8 @@ func (p *Pair) Entered(e *expect.Entry) {
 	p.tasks.put(func() { p.adopt(own.Original, &own) })
 }
 
-// EnteredData notes that there is a new data connection of a session of the other
-// firewall, which may be about to be adopted. It reports whether something is known of
-// that.
+// EnteredData handles a new data connection of a session of the other firewall,
+// which may be about to be adopted. It reports whether that session is known.
 func (p *Pair) EnteredData(e *expect.Entry) bool {
 	if p == nil || !p.book.has(e.Master) {
 		return false
@@ -226,25 +224,25 @@ func (p *Pair) EnteredData(e *expect.Entry) bool {
 	return true
 }
 
-// Used notes that a data connection has come, of a session of either firewall, or that it
-// was answered.
+// Used records that a data connection has begun, of a session of either firewall,
+// or that it was answered.
 func (p *Pair) Used(original expect.Tuple, data *expect.Entry) {
 	if p != nil {
 		p.book.used(original, data.Original, data.TCPState >= expect.TCPStateSynRecv, time.Now())
 	}
 }
 
-// Expects reports whether a packet that conntrack has no entry for is of a session
+// Expects reports whether a packet without a conntrack entry belongs to a session
 // whose entry may still come.
 func (p *Pair) Expects(t expect.Tuple) bool { return p != nil && p.book.expects(t, time.Now()) }
 
-// Settle waits until what has happened so far has been acted on.
+// Settle waits until everything that has happened so far has been handled.
 func (p *Pair) Settle(within time.Duration) bool { return p == nil || p.tasks.settle(within) }
 
 // Alone reports whether the other daemon does not hear us.
 func (p *Pair) Alone() bool { return p == nil || !p.out.isUp() }
 
-// learn takes in what the other daemon says of a session.
+// learn handles a report of the other daemon on a session.
 func (p *Pair) learn(at stamp, ours bool, r *succession.Record, raw []byte) {
 	if news, look := p.book.note(at, ours, r, slices.Clone(raw), time.Now()); news && look {
 		original := expect.Tuple(r.Original)
@@ -252,8 +250,8 @@ func (p *Pair) learn(at stamp, ours bool, r *succession.Record, raw []byte) {
 	}
 }
 
-// adopt has the host adopt a session that has an entry: the new one that e is, or
-// what it finds.
+// adopt makes the host adopt a session that has an entry: the new one, e, or what
+// it finds.
 func (p *Pair) adopt(original expect.Tuple, e *expect.Entry) {
 	isNew := e != nil // with it conntrackd has made the session live
 	if e == nil {
@@ -272,15 +270,15 @@ func (p *Pair) adopt(original expect.Tuple, e *expect.Entry) {
 	}
 }
 
-// Took notes that a session of the other firewall is live here, by its entry or by
-// a packet of it.
+// Took records that a session of the other firewall is live here, by its entry or
+// by a packet of it.
 func (p *Pair) Took(original expect.Tuple) {
 	if p.book.take(original) {
 		p.takeOvers.count(time.Now())
 	}
 }
 
-// learnEnd takes in that a session of the other firewall has ended.
+// learnEnd handles the report that a session of the other firewall has ended.
 func (p *Pair) learnEnd(at stamp, r *succession.Record) {
 	original := expect.Tuple(r.Original)
 	p.tasks.add(func() {
@@ -311,18 +309,18 @@ func (p *Pair) takePlace(conn net.Conn, skew time.Duration) (leave func()) {
 	}
 }
 
-// Stats are numbers of the pair.
+// Stats are the figures of the pair.
 type Stats struct {
 	Link
 	Lag      time.Duration // of the other daemon's last answer
-	Records  int           // sessions of this machine of which the other one is told
+	Records  int           // sessions of this machine that the other one has records of
 	Held     int           // sessions that are held for the other machine
 	Adopted  uint64        // sessions that became live here, in all
 	TakeOver TakeOver      // the last one
 	Waits    uint64        // announcements that have waited
 }
 
-// Stats returns the numbers.
+// Stats returns the figures.
 func (p *Pair) Stats() (s Stats) {
 	if p == nil {
 		return s

@@ -27,7 +27,7 @@ import (
 
 var key = []byte("0123456789abcdef0123456789abcdef")
 
-// host notes what it is given. A session is its own if has has an entry for it.
+// host records what it is given. A session is its own if has has an entry for it.
 type host struct {
 	mu    sync.Mutex
 	has   map[expect.Tuple]bool
@@ -37,8 +37,8 @@ type host struct {
 	alone int
 	block chan struct{} // Entry waits for it, unless it is nil
 	asked int           // how often Entry was called
-	// sessions learn, by the port of their client; one that does not counts as not
-	// adopted.
+	// sessions learn, by the port of their client; one that does not counts as
+	// not adopted.
 	sessions []Session
 }
 
@@ -134,13 +134,14 @@ func newEnd(t testing.TB, key []byte) *end {
 	return e
 }
 
-// join has a tell b, and returns how that is cut.
+// join makes a dial b, and returns how to cut that link.
 func join(t testing.TB, a, b *end) (cut func()) {
 	cut, _ = link(t, a, b)
 	return cut
 }
 
-// link is join, and returns what waits for the end, and what both ends say then.
+// link is join, and also returns a function that waits for the end of the link,
+// and returns both ends' errors.
 func link(t testing.TB, a, b *end) (cut func(), ended func() (holds, serves error)) {
 	t.Helper()
 	x, y := pipe(t)
@@ -183,7 +184,7 @@ func (e *end) ready() bool {
 	return e.out.told
 }
 
-// TestEverything: when the link comes up, the other daemon learns all there is;
+// TestEverything: when the link comes up, the other daemon receives everything;
 // then what changes, in order; then nothing of what has ended.
 func TestEverything(t *testing.T) {
 	a, b := newEnd(t, key), newEnd(t, key)
@@ -199,14 +200,14 @@ func TestEverything(t *testing.T) {
 	r.Pinholes = []succession.Pinhole{{Source: r.Original.Src.Addr(), Public: r.Original.Dst, Target: r.Original.Dst, Left: time.Minute}}
 	a.Tell(&sessions[0], &r, Awaited) // and waits
 	if k := b.book.find(expect.Tuple(r.Original), time.Now()); k == nil || len(k.Pinholes) != 1 {
-		t.Errorf("known is %+v behind a wait", k)
+		t.Errorf("known is %+v after a wait", k)
 	}
 	if n, _, _ := b.host.counts(); n != 0 {
 		t.Errorf("%d sessions without an entry are adopted", n)
 	}
 	a.Ended(&sessions[1], expect.Tuple(record(1001).Original), expect.Tuple(record(1001).Reply), false)
 	eventually(t, "an end is told", b.toldAllOf(len(sessions)-1))
-	// Again, with another link: the other daemon was started again.
+	// Again, over another link: the other daemon was restarted.
 	cut()
 	if s := a.Stats(); !a.Alone() || s.Records != len(sessions)-1 || s.Waits != 1 {
 		t.Errorf("%+v", s)
@@ -220,8 +221,9 @@ func TestEverything(t *testing.T) {
 	}
 }
 
-// TestAdopt: what is known is given to the host when the entry of the session comes,
-// or at once if it is there. That of another connection with the same tuple is not.
+// TestAdopt: what is known is given to the host when the entry of the session
+// arrives, or at once if it exists. That of another connection with the same
+// tuple is not.
 func TestAdopt(t *testing.T) {
 	a, b := newEnd(t, key), newEnd(t, key)
 	b.host.has = map[expect.Tuple]bool{expect.Tuple(record(2).Original): true}
@@ -237,7 +239,7 @@ func TestAdopt(t *testing.T) {
 	}
 	r, asked := record(3), b.host.asked
 	if a.Tell(&sessions[3], &r, Awaited); b.host.asked != asked {
-		t.Error("the entry of a session is asked for although its event would have come")
+		t.Error("the entry of a session is looked up although its event would have come")
 	}
 	b.Entered(entryOf(record(3), expect.TCPStateEstablished))
 	if !b.Settle(patience) || b.host.last().Original != record(3).Original {
@@ -259,8 +261,8 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
-// TestGrace: packets that come before the entry of their session are dropped for a
-// while, in either direction; those of no session are not.
+// TestGrace: packets that arrive before the entry of their session are dropped
+// for a while, in either direction; those of no session are not.
 func TestGrace(t *testing.T) {
 	b := newBook()
 	r, now := record(1), time.Now()
@@ -277,22 +279,22 @@ func TestGrace(t *testing.T) {
 	}
 	b.live(expect.Tuple(r.Original))
 	if !b.expects(expect.Tuple(r.Original), now.Add(time.Hour)) {
-		t.Error("the time does not begin anew when its entry was there")
+		t.Error("the time does not begin again after its entry existed")
 	}
 	if b.expects(expect.Tuple(record(2).Original), now) {
 		t.Error("an unknown session is expected")
 	}
 	b.gone(expect.Tuple(r.Original), now)
 	if b.find(expect.Tuple(r.Original), now.Add(endedFor)) == nil {
-		t.Error("forgotten while its entry may be made again")
+		t.Error("forgotten while its entry may be recreated")
 	}
 	if b.find(expect.Tuple(r.Original), now.Add(endedFor+1)) != nil || b.len() != 0 {
 		t.Error("known although its entry has gone")
 	}
 }
 
-// TestOwner: the firewall that a packet comes to owns the session, and what the
-// other one said before does not count.
+// TestOwner: the firewall that a packet comes to owns the session, and earlier
+// reports of the other one do not count.
 func TestOwner(t *testing.T) {
 	var a, b Session
 	if a.Standby() {
@@ -307,16 +309,16 @@ func TestOwner(t *testing.T) {
 	}
 	second := &Known{record(1), b.next(), false}
 	if b.Learn(&Known{record(1), a.next(), false}) {
-		t.Error("learned from the one that had it before")
+		t.Error("learned from the previous owner")
 	}
 	if !a.Learn(second) || !a.Standby() {
-		t.Error("the one that had it before has it still")
+		t.Error("the previous owner still has it")
 	}
 }
 
-// TestReturned: a daemon that crashed learns from the other one how its own sessions
-// go on. They remain its own, and a packet that came first, or what was handed over,
-// counts for more.
+// TestReturned: a daemon that crashed learns from the other one how its own
+// sessions continue. They remain its own; a packet that came first, or what was
+// handed over, takes precedence.
 func TestReturned(t *testing.T) {
 	a, b := newEnd(t, key), newEnd(t, key)
 	var before [4]Session
@@ -357,7 +359,7 @@ func TestReturned(t *testing.T) {
 		}
 	}
 	if after[0].Stamp() != nil || after[1].Stamp() == nil {
-		t.Error("a daemon that follows now is to learn other sessions again")
+		t.Error("the next daemon must learn other sessions again")
 	}
 	if r := after[0].Own(); r == nil || r.Engine == nil || !r.Engine.Login {
 		t.Errorf("goes on from %+v", r)
@@ -367,9 +369,9 @@ func TestReturned(t *testing.T) {
 	}
 }
 
-// TestBothCrash: what a daemon that crashed has taken back from the kernel is told,
-// too, should the other one have crashed before it could tell; what that one knows is
-// newer.
+// TestBothCrash: what a daemon that crashed has taken back from the kernel is
+// reported, too, in case the other one crashed before it could report; what that
+// one knows is newer.
 func TestBothCrash(t *testing.T) {
 	a, b := newEnd(t, key), newEnd(t, key)
 	var taken, told Session
@@ -391,8 +393,8 @@ func TestBothCrash(t *testing.T) {
 	}
 }
 
-// TestAwait: a start waits for what the other daemon knows, and not for one that is
-// not there.
+// TestAwait: a start waits for what the other daemon knows, but not for one that
+// is not there.
 func TestAwait(t *testing.T) {
 	a, b := newEnd(t, key), newEnd(t, key)
 	var s Session
@@ -411,7 +413,7 @@ func TestAwait(t *testing.T) {
 	begun := time.Now()
 	c.Await()
 	if d := time.Since(begun); d > patience/2 {
-		t.Errorf("waited %v for nobody", d)
+		t.Errorf("waited %v for an absent daemon", d)
 	}
 }
 
@@ -427,8 +429,8 @@ func TestListenEarly(t *testing.T) {
 	}
 }
 
-// TestHang: a peer that takes nothing in costs one wait, and the link is closed in
-// the end; one whose host hangs costs one wait too.
+// TestHang: a peer that reads nothing costs one wait, and the link is closed in
+// the end; one whose host hangs costs one wait, too.
 func TestHang(t *testing.T) {
 	a, b := newEnd(t, key), newEnd(t, key)
 	b.host.block = make(chan struct{})
@@ -457,8 +459,8 @@ func TestHang(t *testing.T) {
 	}
 }
 
-// TestAckLate: an acknowledgement is written although a busy machine has the other
-// daemon read it late.
+// TestAckLate: an acknowledgement is written although the other daemon, on a busy
+// machine, reads it late.
 func TestAckLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x, y := net.Pipe()
@@ -475,7 +477,8 @@ func TestAckLate(t *testing.T) {
 	})
 }
 
-// TestOverflow: what waits is bounded. A link on which more is to be told is closed.
+// TestOverflow: pending messages are limited. A link on which more is pending is
+// closed.
 func TestOverflow(t *testing.T) {
 	a := newEnd(t, key)
 	a.out.bound = waitBound
@@ -511,8 +514,8 @@ func TestOverflow(t *testing.T) {
 	})
 }
 
-// TestStrangers: who has another key, speaks no version of ours, or is this very
-// daemon, is not told anything, and tells nothing.
+// TestStrangers: a daemon that has another key, speaks no version of ours, or is
+// this very daemon, receives nothing and reports nothing.
 func TestStrangers(t *testing.T) {
 	for name, tt := range map[string]struct {
 		spoil func(a, b *end)
@@ -538,7 +541,7 @@ func TestStrangers(t *testing.T) {
 			}
 			holds, serves := ended()
 			if b.book.len() != 0 || holds == nil && serves == nil {
-				t.Errorf("%d records told; %v, %v", b.book.len(), holds, serves)
+				t.Errorf("%d records received; %v, %v", b.book.len(), holds, serves)
 			}
 			if tt.want != nil && !errors.Is(holds, tt.want) && !errors.Is(serves, tt.want) {
 				t.Errorf("%v, %v, want %v", holds, serves, tt.want)
@@ -547,7 +550,7 @@ func TestStrangers(t *testing.T) {
 	}
 }
 
-// TestKeyFile: a key is long, and not for all.
+// TestKeyFile: a key is long, and not readable by everyone.
 func TestKeyFile(t *testing.T) {
 	for name, tt := range map[string]struct {
 		text string
@@ -568,7 +571,7 @@ func TestKeyFile(t *testing.T) {
 	}
 }
 
-// FuzzMessages: whatever the other daemon sends, it is taken in or refused.
+// FuzzMessages: whatever the other daemon sends, it is accepted or refused.
 func FuzzMessages(f *testing.F) {
 	r := record(1)
 	raw := succession.AppendRecord(nil, &r)

@@ -12,24 +12,24 @@ import (
 	"github.com/pasvport/pasvport/ftpalg"
 )
 
-// Session is a control connection as the pair sees it. The zero value is that of
-// one of which nothing was told and nothing was learned: it is ours. Without a pair
-// there is none, and nil is ours, too.
+// Session is a control connection as the pair sees it. The zero value is a
+// session of which nothing was sent and nothing was learned: it is ours. Without
+// a pair it is nil, which is ours, too.
 type Session struct {
-	// Told, Late and Refresh belong to who reads the session: what the other
-	// firewall was told at once, whether it is to be told of the rest, and whether
-	// the timeout of the entry is to be set again.
+	// Told, Late and Refresh belong to the reader of the session: what was sent
+	// to the other firewall at once, whether the rest has to be sent, and whether
+	// the timeout of the entry has to be set again.
 	Told          Told
 	Late, Refresh bool
 
-	standby  atomic.Bool // the other firewall had its packets last
+	standby  atomic.Bool // the other firewall saw its last packets
 	due      atomic.Bool // there is an incoming
 	finished atomic.Bool // see Pair.Ended
 
 	mu       sync.Mutex
 	at       stamp
 	fresh    bool               // an earlier daemon crashed, and no packet has come since
-	again    bool               // the other firewall is to be told again
+	again    bool               // the other firewall must receive it again
 	incoming *succession.Record // what it continues from, when its next packet comes
 }
 
@@ -42,11 +42,11 @@ type Told struct {
 	Own   [2]ftpalg.Adjustment // of the daemon's own
 }
 
-// Standby reports whether the other firewall had its packets last, as far as is
+// Standby reports whether the other firewall saw its last packets, as far as is
 // known.
 func (s *Session) Standby() bool { return s != nil && s.standby.Load() }
 
-// GoesOn reports whether the next packet of the session has to be preceded by Own.
+// GoesOn reports whether Own must precede the next packet of the session.
 func (s *Session) GoesOn() bool { return s != nil && (s.standby.Load() || s.due.Load()) }
 
 // Begin makes a new session one of the other firewall, of which k is known.
@@ -57,9 +57,9 @@ func (s *Session) Begin(k *Known) {
 	s.standby.Store(true)
 }
 
-// Learn notes what the other daemon has told, and reports whether that is newer
-// than what is known here. What this machine itself has told once shows a session
-// that survived a crash of our daemon how it continues; it remains ours.
+// Learn records a report of the other daemon, and reports whether it is newer
+// than what is known here. A report that this machine itself once sent shows a
+// session that survived a crash of our daemon how it continues; it remains ours.
 func (s *Session) Learn(k *Known) bool {
 	if s == nil {
 		return false
@@ -80,14 +80,15 @@ func (s *Session) Learn(k *Known) bool {
 	return true
 }
 
-// take has the session continue from what is known. s.mu is held.
+// take makes the session continue from what is known. s.mu is held.
 func (s *Session) take(k *Known) {
 	s.at, s.incoming = k.at, &k.Record
 	s.due.Store(true)
 }
 
-// Own makes the session ours: a packet of it came. It returns what it continues
-// from; nil if there is nothing. Everything is to be told anew. The caller reads it.
+// Own makes the session ours: a packet of it came. It returns what the session
+// continues from, or nil. Everything must be sent again. The caller reads the
+// session.
 func (s *Session) Own() *succession.Record {
 	s.Told = Told{}
 	s.mu.Lock()
@@ -100,8 +101,8 @@ func (s *Session) Own() *succession.Record {
 	return r
 }
 
-// Again reports whether the other firewall is to be told again, although nothing
-// has changed, and that it is then.
+// Again reports whether the other firewall must receive the session again
+// although nothing has changed, and clears that.
 func (s *Session) Again() (again bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,8 +110,8 @@ func (s *Session) Again() (again bool) {
 	return again
 }
 
-// Stamp is what the next daemon needs to keep reporting; nil if it is to learn from
-// the other firewall how the session continues.
+// Stamp is what the next daemon needs to keep reporting; nil if it must learn
+// from the other firewall how the session continues.
 func (s *Session) Stamp() *succession.Stamp {
 	if s == nil {
 		return nil
@@ -123,8 +124,8 @@ func (s *Session) Stamp() *succession.Stamp {
 	return &succession.Stamp{Gen: s.at.gen, Seq: s.at.seq}
 }
 
-// inherit begins with what was handed over, or with what is older than all that is
-// told.
+// inherit begins with what was handed over, or with a stamp older than all that
+// are sent.
 func (s *Session) inherit(told *succession.Stamp) stamp {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -135,7 +136,7 @@ func (s *Session) inherit(told *succession.Stamp) stamp {
 	return s.at
 }
 
-// next is the stamp of what is told next.
+// next is the stamp of the next report.
 func (s *Session) next() stamp {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -147,7 +148,7 @@ func (s *Session) next() stamp {
 	return s.at
 }
 
-// last is the stamp of what was told or learned last.
+// last is the stamp of the last report that was sent or learned.
 func (s *Session) last() stamp {
 	s.mu.Lock()
 	defer s.mu.Unlock()

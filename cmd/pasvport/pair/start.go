@@ -14,10 +14,10 @@ const (
 	learnTime = time.Second
 )
 
-// start is how far this daemon is after its start. Its functions may be called again
-// and again.
+// start is the progress of this daemon's start. Its functions may be called
+// repeatedly.
 type start struct {
-	met, alone, all func() // there was a link; there was none at first; all was told
+	met, alone, all func() // there was a link; there was none at first; everything was received
 	isMet, isAlone  chan struct{}
 	isTold          chan struct{}
 	reach, learn    time.Duration // reachTime and learnTime
@@ -32,7 +32,7 @@ func newStart() *start {
 	return s
 }
 
-// await waits until all was told, or the other daemon is not there.
+// await waits until everything was received, or the other daemon is not there.
 func (s *start) await() {
 	bound := time.NewTimer(s.reach)
 	defer bound.Stop()

@@ -14,41 +14,41 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Link is how the two links of the pair are.
+// Link is the state of the two links of the pair.
 type Link struct {
-	Tells bool          // the other daemon hears us
-	Hears bool          // we hear the other daemon
-	Since time.Time     // since when it has been up, or has not
-	Err   error         // why it is not up; nil: it is, or that is not known
+	Tells bool          // the other daemon receives our reports
+	Hears bool          // we receive the other daemon's reports
+	Since time.Time     // time of the last change
+	Err   error         // why it is not up; nil: it is, or that is unknown
 	Skew  time.Duration // by how much the other machine's clock is ahead
 }
 
-// Up reports whether each daemon hears the other one.
+// Up reports whether each daemon receives the other one's reports.
 func (l Link) Up() bool { return l.Tells && l.Hears }
 
-// links notes how the links are, and says once what becomes of them.
+// links records the state of the links, and logs each change once.
 type links struct {
 	log  *slog.Logger
 	peer string
 
 	mu     sync.Mutex
 	now    Link
-	said   string // of the link that is dialled, so that it is said once
-	turned string // away, likewise
+	said   string // last reported error of the dialled link
+	turned string // last reported refusal
 }
 
 func newLinks(log *slog.Logger, peer string) *links {
 	return &links{log: log, peer: peer, now: Link{Since: time.Now()}}
 }
 
-// get returns how they are now.
+// get returns their current state.
 func (s *links) get() Link {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.now
 }
 
-// change changes how they are. s.mu is held.
+// change changes their state. s.mu is held.
 func (s *links) change(f func(*Link)) {
 	before := s.now.Up()
 	if f(&s.now); s.now.Up() != before {
@@ -59,7 +59,7 @@ func (s *links) change(f func(*Link)) {
 	}
 }
 
-// up says that the other daemon hears us.
+// up records that the other daemon receives our reports.
 func (s *links) up() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,7 +68,7 @@ func (s *links) up() {
 	s.log.Info("peer connected", "peer", s.peer)
 }
 
-// down says once why the other daemon does not hear us.
+// down reports once why the other daemon does not receive our reports.
 func (s *links) down(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -83,7 +83,8 @@ func (s *links) down(err error) {
 	s.change(func(l *Link) { l.Tells, l.Err = false, err })
 }
 
-// heard notes that the other daemon, whose clock is ahead by skew, begins to tell.
+// heard records that the other daemon, whose clock is ahead by skew, begins to
+// report.
 func (s *links) heard(skew time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -91,14 +92,14 @@ func (s *links) heard(skew time.Duration) {
 	s.turned = ""
 }
 
-// unheard notes that the other daemon reports nothing any more.
+// unheard records that the other daemon no longer reports.
 func (s *links) unheard() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.change(func(l *Link) { l.Hears = false })
 }
 
-// refused says once that one who reached us was turned away.
+// refused reports once that a connection to us was refused.
 func (s *links) refused(addr net.Addr, err error) {
 	from, _, _ := net.SplitHostPort(addr.String())
 	s.mu.Lock()
@@ -109,7 +110,7 @@ func (s *links) refused(addr net.Addr, err error) {
 	}
 }
 
-// Hint says what can be done about an error of a link.
+// Hint says what to do about an error of a link.
 func Hint(err error) string {
 	var header tls.RecordHeaderError
 	var version *versionError

@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestLinks: the pair is up while each daemon hears the other one; why it is not is
-// known, and said once.
+// TestLinks: the pair is up while each daemon receives the other one's reports;
+// the reason of a failure is known, and reported once.
 func TestLinks(t *testing.T) {
 	var logs syncBuffer
 	s := newLinks(slog.New(slog.NewTextHandler(&logs, nil)), "10.99.0.2:2121")
@@ -48,7 +48,7 @@ func TestLinks(t *testing.T) {
 	s.refused(&net.TCPAddr{IP: from.IP, Port: 4001}, errKey)
 	for text, want := range map[string]int{"peer not reached": 1, "peer gone": 1, "peer connected": 1, "peer refused": 1, "sha256sum": 1, "hint=": 3} {
 		if n := strings.Count(logs.String(), text); n != want {
-			t.Errorf("%q is said %d times, want %d:\n%s", text, n, want, logs.String())
+			t.Errorf("%q is reported %d times, want %d:\n%s", text, n, want, logs.String())
 		}
 	}
 }

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// burst is how long no session may have been taken over for the next one to begin
-// another take-over.
+// burst is how long after one session was taken over another one begins a new
+// take-over.
 const burst = 2 * time.Second
 
 // TakeOver is a time at which sessions of the other firewall became live here.
 type TakeOver struct {
-	At       time.Time     // when the first one did; zero: none has
-	Lasted   time.Duration // until the last one did
+	At       time.Time     // of the first session; zero: never
+	Lasted   time.Duration // until the last session
 	Sessions int
 }
 
@@ -28,7 +28,7 @@ type takeOvers struct {
 	all  uint64
 }
 
-// count counts one.
+// count counts one session.
 func (t *takeOvers) count(now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -41,13 +41,13 @@ func (t *takeOvers) count(now time.Time) {
 	t.last.Sessions++
 }
 
-// say says how many were taken over so far.
+// say logs how many were taken over so far.
 func (t *takeOvers) say() {
 	last, _ := t.get()
 	t.log.Info("sessions of the peer taken over", "sessions", last.Sessions, "within", last.Lasted)
 }
 
-// get returns the last one, and how many sessions there were in all.
+// get returns the last one, and the total number of sessions.
 func (t *takeOvers) get() (TakeOver, uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

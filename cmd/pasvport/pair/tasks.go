@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// tasks are done one after the other, by one goroutine: what is done with a
-// session does not meet itself.
+// tasks are done one after the other, by one goroutine, so that the handling of a
+// session never overlaps.
 type tasks struct {
 	mu     sync.Mutex
 	room   sync.Cond
@@ -21,7 +21,7 @@ type tasks struct {
 	idle   chan struct{} // closed when all are done; nil if no one waits
 }
 
-// maxTasks is how many may wait of what the other daemon has told.
+// maxTasks is how many reports of the other daemon may be pending.
 const maxTasks = 4096
 
 func newTasks() *tasks {
@@ -98,8 +98,8 @@ func (t *tasks) close() {
 	}
 }
 
-// settle waits until all tasks that there are are done, and reports whether they
-// were in time.
+// settle waits until all current tasks are done, and reports whether they were in
+// time.
 func (t *tasks) settle(within time.Duration) bool {
 	t.mu.Lock()
 	if t.done == t.added || t.closed {

@@ -13,14 +13,14 @@ import (
 	"github.com/pasvport/pasvport/expect"
 )
 
-// foreign is a daemon of another version, as a test speaks for it.
+// foreign is a daemon of another version, played by the test.
 type foreign struct {
 	t    *testing.T
 	conn *tls.Conn
 	r    *bufio.Reader
 }
 
-// dials has it reach a daemon: it says its hello and hears that one's.
+// dials dials a daemon: it sends its hello and receives the daemon's.
 func dials(t *testing.T, e *end, said []byte) (*foreign, hello) {
 	t.Helper()
 	x, y := pipe(t)
@@ -34,7 +34,7 @@ func dials(t *testing.T, e *end, said []byte) (*foreign, hello) {
 	k, b := f.hear()
 	theirs, err := parseHello(b)
 	if k != kindHello || err != nil {
-		t.Fatalf("heard %d, %v", k, err)
+		t.Fatalf("received %d, %v", k, err)
 	}
 	return f, theirs
 }
@@ -57,25 +57,25 @@ func (f *foreign) hear() (kind, []byte) {
 	return k, b
 }
 
-// acknowledged has it ask for an acknowledgement, and waits for that.
+// acknowledged requests an acknowledgement, and waits for it.
 func (f *foreign) acknowledged(n uint64) {
 	f.t.Helper()
 	f.say(kindAsk)
 	k, b := f.hear()
 	if got, _, err := cutUvarint(b); k != kindAck || got != n || err != nil {
-		f.t.Fatalf("heard %d with %d, %v, want acknowledgement %d", k, got, err, n)
+		f.t.Fatalf("received %d with %d, %v, want acknowledgement %d", k, got, err, n)
 	}
 }
 
-// TestNewerPeer: of what a newer daemon says all that this one knows is taken in: its
-// hello is longer, its messages and records have more fields, and there are kinds that
-// this one does not know.
+// TestNewerPeer: this daemon accepts the part of a newer daemon's messages that
+// it knows: the hello is longer, messages and records have more fields, and there
+// are unknown kinds.
 func TestNewerPeer(t *testing.T) {
 	e := newEnd(t, key)
 	longer := append(appendHello(nil, hello{oldest: version, version: version + 1, instance: [16]byte{1}, clock: 5}), "and more"...)
 	f, theirs := dials(t, e, longer)
 	if theirs.version != version || theirs.clock == 0 {
-		t.Errorf("heard %+v", theirs)
+		t.Errorf("received %+v", theirs)
 	}
 	r := record(1)
 	r.Pinholes = []succession.Pinhole{{Source: r.Original.Src.Addr(), Public: r.Original.Dst, Target: r.Original.Dst, Left: time.Minute}}
@@ -88,16 +88,16 @@ func TestNewerPeer(t *testing.T) {
 	if k := e.book.find(expect.Tuple(r.Original), time.Now()); k == nil || len(k.Pinholes) != 1 {
 		t.Fatalf("known is %+v", k)
 	}
-	e.Await() // all was told
+	e.Await() // everything was sent
 	f.say(kindEnded, stamp{1, 2}.append(nil), newer)
 	f.acknowledged(2)
 	if e.book.len() != 0 {
-		t.Error("an end is not taken in")
+		t.Error("an end is ignored")
 	}
 }
 
-// TestOlderPeer: a daemon of the version before, which says no clock, and no word of
-// messages that came later, is spoken with when this one is the newer one.
+// TestOlderPeer: this daemon talks to one of the previous version, which sends no
+// clock and none of the later messages.
 func TestOlderPeer(t *testing.T) {
 	e := newEnd(t, key)
 	e.hello.version, e.hello.oldest = version+1, version
@@ -105,7 +105,7 @@ func TestOlderPeer(t *testing.T) {
 	short = short[:len(short)-1] // without the clock
 	f, theirs := dials(t, e, short)
 	if common, err := common(theirs, hello{oldest: 1, version: version}); common != version || err != nil {
-		t.Errorf("they speak %d, %v", common, err)
+		t.Errorf("they use %d, %v", common, err)
 	}
 	r := record(1)
 	f.say(kindRecord, stamp{1, 1}.append(nil), succession.AppendRecord(nil, &r))
@@ -115,8 +115,8 @@ func TestOlderPeer(t *testing.T) {
 	}
 }
 
-// TestVersionsApart: two versions that have none in common do not speak, and each end
-// says why.
+// TestVersionsApart: two daemons without a common version do not talk, and each
+// reports why.
 func TestVersionsApart(t *testing.T) {
 	a, b := newEnd(t, key), newEnd(t, key)
 	b.hello.version, b.hello.oldest = version+2, version+1
