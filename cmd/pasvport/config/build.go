@@ -30,7 +30,7 @@ func build(entries []entry) (Config, error) {
 	return c, nil
 }
 
-// check looks at what no single value shows.
+// check checks what no single value shows.
 func (c *Config) check() *misfit {
 	switch {
 	case len(c.Ports) == 0:

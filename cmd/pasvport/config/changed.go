@@ -19,8 +19,8 @@ func Changed(a, b Config) []string {
 	return names
 }
 
-// Reloaded returns old with the settings of next that a reload puts into effect;
-// the others need a restart.
+// Reloaded returns old with the settings of next that a reload applies; the
+// others need a restart.
 func Reloaded(old, next Config) Config {
 	settings.with(live).transfer(&old, &next)
 	return old

@@ -21,9 +21,8 @@ func checkWords() []string {
 	return words
 }
 
-// addChecks reads a list of presets and checks. A preset stands for itself and
-// forgets what was said before it; a name adds a check, with a hyphen in front
-// it takes one away.
+// addChecks parses a list of presets and checks. A preset replaces what came
+// before it; a name adds a check, with a leading hyphen it removes one.
 func addChecks(c *Config, v string) error {
 	for item := range strings.SplitSeq(v, ",") {
 		name, without := strings.CutPrefix(strings.TrimSpace(item), "-")

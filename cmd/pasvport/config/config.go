@@ -13,21 +13,21 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// DefaultFile is read when it exists and no other file is named.
+// DefaultFile is read if it exists and no other file is named.
 const DefaultFile = "/etc/pasvport/pasvport.yaml"
 
-// DefaultControlSocket is where a daemon answers when nothing else is said.
+// DefaultControlSocket is where a daemon answers by default.
 const DefaultControlSocket = "/run/pasvport/control.sock"
 
 // MaxQueues is the highest number of queues, and so of packet goroutines.
 const MaxQueues = 64
 
-// MaxPinholeTimeout is the longest that an unused pinhole may stay: a hole that no
-// one has used for an hour belongs to no one any more.
+// MaxPinholeTimeout is the longest that an unused pinhole may stay: no one needs
+// a pinhole that was not used for an hour.
 const MaxPinholeTimeout = time.Hour
 
-// Config is what the daemon was told. Default returns the documented defaults;
-// Flags.Load is the only other source of one.
+// Config is the configuration of the daemon. Default returns the documented
+// defaults; Flags.Load is the only other source of one.
 type Config struct {
 	// Ports are the control ports, sorted, without overlap. Default: 21.
 	Ports []rules.PortRange
@@ -39,17 +39,18 @@ type Config struct {
 	// Metrics is the host:port of the Prometheus listener. Default: empty, none.
 	Metrics string
 
-	// Allow is how the administrator's ruleset is made to accept data
-	// connections. Default: AllowRelated.
+	// Allow is how the administrator's ruleset accepts data connections. Default:
+	// AllowRelated.
 	Allow AllowKind
 
 	// Chains are the administrator's chains that get a rule; only with AllowChain.
 	Chains []rules.ChainRef
 
-	// Strategy is how the kernel learns of a data connection. Default: StrategyAuto.
+	// Strategy is how the kernel learns of a data connection. Default:
+	// StrategyAuto.
 	Strategy Strategy
 
-	// Carrier and Queue force what is otherwise chosen by trying the kernel.
+	// Carrier and Queue override what is otherwise chosen by probing the kernel.
 	// Default: rules.CarrierAuto and rules.QueueAuto.
 	Carrier rules.Carrier
 	Queue   rules.QueueKind
@@ -81,46 +82,48 @@ type Config struct {
 	// Default: ftpalg.Normal.
 	Checks ftpalg.Checks
 
-	// DenyCommands are commands, in upper case, that are made to fail.
-	// Default: empty.
+	// DenyCommands are commands, in upper case, that are made to fail. Default:
+	// empty.
 	DenyCommands map[string]bool
 
-	// Commands are the commands that may be given. Only in the file. Default: all.
+	// Commands are the permitted commands. Only in the file. Default: all.
 	Commands Commands
 
-	// Files are commands that are made to fail by the file that they name. Only
-	// in the file. Default: none.
+	// Files make commands fail by the file that they name. Only in the file.
+	// Default: none.
 	Files []ftpalg.FileRule
 
-	// Modes and Families are those that are permitted. Default: all.
+	// Modes and Families are the permitted ones. Default: all.
 	Modes    Modes
 	Families Families
 
-	// DataPorts are the ports that an announcement may name, of either side.
+	// DataPorts are the ports that an announcement of either side may name.
 	// Default: all.
 	DataPorts DataPorts
 
-	// MapDataPorts are ports of which one is announced for each data connection, in
-	// place of its own, and translated to it. Default: none, its own is.
+	// MapDataPorts are ports, one of which replaces each data connection's own
+	// port in its announcement, and is translated to it. Default: none, keep the
+	// own port.
 	MapDataPorts rules.PortRange
 
-	// OneWay ends data connections on which payload goes the other way than their
-	// transfer. Default: false.
+	// OneWay ends data connections with payload in the direction opposite to
+	// their transfer. Default: false.
 	OneWay bool
 
-	// Mark are ct mark bits that data connections get, besides those of their control
-	// connection. Default: 0, none.
+	// Mark is the ct mark bits that data connections get in addition to those of
+	// their control connection. Default: 0, none.
 	Mark uint32
 
-	// Anonymous says what becomes of anonymous logins. Default: ftpalg.AnonymousAny.
+	// Anonymous says how anonymous logins are treated. Default:
+	// ftpalg.AnonymousAny.
 	Anonymous ftpalg.Anonymous
 
-	// MaxLine, MaxArgument and MaxPath are how long commands may be. Default: 0, no
-	// limit.
+	// MaxLine, MaxArgument and MaxPath are maximum lengths of commands. Default:
+	// 0, no limit.
 	MaxLine, MaxArgument, MaxPath int
 
-	// Policies hold for some control connections; the first that matches.
-	// Only in the file. Default: empty.
+	// Policies change settings for some control connections; the first match
+	// applies. Only in the file. Default: empty.
 	Policies []Policy
 
 	// VirtualServers spread control connections over servers. Only in the
@@ -131,8 +134,8 @@ type Config struct {
 	// Default: 60000.
 	MaxOffers int
 
-	// MaxSessions and MaxClientSessions are how many control connections are
-	// read at once, in all and of one client. Default: 16384 and 4096.
+	// MaxSessions and MaxClientSessions are how many control connections are read
+	// at once, in all and per client. Default: 16384 and 4096.
 	MaxSessions, MaxClientSessions int
 
 	// MaxPinholes and MaxClientPinholes are how many pinholes are open at once,
@@ -140,14 +143,15 @@ type Config struct {
 	// quarter of the kernel's nf_conntrack_expect_max, at most 1024.
 	MaxPinholes, MaxClientPinholes int
 
-	// ClientPrefix is how many leading bits of an IPv6 address are one client's, for
-	// what it may have at once. Default: 64.
+	// ClientPrefix is how many leading bits of an IPv6 address identify a client
+	// for the limits. Default: 64.
 	ClientPrefix int
 
 	// LoginFailures is when a client is blocked. Default: never.
 	LoginFailures LoginFailures
 
-	// StrictActivePort wants active data to come from control port - 1. Default: false.
+	// StrictActivePort requires active data to come from control port - 1.
+	// Default: false.
 	StrictActivePort bool
 
 	// PinholeTimeout is how long an unused pinhole stays. Default: 60 s.
@@ -165,7 +169,7 @@ type Config struct {
 	// are reset; 0: never. Default: 0.
 	SessionIdle time.Duration
 
-	// TLS is what happens to a session that turns to TLS. Default: TLSPass.
+	// TLS is what happens to a session that starts TLS. Default: TLSPass.
 	TLS TLSKind
 
 	// TLSRange are the data ports of TLS sessions; only with TLSRange as kind.
@@ -179,40 +183,42 @@ type Config struct {
 	// Default: none.
 	TLSPorts []rules.PortRange
 
-	// Monitor has control connections read, judged and logged, and nothing
-	// changed or opened. Default: false.
+	// Monitor reads, judges and logs control connections, and changes and opens
+	// nothing. Default: false.
 	Monitor bool
 
-	// FailClosed drops control packets while no daemon takes them. Default: false.
+	// FailClosed drops control packets while no daemon is running. Default:
+	// false.
 	FailClosed bool
 
 	// QueueNum is the first queue number. Default: 2121.
 	QueueNum uint16
 
-	// Queues is how many queues there are, from QueueNum up; 1 to MaxQueues.
-	// Default: the number of cores.
+	// Queues is the number of queues, from QueueNum up; 1 to MaxQueues. Default:
+	// the number of cores.
 	Queues int
 
 	// Table is the name of our nftables table. Default: "pasvport".
 	Table string
 
-	// CTMark has exactly two bits set, the ct mark bits that are ours with
-	// AllowMark; see Control. Default: 0x0c000000.
+	// CTMark has exactly two bits set, our ct mark bits with AllowMark; see
+	// Control. Default: 0x0c000000.
 	CTMark uint32
 
-	// Peer is where the other firewall of a pair listens, PeerListen where this
-	// daemon listens for it, and PeerKey the file of the key that both have.
-	// Default: empty, not one of a pair.
+	// Peer is the address on which the other firewall of a pair listens,
+	// PeerListen the one on which this daemon listens for it, and PeerKey the
+	// file of their common key. Default: empty, not one of a pair.
 	Peer, PeerListen, PeerKey string
 
 	// PeerWait says which announcements wait until the other firewall has them.
 	// Default: PeerAlways.
 	PeerWait PeerWait
 
-	// User is whom the daemon becomes when root starts it. Default: empty: it stays root.
+	// User is the user that the daemon becomes when root starts it. Default:
+	// empty: it stays root.
 	User string
 
-	// LogFormat is the form of a log line. Default: LogText.
+	// LogFormat is the format of a log line. Default: LogText.
 	LogFormat LogFormat
 
 	// LogLevel is the lowest level that is logged. Default: info.

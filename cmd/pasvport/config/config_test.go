@@ -21,8 +21,8 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// load runs a command line; file is the text of a configuration file, none if
-// empty. FILE in an argument or a wanted text stands for its path.
+// load runs a command line; file is the text of a configuration file, or empty.
+// FILE in an argument or a wanted text stands for its path.
 func load(t *testing.T, file string, args ...string) (Config, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "pasvport.yaml")
@@ -246,7 +246,7 @@ func TestValues(t *testing.T) {
 	}
 }
 
-// TestMarkBit: the lower bit is ours with --allow mark, and none without.
+// TestMarkBit: the lower bit is ours with --allow mark, and otherwise none.
 func TestMarkBit(t *testing.T) {
 	for _, tt := range []struct{ mark, want uint32 }{
 		{0x0c000000, 0x04000000},
@@ -439,7 +439,7 @@ func TestChecks(t *testing.T) {
 	}
 }
 
-// TestNAT64Twice: what two values of --nat64 may not say together.
+// TestNAT64Twice: contradictions between two values of --nat64.
 func TestNAT64Twice(t *testing.T) {
 	for _, tt := range []struct{ a, b, want string }{
 		{"64:ff9b::/96", "64:ff9b::/96", ""},

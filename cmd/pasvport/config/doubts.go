@@ -11,15 +11,15 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// A Doubt is about settings that are allowed together and probably not meant so.
+// A Doubt is about settings that are valid together but probably not intended.
 type Doubt struct{ Text, Hint string }
 
-// manyPorts is how many data ports an encrypted session may open before it is
-// worth a word: servers are given some hundreds.
+// manyPorts is how many data ports an encrypted session may open without a doubt:
+// servers usually get some hundreds.
 const manyPorts = 16384
 
-// Doubts are those about a configuration: what is said when a daemon starts, by
-// check and by doctor.
+// Doubts are the doubts about a configuration, which a daemon, check and doctor
+// report.
 func (c Config) Doubts() (list []Doubt) {
 	say := func(hint, format string, args ...any) { list = append(list, Doubt{fmt.Sprintf(format, args...), hint}) }
 	for _, p := range c.Ports {
@@ -61,7 +61,7 @@ func (c Config) Doubts() (list []Doubt) {
 	return list
 }
 
-// doubtAllowed looks for what a session cannot do without.
+// doubtAllowed looks for commands that a session needs.
 func (c Config) doubtAllowed(where string, say func(hint, format string, args ...any)) {
 	allow := c.Commands.Allow
 	if len(allow) == 0 {
@@ -91,7 +91,7 @@ func (c Config) doubtDirection(where string, say func(hint, format string, args 
 	}
 }
 
-// doubtDataPorts looks for ports that are permitted and refused.
+// doubtDataPorts looks for ports that are permitted but refused.
 func (c Config) doubtDataPorts(where string, say func(hint, format string, args ...any)) {
 	for _, side := range []struct {
 		name  string

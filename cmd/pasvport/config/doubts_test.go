@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// TestDoubts: what is allowed and hardly meant is said, and nothing else.
+// TestDoubts: valid but probably unintended settings are reported, and nothing
+// else.
 func TestDoubts(t *testing.T) {
 	for _, tt := range []struct {
 		args []string
@@ -55,8 +56,8 @@ func TestDoubts(t *testing.T) {
 	}
 }
 
-// TestDoubtfulCommands: an allow list that lacks what a login needs, or has what is
-// denied.
+// TestDoubtfulCommands: an allow list that lacks what a login needs, or contains
+// denied commands.
 func TestDoubtfulCommands(t *testing.T) {
 	for _, tt := range []struct{ file, want string }{
 		{"commands: {allow: [USER, PASS, RETR], deny: [STOR]}\n", ""},

@@ -10,7 +10,7 @@ import (
 	"github.com/pasvport/pasvport/ftpalg"
 )
 
-// Policy returns what the engine is to know of the settings.
+// Policy returns the engine's part of the settings.
 func (c Config) Policy() ftpalg.Policy {
 	return ftpalg.Policy{
 		ThirdParty: c.ThirdParty, Repair: c.Repair, Advertise: c.fixed(), External: c.external(), NAT64: c.NAT64,
@@ -24,7 +24,7 @@ func (c Config) Policy() ftpalg.Policy {
 	}
 }
 
-// fixed are the addresses to announce that are given as such; nil if there are none.
+// fixed are the constant addresses to announce, nil without any.
 func (c Config) fixed() ftpalg.Addresses {
 	m := ftpalg.AddressMap{}
 	for in, out := range c.Advertise {
@@ -48,8 +48,7 @@ func union(a, b map[string]bool) map[string]bool {
 	return both
 }
 
-// external maps the servers of virtual servers to the addresses that they have
-// besides.
+// external maps the servers of virtual servers to their external addresses.
 func (c Config) external() map[netip.Addr]netip.Addr {
 	m := map[netip.Addr]netip.Addr{}
 	for _, v := range c.VirtualServers {
@@ -62,8 +61,8 @@ func (c Config) external() map[netip.Addr]netip.Addr {
 	return m
 }
 
-// EngineSettings names the settings that say what the engine makes of a connection:
-// the control ports, and what a policy may change.
+// EngineSettings names the settings that affect how the engine treats a
+// connection: the control ports, and what a policy may change.
 func EngineSettings() []string {
 	names := append([]string{"port", "tls-port"}, settings.with(inPolicy).names()...)
 	return slices.DeleteFunc(names, func(name string) bool { return name == "monitor" }) // which is for a daemon

@@ -7,28 +7,28 @@ import (
 	"slices"
 )
 
-// entry is one setting as it was given, by flag or by key.
+// entry is one setting as given by a flag or a key.
 type entry struct {
 	setting *setting
-	at      value // the key, without a text; of a key of the file
+	at      value // the key, without a text; for keys of the file
 	values  []value
-	maps    []mapping // of settings that are mappings, and then no values
+	maps    []mapping // for settings that are mappings, which have no values
 }
 
-// mapping is one mapping of the file and where it stands.
+// mapping is one mapping of the file and its place.
 type mapping struct {
 	at      value // without a text
 	entries []entry
 }
 
-// value is one text and where it stands; file is empty for a flag.
+// value is one text and its place; file is empty for a flag.
 type value struct {
 	text         string
 	file         string
 	line, column int
 }
 
-// explain says which flag or key has which value, and what is wanted.
+// explain says which flag or key has which value, and what is allowed.
 func (v value) explain(s *setting, want string) error {
 	if v.file == "" {
 		return fmt.Errorf("--%s %q: want %s", s.name, v.text, want)
@@ -41,7 +41,7 @@ func (v value) wrong(err error) error {
 	return fmt.Errorf("%s: %w", v.place(), err)
 }
 
-// each gives the values of a mapping to set, and the mappings in it to add.
+// each passes the values of a mapping to set, and the mappings in it to add.
 func (m mapping) each(set func(string, string) error, add func(string, mapping) error) error {
 	for _, e := range m.entries {
 		for _, v := range e.values {
@@ -58,17 +58,17 @@ func (m mapping) each(set func(string, string) error, add func(string, mapping) 
 	return nil
 }
 
-// place is where a value stands.
+// place is the place of a value.
 func (v value) place() string { return fmt.Sprintf("%s:%d:%d", v.file, v.line, v.column) }
 
-// misfit is an error of settings that do not go together.
+// misfit is an error about settings that contradict each other.
 type misfit struct {
 	error
-	// key is the setting that the error names. In a mapping that has none of that name
-	// the whole mapping is meant.
+	// key is the setting that the error names. If a mapping has none with that
+	// name the whole mapping is meant.
 	key string
-	// list is the setting whose mappings have it, and index which of them does; empty:
-	// it stands outside of mappings.
+	// list is the setting whose mappings contain it, and index the number of the
+	// mapping; empty: it is outside of mappings.
 	list  string
 	index int
 }
@@ -77,13 +77,13 @@ func unfit(key, format string, args ...any) *misfit {
 	return &misfit{error: fmt.Errorf(format, args...), key: key}
 }
 
-// in says in which mapping of a list the setting stands.
+// in sets the mapping of a list that contains the setting.
 func (m *misfit) in(list string, index int) *misfit {
 	m.list, m.index = list, index
 	return m
 }
 
-// placed puts before the error where its setting stands, if that is in a file.
+// placed prefixes the error with the place of its setting, if that is in a file.
 func (m misfit) placed(entries []entry) error {
 	var at value
 	if m.list != "" {
@@ -102,7 +102,7 @@ func (m misfit) placed(entries []entry) error {
 	return at.wrong(m.error)
 }
 
-// last returns the last entry of a name; without a setting: there is none.
+// last returns the last entry with a name, or one without a setting.
 func last(entries []entry, name string) entry {
 	for _, e := range slices.Backward(entries) {
 		if e.setting.name == name {

@@ -10,9 +10,9 @@ import (
 	"text/tabwriter"
 )
 
-// Explain writes what a file says of a control connection: which policy holds, and
-// for each setting that a policy may change its value and the line that says so. The
-// file has been loaded without an error.
+// Explain writes what a file means for a control connection: which policy
+// applies, and for each setting that a policy may change its value and the line
+// that sets it. The file has been loaded without an error.
 func Explain(w io.Writer, name string, port uint16, client, server netip.Addr) error {
 	entries, err := readFile(name, true)
 	if err != nil {
@@ -65,7 +65,7 @@ func (x *explanation) note(entries []entry, by string) {
 	}
 }
 
-// policyMapping returns where a policy stands.
+// policyMapping returns the place of a policy.
 func policyMapping(entries []entry, i int) mapping {
 	for _, e := range entries {
 		if e.setting.name == policiesKey {

@@ -9,10 +9,11 @@ import (
 	"github.com/pasvport/pasvport/ftpalg"
 )
 
-// Exported is a configuration that another process can read: what a daemon
-// answers when it is asked for its settings. Passwords are not in it.
+// Exported is a configuration that another process can read: the answer of a
+// daemon that is asked for its settings. It has no passwords.
 type Exported struct {
-	// Flags are the values of the settings that are flags, as they would be written.
+	// Flags are the values of the settings that are flags, in the form of the
+	// setting.
 	Flags          map[string][]string `json:"flags"`
 	Commands       Commands            `json:"commands,omitzero"`
 	Files          []ftpalg.FileRule   `json:"files,omitempty"`
@@ -34,8 +35,8 @@ func (c Config) Export() Exported {
 	return e
 }
 
-// Config returns what was exported, checked. A setting that this program does not
-// know, as one of a newer daemon, is left out.
+// Config returns what was exported, checked. It leaves out settings that this
+// program does not know, for instance those of a newer daemon.
 func (e Exported) Config() (Config, error) {
 	var entries []entry
 	for i := range settings {
@@ -59,8 +60,8 @@ func (e Exported) Config() (Config, error) {
 	return c, nil
 }
 
-// Text is the value of a setting as it would be written; empty for one that is
-// not a flag.
+// Text is the value of a setting in the form of the setting; empty for one that
+// is not a flag.
 func (c Config) Text(name string) string {
 	s, ok := settings.lookup(name)
 	if !ok || !s.flag() {
@@ -70,14 +71,14 @@ func (c Config) Text(name string) string {
 }
 
 // Examined are the settings that decide what a daemon does to a ruleset, a kernel
-// or a data connection: what a diagnosis depends on.
+// or a data connection: the ones that a diagnosis depends on.
 func Examined(names []string) []string {
 	examined := []string{"port", "allow", "strategy", "carrier", "queue", "fast-path", "min-data-port", "keepalive", "session-idle",
 		"tls", "tls-port", "monitor", "queue-num", "table", "ct-mark", "fail", "policies", "virtual-servers"}
 	return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return !slices.Contains(examined, n) })
 }
 
-// Given reports whether a flag or --config was given, other than the named ones.
+// Given reports whether a flag or --config was given, except the named ones.
 func (f *Flags) Given(but ...string) bool {
 	if f.set.Changed("config") {
 		return true

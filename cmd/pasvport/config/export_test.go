@@ -11,7 +11,7 @@ import (
 )
 
 // TestExport: a configuration that went to another process as JSON is the same,
-// less its passwords.
+// except for its passwords.
 func TestExport(t *testing.T) {
 	text, err := os.ReadFile(reference)
 	if err != nil {

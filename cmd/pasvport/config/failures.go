@@ -15,7 +15,7 @@ const (
 
 const wantFailures = "N in DURATION, block DURATION, such as 5 in 1m, block 10m, with N from 1 to 1000, at most 24h and 720h, or off"
 
-// String is the value as it would be written.
+// String is the value in the form of the setting.
 func (l LoginFailures) String() string {
 	if l.Most == 0 {
 		return "off"

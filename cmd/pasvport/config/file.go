@@ -44,8 +44,8 @@ func LoadFile(name string) (Config, error) {
 	return build(entries)
 }
 
-// parseFile reads one YAML document, a mapping of settings. It works on nodes
-// because they alone know their line and column.
+// parseFile parses one YAML document, a mapping of settings. It works on nodes
+// because only they know their line and column.
 func parseFile(name string, text []byte) ([]entry, error) {
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	var doc, more yaml.Node

@@ -119,7 +119,7 @@ func TestFileErrors(t *testing.T) {
 	}
 }
 
-// TestReplacedKeyIsChecked: a typing error in the file does not hide behind a flag.
+// TestReplacedKeyIsChecked: a flag does not hide a typing error in the file.
 func TestReplacedKeyIsChecked(t *testing.T) {
 	_, msg := load(t, "queues: many\n", "--queues=2")
 	if want := `FILE:1:9: queues "many": want a number from 1 to 64`; msg != want {
@@ -148,8 +148,8 @@ func TestAlias(t *testing.T) {
 	}
 }
 
-// TestBindSome: a command with one flag still reads the key of that flag, and
-// not a file that can tell it nothing.
+// TestBindSome: a command with one flag still reads that flag's key, but not a
+// file without use for it.
 func TestBindSome(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "p.yaml")
 	if err := os.WriteFile(path, []byte("control-socket: /tmp/fromfile\nport: 22\n"), 0o600); err != nil {
@@ -180,12 +180,12 @@ func TestBindSome(t *testing.T) {
 
 const reference = "../../../docs/pasvport.yaml"
 
-// commented is a line of the reference file with a key that is commented out.
+// commented matches a line of the reference file with a commented-out key.
 var commented = regexp.MustCompile(`(?m)^#([a-z0-9-]+):(?: (.*))?$`)
 
-// TestReference reads docs/pasvport.yaml: it changes nothing as it is; the first
+// TestReference reads docs/pasvport.yaml: as it is it changes nothing; the first
 // line of each key is its default and every further one is a valid example; no
-// key is missing and none is unknown.
+// key is missing or unknown.
 func TestReference(t *testing.T) {
 	text, err := os.ReadFile(reference)
 	if err != nil {
@@ -220,7 +220,7 @@ func TestReference(t *testing.T) {
 	}
 }
 
-// TestTextRoundTrip: what a setting prints, it reads.
+// TestTextRoundTrip: a setting parses what it prints.
 func TestTextRoundTrip(t *testing.T) {
 	in, msg := load(t, "# empty\n", "--port=21,8021-8025", "--allow=chain=inet/filter/forward,ip/x/y", "--tls=range=1-2",
 		"--advertise=10.0.0.5=203.0.113.5,fd00::5=2001:db8::5", "--pinhole-timeout=90s", "--strict-active-port",
@@ -273,7 +273,7 @@ func FuzzFile(f *testing.F) {
 	})
 }
 
-// TestFewEvents: every step of a data connection is reported where someone needs it.
+// TestFewEvents: every step of a data connection is reported if someone needs it.
 func TestFewEvents(t *testing.T) {
 	for _, tt := range []struct {
 		arg string

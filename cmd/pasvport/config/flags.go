@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Flags collects the values of a command's flags until Load reads them: only
+// Flags collects the values of a command's flags until Load parses them: only
 // then is it known which keys of the file count.
 type Flags struct {
 	set    *pflag.FlagSet
@@ -37,7 +37,7 @@ func Bind(fs *pflag.FlagSet, names ...string) *Flags {
 func (f *Flags) bind(s *setting, defaults Config) {
 	v := &flagValue{setting: s}
 	if s.name != "queues" {
-		// The number of cores of the machine that prints the help says nothing.
+		// The number of cores of the machine that prints the help is meaningless.
 		v.text = strings.Join(s.text(defaults), ",")
 	}
 	f.values = append(f.values, v)
@@ -48,8 +48,8 @@ func (f *Flags) bind(s *setting, defaults Config) {
 }
 
 // Load returns the defaults, changed by the file, changed by the flags, and
-// checked. The default file is read if it exists and can say anything that the
-// flags do not; one named by --config must exist. Errors are one line.
+// checked. The default file is read if it exists and can add something to the
+// flags; one named by --config must exist. Errors are one line.
 func (f *Flags) Load() (Config, error) {
 	var entries []entry
 	given := map[string]bool{}
@@ -65,7 +65,7 @@ func (f *Flags) Load() (Config, error) {
 		if err != nil {
 			return Config{}, err
 		}
-		// Keys that a flag replaces are checked all the same.
+		// Keys that a flag replaces are checked, too.
 		if _, err := build(fromFile); err != nil {
 			return Config{}, err
 		}
@@ -74,7 +74,7 @@ func (f *Flags) Load() (Config, error) {
 	return build(entries)
 }
 
-// File returns the path of the file that Load reads, empty if there is none.
+// File returns the path of the file that Load reads, or "".
 func (f *Flags) File() string {
 	name := f.file
 	if !f.set.Changed("config") {
@@ -100,8 +100,8 @@ func without(entries []entry, given map[string]bool) []entry {
 	return rest
 }
 
-// flagValue keeps what was written, in order. It never refuses a value, so that
-// errors read the same for flags and keys.
+// flagValue stores the values as written, in order. It never refuses a value, so
+// that errors read the same for flags and keys.
 type flagValue struct {
 	setting *setting
 	text    string // default, for the help text
@@ -112,7 +112,7 @@ func (v *flagValue) Set(s string) error { v.values = append(v.values, s); return
 func (v *flagValue) String() string     { return v.text }
 func (v *flagValue) Type() string       { return v.setting.value }
 
-// entry gives the values to the setting; of a single one the last counts.
+// entry passes the values to the setting; the last value of a single one wins.
 func (v *flagValue) entry() entry {
 	values := v.values
 	if !v.setting.many {

@@ -12,7 +12,7 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// String names what the policy is for.
+// String describes the connections of the policy.
 func (p *Policy) String() string {
 	var parts []string
 	add := func(name string, list []string) {
@@ -40,8 +40,8 @@ func textsOf(networks []netip.Prefix) []string {
 	return list
 }
 
-// doubtPolicies finds the policies that never hold: for no connection that is read,
-// or only for those that earlier policies have.
+// doubtPolicies finds the policies that never apply: to no connection that is
+// read, or only to connections that earlier policies match.
 func (c Config) doubtPolicies(say func(hint, format string, args ...any)) {
 	all := region{spansOf(slices.Concat(c.Ports, c.TLSPorts)), whole, whole}
 	before := []region{none}
@@ -62,7 +62,7 @@ func (c Config) doubtPolicies(say func(hint, format string, args ...any)) {
 	}
 }
 
-// hides says which earlier policies match all of the connections of policy i.
+// hides returns which earlier policies match all connections of policy i.
 func (c Config) hides(i int, mine region, before []region) string {
 	for j, r := range before[1:] {
 		if covered(mine, []region{none, r}, new(int)) {
@@ -72,16 +72,16 @@ func (c Config) hides(i int, mine region, before []region) string {
 	return fmt.Sprintf("policies 1 to %d together match all of its connections", i)
 }
 
-// none are no connections: an IPv4 client has no IPv6 server. The other way round is
-// NAT64.
+// none are impossible connections: an IPv4 client has no IPv6 server. The
+// opposite is NAT64.
 var none = region{whole, ipv4, ipv6}
 
 // A region is a set of connections: those whose port, client and server are each
 // within some spans.
 type region [3][]span
 
-// span is what lies between two addresses, both included. IPv4 addresses are in it
-// as mapped ones, ports as the last bytes of an address.
+// span is the range between two addresses, both included. IPv4 addresses are in
+// it as mapped ones, ports as the last bytes of an address.
 type span struct{ low, high netip.Addr }
 
 var whole = []span{{netip.IPv6Unspecified(), netip.AddrFrom16([16]byte(slices.Repeat([]byte{255}, 16)))}}
@@ -122,8 +122,8 @@ var (
 	ipv6 = minus(whole, ipv4)
 )
 
-// spansOfNetwork are the addresses of a network: no IPv4 ones are in an IPv6 network,
-// as in Policy.Matches.
+// spansOfNetwork are the addresses of a network: an IPv6 network contains no IPv4
+// ones, as in Policy.Matches.
 func spansOfNetwork(n netip.Prefix) []span {
 	if list := []span{spanOf(n)}; n.Addr().Is6() {
 		return minus(list, ipv4)
@@ -155,11 +155,12 @@ func (r region) and(o region) region {
 	return r
 }
 
-// maxSteps bounds how long it is looked whether policies hide another one.
+// maxSteps limits the search for policies that hide another one.
 const maxSteps = 100_000
 
-// covered reports whether all of a region is in one of the others. What lies outside
-// the first one, in one respect after the other, must be in the rest.
+// covered reports whether each connection of a region is in one of the others.
+// What lies outside the first one, in one dimension after the other, must be in
+// the rest.
 func covered(r region, others []region, steps *int) bool {
 	switch {
 	case r.empty():
@@ -179,7 +180,7 @@ func covered(r region, others []region, steps *int) bool {
 	return true
 }
 
-// both is what is in both lists.
+// both is the intersection of two lists.
 func both(a, b []span) (list []span) {
 	for _, x := range a {
 		for _, y := range b {

@@ -14,7 +14,7 @@ import (
 
 func TestHiddenPolicies(t *testing.T) {
 	for _, tt := range []struct {
-		name, policies, want string // what the one warning says; empty: there is none
+		name, policies, want string // text of the one warning; empty: none
 	}{
 		{"apart", "{port: 21, checks: strict}, {port: 2121, checks: strict}", ""},
 		{"narrow first", "{client: 10.0.0.0/16}, {client: 10.0.0.0/8}", ""},

@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// minIdle is the shortest time of silence that means something: what is under
-// it is a pause between two commands.
+// minIdle is the shortest idle time that makes sense: shorter ones are pauses
+// between two commands.
 const minIdle = time.Second
 
 const wantIdle = "a duration of at least 1s such as 5m or 2h, or off"
 
-// idle is a setting with a time of silence, 0 for off.
+// idle is a setting with an idle time, 0 for off.
 func idle(name, usage string, f facts, field func(*Config) *time.Duration) setting {
 	return setting{
 		name: name, value: "DURATION", usage: usage, want: wantIdle, facts: f,
@@ -26,7 +26,7 @@ func idle(name, usage string, f facts, field func(*Config) *time.Duration) setti
 	}
 }
 
-// parseIdle accepts YAML's words for off, which it reads as a boolean.
+// parseIdle accepts YAML's words for off, which it parses as a boolean.
 func parseIdle(v string) (time.Duration, error) {
 	switch strings.ToLower(v) {
 	case "off", "false", "no", "0":
@@ -39,7 +39,7 @@ func parseIdle(v string) (time.Duration, error) {
 	return d, nil
 }
 
-// IdleText is a time of silence as it would be written, "off" for none.
+// IdleText is an idle time in the form of the setting, "off" for none.
 func IdleText(d time.Duration) string {
 	if d == 0 {
 		return "off"

@@ -11,7 +11,7 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// The kinds below are the words of the command line, so that they print as they
+// The types below are the words of the command line, so that they print as they
 // were written.
 
 // AllowKind is how the administrator's ruleset accepts data connections.
@@ -29,7 +29,7 @@ type Strategy string
 
 // The strategies of --strategy.
 const (
-	StrategyAuto        Strategy = "auto"        // what a probe at start finds best
+	StrategyAuto        Strategy = "auto"        // the best that a probe at start finds
 	StrategyExpectation Strategy = "expectation" // expectations on the control connection
 	StrategyClaim       Strategy = "claim"       // conntrack entries made at the data SYN
 )
@@ -39,22 +39,22 @@ type FastPath string
 
 // The values of --fast-path.
 const (
-	FastPathAuto FastPath = "auto" // where the kernel runs eBPF programs of ours
+	FastPathAuto FastPath = "auto" // if the kernel supports eBPF programs
 	FastPathOff  FastPath = "off"
 )
 
-// TLSKind is what happens to a session that turns to TLS.
+// TLSKind is what happens to a session that starts TLS.
 type TLSKind string
 
 // The values of --tls.
 const (
 	TLSPass    TLSKind = "pass"
 	TLSDeny    TLSKind = "deny"
-	TLSRequire TLSKind = "require" // plain logins are made to fail
+	TLSRequire TLSKind = "require" // logins without TLS are made to fail
 	TLSRange   TLSKind = "range"
 )
 
-// LogFormat is the form of a log line.
+// LogFormat is the format of a log line.
 type LogFormat string
 
 // The values of --log-format.
@@ -74,14 +74,14 @@ var levels = []struct {
 	{"error", slog.LevelError},
 }
 
-// Commands are the commands that may be given, in upper case; "SITE CHMOD" is a
+// Commands are the permitted commands, in upper case; "SITE CHMOD" is a
 // subcommand of SITE.
 type Commands struct {
-	Allow map[string]bool // the only ones; empty: all
+	Allow map[string]bool // the only permitted ones; empty: all
 	Deny  map[string]bool // those that are made to fail, besides Config.DenyCommands
 }
 
-// Modes are the modes of data connections that are permitted.
+// Modes are the permitted modes of data connections.
 type Modes struct{ Active, Passive bool }
 
 // Families are the address families whose control connections may have data
@@ -91,8 +91,8 @@ type Families struct{ IPv4, IPv6 bool }
 // DataPorts are the ports that an announcement may name; the zero value permits all.
 type DataPorts struct{ Active, Passive rules.PortRange }
 
-// LoginFailures is how many failed logins in a time have a client blocked, and for
-// how long. The zero value blocks none.
+// LoginFailures is how many failed logins in a time block a client, and for how
+// long. The zero value blocks no one.
 type LoginFailures struct {
 	Most   int
 	Within time.Duration
@@ -106,7 +106,7 @@ type Outside struct {
 	Interface string // of this machine
 }
 
-// String writes it as a configuration does.
+// String formats it as in a configuration.
 func (o Outside) String() string {
 	switch {
 	case o.Name != "":
@@ -125,7 +125,7 @@ type PeerWait string
 // The values of --peer-wait.
 const (
 	PeerAlways PeerWait = "always"
-	PeerNAT    PeerWait = "nat" // those of translated sessions
+	PeerNAT    PeerWait = "nat" // announcements of translated sessions
 	PeerNever  PeerWait = "never"
 )
 
@@ -148,8 +148,8 @@ type VirtualServer struct {
 	Check   Check
 	Servers []Server
 
-	// SlowStart is how long a server that comes back gets less than its share, more
-	// and more of it. Default: 0, it gets all of it at once.
+	// SlowStart is how long a server that comes back gets less than its share,
+	// with a growing share. Default: 0, all of it at once.
 	SlowStart time.Duration
 }
 
@@ -159,43 +159,43 @@ type Server struct {
 	Addrs []netip.Addr // at most one of each family
 	Port  uint16       // default: that of the virtual server
 
-	// Weight is its share of new sessions, from 0, none, to maxWeight.
+	// Weight is its share of new sessions, from 0, no sessions, to maxWeight.
 	// Default: 1.
 	Weight int
 
-	// Backup has it get new sessions only while no server of its family that is not
-	// one takes any. Default: false.
+	// Backup gives it new sessions only while no regular server of its family
+	// accepts any. Default: false.
 	Backup bool
 
-	// Advertise are addresses of its own, of the families of Addrs, that its
+	// Advertise are its external addresses, of the families of Addrs, which its
 	// announcements show and to which its data connections come. Default: none.
 	Advertise []netip.Addr
 }
 
 // Check is how servers are checked.
 type Check struct {
-	Interval time.Duration // 0: they are not. Default: 5 s
+	Interval time.Duration // 0: no checks. Default: 5 s
 	Timeout  time.Duration // of one check. Default: 2 s, or half the interval if that is less
-	Rise     int           // how many checks in a row bring a server back. Default: 2
-	Fall     int           // how many that fail in a row take one out. Default: 3
+	Rise     int           // how many successful checks in a row bring a server back. Default: 2
+	Fall     int           // how many failed checks in a row take one out. Default: 3
 
 	// User and Password log in; without a user the greeting is enough.
 	User, Password string
 }
 
-// Policy is what holds for some control connections in place of the settings
-// for all. An empty list of ports, clients or servers matches all.
+// Policy changes settings for some control connections. An empty list of ports,
+// clients or servers matches all.
 type Policy struct {
 	Ports   []rules.PortRange // control ports, as the client dials them
 	Clients []netip.Prefix    // the client's own address
 	Servers []netip.Prefix    // the server's own address
 
-	// Config has the settings that a policy may change, as they hold: those for
-	// all, changed by the policy. The others are zero.
+	// Config has the settings that a policy may change, with their effective
+	// values: those for all, changed by the policy. The others are zero.
 	Config *Config
 }
 
-// Matches reports whether the policy is for a control connection.
+// Matches reports whether the policy applies to a control connection.
 func (p *Policy) Matches(port uint16, client, server netip.Addr) bool {
 	has := func(list []netip.Prefix, a netip.Addr) bool {
 		return len(list) == 0 || slices.ContainsFunc(list, func(n netip.Prefix) bool { return n.Contains(a) })

@@ -9,7 +9,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// parseMapping reads the keys of a mapping, which are the known ones.
+// parseMapping parses the keys of a mapping, which must be known.
 func parseMapping(name string, root *yaml.Node, known keys, want string) ([]entry, error) {
 	var entries []entry
 	lines := map[string]int{}
@@ -79,7 +79,7 @@ func kindText(k yaml.Kind) string {
 	return "mapping"
 }
 
-// addMaps puts the mappings of an entry into c.
+// addMaps adds the mappings of an entry to c.
 func (e entry) addMaps(c *Config, root keys) error {
 	if e.setting.reset != nil {
 		e.setting.reset(c)
@@ -92,7 +92,7 @@ func (e entry) addMaps(c *Config, root keys) error {
 	return nil
 }
 
-// apply puts the values of an entry into c.
+// apply applies the values of an entry to c.
 func (e entry) apply(c *Config) error {
 	if e.setting.reset != nil {
 		e.setting.reset(c)
@@ -113,7 +113,7 @@ func (e entry) apply(c *Config) error {
 	return nil
 }
 
-// The keys of the file that are mappings, and no flags.
+// The keys of the file that are mappings, not flags.
 const (
 	policiesKey = "policies"
 	commandsKey = "commands"

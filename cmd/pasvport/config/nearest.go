@@ -4,9 +4,9 @@ package config
 
 import "strings"
 
-// Nearest returns the name that was probably meant by one that there is not;
-// empty: none is near. Near are names that begin so, and those that one typing
-// error in three letters makes of it.
+// Nearest returns the name that was probably meant by an unknown one, or "".
+// Candidates are names that begin with it, and those that one typing error in
+// three letters makes of it.
 func Nearest(typed string, names []string) string {
 	best, distance := "", (len(typed)+1)/3+1
 	for _, n := range names {
@@ -21,8 +21,8 @@ func Nearest(typed string, names []string) string {
 	return best
 }
 
-// distanceOf counts the letters that have to be put in, left out, replaced or
-// swapped with the next one to make b of a (optimal string alignment).
+// distanceOf counts the letters that have to be inserted, deleted, replaced or
+// swapped with the next one to turn a into b (optimal string alignment).
 func distanceOf(a, b string) int {
 	rows := make([][]int, len(a)+1)
 	for i := range rows {

@@ -22,7 +22,7 @@ const (
 	// maxSocketPath is sun_path of <linux/un.h> without its final zero.
 	maxSocketPath = 107
 
-	// maxTable leaves room for what we append to the name in set names and
+	// maxTable leaves room for what is appended to the name in set names and
 	// comments, which nft limits to 128 bytes (NFTNL_UDATA_COMMENT_MAXLEN).
 	maxTable = 64
 )
@@ -104,7 +104,7 @@ func setMetrics(c *Config, v string) error {
 		if err != nil {
 			return errValue
 		}
-		// Port 0 is any free one; the daemon logs which.
+		// Port 0 means any free one; the daemon logs which.
 		if _, err := parseNumber(port, 0, 65535); err != nil {
 			return errValue
 		}
@@ -113,7 +113,7 @@ func setMetrics(c *Config, v string) error {
 	return nil
 }
 
-// addAllow reads one way of --allow. Ways cannot be mixed, but the chains of
+// addAllow parses one way of --allow. Ways cannot be mixed, but the chains of
 // several "chain=" add up.
 func addAllow(c *Config, v string) error {
 	kind, list, isChain := AllowKind(v), "", false
@@ -168,7 +168,7 @@ func addAdvertise(c *Config, v string) error {
 	return nil
 }
 
-// parseOutside reads an address of a family, or where to find one.
+// parseOutside parses an address of a family, or where to find one.
 func parseOutside(v string, is4 bool) (Outside, error) {
 	if name, ok := strings.CutPrefix(v, interfacePrefix); ok {
 		if name == "" || len(name) >= unix.IFNAMSIZ || name == "." || name == ".." || strings.ContainsFunc(name, notInInterface) {
@@ -188,13 +188,13 @@ func parseOutside(v string, is4 bool) (Outside, error) {
 	return Outside{Name: strings.ToLower(v)}, nil
 }
 
-// notInInterface are those that the kernel does not take in the name of an interface,
-// and those that separate values here.
+// notInInterface are the characters that the kernel does not allow in the name of
+// an interface, and separators here.
 func notInInterface(r rune) bool {
 	return r <= ' ' || r == '/' || r == ':' || r == ',' || r == '=' || r > '~'
 }
 
-// isHostName reports whether a name may be one in the DNS, and is not meant to be an
+// isHostName reports whether a name may be a DNS name, and is not meant to be an
 // address.
 func isHostName(v string) bool {
 	labels := strings.Split(strings.TrimSuffix(v, "."), ".")
@@ -214,7 +214,7 @@ func isHostName(v string) bool {
 	return len(v) <= 253 && strings.Trim(last, "0123456789") != ""
 }
 
-// parseUnicast reads an address that a host can have.
+// parseUnicast parses an address that a host can have.
 func parseUnicast(v string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(strings.TrimSpace(v))
 	a = a.Unmap()
@@ -242,7 +242,7 @@ func setPinholeTimeout(c *Config, v string) error {
 	return nil
 }
 
-// durationText is 1m0s without the zeros.
+// durationText is d.String() without trailing zeros.
 func durationText(d time.Duration) string {
 	if d < time.Hour && d%time.Second == 0 {
 		return fmt.Sprintf("%ds", d/time.Second)
@@ -268,7 +268,7 @@ func setTLS(c *Config, v string) error {
 }
 
 // setTable accepts the identifiers that nft reads without quotes (scanner.l),
-// less '/', which separates the parts of a chain's name here.
+// except '/', which separates the parts of a chain's name here.
 func setTable(c *Config, v string) error {
 	if v == "" || len(v) > maxTable {
 		return errValue
@@ -312,7 +312,7 @@ func setXferlog(c *Config, v string) error {
 	return nil
 }
 
-// parseToggle reads on or off, or what YAML has for them.
+// parseToggle parses on or off, or YAML's words for them.
 func parseToggle(v string) (bool, error) {
 	switch strings.ToLower(v) {
 	case "on", "true", "yes":

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 )
 
-// setPeerAddr takes numeric addresses only: a pair must not depend on name
+// setPeerAddr accepts numeric addresses only: a pair must not depend on name
 // service.
 func setPeerAddr(to *string, v string) error {
 	if v != "" {
@@ -29,8 +29,8 @@ func setPeerKey(c *Config, v string) error {
 	return nil
 }
 
-// Paired reports whether this is one firewall of a pair. It is an error to say
-// only a part of what that takes.
+// Paired reports whether this is one firewall of a pair. It is an error to set
+// only some of the settings that it needs.
 func (c Config) Paired() (bool, error) {
 	switch said := [3]bool{c.Peer != "", c.PeerListen != "", c.PeerKey != ""}; {
 	case said == [3]bool{}:

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestPaired: a pair takes three settings, all with numeric addresses and a path.
+// TestPaired: a pair needs three settings, with numeric addresses and a path.
 func TestPaired(t *testing.T) {
 	const all = "peer: '10.9.0.2:2121'\npeer-listen: '10.9.0.1:2121'\npeer-key: /etc/key\n"
 	for name, tt := range map[string]struct {

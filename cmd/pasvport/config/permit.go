@@ -15,7 +15,8 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// maxLength is the longest line that is read, and so the highest limit of a length.
+// maxLength is the longest line that is read, and so the highest limit of a
+// length.
 const maxLength = 4096
 
 const (
@@ -158,7 +159,7 @@ func addFamilies(c *Config, v string) error {
 	return eachWord(v, map[string]*bool{"ipv4": &c.Families.IPv4, "ipv6": &c.Families.IPv6})
 }
 
-// eachWord sets what the words of a list stand for.
+// eachWord sets the values that the words of a list stand for.
 func eachWord(v string, words map[string]*bool) error {
 	for item := range strings.SplitSeq(v, ",") {
 		b, ok := words[strings.ToLower(strings.TrimSpace(item))]
@@ -243,7 +244,7 @@ func (c Config) mapsPorts() bool {
 	return c.some(func(c *Config) bool { return c.MapDataPorts != rules.PortRange{} })
 }
 
-// some reports whether something is so for some sessions.
+// some reports whether something holds for some sessions.
 func (c Config) some(is func(*Config) bool) bool {
 	return is(&c) || slices.ContainsFunc(c.Policies, func(p Policy) bool { return is(p.Config) })
 }
@@ -261,7 +262,7 @@ func markText(mark uint32) string {
 	return fmt.Sprintf("0x%x", mark)
 }
 
-// checkMark checks the mark of c, which holds somewhere.
+// checkMark checks the mark of c, which applies to some sessions.
 func (c *Config) checkMark(all *Config) error {
 	switch {
 	case c.Mark == 0:

@@ -42,7 +42,7 @@ policies:
 	for _, tt := range []struct {
 		port           uint16
 		client, server string
-		want           int // of the first that matches, -1 none
+		want           int // index of the first match, or -1
 	}{
 		{2121, "192.0.2.9", "203.0.113.1", 0},
 		{8023, "192.0.2.9", "198.51.100.7", 0},

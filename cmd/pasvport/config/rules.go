@@ -8,9 +8,9 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// Rules returns what the settings alone say about our table. What depends on the
-// kernel as well (the carrier, the claim chain, the queue expression, zones) is
-// for kernel.Choice to put in.
+// Rules returns the part of our table's description that follows from the
+// settings alone. kernel.Choice adds what depends on the kernel as well (the
+// carrier, the claim chain, the queue expression, zones).
 func (c Config) Rules() rules.Config {
 	r := rules.Config{
 		Table:          c.Table,
@@ -25,8 +25,8 @@ func (c Config) Rules() rules.Config {
 		Bare:           c.Keepalive > 0 || c.SessionIdle > 0,
 	}
 	r.Watch = c.Monitor
-	// With a range an encrypted session has several data connections at once, which are
-	// counted until they end.
+	// With a range an encrypted session has several data connections at once,
+	// which are counted until they end.
 	r.FewEvents = !c.LogTransfers && c.Xferlog == "" && c.Peer == "" && c.TLS != TLSRange
 	if c.FastPath == FastPathAuto && !r.Bare {
 		r.FastPath = rules.FastPathAny
@@ -40,8 +40,8 @@ func (c Config) Rules() rules.Config {
 	return r
 }
 
-// ReloadRules returns the description of a table, as it was chosen for this
-// kernel, with what a reload of the settings changes of it.
+// ReloadRules returns the description of a table, as chosen for this kernel, with
+// the changes of a reload.
 func (c Config) ReloadRules(r rules.Config) rules.Config {
 	want := c.Rules()
 	r.Ports, r.Chains, r.PinholeTimeout, r.PeerPorts = want.Ports, want.Chains, want.PinholeTimeout, want.PeerPorts

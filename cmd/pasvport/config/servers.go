@@ -14,8 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// virtualServersKey is the key of the file, and no flag, that has virtual
-// servers.
+// virtualServersKey is the key for virtual servers, which is not a flag.
 const virtualServersKey = "virtual-servers"
 
 // Limits of virtual servers.
@@ -172,7 +171,7 @@ func appendAddr(list []netip.Addr, text string) ([]netip.Addr, error) {
 	return append(list, a), err
 }
 
-// parseName accepts what nft reads as a part of a name, and no address.
+// parseName accepts what nft parses as a part of a name, and no address.
 func parseName(text string) (string, error) {
 	for i := range len(text) {
 		b := text[i]
@@ -187,7 +186,7 @@ func parseName(text string) (string, error) {
 	return text, nil
 }
 
-// parseInterval accepts YAML's words for off, which it reads as a boolean.
+// parseInterval accepts YAML's words for off, which it parses as a boolean.
 func parseInterval(text string) (time.Duration, error) {
 	switch strings.ToLower(text) {
 	case "off", "false", "no":

@@ -9,7 +9,7 @@ import (
 	"slices"
 )
 
-// check looks at what no single value shows.
+// check checks what no single value shows.
 func (s *Server) check() error {
 	switch {
 	case len(s.Addrs) == 0:
@@ -25,7 +25,7 @@ func (s *Server) check() error {
 	return nil
 }
 
-// Addr returns the address of a family, the zero value if there is none.
+// Addr returns the address of a family, or the zero value.
 func (s *Server) Addr(is4 bool) netip.Addr { return ofFamily(s.Addrs, is4) }
 
 func ofFamily(list []netip.Addr, is4 bool) netip.Addr {
@@ -72,7 +72,7 @@ func (v *VirtualServer) check() error {
 	return nil
 }
 
-// checkVirtualServers looks at what they share with each other and the rest.
+// checkVirtualServers checks what they share with each other and the rest.
 func (c *Config) checkVirtualServers() *misfit {
 	if len(c.VirtualServers) > maxVirtualServers {
 		return unfit(virtualServersKey, "%s: %d of them, want at most %d", virtualServersKey, len(c.VirtualServers), maxVirtualServers)
@@ -105,7 +105,7 @@ func (c *Config) checkVirtualServers() *misfit {
 	return nil
 }
 
-// twice reports whether a key is that of two elements.
+// twice reports whether two elements have the same key.
 func twice[T any, K comparable](list []T, key func(T) K) bool {
 	seen := map[K]bool{}
 	for _, v := range list {

@@ -62,7 +62,7 @@ virtual-servers:
 	}
 }
 
-// TestVirtualServerErrors: each has its line.
+// TestVirtualServerErrors: each error has its line.
 func TestVirtualServerErrors(t *testing.T) {
 	const one = "virtual-servers:\n  - {name: a, listen: 203.0.113.1, servers: [{address: 10.0.0.1}]"
 	for _, tt := range []struct{ name, file, want string }{
@@ -117,7 +117,7 @@ func TestVirtualServerErrors(t *testing.T) {
 	}
 }
 
-// TestBalancingDoc: the configuration in the guide is one.
+// TestBalancingDoc: the configuration in the guide is valid.
 func TestBalancingDoc(t *testing.T) {
 	text, err := os.ReadFile("../../../docs/balancing.md")
 	if err != nil {

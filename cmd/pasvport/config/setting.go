@@ -12,55 +12,55 @@ import (
 )
 
 // maxLimit is the highest value of a limit: more control connections than a
-// conntrack's table has entries for.
+// conntrack table has room for.
 const maxLimit = 1 << 20
 
-// facts are what else there is to know of a setting. Each says restart or live.
+// facts are further properties of a setting. Each setting is restart or live.
 type facts uint8
 
 const (
-	restart  facts = 1 << iota // another value takes effect when the daemon is started again
-	live                       // a reload puts another value into effect
-	inRules                    // our rules depend on it, whatever the kernel can do
+	restart  facts = 1 << iota // a new value takes effect at the next start
+	live                       // a reload applies a new value
+	inRules                    // our rules depend on it, whatever the kernel supports
 	inPolicy                   // a policy may change it for some control connections
 )
 
 // setting is one flag and one key of the file.
 type setting struct {
 	name  string   // of the flag and of the key
-	value string   // what stands for the value in the help text
+	value string   // placeholder for the value in the help text
 	usage string   // help text
 	want  string   // what is allowed, the end of an error line
-	words []string // the values that it can have, or, with a '=' at the end, what they begin with
+	words []string // its possible values, or, with a '=' at the end, their beginnings
 	facts facts
 
-	// fields are pointers to the fields of a Config that are the setting's:
-	// what a reload copies, and what two configurations differ in. Each field
-	// is that of one setting.
+	// fields are pointers to the setting's fields of a Config: what a reload
+	// copies, and what differs between configurations. Each field belongs to one
+	// setting.
 	fields func(*Config) []any
 
-	// many settings may be given more than once, and as a list in the file;
-	// of the others the last one counts.
+	// many settings may be given more than once, and as a list in the file; the
+	// last value of the others wins.
 	many bool
 
-	// some settings want one value at least.
+	// some settings need at least one value.
 	some bool
 
 	// toggle settings need no value on the command line.
 	toggle bool
 
-	// reset, where there is one, takes the default away before the first value.
+	// reset, unless nil, removes the default before the first value.
 	reset func(*Config)
 
-	// add takes one value as it was written. A *wantError says what is allowed
-	// when the text of want is too general; any other error is not printed.
+	// add parses and adds one value. A *wantError says what is allowed if the
+	// text of want is too general; any other error is not printed.
 	add func(*Config, string) error
 
-	// text is the value of a Config as it would be written.
+	// text formats the value of a Config.
 	text func(Config) []string
 
 	// A key that is mappings is not a flag: it has parse and, in the file's root,
-	// addMapping in place of add and text. root are the keys of the root.
+	// addMapping instead of add and text. root are the keys of the root.
 	parse      func(name string, n *yaml.Node, root keys) ([]mapping, error)
 	addMapping func(c *Config, m mapping, root keys) error
 }
@@ -77,12 +77,12 @@ func (k keys) lookup(name string) (*setting, bool) {
 	return &k[i], true
 }
 
-// with returns those that have a fact.
+// with returns the settings that have a fact.
 func (k keys) with(f facts) keys {
 	return slices.DeleteFunc(slices.Clone(k), func(s setting) bool { return !s.is(f) })
 }
 
-// names are their names in their order.
+// names are their names, in order.
 func (k keys) names() []string {
 	names := make([]string, len(k))
 	for i := range k {
@@ -91,18 +91,18 @@ func (k keys) names() []string {
 	return names
 }
 
-// flag reports whether the setting is one of the command line too.
+// flag reports whether the setting is a flag, too.
 func (s *setting) flag() bool { return s.add != nil }
 
 // is reports whether the setting has this fact.
 func (s *setting) is(f facts) bool { return s.facts&f != 0 }
 
-// wantError says what is allowed in place of one particular value.
+// wantError says what is allowed instead of a particular value.
 type wantError struct{ want string }
 
 func (e *wantError) Error() string { return "want " + e.want }
 
-// errValue is a value that the general text of its setting explains.
+// errValue is for a value that the general text of its setting explains.
 var errValue = errors.New("not allowed")
 
 // orList is "a, b or c".

@@ -21,8 +21,8 @@ import (
 
 var update = flag.Bool("update", false, "write the lists in docs/operations.md")
 
-// TestFacts: each setting says whether a reload changes it, and what else it says
-// of itself is so.
+// TestFacts: each setting says whether a reload changes it, and its other facts
+// are true.
 func TestFacts(t *testing.T) {
 	for i := range settings {
 		s := &settings[i]
@@ -56,7 +56,8 @@ func TestFacts(t *testing.T) {
 			if ruled != s.is(inRules) {
 				t.Errorf("our rules depend on it: %t, want %t", ruled, s.is(inRules))
 			}
-			// A policy may change what the engine is told, and the mark, and nothing else.
+			// A policy may change what the engine gets, and the mark, and nothing
+			// else.
 			if s.name != "mark" && told != s.is(inPolicy) {
 				t.Errorf("the engine is told of it: %t, allowed in a policy: %t", told, s.is(inPolicy))
 			}
@@ -64,7 +65,7 @@ func TestFacts(t *testing.T) {
 	}
 }
 
-// withMark is c with the way of --allow that --ct-mark is for.
+// withMark is c with the way of --allow that --ct-mark needs.
 func withMark(c Config) Config {
 	c.Allow = AllowMark
 	return c
@@ -72,8 +73,8 @@ func withMark(c Config) Config {
 
 var compared = cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})
 
-// TestChangedPolicies: policies that say what they said have not changed because
-// a setting has that they cannot change.
+// TestChangedPolicies: unchanged policies do not count as changed because a
+// setting has changed that they cannot change.
 func TestChangedPolicies(t *testing.T) {
 	const file = "policies: [{port: 2121, checks: strict}]\n"
 	a, _ := load(t, file)
@@ -86,7 +87,7 @@ func TestChangedPolicies(t *testing.T) {
 	}
 }
 
-// TestFields: each field of a Config is that of one setting, so that a reload
+// TestFields: each field of a Config belongs to one setting, so that a reload
 // cannot forget one.
 func TestFields(t *testing.T) {
 	var c Config
@@ -94,7 +95,7 @@ func TestFields(t *testing.T) {
 	for i := range settings {
 		for _, f := range settings[i].fields(&c) {
 			if other, ok := owner[f]; ok {
-				t.Errorf("a field of %s is one of %s", settings[i].name, other)
+				t.Errorf("a field of %s also belongs to %s", settings[i].name, other)
 			}
 			owner[f] = settings[i].name
 		}
@@ -102,7 +103,7 @@ func TestFields(t *testing.T) {
 	v := reflect.ValueOf(&c).Elem()
 	for i := range v.NumField() {
 		if _, ok := owner[v.Field(i).Addr().Interface()]; !ok {
-			t.Errorf("Config.%s is the field of no setting", v.Type().Field(i).Name)
+			t.Errorf("Config.%s belongs to no setting", v.Type().Field(i).Name)
 		}
 	}
 }
@@ -179,7 +180,7 @@ func TestOperations(t *testing.T) {
 	}
 }
 
-// wrapped is a list of names as Markdown, in lines of at most 80 characters.
+// wrapped formats a list of names as Markdown, in lines of at most 80 characters.
 func wrapped(names []string) string {
 	var b strings.Builder
 	column := 0

@@ -14,8 +14,7 @@ import (
 )
 
 // settings are all settings in the order of the help text and of the reference
-// file. docs/pasvport.yaml and docs/operations.md are checked against this table
-// by tests.
+// file. Tests check docs/pasvport.yaml and docs/operations.md against this table.
 var settings = keys{
 	{
 		name: "port", value: "N[,N][,N-M]", many: true, facts: live | inRules,
@@ -317,7 +316,7 @@ var settings = keys{
 	},
 }
 
-// word is a setting with a few words to choose from.
+// word is a setting with a few possible words.
 func word[T comparable](name, usage string, f facts, field func(*Config) *T, values ...T) setting {
 	words := make([]string, len(values))
 	for i, v := range values {
@@ -360,8 +359,8 @@ func either(name, usage string, f facts, field func(*Config) *bool, no, yes stri
 	}
 }
 
-// toggle is a setting that is on or off. It takes YAML's words for that too, and
-// one that is off by default needs no value on the command line.
+// toggle is a setting that is on or off. It also accepts YAML's words for that,
+// and one that is off by default needs no value on the command line.
 func toggle(name, usage string, f facts, field func(*Config) *bool) setting {
 	s := either(name, usage, f, field, "off", "on")
 	set := s.add
@@ -392,7 +391,7 @@ func number[T int | uint16](name, value, usage string, f facts, low, high int, f
 	}
 }
 
-// levelNames are the words of --log-level.
+// levelNames are the values of --log-level.
 func levelNames() []string {
 	var names []string
 	for _, l := range levels {
@@ -401,7 +400,7 @@ func levelNames() []string {
 	return names
 }
 
-// levelText is the name of a level of the table.
+// levelText is the name of a level.
 func levelText(l slog.Level) string {
 	for _, e := range levels {
 		if e.level == l {
@@ -411,17 +410,18 @@ func levelText(l slog.Level) string {
 	return l.String()
 }
 
-// PortList returns the control ports as they would be written, such as "21" and
+// PortList returns the control ports in the form of the setting, such as "21" and
 // "8021-8025".
 func (c Config) PortList() []string { return portNames(c.Ports) }
 
-// TLSPortList returns the control ports of implicit TLS as they would be written.
+// TLSPortList returns the control ports of implicit TLS in the form of the
+// setting.
 func (c Config) TLSPortList() []string { return portNames(c.TLSPorts) }
 
-// AdvertiseList returns the addresses to announce as they would be written.
+// AdvertiseList returns the addresses to announce in the form of the setting.
 func (c Config) AdvertiseList() []string { return advertiseText(c) }
 
-// MarkText names the ct mark bits that are ours.
+// MarkText names our ct mark bits.
 func (c Config) MarkText() string {
 	if c.Allow != AllowMark {
 		return "none"
@@ -429,7 +429,7 @@ func (c Config) MarkText() string {
 	return fmt.Sprintf("0x%08x", c.CTMark)
 }
 
-// AllowText returns the way of --allow as it would be written.
+// AllowText returns the way of --allow in the form of the setting.
 func (c Config) AllowText() string {
 	if c.Allow != AllowChain {
 		return string(c.Allow)
@@ -441,7 +441,7 @@ func (c Config) AllowText() string {
 	return "chain=" + strings.Join(refs, ",")
 }
 
-// TLSText returns the way of --tls as it would be written.
+// TLSText returns the way of --tls in the form of the setting.
 func (c Config) TLSText() string {
 	if c.TLS != TLSRange {
 		return string(c.TLS)
@@ -449,7 +449,7 @@ func (c Config) TLSText() string {
 	return fmt.Sprintf("range=%d-%d", c.TLSRange.Low, c.TLSRange.High)
 }
 
-// Values are the values that a setting has, or what they begin with; none if they
+// Values are the possible values of a setting, or their beginnings; nil if they
 // are not a fixed set.
 func Values(name string) []string {
 	s, ok := settings.lookup(name)

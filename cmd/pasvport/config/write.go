@@ -11,11 +11,11 @@ import (
 	"strings"
 )
 
-// bare are texts that mean themselves in YAML, also within brackets.
+// bare matches texts that need no quotes in YAML, even within brackets.
 var bare = regexp.MustCompile(`^[A-Za-z0-9/][A-Za-z0-9./=_-]*$`)
 
 // Write writes c as a file: the control ports, and what is not the default. A
-// setting that is no flag (virtual-servers, policies) is left out.
+// setting that is not a flag (virtual-servers, policies) is left out.
 func Write(w io.Writer, c Config) error {
 	changed := Changed(Default(), c)
 	for i := range settings {

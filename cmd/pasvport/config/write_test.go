@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// TestWrite: what is written is read as the same configuration, and says no more than
-// is needed.
+// TestWrite: the written file parses to the same configuration, and contains no
+// more than needed.
 func TestWrite(t *testing.T) {
 	for _, tt := range []struct {
 		name string

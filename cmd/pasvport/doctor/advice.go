@@ -12,15 +12,15 @@ import (
 	"github.com/pasvport/pasvport/rules/walk"
 )
 
-// A block is a base chain where a packet is, or may be, dropped.
+// A block is a base chain in which a packet is, or may be, dropped.
 type block struct {
 	rules.ChainRef
 
-	// before is the rule in front of which something that accepts the packet has
-	// to stand; its zero value is the head of the chain.
+	// before is the rule before which a rule must be inserted to accept the
+	// packet; its zero value is the head of the chain.
 	before walk.RuleRef
 
-	// raw says that the chain is in front of conntrack, where nothing can tell an
+	// raw says that the chain is before conntrack, where no rule can recognise an
 	// announced connection.
 	raw bool
 }
@@ -36,8 +36,8 @@ func blocking(walks []passage) []block {
 }
 
 // obstacle is the rule that may drop a packet which a later rule accepts anyway,
-// or which does so in a chain that is no place for accepting: one at prerouting or
-// postrouting, or one in front of the filters. Otherwise it is the zero value.
+// or which does so in a chain that is no place for accepting: one at prerouting
+// or postrouting, or one before the filters. Otherwise it is the zero value.
 func (x passage) obstacle() walk.RuleRef {
 	early := x.Priority < 0 || x.Hook == walk.HookPrerouting || x.Hook == walk.HookPostrouting
 	accepted := slices.ContainsFunc(x.Outcomes, func(o walk.Outcome) bool { return o.Verdict == walk.Accept && len(o.Depends) == 0 })
@@ -49,16 +49,16 @@ func (x passage) obstacle() walk.RuleRef {
 	return walk.RuleRef{}
 }
 
-// raw reports whether a chain is in front of conntrack.
+// raw reports whether a chain is before conntrack.
 func (x passage) raw() bool {
 	return x.Hook == walk.HookIngress || (x.Hook == walk.HookPrerouting || x.Hook == walk.HookOutput) && x.Priority < walk.PriorityConntrack
 }
 
-// A line is something to accept, in the languages of the programs that may own
-// the chain: nft and iptables.
+// A line is a match to accept, in the syntax of the programs that may own the
+// chain: nft and iptables.
 type line struct{ nft, iptables string }
 
-// acceptData says how to let data connections through, in the way of --allow.
+// acceptData advises how to accept data connections, by the way of --allow.
 func (e *examination) acceptData(walks []passage) []string {
 	l := line{"ct state established,related accept", "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"}
 	switch e.cfg.Allow {
@@ -88,7 +88,7 @@ func (e *examination) allowChains(walks []passage) []string {
 	return []string{"pasvport run --allow chain=" + strings.Join(texts, ",")}
 }
 
-// acceptState says how to let packets of a state through.
+// acceptState advises how to accept packets of a state.
 func (e *examination) acceptState(walks []passage, state string) []string {
 	l := line{"ct state " + state + " accept", "-m conntrack --ctstate " + strings.ToUpper(state) + " -j ACCEPT"}
 	return e.lines(walks, l, func(rules.ChainRef) string {
@@ -96,7 +96,7 @@ func (e *examination) acceptState(walks []passage, state string) []string {
 	})
 }
 
-// acceptControl says how to let new control connections through.
+// acceptControl advises how to accept new control connections.
 func (e *examination) acceptControl(walks []passage, ports rules.PortRange) []string {
 	l := line{
 		fmt.Sprintf("tcp dport %s accept", ports),
@@ -149,7 +149,7 @@ func inTable(c rules.ChainRef) string {
 	return " -t " + c.Table
 }
 
-// ufw names the file and the chain of ufw for a built-in chain.
+// ufw names ufw's file and chain for a built-in chain.
 func (e *examination) ufw(c rules.ChainRef, l line, before walk.RuleRef) string {
 	file, prefix := "/etc/ufw/before.rules", "ufw-before-"
 	if c.Family == rules.FamilyIPv6 {

@@ -10,12 +10,12 @@ import (
 	"github.com/pasvport/pasvport/rules/walk"
 )
 
-// conflicts says which rules of others are in our way.
+// conflicts reports which rules of others interfere with ours.
 func (e *examination) conflicts() {
 	disturbing := map[rules.ChainRef]bool{}
 	for _, c := range e.set.Conflicts(e.rules) {
 		if c.Kind == walk.ConflictCopy && len(e.routed) == 0 {
-			continue // nothing asks for the packet mark, other than rules that were walked
+			continue // nothing reads the packet mark except rules that were walked
 		}
 		if c.Kind == walk.ConflictHook {
 			disturbing[c.At.Chain] = true
@@ -57,7 +57,7 @@ func (e *examination) hasChain(want rules.ChainRef) bool {
 	return false
 }
 
-// conflict puts a conflict into words, with what to do.
+// conflict describes a conflict, and what to do about it.
 func (e *examination) conflict(c walk.Conflict) (text string, hints []string) {
 	remove := fmt.Sprintf("nft delete rule %s handle %d, and the same in your file", words(c.At.Chain), c.At.Handle)
 	except := fmt.Sprintf("except the control ports in this rule: tcp dport != %s tcp sport != %[1]s", otherThan(e.cfg.PortList()))
@@ -94,9 +94,9 @@ func (e *examination) conflict(c walk.Conflict) (text string, hints []string) {
 	}
 }
 
-// otherThan are ports as they stand behind != in a rule. A single one is written
-// as a range: nft up to 1.0.6 at least makes one comparison of two != for
-// neighbouring fields, which is true if either differs.
+// otherThan formats ports as after != in a rule. A single one is written as a
+// range: nft up to at least 1.0.6 merges two != of neighbouring fields into one
+// comparison, which is true if either differs.
 func otherThan(ports []string) string {
 	if len(ports) > 1 {
 		return "{ " + strings.Join(ports, ", ") + " }"

@@ -11,8 +11,8 @@ import (
 	"github.com/pasvport/pasvport/rules/walk"
 )
 
-// TestConflictWords: each kind of conflict is said in words of its own, with what is in
-// the way and what to do.
+// TestConflictWords: each kind of conflict has its own text, which names the rule
+// and what to do.
 func TestConflictWords(t *testing.T) {
 	at := walk.RuleRef{Chain: rules.ChainRef{Family: rules.FamilyINet, Table: "filter", Chain: "pre"}, Handle: 7}
 	firewalld := at
@@ -42,13 +42,13 @@ func TestConflictWords(t *testing.T) {
 			t.Errorf("%+v: %s | %s", tt.c, text, all)
 		}
 		if seen[text] {
-			t.Errorf("%q is said of two kinds", text)
+			t.Errorf("two kinds have the text %q", text)
 		}
 		seen[text] = true
 	}
 }
 
-// TestOtherThan: a single port is a range, of which nft makes a right comparison.
+// TestOtherThan: a single port is a range, which nft compares correctly.
 func TestOtherThan(t *testing.T) {
 	for want, ports := range map[string][]string{"21-21": {"21"}, "21-22": {"21-22"}, "{ 21, 2121 }": {"21", "2121"}} {
 		if got := otherThan(ports); got != want {

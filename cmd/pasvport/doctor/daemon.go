@@ -17,7 +17,7 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// A daemon is one that runs with the table in question, and what it answers.
+// A daemon is one that runs with the table in question, and its answers.
 type daemon struct {
 	running  bool // a process has the table
 	status   control.Status
@@ -51,14 +51,14 @@ func ask(ctx context.Context, cfg config.Config) daemon {
 	return d
 }
 
-// otherTable says that the daemon on a socket is not the one that is meant.
+// otherTable reports that the daemon on a socket has another table.
 type otherTable struct{ socket, have, want string }
 
 func (e *otherTable) Error() string {
 	return fmt.Sprintf("the daemon that answers on %s has the table %s, not %s", e.socket, e.have, e.want)
 }
 
-// daemon says what a running daemon answers, and whether its table is there.
+// daemon reports on a running daemon, and on its table.
 func (e *examination) daemon(q Question, d daemon, there bool) {
 	e.running = d.running
 	var other *otherTable
@@ -82,8 +82,8 @@ func (e *examination) daemon(q Question, d daemon, there bool) {
 	}
 }
 
-// compare says where the settings of a daemon differ from those that were asked
-// about, and whether its table is as it should be.
+// compare reports where the settings of a daemon differ from those that were
+// asked about, and whether its table is intact.
 func (e *examination) compare(q Question, d daemon) {
 	s := d.status
 	if differ := config.Examined(config.Changed(*d.settings, q.Config)); len(differ) > 0 {
@@ -111,7 +111,7 @@ func (e *examination) compare(q Question, d daemon) {
 	}
 }
 
-// difference puts into words in which settings a daemon differs.
+// difference describes the settings in which a daemon differs.
 func difference(names []string, has, asked config.Config) string {
 	words := make([]string, len(names))
 	for i, name := range names {
@@ -128,7 +128,7 @@ func difference(names []string, has, asked config.Config) string {
 	return strings.Join(words, ", ")
 }
 
-// installed is the description of the table that a daemon has.
+// installed is the description of a running daemon's table.
 func (e *examination) installed(d daemon) rules.Config {
 	c := d.settings.Rules()
 	c.VirtualServers = balance.Rules(d.settings.VirtualServers)
@@ -149,7 +149,7 @@ func tableComplete(c rules.Config) (bool, error) {
 	return f.Present()
 }
 
-// queues looks whether another process listens on one of our queue numbers.
+// queues checks whether another process listens on one of our queue numbers.
 func (e *examination) queues() {
 	text, err := os.ReadFile("/proc/thread-self/net/netfilter/nfnetlink_queue")
 	if err != nil || e.running {
@@ -165,7 +165,7 @@ func (e *examination) queues() {
 	}
 }
 
-// process names the owner of a netlink socket, whose number is mostly its pid.
+// process names the owner of a netlink socket, whose port is usually its pid.
 func process(port int) string {
 	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", port))
 	if err != nil {

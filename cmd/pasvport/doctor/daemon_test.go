@@ -19,8 +19,8 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// one fails the test unless the only finding of a report has a level, and words in its
-// text and hints.
+// one fails the test unless a report has exactly one finding, with this level and
+// these words in its text and hints.
 func one(t *testing.T, r *Report, level Level, words ...string) {
 	t.Helper()
 	if len(r.Findings) != 1 {
@@ -38,7 +38,7 @@ func one(t *testing.T, r *Report, level Level, words ...string) {
 	}
 }
 
-// TestDaemon: what is said of the daemon that has the table, or has had it.
+// TestDaemon: the findings about the daemon that has, or had, the table.
 func TestDaemon(t *testing.T) {
 	yes := func(rules.Config) (bool, error) { return true, nil }
 	other := settings()
@@ -91,8 +91,8 @@ func TestDaemon(t *testing.T) {
 	one(t, e.report, Warn, "queue 2 lost 3 packets", "more --queues")
 }
 
-// TestInstalled: the table that a daemon has is that of its settings and of what it
-// has found of the kernel, not of what would be chosen now.
+// TestInstalled: the table of a running daemon is compared with its settings and
+// the kernel features that it found, not with what would be chosen now.
 func TestInstalled(t *testing.T) {
 	cfg := settings()
 	e := &examination{cfg: settings()}
@@ -123,7 +123,8 @@ func (a answers) Unblock(netip.Addr) error     { return nil }
 func (a answers) Drain(string, bool) error     { return nil }
 func (a answers) End(uint64) error             { return nil }
 
-// TestAsk: the daemon that has the table is asked for its settings, and only that one.
+// TestAsk: the daemon that has the table is asked for its settings, and no other
+// one.
 func TestAsk(t *testing.T) {
 	cfg, has := settings(), settings()
 	has.MaxPinholes = 7
@@ -173,7 +174,7 @@ func TestAsk(t *testing.T) {
 	})
 }
 
-// TestProcess: who has a queue is named.
+// TestProcess: the owner of a queue is named.
 func TestProcess(t *testing.T) {
 	if own := process(os.Getpid()); !strings.Contains(own, "doctor.test") {
 		t.Errorf("this program is %q", own)

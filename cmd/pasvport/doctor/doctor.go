@@ -12,8 +12,8 @@ import (
 	"github.com/pasvport/pasvport/rules/walk"
 )
 
-// Run examines this host for a daemon. The error says that it cannot: unix.EPERM
-// without CAP_NET_ADMIN.
+// Run examines this host for a daemon. It returns an error if it cannot:
+// unix.EPERM without CAP_NET_ADMIN.
 func Run(ctx context.Context, q Question) (*Report, error) {
 	running := ask(ctx, q.Config)
 	cfg, ends := q.Config, q.Ends
@@ -28,7 +28,7 @@ func Run(ctx context.Context, q Question) (*Report, error) {
 	if err != nil {
 		if probeErr != nil {
 			r.finish()
-			return r, nil // there is no nftables, and that has been said
+			return r, nil // there is no nftables, and that is reported
 		}
 		return nil, fmt.Errorf("reading the ruleset: %w", err)
 	}

@@ -27,8 +27,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// inNamespace runs f on a thread that is in a network namespace of its own, with
-// a ruleset and settings, and is not given back. The namespace goes with it.
+// inNamespace runs f on a thread in a network namespace of its own, with a
+// ruleset and settings. The thread is not reused, and the namespace ends with it.
 func inNamespace(t *testing.T, ruleset string, sysctls map[string]string, f func() error) {
 	t.Helper()
 	stage.Need(t, "nft")
@@ -47,7 +47,7 @@ func inNamespace(t *testing.T, ruleset string, sysctls map[string]string, f func
 	})
 }
 
-// examine is the report on a ruleset.
+// examine returns the report on a ruleset.
 func examine(t *testing.T, ruleset string, sysctls map[string]string, cfg config.Config, ends Ends) *Report {
 	t.Helper()
 	var r *Report
@@ -76,10 +76,11 @@ func file(t *testing.T, name string) string {
 	return string(b)
 }
 
-// machine are what differs between machines: how many connections may be tracked.
+// machine matches what differs between machines: how many connections may be
+// tracked.
 var machine = regexp.MustCompile(`\d+ of at most \d+`)
 
-// portable takes away what differs between kernels and machines.
+// portable removes what differs between kernels and machines.
 func portable(r *Report) {
 	r.Findings = slices.DeleteFunc(r.Findings, func(f Finding) bool { return f.Topic == topicKernel })
 	for i := range r.Findings {
@@ -87,8 +88,8 @@ func portable(r *Report) {
 	}
 }
 
-// TestBrokenRulesets holds the whole report on some rulesets against what is
-// written down.
+// TestBrokenRulesets compares the whole report on some rulesets with golden
+// files.
 func TestBrokenRulesets(t *testing.T) {
 	short := map[string]string{"net/netfilter/nf_conntrack_tcp_timeout_established": "3600", "net/netfilter/nf_conntrack_tcp_be_liberal": "1"}
 	for k, v := range router {
@@ -132,7 +133,7 @@ func TestBrokenRulesets(t *testing.T) {
 }
 
 // TestGuide: the example in the guide is the ruleset and the report of the tests,
-// without what is in order.
+// without the findings that are OK.
 func TestGuide(t *testing.T) {
 	guide, err := os.ReadFile("../../../docs/doctor.md")
 	if err != nil {
@@ -140,7 +141,7 @@ func TestGuide(t *testing.T) {
 	}
 	problems, _, ok := strings.Cut(file(t, "gateway.txt"), "\nOK\n")
 	if !ok {
-		t.Fatal("nothing is in order")
+		t.Fatal("no finding is OK")
 	}
 	for _, text := range []string{file(t, "gateway.nft"), problems} {
 		if !strings.Contains(string(guide), "\n"+text+"```") {

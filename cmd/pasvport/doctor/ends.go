@@ -11,7 +11,7 @@ import (
 )
 
 // Ends is what is known of the two hosts of an FTP session, as this host sees
-// them behind any NAT of its own. The zero value of a field is: nothing.
+// them behind its own NAT. The zero value of a field means unknown.
 type Ends struct {
 	Client, Server netip.Addr
 
@@ -19,7 +19,7 @@ type Ends struct {
 	ClientLink, ServerLink string
 }
 
-// families are those in which the session can be.
+// families are the possible families of the session.
 func (n Ends) families() []rules.Family {
 	for _, a := range []netip.Addr{n.Client, n.Server} {
 		switch {
@@ -33,7 +33,7 @@ func (n Ends) families() []rules.Family {
 	return []rules.Family{rules.FamilyIPv4, rules.FamilyIPv6}
 }
 
-// localAddresses are those of this host.
+// localAddresses are the addresses of this host.
 func localAddresses() (list []netip.Addr) {
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
@@ -50,7 +50,7 @@ func localAddresses() (list []netip.Addr) {
 }
 
 // dress puts what is known into a packet that goes to the server, or to the
-// client. Hooks without an incoming or outgoing interface do not look at it.
+// client. Hooks without an incoming or outgoing interface ignore it.
 func (n Ends) dress(p *walk.Packet, toServer bool) {
 	p.Src, p.Dst, p.In, p.Out = n.Client, n.Server, n.ClientLink, n.ServerLink
 	if !toServer {

@@ -11,16 +11,16 @@ import (
 	"github.com/pasvport/pasvport/rules/walk"
 )
 
-// A Question is what the doctor is asked about.
+// A Question is the input of the doctor.
 type Question struct {
-	// Config is that of the daemon that is meant. Unless it was Asked for, by a flag
-	// or a file, the settings of a daemon that answers take its place.
+	// Config is the configuration of the daemon in question. Unless a flag or a
+	// file Asked for it, the settings of a running daemon replace it.
 	Config config.Config
 	Asked  bool
 
 	Ends Ends // makes verdicts surer
 
-	Conntrackd, Keepalived string // the files of those, if there are any
+	Conntrackd, Keepalived string // their configuration files, if any
 }
 
 // An examination is one run of the doctor.
@@ -33,15 +33,15 @@ type examination struct {
 	nft       *lister
 	firewalls firewalls
 	local     []netip.Addr // of this host
-	routed    []string     // rules of policy routing that ask for our bits of the packet mark
+	routed    []string     // policy routing rules that read our bits of the packet mark
 	running   bool         // a daemon has our table
-	sysfs     string       // where the kernel says what it has loaded
+	sysfs     string       // where the kernel lists what it has loaded
 	sysctl    func(name string) (int, bool)
-	counted   func() (n, most int)             // expectations; most is 0 if it is not known
-	complete  func(rules.Config) (bool, error) // whether a table is there with all that it should have
+	counted   func() (n, most int)             // expectations; most is 0 if unknown
+	complete  func(rules.Config) (bool, error) // whether a table exists with everything that it should have
 
 	// general are the rules that may drop control connections, too, in the
-	// position and family that are looked at.
+	// current position and family.
 	general [3]map[walk.RuleRef]bool // by way
 }
 

@@ -29,7 +29,7 @@ func findFirewalls(set *walk.Ruleset) firewalls {
 	return f
 }
 
-// xtables reports whether a chain has the name of one that iptables makes.
+// xtables reports whether a chain has the name of a chain of iptables.
 func xtables(c rules.ChainRef) bool {
 	return c.Table == "filter" && c.Family != rules.FamilyINet && slices.Contains([]string{"INPUT", "FORWARD", "OUTPUT"}, c.Chain)
 }

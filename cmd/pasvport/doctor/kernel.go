@@ -11,15 +11,15 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// kernelReport says what the kernel can do, and what a daemon would choose of it.
+// kernelReport reports what the kernel supports, and what a daemon would choose.
 type kernelReport struct {
 	report *Report
 	found  kernel.Found
 	choice kernel.Choice
 }
 
-// kernel reports what trying the kernel gave, and returns what a daemon would
-// choose of it.
+// kernel reports the result of probing the kernel, and returns what a daemon
+// would choose.
 func (r *Report) kernel(cfg config.Config, found kernel.Found, err error) kernel.Choice {
 	k := kernelReport{report: r, found: found}
 	if err != nil {
@@ -52,7 +52,7 @@ func (k *kernelReport) chosen(cfg config.Config) {
 	}
 }
 
-// refused says why a daemon would not start.
+// refused reports why a daemon would not start.
 func (k *kernelReport) refused(err error) {
 	var missing *kernel.MissingError
 	if !errors.As(err, &missing) {
@@ -66,7 +66,7 @@ func (k *kernelReport) refused(err error) {
 	k.say(Problem, fmt.Sprintf("%s needs %s, which this kernel does not have: %v", missing.What, missing.Needs, missing.Err), hints...)
 }
 
-// queue says how packets come to the daemon.
+// queue reports how packets get to the daemon.
 func (k *kernelReport) queue() {
 	switch {
 	case k.choice.Queue == rules.QueueNative:
@@ -78,7 +78,7 @@ func (k *kernelReport) queue() {
 	}
 }
 
-// strategy says how data connections are made known to conntrack.
+// strategy reports how conntrack learns of data connections.
 func (k *kernelReport) strategy() {
 	c := k.choice
 	switch {
@@ -94,7 +94,7 @@ func (k *kernelReport) strategy() {
 	}
 }
 
-// ipv6 says where IPv6 can do less than what was chosen for IPv4.
+// ipv6 reports where IPv6 supports less than what was chosen for IPv4.
 func (k *kernelReport) ipv6() {
 	need := kernel.ClaimIPv6
 	if k.choice.Strategy == config.StrategyExpectation {
@@ -119,7 +119,7 @@ func (k *kernelReport) adjustment() {
 		"a connection with a line that changed its length hangs when the daemon stops; modprobe nf_nat and nf_conntrack_sane")
 }
 
-// small says what else the table needs.
+// small reports the remaining features that the table needs.
 func (k *kernelReport) small() {
 	for _, f := range []struct {
 		feature          kernel.Feature

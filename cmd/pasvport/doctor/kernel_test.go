@@ -13,8 +13,8 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/kernel"
 )
 
-// TestKernelAgrees: the doctor calls a kernel a problem exactly where a daemon
-// would not start on it, and each thing that is missing has a reason.
+// TestKernelAgrees: the doctor reports a problem with a kernel exactly if a
+// daemon would not start on it, and each missing feature has a reason.
 func TestKernelAgrees(t *testing.T) {
 	features := []kernel.Feature{kernel.QueueNative, kernel.QueueXT, kernel.CarrierSane, kernel.CarrierBare,
 		kernel.Expectation, kernel.ExpectationIPv6, kernel.Claim, kernel.ClaimIPv6, kernel.Zones, kernel.SeqAdj}
@@ -46,7 +46,7 @@ func TestKernelAgrees(t *testing.T) {
 	}
 }
 
-// TestKernelWithoutIPv6: where IPv6 can do less, or is off, IPv4 is served.
+// TestKernelWithoutIPv6: where IPv6 supports less, or is off, IPv4 is served.
 func TestKernelWithoutIPv6(t *testing.T) {
 	for _, tt := range []struct {
 		name  string

@@ -14,10 +14,10 @@ import (
 	"github.com/pasvport/pasvport/rules/walk"
 )
 
-// A lister knows rules as the program nft prints them.
+// A lister prints rules as the program nft does.
 type lister struct {
 	ctx    context.Context
-	path   string // empty: there is no nft
+	path   string // empty: nft is not installed
 	chains map[rules.ChainRef]map[string]string
 }
 
@@ -29,10 +29,10 @@ func newLister(ctx context.Context) *lister {
 	return &lister{ctx: ctx, path: path, chains: map[rules.ChainRef]map[string]string{}}
 }
 
-// listTimeout bounds one run of nft.
+// listTimeout limits one run of nft.
 const listTimeout = 10 * time.Second
 
-// counters are what changes in a rule while it is looked at.
+// counters are the changing part of a rule.
 var counters = regexp.MustCompile(` packets \d+ bytes \d+`)
 
 // text is a rule as nft prints it; ok is false if it does not.
@@ -72,5 +72,5 @@ func chain(c rules.ChainRef) string {
 	return fmt.Sprintf("chain %s %s %s", c.Family, c.Table, c.Chain)
 }
 
-// words is a chain as nft's commands want it.
+// words is a chain as in nft's commands.
 func words(c rules.ChainRef) string { return fmt.Sprintf("%s %s %s", c.Family, c.Table, c.Chain) }

@@ -14,7 +14,7 @@ import (
 // A passage is a packet's way through a base chain.
 type passage struct {
 	walk.ChainWalk
-	general map[walk.RuleRef]bool // rules that may drop control connections as well
+	general map[walk.RuleRef]bool // rules that may drop control connections, too
 }
 
 // walk sends a packet along a path.
@@ -30,8 +30,8 @@ func (e *examination) walk(p path, packet walk.Packet, w way) []passage {
 // session are the packets of control connections to some ports.
 type session struct{ syn, established, reply walk.Packet }
 
-// session makes the packets of a position, with the destination that the chains
-// of type nat give the first.
+// session makes the packets of a position, with the destination that the nat
+// chains give the first.
 func (e *examination) session(p position, f rules.Family, ports rules.PortRange) session {
 	mark := e.cfg.Control()
 	s := session{walk.ControlSYN(f, ports), walk.ControlEstablished(f, ports, mark), walk.ControlReply(f, ports, mark)}
@@ -44,7 +44,7 @@ func (e *examination) session(p position, f rules.Family, ports rules.PortRange)
 
 // exceptions finds the rules that may drop control connections in a position
 // before anything accepts them, such as block lists, for each way of packets.
-// What they drop is not a matter of FTP.
+// What they drop has nothing to do with FTP.
 func (e *examination) exceptions(p position, f rules.Family) {
 	e.general = [3]map[walk.RuleRef]bool{{}, {}, {}}
 	note := func(w way, passages []passage) {
@@ -67,13 +67,13 @@ func (e *examination) exceptions(p position, f rules.Family) {
 	}
 }
 
-// excepted reports whether an outcome is one that control connections may have
-// as well, or that only too many packets have.
+// excepted reports whether control connections may have this outcome, too, or
+// only too many packets have it.
 func (x passage) excepted(o walk.Outcome) bool {
 	return o.Verdict == walk.Drop && (len(o.Depends) > 0 && x.general[o.At] || o.Rated())
 }
 
-// verdict is that of the outcomes that are not excepted.
+// verdict is the verdict of the outcomes that are not excepted.
 func verdict(passages []passage) walk.Verdict {
 	walks := make([]walk.ChainWalk, len(passages))
 	for i, x := range passages {
@@ -88,8 +88,8 @@ func verdict(passages []passage) walk.Verdict {
 // fewOutcomes is how many uncertain outcomes with the same verdict are shown.
 const fewOutcomes = 3
 
-// seen says which rules decide. Chains that only let pass by their policy are
-// not worth a line, unless there is no other.
+// seen names the rules that decide. Chains that merely accept by their policy are
+// left out, unless there is no other.
 func (e *examination) seen(passages []passage) []string {
 	var lines []string
 	drops := verdict(passages) == walk.Drop
@@ -125,7 +125,7 @@ func verb(v walk.Verdict) string {
 	return map[walk.Verdict]string{walk.Accept: "accepted", walk.Drop: "dropped", walk.Unsure: "handed to another program"}[v]
 }
 
-// outcome puts one possible end into words.
+// outcome describes a possible end.
 func (e *examination) outcome(x passage, o walk.Outcome) string {
 	by := verb(o.Verdict) + " by " + e.byWhat(o)
 	switch {

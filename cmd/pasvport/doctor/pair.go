@@ -20,7 +20,7 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// The files of the programs with which a firewall is one of a pair.
+// The configuration files of the programs of a firewall pair.
 const (
 	DefaultConntrackd = "/etc/conntrackd/conntrackd.conf"
 	DefaultKeepalived = "/etc/keepalived/keepalived.conf"
@@ -29,21 +29,21 @@ const (
 // skewLimit is how far the clocks of two machines may be apart.
 const skewLimit = 2 * time.Second
 
-// pairing is what there is to know of a firewall that is, or may be, one of a pair.
+// pairing is what is known about a firewall that is, or may be, one of a pair.
 type pairing struct {
 	cfg        config.Config
 	paired     bool
 	conntrackd *blockfile.Block // nil: there is no such file
 	keepalived *blockfile.Block
-	peer       *control.Peer // nil: no daemon says
-	link       string        // the interface that has the address of --peer-listen; empty: none
+	peer       *control.Peer // nil: no daemon reports it
+	link       string        // the interface with the address of --peer-listen; empty: none
 	defaults   []string      // the interfaces of default routes
 	sysctl     func(name string) (int, bool)
 	script     func(path string) (string, bool) // the text of a script of keepalived
 	found      func(level Level, text string, hints ...string)
 }
 
-// pair looks at what this host has for a failover.
+// pair examines this host's set-up for a failover.
 func (e *examination) pair(q Question, d daemon) {
 	p := &pairing{cfg: e.cfg, peer: d.status.Peer, sysctl: e.sysctl, script: readScript}
 	p.found = func(level Level, text string, hints ...string) { e.found(level, topicPair, text, hints...) }
@@ -56,8 +56,8 @@ func (e *examination) pair(q Question, d daemon) {
 	p.examine()
 }
 
-// readBlocks reads a file of blocks with those that it includes, and says so if it
-// cannot; nil if there is none.
+// readBlocks reads a file of blocks with those that it includes, and reports a
+// failure; nil if it does not exist.
 func (e *examination) readBlocks(path, comments string, depth int) *blockfile.Block {
 	const most = 8 // they may include one another
 	text, err := os.ReadFile(path)
@@ -135,7 +135,7 @@ func defaultLinks() (list []string) {
 	return list
 }
 
-// examine says what would break FTP in a failover.
+// examine reports what would break FTP in a failover.
 func (p *pairing) examine() {
 	sync := p.conntrackd != nil && len(p.conntrackd.All("Sync")) > 0
 	switch {
@@ -158,7 +158,7 @@ func (p *pairing) examine() {
 	}
 }
 
-// daemons says how the link of the two daemons is.
+// daemons reports the state of the link between the daemons.
 func (p *pairing) daemons() {
 	switch s := p.peer; {
 	case s == nil:
@@ -183,7 +183,7 @@ func hints(h string) []string {
 	return []string{h}
 }
 
-// dedicated says whether the link of the pair is one that has nothing else on it.
+// dedicated reports whether the link of the pair carries anything else.
 func (p *pairing) dedicated() {
 	const hint = "a link of its own between the two machines; what is told there says what is open"
 	switch {
@@ -222,7 +222,7 @@ func (p *pairing) virtual(link string) bool {
 	return false
 }
 
-// kernel looks at what conntrack does with a connection that passed by another
+// kernel checks how conntrack treats a connection whose packets passed another
 // machine.
 func (p *pairing) kernel() {
 	const dir = "net/netfilter/nf_conntrack_"
@@ -236,7 +236,7 @@ func (p *pairing) kernel() {
 	}
 }
 
-// synced looks at what conntrackd shares.
+// synced checks what conntrackd shares.
 func (p *pairing) synced() {
 	for _, o := range p.conntrackd.All("Sync", "Options", "ExpectationSync") {
 		if isOn(o.Arg(0)) {
@@ -272,7 +272,7 @@ func (p *pairing) setting(name string) string {
 	return ""
 }
 
-// filters says what conntrackd leaves out.
+// filters reports what conntrackd leaves out.
 func (p *pairing) filters() {
 	for _, filter := range p.conntrackd.All("General", "Filter") {
 		for _, f := range filter.Blocks {
@@ -296,7 +296,7 @@ func (p *pairing) filters() {
 
 func isOn(word string) bool { return strings.EqualFold(word, "on") || strings.EqualFold(word, "yes") }
 
-// moved looks at what keepalived does when the addresses move.
+// moved checks what keepalived does when the addresses move.
 func (p *pairing) moved(sync bool) {
 	if len(p.keepalived.All("vrrp_instance")) == 0 {
 		p.found(Warn, "keepalived has no vrrp_instance: it moves no address")
@@ -316,9 +316,9 @@ func (p *pairing) moved(sync bool) {
 	}
 }
 
-// notifies returns the script that keepalived runs at an event, of an instance or of
-// a group, and reports whether it has an option of conntrackd. An empty one: there is
-// none. A script that cannot be read is taken to be right.
+// notifies returns the script that keepalived runs at an event, of an instance or
+// of a group, and reports whether it uses an option of conntrackd. An empty
+// script: there is none. A script that cannot be read is assumed to be correct.
 func (p *pairing) notifies(event, option string) (script string, has bool) {
 	if p.keepalived == nil {
 		return "", false
@@ -344,10 +344,10 @@ func (p *pairing) notifies(event, option string) (script string, has bool) {
 	return script, false
 }
 
-// betweenWords reports whether a character stands between the words of a script.
+// betweenWords reports whether a character separates words of a script.
 func betweenWords(r rune) bool { return strings.ContainsRune(" \t\r\n;&|()", r) }
 
-// hasOption reports whether a line of a script that is no comment has a word.
+// hasOption reports whether a line of a script, comments apart, contains a word.
 func hasOption(script, option string) bool {
 	for line := range strings.Lines(script) {
 		if line = strings.TrimSpace(line); !strings.HasPrefix(line, "#") && slices.Contains(strings.FieldsFunc(line, betweenWords), option) {

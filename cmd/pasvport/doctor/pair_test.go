@@ -41,7 +41,7 @@ vrrp_instance FTP {
 	notify_backup "/x/script backup"
 }
 `
-	// script is of the kind of primary-backup.sh.
+	// script is like primary-backup.sh.
 	script = `#!/bin/sh
 # -x is not an option
 case "$1" in
@@ -51,15 +51,15 @@ esac
 `
 )
 
-// TestPairing: each thing that would break FTP in a failover is named, and nothing
-// else.
+// TestPairing: each thing that would break FTP in a failover is reported, and
+// nothing else.
 func TestPairing(t *testing.T) {
 	up := &control.Peer{Address: "10.99.0.2:2121", Link: control.PeerUp}
 	for _, tt := range []struct {
 		name     string
-		change   [2]string // in either file
+		change   [2]string // replacement in either file
 		edit     func(*pairing)
-		level    Level // Warn or Problem; empty: nothing
+		level    Level // Warn or Problem; empty: no finding
 		want     string
 		noScript bool
 	}{
@@ -117,7 +117,7 @@ func TestPairing(t *testing.T) {
 	}
 }
 
-// noSysctl has all numbers 1, and one 0.
+// noSysctl returns 1 for every setting, and 0 for one.
 func noSysctl(off string) func(string) (int, bool) {
 	return func(name string) (int, bool) {
 		if off != "" && strings.HasSuffix(name, off) {
@@ -139,8 +139,8 @@ func parsed(t *testing.T, text string, change [2]string) *blockfile.Block {
 	return b
 }
 
-// TestReadBlocks: files are read with those that they include, also if they include
-// one another; one that cannot be read is said to be.
+// TestReadBlocks: files are read with those that they include, even if they
+// include one another; a file that cannot be read is reported.
 func TestReadBlocks(t *testing.T) {
 	dir := t.TempDir()
 	one, two, bad := filepath.Join(dir, "one.conf"), filepath.Join(dir, "two.conf"), filepath.Join(dir, "bad")

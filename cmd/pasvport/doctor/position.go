@@ -11,7 +11,7 @@ import (
 	"github.com/pasvport/pasvport/rules/walk"
 )
 
-// A path is the hooks that a packet passes.
+// A path is the hooks that a packet traverses.
 type path []walk.Hook
 
 var (
@@ -20,7 +20,7 @@ var (
 	out     = path{walk.HookOutput, walk.HookPostrouting}
 )
 
-// A position is a place that this host can have in an FTP session.
+// A position is a role that this host can have in an FTP session.
 type position struct {
 	name, words string
 	control     path // from the client to the server
@@ -34,7 +34,7 @@ type way uint8
 const (
 	toServer way = iota
 	toClient
-	either // it is not known which
+	either // unknown
 )
 
 // back is the way of the answer.
@@ -53,8 +53,8 @@ var positions = []position{
 	{"output", "clients on this host", out, in, []mode{{"passive", out, in, toServer}, {"active", in, out, toClient}}},
 }
 
-// modesOf are the modes that have to be told apart. For packets that are
-// forwarded the two differ only if something is known of the ends.
+// modesOf are the modes that have to be distinguished. For forwarded packets the
+// two differ only if something is known of the ends.
 func (e *examination) modesOf(p position) []mode {
 	switch {
 	case p.modes != nil:
@@ -65,7 +65,7 @@ func (e *examination) modesOf(p position) []mode {
 	return []mode{{"passive", through, through, toServer}, {"active", through, through, toClient}}
 }
 
-// elsewhere says why the ends cannot be those of sessions of a position: this
+// elsewhere says why the ends cannot be those of sessions in a position: this
 // host is one of them, or is not. It is empty if they can.
 func (e *examination) elsewhere(p position) string {
 	for _, end := range []struct {

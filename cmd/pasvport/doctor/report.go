@@ -16,7 +16,7 @@ type Level string
 // The levels, worst first.
 const (
 	Problem Level = "problem" // FTP does not work, or not always
-	Warn    Level = "warn"    // it may not work, or it cannot be told
+	Warn    Level = "warn"    // it may not work, or that is unknown
 	OK      Level = "ok"
 )
 
@@ -34,7 +34,7 @@ const (
 	topicPair     = "pair"
 )
 
-// A Finding is one thing that the doctor has to say.
+// A Finding is one result of the examination.
 type Finding struct {
 	Level    Level    `json:"level"`
 	Topic    string   `json:"topic"` // kernel, tracker, pair, conflict, daemon, control, data
@@ -46,18 +46,18 @@ type Finding struct {
 	Hint     []string `json:"hint,omitempty"`   // what to do
 }
 
-// A Report is all of them.
+// A Report is all findings.
 type Report struct {
 	Table    string    `json:"table"`
 	Ports    []string  `json:"ports"`
 	Allow    string    `json:"allow"`
-	Probed   string    `json:"probed"` // where kernel features were tried
+	Probed   string    `json:"probed"` // where kernel features were probed
 	Problems int       `json:"problems"`
 	Warnings int       `json:"warnings"`
 	Findings []Finding `json:"findings"`
 }
 
-// add adds a finding, or the family of one that is there already.
+// add adds a finding, or its family to an existing one.
 func (r *Report) add(f Finding) {
 	for i := range r.Findings {
 		if old := &r.Findings[i]; old.same(f) {
@@ -77,8 +77,8 @@ func (r *Report) add(f Finding) {
 	r.Findings = append(r.Findings, f)
 }
 
-// same reports whether two findings say the same of different families or ports.
-// Those of one family with different ports are one; so are those of one port.
+// same reports whether two findings differ only in family or ports. Findings on
+// one family with different ports are merged, and so are those on one port.
 func (f Finding) same(g Finding) bool {
 	return f.Level == g.Level && f.Topic == g.Topic && f.Position == g.Position && f.Text == g.Text &&
 		slices.Equal(f.Detail, g.Detail) && slices.Equal(f.Hint, g.Hint) &&
@@ -103,7 +103,7 @@ func (r *Report) finish() {
 // Fine reports whether there is no problem.
 func (r *Report) Fine() bool { return r.Problems == 0 }
 
-// WriteText writes r for people: "!" begins what to do.
+// WriteText writes r as text: "!" begins what to do.
 func (r *Report) WriteText(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "control %s %s, table %s, allow %s\nkernel features tried in %s\n",
@@ -130,7 +130,7 @@ func (r *Report) WriteText(w io.Writer) error {
 	return err
 }
 
-// where is what a finding is about, with a colon.
+// where is the subject of a finding, with a colon.
 func (f Finding) where() string {
 	var words []string
 	if f.Position != "" {
@@ -155,8 +155,8 @@ func plural(n int, word string) string {
 	return word + "s"
 }
 
-// An Answer is what the doctor has to say, by its report or by its self-test. As JSON
-// it is written as it is.
+// An Answer is the doctor's output, a report or the result of its self-test. As
+// JSON it is written unchanged.
 type Answer interface {
 	Fine() bool // exit status 0
 	WriteText(io.Writer) error

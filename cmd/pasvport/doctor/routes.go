@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// routedBy are the rules of policy routing that ask for any of some bits of the
-// packet mark, as "ip rule" writes them. It looks in the network namespace of the
-// calling thread; what cannot be read is not there.
+// routedBy are the policy routing rules that read any of some bits of the packet
+// mark, in the format of "ip rule". It reads the network namespace of the calling
+// thread, and ignores errors.
 func routedBy(bits uint32) (list []string) {
 	c, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
 	if err != nil {
@@ -39,7 +39,7 @@ func routedBy(bits uint32) (list []string) {
 
 const ruleHeader = 12
 
-// markRule is a rule in words, if it asks for any of some bits of the packet mark.
+// markRule describes a rule, if it reads any of some bits of the packet mark.
 func markRule(b []byte, bits uint32) string {
 	if len(b) < ruleHeader {
 		return ""

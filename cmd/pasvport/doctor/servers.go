@@ -10,8 +10,8 @@ import (
 	"github.com/pasvport/pasvport/rules/walk"
 )
 
-// virtualServers judges what this host itself opens to the servers of virtual
-// servers, to check them: if the ruleset drops that, all of them are down.
+// virtualServers judges the connections that this host opens to check the servers
+// of virtual servers: if the ruleset drops them, all servers are down.
 func (e *examination) virtualServers() {
 	accepted, others := 0, false
 	for _, v := range e.cfg.VirtualServers {

@@ -16,19 +16,19 @@ import (
 // (RFC 5382, REQ-5). The control connection is idle while data flows.
 const idleLimit = 2*time.Hour + 4*time.Minute
 
-// How full the table of connections may be, in percent of nf_conntrack_max.
+// Thresholds of the size of the conntrack table, in percent of nf_conntrack_max.
 const (
 	fullWarn    = 80
 	fullProblem = 95
 )
 
-// tracker looks at the settings of connection tracking.
+// tracker checks the settings of connection tracking.
 func (e *examination) tracker() {
 	const dir = "net/netfilter/nf_conntrack_"
 	if s, ok := e.sysctl(dir + "tcp_timeout_established"); ok {
 		e.timeout(time.Duration(s) * time.Second)
 	}
-	paired, _ := e.cfg.Paired() // those need it
+	paired, _ := e.cfg.Paired() // a pair needs it
 	if v, ok := e.sysctl(dir + "tcp_be_liberal"); ok && v != 0 && !paired {
 		e.found(Warn, topicTracker, "nf_conntrack_tcp_be_liberal is on: segments outside the window are let through, also forged ones of control connections",
 			"sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=0, unless something else here needs it")
@@ -54,7 +54,7 @@ func (e *examination) timeout(have time.Duration) {
 		fmt.Sprintf("sysctl -w net.netfilter.nf_conntrack_tcp_timeout_established=%d (the kernel's default is 432000)", int(idleLimit.Seconds())))
 }
 
-// roomForExpectations looks how many more expectations the kernel can hold.
+// roomForExpectations checks how many more expectations the kernel has room for.
 func (e *examination) roomForExpectations() {
 	n, most := e.counted()
 	if most == 0 {
@@ -69,8 +69,8 @@ func (e *examination) roomForExpectations() {
 		"sysctl -w net.netfilter.nf_conntrack_expect_max with a higher number, in the first network namespace")
 }
 
-// countExpectations returns how many expectations the kernel has and how many it has
-// room for, 0 if that is not known.
+// countExpectations returns how many expectations the kernel has and how many it
+// has room for, 0 if unknown.
 func countExpectations() (n, most int) {
 	ct, err := expect.Dial()
 	if err != nil {
@@ -83,7 +83,7 @@ func countExpectations() (n, most int) {
 	return n, expect.MostExpectations()
 }
 
-// room looks how many more connections conntrack can hold.
+// room checks how many more connections conntrack has room for.
 func (e *examination) room(dir string) {
 	most, ok := e.sysctl(dir + "max")
 	count, ok2 := e.sysctl(dir + "count")

@@ -9,7 +9,7 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// sysctls are settings of the kernel, by what comes behind nf_conntrack_.
+// sysctls are kernel settings, by their names after nf_conntrack_.
 func (e *examination) sysctls(is map[string]int) {
 	e.sysctl = func(name string) (int, bool) {
 		for short, v := range is {
@@ -21,7 +21,7 @@ func (e *examination) sysctls(is map[string]int) {
 	}
 }
 
-// TestTracker: settings of conntrack that break FTP, or let too much through.
+// TestTracker: settings of conntrack that break FTP, or accept too much.
 func TestTracker(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -57,7 +57,7 @@ func TestTracker(t *testing.T) {
 	}
 }
 
-// TestRoomForExpectations: announcements need room.
+// TestRoomForExpectations: announcements need room for expectations.
 func TestRoomForExpectations(t *testing.T) {
 	for _, tt := range []struct {
 		n, most int
@@ -78,7 +78,7 @@ func TestForwards(t *testing.T) {
 	e := new(examination)
 	e.sysctls(map[string]int{"net/ipv4/ip_forward": 0, "net/ipv6/conf/all/forwarding": 1})
 	if e.forwards(rules.FamilyIPv4) || !e.forwards(rules.FamilyIPv6) {
-		t.Error("the families are not told apart")
+		t.Error("the families are not distinguished")
 	}
 	e.sysctls(nil)
 	if !e.forwards(rules.FamilyIPv4) {

@@ -18,11 +18,11 @@ import (
 	"github.com/pasvport/pasvport/ftpalg"
 )
 
-// translators says which translators between IPv6 and IPv4 are in this network
-// namespace, and whether we see both sides of what they translate. A program with a
-// TUN device, or a module with a device of its own, is like a router to netfilter.
-// One that takes packets in a hook of netfilter's, or below it, is not: conntrack
-// never confirms an entry for them.
+// translators reports which translators between IPv6 and IPv4 are in this network
+// namespace, and whether we see both sides of what they translate. To netfilter a
+// program with a TUN device, or a module with a device of its own, is like a
+// router. A translator that takes packets in a netfilter hook, or below, is not:
+// conntrack never confirms an entry for them.
 func (e *examination) translators() {
 	for _, name := range []string{"tayga", "tundra-nat64"} {
 		if runsHere(name) {
@@ -51,7 +51,7 @@ func (e *examination) translators() {
 	}
 }
 
-// seesTranslator is about one whose two sides pass us.
+// seesTranslator reports on a translator both sides of which pass our hooks.
 func (e *examination) seesTranslator(what string) {
 	local := slices.ContainsFunc(e.cfg.NAT64, func(t ftpalg.NAT64) bool { return t.Pool.IsValid() })
 	switch {
@@ -89,7 +89,7 @@ func (e *examination) loaded(module string) bool {
 	return err == nil
 }
 
-// attribute is a text among the attributes behind a header.
+// attribute is the text of an attribute after a header.
 func attribute(b []byte, header int, typ uint16, path ...uint16) (text string) {
 	if len(b) < header {
 		return ""
@@ -121,8 +121,8 @@ const (
 
 var translates = regexp.MustCompile(`(?i)nat64|nat46|clat|siit|464`)
 
-// bpfTranslators are programs of eBPF that see packets before netfilter and may
-// translate them: those at XDP, and those at ingress whose name says so.
+// bpfTranslators are eBPF programs that see packets before netfilter and may
+// translate them: those at XDP, and those at ingress with a matching name.
 func bpfTranslators() (list []string) {
 	c, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
 	if err != nil {

@@ -83,8 +83,8 @@ func TestTranslators(t *testing.T) {
 	}
 }
 
-// TestTranslatorModules: nat46 and Jool are modules, which the kernel here need not
-// have; programs of eBPF are real ones.
+// TestTranslatorModules: nat46 and Jool are modules, which this kernel may lack;
+// eBPF programs are real ones.
 func TestTranslatorModules(t *testing.T) {
 	own := "64:ff9b::/96"
 	for _, tt := range []struct {
@@ -139,7 +139,7 @@ func TestTranslatorModules(t *testing.T) {
 	}
 }
 
-// program loads a program that lets everything pass.
+// program loads a program that accepts every packet.
 func program(t *testing.T, kind ebpf.ProgramType, verdict int32) (*ebpf.Program, error) {
 	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: kind, License: "Apache-2.0",
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, verdict), asm.Return()}})

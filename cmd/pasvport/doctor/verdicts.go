@@ -33,11 +33,11 @@ func (e *examination) verdicts() {
 	}
 }
 
-// position judges one position for a family, and reports whether control
-// connections may be there.
+// position judges one position for a family, and reports whether it can have
+// control connections.
 func (e *examination) position(p position, f rules.Family) bool {
 	e.exceptions(p, f)
-	var ports []string // whose control connections may be there
+	var ports []string // ports that can have control connections
 	for _, r := range e.cfg.Ports {
 		s := e.session(p, f, r)
 		walks := e.walk(p.control, s.syn, toServer)
@@ -69,7 +69,7 @@ func (e *examination) position(p position, f rules.Family) bool {
 	return true
 }
 
-// onlyTranslated reports whether what lets a packet pass a chain is that it is
+// onlyTranslated reports whether a chain accepts a packet only because it is
 // translated.
 func onlyTranslated(passages []passage) bool {
 	return slices.ContainsFunc(passages, func(x passage) bool {
