@@ -56,7 +56,7 @@ func TestWithoutDaemon(t *testing.T) {
 	files := unpack(t, &archive)
 	for name, want := range map[string]string{
 		"version.txt": "pasvport v1", "kernel.txt": "uname: Linux", "status.json": "not available: no daemon answers", "events.jsonl": "not available",
-		"configuration.yaml": "password: REMOVED, interval: 5s}\n- check:\n    password: REMOVED\n",
+		"configuration.yaml": "password: REMOVED, interval: 5s}\n  - check:\n      password: REMOVED\n",
 		"doctor.txt":         "", "rules.nft": "", "ruleset.nft": "", "conntrack.txt": "", "settings.json": "not available", "sessions.json": "not available",
 	} {
 		if got, ok := files[name]; !ok || !strings.Contains(got, want) {

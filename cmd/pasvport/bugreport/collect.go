@@ -147,7 +147,7 @@ func configText(path string) ([]byte, error) {
 		return []byte("# there is no configuration file: flags and defaults\n"), nil
 	}
 	text, err := os.ReadFile(path)
-	return password.ReplaceAll(text, []byte("${1}REMOVED")), err
+	return withoutPasswords(text), err
 }
 
 // conntrack are the entries of control and data connections, and the expectations.

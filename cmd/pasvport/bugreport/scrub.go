@@ -13,8 +13,6 @@ import (
 )
 
 var (
-	// password is the value of a password in YAML, up to the end of the mapping.
-	password = regexp.MustCompile(`(?m)(["']?password["']?\s*:\s*)("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^,}\n#]+)`)
 	// comment is one of nft's, which people write.
 	comment = regexp.MustCompile(`comment "[^"]*"`)
 	// hardware is an address of Ethernet.

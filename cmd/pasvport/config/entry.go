@@ -30,6 +30,9 @@ type value struct {
 
 // explain says which flag or key has which value, and what is allowed.
 func (v value) explain(s *setting, want string) error {
+	if s.secret {
+		return fmt.Errorf("%s: %s: want %s", v.place(), s.name, want)
+	}
 	if v.file == "" {
 		return fmt.Errorf("--%s %q: want %s", s.name, v.text, want)
 	}

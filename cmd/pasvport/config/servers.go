@@ -49,7 +49,7 @@ var (
 		{name: "rise", want: "a number from 1 to 100"},
 		{name: "fall", want: "a number from 1 to 100"},
 		{name: "user", want: "a user's name of at most 64 printable characters"},
-		{name: "password", want: "a password of at most 64 printable characters"},
+		{name: "password", secret: true, want: "a password of at most 64 printable characters"},
 	}
 )
 

@@ -46,6 +46,9 @@ type setting struct {
 	// some settings need at least one value.
 	some bool
 
+	// secret settings have values that errors do not show.
+	secret bool
+
 	// toggle settings need no value on the command line.
 	toggle bool
 
