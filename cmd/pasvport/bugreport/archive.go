@@ -15,6 +15,7 @@ import (
 type Archive struct {
 	made  time.Time
 	files []file
+	hosts []string // names in the DNS that the settings have
 }
 
 // file is one file of the archive.

@@ -8,6 +8,7 @@ import (
 	"compress/gzip"
 	"errors"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -71,12 +72,16 @@ func TestWithoutDaemon(t *testing.T) {
 // TestScrub: addresses are others, the same in every file, and no name of a user or
 // a file is left.
 func TestScrub(t *testing.T) {
-	a := &Archive{}
+	outside := func(name string) map[netip.Addr]config.Outside {
+		return map[netip.Addr]config.Outside{netip.MustParseAddr("10.1.2.3"): {Name: name}}
+	}
+	cfg := config.Config{Advertise: outside("example.org"), Policies: []config.Policy{{Config: &config.Config{Advertise: outside("ftp.example.org")}}}}
+	a := &Archive{hosts: hostNames(&cfg)}
 	add := func(name, text string) { a.add(name, "", []byte(text), nil) }
 	add("configuration.yaml", "# of alice\nadvertise: 10.1.2.3=198.51.100.7\n")
 	add("sessions.json", `[{"id": 4294967295, "client": "10.1.2.3:4000", "user": "alice", "note": "of alice"}]`)
-	add("events.jsonl", `{"event":"transfer","client":"10.1.2.3:4000","user":"alice","path":"secret.txt","absolute":"/home/alice/secret.txt","reply":"226 secret.txt sent"}`+"\n")
-	add("settings.json", `{"flags":{"port":["21"]},"policies":[{"Config":{"Files":{"Deny":["*.secret"]}}}]}`)
+	add("events.jsonl", `{"event":"transfer","client":"10.1.2.3:4000","user":"alice","path":"secret.txt","absolute":"/home/alice/secret.txt","reply":"226 secret.txt sent"}`+"\n"+`{"event":"advertise","err":"lookup ftp.example.org on 10.1.2.3:53: no such host"}`+"\n")
+	add("settings.json", `{"flags":{"port":["21"],"advertise":["10.1.2.3=example.org"],"xferlog":["/home/alice/log"]},"policies":[{"Config":{"Files":{"Deny":["*.secret"]}}}]}`)
 	add("ruleset.nft", "ip saddr 10.1.2.3 ether saddr 52:54:00:12:34:56 accept comment \"alice's\"\nip6 saddr 2001:db8::17 comment \"pasvport: ours\"\n")
 	add("doctor.txt", "10.1.2.3 to 198.51.100.7 at 12:34:56\n")
 	if err := a.Scrub(); err != nil {
@@ -89,7 +94,7 @@ func TestScrub(t *testing.T) {
 	files := unpack(t, &b)
 	client := regexp.MustCompile(`10\.\d+\.\d+\.\d+`).FindString(files["doctor.txt"])
 	for name, text := range files {
-		for _, bad := range []string{"alice", "secret", "10.1.2.3", "198.51.100.7", "2001:db8::17", "52:54:00"} {
+		for _, bad := range []string{"alice", "secret", "10.1.2.3", "198.51.100.7", "2001:db8::17", "52:54:00", "example", "ftp."} {
 			if strings.Contains(text, bad) {
 				t.Errorf("%s has %q:\n%s", name, bad, text)
 			}

@@ -49,6 +49,7 @@ func Collect(ctx context.Context, s Source) *Archive {
 	a.add("ruleset.nft", "the whole ruleset", text, err)
 	text, err = s.conntrack()
 	a.add("conntrack.txt", "conntrack's entries and expectations of FTP", text, err)
+	a.hosts = hostNames(&s.Config)
 	return a
 }
 

@@ -4,11 +4,14 @@ package bugreport
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
+	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/cmd/pasvport/replay"
 )
 
@@ -20,7 +23,7 @@ var (
 )
 
 // Scrub takes out of the archive what is of people: addresses become others, always
-// the same ones; names of users and files become user1, file1 and so on; comments and
+// the same ones, as what is found in the DNS; names of users and files become user1, file1 and so on; comments and
 // the text of the configuration file are left out. It is not random enough to withstand
 // someone who knows what he looks for: ports, sizes and times are still there.
 func (a *Archive) Scrub() error {
@@ -44,15 +47,36 @@ func (a *Archive) Scrub() error {
 		f.text = hardware.ReplaceAllFunc(f.text, func(mac []byte) []byte {
 			return fmt.Appendf(nil, "02:00:00:00:00:%02x", names.number("mac", string(mac))&0xff)
 		})
+		for _, host := range a.hosts {
+			f.text = bytes.ReplaceAll(f.text, []byte(host), fmt.Appendf(nil, "host%d", names.number("host", host)))
+		}
 		f.text = addresses.Replace(f.text)
 	}
 	return addresses.Err()
 }
 
+// hostNames are the names in the DNS that the settings have, the longest first as
+// others may be the end of it. They say which addresses there are.
+func hostNames(c *config.Config) (list []string) {
+	add := func(c *config.Config) {
+		for _, o := range c.Advertise {
+			if o.Name != "" {
+				list = append(list, o.Name)
+			}
+		}
+	}
+	add(c)
+	for i := range c.Policies {
+		add(c.Policies[i].Config)
+	}
+	slices.SortFunc(list, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), strings.Compare(a, b)) })
+	return slices.Compact(list)
+}
+
 // secret are the fields of JSON with names that people gave, and what stands for them.
 var secret = map[string]string{
 	"user": "user", "path": "file", "absolute": "file", "reply": "reply", "rule": "rule", "note": "note", "User": "user",
-	"Files": "file", "files": "file", "from_file": "file", "Password": "password",
+	"Files": "file", "files": "file", "from_file": "file", "xferlog": "file", "Password": "password",
 }
 
 // names gives names numbers, always the same ones.
