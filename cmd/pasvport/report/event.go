@@ -31,11 +31,15 @@ const (
 	keyMonitor = "monitor"
 )
 
-func (s *Subject) attrs() []slog.Attr {
+// subjectAttrs is how many attributes a subject has at most.
+const subjectAttrs = 4
+
+// appendTo appends the subject's attributes to a list.
+func (s *Subject) appendTo(list []slog.Attr) []slog.Attr {
 	if *s == (Subject{}) {
-		return nil
+		return list
 	}
-	list := []slog.Attr{slog.Any(keyClient, s.Client), slog.Any(keyServer, s.Server), slog.Uint64(keySession, s.Session)}
+	list = append(list, slog.Any(keyClient, s.Client), slog.Any(keyServer, s.Server), slog.Uint64(keySession, s.Session))
 	if s.Monitored {
 		list = append(list, slog.Bool(keyMonitor, true))
 	}
@@ -74,7 +78,7 @@ func (e Event) MarshalJSON() ([]byte, error) {
 	if err == nil {
 		err = add("level", e.Level.String())
 	}
-	for _, list := range [][]slog.Attr{e.Subject.attrs(), e.Attrs} {
+	for _, list := range [][]slog.Attr{e.Subject.appendTo(nil), e.Attrs} {
 		for _, a := range list {
 			if err == nil {
 				err = add(a.Key, a.Value.Resolve().Any())
