@@ -72,7 +72,7 @@ func newCheck() *cobra.Command {
 	return cmd
 }
 
-// connection is one that --explain is about.
+// connection is the subject of --explain.
 type connection struct {
 	client, server netip.Addr
 	port           uint16

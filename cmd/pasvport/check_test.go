@@ -30,7 +30,7 @@ policies:
 // blanks are those between the columns of a table.
 var blanks = regexp.MustCompile(` +`)
 
-// TestExplain: the policy that holds, and the line of each setting.
+// TestExplain: the policy that applies, and the line of each setting.
 func TestExplain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "p.yaml")
 	if err := os.WriteFile(path, []byte(policiesFile), 0o600); err != nil {
@@ -67,14 +67,14 @@ func TestExplain(t *testing.T) {
 			t.Errorf("%q: status %d, output %q, errors %q", args, status, out, stderr)
 		}
 	}
-	// A policy that never holds is a warning.
+	// A policy that never applies is a warning.
 	status, out, _ := call("check", path)
 	if want := "warning: policy 2 (port 2121, client 192.0.2.0/25) never holds: policy 1 (port 2121, client 192.0.2.0/24) matches all of its connections first"; status != 0 || !strings.Contains(out, want) {
 		t.Errorf("status %d, output %q, want in it %q", status, out, want)
 	}
 }
 
-// TestPolicyExample: the example with ten policies is as good as its comments say.
+// TestPolicyExample: the example with ten policies does what its comments say.
 func TestPolicyExample(t *testing.T) {
 	const path = "../../docs/policies.yaml"
 	if status, out, stderr := call("check", path); status != 0 || strings.Contains(out, "warning") || stderr != "" {

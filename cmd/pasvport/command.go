@@ -19,7 +19,7 @@ import (
 )
 
 // failure is an error that is not the fault of the command line: exit status 1.
-// All others are, cobra's own included.
+// All others are, including cobra's own.
 type failure struct{ err error }
 
 func (f *failure) Error() string { return f.err.Error() }
@@ -63,7 +63,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return fmt.Errorf("unexpected argument %q: %s takes flags only%s", args[0], cmd.CommandPath(), hint)
 }
 
-// didYouMean is the end of an error about a name that there is not.
+// didYouMean is the end of an error about an unknown name.
 func didYouMean(typed string, names []string, mark string) string {
 	if near := config.Nearest(typed, names); near != "" {
 		return fmt.Sprintf("; did you mean %s%s?", mark, near)
@@ -71,7 +71,7 @@ func didYouMean(typed string, names []string, mark string) string {
 	return ""
 }
 
-// errNoSocket says that there is nothing to ask through.
+// errNoSocket means that there is no socket to ask through.
 var errNoSocket = errors.New("no daemon to ask: control-socket is empty")
 
 // newClient returns the client of the daemon that the settings name.
@@ -82,7 +82,7 @@ func newClient(cfg config.Config) (*control.Client, error) {
 	return control.NewClient(cfg.ControlSocket), nil
 }
 
-// loadClient does so from the flags of a command.
+// loadClient does the same from the flags of a command.
 func loadClient(flags *config.Flags) (*control.Client, error) {
 	cfg, err := flags.Load()
 	if err != nil {
@@ -115,7 +115,7 @@ func newQuestion[T any](name, short, long string, ask func(context.Context, *con
 	return cmd
 }
 
-// addressFlag reads the value of a flag that takes an address; none is the zero
+// addressFlag parses the value of a flag that takes an address; empty is the zero
 // one.
 func addressFlag(name, value string) (netip.Addr, error) {
 	if value == "" {

@@ -17,8 +17,8 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
 )
 
-// newCompletion writes the completion scripts of the shells that Linux has. An
-// unknown shell is wrong usage; a script that cannot be written is not.
+// newCompletion writes the completion scripts of the shells on Linux. An unknown
+// shell is wrong usage; a script that cannot be written is not.
 func newCompletion(root *cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "completion", Short: "Write the completion script of a shell", Args: noArgs,
@@ -46,15 +46,15 @@ packages install it.`,
 	return cmd
 }
 
-// completeValues has each flag of a command, and of those below it, offer what it
-// may be: the words of a setting, interfaces, files, or nothing.
+// completeValues makes each flag of a command, and of its subcommands, offer its
+// possible values: the words of a setting, interfaces, files, or nothing.
 func completeValues(cmd *cobra.Command) {
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		if _, ok := cmd.GetFlagCompletionFunc(f.Name); ok {
 			return
 		}
 		if complete := valuesOf(f); complete != nil {
-			// It fails only for a flag that is not there, or twice.
+			// It fails only for a flag that does not exist, or twice.
 			_ = cmd.RegisterFlagCompletionFunc(f.Name, complete)
 		}
 	})
@@ -66,7 +66,7 @@ func completeValues(cmd *cobra.Command) {
 	}
 }
 
-// valuesOf returns nil for a flag that takes a file.
+// valuesOf returns nil for a flag whose value is a file.
 func valuesOf(f *pflag.Flag) cobra.CompletionFunc {
 	words := config.Values(f.Name)
 	kind, _ := pflag.UnquoteUsage(f)
@@ -102,8 +102,8 @@ func completeInterfaces(*cobra.Command, []string, string) ([]string, cobra.Shell
 // completePatience is how long a press of the tabulator waits for the daemon.
 const completePatience = 500 * time.Millisecond
 
-// completeAnswer offers what the daemon answers as a command's one argument or as a
-// flag's value. A daemon that does not answer has nothing to offer.
+// completeAnswer offers the daemon's answer as a command's argument or as a
+// flag's value. Without an answer it offers nothing.
 func completeAnswer(flags *config.Flags, ask func(context.Context, *control.Client) ([]string, error)) cobra.CompletionFunc {
 	return func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 		const nothing = cobra.ShellCompDirectiveNoFileComp

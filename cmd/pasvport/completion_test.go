@@ -12,7 +12,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
 )
 
-// completions are what cobra's own command, which the scripts call, answers.
+// completions are the answers of cobra's own command, which the scripts call.
 func completions(t *testing.T, args ...string) []string {
 	t.Helper()
 	status, stdout, stderr := call(append([]string{"__complete"}, args...)...)
@@ -64,7 +64,7 @@ func TestCompletionOfInterfaces(t *testing.T) {
 }
 
 // TestCompletionAsks: names of servers and ids of sessions come from the daemon,
-// and nothing comes from one that is not there.
+// and without a daemon there are none.
 func TestCompletionAsks(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "sock")
 	ask := []string{"servers", "drain", "--config", empty(t), "--control-socket", path}

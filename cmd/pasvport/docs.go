@@ -16,11 +16,11 @@ import (
 	"github.com/spf13/cobra/doc"
 )
 
-// The command that writes the manual pages is only in a binary that was built
-// for it: it brings a Markdown parser along.
+// The command that writes the manual pages is only in a binary built for that: it
+// needs a Markdown parser.
 func init() { buildCommands = append(buildCommands, newDocs) }
 
-// sections follow what cobra knows of the command itself, in pasvport(8).
+// sections follow cobra's description of the command, in pasvport(8).
 const sections = `.SH FILES
 .TP
 .I /etc/pasvport/pasvport.yaml
@@ -53,8 +53,8 @@ func newDocs() *cobra.Command {
 	}
 }
 
-// writeDocs makes one page of each command in section 8, and pasvport.yaml(5)
-// of the reference file. The date on them is SOURCE_DATE_EPOCH, which must be set.
+// writeDocs makes one page of each command in section 8, and pasvport.yaml(5) of
+// the reference file. Their date is SOURCE_DATE_EPOCH, which must be set.
 func writeDocs(reference, dir string) error {
 	root := newRoot() // not the running one: cobra gives that its completion command
 	root.DisableAutoGenTag = true

@@ -33,7 +33,7 @@ as a stranger and twice, and says which step failed. With --show it tells all th
 happens: what both ends said and heard, what the kernel reported, who was dropped.
 It needs root. Exit status: 0 fine, 1 problems, 2 wrong usage.`
 
-// errProblems is the exit status alone: the report has said everything.
+// errProblems only sets the exit status: the report has said everything.
 var errProblems = errors.New("there are problems")
 
 func newDoctor() *cobra.Command {

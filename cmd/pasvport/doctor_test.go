@@ -47,7 +47,7 @@ func examine(t *testing.T, beside *process, ruleset string, args ...string) (sta
 	return outcome(p.Cmd)
 }
 
-// TestDoctorExitStatus: 0 fine, 1 problems or no rights, 2 wrong usage.
+// TestDoctorExitStatus: 0 fine, 1 problems or no privileges, 2 wrong usage.
 func TestDoctorExitStatus(t *testing.T) {
 	if _, err := exec.LookPath("nft"); err != nil {
 		t.Skip("needs the program nft")
@@ -81,8 +81,8 @@ func TestDoctorExitStatus(t *testing.T) {
 	}
 }
 
-// TestDoctorWithoutOwnNamespace: with CAP_NET_ADMIN alone features are tried
-// where we are, and nothing of it stays.
+// TestDoctorWithoutOwnNamespace: with CAP_NET_ADMIN alone features are probed in
+// the current namespace, and nothing of that remains.
 func TestDoctorWithoutOwnNamespace(t *testing.T) {
 	for _, name := range []string{"nft", "conntrack", "setpriv"} {
 		if _, err := exec.LookPath(name); err != nil {
@@ -108,7 +108,7 @@ func TestDoctorWithoutOwnNamespace(t *testing.T) {
 	}
 }
 
-// findings are those of a report in JSON about a topic.
+// findings are the findings on a topic in a JSON report.
 func findings(t *testing.T, stdout, topic string) []doctor.Finding {
 	t.Helper()
 	var r doctor.Report
@@ -124,8 +124,8 @@ func findings(t *testing.T, stdout, topic string) []doctor.Finding {
 	return list
 }
 
-// TestDoctorBesideDaemon: the daemon that runs is found, with its rules; other
-// flags than its own are noticed; so is a queue that is its.
+// TestDoctorBesideDaemon: the running daemon is found, with its rules; flags that
+// differ from its own are reported; its queue is not a conflict.
 func TestDoctorBesideDaemon(t *testing.T) {
 	p := startDaemon(t, nil, nil)
 	p.until(t, "msg=ready")
@@ -168,7 +168,8 @@ func TestSelfTest(t *testing.T) {
 	}
 }
 
-// TestShow: the self-test shows what the kernel reported, and ends in the same report.
+// TestShow: the self-test shows what the kernel reported, and ends in the same
+// report.
 func TestShow(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: network namespaces")

@@ -2,13 +2,13 @@
 
 package main
 
-// explanation is a list of a manual page: what each column or state means.
+// explanation is a list in a manual page: what each column or state means.
 type explanation struct {
 	title string
 	words [][2]string
 }
 
-// explanations are those of each command's page, by the command's name.
+// explanations are the lists of each command's page, by the command's name.
 var explanations = map[string][]explanation{
 	"status": {{"LINES", [][2]string{
 		{"pasvport", "Version of the daemon."},

@@ -23,8 +23,8 @@ func explained(command string) string {
 	return words
 }
 
-// TestExplained: the page of a command explains each column and line of its output,
-// and is a command's.
+// TestExplained: the page of a command explains each column and line of its
+// output, and each page belongs to a command.
 func TestExplained(t *testing.T) {
 	var sessions, servers, status bytes.Buffer
 	now := time.Now()

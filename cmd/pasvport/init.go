@@ -59,7 +59,7 @@ func newInit() *cobra.Command {
 	return cmd
 }
 
-// errNoEnds is for a command line that says of neither end where it is.
+// errNoEnds is for a command line that names neither interface.
 var errNoEnds = errors.New("no interface given: want --client-interface, --server-interface or both")
 
 // ask asks for the interfaces on a terminal if none was given, and checks them.
@@ -113,7 +113,7 @@ func isTerminal(r io.Reader) bool {
 	return err == nil
 }
 
-// linkNames are the interfaces of this machine but loopback.
+// linkNames are the interfaces of this machine except loopback.
 func linkNames() (names []string, err error) {
 	links, err := net.Interfaces()
 	for _, l := range links {
@@ -149,7 +149,8 @@ func initialize(ctx context.Context, cfg config.Config, ends doctor.Ends, output
 	return writeMissing(stdout, report, position)
 }
 
-// place is the doctor's position of sessions with these ends, and that in words.
+// place is the doctor's position of sessions with these ends, and its
+// description.
 func place(ends doctor.Ends) (position, words string) {
 	switch {
 	case ends.ServerLink == "":
@@ -161,8 +162,8 @@ func place(ends doctor.Ends) (position, words string) {
 	}
 }
 
-// writeMissing writes what the doctor found of a position, and of the machine as a
-// whole, that is to be done: as comments, since it may follow a configuration.
+// writeMissing writes what the doctor found to be done about a position, and
+// about the machine as a whole: as comments, since it may follow a configuration.
 func writeMissing(w io.Writer, report *doctor.Report, position string) error {
 	var b strings.Builder
 	seen := map[string]bool{}
@@ -170,7 +171,7 @@ func writeMissing(w io.Writer, report *doctor.Report, position string) error {
 		if f.Position != "" && f.Position != position || len(f.Hint) == 0 {
 			continue
 		}
-		// That FTP is wanted is what this command says.
+		// This command implies that FTP is wanted.
 		text, _, _ := strings.Cut(f.Text, ", so there is nothing to do")
 		fmt.Fprintf(&b, "#\n# %s:\n", text)
 		for _, h := range f.Hint {

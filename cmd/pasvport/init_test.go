@@ -13,7 +13,8 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/doctor"
 )
 
-// TestInitWithoutEnds: where nothing says where the ends are, and no one can be asked.
+// TestInitWithoutEnds: without flags for the ends and without a terminal init
+// fails.
 func TestInitWithoutEnds(t *testing.T) {
 	if status, _, stderr := call("init", "--config", empty(t)); status != 2 || stderr != "pasvport: "+errNoEnds.Error()+"\n" {
 		t.Errorf("exit status %d, errors %q", status, stderr)
@@ -24,7 +25,7 @@ func TestInitWithoutEnds(t *testing.T) {
 	}
 }
 
-// TestInitAsks: the answers of a terminal are those of the flags.
+// TestInitAsks: answers on a terminal equal flags.
 func TestInitAsks(t *testing.T) {
 	var f endFlags
 	var asked bytes.Buffer
@@ -36,7 +37,8 @@ func TestInitAsks(t *testing.T) {
 	}
 }
 
-// TestInitMissing: what the doctor says of the position, and of the machine, once.
+// TestInitMissing: the doctor's findings on the position, and on the machine,
+// once.
 func TestInitMissing(t *testing.T) {
 	report := &doctor.Report{Findings: []doctor.Finding{
 		{Position: "forward", Text: "data is dropped", Hint: []string{"nft insert rule a"}},

@@ -17,9 +17,9 @@ import (
 	"github.com/coreos/go-systemd/v22/journal"
 )
 
-// newTextHandler writes lines of key=value to out, which leads to w. Where w is
-// standard error and that leads to the journal, records go there by its own
-// protocol instead, with each attribute as a field that journalctl can select by.
+// newTextHandler writes lines of key=value to out, which leads to w. If w is
+// standard error and that leads to the journal, records are sent there by its own
+// protocol instead, with each attribute as a field that journalctl can match.
 func newTextHandler(w, out io.Writer, opts *slog.HandlerOptions) slog.Handler {
 	text := slog.NewTextHandler(out, opts)
 	if w != os.Stderr {
@@ -37,8 +37,8 @@ type sendFunc func(message string, p journal.Priority, fields map[string]string)
 // journalHandler sends records to the journal. A record's MESSAGE is the line
 // that standard error would get, without what the journal has itself: the time
 // and the level. PASVPORT_EVENT is the record's message alone, and its attributes
-// are the fields PASVPORT_KEY; a port is in a field of its own, so that one client
-// can be selected whatever its port is.
+// are the fields PASVPORT_KEY; a port is in a field of its own, so that one
+// client can be selected whatever its port is.
 type journalHandler struct {
 	slog.Handler // of standard error: for what cannot be sent
 	send         sendFunc
@@ -79,7 +79,7 @@ func (h *journalHandler) Handle(ctx context.Context, r slog.Record) error {
 	if err == nil {
 		err = h.send(message, priority(r.Level), fields)
 	}
-	if err != nil { // journald is being restarted, perhaps
+	if err != nil { // journald may be restarting
 		return h.Handler.Handle(ctx, r)
 	}
 	return nil
@@ -134,7 +134,7 @@ func addField(fields map[string]string, prefix string, a slog.Attr) {
 	}
 }
 
-// fieldName is a key in the letters that the journal takes
+// fieldName is a key in the characters that the journal allows
 // (journal_field_valid in systemd's journal-file-util.c).
 func fieldName(key string) string {
 	return "PASVPORT_" + strings.Map(func(r rune) rune {

@@ -66,8 +66,8 @@ func TestJournal(t *testing.T) {
 	}
 }
 
-// TestJournalAway: where standard error is said to be the journal's, and no
-// journald is there, the lines are on standard error all the same.
+// TestJournalAway: if standard error seems to be the journal's, but no journald
+// runs, the lines go to standard error nevertheless.
 func TestJournalAway(t *testing.T) {
 	if _, err := os.Stat("/run/systemd/journal/socket"); err == nil {
 		t.Skip("this machine has a journal")

@@ -25,7 +25,7 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// TestLogJSON: JSON has the words that text has.
+// TestLogJSON: JSON has the same words as text.
 func TestLogJSON(t *testing.T) {
 	cfg := config.Default()
 	cfg.LogFormat = config.LogJSON
@@ -76,7 +76,7 @@ func TestLogAfterError(t *testing.T) {
 	}
 }
 
-// fullPipe is the end of a pipe that takes nothing more, as a shell's blocks.
+// fullPipe is the end of a full pipe, blocking like a shell's.
 func fullPipe(t *testing.T) *os.File {
 	t.Helper()
 	var fds [2]int
@@ -98,8 +98,8 @@ func fullPipe(t *testing.T) *os.File {
 	return w
 }
 
-// TestRunUnread: a daemon whose standard error no one reads starts, answers,
-// and stops.
+// TestRunUnread: a daemon whose standard error no one reads starts, answers, and
+// stops.
 func TestRunUnread(t *testing.T) {
 	w := fullPipe(t)
 	p := program(t, "main", "run", "--config", empty(t), "--queues", "1", "--control-socket", filepath.Join(t.TempDir(), "control.sock"))

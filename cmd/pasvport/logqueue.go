@@ -13,17 +13,17 @@ import (
 
 const (
 	// logPause is between two rounds of writing, so that lines that are logged in
-	// quick succession leave with one system call. It grows to longLogPause while
-	// each round has more than fewLines.
+	// quick succession are written with one system call. It grows to longLogPause
+	// while each round has more than fewLines.
 	logPause     = time.Millisecond
 	longLogPause = 10 * time.Millisecond
 	fewLines     = 8
-	// maxLogQueue is how many records wait for a reader that is slow.
+	// maxLogQueue is how many records may wait for a slow reader.
 	maxLogQueue = 8192
 )
 
-// logQueue writes what is logged from a goroutine of its own: who logs while a
-// packet waits must not wait for whoever reads the log.
+// logQueue writes log lines from a goroutine of its own: a goroutine that logs
+// while a packet waits must not wait for whoever reads the log.
 type logQueue struct {
 	to   io.Writer
 	out  *bufio.Writer // leads to it
@@ -41,18 +41,18 @@ type queuedRecord struct {
 	record  slog.Record
 }
 
-// newLogQueue returns a queue for handlers that write to its out, which leads
-// to w.
+// newLogQueue returns a queue for handlers that write to its out, which leads to
+// w.
 func newLogQueue(w io.Writer) *logQueue {
 	q := &logQueue{to: w, out: bufio.NewWriterSize(w, 1<<16), wake: make(chan struct{}, 1), done: make(chan struct{})}
 	go q.run()
 	return q
 }
 
-// logPatience is how long a stop waits for who reads the log.
+// logPatience is how long a stop waits for the reader of the log.
 const logPatience = time.Second
 
-// close returns when everything is written, or when no one has taken it for a
+// close returns when everything is written, or when no one has read it for a
 // while. What is logged later is lost.
 func (q *logQueue) close() {
 	q.mu.Lock()
@@ -100,9 +100,9 @@ func (q *logQueue) run() {
 		if lost > 0 { // and so the list was full
 			_ = list[len(list)-1].handler.Handle(context.Background(), lostRecord(lost))
 		}
-		clear(list) // nothing is kept alive
+		clear(list) // keep nothing alive
 		if q.out.Flush() != nil {
-			q.out.Reset(q.to) // it would write nothing any more; a disk may have room again
+			q.out.Reset(q.to) // otherwise it would write nothing any more; a disk may have room again
 		}
 		if closed {
 			return
@@ -114,14 +114,14 @@ func (q *logQueue) run() {
 	}
 }
 
-// lostRecord says that n records found the queue full.
+// lostRecord reports that n records found the queue full.
 func lostRecord(n int) slog.Record {
 	r := slog.NewRecord(time.Now(), slog.LevelWarn, "log lines were lost", 0)
 	r.Add("lines", n, "hint", "whoever reads the log is too slow")
 	return r
 }
 
-// queueHandler is a slog.Handler that has another one handle records later.
+// queueHandler is a slog.Handler that makes another one handle records later.
 type queueHandler struct {
 	queue *logQueue
 	slog.Handler

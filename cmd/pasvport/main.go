@@ -23,8 +23,8 @@ const (
 
 func main() { os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr)) }
 
-// execute runs a command line and returns the exit status. Whatever is wrong is
-// one line on stderr.
+// execute runs a command line and returns the exit status. An error is one line
+// on stderr.
 func execute(args []string, stdout, stderr io.Writer) int {
 	root := newRoot()
 	root.SetArgs(args)
@@ -84,7 +84,7 @@ func newRoot() *cobra.Command {
 	return root
 }
 
-// newHelp is cobra's help command, but an unknown command is an error to it.
+// newHelp is cobra's help command, except that an unknown command is an error.
 func newHelp(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [command]",

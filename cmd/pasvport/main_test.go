@@ -24,7 +24,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/report"
 )
 
-// The test binary is the program when this is set: "main" as it is, "norights"
+// The test binary is the program if this is set: "main" as it is, "norights"
 // without any capability, "squatter" see squat.
 const asProgram = "PASVPORT_TEST_PROGRAM"
 
@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 	case "squatter":
 		squat()
 	case "norights":
-		// Rights are a thread's; the command runs on this one.
+		// Capabilities belong to a thread; the command runs on this one.
 		runtime.LockOSThread()
 		var none [2]unix.CapUserData
 		hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
@@ -58,15 +58,14 @@ func program(t *testing.T, as string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// call runs a command line here.
+// call runs a command line in this process.
 func call(args ...string) (status int, stdout, stderr string) {
 	var out, errs bytes.Buffer
 	status = execute(args, &out, &errs)
 	return status, out.String(), errs.String()
 }
 
-// empty is a configuration file that says nothing: tests do not read this
-// machine's.
+// empty is an empty configuration file: tests do not read this machine's.
 func empty(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "empty.yaml")
@@ -172,7 +171,7 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// TestVersionOfLinker: what the linker was told wins.
+// TestVersionOfLinker: the linker's version wins.
 func TestVersionOfLinker(t *testing.T) {
 	release, commit = "v9.9.9", "feedbeef"
 	defer func() { release, commit = "", "" }()
@@ -181,8 +180,8 @@ func TestVersionOfLinker(t *testing.T) {
 	}
 }
 
-// TestRulesNeedsNoRights: the text follows the flags, and nobody has to be root
-// to read it.
+// TestRulesNeedsNoRights: the text follows the flags, and reading it needs no
+// privilege.
 func TestRulesNeedsNoRights(t *testing.T) {
 	config := empty(t)
 	out, err := program(t, "norights", "rules", "--config", config, "--table", "mine", "--port", "8021-8025,2121",
@@ -212,8 +211,8 @@ func TestRulesNeedsNoRights(t *testing.T) {
 	}
 }
 
-// TestRunNeedsRights: wrong usage is found first, then the missing right, and
-// neither makes a socket.
+// TestRunNeedsRights: wrong usage is reported first, then the missing capability,
+// and neither makes a socket.
 func TestRunNeedsRights(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "dir", "s")
 	for _, tt := range []struct {
@@ -235,7 +234,7 @@ func TestRunNeedsRights(t *testing.T) {
 	}
 }
 
-// exitStatus is that of a process that ended on its own, -1 of another.
+// exitStatus is the exit status of a process that ended on its own, otherwise -1.
 func exitStatus(err error) int {
 	if err == nil {
 		return 0

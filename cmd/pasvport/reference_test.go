@@ -33,7 +33,7 @@ import (
 
 var update = flag.Bool("update", false, "write docs/reference.md")
 
-// scraped is a scrape of a daemon that has everything once.
+// scraped is a scrape of a daemon that has every metric once.
 func scraped(t *testing.T) string {
 	t.Helper()
 	m := metrics.New(report.Reasons())
@@ -77,8 +77,8 @@ func metricRows(t *testing.T) (b strings.Builder) {
 	return b
 }
 
-// fieldRows is a table of the fields of a struct in JSON, with those of the structs in
-// it, and what the source says of them.
+// fieldRows is a table of a struct's JSON fields, with those of the structs in
+// it, and their comments in the source.
 func fieldRows(b *strings.Builder, prefix string, t reflect.Type) {
 	for i := range t.NumField() {
 		f := t.Field(i)
@@ -120,13 +120,13 @@ func jsonKind(t reflect.Type) string {
 	return "number"
 }
 
-// reporting are the functions whose text is the message of a line of the log, by name,
-// with the place of that text among the arguments.
+// reporting are the functions that log a message, by name, with the index of the
+// message among the arguments.
 var reporting = map[string][]int{
 	"Debug": {0}, "Info": {0}, "Warn": {0}, "Error": {0}, "Report": {2}, "warn": {1}, "failed": {1}, "tell": {2}, "logPinhole": {0}, "warnPinhole": {0},
 }
 
-// messages are those of the log, with the keys of their values, as the source has them.
+// messages are the log messages in the source, with their keys.
 func messages(t *testing.T) map[string][]string {
 	t.Helper()
 	found := map[string][]string{}
@@ -152,7 +152,7 @@ func messages(t *testing.T) map[string][]string {
 	return found
 }
 
-// note notes the message of a call, if it has one.
+// note records the message of a call, if it has one.
 func note(found map[string][]string, call *ast.CallExpr) {
 	name := ""
 	switch f := call.Fun.(type) {
@@ -188,7 +188,8 @@ func text(e ast.Expr) (string, bool) {
 	return s, err == nil && s != ""
 }
 
-// meanings are what a file says of its reasons, in the order of their numbers.
+// meanings are the comments on the reasons in a file, in the order of their
+// numbers.
 func meanings(t *testing.T, path string) (list []string) {
 	t.Helper()
 	f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments)
@@ -211,7 +212,7 @@ func meanings(t *testing.T, path string) (list []string) {
 	return list
 }
 
-// TestReference: docs/reference.md is what the program has; "go generate" writes it.
+// TestReference: docs/reference.md matches the program; "go generate" writes it.
 func TestReference(t *testing.T) {
 	const path = "../../docs/reference.md"
 	var b strings.Builder
@@ -250,7 +251,7 @@ func TestReference(t *testing.T) {
 	if d := cmp.Diff(b.String(), string(have)); d != "" {
 		t.Errorf("%s is not what the program has; run \"go generate ./cmd/pasvport\" (-want +got):\n%s", path, d)
 	}
-	for msg, keys := range all { // one key twice in an object is read by nobody
+	for msg, keys := range all { // a duplicate key in an object would be lost
 		for _, key := range []string{"time", "event", "level", "msg"} {
 			if slices.Contains(keys, key) {
 				t.Errorf("%q has the key %q, which every line has", msg, key)
@@ -264,8 +265,7 @@ func TestReference(t *testing.T) {
 	}
 }
 
-// TestDashboard: the queries of the dashboard name metrics that exist, with labels that
-// they have.
+// TestDashboard: the queries of the dashboard name existing metrics and labels.
 func TestDashboard(t *testing.T) {
 	raw, err := os.ReadFile("../../docs/grafana.json")
 	if err != nil {

@@ -17,20 +17,20 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/gateway"
 )
 
-// reloader reads the configuration again, on SIGHUP and when it is asked to.
+// reloader reads the configuration again, on SIGHUP and on request.
 type reloader struct {
 	load  func() (config.Config, error) // the same flags, the file as it is now
 	file  func() string                 // the path of the file
 	level *slog.LevelVar
 	log   *slog.Logger
-	asked chan chan<- error // each takes the outcome of one reload
+	asked chan chan<- error // each receives the result of one reload
 }
 
 func newReloader(flags *config.Flags, level *slog.LevelVar, log *slog.Logger) *reloader {
 	return &reloader{flags.Load, flags.File, level, log, make(chan chan<- error)}
 }
 
-// ask has run reload, and waits for the outcome.
+// ask makes run reload, and waits for the result.
 func (r *reloader) ask(ctx context.Context) error {
 	outcome := make(chan error, 1)
 	select {
@@ -46,7 +46,8 @@ func (r *reloader) ask(ctx context.Context) error {
 	}
 }
 
-// run reloads until ctx ends. A signal that comes before the gateway is ready waits.
+// run reloads until ctx ends. A signal that comes before the gateway is ready
+// waits.
 func (r *reloader) run(ctx context.Context, g *gateway.Gateway, ready <-chan struct{}) {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, unix.SIGHUP)
@@ -68,8 +69,7 @@ func (r *reloader) run(ctx context.Context, g *gateway.Gateway, ready <-chan str
 	}
 }
 
-// reload takes the configuration over as far as that is possible. A bad one
-// changes nothing.
+// reload applies the configuration as far as possible. A bad one changes nothing.
 func (r *reloader) reload(g *gateway.Gateway) error {
 	notify(r.log, reloading())
 	defer notify(r.log, daemon.SdNotifyReady)
@@ -106,7 +106,7 @@ func newReload() *cobra.Command {
 	return cmd
 }
 
-// reloading is what a unit of Type=notify-reload says first (sd_notify(3)).
+// reloading is the first message of a unit of Type=notify-reload (sd_notify(3)).
 func reloading() string {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {

@@ -40,10 +40,10 @@ const replayExample = `  pasvport replay session.pcap --port 21,2121 --checks st
   pasvport replay session.pcap >session.txt; pasvport replay session.pcap --expect session.txt
   pasvport replay session.pcap --scrub for-the-bug-report.pcap`
 
-// errUnexpected is the exit status alone: the difference has been printed.
+// errUnexpected only sets the exit status: the difference has been printed.
 var errUnexpected = errors.New("not what was expected")
 
-// replayFlags are those that only replay has.
+// replayFlags are the flags that only replay has.
 type replayFlags struct {
 	json          bool
 	expect, scrub string
@@ -119,8 +119,8 @@ func replayFiles(cmd *cobra.Command, f *replayFlags, o replay.Options) error {
 	return nil
 }
 
-// scrubFile writes a capture again, and says what is in it. A file that could not be
-// finished is removed.
+// scrubFile writes a capture again, and reports what is in it. It removes a file
+// that it could not finish.
 func scrubFile(log io.Writer, name string, o replay.Options) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {

@@ -53,8 +53,8 @@ func filmed(t *testing.T) string {
 	return path
 }
 
-// TestReplay: the settings are those of run, an output is what a later one is
-// compared with, and JSON is an object a line.
+// TestReplay: the settings are those of run, an output can be compared with a
+// later one, and JSON has one object per line.
 func TestReplay(t *testing.T) {
 	film := filmed(t)
 	args := []string{"replay", film, "--config", empty(t), "--port", "2121"}
@@ -103,7 +103,7 @@ func TestReplayScrub(t *testing.T) {
 	if err != nil || bytes.Contains(b, []byte("alice")) || bytes.Contains(b, []byte("secret")) || !bytes.Contains(b, []byte("227 ok (10,")) {
 		t.Errorf("%q, error %v", b, err)
 	}
-	// What is there is not overwritten, least of all the capture itself.
+	// An existing file is not overwritten, least of all the capture itself.
 	if status, _, stderr := call(args...); status != 1 || !strings.Contains(stderr, "file exists") {
 		t.Errorf("again: status %d, errors %q", status, stderr)
 	}

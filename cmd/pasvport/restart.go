@@ -20,12 +20,12 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 )
 
-// turn is this daemon's, between the one before and the next one. A restart is a
-// stop by SIGUSR1: another daemon will be there at once, and nothing may be lost or
+// turn is this daemon's, between the previous and the next one. A restart is a
+// stop by SIGUSR1: another daemon will start at once, and nothing may be lost or
 // pass unread until then. Our rules stay, and the sockets of the queues are kept
-// open, so that what comes meanwhile waits in the kernel. systemd sends the signal
-// (RestartKillSignal=), which is how a restart is told from a stop, and keeps the
-// sockets (FileDescriptorStoreMax=). Otherwise the next daemon takes them from this
+// open, so that packets wait in the kernel meanwhile. systemd sends the signal
+// (RestartKillSignal=), which tells a restart from a stop, and keeps the sockets
+// (FileDescriptorStoreMax=). Without systemd the next daemon takes them from this
 // one, which waits for it for turnTime, and then stops.
 type turn struct {
 	cfg     config.Config
@@ -58,7 +58,7 @@ func (t *turn) over(log *slog.Logger) succession.Queues {
 	return t.before
 }
 
-// listen has SIGUSR1 end the daemon by stop, so that it hands over.
+// listen makes SIGUSR1 end the daemon by stop, so that it hands over.
 func (t *turn) listen(g *gateway.Gateway, stop func()) {
 	signal.Notify(t.restart, unix.SIGUSR1)
 	t.ended = make(chan struct{})
@@ -73,7 +73,7 @@ func (t *turn) listen(g *gateway.Gateway, stop func()) {
 	}()
 }
 
-// handOver gives the queues to systemd, or to the daemon that comes and asks.
+// handOver passes the queues to systemd, or to the daemon that asks for them.
 func (t *turn) handOver(q succession.Queues) error {
 	err := succession.ToSystemd(q, turnTime)
 	if !errors.Is(err, succession.ErrNoSystemd) {
@@ -86,14 +86,14 @@ func (t *turn) handOver(q succession.Queues) error {
 	return err
 }
 
-// end is the last thing that is done: the next daemon may have all that was ours.
+// end is the last step: the next daemon may have everything that was ours.
 func (t *turn) end() {
 	signal.Stop(t.restart)
 	close(t.done)
 	if t.ended != nil {
 		<-t.ended
 	}
-	t.before.Close() // those that had no use
+	t.before.Close() // those that were not used
 	if t.next != nil {
 		t.next.Close()
 	}

@@ -66,14 +66,14 @@ func newRun() *cobra.Command {
 }
 
 // run is the daemon from start to stop. The listeners come first, because a
-// daemon that cannot have them must not have touched the ruleset; they are taken
-// down last, because the stop is a thing to be seen.
+// daemon that cannot have them must not have touched the ruleset; they are closed
+// last, because a stop should be observable.
 func run(cfg config.Config, log *slog.Logger, reloads *reloader) error {
 	turn := newTurn(cfg)
 	defer turn.end()
 	ctx, stop := untilStopped()
 	defer stop()
-	own := log // the gateway's, which knows it when that changes
+	own := log // the gateway's, which reports changes of it
 	if cfg.Monitor {
 		log = log.With("monitor", true)
 		reloads.log = log
@@ -90,8 +90,8 @@ func run(cfg config.Config, log *slog.Logger, reloads *reloader) error {
 	if err := scrapes.listen(); err != nil {
 		return err
 	}
-	// Who waits in a system call for packets has a processor in the runtime's eyes,
-	// and it takes milliseconds to take that away again.
+	// To the runtime a goroutine that waits in a system call for packets has a
+	// processor, and taking that away again takes milliseconds.
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + cfg.Queues)
 	g := gateway.New(cfg, own, m)
 	g.Inherit(turn.over(log))
@@ -108,7 +108,7 @@ func run(cfg config.Config, log *slog.Logger, reloads *reloader) error {
 	answering := false
 	err = g.Run(ctx, func() {
 		if questions != nil {
-			answering = true // only now does the gateway have all that it is asked for
+			answering = true // only now does the gateway have everything that it can be asked for
 			wg.Go(func() { logEnd(log, "control socket", questions.Run(serving)) })
 		}
 		notify(log, daemon.SdNotifyReady)

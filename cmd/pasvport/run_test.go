@@ -24,8 +24,8 @@ import (
 	"github.com/pasvport/pasvport/nfq"
 )
 
-// process is a daemon in a network namespace that is its own or another
-// daemon's, and goes with the last of them.
+// process is a daemon in a network namespace of its own or of another daemon,
+// which ends with the last of them.
 type process struct {
 	*exec.Cmd
 	socket string
@@ -139,7 +139,7 @@ func (p *process) exit(t *testing.T) (status int, rest string) {
 	return exitStatus(p.Wait()), strings.Join(lines, "\n")
 }
 
-// systemd is a socket as NOTIFY_SOCKET names it.
+// systemd is a socket for NOTIFY_SOCKET.
 func systemd(t *testing.T) (conn *net.UnixConn, env string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "notify")
@@ -159,7 +159,7 @@ func told(t *testing.T, conn *net.UnixConn) string {
 	b := make([]byte, 4096)
 	n, err := conn.Read(b)
 	if err != nil {
-		t.Fatalf("systemd was told nothing: %v", err)
+		t.Fatalf("systemd received nothing: %v", err)
 	}
 	return string(b[:n])
 }
@@ -170,7 +170,7 @@ func TestLife(t *testing.T) {
 	p := startDaemon(t, nil, []string{env}, "--table", "life", "--port", "21,8021-8025", "--metrics", "127.0.0.1:0")
 	p.until(t, "msg=ready")
 	if got := told(t, manager); got != "READY=1" {
-		t.Errorf("systemd was told %q, want READY=1", got)
+		t.Errorf("systemd received %q, want READY=1", got)
 	}
 
 	_, stdout, stderr := call("status", "--json", "--control-socket", p.socket)
@@ -192,10 +192,10 @@ func TestLife(t *testing.T) {
 	signalTo(t, p, syscall.SIGHUP)
 	p.until(t, "configuration reloaded")
 	if got := told(t, manager); !strings.HasPrefix(got, "RELOADING=1\nMONOTONIC_USEC=") {
-		t.Errorf("systemd was told %q, want RELOADING=1 and the time", got)
+		t.Errorf("systemd received %q, want RELOADING=1 and the time", got)
 	}
 	if got := told(t, manager); got != "READY=1" {
-		t.Errorf("systemd was told %q, want READY=1 after the reload", got)
+		t.Errorf("systemd received %q, want READY=1 after the reload", got)
 	}
 	if exit, _, _ := call("status", "--control-socket", p.socket); exit != 0 {
 		t.Error("no answer after SIGHUP")
@@ -210,10 +210,10 @@ func TestLife(t *testing.T) {
 		t.Error("ready a second time")
 	}
 	if got := told(t, manager); got != "STOPPING=1" {
-		t.Errorf("systemd was told %q, want STOPPING=1", got)
+		t.Errorf("systemd received %q, want STOPPING=1", got)
 	}
 	if _, err := os.Lstat(p.socket); err == nil {
-		t.Error("the control socket is there after the stop")
+		t.Error("the control socket exists after the stop")
 	}
 }
 
@@ -225,7 +225,7 @@ func signalTo(t *testing.T, p *process, s syscall.Signal) {
 }
 
 // TestSignalTwice: two signals in quick succession, as timeout(1) sends them,
-// are one stop and no kill.
+// cause one stop and no kill.
 func TestSignalTwice(t *testing.T) {
 	manager, env := systemd(t)
 	p := startDaemon(t, nil, []string{env})
@@ -233,14 +233,14 @@ func TestSignalTwice(t *testing.T) {
 	told(t, manager)
 	signalTo(t, p, syscall.SIGTERM)
 	if got := told(t, manager); got != "STOPPING=1" {
-		t.Fatalf("systemd was told %q, want STOPPING=1", got)
+		t.Fatalf("systemd received %q, want STOPPING=1", got)
 	}
 	_ = p.Process.Signal(syscall.SIGTERM) // it may have ended
 	if exit, rest := p.exit(t); exit != 0 {
 		t.Errorf("exit status %d, want 0; log:\n%s", exit, rest)
 	}
 	if _, err := os.Lstat(p.socket); err == nil {
-		t.Error("the control socket is there after the stop")
+		t.Error("the control socket exists after the stop")
 	}
 }
 
@@ -253,8 +253,8 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
-// TestCrash: what systemd's watchdog sends, and what a bug of ours comes to, is no exit
-// status 2, which says wrong usage and keeps systemd from another start.
+// TestCrash: a watchdog kill by systemd, or a bug, does not end with exit status
+// 2, which means wrong usage and keeps systemd from restarting.
 func TestCrash(t *testing.T) {
 	for _, s := range []syscall.Signal{syscall.SIGABRT, syscall.SIGQUIT, syscall.SIGSEGV} {
 		p := startDaemon(t, nil, nil)
@@ -267,8 +267,8 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// TestLostLogReader: a daemon whose log no one reads any more continues, and takes
-// its rules away when it is told to stop.
+// TestLostLogReader: a daemon whose log no one reads any more continues, and
+// removes its rules when it is stopped.
 func TestLostLogReader(t *testing.T) {
 	p := startDaemon(t, nil, nil)
 	p.until(t, "msg=ready")
@@ -282,7 +282,8 @@ func TestLostLogReader(t *testing.T) {
 	}
 }
 
-// TestFailedStart: each line says what and why, and nothing of ours is left.
+// TestFailedStart: each error says what failed and why, and nothing of ours
+// remains.
 func TestFailedStart(t *testing.T) {
 	taken := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(taken, []byte("precious"), 0o600); err != nil {
@@ -323,8 +324,9 @@ func TestFailedStart(t *testing.T) {
 	}
 }
 
-// TestSecondDaemon: one on the same table or queue fails and says which; one
-// that has its own but shares the socket's path runs without. The first continues.
+// TestSecondDaemon: a daemon with the same table or queue fails and says which;
+// one with its own but the same socket path runs without a socket. The first
+// continues.
 func TestSecondDaemon(t *testing.T) {
 	first := startDaemon(t, nil, nil)
 	first.until(t, "msg=ready")
@@ -358,16 +360,16 @@ func TestSecondDaemon(t *testing.T) {
 	}
 }
 
-// squat is a local user without rights who takes what a daemon in this network
-// namespace might want: the names that it can have, and the port of the metrics. It
-// ends with its standard input.
+// squat is an unprivileged local user who occupies what a daemon in this network
+// namespace might need: its possible names, and the port of the metrics. It ends
+// with its standard input.
 func squat() {
 	lock := tablelock.Queue("pasvport")
 	if q, err := nfq.Open(nfq.Config{Num: lock}); err == nil {
 		_ = q.Close()
 		panic("a user without rights can have the lock")
 	}
-	var held []net.Listener // one that is collected closes its socket
+	var held []net.Listener // the garbage collector would close their sockets
 	for _, at := range []struct{ network, address string }{
 		{"unix", "@pasvport/table/pasvport"}, {"unix", "@pasvport"}, {"tcp", squattedPort},
 	} {
@@ -385,8 +387,8 @@ func squat() {
 
 const squattedPort = ":9121"
 
-// TestSquatter: a local user without rights does not keep the daemon from starting,
-// nor from refusing a second one. The metrics come when their address is free.
+// TestSquatter: an unprivileged local user cannot keep the daemon from starting,
+// nor from refusing a second one. The metrics start when their address is free.
 func TestSquatter(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: network namespace")
@@ -408,7 +410,7 @@ func TestSquatter(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = hold.Close(); _ = squatter.Wait() })
 	if line, err := bufio.NewReader(said).ReadString('\n'); line != "held\n" {
-		t.Fatalf("the squatter says %q, %v", line, err)
+		t.Fatalf("the squatter printed %q, %v", line, err)
 	}
 	inThere := func(p *process) { p.SysProcAttr = nil; p.enter(t, squatter.Process.Pid) }
 
@@ -434,7 +436,7 @@ func TestSquatter(t *testing.T) {
 	}
 }
 
-// readable is a copy of a program where every user can execute it.
+// readable is a copy of a program that every user can execute.
 func readable(t *testing.T, path string) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "pasvport-test-")
@@ -453,7 +455,7 @@ func readable(t *testing.T, path string) string {
 	return copied
 }
 
-// TestDoubtsAtStart: settings that are hardly meant are in the log.
+// TestDoubtsAtStart: probably unintended settings are logged.
 func TestDoubtsAtStart(t *testing.T) {
 	p := startDaemon(t, nil, nil, "--tls-port", "21")
 	p.until(t, "control port 21 is one of tls-port as well")

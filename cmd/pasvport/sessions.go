@@ -87,13 +87,13 @@ connections that are open go on to their end. It needs CAP_NET_RAW in the daemon
 		if err != nil {
 			return err
 		}
-		id, _ := strconv.ParseUint(args[0], 10, 64) // oneSession has tried
+		id, _ := strconv.ParseUint(args[0], 10, 64) // oneSession has checked it
 		return failed(daemon.End(cmd.Context(), id))
 	}
 	return cmd
 }
 
-// oneSession wants the id of one session.
+// oneSession checks for the id of one session.
 func oneSession(cmd *cobra.Command, args []string) error {
 	if len(args) == 1 {
 		if _, err := strconv.ParseUint(args[0], 10, 64); err == nil {

@@ -19,7 +19,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/report"
 )
 
-// crowded is what a daemon with many sessions answers.
+// crowded is a daemon with many sessions.
 type crowded struct {
 	list   []control.Session
 	stream report.Stream
@@ -86,7 +86,7 @@ func (m *terminal) tmux(args ...string) (string, error) {
 	return string(out), err
 }
 
-// shows waits until the terminal shows a text, and returns all that it shows.
+// shows waits until the terminal shows a text, and returns the whole screen.
 func (m *terminal) shows(want string) string {
 	m.t.Helper()
 	screen := ""
@@ -106,7 +106,8 @@ func (m *terminal) keys(keys ...string) {
 	}
 }
 
-// TestTopInTerminal: the live view in a real terminal, with 5,000 sessions, by its keys.
+// TestTopInTerminal runs the live view in a real terminal, with 5,000 sessions,
+// and presses its keys.
 func TestTopInTerminal(t *testing.T) {
 	if _, err := exec.LookPath("tmux"); err != nil {
 		t.Skip("tmux is not installed")
@@ -143,13 +144,13 @@ func TestTopInTerminal(t *testing.T) {
 				t.Errorf("session %d was ended", id)
 			}
 			m.keys("Escape")
-			m.shows("5000 sessions") // or the next key would be a part of an escape sequence
+			m.shows("5000 sessions") // or the next key would become part of an escape sequence
 			m.keys("p")
 			m.shows("PAUSED")
 			m.keys("q")
 			for end := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 				if _, err := m.tmux("has-session"); err != nil {
-					return // it has left, and the terminal with it
+					return // it has ended, and the terminal with it
 				}
 				if time.Now().After(end) {
 					t.Fatal("q does not leave")

@@ -19,12 +19,11 @@ import (
 )
 
 // becomeUser makes this process the user of --user, with CAP_NET_ADMIN as its
-// only right (and CAP_NET_RAW where probes are sent), if it is not that user
-// already. It does so by executing the
-// program once more: all threads of the new image begin with the rights that
-// this thread has, whichever way the binary was linked, and nothing that root
-// opened or read is left. It returns only with an error, or if there is nothing
-// to do.
+// only capability (and CAP_NET_RAW if probes are sent), if it is not that user
+// already. It does so by executing the program once more: all threads of the new
+// image begin with the privileges of this thread, however the binary was linked,
+// and nothing that root opened or read remains. It returns only with an error, or
+// if there is nothing to do.
 func becomeUser(cfg config.Config) error {
 	if cfg.User == "" {
 		return nil
@@ -42,7 +41,7 @@ func becomeUser(cfg config.Config) error {
 	if err := giveSocketDir(cfg.ControlSocket, who); err != nil {
 		return failed(fmt.Errorf("--user %q: %w", cfg.User, err))
 	}
-	runtime.LockOSThread() // the thread whose rights the new image gets
+	runtime.LockOSThread() // the thread whose privileges the new image gets
 	keep := []uintptr{unix.CAP_NET_ADMIN}
 	if raw, err := hasCapability(unix.CAP_NET_RAW); err == nil && raw && (cfg.Keepalive > 0 || cfg.SessionIdle > 0) {
 		keep = append(keep, unix.CAP_NET_RAW)
@@ -59,7 +58,7 @@ type identity struct {
 	groups   []int
 }
 
-// errUserIsRoot is for a user that cannot be meant.
+// errUserIsRoot is for --user root.
 var errUserIsRoot = errors.New("want a user that is not root")
 
 func lookUpUser(name string) (identity, error) {
@@ -92,8 +91,8 @@ func lookUpUser(name string) (identity, error) {
 }
 
 // giveSocketDir lets the user make, and remove, the control socket: a missing
-// directory is made for it, and that of the default socket is ours to give.
-// Others are left as they are.
+// directory is made for it, and that of the default socket is given to it. Others
+// stay as they are.
 func giveSocketDir(socket string, who identity) error {
 	if socket == "" {
 		return nil
@@ -113,9 +112,9 @@ func giveSocketDir(socket string, who identity) error {
 	return os.Lchown(dir, who.uid, who.gid)
 }
 
-// drop gives up everything but the capabilities in keep, for this thread and
-// what it executes; see capabilities(7). The order matters: each step needs
-// rights that a later one takes.
+// drop drops everything but the capabilities in keep, for this thread and what it
+// executes; see capabilities(7). The order matters: each step needs privileges
+// that a later one drops.
 func (who identity) drop(keep ...uintptr) error {
 	for c := range uintptr(unix.CAP_LAST_CAP + 1) {
 		if slices.Contains(keep, c) {
@@ -147,7 +146,7 @@ func (who identity) drop(keep ...uintptr) error {
 	if err := unix.Capset(&hdr, &only[0]); err != nil {
 		return fmt.Errorf("capabilities: %w", err)
 	}
-	// Ambient, so that they outlive the execution of a file that has none.
+	// Ambient, so that they survive the execution of a file that has none.
 	for _, c := range keep {
 		if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, c, 0, 0); err != nil {
 			return fmt.Errorf("ambient capabilities: %w", err)
@@ -159,8 +158,8 @@ func (who identity) drop(keep ...uintptr) error {
 	return nil
 }
 
-// executeAgain starts our program in this process. The link in /proc works where
-// the user has no way to the file; with it the process would be named "exe".
+// executeAgain executes our program in this process. The link in /proc works even
+// if the user cannot reach the file; but the process would be named "exe".
 func executeAgain() error {
 	path, err := os.Executable()
 	if err == nil {

@@ -35,7 +35,7 @@ func open(t *testing.T, dir string) {
 }
 
 // TestUser: every thread of a daemon with --user has that user's identity and
-// CAP_NET_ADMIN, and can get nothing else; it serves, and takes its socket away.
+// CAP_NET_ADMIN, and can gain nothing else; it serves, and removes its socket.
 func TestUser(t *testing.T) {
 	u := nobody(t)
 	for _, tt := range []struct {
@@ -70,7 +70,7 @@ func TestUser(t *testing.T) {
 				t.Errorf("exit status %d, want 0:\n%s", exit, rest)
 			}
 			if _, err := os.Lstat(p.socket); err == nil {
-				t.Error("the control socket is there after the stop")
+				t.Error("the control socket exists after the stop")
 			}
 		})
 	}
@@ -94,7 +94,7 @@ func copyProgram(t *testing.T, path string) string {
 	return path
 }
 
-// checkThreads looks at the rights of each thread of a process.
+// checkThreads checks the privileges of each thread of a process.
 func checkThreads(t *testing.T, pid int, u *user.User) {
 	t.Helper()
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
@@ -119,7 +119,8 @@ func checkThreads(t *testing.T, pid int, u *user.User) {
 	}
 }
 
-// threadStatus reads a file of proc(5) with lines "Key:\tvalue", blanks made one.
+// threadStatus reads a file of proc(5) with lines "Key:\tvalue", with single
+// blanks.
 func threadStatus(t *testing.T, path string) map[string]string {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -135,7 +136,7 @@ func threadStatus(t *testing.T, path string) map[string]string {
 	return status
 }
 
-// TestUserRefused: the line says what is wrong with the user.
+// TestUserRefused: the error says what is wrong with the user.
 func TestUserRefused(t *testing.T) {
 	for _, tt := range []struct {
 		user   string
@@ -154,8 +155,8 @@ func TestUserRefused(t *testing.T) {
 	}
 }
 
-// TestSocketDirIsGiven: a directory that had to be made is the user's, one that
-// was there stays whose it was.
+// TestSocketDirIsGiven: a directory that had to be made belongs to the user, an
+// existing one keeps its owner.
 func TestSocketDirIsGiven(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: chown")
@@ -180,8 +181,8 @@ func TestSocketDirIsGiven(t *testing.T) {
 	}
 }
 
-// TestNobodyIsNamed: no document and no unit suggests a user that other daemons have:
-// whoever can write our files opens what sessions could.
+// TestNobodyIsNamed: no document and no unit suggests a user that other daemons
+// have: anyone who can write our files opens what sessions could.
 func TestNobodyIsNamed(t *testing.T) {
 	named := regexp.MustCompile(`(?i)user["'` + "`" + `]?\s*[:=]?\s*["'` + "`" + `]?nobody\b`)
 	seen := 0

@@ -18,19 +18,19 @@ import (
 const (
 	// pause is between two changes of slots: many sessions may begin at once.
 	pause = 20 * time.Millisecond
-	// retryAfter is when a change that failed is tried again.
+	// retryAfter is when a failed change is retried.
 	retryAfter = time.Second
 )
 
-// Balancer has the virtual servers of a daemon. Its methods may be called by
-// several goroutines.
+// Balancer has the virtual servers of a daemon. Its methods are safe for
+// concurrent use.
 type Balancer struct {
 	log       *slog.Logger
 	encrypted func(port uint16) bool // whether a control port is one of implicit TLS
 	wake      chan struct{}          // the slots may have to change
 
 	telling  sync.Mutex      // held while the kernel is told; before mu
-	refusing map[family]bool // said of those without a server; with telling held
+	refusing map[family]bool // reported as having no server; with telling held
 
 	mu       sync.Mutex
 	pools    []*pool
@@ -39,7 +39,7 @@ type Balancer struct {
 	given    map[family]rules.VirtualServer // what the kernel has been told
 }
 
-// family is one family of addresses of a virtual server.
+// family is one address family of a virtual server.
 type family struct {
 	virtual string
 	is4     bool
@@ -57,13 +57,12 @@ func New(list []config.VirtualServer, encrypted func(uint16) bool, log *slog.Log
 	return b
 }
 
-// Rules returns what the kernel is to have for virtual servers of which
-// nothing is known yet.
+// Rules returns the initial description of virtual servers for the kernel.
 func Rules(list []config.VirtualServer) []rules.VirtualServer {
 	return New(list, nil, nil).Rules()
 }
 
-// Rules returns the virtual servers as the kernel is to have them now.
+// Rules returns the current description of the virtual servers for the kernel.
 func (b *Balancer) Rules() []rules.VirtualServer {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -91,10 +90,10 @@ func (b *Balancer) Restore(v rules.VirtualServer, parked []rules.Parked) {
 	}
 }
 
-// Change goes over to other virtual servers. What is known of servers that
-// stay is kept. install informs the kernel: no slots are given meanwhile, so that
-// those of before cannot come after. Its error is returned, and then all is as
-// before.
+// Change switches to other virtual servers. What is known of servers that stay is
+// kept. install informs the kernel: no slots are assigned meanwhile, so that the
+// old ones cannot come after the new ones. Its error is returned, and then
+// everything is as before.
 func (b *Balancer) Change(list []config.VirtualServer, install func([]rules.VirtualServer) error) error {
 	b.telling.Lock()
 	defer b.telling.Unlock()
@@ -165,7 +164,7 @@ func (b *Balancer) counted(c pair, n int) {
 	}
 }
 
-// Run checks servers and has apply change their slots until ctx ends.
+// Run checks servers and calls apply to change their slots until ctx ends.
 func (b *Balancer) Run(ctx context.Context, apply func(rules.VirtualServer) error) error {
 	running := checks{reloads: -1, stop: func() {}}
 	defer func() { running.stop() }()
@@ -204,8 +203,8 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// update has the slots changed that are not as they should be, and reports
-// whether that was done.
+// update changes the slots that differ from what they should be, and reports
+// whether that succeeded.
 func (b *Balancer) update(apply func(rules.VirtualServer) error) bool {
 	b.telling.Lock()
 	defer b.telling.Unlock()
@@ -221,7 +220,7 @@ func (b *Balancer) update(apply func(rules.VirtualServer) error) bool {
 	return ok
 }
 
-// told notes what the kernel has been told.
+// told records what the kernel has been told.
 func (b *Balancer) told(v rules.VirtualServer) {
 	b.mu.Lock()
 	b.given[familyOf(v)] = v
@@ -229,7 +228,7 @@ func (b *Balancer) told(v rules.VirtualServer) {
 	b.sayRefusing(v)
 }
 
-// due returns the virtual servers whose slots are not as they should be.
+// due returns the virtual servers whose slots have to change.
 func (b *Balancer) due() []rules.VirtualServer {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -245,7 +244,8 @@ func (b *Balancer) due() []rules.VirtualServer {
 	return list
 }
 
-// sayRefusing logs when the last server goes and when the first one comes.
+// sayRefusing logs when the last server goes down and when the first one comes
+// up.
 func (b *Balancer) sayRefusing(v rules.VirtualServer) {
 	key := familyOf(v)
 	none := !slices.ContainsFunc(v.Slots, netip.AddrPort.IsValid)
@@ -283,9 +283,9 @@ func (b *Balancer) startChecks(ctx context.Context, pools []*pool, reloads int) 
 	return checks{reloads, func() { cancel(); wg.Wait() }}
 }
 
-// watch checks one address of a server. Checks follow one another a little
-// faster than the interval, so that the last of those that take a server out
-// is over, at its timeout, when interval times fall is.
+// watch checks one address of a server. Checks follow one another a little faster
+// than the interval, so that the last of those that take a server out is over, at
+// its timeout, after interval times fall.
 func (b *Balancer) watch(ctx context.Context, p *pool, s *server, e *end) {
 	k := p.Check
 	tick := time.NewTicker(k.Interval - k.Timeout/time.Duration(k.Fall))
@@ -303,7 +303,7 @@ func (b *Balancer) watch(ctx context.Context, p *pool, s *server, e *end) {
 	}
 }
 
-// result notes a check.
+// result handles the result of a check.
 func (b *Balancer) result(p *pool, s *server, e *end, err error) {
 	b.mu.Lock()
 	changed := e.result(p.Check, err, time.Now())

@@ -32,7 +32,7 @@ func newBalancer(list ...config.VirtualServer) *Balancer {
 	return New(list, func(uint16) bool { return false }, slog.New(slog.DiscardHandler))
 }
 
-// kernel remembers what it is given, and may refuse it.
+// kernel stores what it is given, and may refuse it.
 type kernel struct {
 	mu   sync.Mutex
 	got  []rules.VirtualServer
@@ -49,8 +49,8 @@ func (k *kernel) apply(v rules.VirtualServer) error {
 	return nil
 }
 
-// slots counts the slots of each server, by its last byte, in what was given
-// last; nil if nothing was.
+// slots counts the slots of each server, by its last byte, in the last
+// description; nil without any.
 func (k *kernel) slots() map[byte]int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -66,7 +66,7 @@ func (k *kernel) slots() map[byte]int {
 	return n
 }
 
-// change goes over to another virtual server.
+// change switches to another virtual server.
 func (k *kernel) change(t *testing.T, b *Balancer, v config.VirtualServer) {
 	t.Helper()
 	err := b.Change([]config.VirtualServer{v}, func(list []rules.VirtualServer) error { return k.apply(list[0]) })
@@ -116,7 +116,7 @@ func TestDrainAndReload(t *testing.T) {
 		t.Errorf("an unknown server: %v, want %v", err, ErrNoServer)
 	}
 
-	// A reload keeps it drained, and gives a the double weight.
+	// A reload keeps it drained, and doubles the weight of a.
 	next := three(config.RoundRobin)
 	next.Servers[0].Weight = 2
 	no := errors.New("no")
@@ -140,7 +140,7 @@ func TestDrainAndReload(t *testing.T) {
 	k.wait(t, "nobody", map[byte]int{})
 }
 
-// TestBackup: a backup server gets sessions while no other one takes any.
+// TestBackup: a backup server gets sessions while no other one accepts any.
 func TestBackup(t *testing.T) {
 	v := three(config.RoundRobin)
 	v.Servers[2].Backup = true
@@ -162,8 +162,8 @@ func TestBackup(t *testing.T) {
 	}
 }
 
-// TestChangeAlone: while the kernel is told of other virtual servers, it is not
-// told the slots of those that go; what came last would stay.
+// TestChangeAlone: while the kernel gets other virtual servers, it is not given
+// the slots of the old ones; what came last would stay.
 func TestChangeAlone(t *testing.T) {
 	b, k := newBalancer(three(config.RoundRobin)), &kernel{}
 	run(t, b, k)
@@ -187,7 +187,7 @@ func TestChangeAlone(t *testing.T) {
 	k.wait(t, "b drained", map[byte]int{1: 40, 3: 20})
 }
 
-// TestRetry: what the kernel refuses is tried again.
+// TestRetry: what the kernel refuses is retried.
 func TestRetry(t *testing.T) {
 	b, k := newBalancer(three(config.RoundRobin)), &kernel{fail: true}
 	run(t, b, k)
@@ -221,7 +221,7 @@ func TestLeastSessions(t *testing.T) {
 	}
 }
 
-// TestRestore: what an earlier run has noted holds until checks say otherwise.
+// TestRestore: what an earlier run has recorded holds until checks say otherwise.
 func TestRestore(t *testing.T) {
 	v := three(config.RoundRobin)
 	v.Check = config.Check{Interval: time.Hour, Timeout: time.Second, Rise: 1, Fall: 1}

@@ -21,9 +21,9 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// check connects to a server, waits for its greeting, logs in if there is a
-// user to log in as, and takes its leave. encrypted is for implicit TLS; whose
-// certificate the server has is not asked.
+// check connects to a server, waits for its greeting, logs in if a user is
+// configured, and quits. encrypted is for implicit TLS; the server's certificate
+// is not verified.
 func check(ctx context.Context, server netip.AddrPort, k config.Check, encrypted bool) error {
 	ctx, cancel := context.WithTimeout(ctx, k.Timeout)
 	defer cancel()
@@ -38,7 +38,7 @@ func check(ctx context.Context, server netip.AddrPort, k config.Check, encrypted
 	if err := c.SetDeadline(end); err != nil {
 		return err
 	}
-	// A stop must not wait for a server that is silent.
+	// A stop must not wait for a silent server.
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if encrypted {
@@ -47,7 +47,7 @@ func check(ctx context.Context, server netip.AddrPort, k config.Check, encrypted
 	return plain(dialogue(c, k))
 }
 
-// noSession keeps the connection from being taken for a session.
+// noSession keeps the connection from counting as a session.
 func noSession(_, _ string, c syscall.RawConn) error {
 	var err error
 	cerr := c.Control(func(fd uintptr) {
@@ -56,7 +56,7 @@ func noSession(_, _ string, c syscall.RawConn) error {
 	return errors.Join(cerr, err)
 }
 
-// dialogue is the check's part in the conversation.
+// dialogue is the check's part of the dialogue.
 func dialogue(c net.Conn, k config.Check) error {
 	in := bufio.NewReaderSize(c, maxLine)
 	steps := []struct{ command, want string }{{"", "220"}}
@@ -76,7 +76,7 @@ func dialogue(c net.Conn, k config.Check) error {
 			steps = append(steps, struct{ command, want string }{"PASS " + k.Password, "230 202"})
 		}
 	}
-	// Its answer says nothing more, but the server is spared a reset.
+	// Its answer does not matter, but the server is spared a reset.
 	_, _, _ = ask(c, in, "QUIT")
 	return nil
 }
@@ -120,7 +120,7 @@ func ask(c net.Conn, in *bufio.Reader, command string) (code, first string, err 
 	return "", "", errReply
 }
 
-// plain leaves out of an error what is said beside it anyway.
+// plain removes from an error what is said next to it anyway.
 func plain(err error) error {
 	var op *net.OpError
 	switch {

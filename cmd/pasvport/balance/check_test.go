@@ -22,7 +22,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 )
 
-// needRights skips what sets SO_PRIORITY.
+// needRights skips tests that set SO_PRIORITY.
 func needRights(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -30,8 +30,8 @@ func needRights(t *testing.T) {
 	}
 }
 
-// speak accepts connections, says the first text, and answers each line with
-// the text of its verb. It returns its address and the lines that it has got.
+// speak accepts connections, sends the first text, and answers each line with the
+// text of its verb. It returns its address and the lines that it received.
 func speak(t *testing.T, ln net.Listener, first string, answers map[string]string) (netip.AddrPort, <-chan string) {
 	t.Helper()
 	t.Cleanup(func() { ln.Close() })
@@ -104,7 +104,7 @@ func TestCheck(t *testing.T) {
 					break
 				}
 				if got := <-lines; got != want {
-					t.Errorf("the server gets %q, want %q", got, want)
+					t.Errorf("the server received %q, want %q", got, want)
 				}
 			}
 		})
@@ -122,7 +122,7 @@ func TestCheckNobody(t *testing.T) {
 	}
 }
 
-// TestCheckStops: a stop does not wait for a server that is silent.
+// TestCheckStops: a stop does not wait for a silent server.
 func TestCheckStops(t *testing.T) {
 	needRights(t)
 	addr, _ := speak(t, local(t), "", nil)
@@ -136,7 +136,7 @@ func TestCheckStops(t *testing.T) {
 			t.Error("no error")
 		}
 	case <-time.After(10 * time.Second):
-		t.Fatal("the check goes on")
+		t.Fatal("the check continues")
 	}
 }
 
@@ -157,6 +157,6 @@ func TestCheckEncrypted(t *testing.T) {
 		t.Error(err)
 	}
 	if err := check(context.Background(), addr, config.Check{Timeout: 300 * time.Millisecond}, false); err == nil {
-		t.Error("a check in the clear succeeds at a port of TLS")
+		t.Error("a check without TLS succeeds at a TLS port")
 	}
 }

@@ -11,12 +11,12 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// pool is one virtual server. Its pointers are shared with the pool that comes
-// in its place at a reload.
+// pool is one virtual server. Its pointers are shared with the pool that replaces
+// it at a reload.
 type pool struct {
 	config.VirtualServer
 	servers []server
-	began   *int // sessions since the slots were last given
+	began   *int // sessions since the slots were last assigned
 }
 
 type server struct {
@@ -29,19 +29,19 @@ type server struct {
 type end struct {
 	addr     netip.AddrPort
 	up       bool
-	since    time.Time // up or down; the zero value until it is checked
-	streak   int       // of checks that say otherwise
+	since    time.Time // since it is up or down; zero until it is checked
+	streak   int       // of contradicting checks
 	checked  time.Time // last
 	err      error     // of the last check
-	back     time.Time // when it came back, for the slow start; the zero value if it was there all the time
-	sessions int       // as of the last look
+	back     time.Time // when it came back, for the slow start; zero if it was never down
+	sessions int       // at the last count
 }
 
-// pair is what a control connection shows of its balancing.
+// pair identifies the balancing of a control connection.
 type pair struct{ dialled, server netip.AddrPort }
 
-// newPool makes the pool of a virtual server. What old knows of the same
-// servers is kept; old may be nil.
+// newPool makes the pool of a virtual server. What old knows of the same servers
+// is kept; old may be nil.
 func newPool(v config.VirtualServer, old *pool) *pool {
 	p := &pool{VirtualServer: v, began: new(int)}
 	if old != nil {
@@ -96,7 +96,7 @@ func (p *pool) end(at netip.AddrPort) *end {
 	return nil
 }
 
-// of returns the end of a family, nil if none.
+// of returns the end of a family, or nil.
 func (s *server) of(is4 bool) *end {
 	for _, e := range s.ends {
 		if e.addr.Addr().Is4() == is4 {
@@ -128,8 +128,8 @@ func (p *pool) count(sessions map[pair]int) {
 	}
 }
 
-// rules returns the virtual server as the kernel is to have it now, for each
-// family.
+// rules returns the current description of the virtual server for the kernel, for
+// each family.
 func (p *pool) rules(now time.Time) (list []rules.VirtualServer) {
 	for _, is4 := range []bool{true, false} {
 		if listen := p.listens(is4); len(listen) > 0 {
@@ -141,7 +141,7 @@ func (p *pool) rules(now time.Time) (list []rules.VirtualServer) {
 	return list
 }
 
-// assign gives the slots of a family.
+// assign assigns the slots of a family.
 func (p *pool) assign(v *rules.VirtualServer, is4 bool, now time.Time) {
 	var ends []*end
 	var weights, sessions []int
@@ -169,8 +169,8 @@ func (p *pool) assign(v *rules.VirtualServer, is4 bool, now time.Time) {
 	}
 }
 
-// keepBack has the backup servers of a family be out while another server of it
-// takes sessions.
+// keepBack takes the backup servers of a family out while another server of it
+// accepts sessions.
 func (p *pool) keepBack(out []bool, weights []int, is4 bool) {
 	var backup []bool
 	others := false
@@ -186,7 +186,7 @@ func (p *pool) keepBack(out []bool, weights []int, is4 bool) {
 	}
 }
 
-// The words with which a server that has no slot is noted in the kernel.
+// The notes in the kernel for a server without a slot.
 const (
 	whyDrained = "drained"
 	whyDown    = "down"
@@ -205,7 +205,7 @@ func (s *server) parked(e *end) string {
 	return ""
 }
 
-// restore takes over what an earlier run has noted.
+// restore takes over what an earlier run has recorded.
 func (p *pool) restore(list []rules.Parked) {
 	for _, k := range list {
 		e := p.end(k.Server)
@@ -223,8 +223,8 @@ func (p *pool) restore(list []rules.Parked) {
 	}
 }
 
-// result notes a check, and reports whether it changed the state. The first
-// one decides alone.
+// result handles the result of a check, and reports whether it changed the state.
+// The first one decides alone.
 func (e *end) result(k config.Check, err error, now time.Time) (changed bool) {
 	first := e.since.IsZero()
 	e.checked, e.err = now, err

@@ -11,11 +11,11 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
 )
 
-// ErrNoServer says that no server has the name.
+// ErrNoServer means that no server has the name.
 var ErrNoServer = errors.New("no such server")
 
-// Drain takes a server out, or puts it back: NAME in every virtual server that
-// has it, or VIRTUAL/NAME.
+// Drain drains a server, or puts it back: NAME in every virtual server that has
+// it, or VIRTUAL/NAME.
 func (b *Balancer) Drain(name string, drain bool) error {
 	found, changed := b.drain(name, drain)
 	if !found {
@@ -55,7 +55,7 @@ func (b *Balancer) drain(name string, drain bool) (found bool, changed []string)
 	return found, changed
 }
 
-// Drained returns the servers that were taken out, as Drain takes them.
+// Drained returns the drained servers, in the form of Drain.
 func (b *Balancer) Drained() (names []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -95,7 +95,7 @@ func (b *Balancer) Servers() []control.Server {
 	return list
 }
 
-// share is the part of slots that a server has.
+// share is a server's share of the slots.
 func share(slots []netip.AddrPort, server netip.AddrPort) float64 {
 	n := 0
 	for _, a := range slots {

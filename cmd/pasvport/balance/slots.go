@@ -8,16 +8,16 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 )
 
-// The least number of slots, and how many there are for a server at the least
-// on average. 60 can be divided by what remains of few servers, and with 20
-// for each the share of one is at most a twentieth beside its weight.
+// The minimum number of slots, and the minimum average per server. 60 is
+// divisible by the number of servers when only a few remain, and with 20 for each
+// the share of one deviates by at most a twentieth from its weight.
 const (
 	minSlots  = 60
 	perServer = 20
 )
 
-// count is how many slots servers of these weights get: a number in which the
-// weights go.
+// count is how many slots servers of these weights get: a number that the weights
+// divide.
 func count(weights []int) int {
 	divisor, sum := 0, 0
 	for _, w := range weights {
@@ -39,8 +39,8 @@ func gcd(a, b int) int {
 	return a
 }
 
-// spread returns n indices of weights, each as often as its weight says, and
-// each as evenly as can be. Without a weight it returns nil.
+// spread returns n indices of weights, each as often as its weight says, and as
+// evenly as possible. Without a weight it returns nil.
 func spread(n int, weights []int) []int {
 	sum := 0
 	for _, w := range weights {
@@ -66,9 +66,9 @@ func spread(n int, weights []int) []int {
 }
 
 // without gives the slots of servers that are out to the others, by their
-// weights, and of those that get a part only, the rest. All other slots stay as they
-// are, and with them the clients whose addresses draw them. Without a server it
-// returns nil.
+// weights, and of those that get only a part, the rest. All other slots stay, and
+// with them the clients whose addresses map to them. Without a server it returns
+// nil.
 func without(slots, weights []int, out []bool, part []int) []int {
 	left, total := slices.Clone(weights), make([]int, len(weights))
 	for i := range left {
@@ -103,8 +103,8 @@ func without(slots, weights []int, out []bool, part []int) []int {
 	return slots
 }
 
-// fill returns how many of the next n sessions each server is to get, so that
-// its sessions are as few as can be for its weight.
+// fill returns how many of the next n sessions each server gets, so that its
+// sessions are as few as possible for its weight.
 func fill(n int, sessions, weights []int, out []bool) []int {
 	next := make([]int, len(weights))
 	for range n {
@@ -125,8 +125,8 @@ func fill(n int, sessions, weights []int, out []bool) []int {
 	return next
 }
 
-// choose returns the server of each slot, nil if none at all. burst
-// is how many sessions may begin before it is asked again.
+// choose returns the server of each slot, nil without any. burst is how many
+// sessions may begin before the next call.
 func choose(m config.Method, weights, sessions []int, out []bool, part []int, burst int) []int {
 	n := count(weights)
 	if m != config.LeastSessions {

@@ -60,8 +60,8 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-// TestSourceStays: clients of a server that is not out keep it, whatever
-// happens to the others.
+// TestSourceStays: clients of a server that is not out keep it, whatever happens
+// to the others.
 func TestSourceStays(t *testing.T) {
 	weights := []int{5, 3, 2, 2}
 	none := make([]int, len(weights))
@@ -79,7 +79,8 @@ func TestSourceStays(t *testing.T) {
 	}
 }
 
-// TestSpreadEven: no server gets two in a row that another could have had.
+// TestSpreadEven: no server gets two slots in a row if another one could have had
+// one.
 func TestSpreadEven(t *testing.T) {
 	slots := spread(60, []int{1, 1, 1})
 	for i := range slots {
@@ -89,7 +90,7 @@ func TestSpreadEven(t *testing.T) {
 	}
 }
 
-// TestShares: whichever servers are out, the others' shares are their weights'
+// TestShares: whichever servers are out, the others' shares equal their weights
 // to within a tenth of an equal part.
 func TestShares(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))

@@ -10,7 +10,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
 )
 
-// allWarm are n servers that have been there for long.
+// allWarm are n servers that have been up for long.
 func allWarm(n int) []int {
 	part := make([]int, n)
 	for i := range part {
@@ -28,8 +28,8 @@ func shares(n int, slots []int) []int {
 	return have
 }
 
-// TestSlowStart: a server that comes back gets its share little by little, whatever
-// the method is, and the slots that change are its own.
+// TestSlowStart: a server that comes back gets its share gradually, whatever the
+// method is, and only its own slots change.
 func TestSlowStart(t *testing.T) {
 	in := make([]bool, 3)
 	for _, m := range []config.Method{config.RoundRobin, config.SourceHash, config.LeastSessions} {
@@ -48,15 +48,15 @@ func TestSlowStart(t *testing.T) {
 			}
 			for i, s := range slots {
 				if s != all[i] && all[i] != 2 {
-					t.Errorf("%s, part %d: slot %d goes from %d to %d", m, part, i, all[i], s)
+					t.Errorf("%s, part %d: slot %d moves from %d to %d", m, part, i, all[i], s)
 				}
 			}
 		}
 	}
 }
 
-// TestSlowStartAlone: servers that come back together, and one beside which none takes
-// sessions, have all.
+// TestSlowStartAlone: servers that come back together, and one without others
+// that accept sessions, have all.
 func TestSlowStartAlone(t *testing.T) {
 	v := three(config.RoundRobin)
 	v.SlowStart, v.Servers[2].Weight = time.Minute, 0

@@ -11,8 +11,8 @@ import (
 	"github.com/pasvport/pasvport/expect"
 )
 
-// Close closes a pinhole if it is still there, and reports whether it was; nil
-// is not. why is empty or says what closed it.
+// Close closes a pinhole if it still exists, and reports whether it did; nil does
+// not. why is empty or says what closed it.
 func (t *Table) Close(ct Conntrack, p *Pinhole, to State, why string) bool {
 	if !t.take(p, to) {
 		return false
@@ -21,8 +21,7 @@ func (t *Table) Close(ct Conntrack, p *Pinhole, to State, why string) bool {
 	return true
 }
 
-// CloseOf closes the open pinhole of an owner, and returns it; nil if there is
-// none.
+// CloseOf closes the open pinhole of an owner, and returns it, or nil.
 func (t *Table) CloseOf(ct Conntrack, o *Owner, why string) *Pinhole {
 	p := t.Of(o)
 	if !t.Close(ct, p, Closed, why) {
@@ -31,9 +30,9 @@ func (t *Table) CloseOf(ct Conntrack, o *Owner, why string) *Pinhole {
 	return p
 }
 
-// Expire closes a pinhole whose time is over, and reports whether it is. The caller
-// has handled what conntrack has reported so far: an expectation that is gone
-// without a connection was used up by a packet that was dropped.
+// Expire closes a pinhole that has timed out, and reports whether it has. The
+// caller has handled pending conntrack events: an expectation that is gone
+// without a connection was used up by a dropped packet.
 func (t *Table) Expire(ct Conntrack, p *Pinhole, now time.Time) bool {
 	if !now.After(p.Until()) {
 		return false
@@ -47,24 +46,24 @@ func (t *Table) Expire(ct Conntrack, p *Pinhole, now time.Time) bool {
 	return true
 }
 
-// lives reports whether the entry of a control connection is still the same: with
-// another one its expectations go.
+// lives reports whether a control connection still has the same entry: with
+// another one its expectations are gone.
 func lives(ct Conntrack, o *Owner) bool {
 	e, err := ct.Get(o.Original())
 	return err == nil && e.ID == o.ID
 }
 
-// Repeats notes that something was repeated on a control connection since its pinhole
-// was opened: a packet was lost, so the end that is to open the data connection may not
-// know yet that it is to.
+// Repeats records that something was retransmitted on a control connection since
+// its pinhole was opened: a packet was lost, so the opener may not know yet that
+// it has to connect.
 func (t *Table) Repeats(o *Owner, now time.Time) {
 	if p := t.Of(o); p != nil {
 		p.repeated.Store(now.UnixNano())
 	}
 }
 
-// repeatsUntil returns until when a pinhole is kept because of what was repeated: as
-// TCP doubles its patience, the next time may come after as long again.
+// repeatsUntil returns until when a pinhole is kept because of retransmissions:
+// as TCP doubles its timeout, the next one may come after as long again.
 func (p *Pinhole) repeatsUntil() time.Time {
 	at := p.repeated.Load()
 	if at == 0 {
@@ -74,13 +73,14 @@ func (p *Pinhole) repeatsUntil() time.Time {
 	return time.Unix(0, at).Add(open + p.Timeout)
 }
 
-// longest is how long Keep keeps a pinhole open at the most.
+// longest is the longest that Keep keeps a pinhole open.
 const longest = 300 * time.Second
 
-// Keep keeps a pinhole that is about to expire and whose data connection may still
-// come. Either waits is set: a transfer command of its control connection waits for its
-// final reply. Some servers dial after more than a minute, and some clients wait for a
-// 150 that is slow. Or something was repeated there, see Repeats.
+// Keep keeps a pinhole that is about to expire and whose data connection may
+// still come. Either waits is set: a transfer command of its control connection
+// waits for its final reply. Some servers connect after more than a minute, and
+// some clients wait for a slow 150. Or something was retransmitted there, see
+// Repeats.
 func (t *Table) Keep(ct Conntrack, p *Pinhole, now time.Time, waits bool) {
 	before, until := p.Until(), p.repeatsUntil()
 	if again := now.Add(max(p.Timeout, 2*keepBefore)); waits && again.After(until) {
@@ -121,16 +121,16 @@ func (t *Table) end(ct Conntrack, p *Pinhole, why string) {
 	t.events.PinholeEnded(p, why)
 }
 
-// undo takes a pinhole out of the kernel. gone reports that its expectation was not
-// there any more.
+// undo removes a pinhole from the kernel. gone reports that its expectation was
+// already gone.
 func (t *Table) undo(ct Conntrack, p *Pinhole) (gone bool) {
 	gone = t.deleteExpectation(ct, p)
 	t.CloseRule(p)
 	return gone
 }
 
-// deleteExpectation deletes the expectation of a pinhole, if it is by one, and
-// reports that it was not there any more.
+// deleteExpectation deletes the expectation of a pinhole, if it has one, and
+// reports whether it was already gone.
 func (t *Table) deleteExpectation(ct Conntrack, p *Pinhole) (gone bool) {
 	if p.Claim {
 		return false
@@ -142,9 +142,9 @@ func (t *Table) deleteExpectation(ct Conntrack, p *Pinhole) (gone bool) {
 	return gone
 }
 
-// CloseRule takes a pinhole out of the sets of nftables; nil is nothing. For one
-// that was used that is due when the other end has answered, and not before: the
-// SYN may have to be repeated.
+// CloseRule removes a pinhole from the sets of nftables; nil is ignored. A used
+// one must stay until the other end has answered: the SYN may have to be
+// retransmitted.
 func (t *Table) CloseRule(p *Pinhole) {
 	if p == nil {
 		return

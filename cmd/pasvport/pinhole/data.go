@@ -12,11 +12,11 @@ import (
 	"github.com/pasvport/pasvport/expect"
 )
 
-// Data are the data connections that conntrack knows, by their original tuple.
+// Data are the data connections in conntrack, by their original tuple.
 type Data struct {
 	// Unreported says that no event reports when both ends have closed a data
-	// connection: it is taken for closed when its owner has another one, and else
-	// who looks at it finds out.
+	// connection: it counts as closed when its owner has another one, or when
+	// someone looks at it and finds out.
 	Unreported atomic.Bool
 
 	mu   sync.Mutex
@@ -27,13 +27,13 @@ type Data struct {
 // connection is one data connection.
 type connection struct {
 	owner *Owner
-	rule  *Pinhole // whose set elements are still there; nil when they are gone
+	rule  *Pinhole // whose set elements still exist; otherwise nil
 	bytes [2]uint64
-	count Payload // counted already
+	count Payload // counted so far
 	since time.Time
 	told  bool // Unanswered has returned it
-	// before is the id of the entry that it has replaced, until the end of that is
-	// reported.
+	// before is the id of the entry that it has replaced, until the end of that
+	// is reported.
 	before uint32
 }
 
@@ -50,12 +50,12 @@ func (d *Data) begins(t expect.Tuple, o *Owner, p *Pinhole) *Pinhole {
 	return before
 }
 
-// Found adds a data connection that was there before.
+// Found adds an existing data connection.
 func (d *Data) Found(t expect.Tuple, o *Owner) { d.begins(t, o, nil) }
 
-// Add enters a data connection. p is the pinhole that it came through, nil if
-// that is not known; what is known already stays. It returns the pinhole of an
-// earlier data connection with the same tuple, whose rule is still there.
+// Add enters a data connection. p is the pinhole that it came through, or nil if
+// unknown; what is already known stays. It returns the pinhole of an earlier data
+// connection with the same tuple, whose rule still exists.
 func (d *Data) Add(t expect.Tuple, o *Owner, p *Pinhole) *Pinhole {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -85,7 +85,7 @@ func (d *Data) add(t expect.Tuple, o *Owner, p *Pinhole) (before *Pinhole) {
 	return before
 }
 
-// IsLive reports whether a data connection is open and carries bytes still.
+// IsLive reports whether a data connection is open and may carry bytes.
 func (d *Data) IsLive(t expect.Tuple) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -93,8 +93,8 @@ func (d *Data) IsLive(t expect.Tuple) bool {
 	return live
 }
 
-// Closed notes that both ends of a data connection have closed it. It returns its
-// owner, nil if it is not known or was closed before, and when it was met.
+// Closed records that both ends of a data connection have closed it. It returns
+// its owner, nil if it is unknown or was closed before, and when it began.
 func (d *Data) Closed(t expect.Tuple) (o *Owner, since time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -106,7 +106,7 @@ func (d *Data) Closed(t expect.Tuple) (o *Owner, since time.Time) {
 	return c.owner, c.since
 }
 
-// drop forgets a data connection that did not come to be.
+// drop forgets a data connection that was never established.
 func (d *Data) drop(t expect.Tuple) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -114,8 +114,8 @@ func (d *Data) drop(t expect.Tuple) {
 	delete(d.open, t)
 }
 
-// replaces says that the entry with this id is about to be deleted to make place
-// for another connection with the same tuple: its end is not that one's.
+// replaces announces that the entry with this id is about to be deleted to make
+// room for another connection with the same tuple: its end is not that one's.
 func (d *Data) replaces(t expect.Tuple, id uint32) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -127,8 +127,8 @@ func (d *Data) replaces(t expect.Tuple, id uint32) {
 // isBefore reports whether an entry is the one that the connection has replaced.
 func (c *connection) isBefore(e *expect.Entry) bool { return c.before != 0 && c.before == e.ID }
 
-// ends takes a data connection out whose entry is gone. It reports whether it is
-// one, and returns the pinhole whose rule is still there.
+// ends removes a data connection whose entry is gone. It reports whether it was
+// one, and returns the pinhole whose rule still exists.
 func (d *Data) ends(e *expect.Entry) (known bool, rule *Pinhole) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -147,8 +147,8 @@ func (d *Data) ends(e *expect.Entry) (known bool, rule *Pinhole) {
 	return true, c.rule
 }
 
-// TakeRule takes the pinhole of a data connection whose rule is not needed any
-// more, nil if none.
+// TakeRule returns the pinhole of a data connection whose rule is not needed any
+// more, or nil.
 func (d *Data) TakeRule(t expect.Tuple) *Pinhole {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -162,7 +162,7 @@ func (d *Data) TakeRule(t expect.Tuple) *Pinhole {
 	return p
 }
 
-// OwnerOf returns the owner of a data connection, nil if it is not known.
+// OwnerOf returns the owner of a data connection, or nil.
 func (d *Data) OwnerOf(t expect.Tuple) *Owner {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -181,9 +181,9 @@ func (d *Data) EachRule(f func(expect.Tuple, *Pinhole)) {
 	}
 }
 
-// Unanswered returns the pinholes by claim whose data connection began before a time
-// and has not been answered: its SYN was dropped, here or further on. Each is
-// returned once.
+// Unanswered returns the claimed pinholes whose data connection began before a
+// time and has not been answered: its SYN was dropped, here or further on. Each
+// is returned once.
 func (d *Data) Unanswered(before time.Time) (list []*Pinhole) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -198,8 +198,8 @@ func (d *Data) Unanswered(before time.Time) (list []*Pinhole) {
 	return list
 }
 
-// Count adds to an owner what its data connection has carried since it was last
-// asked, and returns that. Without accounting there is nothing to add.
+// Count adds to an owner what its data connection has carried since the last
+// call, and returns that. Without accounting it adds nothing.
 func (d *Data) Count(e *expect.Entry) (more Carried) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -222,8 +222,8 @@ func (d *Data) Count(e *expect.Entry) (more Carried) {
 	return more
 }
 
-// Waiting returns the data connection of an owner that came last, and its pinhole, if it
-// was not answered yet; else nil.
+// Waiting returns the last data connection of an owner, and its pinhole, if it
+// was not answered yet; otherwise nil.
 func (d *Data) Waiting(o *Owner) (t expect.Tuple, p *Pinhole) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -245,8 +245,8 @@ func (d *Data) Knows(t expect.Tuple) bool {
 	return known
 }
 
-// TakeLast takes the data connection of an owner that came last, and reports
-// whether there is one that was not taken before.
+// TakeLast returns the last data connection of an owner, and reports whether
+// there is one that was not returned before.
 func (d *Data) TakeLast(o *Owner) (t expect.Tuple, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -57,8 +57,8 @@ func TestData(t *testing.T) {
 	}
 }
 
-// TestUnreported: where no event says that a data connection is closed, the next one
-// of its owner does, and no one else's.
+// TestUnreported: if no event reports that a data connection is closed, the next
+// one of its owner shows it, and no one else's.
 func TestUnreported(t *testing.T) {
 	for _, unreported := range []bool{false, true} {
 		b := newBench()
@@ -86,7 +86,7 @@ func TestUnreported(t *testing.T) {
 	}
 }
 
-// TestPayload: headers are taken off, whoever opened the data connection.
+// TestPayload: headers are subtracted, whoever opened the data connection.
 func TestPayload(t *testing.T) {
 	client, server := netip.MustParseAddrPort("192.0.2.1:4000"), netip.MustParseAddrPort("203.0.113.2:21")
 	client6, server6 := netip.MustParseAddrPort("[2001:db8::1]:4000"), netip.MustParseAddrPort("[2001:db8::2]:21")
@@ -119,9 +119,9 @@ func TestPayload(t *testing.T) {
 	}
 }
 
-// TestSharedRule: a pinhole that was used keeps its elements in the sets until its
-// data connection is answered. The next pinhole between the same two ends has the
-// same elements, and they stay.
+// TestSharedRule: a used pinhole keeps its elements in the sets until its data
+// connection is answered. The next pinhole between the same two ends has the same
+// elements, and they stay.
 func TestSharedRule(t *testing.T) {
 	for _, claim := range []bool{false, true} {
 		b := newBench()
@@ -153,7 +153,7 @@ func TestSharedRule(t *testing.T) {
 	}
 }
 
-// TestReplacedEntry: the end of an entry that was deleted to make place for a
+// TestReplacedEntry: the end of an entry that was deleted to make room for a
 // claim does not end the data connection of the claim, whenever it is reported.
 func TestReplacedEntry(t *testing.T) {
 	b := newBench()
@@ -167,7 +167,7 @@ func TestReplacedEntry(t *testing.T) {
 		}
 		b.Claim(b.k, data.Src, data.Dst, 0)
 		if id > 0 {
-			b.Ends(&expect.Entry{Original: data, ID: id}) // the one before
+			b.Ends(&expect.Entry{Original: data, ID: id}) // the previous one
 		}
 		if !b.Data.IsLive(data) || len(b.k.elements) != 1 {
 			t.Errorf("connection %d: live %v, elements %v", id+1, b.Data.IsLive(data), b.k.elements)

@@ -18,14 +18,14 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// kernel is a connection tracking and an nftables that hold what they are told,
-// and refuse what the real ones refuse.
+// kernel is a fake of conntrack and nftables that stores what it is given, and
+// refuses what the real ones refuse.
 type kernel struct {
 	mu       sync.Mutex
 	expected map[expect.Tuple]expect.Expectation
-	room     int                           // for expectations; 0 for any number
+	room     int                           // for expectations; 0: unlimited
 	entries  map[expect.Tuple]expect.Entry // by both tuples
-	elements map[rules.Pinhole]int         // how often opened
+	elements map[rules.Pinhole]int         // number of times opened
 	ways     map[uint32]rules.Way          // of data connections
 	first    map[first]rules.Way           // of those to come
 	calls    []string
@@ -190,7 +190,7 @@ func (k *kernel) empty(t *testing.T) {
 	}
 }
 
-// diary writes down the events.
+// diary records the events.
 type diary struct {
 	mu                   sync.Mutex
 	lines                []string
@@ -248,7 +248,7 @@ var (
 	public = netip.MustParseAddr("198.51.100.9") // of the client, translated
 )
 
-// owner is a control connection that takes expectations.
+// owner is a control connection that can have expectations.
 func owner(id int, seenAs netip.Addr) *Owner {
 	port := uint16(40000 + id)
 	return &Owner{ID: uint32(id), Carrier: true, Ends: &ftpalg.Endpoints{
@@ -276,7 +276,7 @@ func (b *bench) open(o *Owner, want Spec) (*Pinhole, error) {
 	return p, err
 }
 
-// begins has the data connection of a pinhole begin.
+// begins makes the data connection of a pinhole begin.
 func (b *bench) begins(p *Pinhole, port uint16) expect.Tuple {
 	t := expect.Tuple{Src: netip.AddrPortFrom(p.Source, port), Dst: p.Public}
 	b.k.mu.Lock()

@@ -10,10 +10,10 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// half is one of the elements that a pinhole may have in the sets of
-// nftables. A pinhole that was used keeps its own until its data connection is
-// answered, and the next one may need the same: between the same two ends on the
-// same port. It stays until the last one that holds it lets it go.
+// half is one of the elements that a pinhole may have in the sets of nftables. A
+// used pinhole keeps its elements until its data connection is answered, and the
+// next one, between the same two ends on the same port, may need the same. An
+// element stays until the last pinhole that holds it releases it.
 type half struct {
 	at     place
 	source netip.Addr
@@ -42,8 +42,7 @@ func (h *halves) init() {
 	h.held, h.closing, h.closed.L = map[half]int{}, map[half]bool{}, &h.mu
 }
 
-// halvesOf returns the elements of a pinhole; those that it does not have are
-// zero.
+// halvesOf returns the elements of a pinhole; missing ones are zero.
 func halvesOf(e *rules.Pinhole) (list [places]half) {
 	if e.Source.IsValid() {
 		list[ofClaim] = half{ofClaim, e.Source, e.Dest}
@@ -57,7 +56,7 @@ func halvesOf(e *rules.Pinhole) (list [places]half) {
 	return list
 }
 
-// without takes one of the elements out of e.
+// without removes one of the elements from e.
 func without(e *rules.Pinhole, at place) {
 	switch at {
 	case ofClaim:
@@ -69,8 +68,8 @@ func without(e *rules.Pinhole, at place) {
 	}
 }
 
-// hold notes that p needs its elements. It waits while one of them is being
-// closed, so that what p opens is not closed by who was before it.
+// hold records that p needs its elements. It waits while one of them is being
+// closed, so that the previous pinhole's closing does not close what p opens.
 func (h *halves) hold(p *Pinhole) {
 	list := halvesOf(&p.element)
 	h.mu.Lock()
@@ -96,8 +95,8 @@ func (h *halves) needs(p *Pinhole) bool {
 	return p.holds
 }
 
-// release notes that p needs its elements no more, and returns those that no
-// other pinhole needs. They are to be closed, and then given to done.
+// release records that p needs its elements no more, and returns those that no
+// other pinhole needs. They must be closed, and then passed to done.
 func (h *halves) release(p *Pinhole) rules.Pinhole {
 	e := p.element
 	h.mu.Lock()
@@ -120,7 +119,7 @@ func (h *halves) release(p *Pinhole) rules.Pinhole {
 	return e
 }
 
-// done notes that elements are closed that release returned.
+// done records that the elements that release returned are closed.
 func (h *halves) done(e *rules.Pinhole) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

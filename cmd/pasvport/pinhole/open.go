@@ -19,12 +19,11 @@ import (
 // maxPortTries is how many ports are tried when the announced one is taken.
 const maxPortTries = 64
 
-// Open makes a pinhole in place of the owner's present one, at the announced
-// port or, where the connection is translated and that port is taken, at
-// another. It is reserved, and the kernel knows it: once it is announced the
-// caller says so with Announced, or else gives it up with Cancel. settle
-// handles the events of connection tracking that have happened: what seems to
-// be open may have been used.
+// Open makes a pinhole in place of the owner's current one, at the announced port
+// or, if the connection is translated and that port is taken, at another. It is
+// reserved, and the kernel knows it: once it is announced the caller calls
+// Announced, otherwise Cancel. settle handles pending conntrack events: what
+// seems to be open may have been used.
 func (t *Table) Open(ct Conntrack, o *Owner, want Spec, most Limits, now time.Time, settle func()) (*Pinhole, error) {
 	if t.Of(o) != nil {
 		settle()
@@ -33,8 +32,8 @@ func (t *Table) Open(ct Conntrack, o *Owner, want Spec, most Limits, now time.Ti
 	if before := t.Of(o); t.take(before, Replaced) {
 		t.end(ct, before, "")
 		if before.NAT && before.Target == want.Target && before.Source == want.Source {
-			// A segment that an earlier daemon has edited comes again: it must
-			// look as before, whatever port was free then.
+			// A segment that an earlier daemon has edited is retransmitted: it
+			// must look as before, whatever port was free then.
 			want.Public, again = before.Public, want.Ports.Has(before.Public.Port())
 		}
 	}
@@ -69,10 +68,10 @@ func (t *Table) Open(ct Conntrack, o *Owner, want Spec, most Limits, now time.Ti
 	return nil, ErrNoPort
 }
 
-// freeSource forgets a data connection of active mode that has ended and
-// lingers, from the same translated port to the same port of the client: of
-// several servers with one address, another may have had it. Else the new one
-// would leave from another port than control port - 1.
+// freeSource deletes the entry of an active data connection that has ended and
+// lingers, from the same translated port to the same port of the client: it may
+// belong to another of several servers with one address. Otherwise the new one
+// would use a port other than control port - 1.
 func (t *Table) freeSource(ct Conntrack, o *Owner, want *Spec) {
 	e := o.Ends
 	if want.Mode != ftpalg.Active || e.Dialled.Addr() == e.Server.Addr() {
@@ -88,8 +87,8 @@ func (t *Table) freeSource(ct Conntrack, o *Owner, want *Spec) {
 	}
 }
 
-// ports returns what gives one port after the other at which a pinhole may be: any,
-// or those of its range that no other one has, each once.
+// ports returns a function that gives one possible port after the other: any, or
+// the free ones of the range, each once.
 func (t *Table) ports(want *Spec, settle func()) func() (uint16, bool) {
 	r := want.Ports
 	if r.High == 0 {
@@ -119,7 +118,7 @@ func (t *Table) ports(want *Spec, settle func()) func() (uint16, bool) {
 	}
 }
 
-// randomPort draws from the unprivileged ports.
+// randomPort returns a random unprivileged port.
 func randomPort() uint16 { return uint16(1024 + rand.IntN(65536-1024)) }
 
 // taken reports whether a pinhole failed because its port is in use.
@@ -127,7 +126,7 @@ func taken(err error) bool {
 	return errors.Is(err, ErrTaken) || errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EBUSY)
 }
 
-// try makes the pinhole at the port that its key names.
+// try makes the pinhole at the port of its key.
 func (t *Table) try(ct Conntrack, p *Pinhole, most Limits, settle func()) error {
 	for settled := false; ; {
 		other, err := t.reserve(p, most)
@@ -154,8 +153,8 @@ func (t *Table) try(ct Conntrack, p *Pinhole, most Limits, settle func()) error 
 	return err
 }
 
-// isOver reports whether a control connection has ended, though no event has
-// been read that says so.
+// isOver reports whether a control connection has ended, even if no event has
+// reported that yet.
 func isOver(ct Conntrack, o *Owner) bool {
 	e, err := ct.Get(o.Original())
 	if err != nil {
@@ -182,8 +181,8 @@ func (t *Table) program(ct Conntrack, p *Pinhole) error {
 	return nil
 }
 
-// deleteStale deletes an expectation that is not ours, although its two ends
-// are those of one that is to be made: an earlier daemon left it.
+// deleteStale deletes an expectation that is not ours, although its two ends are
+// those of one that is to be made: an earlier daemon left it.
 func deleteStale(ct Conntrack, expected expect.Tuple) bool {
 	var masters []expect.Tuple
 	err := ct.DumpExpectations(func(x *expect.ExpectationInfo) {
@@ -199,8 +198,8 @@ func deleteStale(ct Conntrack, expected expect.Tuple) bool {
 	return err == nil && len(masters) > 0
 }
 
-// Announced says that a reserved pinhole is announced: it is its owner's open
-// one, unless it was taken already.
+// Announced reports that a reserved pinhole was announced: it becomes its owner's
+// open one, unless it was taken already.
 func (t *Table) Announced(p *Pinhole) {
 	t.opened(p)
 	t.events.PinholeOpened(p)
@@ -216,14 +215,14 @@ func (t *Table) opened(p *Pinhole) {
 	}
 }
 
-// Cancel gives up a pinhole that could not be announced. It raises no event.
+// Cancel closes a pinhole that could not be announced. It raises no event.
 func (t *Table) Cancel(ct Conntrack, p *Pinhole) {
 	t.take(p, Closed)
 	t.undo(ct, p)
 }
 
-// Restore enters a pinhole that the kernel holds, and reports whether its key
-// was free.
+// Restore enters a pinhole that the kernel holds, and reports whether its key was
+// free.
 func (t *Table) Restore(p *Pinhole) bool {
 	p.element = p.elements()
 	if other, _ := t.reserve(p, Limits{math.MaxInt, math.MaxInt}); other != nil {
@@ -234,10 +233,10 @@ func (t *Table) Restore(p *Pinhole) bool {
 	return true
 }
 
-// Reopen puts a pinhole into the kernel that was in it before and enters it. It
-// reports false, without an error, if the kernel had it all the time. The rule
-// comes first here: the data connection may be on its way, and a packet that the
-// kernel expects and the rules drop would do away with the expectation.
+// Reopen puts a former pinhole into the kernel again and enters it. It returns
+// false, without an error, if the kernel had it all the time. The rule comes
+// first here: the data connection may already be starting, and a packet that the
+// kernel expects and the rules drop would use up the expectation.
 func (t *Table) Reopen(ct Conntrack, p *Pinhole) (bool, error) {
 	if t.find(p.Key) != nil {
 		return false, nil

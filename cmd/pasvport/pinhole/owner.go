@@ -11,19 +11,20 @@ import (
 )
 
 // Owner is a control connection as its pinholes see it. It is a part of the
-// session, and does not move while the table knows a pinhole or a data
-// connection of it. The exported fields do not change.
+// session, and does not move while the table has a pinhole or a data connection
+// of it. The exported fields do not change.
 type Owner struct {
 	ID        uint32            // of the conntrack entry
 	Zone      uint16            // of its original tuple
-	Carrier   bool              // the entry takes expectations
+	Carrier   bool              // the entry accepts expectations
 	Mark      uint32            // ct mark bits that its data connections get
 	Monitored bool              // nothing is changed or opened for it
 	OneWay    bool              // payload of its data connections may go in one direction only
 	Ends      *ftpalg.Endpoints // its addresses
 
-	// Stamped reports whether the segments of the connection carry timestamps (RFC
-	// 7323), and so those of its data connections, which are between the same hosts.
+	// Stamped reports whether the segments of the connection carry timestamps
+	// (RFC 7323), and so those of its data connections, which are between the
+	// same hosts.
 	Stamped atomic.Bool
 
 	transferring atomic.Bool // it has live data connections
@@ -39,12 +40,12 @@ type Traffic struct {
 	Bytes       [2]uint64 // by direction of the data connections, headers included
 	Payload     Payload
 
-	last expect.Tuple // of the data connection that came last, until it is taken
+	last expect.Tuple // of the last data connection, until it is taken
 }
 
 // Payload is what data connections have carried without headers, in bytes. As
-// conntrack counts whole packets, headers are taken off at the size that a host's
-// segments have all over: without retransmissions it is exact.
+// conntrack counts whole packets, headers are subtracted with the usual size of a
+// host's headers: without retransmissions it is exact.
 type Payload struct {
 	Upload, Download uint64 // from the client, to the client
 }
@@ -61,7 +62,7 @@ const (
 	tcpHeader      = 20
 	timestamps     = 12 // with padding
 	optionsOfSYN   = 12 // maximum segment size, SACK permitted, window scale, with padding
-	optionsOfSYNTS = 8  // the same beside timestamps
+	optionsOfSYNTS = 8  // the same with timestamps
 )
 
 // payload returns what an entry's packets carried in one direction.
@@ -83,7 +84,7 @@ type Carried struct {
 	Payload
 }
 
-// Carried returns what the data connection of an entry has carried; nothing, if
+// Carried returns what the data connection of an entry has carried, or nothing if
 // conntrack does not count.
 func (o *Owner) Carried(e *expect.Entry) (c Carried) {
 	c.Active = e.Reply.Src.Addr() == o.Ends.Client.Addr() && e.Original.Src.Addr() != o.Ends.Client.Addr()
@@ -102,7 +103,7 @@ func (o *Owner) Original() expect.Tuple {
 	return expect.Tuple{Src: o.Ends.Client, Dst: o.Ends.Dialled, Zone: o.Zone}
 }
 
-// Subject is what the control connection is named by in the log and in events.
+// Subject identifies the control connection in the log and in events.
 func (o *Owner) Subject() report.Subject {
 	return report.Subject{Session: uint64(o.ID), Client: o.Ends.Client, Server: o.Ends.Server, Monitored: o.Monitored}
 }
@@ -110,5 +111,5 @@ func (o *Owner) Subject() report.Subject {
 // Entry implements keepalive.Control.
 func (o *Owner) Entry() (original expect.Tuple, id uint32) { return o.Original(), o.ID }
 
-// Transferring reports whether bytes may still go over a data connection.
+// Transferring reports whether a data connection may still carry bytes.
 func (o *Owner) Transferring() bool { return o.transferring.Load() }

@@ -13,41 +13,41 @@ import (
 )
 
 // Key is what the SYN of a data connection shows before any translation. Two
-// pinholes with the same key cannot be told apart.
+// pinholes with the same key cannot be distinguished.
 type Key struct {
 	Source netip.Addr
 	Public netip.AddrPort
 }
 
-// Spec describes a pinhole that is to be opened.
+// Spec describes a pinhole to open.
 type Spec struct {
 	Key
 	Target  netip.AddrPort // where the data connection ends
 	Mode    ftpalg.Mode
-	NAT     bool             // it is translated as its control connection is, or from another port
-	Ports   ftpalg.PortRange // the ports that it may have, with NAT; the zero value: any
+	NAT     bool             // it is translated like its control connection, or from another port
+	Ports   ftpalg.PortRange // possible ports, with NAT; the zero value: any
 	Claim   bool             // by claim, not by expectation
-	Port    uint16           // the source port that the data connection must have; 0 for any
+	Port    uint16           // required source port of the data connection; 0: any
 	Timeout time.Duration    // how long it stays unused
 	OneWay  bool             // its payload may go in one direction only, see way.go
 }
 
-// Pinhole is the permission for one data connection. Nothing but its state
-// changes once it is announced.
+// Pinhole is the permission for one data connection. Only its state changes once
+// it is announced.
 type Pinhole struct {
 	Spec
 	Owner   *Owner
 	Expires time.Time
 
 	state atomic.Uint32
-	// In Unix nanoseconds: until when it is kept beyond Expires, see Table.Keep, and when
-	// something was repeated last on its control connection, see Table.Repeats.
+	// In Unix nanoseconds: until when it is kept beyond Expires, see Table.Keep,
+	// and the last retransmission on its control connection, see Table.Repeats.
 	kept, repeated atomic.Int64
 
-	element rules.Pinhole // as it is in the sets of nftables
+	element rules.Pinhole // in the sets of nftables
 	holds   bool          // it needs that; under halves.mu
 	way     atomic.Uint32 // with OneWay: the rules.Way of its payload
-	data    atomic.Uint32 // with OneWay: the id of its data connection's entry, once that is there
+	data    atomic.Uint32 // with OneWay: the id of its data connection's entry, once there is one
 }
 
 func newPinhole(o *Owner, spec Spec, expires time.Time) *Pinhole {
@@ -57,7 +57,7 @@ func newPinhole(o *Owner, spec Spec, expires time.Time) *Pinhole {
 	return p
 }
 
-// State is where a pinhole is in its life.
+// State is the state of a pinhole.
 type State uint32
 
 // The states of a pinhole; see the package comment.
@@ -68,7 +68,7 @@ const (
 	Expired
 	Replaced
 	Closed
-	Dropped // expired, and its data connection came and was not let through
+	Dropped // expired, and its data connection came but was not accepted
 )
 
 // String returns the name of the state.
@@ -76,7 +76,7 @@ func (s State) String() string {
 	return [...]string{"reserved", "open", "used", "expired", "replaced", "closed", "dropped"}[s]
 }
 
-// State returns the present state.
+// State returns the current state.
 func (p *Pinhole) State() State { return State(p.state.Load()) }
 
 // Until returns when the pinhole closes if it is not used.
@@ -87,7 +87,7 @@ func (p *Pinhole) Until() time.Time {
 	return p.Expires
 }
 
-// Strategy names how the kernel is told of the data connection.
+// Strategy is how the kernel learns of the data connection.
 func (p *Pinhole) Strategy() string {
 	if p.Claim {
 		return "claim"
@@ -129,16 +129,16 @@ func (p *Pinhole) expectation() expect.Expectation {
 	return e
 }
 
-// Way returns where the payload of p may go.
+// Way returns the permitted direction of the payload of p.
 func (p *Pinhole) Way() rules.Way { return rules.Way(p.way.Load()) }
 
-// undecided has no payload of p pass yet, if it is to go in one direction.
+// undecided blocks the payload of p for now, if it may go in one direction only.
 func (p *Pinhole) undecided() {
 	if p.OneWay {
 		p.way.Store(uint32(rules.WayUndecided))
 	}
 }
 
-// keepBefore is how long before its end Keep keeps a pinhole for another while, and how
-// long behind it the kernel would.
+// keepBefore is how long before its end Keep prolongs a pinhole, and how long
+// after it the kernel would close it.
 const keepBefore = time.Second

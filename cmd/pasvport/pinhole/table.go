@@ -13,8 +13,8 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// Conntrack is what pinholes need of connection tracking. One belongs to one
-// goroutine; *expect.Conn is one.
+// Conntrack is the part of connection tracking that pinholes need. Each belongs
+// to one goroutine; *expect.Conn implements it.
 type Conntrack interface {
 	Get(expect.Tuple) (expect.Entry, error)
 	Delete(original expect.Tuple) error
@@ -25,41 +25,42 @@ type Conntrack interface {
 	DumpExpectations(func(*expect.ExpectationInfo)) error
 }
 
-// Firewall is what pinholes need of nftables. *rules.Firewall is one.
+// Firewall is the part of nftables that pinholes need. *rules.Firewall implements
+// it.
 type Firewall interface {
 	OpenPinhole(rules.Pinhole) error
 	ClosePinhole(rules.Pinhole) error
 }
 
-// Limits bound the pinholes that are reserved or open.
+// Limits limit the pinholes that are reserved or open.
 type Limits struct {
 	All    int
 	Client int // of one client
 }
 
-// Events learns what happens to pinholes. Its methods are called without a
+// Events receives what happens to pinholes. Its methods are called without a
 // lock, by the goroutine that caused it.
 type Events interface {
 	// PinholeOpened: p was announced, or is about to be used without.
 	PinholeOpened(p *Pinhole)
-	// PinholeUsed: the data connection of p came. The kernel has closed p
-	// behind it.
+	// PinholeUsed: the data connection of p began. The kernel has closed p after
+	// it.
 	PinholeUsed(p *Pinhole)
-	// PinholeEnded: p was closed unused, and is in one of the states behind
-	// Used. why is empty or says what closed it.
+	// PinholeEnded: p was closed unused, and is in one of the states after Used.
+	// why is empty or says what closed it.
 	PinholeEnded(p *Pinhole, why string)
 }
 
-// Table are the pinholes that are reserved or open, by key, and the data
+// Table has the pinholes that are reserved or open, by key, and the data
 // connections that came through some.
 type Table struct {
 	Data     Data
 	Ways     Ways
 	Firewall Firewall // set before the first pinhole
-	Claims   bool     // pinholes may be by claim; set with it
+	Claims   bool     // pinholes may be claimed; set with it
 
-	// Client returns what stands for the client that has an address, in the limit
-	// of each. It does not change; nil stands for the address itself.
+	// Client returns what identifies the client with an address, for the limit
+	// per client. It does not change; nil: the address itself.
 	Client func(netip.Addr) netip.Addr
 
 	events Events
@@ -69,7 +70,7 @@ type Table struct {
 
 	mu  sync.Mutex
 	by  map[Key]*Pinhole
-	per map[netip.Addr]int // how many, by client
+	per map[netip.Addr]int // number per client
 }
 
 // NewTable returns an empty table.
@@ -85,22 +86,22 @@ func (t *Table) warn(o *Owner, msg string, args ...any) {
 	t.report.Report(slog.LevelWarn, o.Subject(), msg, args...)
 }
 
-// What Open returns where it opens nothing. The kernel's own errors come as
-// they are.
+// Errors of Open when it opens nothing. The kernel's own errors are returned
+// unchanged.
 var (
 	ErrTooMany       = errors.New("too many pinholes")
 	ErrTooManyClient = errors.New("too many pinholes of one client")
-	// ErrNoCarrier says that the control connection takes no expectations and
+	// ErrNoCarrier means that the control connection takes no expectations and
 	// claims are not in use.
 	ErrNoCarrier = errors.New("no carrier")
-	// ErrTaken says that another pinhole has the key.
+	// ErrTaken means that another pinhole has the key.
 	ErrTaken = errors.New("another pinhole has the port")
-	// ErrNoPort says that no port is left to announce.
+	// ErrNoPort means that no port is left to announce.
 	ErrNoPort = errors.New("no free port")
 )
 
-// reserve enters p, unless its key is taken: then it returns who has it. Beyond
-// a limit it enters nothing.
+// reserve enters p, unless its key is taken: then it returns the pinhole that has
+// it. Above a limit it enters nothing.
 func (t *Table) reserve(p *Pinhole, most Limits) (other *Pinhole, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -118,8 +119,8 @@ func (t *Table) reserve(p *Pinhole, most Limits) (other *Pinhole, err error) {
 	return nil, nil
 }
 
-// take takes p out, which then is in the given state, and reports whether it
-// was there; nil is not. The caller does what is to be done in the kernel.
+// take removes p, which then is in the given state, and reports whether it was
+// there; nil is not. The caller does what is left to do in the kernel.
 func (t *Table) take(p *Pinhole, to State) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -138,7 +139,7 @@ func (t *Table) take(p *Pinhole, to State) bool {
 	return true
 }
 
-// client is for whom the pinholes of an owner count.
+// client is the client to whose limit an owner's pinholes count.
 func (t *Table) client(o *Owner) netip.Addr {
 	a := o.Ends.Client.Addr()
 	if t.Client == nil {
@@ -147,22 +148,22 @@ func (t *Table) client(o *Owner) netip.Addr {
 	return t.Client(a)
 }
 
-// find returns the pinhole with a key, nil if none.
+// find returns the pinhole with a key, or nil.
 func (t *Table) find(k Key) *Pinhole {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.by[k]
 }
 
-// Of returns the open pinhole of an owner, nil if none.
+// Of returns the open pinhole of an owner, or nil.
 func (t *Table) Of(o *Owner) *Pinhole {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return o.open
 }
 
-// Fullest returns how many pinholes are reserved or open for one client, the client
-// that has most.
+// Fullest returns the largest number of pinholes that are reserved or open for
+// one client.
 func (t *Table) Fullest() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()

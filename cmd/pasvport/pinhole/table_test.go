@@ -17,8 +17,8 @@ import (
 	"github.com/pasvport/pasvport/ftpalg"
 )
 
-// TestLife: what happens to a pinhole, by what is done to it, in both
-// strategies, and that the kernel holds nothing of it at the end.
+// TestLife: what happens to a pinhole after each operation, in both strategies,
+// and that the kernel holds nothing of it at the end.
 func TestLife(t *testing.T) {
 	for _, claim := range []bool{false, true} {
 		want := passive(5000)
@@ -97,8 +97,8 @@ func TestLife(t *testing.T) {
 	}
 }
 
-// TestCancel: a pinhole that could not be announced leaves nothing, and no one
-// learns of it.
+// TestCancel: a pinhole that could not be announced leaves nothing, and raises no
+// event.
 func TestCancel(t *testing.T) {
 	b := newBench()
 	p, err := b.Open(b.k, owner(1, client), passive(5000), b.most, b.now, func() {})
@@ -112,8 +112,7 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-// TestRefusals: what Open says where it opens nothing, and that it leaves
-// nothing then.
+// TestRefusals: the errors of Open, and that it leaves nothing when it fails.
 func TestRefusals(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -145,8 +144,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestStale: an expectation that an earlier daemon left for the same two ends
-// gives way.
+// TestStale: an expectation that an earlier daemon left for the same two ends is
+// replaced.
 func TestStale(t *testing.T) {
 	b := newBench()
 	gone := owner(9, client)
@@ -158,9 +157,9 @@ func TestStale(t *testing.T) {
 	}
 }
 
-// TestSamePort: where another control connection has announced the same port,
-// the older one keeps its pinhole as long as it lives. The newer gets another
-// port where it is translated, and is refused where it is not.
+// TestSamePort: if another control connection has announced the same port, the
+// older one keeps its pinhole as long as it lives. The newer gets another port
+// where it is translated, and is refused where it is not.
 func TestSamePort(t *testing.T) {
 	living := func(b *bench, o *Owner) {
 		b.k.enter(expect.Entry{ID: o.ID, Original: o.Original(), Reply: o.Original().Reverse(), TCPState: expect.TCPStateEstablished})
@@ -212,8 +211,8 @@ func TestSamePort(t *testing.T) {
 	}
 }
 
-// TestFull: where there is no room for an expectation, the next one is claimed
-// if that may be.
+// TestFull: without room for an expectation, the next pinhole is claimed if that
+// is allowed.
 func TestFull(t *testing.T) {
 	for _, claims := range []bool{true, false} {
 		b := newBench()
@@ -239,8 +238,8 @@ func TestFull(t *testing.T) {
 }
 
 // TestMapped: pinholes of a range have each port once between two hosts, in both
-// strategies; a port is free again when its pinhole is used or closed, and what the
-// kernel has is passed over.
+// strategies; a port is free again when its pinhole is used or closed, and ports
+// that the kernel uses are skipped.
 func TestMapped(t *testing.T) {
 	for _, claim := range []bool{false, true} {
 		b := newBench()
@@ -281,8 +280,8 @@ func TestMapped(t *testing.T) {
 	}
 }
 
-// TestEdited: where an earlier daemon has edited a segment that comes again, its
-// port stays.
+// TestEdited: if an earlier daemon has edited a segment that is retransmitted,
+// its port stays.
 func TestEdited(t *testing.T) {
 	b := newBench()
 	o := owner(1, public)
@@ -297,9 +296,9 @@ func TestEdited(t *testing.T) {
 	}
 }
 
-// TestRace: a data connection, a time that is over, another announcement and the
-// end of the control connection at the same moment. One of them has the pinhole;
-// the kernel holds nothing of it afterwards, and each event comes once.
+// TestRace: a data connection, a timeout, another announcement and the end of the
+// control connection at the same moment. One of them takes the pinhole; the
+// kernel holds nothing of it afterwards, and each event happens once.
 func TestRace(t *testing.T) {
 	for _, claim := range []bool{false, true} {
 		b := newBench()
@@ -350,7 +349,7 @@ func TestRace(t *testing.T) {
 }
 
 // TestClaimLingering: the entry of an earlier data connection between the same
-// two ports gives way if it has ended, and not if the SYN is its own.
+// two ports is replaced if it has ended, but not if the SYN is its own.
 func TestClaimLingering(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -404,8 +403,8 @@ type refusing struct{ *kernel }
 func (refusing) Claim(expect.Claim) error { return unix.ENOMEM }
 
 // TestKeep: a pinhole whose transfer waits is kept until 300 s after it was
-// opened, in the kernel as in the table, and one that ended meanwhile is not
-// opened again.
+// opened, in the kernel and in the table, and one that ended meanwhile is not
+// reopened.
 func TestKeep(t *testing.T) {
 	for _, claim := range []bool{false, true} {
 		b := newBench()
@@ -432,8 +431,9 @@ func TestKeep(t *testing.T) {
 	}
 }
 
-// TestRepeats: while TCP repeats what its receiver may need for the data connection,
-// each time after twice as long, a pinhole stays; once it does not, it goes.
+// TestRepeats: while TCP retransmits what its receiver may need for the data
+// connection, each time after twice as long, a pinhole stays; once it does not,
+// it expires.
 func TestRepeats(t *testing.T) {
 	for _, times := range []int{0, 1, 5, 9} {
 		b := newBench()
@@ -443,7 +443,7 @@ func TestRepeats(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var last time.Duration // of the repetitions
+		var last time.Duration // of the retransmissions
 		next := 200 * time.Millisecond
 		lived := time.Duration(0)
 		for ; b.Of(p.Owner) == p; lived += 100 * time.Millisecond {
@@ -464,11 +464,11 @@ func TestRepeats(t *testing.T) {
 }
 
 // TestDropped: an expectation that is gone without a connection was used up by a
-// packet that did not come through; not if its control connection is another now.
+// dropped packet; but not if its control connection has another entry now.
 func TestDropped(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		id   uint32 // of the control connection's entry at the end; 0: it has none
+		id   uint32 // of the control connection's entry at the end; 0: none
 		gone bool
 		want State
 	}{

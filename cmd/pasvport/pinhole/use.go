@@ -15,11 +15,11 @@ import (
 	"github.com/pasvport/pasvport/ftpalg"
 )
 
-// claimTimeout is what a claimed entry starts with; conntrack sets its own with
-// the first packet.
+// claimTimeout is the initial timeout of a claimed entry; conntrack sets its own
+// with the first packet.
 const claimTimeout = 2 * time.Minute
 
-// Begins notes a data connection that conntrack reports, and that it used an
+// Begins records a data connection that conntrack reports, and that it used an
 // expectation. o is the owner of its control connection.
 func (t *Table) Begins(e *expect.Entry, o *Owner) {
 	p := t.find(Key{e.Original.Src.Addr(), e.Original.Dst})
@@ -31,9 +31,9 @@ func (t *Table) Begins(e *expect.Entry, o *Owner) {
 	t.CloseRule(t.Data.begins(e.Original, o, p))
 }
 
-// BeginsElsewhere is Begins for a data connection whose entry another one may have
-// brought into this kernel, and not a packet: then nothing has used up what is open
-// for it here.
+// BeginsElsewhere is Begins for a data connection whose entry may have been
+// brought into this kernel by another machine, not by a packet: then nothing has
+// used up what is open for it here.
 func (t *Table) BeginsElsewhere(ct Conntrack, e *expect.Entry, o *Owner) {
 	p := t.find(Key{e.Original.Src.Addr(), e.Original.Dst})
 	if p != nil && p.Owner == o && t.take(p, Used) {
@@ -48,7 +48,7 @@ func (t *Table) BeginsElsewhere(ct Conntrack, e *expect.Entry, o *Owner) {
 	}
 }
 
-// Ends notes that an entry is gone, and reports whether it was that of a data
+// Ends handles the end of an entry, and reports whether it was that of a data
 // connection.
 func (t *Table) Ends(e *expect.Entry) bool {
 	known, rule := t.Data.ends(e)
@@ -57,8 +57,8 @@ func (t *Table) Ends(e *expect.Entry) bool {
 	return known
 }
 
-// Answered notes that the other end of a data connection has answered: its
-// pinhole's rule is not needed any more. It returns the pinhole, nil if there is none.
+// Answered records that the other end of a data connection has answered: its
+// pinhole's rule is not needed any more. It returns the pinhole, or nil.
 func (t *Table) Answered(e *expect.Entry) *Pinhole {
 	p := t.Data.TakeRule(e.Original)
 	t.CloseRule(p)
@@ -67,7 +67,7 @@ func (t *Table) Answered(e *expect.Entry) *Pinhole {
 }
 
 // Claim makes the conntrack entry for the SYN of a data connection, seen before
-// conntrack, if there is a pinhole by claim for it. It reports whether there is.
+// conntrack, if there is a claimed pinhole for it. It reports whether there is.
 func (t *Table) Claim(ct Conntrack, from, to netip.AddrPort, mark uint32) bool {
 	p := t.find(Key{from.Addr(), to})
 	if p == nil || !p.Claim {
@@ -96,7 +96,7 @@ func (t *Table) ClaimRange(ct Conntrack, o *Owner, spec Spec, from netip.AddrPor
 
 // enter makes the conntrack entry for the SYN of a pinhole that was taken.
 func (t *Table) enter(ct Conntrack, p *Pinhole, from, to netip.AddrPort, mark uint32) {
-	// The SYN has not come to the rule that gives it a zone: its master's.
+	// The SYN has not traversed the rule that gives it a zone: use its master's.
 	c := p.entry(expect.Tuple{Src: from, Dst: to, Zone: p.Owner.Zone}, mark|p.Owner.Mark|masterMark(ct, p))
 	t.CloseRule(t.Data.Add(c.Original, p.Owner, p)) // before the event reports it
 	err := ct.Claim(c)
@@ -113,9 +113,8 @@ func (t *Table) enter(ct Conntrack, p *Pinhole, from, to netip.AddrPort, mark ui
 	t.events.PinholeUsed(p)
 }
 
-// masterMark is the ct mark of a pinhole's control connection, which a data
-// connection that was expected has, too (init_conntrack in
-// net/netfilter/nf_conntrack_core.c).
+// masterMark is the ct mark of a pinhole's control connection, which an expected
+// data connection has, too (init_conntrack in net/netfilter/nf_conntrack_core.c).
 func masterMark(ct Conntrack, p *Pinhole) uint32 {
 	master, err := ct.Get(p.Owner.Original())
 	if err != nil { // then there will be no claim either
@@ -124,8 +123,8 @@ func masterMark(ct Conntrack, p *Pinhole) uint32 {
 	return master.Mark
 }
 
-// claimAgain makes an entry in the way of which there is another one: that of an
-// older connection between the same two ports, as seen from either side of the
+// claimAgain makes an entry although another one is in the way: that of an older
+// connection between the same two ports, as seen from either side of the
 // translation, which has ended and lingers.
 func (t *Table) claimAgain(ct Conntrack, c *expect.Claim) error {
 	old, err := ct.Get(c.Original)
@@ -143,14 +142,14 @@ func (t *Table) claimAgain(ct Conntrack, c *expect.Claim) error {
 		return err
 	}
 	err = ct.Claim(*c)
-	if errors.Is(err, unix.EEXIST) { // a connection that lives has the translated port
+	if errors.Is(err, unix.EEXIST) { // a living connection has the translated port
 		c.SNAT = netip.AddrPortFrom(c.SNAT.Addr(), 0)
 		err = ct.Claim(*c)
 	}
 	return err
 }
 
-// replyOf is the tuple of the packets that answer a claimed connection.
+// replyOf is the tuple of the replies of a claimed connection.
 func replyOf(c *expect.Claim) expect.Tuple {
 	t := c.Original.Reverse()
 	if c.DNAT.IsValid() {
@@ -162,21 +161,21 @@ func replyOf(c *expect.Claim) expect.Tuple {
 	return t
 }
 
-// entry is the conntrack entry for a data connection that begins with SYN syn.
-// It is translated as its master is.
+// entry is the conntrack entry for a data connection that begins with SYN syn. It
+// is translated like its master.
 func (p *Pinhole) entry(syn expect.Tuple, mark uint32) expect.Claim {
 	c := expect.Claim{Original: syn, Master: p.Owner.Original(), Mark: mark, Timeout: claimTimeout}
 	if !p.NAT {
 		return c
 	}
-	// Both, also where one changes nothing: what is missing would become a
-	// null binding all the same.
+	// Set both, even if one changes nothing: a missing one would become a null
+	// binding.
 	c.DNAT = p.Target
 	from, port := p.Owner.Ends.SeenAs.Addr(), uint16(0) // passive: the server sees its client
 	if p.Mode == ftpalg.Active {
 		// Active: the client sees its server, and the port that it sends from.
-		// If none is named, the kernel takes the one that this server's port
-		// was last translated to, whatever that was.
+		// Without one, the kernel uses the port that this server's port was last
+		// translated to, whatever that was.
 		from, port = p.Owner.Ends.Dialled.Addr(), syn.Src.Port()
 	}
 	c.SNAT = netip.AddrPortFrom(from, port)

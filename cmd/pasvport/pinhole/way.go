@@ -11,12 +11,14 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// Where the payload of a data connection may go is decided by the command that uses
-// it, and kept by the kernel. Until that command is read, none passes. It may be read
-// before the data connection begins, or after: so the pinhole has the way, for the
-// connection's first packet, and the connection's id has it from then on.
+// The direction in which the payload of a data connection may go is decided by
+// the command that uses it, and enforced by the kernel. Until that command is
+// read, no payload passes. The command may be read before the data connection
+// begins, or after: so the pinhole has the way, for the connection's first
+// packet, and the connection's id has it from then on.
 
-// Directions is what ways need of nftables. rules.Directions is one.
+// Directions is the part of nftables that ways need. rules.Directions implements
+// it.
 type Directions interface {
 	Direct(id uint32, w rules.Way) error
 }
@@ -35,7 +37,7 @@ func newWays(t *Table) Ways {
 	return Ways{table: t, of: map[uint32]expect.Tuple{}, last: map[*Owner]*Pinhole{}}
 }
 
-// announced notes that a pinhole is the last of its owner.
+// announced records that a pinhole is the last of its owner.
 func (y *Ways) announced(p *Pinhole) {
 	if !p.OneWay {
 		return
@@ -45,15 +47,14 @@ func (y *Ways) announced(p *Pinhole) {
 	y.last[p.Owner] = p
 }
 
-// SetWay says where the payload of a pinhole may go that is about to be restored or
-// opened again.
+// SetWay sets the direction of the payload of a pinhole that is about to be
+// restored or reopened.
 func (p *Pinhole) SetWay(w rules.Way) {
 	p.OneWay = w != rules.WayAny
 	p.way.Store(uint32(w))
 }
 
-// wayOf is where payload goes that goes w, of a data connection that is opened in a
-// mode.
+// wayOf converts the direction w of a data connection that is opened in mode m.
 func wayOf(m ftpalg.Mode, w ftpalg.Way) rules.Way {
 	if (m == ftpalg.Passive) == (w == ftpalg.Up) {
 		return rules.WayOriginal
@@ -61,9 +62,8 @@ func wayOf(m ftpalg.Mode, w ftpalg.Way) rules.Way {
 	return rules.WayReply
 }
 
-// Decide says which way the transfer of an owner's last pinhole goes. settle handles
-// the events of connection tracking that have happened: the data connection may have
-// begun.
+// Decide sets the direction of the transfer of an owner's last pinhole. settle
+// handles pending conntrack events: the data connection may have begun.
 func (y *Ways) Decide(o *Owner, w ftpalg.Way, settle func()) {
 	y.mu.Lock()
 	p := y.last[o]
@@ -79,7 +79,7 @@ func (y *Ways) Decide(o *Owner, w ftpalg.Way, settle func()) {
 	y.direct(p)
 }
 
-// open has the data connections that begin by p from now on have its way.
+// open makes the data connections that begin through p from now on have its way.
 func (y *Ways) open(p *Pinhole) {
 	e := rules.Pinhole{First: p.element.First, Way: p.Way(), Timeout: max(time.Until(p.Until()), keepBefore)}
 	t := y.table
@@ -92,8 +92,8 @@ func (y *Ways) open(p *Pinhole) {
 	}
 }
 
-// direct tells the kernel where the payload of the data connection of p may go, if
-// that has begun.
+// direct tells the kernel the direction of the data connection of p, if that has
+// begun.
 func (y *Ways) direct(p *Pinhole) {
 	id := p.data.Load()
 	for id != 0 {
@@ -101,17 +101,17 @@ func (y *Ways) direct(p *Pinhole) {
 		if err := y.Kernel.Direct(id, w); err != nil {
 			y.table.warn(p.Owner, "cannot say which way a transfer goes", "tuple", p.expected(), "err", err)
 		}
-		if p.Way() == w { // else it was decided meanwhile
+		if p.Way() == w { // otherwise it was decided meanwhile
 			return
 		}
 	}
 }
 
-// met notes that a data connection has begun: its pinhole's way is its own. It is told
-// to the kernel when the connection is answered, and not before: of an element that a
-// rule adds while a transaction does there are two afterwards (nft_rhash_update in
-// net/netfilter/nft_set_hash.c), and the first packet of a claim comes to that rule
-// after the event of its entry.
+// met records that a data connection has begun: it has its pinhole's way. The
+// kernel is told when the connection is answered, and not before: if a rule adds
+// an element at the same time as a transaction there are two afterwards
+// (nft_rhash_update in net/netfilter/nft_set_hash.c), and the first packet of a
+// claim reaches that rule after the event of its entry.
 func (y *Ways) met(e *expect.Entry, p *Pinhole) {
 	if p == nil || !p.OneWay {
 		return
@@ -121,7 +121,7 @@ func (y *Ways) met(e *expect.Entry, p *Pinhole) {
 	y.direct(p)
 }
 
-// Resumed notes that the data connection of a pinhole that was opened again is there.
+// Resumed records the data connection of a pinhole that was reopened.
 func (y *Ways) Resumed(e *expect.Entry, p *Pinhole) {
 	if !p.OneWay {
 		return
@@ -136,8 +136,7 @@ func (y *Ways) Resumed(e *expect.Entry, p *Pinhole) {
 	}
 }
 
-// Found enters a data connection that was there before, whose payload goes in one
-// direction.
+// Found enters an existing data connection whose payload goes in one direction.
 func (y *Ways) Found(e *expect.Entry, o *Owner, w rules.Way) {
 	p := newPinhole(o, Spec{Key: Key{e.Original.Src.Addr(), e.Original.Dst}, Mode: ftpalg.Passive}, time.Time{})
 	if o.Carried(e).Active {
@@ -150,7 +149,7 @@ func (y *Ways) Found(e *expect.Entry, o *Owner, w rules.Way) {
 	y.announced(p)
 }
 
-// NoneFollow says that an owner gives no command any more.
+// NoneFollow reports that an owner sends no more commands.
 func (y *Ways) NoneFollow(o *Owner) {
 	if !o.OneWay {
 		return
@@ -174,8 +173,8 @@ func (y *Ways) forget(id uint32) {
 	}
 }
 
-// Of returns the data connection with an id whose payload goes in one direction, and
-// its owner; nil if there is none.
+// Of returns the data connection with an id whose payload goes in one direction,
+// and its owner, or nil.
 func (y *Ways) Of(id uint32) (*Owner, expect.Tuple) {
 	y.mu.Lock()
 	data := y.of[id]

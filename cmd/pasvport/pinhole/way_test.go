@@ -10,7 +10,7 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// meets returns the way that the first packet of a data connection meets.
+// meets returns the way that applies to the first packet of a data connection.
 func (k *kernel) meets(p *Pinhole) rules.Way {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -18,7 +18,7 @@ func (k *kernel) meets(p *Pinhole) rules.Way {
 }
 
 // TestWay: whichever comes first, the command or the data connection, the data
-// connection has the way of the command when both are there; before, it is undecided.
+// connection has the way of the command once both exist; before, it is undecided.
 func TestWay(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -70,21 +70,21 @@ func TestWay(t *testing.T) {
 				}
 				b.k.empty(t)
 				if who, data := b.Ways.Of(77); who != o || data != e.Original {
-					t.Errorf("77 is of %v", who)
+					t.Errorf("77 belongs to %v", who)
 				}
 				b.Ends(e)
 				if _, there := b.k.ways[77]; there {
 					t.Error("its way is kept")
 				}
 				if b.Ways.NoneFollow(o); len(b.Ways.last) > 0 || len(b.Ways.of) > 0 {
-					t.Error("something is remembered")
+					t.Error("something is still remembered")
 				}
 			})
 		}
 	}
 }
 
-// TestWayOff: without it no set is asked for anything.
+// TestWayOff: without it no set is used.
 func TestWayOff(t *testing.T) {
 	b, o := newBench(), owner(1, client)
 	p, err := b.open(o, passive(5000))

@@ -11,9 +11,9 @@ import (
 	"strconv"
 )
 
-// addresses replaces addresses by others, at random and always the same way. Each
-// stays what it was for the engine (private, public, unusable) and as long as it
-// was, each number of it, so that lines keep their lengths.
+// addresses replaces addresses by others, at random and always in the same way.
+// Each keeps its kind for the engine (private, public, unusable) and its length,
+// as does each number of it, so that lines keep their lengths.
 type addresses struct {
 	to    map[netip.Addr]netip.Addr
 	taken map[netip.Addr]bool
@@ -26,10 +26,10 @@ func newAddresses() *addresses {
 
 var errAddresses = errors.New("there are not enough other addresses of the same length")
 
-// maxTries is how often another address is tried that nothing has yet.
+// maxTries is how often an unused replacement is tried.
 const maxTries = 10_000
 
-// of returns what stands for an address.
+// of returns the replacement of an address.
 func (m *addresses) of(a netip.Addr) netip.Addr {
 	if b, ok := m.to[a]; ok {
 		return b
@@ -54,8 +54,8 @@ func (m *addresses) of(a netip.Addr) netip.Addr {
 	return b
 }
 
-// kinds are networks whose prefix is kept, as it says what an address is, by its
-// bytes; all of them are kept where no one's address is in it.
+// kinds are networks whose prefix of so many bytes is kept, as it shows the kind
+// of an address; all bytes are kept if no one's address is in it.
 var kinds = []struct {
 	network netip.Prefix
 	kept    int
@@ -84,7 +84,7 @@ func (m *addresses) kept(a netip.Addr) int {
 	return 0
 }
 
-// another returns a random address that has some bytes of a, and is as long.
+// another returns a random address that keeps some bytes of a, and its length.
 func another(a netip.Addr, kept int) netip.Addr {
 	b := a.AsSlice()
 	if a.Is4() {
@@ -119,7 +119,7 @@ func asLong(n, base, low, most int) int {
 	return low + int(r.Int64())
 }
 
-// padded writes a number with as many digits as a text, at least.
+// padded formats a number with at least as many digits as a text.
 func padded(n int, base int, like string) string {
 	text := strconv.FormatInt(int64(n), base)
 	for len(text) < len(like) {

@@ -21,7 +21,7 @@ import (
 // A frame is one packet of a capture.
 type frame struct {
 	file   int // which capture
-	number int // from 1, as other programs count
+	number int // from 1, like other programs
 	time   time.Time
 	link   layers.LinkType
 	data   []byte
@@ -29,7 +29,7 @@ type frame struct {
 	ip     int // offset of the IP header in data
 
 	tcp  nfq.Packet // if skip is empty
-	skip string     // why there is no TCP segment to look at
+	skip string     // why there is no TCP segment
 }
 
 // reader reads either format of captures.
@@ -91,13 +91,13 @@ func (c *capture) start(b *bufio.Reader) error {
 	if err != nil {
 		return noEOF(err)
 	}
-	r.SetSnaplen(maxPacket) // some writers give one that their packets exceed, others none
+	r.SetSnaplen(maxPacket) // some writers declare one that their packets exceed, others none
 	c.r = r
 	c.link = func(*gopacket.CaptureInfo) layers.LinkType { return r.LinkType() }
 	return nil
 }
 
-// noEOF makes an end of a file that comes too early an error of its own.
+// noEOF makes a premature end of a file an error of its own.
 func noEOF(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
@@ -106,7 +106,7 @@ func noEOF(err error) error {
 }
 
 // next reads a frame into f; io.EOF after the last one. A file that ends within a
-// packet, as that of a capture that was interrupted, ends before it.
+// packet, as that of an interrupted capture, ends before it.
 func (c *capture) next(f *frame) error {
 	data, ci, err := c.r.ReadPacketData()
 	if errors.Is(err, io.ErrUnexpectedEOF) {

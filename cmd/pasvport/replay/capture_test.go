@@ -20,7 +20,7 @@ import (
 	"github.com/pasvport/pasvport/nfq"
 )
 
-// film is a capture that is made for a test.
+// film is a capture made for a test.
 type film struct {
 	t      *testing.T
 	frames [][]byte
@@ -45,7 +45,7 @@ func (f *film) ethernet(tags ...uint16) {
 		}
 		b = append(binary.BigEndian.AppendUint16(b, etherType(ip)), ip...)
 		for len(b) < 60 {
-			b = append(b, 0) // as the wire has it
+			b = append(b, 0) // as on the wire
 		}
 		return b
 	}
@@ -63,12 +63,12 @@ func (f *film) put(b []byte) {
 	f.frames, f.times = append(f.frames, b), append(f.times, f.now)
 }
 
-// wire is a TCP connection that is filmed.
+// wire is a TCP connection that is captured.
 type wire struct {
 	f    *film
 	ends [2]netip.AddrPort
 	seq  [2]uint32
-	mute bool // packets that are not filmed
+	mute bool // packets are not captured
 	ttl  byte
 }
 
@@ -113,7 +113,7 @@ func (w *wire) open() {
 	w.send(0, nfq.FlagACK, "")
 }
 
-// lines sends what follows "C: " and "S: " in lines of their own.
+// lines sends each line, with "C: " or "S: " for its end.
 func (w *wire) lines(text string) {
 	for line := range strings.Lines(text) {
 		switch line = strings.TrimSpace(line); {
@@ -204,7 +204,7 @@ const dialogue = `
 	S: 227 Entering Passive Mode (203,0,113,9,19,137).
 `
 
-// Every link type and both formats give the same.
+// Every link type and both formats give the same output.
 func TestLinks(t *testing.T) {
 	const want = "227 Entering Passive Mode (203,0,113,9,19,137).\n" +
 		"10  #1    offer: offered, passive 227 announces 203.0.113.9:5001: 192.168.1.5 may connect to 203.0.113.9:5001\n" +
@@ -277,7 +277,7 @@ func vlans(tags []uint16) func([]byte) []byte {
 	}
 }
 
-// What cannot be read is named, with the packets' numbers.
+// What cannot be read is reported, with the packets' numbers.
 func TestSkipped(t *testing.T) {
 	f := newFilm(t)
 	w := f.connection("192.168.1.5:40000", "203.0.113.9:21")
@@ -311,7 +311,8 @@ func TestSkipped(t *testing.T) {
 	}
 }
 
-// A file that is not a capture is an error; one that ends early is read so far.
+// A file that is not a capture is an error; a truncated one is read as far as
+// possible.
 func TestBrokenFiles(t *testing.T) {
 	f := newFilm(t)
 	w := f.connection("192.168.1.5:40000", "203.0.113.9:21")

@@ -8,7 +8,7 @@ import (
 	"github.com/pasvport/pasvport/ftpalg"
 )
 
-// engine is all that a session asks of package ftpalg.
+// engine is the part of package ftpalg that a session needs.
 type engine struct {
 	alg   *ftpalg.Conn
 	moved [2][]shift // by the edits of a direction
@@ -25,9 +25,9 @@ func newEngine(s sides, policy *ftpalg.Policy, started bool) engine {
 	return engine{alg: ftpalg.NewConn(ends, policy, ftpalg.Options{Started: started, AdjustBy: ftpalg.Kernel})}
 }
 
-// received reports how far the receiver of a direction has got, as the capture has
-// it, in a segment at seq. It returns false if the segment cannot be one of the
-// connection's.
+// received records how far the receiver of a direction has got, in the capture's
+// numbers, in a segment at seq. It returns false if the segment cannot belong to
+// the connection.
 func (e *engine) received(d ftpalg.Direction, seq, ack uint32) bool {
 	moved := ack
 	for _, s := range e.moved[d] {
@@ -39,7 +39,8 @@ func (e *engine) received(d ftpalg.Direction, seq, ack uint32) bool {
 	return dec.Reason != ftpalg.ReasonFarAway
 }
 
-// segment has a segment read. Every offer is opened, at the port that was announced.
+// segment passes a segment to the engine. Every offer is opened, at the port that
+// was announced.
 func (e *engine) segment(now time.Time, d ftpalg.Direction, seq uint32, p []byte, each func(*ftpalg.Event, ftpalg.Reason)) ftpalg.Decision {
 	dec := e.alg.Segment(&ftpalg.Segment{Time: now, Dir: d, Seq: seq, Payload: p})
 	for i := range dec.Events {
@@ -58,7 +59,8 @@ func (e *engine) segment(now time.Time, d ftpalg.Direction, seq uint32, p []byte
 	return dec
 }
 
-// rewrite returns what is forwarded in place of a segment; rest is what is not yet.
+// rewrite returns what is forwarded in place of a segment; rest is what is not
+// forwarded yet.
 func (e *engine) rewrite(d ftpalg.Direction, seq uint32, p []byte) (out []byte, changed bool, rest int) {
 	r := e.alg.Rewrite(nil, &ftpalg.Segment{Dir: d, Seq: seq, Payload: p})
 	if !r.Changed {
@@ -75,7 +77,7 @@ func (e *engine) rewrite(d ftpalg.Direction, seq uint32, p []byte) (out []byte, 
 	return r.Data, true, rest
 }
 
-// has reports whether a segment that ends there was moved already.
+// has reports whether a segment that ends there was already moved.
 func (e *engine) has(d ftpalg.Direction, end uint32) bool {
 	for _, s := range e.moved[d] {
 		if s.end == end {

@@ -14,8 +14,9 @@ import (
 // side of the firewall, or the server's.
 type flow struct{ client, server netip.AddrPort }
 
-// flowOf returns the flow of a segment and whether the client sent it; ok is false
-// if neither port is a control port. known are flows whose client is certain.
+// flowOf returns the flow of a segment and whether the client sent it; ok is
+// false if neither port is a control port. known are flows whose client is
+// certain.
 func (r *run) flowOf(p *nfq.Packet) (f flow, original, ok bool) {
 	to, from := flow{p.Src, p.Dst}, flow{p.Dst, p.Src}
 	toControl, fromControl := r.control(p.Dst.Port()), r.control(p.Src.Port())
@@ -37,7 +38,7 @@ func (r *run) flowOf(p *nfq.Packet) (f flow, original, ok bool) {
 }
 
 // A handshake is what the two ends of a connection agreed upon. No translation
-// changes the numbers, so they tell which flows are one connection.
+// changes the numbers, so they show which flows are one connection.
 type handshake struct {
 	file         int
 	numbers      [2]uint32 // of the SYN and of its answer
@@ -45,15 +46,15 @@ type handshake struct {
 	asked, ready bool
 }
 
-// pairs finds connections that the captures have twice, once on either side of a
-// translation.
+// pairs finds connections that the captures contain twice, once on either side of
+// a translation.
 type pairs struct {
 	run   *run
 	seen  map[flow]*handshake
 	order []flow
 }
 
-// see takes the packets of handshakes.
+// see handles the packets of handshakes.
 func (s *pairs) see(f *frame) error {
 	p := &f.tcp
 	if f.skip != "" || p.Flags&nfq.FlagSYN == 0 {
@@ -78,11 +79,11 @@ func (s *pairs) see(f *frame) error {
 	return nil
 }
 
-// sides is a connection as its client and as its server have it.
+// sides is a connection as its client and as its server see it.
 type sides struct{ client, server flow }
 
-// match returns the connections that are there twice, by either flow, and how much
-// the clock of each capture is ahead of the first one's.
+// match returns the connections that are there twice, by either flow, and how
+// much the clock of each capture is ahead of the first one's.
 func (s *pairs) match(files int) (map[flow]sides, []time.Duration) {
 	ahead := make([]time.Duration, files)
 	known := make([]bool, files)
@@ -115,9 +116,9 @@ func (s *pairs) match(files int) (map[flow]sides, []time.Duration) {
 	return twice, ahead
 }
 
-// around reports whether a handshake may be another one as the client's side has
-// it, which sees the SYN first and the answer last. Of another capture's clock only
-// durations are to be trusted.
+// around reports whether a handshake may be another one as the client's side sees
+// it, which sees the SYN first and the answer last. Of another capture's clock
+// only durations can be trusted.
 func (h *handshake) around(o *handshake) bool {
 	if h.file == o.file {
 		return !h.syn.After(o.syn) && !h.answer.Before(o.answer)

@@ -10,30 +10,30 @@ import (
 	"strings"
 )
 
-// Kind is what a Record says.
+// Kind is the kind of a Record.
 type Kind string
 
 // The kinds of records.
 const (
 	KindSession   Kind = "session"   // a control connection begins
-	KindLine      Kind = "line"      // one was completed by the packet
+	KindLine      Kind = "line"      // the packet completed a line
 	KindOffer     Kind = "offer"     // a data connection was announced and would be opened
 	KindRefused   Kind = "refused"   // one was announced and would not be opened
 	KindCancelled Kind = "cancelled" // the last offer is void
 	KindDenied    Kind = "denied"    // a command that the policy denies
 	KindEncrypted Kind = "encrypted" // nothing can be read from here on
-	KindForeign   Kind = "foreign"   // the control connection is not one of FTP
+	KindForeign   Kind = "foreign"   // the control connection is not FTP
 	KindForwarded Kind = "forwarded" // it began with a PROXY header
 	KindReleased  Kind = "released"  // nothing more has to be read
 	KindEdit      Kind = "edit"      // what is forwarded in place of a line
 	KindDecision  Kind = "decision"  // on the segment
-	KindData      Kind = "data"      // a data connection that was announced begins
+	KindData      Kind = "data"      // an announced data connection begins
 	KindUnused    Kind = "unused"    // no data connection of an offer is in the capture
 	KindEnd       Kind = "end"       // a control connection ends
-	KindSkipped   Kind = "skipped"   // packets that were not looked at
+	KindSkipped   Kind = "skipped"   // packets that were skipped
 )
 
-// Record is one thing that a packet did.
+// Record is one effect of a packet.
 type Record struct {
 	File    int     `json:"file,omitempty"`    // which capture, if there are two: 1 or 2
 	Packet  int     `json:"packet,omitempty"`  // its number in the capture
@@ -43,10 +43,10 @@ type Record struct {
 	From    string  `json:"from,omitempty"`   // who sent the packet: client or server
 	Action  string  `json:"action,omitempty"` // of a decision: forward, hold or drop
 	Reason  string  `json:"reason,omitempty"`
-	Text    string  `json:"text,omitempty"` // of a line or an edit, without a password; else a note
+	Text    string  `json:"text,omitempty"` // of a line or an edit, without a password; otherwise a note
 	Offer   *Offer  `json:"offer,omitempty"`
 	Ends    *Ends   `json:"ends,omitempty"`
-	Packets []int   `json:"packets,omitempty"` // that were skipped, the first ones
+	Packets []int   `json:"packets,omitempty"` // skipped packets, the first ones
 	Count   int     `json:"count,omitempty"`   // how many packets
 }
 
@@ -57,7 +57,7 @@ type Offer struct {
 	Announced netip.AddrPort `json:"announced"`
 	Source    netip.Addr     `json:"source"` // who may connect
 	Public    netip.AddrPort `json:"public"` // to where
-	Target    netip.AddrPort `json:"target"` // and what becomes of that by translation
+	Target    netip.AddrPort `json:"target"` // and its translation
 }
 
 // Ends are the addresses of a control connection.
@@ -78,7 +78,7 @@ func (r *Record) WriteJSON(w io.Writer) error {
 	return err
 }
 
-// WriteText writes a record as one line for people.
+// WriteText writes a record as one line of text.
 func (r *Record) WriteText(w io.Writer) error {
 	where := ""
 	if r.Packet > 0 {
@@ -96,7 +96,7 @@ func (r *Record) WriteText(w io.Writer) error {
 	return err
 }
 
-// words are what a record says.
+// words is the text of a record.
 func (r *Record) words() string {
 	switch r.Kind {
 	case KindLine:
@@ -134,7 +134,7 @@ func note(text string) string {
 	return " (" + text + ")"
 }
 
-// numbers lists packets, and says when there are more.
+// numbers lists packets, and shows if there are more.
 func numbers(list []int, count int) string {
 	text := strings.Trim(strings.ReplaceAll(fmt.Sprint(list), " ", ", "), "[]")
 	if count > len(list) {
@@ -143,7 +143,7 @@ func numbers(list []int, count int) string {
 	return text
 }
 
-// String is the offer in words.
+// String describes the offer.
 func (o *Offer) String() string {
 	text := fmt.Sprintf("%s: %s may connect to %s", o.announces(), o.Source, o.Public)
 	if o.Target != o.Public {
@@ -152,7 +152,7 @@ func (o *Offer) String() string {
 	return text
 }
 
-// announces is what the line says; no address if it could not be read.
+// announces is the announced address; empty if it could not be read.
 func (o *Offer) announces() string {
 	if !o.Announced.IsValid() {
 		return o.Mode + " " + o.Verb
@@ -160,7 +160,7 @@ func (o *Offer) announces() string {
 	return fmt.Sprintf("%s %s announces %s", o.Mode, o.Verb, o.Announced)
 }
 
-// String is both ends, with the translation if there is one.
+// String is both ends, with the translation if any.
 func (e *Ends) String() string {
 	text := fmt.Sprintf("%s to %s", e.Client, e.Dialled)
 	if e.Client != e.SeenAs {

@@ -13,15 +13,15 @@ import (
 	"github.com/pasvport/pasvport/nfq"
 )
 
-// Options are what Run is to do.
+// Options are the input of Run.
 type Options struct {
 	Files []string      // a capture, or those of both sides of a firewall
 	NAT   []Translation // of one capture
-	// Config has the control ports and what the engine is to know.
+	// Config has the control ports and the engine's settings.
 	Config config.Config
 }
 
-// run is the state of one.
+// run is the state of Run.
 type run struct {
 	Options
 	out      func(*Record) error
@@ -47,7 +47,7 @@ type expected struct {
 	offer   *Offer
 }
 
-// skipped are packets that were not looked at for one reason.
+// skipped are packets that were skipped for one reason.
 type skipped struct {
 	file   int
 	reason string
@@ -55,7 +55,7 @@ type skipped struct {
 	count  int
 }
 
-// Run gives what the engine makes of the captures to out, record by record.
+// Run passes what the engine finds in the captures to out, record by record.
 func Run(o Options, out func(*Record) error) error {
 	r := newRun(o, out)
 	p := &pairs{run: r, seen: map[flow]*handshake{}}
@@ -93,7 +93,7 @@ func (r *run) policyFor(s sides) *ftpalg.Policy {
 	return &r.policy
 }
 
-// say gives a record out, about a frame or the end of the capture.
+// say outputs a record about a frame or the end of the capture.
 func (r *run) say(f *frame, rec Record) {
 	if f != nil {
 		rec.Packet = f.number
@@ -107,7 +107,7 @@ func (r *run) say(f *frame, rec Record) {
 	}
 }
 
-// frame takes one packet of a capture.
+// frame handles one packet of a capture.
 func (r *run) frame(f *frame) error {
 	if !r.seen {
 		r.seen, r.begin = true, f.time
@@ -188,7 +188,7 @@ func (r *run) expect(f *frame, s *session, o *Offer) {
 	r.open = append(r.open, &expected{s, f.number, f.file, o})
 }
 
-// forget does not wait any longer, and says what was not used.
+// forget stops waiting, and reports what was not used.
 func (r *run) forget(s *session) {
 	r.open = slices.DeleteFunc(r.open, func(e *expected) bool {
 		if e.session == s {
@@ -199,7 +199,7 @@ func (r *run) forget(s *session) {
 	})
 }
 
-// name is a packet's number as the output has it.
+// name is a packet's number in the output.
 func (r *run) name(file, number int) string {
 	if len(r.Files) > 1 {
 		return fmt.Sprintf("%d/%d", file+1, number)
@@ -207,7 +207,7 @@ func (r *run) name(file, number int) string {
 	return fmt.Sprint(number)
 }
 
-// data looks whether a packet begins a data connection that was offered.
+// data checks whether a packet begins a data connection that was offered.
 func (r *run) data(f *frame) {
 	p := &f.tcp
 	if p.Flags&(nfq.FlagSYN|nfq.FlagACK) != nfq.FlagSYN {
@@ -227,7 +227,7 @@ func (r *run) data(f *frame) {
 		Text: fmt.Sprintf("%s to %s, offered in packet %s", p.Src, p.Dst, r.name(e.file, e.packet))})
 }
 
-// finish says what is left at the end of the captures.
+// finish reports what remains at the end of the captures.
 func (r *run) finish() error {
 	for _, s := range r.sessions {
 		s.unfinished()

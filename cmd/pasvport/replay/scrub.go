@@ -18,15 +18,15 @@ import (
 )
 
 // Scrub writes a capture again, in the pcap format, with what a bug report needs
-// and without what it must not have. What is left are the control connections and
-// the TCP connections between their hosts. Addresses are replaced, in the text too,
-// by others of the same kind and length; arguments of commands and words of replies
-// that are not FTP's own are replaced by the letter x, and so is all of what data
-// connections carry. Lengths, ports, numbers and times stay. It returns how many
-// packets were written, of how many.
+// and without what it must not contain. It keeps the control connections and the
+// TCP connections between their hosts. Addresses are replaced, in the text too,
+// by others of the same kind and length; arguments of commands and words of
+// replies that are not FTP's own are replaced by the letter x, and so is
+// everything on data connections. Lengths, ports, numbers and times stay. It
+// returns how many packets were written, of how many.
 //
-// It is not random enough to withstand someone who knows what he looks for: sizes
-// and times of transfers are still there.
+// It does not withstand someone who knows what to look for: sizes and times of
+// transfers are still there.
 func Scrub(o Options, w io.Writer) (written, all int, err error) {
 	s := &scrubber{run: newRun(o, nil), hosts: map[[2]netip.Addr]bool{}, addrs: newAddresses(), macs: map[[macLen]byte]byte{}}
 	s.talks = talks{byFlow: map[flow]*talk{}}
@@ -63,7 +63,7 @@ type scrubber struct {
 	splice, frame   []byte // reused
 }
 
-// collect takes the text of the control connections.
+// collect collects the text of the control connections.
 func (s *scrubber) collect(f *frame) error {
 	if f.skip != "" {
 		return nil
@@ -90,7 +90,7 @@ func direction(original bool) ftpalg.Direction {
 	return ftpalg.Reply
 }
 
-// write writes a frame, if it is one that is left.
+// write writes a frame, if it is kept.
 func (s *scrubber) write(f *frame) error {
 	s.frames++
 	p := &f.tcp
@@ -114,7 +114,7 @@ func (s *scrubber) write(f *frame) error {
 	return s.out.WritePacket(gopacket.CaptureInfo{Timestamp: f.time, CaptureLength: len(data), Length: len(data)}, data)
 }
 
-// header writes the head of the file, before the first packet.
+// header writes the header of the file, before the first packet.
 func (s *scrubber) header(link layers.LinkType) error {
 	switch {
 	case !s.begun:
@@ -187,7 +187,7 @@ func (s *scrubber) hardware(link layers.LinkType, b []byte) {
 	}
 }
 
-// mac replaces a hardware address, unless it is that of a group.
+// mac replaces a hardware address, unless it is a multicast address.
 func (s *scrubber) mac(b []byte) {
 	key := [macLen]byte(b)
 	if key[0]&1 != 0 || key == [macLen]byte{} {
@@ -201,7 +201,8 @@ func (s *scrubber) mac(b []byte) {
 	copy(b, []byte{2, 0, 0, 0, 0, n}) // locally administered
 }
 
-// hasRoute reports whether an IPv6 packet has a routing header, which has addresses.
+// hasRoute reports whether an IPv6 packet has a routing header, which contains
+// addresses.
 func hasRoute(b []byte) bool {
 	const hopByHop, routing, destination = 0, 43, 60
 	if b[0]>>4 != 6 {

@@ -38,7 +38,8 @@ func scrubbed(t *testing.T, name string) (path string, written, all int) {
 	return path, written, all
 }
 
-// verdicts are what an output says, without lines, addresses and packets' numbers.
+// verdicts are an output's decisions, without lines, addresses and packet
+// numbers.
 func verdicts(t *testing.T, name string) (list []string) {
 	t.Helper()
 	err := Run(Options{Files: []string{name}, Config: config.Default()}, func(r *Record) error {
@@ -53,7 +54,7 @@ func verdicts(t *testing.T, name string) (list []string) {
 	return list
 }
 
-// TestScrub: nothing of people is left, and the engine decides as before.
+// TestScrub: no personal data remains, and the engine decides as before.
 func TestScrub(t *testing.T) {
 	f := newFilm(t)
 	w := f.connection("192.168.1.5:40000", "203.0.113.9:21")
@@ -113,7 +114,7 @@ func TestScrub(t *testing.T) {
 		}
 	}
 	if d := cmp.Diff(verdicts(t, name), verdicts(t, path)); d != "" {
-		t.Errorf("what the engine says (-before +after):\n%s", d)
+		t.Errorf("the engine's decisions (-before +after):\n%s", d)
 	}
 	sums(t, name, path, 4)
 }
@@ -148,8 +149,8 @@ func sums(t *testing.T, before, after string, fewer int) {
 	}
 }
 
-// TestScrubEncrypted: nothing of what follows AUTH TLS is left, and what a link
-// layer names is not either.
+// TestScrubEncrypted: nothing of what follows AUTH TLS remains, nor names in the
+// link layer.
 func TestScrubEncrypted(t *testing.T) {
 	f := newFilm(t)
 	f.kind = linkSLL
@@ -178,13 +179,13 @@ func TestScrubEncrypted(t *testing.T) {
 		}
 	}
 	if d := cmp.Diff(verdicts(t, name), verdicts(t, path)); d != "" {
-		t.Errorf("what the engine says (-before +after):\n%s", d)
+		t.Errorf("the engine's decisions (-before +after):\n%s", d)
 	}
 	sums(t, name, path, 0)
 }
 
-// TestAddresses: what stands for an address is as long, of the same kind, and
-// nothing else's.
+// TestAddresses: a replacement of an address has the same length and kind, and
+// replaces no other.
 func TestAddresses(t *testing.T) {
 	m := newAddresses()
 	seen := map[netip.Addr]string{}
@@ -251,7 +252,7 @@ func TestWords(t *testing.T) {
 			t.Errorf("%q: %q, want %q", tt.in, b, tt.want)
 		}
 	}
-	// A word of FTP that is someone's name is one no longer.
+	// An FTP word that is someone's name does not stay.
 	w := newWords(newAddresses())
 	w.scrub(ftpalg.Original, []byte("USER Mode\r\n"), true)
 	b := []byte("331 Password required for mode\r\n")
@@ -264,7 +265,7 @@ func TestWords(t *testing.T) {
 	}
 }
 
-// TestScrubEmpty: a capture without FTP gives one without packets.
+// TestScrubEmpty: a capture without FTP becomes one without packets.
 func TestScrubEmpty(t *testing.T) {
 	f := newFilm(t)
 	f.put(append(make([]byte, 12), 8, 6, 1, 2, 3, 4))
@@ -310,8 +311,8 @@ func FuzzNetwork(f *testing.F) {
 	})
 }
 
-// TestDamaged: whatever a file says, it is read or refused, and what was read can
-// be scrubbed.
+// TestDamaged: whatever a file contains, it is read or refused, and what was read
+// can be scrubbed.
 func TestDamaged(t *testing.T) {
 	f := newFilm(t)
 	w := f.connection("192.168.1.5:40000", "203.0.113.9:21")

@@ -15,16 +15,16 @@ const (
 	// holdTime is how long the daemon holds a half line.
 	holdTime = 40 * time.Millisecond
 
-	// maxAgain is how often a segment that was dropped is put before the engine
-	// again. TCP gives up after more, but by then the session is no use.
+	// maxAgain is how often a dropped segment is passed to the engine again. TCP
+	// gives up later, but by then the session is useless.
 	maxAgain = 16
 )
 
 // session is one control connection.
 //
-// The engine drops segments and counts on their being sent again, which they are
-// not in a capture. So what it drops waits, and comes with what follows it, in one
-// piece, as a sender's TCP would have it.
+// The engine drops segments and relies on their retransmission, which is not in a
+// capture. So what it drops waits, and is passed again with what follows it, in
+// one piece, as a sender's TCP would send it.
 type session struct {
 	run    *run
 	number int
@@ -45,7 +45,7 @@ type half struct {
 
 	held  []segment // by the engine
 	since time.Time
-	again segment // dropped, to come again
+	again segment // dropped, to be passed again
 	tries int
 }
 
@@ -57,7 +57,7 @@ type segment struct {
 
 func (s segment) end() uint32 { return s.seq + uint32(len(s.p)) }
 
-// join puts a segment behind or over another, if they touch.
+// join appends an adjacent or overlapping segment, and reports whether it could.
 func (s *segment) join(t segment) bool {
 	from := int32(s.end() - t.seq)
 	switch {
@@ -84,8 +84,8 @@ func (s *session) say(f *frame, d ftpalg.Direction, r Record) {
 	s.run.say(f, r)
 }
 
-// echo reports whether a packet is one that was captured a hop earlier already, as
-// a capture on several interfaces has it.
+// echo reports whether a packet was already captured a hop earlier, as in a
+// capture on several interfaces.
 func (s *session) echo(d ftpalg.Direction, f *frame) bool {
 	h, p := &s.half[d], &f.tcp
 	ttl := hops(f.data[f.ip:])
@@ -103,14 +103,14 @@ func hops(b []byte) uint8 {
 	return b[7]
 }
 
-// packet takes a packet of the connection.
+// packet handles a packet of the connection.
 func (s *session) packet(f *frame, d ftpalg.Direction) {
 	p := &f.tcp
 	o := ftpalg.Reply - d
 	if p.Flags&nfq.FlagACK != 0 && !s.opaque {
 		ack := p.Ack
 		if a := &s.half[o].again; len(a.p) > 0 && int32(ack-a.seq) > 0 {
-			ack = a.seq // what is behind has not gone on yet
+			ack = a.seq // what follows has not been forwarded yet
 		}
 		if !s.engine.received(o, p.Seq, ack) {
 			return
@@ -130,7 +130,8 @@ func (s *session) packet(f *frame, d ftpalg.Direction) {
 	}
 }
 
-// payload shows the lines of a segment and has the engine read it, after what waits.
+// payload shows the lines of a segment and passes it to the engine, after what
+// waits.
 func (s *session) payload(f *frame, d ftpalg.Direction, seg segment) {
 	h := &s.half[d]
 	if !s.opaque {
@@ -150,7 +151,7 @@ func (s *session) payload(f *frame, d ftpalg.Direction, seg segment) {
 	s.read(f, d, seg, "")
 }
 
-// repeat puts what waits in a direction before the engine again.
+// repeat passes what waits in a direction to the engine again.
 func (s *session) repeat(f *frame, d ftpalg.Direction) {
 	h := &s.half[d]
 	if len(h.again.p) == 0 {
@@ -161,7 +162,7 @@ func (s *session) repeat(f *frame, d ftpalg.Direction) {
 	s.read(f, d, seg, "sent again")
 }
 
-// drop has segments wait.
+// drop makes segments wait.
 func (s *session) drop(d ftpalg.Direction, segs ...segment) {
 	h := &s.half[d]
 	if h.tries++; h.tries > maxAgain {
@@ -173,7 +174,7 @@ func (s *session) drop(d ftpalg.Direction, segs ...segment) {
 	}
 }
 
-// read has the engine read a segment and does what it says.
+// read passes a segment to the engine and acts on its decision.
 func (s *session) read(f *frame, d ftpalg.Direction, seg segment, note string) {
 	h := &s.half[d]
 	dec := s.engine.segment(f.time, d, seg.seq, seg.p, func(e *ftpalg.Event, r ftpalg.Reason) { s.event(f, d, e, r) })
@@ -205,7 +206,7 @@ func (s *session) read(f *frame, d ftpalg.Direction, seg segment, note string) {
 	s.opaque = s.opaque || dec.Reason == ftpalg.ReasonOpaque
 }
 
-// refused has a segment that was dropped come again, unless it never will be of use.
+// refused makes a dropped segment wait, unless it will never be of use.
 func (s *session) refused(d ftpalg.Direction, seg segment, r ftpalg.Reason) {
 	if r != ftpalg.ReasonTooOld && r != ftpalg.ReasonChanged {
 		s.drop(d, seg)
@@ -262,7 +263,7 @@ func offerOf(o *ftpalg.Offer) *Offer {
 	return &Offer{o.Verb.String(), o.Mode.String(), o.Announced, o.Source, o.Public, o.Target}
 }
 
-// unfinished shows what is left of lines at the end of the capture.
+// unfinished shows incomplete lines at the end of the capture.
 func (s *session) unfinished() {
 	for d := range s.half {
 		if text := s.half[d].lines.rest(); text != "" && !s.opaque {

@@ -16,8 +16,8 @@ import (
 	"github.com/pasvport/pasvport/nfq"
 )
 
-// TestSession is the whole output of a session: active and passive, a data
-// connection that comes and one that does not.
+// TestSession checks the whole output of a session: active and passive, one offer
+// with a data connection and one without.
 func TestSession(t *testing.T) {
 	f := newFilm(t)
 	w := f.connection("192.168.1.5:40000", "203.0.113.9:21")
@@ -80,8 +80,8 @@ func withoutLines(text, with string) string {
 	return b.String()
 }
 
-// TestTranslated: a translation that is told, and one that two captures show, or one
-// capture of both sides.
+// TestTranslated: a translation that is given, and one that two captures show, or
+// one capture of both sides.
 func TestTranslated(t *testing.T) {
 	const edit = "edit: PORT 203,0,113,7,156,66\n"
 	const ends = "session 192.168.1.5:40000 to 198.51.100.2:21, seen as 203.0.113.7:40000"
@@ -90,7 +90,7 @@ func TestTranslated(t *testing.T) {
 	outside.now = outside.now.Add(time.Hour)
 	a, b := inside.connection("192.168.1.5:40000", "198.51.100.2:21"), outside.connection("203.0.113.7:40000", "198.51.100.2:21")
 	c, d := all.connection("192.168.1.5:40000", "198.51.100.2:21"), all.connection("203.0.113.7:40000", "198.51.100.2:21")
-	// The outer capture shows what a gateway made of the line.
+	// The outer capture shows a gateway's version of the line.
 	step := func(end int, flags uint8, in, out string) {
 		pairs := [][2]*wire{{a, b}, {c, d}}
 		for _, p := range pairs {
@@ -164,8 +164,8 @@ func TestServerTranslated(t *testing.T) {
 	}
 }
 
-// TestPieces: what the daemon would hold or have sent again comes again with what
-// follows it.
+// TestPieces: what the daemon would hold or drop arrives again with what follows
+// it.
 func TestPieces(t *testing.T) {
 	f := newFilm(t)
 	w := f.connection("192.168.1.5:40000", "203.0.113.9:21")
@@ -183,11 +183,11 @@ func TestPieces(t *testing.T) {
 		t.Errorf("no offer in\n%s", got)
 	}
 	if !strings.HasSuffix(withoutLines(got, "unused"), "S 200 ok\n17  #1    forward: plain\n") {
-		t.Errorf("the session does not go on in\n%s", got)
+		t.Errorf("the session does not continue in\n%s", got)
 	}
 }
 
-// TestPolicies: what a policy of the file says holds, and flags do.
+// TestPolicies: a policy in the file applies, and so do flags.
 func TestPolicies(t *testing.T) {
 	f := newFilm(t)
 	w := f.connection("192.168.1.5:40000", "203.0.113.9:2121")
@@ -230,7 +230,7 @@ func TestEcho(t *testing.T) {
 	}
 }
 
-// TestAgain: addresses and ports are used by a second connection.
+// TestAgain: a second connection uses the same addresses and ports.
 func TestAgain(t *testing.T) {
 	f := newFilm(t)
 	for i := range 2 {
@@ -246,8 +246,8 @@ func TestAgain(t *testing.T) {
 	}
 }
 
-// TestSameNumbers: connections that only have their sequence numbers in common, as
-// those of generated captures do, are two.
+// TestSameNumbers: connections that have only their sequence numbers in common,
+// like those of generated captures, are two.
 func TestSameNumbers(t *testing.T) {
 	f := newFilm(t)
 	for _, client := range []string{"192.168.1.5:40000", "192.168.1.6:40000"} {
@@ -261,7 +261,7 @@ func TestSameNumbers(t *testing.T) {
 	}
 }
 
-// TestMiddle: a session whose start is not there, and bytes that are not.
+// TestMiddle: a session whose start is missing, and missing bytes.
 func TestMiddle(t *testing.T) {
 	f := newFilm(t)
 	w := f.connection("192.168.1.5:40000", "203.0.113.9:21")
@@ -292,7 +292,7 @@ func TestDiff(t *testing.T) {
 	}
 }
 
-// TestLines: passwords and what a terminal acts on are not shown.
+// TestLines: passwords and terminal control characters are not shown.
 func TestLines(t *testing.T) {
 	var l lines
 	got := l.add(100, []byte("pass secret\r\nUSER \x1b[31mx\r\n\xff\xf4QU"))

@@ -13,20 +13,20 @@ import (
 
 // talk is the text of one control connection, both ways.
 type talk struct {
-	isn  uint32 // of the client, where it is known
+	isn  uint32 // initial sequence number of the client, if known
 	seen bool
 	half [2]text
 }
 
-// talks are those of a capture. Addresses and ports may be used again, by a
-// connection whose SYN has another number.
+// talks are those of a capture. A connection whose SYN has another number may use
+// the same addresses and ports again.
 type talks struct {
 	byFlow map[flow]*talk
 	all    []*talk
 	later  []*talk // of a second reading, in the same order
 }
 
-// rewind begins a second reading, which finds what the first one made.
+// rewind begins a second reading, which finds what the first one collected.
 func (t *talks) rewind() { t.later, t.byFlow = t.all, map[flow]*talk{} }
 
 // of returns the text that a packet is part of.
@@ -46,8 +46,8 @@ func (t *talks) of(fl flow, original bool, p *nfq.Packet) *talk {
 	return k
 }
 
-// text is what was sent in one direction, in pieces: first as the packets had them,
-// then, sorted, with those joined that touch.
+// text is what was sent in one direction, in pieces: first as in the packets,
+// then, sorted, with adjacent ones joined.
 type text struct {
 	known  bool
 	base   uint32 // sequence number of a byte of it
@@ -61,7 +61,7 @@ type piece struct {
 
 func (p piece) end() int32 { return p.at + int32(len(p.p)) }
 
-// add takes the payload of a packet.
+// add adds the payload of a packet.
 func (t *talk) add(d ftpalg.Direction, p *nfq.Packet) {
 	x := &t.half[d]
 	if !x.known {
@@ -72,7 +72,7 @@ func (t *talk) add(d ftpalg.Direction, p *nfq.Packet) {
 	}
 }
 
-// copy gives the scrubbed payload of a packet.
+// copy returns the scrubbed payload of a packet.
 func (t *talk) copy(d ftpalg.Direction, p *nfq.Packet, to []byte) {
 	x := &t.half[d]
 	at := int32(p.Seq - x.base)
@@ -87,13 +87,13 @@ func (t *talk) copy(d ftpalg.Direction, p *nfq.Packet, to []byte) {
 	copy(to, x.pieces[i].p[at-x.pieces[i].at:])
 }
 
-// scrub puts one direction together and replaces what is to be.
+// scrub assembles one direction and replaces what has to be replaced.
 func (t *talk) scrub(w *words, d ftpalg.Direction) {
 	x := &t.half[d]
 	x.assemble()
 	encrypted := false
 	for i, piece := range x.pieces {
-		whole := i == 0 // else the start of its first line is missing
+		whole := i == 0 // otherwise the start of its first line is missing
 		for b := piece.p; len(b) > 0; whole = true {
 			if encrypted = encrypted || isTLS(b[0]); encrypted {
 				fill(b)
@@ -109,8 +109,8 @@ func (t *talk) scrub(w *words, d ftpalg.Direction) {
 	}
 }
 
-// assemble sorts the pieces and joins those that touch. Of bytes that came twice
-// the first ones are kept.
+// assemble sorts the pieces and joins adjacent ones. Of bytes that came twice the
+// first ones are kept.
 func (x *text) assemble() {
 	slices.SortStableFunc(x.pieces, func(a, b piece) int { return cmp.Compare(a.at, b.at) })
 	var joined []piece

@@ -14,16 +14,16 @@ import (
 	"github.com/pasvport/pasvport/ftpalg"
 )
 
-// words replaces what lines of FTP have of people: all but the words below.
+// words replaces personal data in lines of FTP: everything but the words below.
 type words struct {
 	addrs   *addresses
-	secrets map[string]bool // what clients gave as arguments, in lower case
+	secrets map[string]bool // arguments that clients gave, in lower case
 }
 
 func newWords(a *addresses) *words { return &words{a, map[string]bool{}} }
 
-// Commands by what becomes of their arguments. Those of all others are replaced,
-// and so is a command that is not one of FTP.
+// Commands by how their arguments are treated. Those of all others are replaced,
+// and so is an unknown command.
 var (
 	plainCommands = set(`ABOR ALLO AUTH CCC CDUP EPSV FEAT LANG LPSV MODE NOOP OPTS PASV PBSZ PORT EPRT LPRT PROT PWD QUIT REIN REST
 		STRU SYST TYPE XCUP XPWD`)
@@ -31,7 +31,7 @@ var (
 		NLST PASS RANG RETR RMD RMDA RNFR RNTO SITE SIZE SMNT STAT STOR STOU THMB USER XCRC XCWD XMD5 XMKD XRMD XSHA XSHA1`)
 )
 
-// known are words of FTP, of its servers' replies.
+// known are words of FTP, and of servers' replies.
 var known = set(`a abort aborted aborting about absolute accept accepted access account active actually address all allowed already
 	an and anonymous any append are arguments as ascii at auth available bad be been before begin begins best binary block build but by bye
 	byte bytes can cannot cant change changed characters charset clear client close closed closing code command commands complete completed
@@ -60,8 +60,8 @@ func set(list string) map[string]bool {
 	return m
 }
 
-// scrub replaces what is to be in a line, in place. whole says that its start is
-// there.
+// scrub replaces what has to be replaced in a line, in place. whole says that its
+// start is there.
 func (w *words) scrub(d ftpalg.Direction, b []byte, whole bool) {
 	switch {
 	case !whole:
@@ -73,11 +73,11 @@ func (w *words) scrub(d ftpalg.Direction, b []byte, whole bool) {
 	}
 }
 
-// isTLS reports whether the first byte of a line is that of a TLS record (RFC 8446
-// section 5.1). No line of FTP begins with it.
+// isTLS reports whether the first byte of a line is that of a TLS record (RFC
+// 8446 section 5.1). No line of FTP begins with it.
 func isTLS(b byte) bool { return b >= 20 && b <= 24 }
 
-// telnet is how many bytes of Telnet commands are in front of a line.
+// telnet is the length of the Telnet commands before a line.
 func telnet(b []byte) int {
 	const iac = 255
 	n := 0
@@ -87,7 +87,7 @@ func telnet(b []byte) int {
 	return n
 }
 
-// blank replaces all but what separates. learn remembers what was there.
+// blank replaces everything but separators. learn remembers what was there.
 func (w *words) blank(b []byte, learn bool) {
 	if learn {
 		for _, f := range append(bytes.FieldsFunc(b, separates), bytes.Fields(b)...) {
@@ -122,7 +122,7 @@ func (w *words) command(b []byte) {
 	}
 }
 
-// token is a word of a reply, with what is around it.
+// token matches a word of a reply, with adjacent punctuation.
 var token = regexp.MustCompile(`[^ \t\r\n]+`)
 
 func (w *words) reply(b []byte) {
@@ -141,7 +141,7 @@ func (w *words) reply(b []byte) {
 	}
 }
 
-// mayStay reports whether a word of a reply is one of FTP's, or numbers.
+// mayStay reports whether a word of a reply belongs to FTP, or is a number.
 func (w *words) mayStay(word string) bool {
 	upper := strings.ToUpper(word)
 	switch {
@@ -168,7 +168,7 @@ func isAddress(word string) bool {
 	})
 }
 
-// Addresses as FTP and people write them.
+// Addresses in the forms that FTP and people use.
 var (
 	octets  = regexp.MustCompile(`\b(\d{1,3})([.,])(\d{1,3})([.,])(\d{1,3})([.,])(\d{1,3})\b`)
 	long4   = regexp.MustCompile(`\b4,4,(\d{1,3},\d{1,3},\d{1,3},\d{1,3}),2,`)
@@ -215,7 +215,7 @@ func (w *words) quad(b []byte) {
 	}
 }
 
-// colons replaces an IPv6 address, each number by one as long.
+// colons replaces an IPv6 address, each number by one of the same length.
 func (w *words) colons(b []byte) {
 	a, err := netip.ParseAddr(string(b))
 	if err != nil || !a.Is6() {

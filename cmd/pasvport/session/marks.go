@@ -9,18 +9,18 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 )
 
-// marks are what any goroutine may note and ask at any time.
+// marks are what any goroutine may set and read at any time.
 type marks struct {
-	used     atomic.Bool                    // somebody has the reader, or its engine went to another session
+	used     atomic.Bool                    // someone has the reader, or its engine moved to another session
 	closing  atomic.Bool                    // an end has begun to close it
-	waiting  atomic.Bool                    // a transfer command waits for its final reply, as the engine knows
+	waiting  atomic.Bool                    // a transfer command waits for its final reply, as far as the engine knows
 	over     atomic.Bool                    // its end was reported
 	missed   atomic.Bool                    // packets may have passed unread
 	counted  atomic.Bool                    // by the balancer
 	adjusts  atomic.Uint32                  // who adjusts its sequence numbers, byNobody ...
 	left     atomic.Uint32                  // why it is not read, a succession.Left; written by its reader
-	met      atomic.Uint32                  // seconds after Started at which its last packet came, and 1; 0: none has
-	held     atomic.Uint32                  // bytes of memory that its engine holds beside the line in progress
+	met      atomic.Uint32                  // when its last packet came, in seconds after Started, plus 1; 0: never
+	held     atomic.Uint32                  // bytes of memory that its engine holds besides the line in progress
 	liveness atomic.Pointer[keepalive.Conn] // nil until something is known
 }
 
@@ -31,20 +31,20 @@ const (
 	byUs
 )
 
-// BeginClosing notes that an end has begun to close the connection.
+// BeginClosing records that an end has begun to close the connection.
 func (m *marks) BeginClosing() { m.closing.Store(true) }
 
 // Closing reports whether an end has begun to close the connection.
 func (m *marks) Closing() bool { return m.closing.Load() }
 
-// End reports whether this is the first end of the session, which is to be
+// End reports whether this is the first end of the session, which must be
 // reported.
 func (m *marks) End() (first bool) { return !m.over.Swap(true) }
 
 // HasMissed reports whether packets may have passed unread.
 func (m *marks) HasMissed() bool { return m.missed.Load() }
 
-// SetCounted notes whether the balancer counts it, and returns whether it did.
+// SetCounted records whether the balancer counts it, and returns whether it did.
 func (m *marks) SetCounted(yes bool) (before bool) { return m.counted.Swap(yes) }
 
 // Adjusted reports whether its sequence numbers are adjusted, by the kernel or
@@ -54,8 +54,8 @@ func (m *marks) Adjusted() bool { return m.adjusts.Load() != byNobody }
 // Here reports whether they are adjusted here.
 func (m *marks) Here() bool { return m.adjusts.Load() == byUs }
 
-// Held returns how many bytes of memory its engine holds for what was said, beside
-// the line in progress.
+// Held returns how many bytes of memory its engine holds for what was said,
+// besides the line in progress.
 func (m *marks) Held() int { return int(m.held.Load()) }
 
 // Left returns why the session is not read; LeftNot if it is.

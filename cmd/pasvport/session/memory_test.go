@@ -13,7 +13,7 @@ import (
 	"github.com/pasvport/pasvport/ftpalg"
 )
 
-// numbered is the i-th of many control connections, translated on its way.
+// numbered is the i-th of many translated control connections.
 func numbered(i int) *expect.Entry {
 	addr := func(net byte) netip.Addr { return netip.AddrFrom4([4]byte{10, net, byte(i >> 8), byte(i)}) }
 	client, server := netip.AddrPortFrom(addr(byte(i>>16)), 40000), netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, 113, 2}), 21)
@@ -24,7 +24,7 @@ func numbered(i int) *expect.Entry {
 	}
 }
 
-// logIn has the engine of a session read what every session begins with.
+// logIn makes the engine of a session read what every session begins with.
 func logIn(s *Reader) {
 	var seq [2]uint32
 	for _, line := range []string{"<220 ready", ">USER anonymous", "<331 password", ">PASS guest@", "<230 welcome"} {
@@ -69,13 +69,13 @@ func TestSessionMemory(t *testing.T) {
 func liveHeap() int64 {
 	var m runtime.MemStats
 	runtime.GC()
-	runtime.GC() // what the first one found may be freed by the second only
+	runtime.GC() // the second run frees what the first one found
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
 
 // The same addresses are different sessions in different zones; an expectation
-// that does not tell its zone is nobody's then.
+// without a zone then belongs to none.
 func TestTableOfZones(t *testing.T) {
 	var sessions Table
 	entries := [3]*expect.Entry{numbered(1), numbered(1), numbered(2)}
@@ -98,8 +98,8 @@ func TestTableOfZones(t *testing.T) {
 	}
 }
 
-// A session is found by both of its tuples, in a table with others, until it
-// is removed.
+// A session is found by both of its tuples, in a table with others, until it is
+// removed.
 func TestTable(t *testing.T) {
 	var sessions Table
 	a, b := New(numbered(1), &ftpalg.Policy{}, time.Now(), true, nil).Session, New(numbered(2), &ftpalg.Policy{}, time.Now(), true, nil).Session

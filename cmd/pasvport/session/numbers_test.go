@@ -13,10 +13,10 @@ import (
 	"github.com/pasvport/pasvport/nfq"
 )
 
-// A session that was handed over is out of step once an end has said something to
-// which nobody was there to give its number, and not because of anything else. The
-// client has said everything up to 1000 and the server up to 5000; what the server
-// hears of the client has numbers that are 4 lower, or 4 higher.
+// A session that was handed over is out of step once an end has sent something
+// while no one adjusted its numbers, and for no other reason. The client has sent
+// everything up to 1000 and the server up to 5000; in the server's view the
+// client's numbers are 4 lower, or 4 higher.
 func TestOutOfStep(t *testing.T) {
 	type packet struct {
 		d        ftpalg.Direction

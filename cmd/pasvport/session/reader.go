@@ -13,23 +13,23 @@ import (
 	"github.com/pasvport/pasvport/nfq"
 )
 
-// Reader is what belongs to who handles a packet of a session. It is had by
-// Session.Acquire, or from New, and is not touched after Release.
+// Reader is the part of a session that belongs to whoever handles a packet of it.
+// Session.Acquire or New returns it, and it must not be used after Release.
 type Reader struct {
 	*Session
 	Engine *ftpalg.Conn
-	Aside  bool // somebody else's, or one too many: it is not read
+	Aside  bool // another helper's, or above a limit: it is not read
 	Waits  bool // its packets are dropped until there is room for it
 	Hinted bool // the hint about an opened offer was logged
 
-	leftAt    uint32   // seconds after Started at which it was left alone last
-	acksShown uint32   // seconds after Started until which its bare acknowledgements are queued, at least
+	leftAt    uint32   // when it was last left alone, in seconds after Started
+	acksShown uint32   // until when its bare acknowledgements are queued, in seconds after Started
 	numbers   *numbers // nil unless its sequence numbers are adjusted here
 }
 
-// Acquire returns the reader of a session, its engine with a workspace of the
-// caller's, if no one else has it; else nil. Who continues a connection that
-// conntrack lost acquires it for good.
+// Acquire returns the reader of a session, its engine with the caller's
+// workspace, if no one else has it; otherwise nil. A session that continues a
+// connection that conntrack lost acquires it for good.
 func (s *Session) Acquire(work *ftpalg.Workspace) *Reader {
 	if !s.used.CompareAndSwap(false, true) {
 		return nil
@@ -41,7 +41,7 @@ func (s *Session) Acquire(work *ftpalg.Workspace) *Reader {
 // Release lets others acquire it.
 func (r *Reader) Release() { r.used.Store(false) }
 
-// Lost is what is to be remembered of a session that conntrack has lost.
+// Lost is what to remember of a session that conntrack has lost.
 func (s *Session) Lost() lost.Connection {
 	c := lost.Connection{
 		ID:       s.ID(),
@@ -73,15 +73,15 @@ func (r *Reader) Continues(alg *ftpalg.Conn) bool {
 	if alg == nil || *alg.Endpoints() != *r.Ends() {
 		return false
 	}
-	// What was held is dropped by who held it.
+	// Whoever held segments has dropped them.
 	alg.Abandon(ftpalg.Original)
 	alg.Abandon(ftpalg.Reply)
 	r.Engine, r.Owner.Ends = alg, alg.Endpoints()
 	return true
 }
 
-// GoOn gives a session that another firewall has had a new engine, which continues from
-// a state; nil is none that is known. What was held is dropped by who held it.
+// GoOn gives a session of another firewall a new engine, which continues from a
+// state; nil: unknown. Whoever held segments has dropped them.
 func (r *Reader) GoOn(e *expect.Entry, policy *ftpalg.Policy, from *ftpalg.State, work *ftpalg.Workspace) {
 	r.Engine = newEngine(e, policy, false, work) // Owner.Ends has the same addresses
 	r.Engine.Continue(from, true)
@@ -91,22 +91,22 @@ func (r *Reader) GoOn(e *expect.Entry, policy *ftpalg.Policy, from *ftpalg.State
 	}
 }
 
-// Doubtful reports whether a packet may be of another connection that has a
-// tuple of this one, whose end we have not learnt of yet: conntrack gives the
-// tuple of one that is closed to the next, also under translation
+// Doubtful reports whether a packet may belong to another connection with a tuple
+// of this one, whose end we have not learnt of yet: conntrack gives the tuple of
+// a closed connection to the next, also under translation
 // (nf_nat_used_tuple_harder in net/netfilter/nf_nat_core.c).
 func (r *Reader) Doubtful(p *nfq.Packet) bool {
 	return r.closing.Load() || r.Engine.Position(r.Direction(p)).Foreign(p.Seq)
 }
 
-// Is reports whether a session is that of the entry which conntrack has for its
-// packet. Their ids may be the same even if it is not: then an entry that is open is
-// not that of a session being closed, and a packet that conntrack finds in order is
-// not that of one whose numbers are far behind it. Far ahead of it they may be: since
-// 6.1 conntrack lets pass what it takes for bytes that were acknowledged long ago
-// (NFCT_TCP_IGNORE in tcp_in_window), which anybody can send; and the numbers of a
-// connection that follows another with the same ports are ahead (RFC 6528). A liberal
-// entry takes any number.
+// Is reports whether a session belongs to conntrack's entry for its packet. Their
+// ids may be the same even if it does not: then an open entry does not belong to
+// a session being closed, and a packet that conntrack finds valid does not belong
+// to one whose numbers are far behind it. They may be far ahead: since 6.1
+// conntrack lets pass what it takes for bytes that were acknowledged long ago
+// (NFCT_TCP_IGNORE in tcp_in_window), which anyone can send; and the numbers of a
+// connection that follows another with the same ports are ahead (RFC 6528). A
+// liberal entry accepts any number.
 func (r *Reader) Is(e *expect.Entry, p *nfq.Packet) bool {
 	if r.ID() != e.ID {
 		return false
@@ -123,15 +123,15 @@ func isOpen(e *expect.Entry) bool {
 	return e.TCPState >= expect.TCPStateSynSent && e.TCPState <= expect.TCPStateEstablished
 }
 
-// Leave notes that the session is not read any more.
+// Leave records that the session is not read any more.
 func (r *Reader) Leave(why succession.Left, now time.Time) {
 	r.left.Store(uint32(why))
 	r.leftAt = r.seconds(now)
 }
 
-// Returned reports whether a packet is one of a session that was left alone, and
-// whose packets should not come any more. What comes within a second was on its way
-// to us.
+// Returned reports whether a packet belongs to a session that was left alone, and
+// whose packets should not come any more. Packets within a second were already
+// queued.
 func (r *Reader) Returned(p *nfq.Packet, now time.Time) bool {
 	if r.Left() == succession.LeftNot || r.Here() || r.Waits || len(p.Payload) == 0 {
 		return false
@@ -139,8 +139,8 @@ func (r *Reader) Returned(p *nfq.Packet, now time.Time) bool {
 	return r.seconds(now) > r.leftAt+1
 }
 
-// ShowAcks reports whether bare acknowledgements are to be asked for, for a time;
-// they are asked for again when half of it is over.
+// ShowAcks reports whether to request bare acknowledgements for a time; they are
+// requested again when half of it is over.
 func (r *Reader) ShowAcks(now time.Time, lasts time.Duration) bool {
 	if r.seconds(now) < r.acksShown {
 		return false
@@ -151,28 +151,27 @@ func (r *Reader) ShowAcks(now time.Time, lasts time.Duration) bool {
 
 func (r *Reader) seconds(now time.Time) uint32 { return uint32(now.Sub(r.Started) / time.Second) }
 
-// TakeMissed reports whether packets may have passed unread since it was asked
-// last.
+// TakeMissed reports whether packets may have passed unread since the last call.
 func (r *Reader) TakeMissed() bool { return r.missed.Load() && r.missed.Swap(false) }
 
-// NoteWaiting notes whether a transfer command waits for its final reply.
+// NoteWaiting records whether a transfer command waits for its final reply.
 func (r *Reader) NoteWaiting() {
 	if waits := r.Engine.TransferWaits(); waits != r.waiting.Load() {
 		r.waiting.Store(waits)
 	}
 }
 
-// NoteHeld notes how much memory its engine holds.
+// NoteHeld records how much memory its engine holds.
 func (r *Reader) NoteHeld() {
 	if n := uint32(r.Engine.Held()); n != r.held.Load() {
 		r.held.Store(n)
 	}
 }
 
-// AdjustedByKernel notes that the kernel adjusts the sequence numbers.
+// AdjustedByKernel records that the kernel adjusts the sequence numbers.
 func (r *Reader) AdjustedByKernel() { r.adjusts.Store(byKernel) }
 
-// NoteSegment notes what a packet shows of the two ends, for the keep-alive.
+// NoteSegment records what a packet shows of the two ends, for the keep-alive.
 func (r *Reader) NoteSegment(p *nfq.Packet, now time.Time) {
 	c := r.liveness.Load()
 	if c == nil {

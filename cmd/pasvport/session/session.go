@@ -16,11 +16,11 @@ import (
 )
 
 // CarrierName is the in-kernel helper that carries expectations: it does not
-// speak FTP, and its parser acts on nothing that FTP can say.
+// speak FTP, and its parser acts on nothing that FTP can contain.
 const CarrierName = "sane"
 
-// Session is one control connection. There may be very many, most of them idle, so
-// what few need is behind a pointer.
+// Session is one control connection. There may be very many, most of them idle,
+// so what few need is behind a pointer.
 type Session struct {
 	// Owner is the part that its pinholes and data connections need. The id of its
 	// conntrack entry, its addresses and its zone are there.
@@ -29,23 +29,23 @@ type Session struct {
 
 	// Fast is its slot in the fast path, which has a lock of its own.
 	Fast fastpath.Conn
-	// Pair is what the other firewall of a pair knows of it and we of that; nil without
-	// a pair. It is set before the session can be found.
+	// Pair is what the two firewalls of a pair know of each other's state of it;
+	// nil without a pair. It is set before the session can be found.
 	Pair *pair.Session
-	// Listed is the number of the last list of conntrack's entries that had it. It
-	// belongs to who compares sessions with such lists.
+	// Listed is the number of the last list of conntrack's entries that contained
+	// it. It belongs to the goroutine that compares sessions with such lists.
 	Listed uint8
 	// Member is its place among those that are counted, whose lock guards it.
 	Member limit.Member
 
 	zoneOfReply uint16
-	reader      Reader // belongs to who has acquired it
+	reader      Reader // belongs to whoever has acquired it
 	marks              // atomic
 	told               // under a lock
 }
 
-// New returns a session of a conntrack entry, acquired by its maker. started says
-// that it is seen from its first byte on.
+// New returns a session of a conntrack entry, acquired by the caller. started
+// says that it is seen from its first byte on.
 func New(e *expect.Entry, policy *ftpalg.Policy, now time.Time, started bool, work *ftpalg.Workspace) *Reader {
 	s := &Session{Started: now, zoneOfReply: e.Reply.Zone}
 	s.reader.Session = s
@@ -87,7 +87,7 @@ func (s *Session) Ends() *ftpalg.Endpoints { return s.Owner.Ends }
 // Original returns the tuple of the connection's first packet.
 func (s *Session) Original() expect.Tuple { return s.Owner.Original() }
 
-// Reply returns the tuple of the packets that answer.
+// Reply returns the tuple of the reply packets.
 func (s *Session) Reply() expect.Tuple {
 	return expect.Tuple{Src: s.Owner.Ends.Server, Dst: s.Owner.Ends.SeenAs, Zone: s.zoneOfReply}
 }
@@ -100,7 +100,7 @@ func (s *Session) Direction(p *nfq.Packet) ftpalg.Direction {
 	return ftpalg.Reply
 }
 
-// Subject is what the session is named by in the log and in events.
+// Subject identifies the session in the log and in events.
 func (s *Session) Subject() report.Subject { return s.Owner.Subject() }
 
 // FastEnds are the ends of both directions for the fast path.
@@ -109,7 +109,7 @@ func (s *Session) FastEnds() [2]fastpath.Ends {
 	return [2]fastpath.Ends{{Src: e.Client, Dst: e.Dialled}, {Src: e.Server, Dst: e.SeenAs}}
 }
 
-// Meet notes that a packet of the session came.
+// Meet records that a packet of the session came.
 func (s *Session) Meet(p *nfq.Packet, now time.Time) {
 	if s.met.Swap(uint32(now.Sub(s.Started)/time.Second)+1) == 0 {
 		s.Owner.Stamped.Store(p.Timestamps() != nil)
@@ -129,7 +129,8 @@ func (s *Session) TransferWaits() bool {
 	return s.waiting.Load()
 }
 
-// Miss notes that packets may have passed unread, because our rules were away.
+// Miss records that packets may have passed unread, because our rules were
+// missing.
 func (s *Session) Miss() {
 	s.missed.Store(true)
 	s.Fast.Disarm()

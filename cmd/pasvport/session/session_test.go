@@ -19,7 +19,7 @@ func begin(i int) *Reader {
 	return New(numbered(i), &ftpalg.Policy{}, time.Unix(1000, 0), true, nil)
 }
 
-// segment is one that the client sends.
+// segment is a segment of the client.
 func segment(t *testing.T, r *Reader) *nfq.Packet {
 	var p nfq.Packet
 	s := &nfq.Segment{Src: r.Ends().Client, Dst: r.Ends().Dialled, Seq: 5, Flags: nfq.FlagACK}
@@ -29,8 +29,8 @@ func segment(t *testing.T, r *Reader) *nfq.Packet {
 	return &p
 }
 
-// TestAcquire: a session has one reader at a time, and its engine may go to another
-// session for good.
+// TestAcquire: a session has one reader at a time, and its engine may move to
+// another session for good.
 func TestAcquire(t *testing.T) {
 	r := begin(1)
 	if r.Acquire(new(ftpalg.Workspace)) != nil {
@@ -40,14 +40,14 @@ func TestAcquire(t *testing.T) {
 	lost := r.Lost()
 	alg := lost.Engine.Acquire(new(ftpalg.Workspace))
 	if alg == nil || r.Acquire(new(ftpalg.Workspace)) != nil {
-		t.Error("its engine is not the one who acquired it")
+		t.Error("the reader has another engine")
 	}
 	next := begin(1)
 	if !next.Continues(alg) || next.Engine != alg || next.Ends() != alg.Endpoints() {
 		t.Error("the next session does not continue it")
 	}
 	if begin(2).Continues(alg) || begin(2).Continues(nil) {
-		t.Error("a session of other ends continues it")
+		t.Error("a session with other ends continues it")
 	}
 	lost.Engine.Release()
 	if r.Acquire(new(ftpalg.Workspace)) == nil {
@@ -55,7 +55,7 @@ func TestAcquire(t *testing.T) {
 	}
 }
 
-// TestLost: an engine whose edits the kernel has adjusted is of no use to another
+// TestLost: an engine whose edits the kernel has adjusted is useless to another
 // entry.
 func TestLost(t *testing.T) {
 	r := begin(1)
@@ -70,7 +70,7 @@ func TestLost(t *testing.T) {
 	}
 }
 
-// TestReturned: packets of a session that was left alone come again.
+// TestReturned: packets of a session that was left alone arrive again.
 func TestReturned(t *testing.T) {
 	text := &nfq.Packet{Payload: []byte("x")}
 	for _, tt := range []struct {
@@ -95,7 +95,7 @@ func TestReturned(t *testing.T) {
 	}
 }
 
-// TestShowAcks: acknowledgements are asked for again when half the time is over.
+// TestShowAcks: acknowledgements are requested again when half the time is over.
 func TestShowAcks(t *testing.T) {
 	r := begin(1)
 	for _, tt := range []struct {
@@ -108,7 +108,7 @@ func TestShowAcks(t *testing.T) {
 	}
 }
 
-// TestMarks: what any goroutine may note.
+// TestMarks: marks that any goroutine may set.
 func TestMarks(t *testing.T) {
 	r := begin(1)
 	if !r.End() || r.End() {
@@ -118,24 +118,24 @@ func TestMarks(t *testing.T) {
 		t.Error("it is not counted once")
 	}
 	if r.TakeMissed() {
-		t.Error("something was missed")
+		t.Error("a miss is reported without one")
 	}
 	if r.Miss(); !r.HasMissed() || !r.TakeMissed() || r.TakeMissed() || r.HasMissed() {
-		t.Error("what was missed is not taken once")
+		t.Error("a miss is not taken exactly once")
 	}
 	if !r.LastPacket().Equal(r.Started) {
-		t.Error("a packet came before the first")
+		t.Error("there is a last packet before the first")
 	}
 	if r.Meet(segment(t, r), r.Started.Add(5*time.Second)); !r.LastPacket().Equal(r.Started.Add(5 * time.Second)) {
 		t.Errorf("the last packet came at %v", r.LastPacket())
 	}
 	r.Engine.Segment(&ftpalg.Segment{Dir: ftpalg.Original, Payload: []byte("RETR x\r\n")})
 	if r.NoteWaiting(); r.TransferWaits() != r.Engine.TransferWaits() {
-		t.Error("it is not noted what waits")
+		t.Error("a waiting transfer is not recorded")
 	}
 }
 
-// TestToNote: adjustments are noted when they change.
+// TestToNote: adjustments are recorded when they change.
 func TestToNote(t *testing.T) {
 	r := begin(1)
 	r.AdjustHere()
@@ -147,11 +147,11 @@ func TestToNote(t *testing.T) {
 		t.Errorf("%v, %v", now, changed)
 	}
 	if _, changed := r.ToNote(); changed {
-		t.Error("they are noted twice")
+		t.Error("they are recorded twice")
 	}
 }
 
-// TestSnapshot: what the administrator is shown.
+// TestSnapshot: what the administrator sees.
 func TestSnapshot(t *testing.T) {
 	r := begin(1)
 	logIn(r)
@@ -209,7 +209,8 @@ func TestEndedBecause(t *testing.T) {
 	}
 }
 
-// TestRecord: a session of which the next daemon finds all in the kernel has no record.
+// TestRecord: a session has no record if the next daemon finds everything in the
+// kernel.
 func TestRecord(t *testing.T) {
 	e := numbered(1)
 	quiet := New(e, &ftpalg.Policy{}, time.Unix(1000, 0), false, nil)
@@ -242,7 +243,7 @@ func TestMove(t *testing.T) {
 	}
 }
 
-// TestKeepaliveState: what the keep-alive asks.
+// TestKeepaliveState: the state that the keep-alive reads.
 func TestKeepaliveState(t *testing.T) {
 	r := begin(1)
 	if c := r.Keepalive(); c.Conn != nil || !c.Established || c.Adjusted || c.Transferring {

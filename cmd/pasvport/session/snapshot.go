@@ -14,25 +14,25 @@ import (
 	"github.com/pasvport/pasvport/ftpalg"
 )
 
-// StateClosed is the state, as it is shown, of a session that both ends have closed.
+// StateClosed is the displayed state of a session that both ends have closed.
 // Conntrack keeps its entry for minutes.
 const StateClosed = "closed"
 
-// stateWords are the words of status and logs for the states of conntrack.
+// stateWords are the words of status and logs for conntrack's states.
 var stateWords = map[uint8]string{
 	expect.TCPStateEstablished: "established", expect.TCPStateFinWait: "closing", expect.TCPStateCloseWait: "closing",
 	expect.TCPStateLastAck: "closing", expect.TCPStateTimeWait: StateClosed, expect.TCPStateClose: StateClosed,
 }
 
-// pinholeWords are the states of a pinhole as `pasvport sessions` names them.
+// pinholeWords are the states of a pinhole in `pasvport sessions`.
 var pinholeWords = map[pinhole.State]control.Pinhole{
 	pinhole.Reserved: control.PinholeOpen, pinhole.Open: control.PinholeOpen, pinhole.Used: control.PinholeUsed,
 	pinhole.Expired: control.PinholeExpired, pinhole.Replaced: control.PinholeClosed, pinhole.Closed: control.PinholeClosed,
 	pinhole.Dropped: control.PinholeDropped,
 }
 
-// Snapshot returns the session as `pasvport sessions` shows it. t is what its data
-// connections have carried.
+// Snapshot returns the session as `pasvport sessions` shows it. t is what its
+// data connections have carried.
 func (s *Session) Snapshot(t pinhole.Traffic, now time.Time) control.Session {
 	left, ends := s.Left(), s.Ends()
 	c := control.Session{
@@ -52,7 +52,7 @@ func (s *Session) Snapshot(t pinhole.Traffic, now time.Time) control.Session {
 	return c
 }
 
-// snapshot adds what is told.
+// snapshot adds what was reported.
 func (t *told) snapshot(c *control.Session) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -98,7 +98,7 @@ func (s *Session) Keepalive() keepalive.State {
 	}
 }
 
-// Record returns what the next daemon has to know of the session and does not find
+// Record returns what the next daemon has to know of the session and cannot find
 // in the kernel, and reports whether there is anything.
 func (r *Reader) Record(pinholes []succession.Pinhole) (succession.Record, bool) {
 	rec := succession.Record{

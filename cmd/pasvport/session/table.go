@@ -9,8 +9,8 @@ import (
 	"github.com/pasvport/pasvport/expect"
 )
 
-// Table are the sessions of one queue. Its lock is held for a look-up only; the
-// queue's goroutine usually waits for no one there. The zero value is empty.
+// Table has the sessions of one queue. Its lock is held for a look-up only, and
+// the queue's goroutine usually need not wait for it. The zero value is empty.
 type Table struct {
 	mu       sync.Mutex
 	sessions map[key]*Session // by both directions
@@ -31,7 +31,7 @@ func keyOf(t expect.Tuple) (k key) {
 
 func (s *Session) keys() (original, reply key) { return keyOf(s.Original()), keyOf(s.Reply()) }
 
-// Find returns the session that has a tuple in either direction, nil if none has.
+// Find returns the session that has a tuple in either direction, or nil.
 func (t *Table) Find(of expect.Tuple) *Session {
 	k := keyOf(of)
 	t.mu.Lock()
@@ -50,7 +50,7 @@ func (t *Table) Add(s *Session) {
 	t.sessions[original], t.sessions[reply] = s, s
 }
 
-// Remove takes a session out and reports whether it was there.
+// Remove removes a session and reports whether it was there.
 func (t *Table) Remove(s *Session) bool {
 	original, reply := s.keys()
 	t.mu.Lock()
@@ -66,14 +66,13 @@ func (t *Table) Remove(s *Session) bool {
 	return true
 }
 
-// Move takes a session with a tuple from another table, and returns it; nil if that
-// has none.
+// Move takes a session with a tuple from another table, and returns it, or nil.
 func (t *Table) Move(of expect.Tuple, from *Table) *Session {
 	s := from.Find(of)
 	if s == nil {
 		return nil
 	}
-	// In this order, so that it is in one of them at any time.
+	// In this order, so that it is always in one of them.
 	t.Add(s)
 	if !from.Remove(s) { // it ended meanwhile
 		t.Remove(s)
@@ -95,8 +94,8 @@ func (t *Table) All() []*Session {
 	return list
 }
 
-// AnyZone returns the sessions by their original tuple without its zone. Those that
-// differ in nothing else are nil.
+// AnyZone returns the sessions by their original tuple without its zone. It is
+// nil for those that differ only in the zone.
 func (t *Table) AnyZone() map[expect.Tuple]*Session {
 	all := t.All()
 	by := make(map[expect.Tuple]*Session, len(all))

@@ -14,16 +14,16 @@ import (
 	"github.com/pasvport/pasvport/ftpalg"
 )
 
-// told is what is told of a session: by conntrack, by its dialogue, and to the
-// administrator. It is under its lock.
+// told is what was reported about a session: by conntrack, by its dialogue, and
+// to the administrator. It is under its lock.
 type told struct {
 	mu     sync.Mutex
 	state  uint8           // of the TCP connection, expect.TCPState...
-	mode   uint8           // of the last offer that was accepted, see modes
+	mode   uint8           // of the last accepted offer, see modes
 	mark   uint32          // the ct mark, as far as it was reported
 	cause  keepalive.Cause // why we ended it, if we did
 	ledger *ledger.Ledger  // nil before the first line
-	offer  *offer          // the last one, nil if there was none
+	offer  *offer          // the last one, nil without any
 	note   string
 }
 
@@ -34,7 +34,7 @@ type offer struct {
 	pinhole *pinhole.Pinhole
 }
 
-// SetState notes the state of the TCP connection.
+// SetState records the state of the TCP connection.
 func (t *told) SetState(state uint8) {
 	t.mu.Lock()
 	t.state = state
@@ -51,7 +51,7 @@ func (t *told) Established() bool {
 // SetClosed implements keepalive.Session.
 func (t *told) SetClosed() { t.SetState(expect.TCPStateClose) }
 
-// SetMark notes the ct mark of its entry.
+// SetMark records the ct mark of its entry.
 func (t *told) SetMark(mark uint32) {
 	t.mu.Lock()
 	t.mark = mark
@@ -65,36 +65,35 @@ func (t *told) Mark() uint32 {
 	return t.mark
 }
 
-// SetCause notes why we end the connection.
+// SetCause records why we end the connection.
 func (t *told) SetCause(c keepalive.Cause) {
 	t.mu.Lock()
 	t.cause = c
 	t.mu.Unlock()
 }
 
-// SetNote leaves a sentence for the administrator.
+// SetNote records a note for the administrator.
 func (t *told) SetNote(text string) {
 	t.mu.Lock()
 	t.note = text
 	t.mu.Unlock()
 }
 
-// Opened notes an offer for which a pinhole is open.
+// Opened records an offer for which a pinhole is open.
 func (t *told) Opened(o control.Offer, m ftpalg.Mode, p *pinhole.Pinhole) {
 	t.mu.Lock()
 	t.mode, t.offer = modeOf(m), &offer{o, p}
 	t.mu.Unlock()
 }
 
-// Refused notes an offer that was refused.
+// Refused records an offer that was refused.
 func (t *told) Refused(o control.Offer) {
 	t.mu.Lock()
 	t.offer = &offer{Offer: o}
 	t.mu.Unlock()
 }
 
-// LastOffer returns the last offer as it was noted; the zero value if there was
-// none.
+// LastOffer returns the last recorded offer; the zero value if there was none.
 func (t *told) LastOffer() (o control.Offer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -104,7 +103,7 @@ func (t *told) LastOffer() (o control.Offer) {
 	return o
 }
 
-// Entry is what a line of the dialogue has settled, and for whom.
+// Entry is what a line of the dialogue has completed, and for whom.
 type Entry struct {
 	Event    ledger.Event
 	User     string
@@ -131,8 +130,8 @@ func (t *told) Enter(d ftpalg.Direction, line []byte, failed bool, now time.Time
 	return e
 }
 
-// Unfinished returns the transfer that has not had its final reply, and reports
-// whether there is one.
+// Unfinished returns the transfer without a final reply, and reports whether
+// there is one.
 func (t *told) Unfinished() (user string, transfer ledger.Transfer, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -145,8 +144,8 @@ func (t *told) Unfinished() (user string, transfer ledger.Transfer, ok bool) {
 	return t.ledger.User(), transfer, transfer.Verb != ""
 }
 
-// Ended returns who had the session, and why it ended: "" if nothing that was said
-// explains it.
+// Ended returns the user of the session, and why it ended: "" if nothing that was
+// said explains it.
 func (t *told) Ended() (user string, login ledger.Login, cause string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -160,7 +159,7 @@ func (t *told) Ended() (user string, login ledger.Login, cause string) {
 	return t.ledger.User(), t.ledger.Login(), cause
 }
 
-// modes are the modes of sessions as they are shown, none before the first offer.
+// modes are the displayed modes of sessions, empty before the first offer.
 var modes = [...]control.Mode{"", control.ModeActive, control.ModePassive}
 
 // modeOf is the index in modes of an offer's mode.

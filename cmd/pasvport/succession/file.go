@@ -28,21 +28,21 @@ type header struct {
 // Estate is what a daemon leaves to the next one.
 type Estate struct {
 	Records []Record
-	Drained []string // servers of virtual servers that were taken out: VIRTUAL/NAME
+	Drained []string // drained servers of virtual servers: VIRTUAL/NAME
 }
 
 const (
 	format = "pasvport hand-over"
-	// version is that of the records. It grows when a field changes its
-	// meaning; one more field is no other version.
+	// version is the version of the records. It grows when a field changes its
+	// meaning, but not for a new field.
 	version = 1
 )
 
 const (
-	// maxFile is how large a file is read, in bytes: some hundred thousand
+	// maxFile is the maximum size of a file, in bytes: some hundred thousand
 	// records.
 	maxFile = 64 << 20
-	// maxRecord is how large a record is.
+	// maxRecord is the maximum size of a record.
 	maxRecord = 64 << 10
 )
 
@@ -61,8 +61,8 @@ func Path(dir, table string) (string, error) {
 	return filepath.Join(dir, fmt.Sprintf("%s.%d.handover", table, ns.Sys().(*syscall.Stat_t).Ino)), nil
 }
 
-// Write writes a file that only this user can read, in one step. If there is nothing
-// to leave there is none.
+// Write atomically writes a file that only this user can read. If there is
+// nothing to leave it writes none.
 func Write(path string, e Estate, now time.Time) error {
 	if len(e.Records)+len(e.Drained) == 0 {
 		return nil
@@ -98,9 +98,9 @@ func encode(to io.Writer, e Estate, now time.Time) error {
 	return w.Flush()
 }
 
-// Read reads such a file, and removes it: it is good for one start. No file is
+// Read reads such a file, and removes it: it serves one start. No file means
 // nothing. It must be a plain file of ours that no other user can write. The
-// time that is left to the pinholes is that from now on.
+// remaining times of the pinholes are from now on.
 func Read(path string, now time.Time) (left Estate, err error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -127,7 +127,7 @@ func Read(path string, now time.Time) (left Estate, err error) {
 	return left, nil
 }
 
-// decode returns all or nothing: half a file is not one that we wrote.
+// decode returns all or nothing: we do not write incomplete files.
 func decode(from io.Reader, now time.Time) (left Estate, err error) {
 	lines := bufio.NewScanner(from)
 	lines.Buffer(nil, maxRecord)

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Queues are the sockets of netfilter queues, by the queues' numbers. As long as a
-// socket is open the kernel queues packets to it, whoever has it: none is lost,
+// Queues are the sockets of netfilter queues, by the queues' numbers. As long as
+// a socket is open in any process the kernel queues packets to it: none is lost,
 // and none passes unread, while one daemon follows another.
 type Queues map[uint16]int
 
@@ -59,8 +59,8 @@ func unpack(fds []int, names string) Queues {
 // firstStored is SD_LISTEN_FDS_START of sd_listen_fds(3).
 const firstStored = 3
 
-// FromSystemd returns the sockets that systemd kept for this process, and takes
-// what told of them out of the environment.
+// FromSystemd returns the sockets that systemd kept for this process, and removes
+// their variables from the environment.
 func FromSystemd() Queues {
 	pid, n, names := os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS"), os.Getenv("LISTEN_FDNAMES")
 	for _, name := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
@@ -78,11 +78,11 @@ func FromSystemd() Queues {
 	return unpack(fds, names)
 }
 
-// ErrNoSystemd says that systemd did not start this process.
+// ErrNoSystemd means that systemd did not start this process.
 var ErrNoSystemd = errors.New("not started by systemd")
 
-// ToSystemd has systemd keep the sockets for the next start of the unit, and waits
-// until it has them (FDSTORE and BARRIER of sd_notify(3)). The unit needs
+// ToSystemd makes systemd keep the sockets for the next start of the unit, and
+// waits until it has them (FDSTORE and BARRIER of sd_notify(3)). The unit needs
 // FileDescriptorStoreMax=; without it they are closed.
 func ToSystemd(q Queues, within time.Duration) error {
 	path := os.Getenv("NOTIFY_SOCKET")
@@ -113,23 +113,23 @@ func ToSystemd(q Queues, within time.Duration) error {
 	if err != nil {
 		return err
 	}
-	ready := []unix.PollFd{{Fd: int32(pipe[0])}} // POLLHUP: all before was read
+	ready := []unix.PollFd{{Fd: int32(pipe[0])}} // POLLHUP: everything before was read
 	_, err = unix.Poll(ready, int(within.Milliseconds()))
 	return err
 }
 
-// ErrNoSuccessor says that no daemon came to take over.
+// ErrNoSuccessor means that no daemon came to take over.
 var ErrNoSuccessor = errors.New("no successor came")
 
-// maxNames is how long the names of all sockets are.
+// maxNames is the maximum length of the names of all sockets.
 const maxNames = 1 << 13
 
-// Pass waits on a socket of the file system for the next daemon, and gives it the
-// queues. That one waits until the returned connection is closed, which is when
-// this process ends at the latest.
+// Pass waits on a socket in the file system for the next daemon, and gives it the
+// queues. That daemon waits until the returned connection is closed, which
+// happens at the latest when this process ends.
 func Pass(path string, q Queues, within time.Duration) (net.Conn, error) {
-	// A socket has its name before it listens: a daemon that came in between would be
-	// refused, and take nothing over.
+	// A socket has its name before it listens: a daemon that came in between
+	// would be refused, and take nothing over.
 	unready := path + "~"
 	os.Remove(unready)
 	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: unready, Net: "unix"})
@@ -162,10 +162,10 @@ func Pass(path string, q Queues, within time.Duration) (net.Conn, error) {
 	}
 }
 
-// errStranger says that another user has the other end of a socket.
+// errStranger means that another user has the other end of a socket.
 var errStranger = errors.New("the other end is another user's")
 
-// trusted reports whether the other end is root's or this user's.
+// trusted reports whether the other end belongs to root or this user.
 func trusted(conn *net.UnixConn) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -184,7 +184,7 @@ func trusted(conn *net.UnixConn) error {
 }
 
 // Fetch takes the queues of a daemon that waits in Pass, and waits until it has
-// ended. Without one there are none.
+// ended. Without such a daemon it returns none.
 func Fetch(path string, within time.Duration) (Queues, error) {
 	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED) {

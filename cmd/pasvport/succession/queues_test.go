@@ -29,7 +29,7 @@ func pipes(t *testing.T, nums ...uint16) (q Queues, ends map[uint16]int) {
 	return q, ends
 }
 
-// mustBe writes to the queues what their other ends must read.
+// mustBe writes to the queues, and checks that their other ends receive it.
 func (q Queues) mustBe(t *testing.T, ends map[uint16]int) {
 	t.Helper()
 	if len(q) != len(ends) {
@@ -46,7 +46,7 @@ func (q Queues) mustBe(t *testing.T, ends map[uint16]int) {
 	}
 }
 
-// TestPass: the successor gets the queues when the daemon before has ended.
+// TestPass: the successor gets the queues when the previous daemon has ended.
 func TestPass(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x")
 	if q, err := Fetch(path, time.Minute); q != nil || err != nil {
@@ -78,13 +78,13 @@ func TestPass(t *testing.T) {
 	select {
 	case <-ended:
 	default:
-		t.Error("the daemon before has not ended")
+		t.Error("the previous daemon has not ended")
 	}
 	got.mustBe(t, ends)
 }
 
-// TestPassSeen: who sees the socket can connect to it, and is not told that there is
-// no daemon.
+// TestPassSeen: a process that sees the socket can connect to it, and is not
+// refused.
 func TestPassSeen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x")
 	for range 300 {
@@ -111,14 +111,14 @@ func TestPassSeen(t *testing.T) {
 	}
 }
 
-// TestPassNoSuccessor: a daemon does not wait for ever, and leaves no socket.
+// TestPassNoSuccessor: a daemon does not wait forever, and leaves no socket.
 func TestPassNoSuccessor(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x")
 	if _, err := Pass(path, Queues{}, time.Millisecond); !errors.Is(err, ErrNoSuccessor) {
 		t.Error(err)
 	}
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the socket is there: %v", err)
+		t.Errorf("the socket exists: %v", err)
 	}
 }
 
@@ -135,7 +135,7 @@ func TestFetchHangs(t *testing.T) {
 	}
 }
 
-// TestSystemd: what is stored comes back at the next start, by its name.
+// TestSystemd: what is stored returns at the next start, by its name.
 func TestSystemd(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "notify")
 	ln, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
@@ -188,7 +188,7 @@ func TestSystemd(t *testing.T) {
 	got.mustBe(t, ends)
 }
 
-// TestUnpack: what is not a queue's is closed.
+// TestUnpack: other descriptors are closed.
 func TestUnpack(t *testing.T) {
 	for _, names := range []string{"", "queue-1:x", "queue-1:queue-65536", "queue-1:queue-1", "queue-1:", "queue-1:queue--1"} {
 		q, ends := pipes(t, 1, 2)

@@ -24,12 +24,12 @@ var (
 	ap  = netip.MustParseAddrPort
 )
 
-// ends are those of a session that is translated on both sides.
+// ends are the addresses of a session that is translated on both sides.
 func ends() *ftpalg.Endpoints {
 	return &ftpalg.Endpoints{Client: ap("10.0.0.2:4000"), Dialled: ap("203.0.113.1:21"), Server: ap("172.16.0.9:2121"), SeenAs: ap("172.16.0.1:4000")}
 }
 
-// record is one with all there can be.
+// record is a record with every field.
 func record() Record {
 	e, next := ends(), uint32(1<<32-1)
 	return Record{
@@ -78,7 +78,7 @@ func TestFile(t *testing.T) {
 	}
 }
 
-// TestAge: what is left of a pinhole's time passes while no daemon runs.
+// TestAge: the remaining time of a pinhole passes while no daemon runs.
 func TestAge(t *testing.T) {
 	for later, want := range map[time.Duration]time.Duration{
 		0: time.Minute, 20 * time.Second: 40 * time.Second, time.Hour: time.Minute - time.Hour,
@@ -95,8 +95,8 @@ func TestAge(t *testing.T) {
 	}
 }
 
-// TestNotBelieved: a file that another user can have written, or that is not
-// whole, is not read.
+// TestNotBelieved: a file that another user may have written, or that is
+// incomplete, is not read.
 func TestNotBelieved(t *testing.T) {
 	for name, spoil := range map[string]func(path string) error{
 		"readable by all": func(p string) error { return os.Chmod(p, 0o644) },
@@ -130,7 +130,7 @@ func TestNotBelieved(t *testing.T) {
 	}
 }
 
-// TestUnknownFields: what a newer daemon adds to a record is skipped.
+// TestUnknownFields: fields that a newer daemon adds to a record are skipped.
 func TestUnknownFields(t *testing.T) {
 	var b strings.Builder
 	if err := encode(&b, Estate{Records: []Record{record()}}, now); err != nil {
@@ -186,7 +186,7 @@ func TestIs(t *testing.T) {
 	}
 }
 
-// TestJudge: beside what ftpalg.Policy.Reopen refuses.
+// TestJudge: what is refused in addition to ftpalg.Policy.Reopen.
 func TestJudge(t *testing.T) {
 	active := record().Pinholes[1]
 	with := func(p Pinhole, f func(*Pinhole)) Pinhole {
@@ -234,8 +234,8 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// FuzzFile: whatever a file says, what may be opened is what an offer between
-// the two ends may open, and what was read can be written.
+// FuzzFile: whatever a file contains, it opens only what an offer between the two
+// ends may open, and what was read can be written.
 func FuzzFile(f *testing.F) {
 	var b bytes.Buffer
 	if err := encode(&b, Estate{Records: []Record{record()}}, now); err != nil {
@@ -282,7 +282,7 @@ func FuzzFile(f *testing.F) {
 	})
 }
 
-// TestLeft: a reason that is not known leaves alone, and opens nothing.
+// TestLeft: an unknown reason leaves alone, and opens nothing.
 func TestLeft(t *testing.T) {
 	for word, want := range map[string]Left{
 		"": LeftNot, "encrypted": LeftEncrypted, "not-ftp": LeftForeign, "left-alone": LeftAlone, "Encrypted": LeftAlone, "encrypted ": LeftAlone,
@@ -298,8 +298,8 @@ func TestLeft(t *testing.T) {
 	}
 }
 
-// TestJudgeWay: where payload may go in one direction only, nobody opens a pinhole for
-// both, nor with a way that there is not.
+// TestJudgeWay: where payload may go in one direction only, no pinhole is opened
+// for both, nor with an invalid way.
 func TestJudgeWay(t *testing.T) {
 	for _, tt := range []struct {
 		oneWay bool

@@ -15,10 +15,10 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// A record in bytes is a list of fields, each a tag of one byte, the length of its
-// value (a varint) and the value, which may be a list of fields again. A field
-// with the zero value is left out, and one with an unknown tag is skipped. A tag
-// never gets another meaning.
+// An encoded record is a list of fields, each a tag of one byte, the length of
+// its value (a varint) and the value, which may be a list of fields again. A
+// field with the zero value is omitted, and one with an unknown tag is skipped. A
+// tag never gets another meaning.
 
 // Tags of a record.
 const (
@@ -93,14 +93,14 @@ const (
 	tagWay
 )
 
-// What a record may have at the most: more is not one that a daemon has made.
+// Maximum sizes in a record: no daemon makes larger ones.
 const (
 	maxRecordPinholes = 16
 	maxWaiting        = 256
 	maxRecordEdits    = 64
 )
 
-// AppendRecord appends a record in bytes.
+// AppendRecord encodes a record.
 func AppendRecord(b []byte, r *Record) []byte {
 	b = appendTuple(b, tagOriginal, &r.Original)
 	b = appendTuple(b, tagReply, &r.Reply)
@@ -160,7 +160,7 @@ func appendInt(b []byte, tag byte, v int64) []byte {
 	return appendField(b, tag, func(b []byte) []byte { return binary.AppendVarint(b, v) })
 }
 
-// appendFlags appends which of the flags are set.
+// appendFlags encodes which of the flags are set.
 func appendFlags(b []byte, tag byte, flags ...*bool) []byte {
 	bits := uint64(0)
 	for i, f := range flags {
@@ -173,7 +173,7 @@ func appendFlags(b []byte, tag byte, flags ...*bool) []byte {
 
 func appendAddrPort(b []byte, tag byte, a netip.AddrPort) []byte {
 	return appendField(b, tag, func(b []byte) []byte {
-		b, _ = a.AppendBinary(b) // it has no error
+		b, _ = a.AppendBinary(b) // it never fails
 		return b
 	})
 }
@@ -257,11 +257,11 @@ func appendPinhole(b []byte, p *Pinhole) []byte {
 	return b
 }
 
-// errRecord says that bytes are not a record.
+// errRecord means that bytes are not a record.
 var errRecord = errors.New("not a record")
 
-// fields are those of a list that are not read yet. bad is set by what cannot be
-// read; the list is over then.
+// fields are the remaining fields of a list. bad is set by a value that cannot be
+// decoded; the list is over then.
 type fields struct {
 	b   []byte
 	bad bool
@@ -282,7 +282,7 @@ func (f *fields) next() (tag byte, v []byte, ok bool) {
 	return tag, v, true
 }
 
-// is notes that a value was not one that can be.
+// is records whether a value was valid.
 func (f *fields) is(ok bool) { f.bad = f.bad || !ok }
 
 func (f *fields) uint(v []byte, most uint64) uint64 {
@@ -303,7 +303,7 @@ func (f *fields) int32(v []byte) int32 {
 	return int32(n)
 }
 
-// flags sets flags; bits behind them are those of a newer daemon.
+// flags sets flags; further bits are those of a newer daemon.
 func (f *fields) flags(v []byte, flags ...*bool) {
 	bits := f.uint(v, math.MaxUint64)
 	for i, at := range flags {
@@ -329,7 +329,7 @@ func (f *fields) each(v []byte, g func(l *fields, tag byte, v []byte)) {
 	f.is(!l.bad)
 }
 
-// ParseRecord reads a record in bytes. It keeps none of them.
+// ParseRecord decodes a record. It keeps no reference to b.
 func ParseRecord(b []byte) (r Record, err error) {
 	var f fields
 	f.each(b, func(f *fields, tag byte, v []byte) {
@@ -367,7 +367,7 @@ func ParseRecord(b []byte) (r Record, err error) {
 	return r, nil
 }
 
-// valid reports whether both ends are there and of one family.
+// valid reports whether both ends are set and of one family.
 func (t *Tuple) valid() bool {
 	return t.Src.IsValid() && t.Dst.IsValid() && t.Src.Addr().BitLen() == t.Dst.Addr().BitLen()
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/pasvport/pasvport/ftpalg"
 )
 
-// full is a record in which every field has a value of its own, so that one that
-// is forgotten in the bytes shows.
+// full is a record in which every field has a value of its own, so that a field
+// that is not encoded shows.
 func full(t testing.TB) Record {
 	r := record()
 	fill(t, reflect.ValueOf(&r).Elem())
@@ -19,7 +19,7 @@ func full(t testing.TB) Record {
 	return r
 }
 
-// fill gives every field below v that is zero another value.
+// fill gives every zero field below v a different value.
 func fill(t testing.TB, v reflect.Value) {
 	switch v.Interface().(type) {
 	case netip.AddrPort, netip.Addr, Left:
@@ -63,8 +63,8 @@ func fill(t testing.TB, v reflect.Value) {
 	}
 }
 
-// TestBytes: a record is the same in bytes, whatever it has; also with a field of a
-// newer daemon in each of its lists.
+// TestBytes: encoding and decoding preserve a record, whatever it has; also with
+// a newer daemon's field in each of its lists.
 func TestBytes(t *testing.T) {
 	idle := Record{Original: record().Original, Reply: record().Reply, Engine: &ftpalg.State{Waiting: []string{"", "NOOP"}}}
 	for name, want := range map[string]Record{"all": record(), "every field": full(t), "idle": idle} {
