@@ -3,6 +3,7 @@
 package top
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -23,7 +24,8 @@ type screen struct {
 	details       bool   // of the selected one
 	asking        bool   // whether to end it
 	typing        bool   // the filter
-	message       string // of the last action, or an error
+	message       string // of the last action
+	away          error  // why the last look failed
 	width, height int    // 0: as much as there is
 }
 
@@ -105,7 +107,7 @@ func (s *screen) wrong() string {
 	for _, r := range s.look.refusals {
 		if s.look.time.Sub(r.Time) <= wrongTime {
 			counts[r.Event+": "+r.Reason]++
-			hint = r.Hint
+			hint = cmp.Or(r.Hint, hint)
 		}
 	}
 	var parts []string
@@ -255,6 +257,8 @@ func (s *screen) foot() string {
 		return "filter: " + s.filter + "_"
 	case s.message != "":
 		return s.message
+	case s.away != nil:
+		return s.away.Error()
 	}
 	foot := "q quit  s sort: " + s.order.String() + "  / filter  p pause  up/down select  enter details  e end"
 	if s.filter != "" {

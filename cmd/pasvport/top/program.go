@@ -77,10 +77,8 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case tea.WindowSizeMsg:
 		m.width, m.height = msg.Width, msg.Height
 	case looked:
-		switch {
-		case msg.err != nil:
-			m.message = msg.err.Error()
-		case !m.paused:
+		m.away = msg.err
+		if m.away == nil && !m.paused {
 			m.before, m.look = m.look, msg.look
 		}
 		return m, tea.Tick(m.interval, func(time.Time) tea.Msg { return dueMsg{} })

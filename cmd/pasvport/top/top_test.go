@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -166,5 +168,133 @@ func TestOnce(t *testing.T) {
 	}
 	if err := Once(t.Context(), &b, &daemon{err: fmt.Errorf("away")}, time.Millisecond); err == nil {
 		t.Error("no daemon is no error")
+	}
+}
+
+// hostile are texts that a client may send as its name.
+var hostile = []string{
+	"\x1b[2J\x1b]0;owned\a", "a\nb\rc\td", "\u202eevil", "\u0085\u009b2J", "bad\xff\xfeutf8", strings.Repeat("x", 5000),
+	"  padded  ", "%s%d%!", "\u200b\ufeff", "",
+}
+
+// TestHostile: no text of a session, an event or the daemon reaches the terminal as
+// anything but text, breaks a line or moves a column, on any screen.
+func TestHostile(t *testing.T) {
+	at := time.Now()
+	for _, bad := range hostile {
+		list := many(3)
+		x := &list[1]
+		x.User, x.LastCommand, x.Note, x.RecentCommands = bad, bad, bad, []string{bad, bad}
+		x.Offer = &control.Offer{Verb: bad, Reason: bad}
+		s := screen{look: look{time: at, sessions: list, refusals: []refusal{{at, bad, bad, bad, bad}}}, selected: x.ID}
+		s.look.status = control.Status{Notes: []string{bad}}
+		for _, details := range []bool{false, true} {
+			for _, size := range [][2]int{{0, 0}, {100, 20}, {24, 8}} {
+				s.details, s.width, s.height = details, size[0], size[1]
+				frame := s.frame()
+				if strings.ContainsFunc(frame, func(r rune) bool { return r != '\n' && !strconv.IsPrint(r) }) || !utf8.ValidString(frame) {
+					t.Errorf("%q, details %t, %v: not only text:\n%q", bad, details, size, frame)
+				}
+				lines := strings.Split(frame, "\n")
+				if !details && size[0] == 0 && (len(lines) != 7 || strings.Index(lines[5], "passive") != strings.Index(lines[4], "passive")) {
+					t.Errorf("%q: the columns moved:\n%s", bad, frame)
+				}
+			}
+		}
+	}
+}
+
+// TestWrong: the line names each reason with its number, and a hint if one of the last
+// minute has one, whatever came after it.
+func TestWrong(t *testing.T) {
+	at := time.Now()
+	ago := func(d time.Duration) time.Time { return at.Add(-d) }
+	for _, tt := range []struct {
+		name     string
+		refusals []refusal
+		notes    []string
+		want     string
+	}{
+		{"nothing", nil, nil, "nothing is wrong"},
+		{"long ago", []refusal{{ago(2 * time.Minute), "offer refused", "", "third-party", "look"}}, nil, "nothing is wrong"},
+		{"two reasons", []refusal{{ago(3), "offer refused", "", "b", ""}, {ago(2), "offer refused", "", "a", "look"}, {ago(1), "offer refused", "", "b", ""}}, nil,
+			"! 1 offer refused: a; 2 offer refused: b; look"},
+		{"the later hint", []refusal{{ago(3), "offer refused", "", "a", "old"}, {ago(2), "offer refused", "", "b", "new"}}, nil, "! 1 offer refused: a; 1 offer refused: b; new"},
+		{"no reason", []refusal{{ago(1), "hole shut", "", "", "look"}}, []string{"note"}, "! 1 hole shut; look; note"},
+		{"notes", nil, []string{"one", "two"}, "! one; two"},
+	} {
+		s := screen{look: look{time: at, refusals: tt.refusals, status: control.Status{Notes: tt.notes}}}
+		if got := s.wrong(); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestOrder: each order has most of what it is by first, and is the same at each look.
+func TestOrder(t *testing.T) {
+	list := many(4) // the first is the oldest
+	list[0].BytesDown, list[1].BytesUp, list[2].Idle, list[3].Client = 10, 20, control.Duration(time.Minute), netip.MustParseAddrPort("10.0.0.0:1")
+	s := look{time: time.Now(), sessions: list}
+	for o, want := range map[order][]uint64{byRate: {1, 2, 3, 4}, byBytes: {2, 1, 3, 4}, byIdle: {3, 1, 2, 4}, byAge: {1, 2, 3, 4}, byClient: {4, 1, 2, 3}} {
+		rows := s.rows(&look{}, "")
+		slices.Reverse(rows)
+		sortRows(rows, o)
+		var got []uint64
+		for i := range rows {
+			got = append(got, rows[i].ID)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("by %s: %v, want %v", o, got, want)
+		}
+	}
+}
+
+// TestRates: a rate is of a session that was there before, with as many bytes or more;
+// one that conntrack counts anew has none for once.
+func TestRates(t *testing.T) {
+	at := time.Now()
+	old, young := many(3), many(4)
+	for i := range young {
+		young[i].BytesDown = 3000
+	}
+	old[0].BytesDown, old[1].BytesDown, old[2].BytesUp = 1000, 4000, 1
+	rows := (&look{time: at.Add(2 * time.Second), sessions: young}).rows(&look{time: at, sessions: old}, "")
+	for i, want := range []float64{1000, 0, 0, 0} {
+		if rows[i].down != want || rows[i].up != 0 {
+			t.Errorf("session %d: %v down, %v up; want %v down", rows[i].ID, rows[i].down, rows[i].up, want)
+		}
+	}
+	for _, r := range (&look{time: at, sessions: young}).rows(&look{time: at, sessions: old}, "") {
+		if r.down != 0 {
+			t.Errorf("two looks at the same time give a rate of %v", r.down)
+		}
+	}
+}
+
+// TestAway: while no daemon answers the foot says so, whatever keys are pressed, and
+// not any more once one does.
+func TestAway(t *testing.T) {
+	d := &daemon{sessions: many(3)}
+	m := &model{ctx: t.Context(), src: d, interval: time.Hour}
+	m.Update(tea.WindowSizeMsg{Width: 120, Height: 20})
+	foot := func() string { return m.frame()[strings.LastIndexByte(m.frame(), '\n')+1:] }
+	for _, step := range []struct {
+		err  error
+		keys string
+		want string
+	}{
+		{nil, "", "q quit"}, {errors.New("no daemon answers"), "", "no daemon answers"}, {errors.New("no daemon answers"), "s", "no daemon answers"},
+		{errors.New("no daemon answers"), "", "no daemon answers"}, {nil, "", "q quit"},
+	} {
+		d.err = step.err
+		m.Update(m.ask())
+		if press(t, m, letters(step.keys)...); !strings.HasPrefix(foot(), step.want) {
+			t.Errorf("%v: the foot is %q, want %q", step, foot(), step.want)
+		}
+	}
+	press(t, m, tea.KeyPressMsg{Code: tea.KeyDown})
+	press(t, m, letters("ey")...)
+	if m.Update(m.ask()); !strings.HasPrefix(foot(), "session 1 was reset") {
+		t.Errorf("the next look takes away what became of an action: %q", foot())
 	}
 }
