@@ -3,13 +3,17 @@
 package kernel
 
 import (
+	"encoding/binary"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/cmd/pasvport/control"
 	"github.com/pasvport/pasvport/rules"
 )
 
@@ -147,4 +151,141 @@ func failed(t *testing.T, err error, says string) bool {
 		t.Errorf("error %q does not give the kernel's answer", err)
 	}
 	return err != nil
+}
+
+// choosable are the features that Choose looks at.
+var choosable = []Feature{QueueNative, QueueXT, CarrierSane, CarrierBare, Expectation, Claim}
+
+// TestChooseAll: for every kernel and every setting, what is chosen is there and is what
+// was asked for; nothing is refused that the kernel can do; expectations go before
+// claims, and a carrier before none, unless the settings say otherwise.
+func TestChooseAll(t *testing.T) {
+	for set := range 1 << len(choosable) {
+		f := Everything()
+		for i, name := range choosable {
+			if set>>i&1 == 1 {
+				f[name] = unix.ENOENT
+			}
+		}
+		for _, cfg := range everySetting() {
+			c, err := f.Choose(cfg)
+			what := fmt.Sprintf("%v with --strategy %s --carrier %s --queue %s", f.Names(), cfg.Strategy, cfg.Carrier, cfg.Queue)
+			if possible := len(ways(f, cfg)) > 0; (err == nil) != possible {
+				t.Fatalf("%s: error %v, possible: %t", what, err, possible)
+			}
+			if err != nil {
+				if missing := (*MissingError)(nil); !errors.As(err, &missing) || !errors.Is(err, unix.ENOENT) {
+					t.Fatalf("%s: %v", what, err)
+				}
+				continue
+			}
+			// ways has the best one first.
+			if got := (way{c.Queue, c.Strategy, c.Carrier}); got != ways(f, cfg)[0] {
+				t.Fatalf("%s: chose %+v, want %+v", what, got, ways(f, cfg)[0])
+			}
+			if c.Claims != (f.Has(Claim) && cfg.Strategy != config.StrategyExpectation) {
+				t.Fatalf("%s: claims: %t", what, c.Claims)
+			}
+		}
+	}
+}
+
+// everySetting are the settings that a configuration may have.
+func everySetting() (list []config.Config) {
+	for _, s := range []config.Strategy{config.StrategyAuto, config.StrategyExpectation, config.StrategyClaim} {
+		for _, c := range []rules.Carrier{rules.CarrierAuto, rules.CarrierSane, rules.CarrierBare, rules.CarrierNone} {
+			for _, q := range []rules.QueueKind{rules.QueueAuto, rules.QueueNative, rules.QueueXT} {
+				if s == config.StrategyExpectation && c != rules.CarrierAuto && c != rules.CarrierSane || s == config.StrategyClaim && c == rules.CarrierSane {
+					continue // refused by the configuration
+				}
+				cfg := config.Default()
+				cfg.Strategy, cfg.Carrier, cfg.Queue = s, c, q
+				list = append(list, cfg)
+			}
+		}
+	}
+	return list
+}
+
+// way is one way to use a kernel.
+type way struct {
+	queue    rules.QueueKind
+	strategy config.Strategy
+	carrier  rules.Carrier
+}
+
+// ways are those that a kernel has and the settings allow, the best one first.
+func ways(f Found, cfg config.Config) (list []way) {
+	for _, s := range []struct {
+		strategy config.Strategy
+		carrier  rules.Carrier
+		needs    []Feature
+	}{
+		{config.StrategyExpectation, rules.CarrierSane, []Feature{Expectation, CarrierSane}},
+		{config.StrategyClaim, rules.CarrierBare, []Feature{Claim, CarrierBare}},
+		{config.StrategyClaim, rules.CarrierNone, []Feature{Claim}},
+	} {
+		for _, q := range []struct {
+			kind  rules.QueueKind
+			needs Feature
+		}{{rules.QueueNative, QueueNative}, {rules.QueueXT, QueueXT}} {
+			if f.Has(append(s.needs, q.needs)...) &&
+				(cfg.Strategy == config.StrategyAuto || cfg.Strategy == s.strategy) &&
+				(cfg.Carrier == rules.CarrierAuto || cfg.Carrier == s.carrier) &&
+				(cfg.Queue == rules.QueueAuto || cfg.Queue == q.kind) {
+				list = append(list, way{q.kind, s.strategy, s.carrier})
+			}
+		}
+	}
+	return list
+}
+
+// TestRunning: the choice of a daemon is read back from its status.
+func TestRunning(t *testing.T) {
+	for set := range 1 << len(choosable) {
+		f := Everything()
+		for i, name := range choosable {
+			if set>>i&1 == 1 {
+				f[name] = unix.ENOENT
+			}
+		}
+		for _, lacksZones := range []bool{false, true} {
+			if lacksZones {
+				f[Zones] = unix.ENOENT
+			}
+			for _, cfg := range everySetting() {
+				c, err := f.Choose(cfg)
+				if err != nil {
+					continue
+				}
+				s := control.Status{Strategy: string(c.Strategy), Carrier: c.Carrier.String(), QueueKind: c.Queue.String(), Features: f.Names()}
+				if got := Running(s, cfg.Strategy); got != c {
+					t.Fatalf("%+v read back as %+v", c, got)
+				}
+			}
+		}
+	}
+}
+
+// TestModuleOf: the module of a hook is found among its attributes; what is cut short
+// or is something else has none.
+func TestModuleOf(t *testing.T) {
+	attr := func(typ uint16, v string) []byte {
+		b := binary.NativeEndian.AppendUint16(nil, uint16(4+len(v)))
+		b = append(binary.NativeEndian.AppendUint16(b, typ), v...)
+		return append(b, make([]byte, (4-len(b)%4)%4)...)
+	}
+	head := []byte{unix.NFPROTO_IPV6, 0, 0, 0}
+	hook := slices.Concat(head, attr(nfnlaHookHooknum, "\x00\x00\x00\x00"), attr(4, "hook_ipv6\x00"), attr(nfnlaHookModule, "jool_common\x00"))
+	for _, tt := range []struct {
+		in   []byte
+		want string
+	}{
+		{hook, "jool_common"}, {slices.Concat(head, attr(nfnlaHookModule, "nf_tables\x00")), "nf_tables"},
+		{head, ""}, {nil, ""}, {hook[:3], ""}, {hook[:len(hook)-6], ""}, {slices.Concat(head, attr(4, "x\x00")), ""}, {append(head, 3, 0, 5, 0), ""},
+	} {
+		if got := moduleOf(tt.in); got != tt.want {
+			t.Errorf("%q: module %q, want %q", tt.in, got, tt.want)
+		}
+	}
 }
