@@ -13,8 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/pasvport/pasvport/internal/netns"
 )
 
 // errRefused is a data connection that did not come about.
@@ -22,7 +20,7 @@ var errRefused = errors.New("the data connection was not opened")
 
 // A client is a logged-in control connection.
 type client struct {
-	ns      *netns.Namespace
+	host    host
 	conn    *net.TCPConn
 	text    *textproto.Conn
 	timeout time.Duration // for a data connection to be opened
@@ -33,12 +31,12 @@ type client struct {
 }
 
 // login connects and logs in.
-func login(ns *netns.Namespace, addr netip.AddrPort, timeout time.Duration) (*client, error) {
-	conn, err := ns.Dial(netip.AddrPort{}, addr, transferTimeout)
+func login(h host, addr netip.AddrPort, timeout time.Duration) (*client, error) {
+	conn, err := h.Dial(netip.AddrPort{}, addr, transferTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("control connection: %w", err)
 	}
-	c := &client{ns: ns, conn: conn, text: textproto.NewConn(conn), timeout: timeout}
+	c := &client{host: h, conn: conn, text: textproto.NewConn(conn), timeout: timeout}
 	_ = conn.SetDeadline(time.Now().Add(4 * transferTimeout))
 	if _, _, err = c.text.ReadResponse(2); err == nil {
 		_, err = c.say(3, "USER anonymous")
@@ -92,7 +90,7 @@ func (c *client) announce(verb string) (opener, error) {
 	if verb == "PASV" || verb == "EPSV" {
 		return c.passive(verb)
 	}
-	ln, err := listenBeside(c.ns, c.conn)
+	ln, err := listenBeside(c.host, c.conn)
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +140,7 @@ func (c *client) passive(verb string) (opener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: answer %q: %w", verb, text, err)
 	}
-	return func() (net.Conn, error) { return c.ns.Dial(netip.AddrPort{}, to, c.timeout) }, nil
+	return func() (net.Conn, error) { return c.host.Dial(netip.AddrPort{}, to, c.timeout) }, nil
 }
 
 // open asks for a transfer and opens the data connection that was agreed on.

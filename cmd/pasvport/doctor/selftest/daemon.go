@@ -60,6 +60,7 @@ func startDaemon(n *netns.Namespace, cfg config.Config) (*daemon, error) {
 		"--config", os.DevNull, "--control-socket", d.socket(), "--queues", "1", "--log-format", "text")...)
 	cmd.Env = without(os.Environ(), "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 	if d.process, err = start(n, cmd, cmd.StderrPipe, d.note); err != nil {
+		d.close()
 		return nil, err
 	}
 	select {

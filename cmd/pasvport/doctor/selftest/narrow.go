@@ -20,7 +20,7 @@ func (t *test) narrow() {
 	var at netip.AddrPort
 	reported := t.witness.mark()
 	announced := t.step("an announced port is a hole", func() (_ string, err error) {
-		if c, err = login(t.network.client, t.address(server4), transferTimeout); err != nil {
+		if c, err = login(t.client, t.address(server4), transferTimeout); err != nil {
 			return "", err
 		}
 		if open, err = c.announce("PORT"); err != nil {
@@ -62,7 +62,7 @@ func (t *test) narrow() {
 // knock tries a connection from outside that must be dropped in silence.
 func (t *test) knock(name string, from netip.Addr, to netip.AddrPort) {
 	t.step(name, func() (string, error) {
-		c, err := t.network.server.Dial(netip.AddrPortFrom(from, 0), to, refusedAfter)
+		c, err := t.outside.Dial(netip.AddrPortFrom(from, 0), to, refusedAfter)
 		if c != nil {
 			_ = c.Close()
 		}

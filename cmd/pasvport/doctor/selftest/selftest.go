@@ -31,6 +31,8 @@ type test struct {
 	cfg     config.Config
 	show    *show
 	network *network
+	client  host // client of network
+	outside host // server of network
 	server  *server
 	witness *witness
 	daemon  *daemon
@@ -106,6 +108,7 @@ func (t *test) build() bool {
 		if err := n.build(); err != nil {
 			return "", err
 		}
+		t.client, t.outside = n.client, n.server
 		return "", n.lockDown(t.cfg)
 	})
 	if !built {
@@ -120,7 +123,7 @@ func (t *test) build() bool {
 		}
 	}
 	return t.step("FTP server", func() (_ string, err error) {
-		t.server, err = startServer(n.server, controlPort(t.cfg))
+		t.server, err = startServer(t.outside, controlPort(t.cfg))
 		return "", err
 	})
 }
@@ -157,7 +160,7 @@ var errNotRefused = errors.New("the data connection was opened although nothing 
 
 // refused has a transfer fail, and returns how.
 func (t *test) refused(verb string) (failure, err error) {
-	c, err := login(t.network.client, t.address(server4), refusedAfter)
+	c, err := login(t.client, t.address(server4), refusedAfter)
 	if err != nil {
 		return nil, err
 	}
@@ -230,7 +233,7 @@ func (t *test) address(host netip.Addr) netip.AddrPort {
 // transfer is a session that fetches a file and stores one.
 func (t *test) transfer(host netip.Addr, verb string) (string, error) {
 	begun := time.Now()
-	c, err := login(t.network.client, t.address(host), transferTimeout)
+	c, err := login(t.client, t.address(host), transferTimeout)
 	if err != nil {
 		return "", err
 	}

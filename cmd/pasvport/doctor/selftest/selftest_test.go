@@ -67,8 +67,9 @@ func TestWithoutFirewall(t *testing.T) {
 	if err := x.network.build(); err != nil {
 		t.Fatal(err)
 	}
+	x.client, x.outside = x.network.client, x.network.server
 	var err error
-	if x.server, err = startServer(x.network.server, controlPort(x.cfg)); err != nil {
+	if x.server, err = startServer(x.outside, controlPort(x.cfg)); err != nil {
 		t.Fatal(err)
 	}
 	defer x.server.close()

@@ -16,17 +16,21 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/pasvport/pasvport/internal/netns"
 )
 
 // transferTimeout bounds each wait of client and server.
 const transferTimeout = 8 * time.Second
 
+// A host is where an end of the sessions is: a namespace.
+type host interface {
+	Listen(local netip.AddrPort) (*net.TCPListener, error)
+	Dial(local, remote netip.AddrPort, timeout time.Duration) (*net.TCPConn, error)
+}
+
 // A server is an FTP server with one file that can be fetched, and room for
 // one that is stored.
 type server struct {
-	ns   *netns.Namespace
+	host host
 	file []byte
 	ctx  context.Context // of all sessions
 	wg   sync.WaitGroup
@@ -41,10 +45,10 @@ type server struct {
 }
 
 // startServer listens on a port of both families, with a file of random bytes.
-func startServer(ns *netns.Namespace, port uint16) (s *server, err error) {
-	s = &server{ns: ns, file: make([]byte, fileSize)}
+func startServer(h host, port uint16) (s *server, err error) {
+	s = &server{host: h, file: make([]byte, fileSize)}
 	_, _ = rand.Read(s.file) // never fails
-	if s.listener, err = ns.Listen(netip.AddrPortFrom(netip.Addr{}, port)); err != nil {
+	if s.listener, err = h.Listen(netip.AddrPortFrom(netip.Addr{}, port)); err != nil {
 		return nil, err
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -152,7 +156,7 @@ func (x *session) forget() {
 
 func (x *session) listen(verb string) {
 	x.forget()
-	ln, err := listenBeside(x.ns, x.conn)
+	ln, err := listenBeside(x.host, x.conn)
 	if err != nil {
 		x.say("425 %v", err)
 		return
@@ -168,15 +172,15 @@ func (x *session) listen(verb string) {
 }
 
 // listenBeside listens for a data connection at the address of a control connection.
-func listenBeside(ns *netns.Namespace, control *net.TCPConn) (*net.TCPListener, error) {
+func listenBeside(h host, control *net.TCPConn) (*net.TCPListener, error) {
 	own := control.LocalAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
-	return ns.Listen(netip.AddrPortFrom(own, 0))
+	return h.Listen(netip.AddrPortFrom(own, 0))
 }
 
 // open is the data connection of the last announcement.
 func (x *session) open() (net.Conn, error) {
 	if x.active.IsValid() {
-		return x.ns.Dial(netip.AddrPort{}, x.active, transferTimeout)
+		return x.host.Dial(netip.AddrPort{}, x.active, transferTimeout)
 	}
 	if x.passive == nil {
 		return nil, fmt.Errorf("no data port was announced")
