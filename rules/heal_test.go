@@ -36,7 +36,7 @@ func TestHeal(t *testing.T) {
 			[]string{"rule of ours in chain inet filter forward", "set inet filter pasvport4"}},
 		{"rules of a chain", "flush chain inet pasvport divert", []string{"chain " + own + "divert (changed)"}},
 		{"all rules", "flush table inet pasvport", []string{
-			"chain " + own + "begin (changed)", "chain " + own + "claim (changed)", "chain " + own + "claim_output (changed)",
+			"chain " + own + "again (changed)", "chain " + own + "begin (changed)", "chain " + own + "claim (changed)", "chain " + own + "claim_output (changed)",
 			"chain " + own + "claim_prerouting (changed)", "chain " + own + "control (changed)", "chain " + own + "data (changed)",
 			"chain " + own + "divert (changed)", "chain " + own + "dropped (changed)",
 			"chain " + own + "guard (changed)", "chain " + own + "guard_forward (changed)", "chain " + own + "guard_input (changed)",

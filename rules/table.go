@@ -41,6 +41,9 @@ func describe(c Config) table {
 	if c.Stale {
 		t.chains = append(t.chains, openingChain())
 	}
+	if !c.Watch {
+		t.chains = append(t.chains, againChain(c))
+	}
 	t.chains = append(t.chains, synChain(c))
 	if c.Stale {
 		t.chains = append(t.chains, staleChain(c), unplacedChain(c), localChain(c))
@@ -117,9 +120,6 @@ func sessionChain(c Config) chain {
 	}
 	if !c.Watch {
 		ch.rules = append(ch.rules,
-			// tcp flags & syn == syn @ih,0,8 >= 0 counter drop
-			newRule(anySYN(), hasPayload(), counter(), drop()).
-				explained("conntrack does not check its window, and its data would pass unread"),
 			// ct status snat,dnat jump guard
 			newRule(ctTranslated(), jump("guard")))
 	}
@@ -222,12 +222,45 @@ func synChain(c Config) chain {
 		ch.rules = append(ch.rules, newRule(ctExpected(), ofSane(), fewEvents()).
 			explained("a data connection of ours: conntrack does not report each step of its end"))
 	}
+	if !c.Watch {
+		ch.rules = append(ch.rules, againRules()...)
+	}
 	if c.Stale {
 		// tcp flags & (fin | syn | rst | ack) == syn tcp dport @control_ports jump opening
 		ch.rules = append(ch.rules, newRule(firstSYN(), dport(setControlPorts), jump("opening")))
 	}
 	// ct state new tcp flags & (fin | syn | rst | ack) == syn tcp dport @control_ports goto begin
 	ch.rules = append(ch.rules, newRule(ctState("new", expr.CtStateBitNEW), firstSYN(), dport(setControlPorts), goTo("begin")))
+	return ch
+}
+
+// againRules find the first packet of a connection that conntrack takes for one of an
+// earlier connection, and what else begins in the middle of one.
+func againRules() []rule {
+	// meta l4proto tcp ct state established ct original proto-dst @control_ports
+	//	ct status & expected == 0 jump again
+	// ct state established tcp flags & (fin | syn | rst | ack) == syn ct status expected goto divert
+	known := ctState("established", expr.CtStateBitESTABLISHED)
+	return []rule{
+		newRule(l4proto(), known, ctOriginalDport(setControlPorts), ctUnexpected(), jump("again")),
+		newRule(known, firstSYN(), ctExpected(), goTo("divert")),
+	}
+}
+
+// againChain gets those of control connections.
+func againChain(c Config) chain {
+	ch := chain{name: "again"}
+	if c.OneZone {
+		// ct zone != 0 return
+		ch.rules = append(ch.rules, newRule(otherZone(), leave()))
+	}
+	// @ih,0,8 >= 0 counter drop
+	// tcp flags & (fin | syn | rst | ack) == syn goto divert
+	ch.rules = append(ch.rules,
+		newRule(hasPayload(), counter(), drop()).
+			explained("conntrack does not check its window, and its data would pass unread"),
+		newRule(firstSYN(), goTo("divert")).
+			explained("where it was told of the entry, conntrack does not know that both ends have closed"))
 	return ch
 }
 

@@ -19,12 +19,14 @@ type claims struct {
 	ranges *ranges
 }
 
-// claim handles such a SYN. It is always forwarded; without an entry of ours the
-// administrator's rules see an ordinary packet.
-func (c *claims) claim(ct conntrack, p *nfq.Packet) {
-	if !c.pinholes.Claim(ct, p.Src, p.Dst, c.settings().Control()) {
-		c.inRange(ct, p)
+// claim handles such a SYN, and reports whether there is a pinhole for it. Without an
+// entry of ours the administrator's rules see an ordinary packet.
+func (c *claims) claim(ct conntrack, p *nfq.Packet) bool {
+	if c.pinholes.Claim(ct, p.Src, p.Dst, c.settings().Control()) {
+		return true
 	}
+	c.inRange(ct, p)
+	return false
 }
 
 // inRange makes the entry of a data connection that an encrypted session's client

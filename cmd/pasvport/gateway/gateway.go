@@ -21,7 +21,6 @@ type Gateway struct {
 	*life
 	started   time.Time
 	older     *olderConnections
-	ports     controlPorts
 	offers    *offers
 	blocker   *blocker
 	testament *testament

@@ -21,7 +21,6 @@ import (
 // adopts are in the table of the orphans.
 type heir struct {
 	adopter
-	ports  *controlPorts
 	unseen bool // packets may have passed since that daemon ended
 }
 

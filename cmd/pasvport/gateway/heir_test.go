@@ -23,7 +23,6 @@ import (
 func (b *bench) heir() *heir {
 	h := &heir{
 		adopter: adopter{life: b.life, ct: b.k, table: &b.registry.orphans},
-		ports:   &b.g.ports,
 	}
 	return h
 }

@@ -185,7 +185,7 @@ func (g *Gateway) openPair() error {
 	}
 	g.entries.established = establishedTimeout()
 	p := &partner{heir{
-		adopter: adopter{life: g.life, ct: g.partnerCT, table: &g.registry.orphans}, ports: &g.ports,
+		adopter: adopter{life: g.life, ct: g.partnerCT, table: &g.registry.orphans},
 	}}
 	g.peer, err = pair.Open(pair.Config{Peer: g.cfg.Peer, Listen: g.cfg.PeerListen, Key: key}, p, g.log)
 	if err != nil {

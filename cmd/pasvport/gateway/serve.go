@@ -111,7 +111,7 @@ func (g *Gateway) logStopped(n int) {
 // rules.
 func (g *Gateway) startOthers(t *tasks, w *watcher) {
 	idle := &idle{services: g.services, registry: g.registry, sender: g.sender}
-	sweeper := &sweeper{life: g.life, ct: g.ct, ports: &g.ports, lost: w.lost, kept: g.lanes.tellSoon, ended: map[uint32]expect.Tuple{}}
+	sweeper := &sweeper{life: g.life, ct: g.ct, lost: w.lost, kept: g.lanes.tellSoon, ended: map[uint32]expect.Tuple{}}
 	t.start(func(ctx context.Context) error { return w.run(ctx) })
 	t.start(sweeper.run)
 	t.start(func(ctx context.Context) error { return g.older.run(ctx, g.listControl) })
@@ -158,7 +158,7 @@ func (g *Gateway) inherit() *estate {
 	}
 	before.heir = &heir{
 		adopter: adopter{life: g.life, ct: before.ct, table: &g.registry.orphans},
-		ports:   &g.ports, unseen: g.unseen,
+		unseen:  g.unseen,
 	}
 	before.err = before.heir.takeBack(list, before.handed)
 	return before

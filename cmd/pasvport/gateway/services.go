@@ -33,6 +33,7 @@ type services struct {
 	outside  *outside.Book // addresses to announce
 	lines    *limit.Lines  // of the log
 	zones    zones
+	ports    controlPorts
 
 	plan       plan
 	expectMax  int // expectations that the kernel has room for; 0: unknown, or none are made

@@ -135,6 +135,33 @@ func (s *stale) invalid(p *nfq.Packet, now time.Time) {
 	}
 }
 
+// over reports whether a SYN has come to the entry of a connection that has ended, and
+// deletes that entry: the SYN is to be dropped, and begins a new one when it is
+// repeated. conntrack does so itself where it has seen who closed the connection. What
+// conntrackd or another program has made it leaves in that state, and has it adjust the
+// numbers and translate the addresses of the old one.
+func (s *stale) over(p *nfq.Packet) bool {
+	t := tupleOf(p)
+	e, err := s.ct.Get(t)
+	if err != nil || e.Original != t || e.TCPState < expect.TCPStateTimeWait {
+		return false
+	}
+	control := e.Original
+	if e.Master != (expect.Tuple{}) {
+		control = e.Master
+	}
+	if !s.ports.has(control.Dst.Port()) { // another helper's data connection
+		return false
+	}
+	of := report.Subject{Session: uint64(e.ID), Client: t.Src, Server: t.Dst}
+	if err := s.ct.Delete(t); err != nil && !errors.Is(err, unix.ENOENT) {
+		s.warn(of, "cannot delete the entry of a connection that has ended", "err", err)
+		return false
+	}
+	s.report.Report(slog.LevelInfo, of, "ports of an ended connection used again", "hint", "the new one begins when its first packet is repeated")
+	return true
+}
+
 // awaited reports whether a packet belongs to a session of the other firewall of
 // a pair, whose entry conntrackd will bring.
 func (s *stale) awaited(t expect.Tuple) bool {

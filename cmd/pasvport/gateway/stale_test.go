@@ -55,6 +55,47 @@ func TestStale(t *testing.T) {
 	}
 }
 
+// TestPortsUsedAgain: a SYN that conntrack takes for one of an earlier connection begins a
+// new one, if that has ended.
+func TestPortsUsedAgain(t *testing.T) {
+	control := entryOf(1)
+	data := dataOf(&link{entry: &control}, 50000)
+	foreign := data
+	foreign.Master.Dst = ap("203.0.113.1:5060")
+	for _, tt := range []struct {
+		name  string
+		entry expect.Entry
+		state uint8
+		reply bool
+		want  string
+	}{
+		{"closed", control, expect.TCPStateTimeWait, false, "drop"},
+		{"reset", control, expect.TCPStateClose, false, "drop"},
+		{"data", data, expect.TCPStateTimeWait, false, "drop"},
+		{"living", control, expect.TCPStateEstablished, false, "accept"},
+		{"beginning", control, expect.TCPStateSynRecv, false, "accept"},
+		{"from the other end", control, expect.TCPStateTimeWait, true, "accept"},
+		{"data of another helper", foreign, expect.TCPStateTimeWait, false, "accept"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench(t, nil)
+			e := tt.entry
+			e.TCPState, e.Liberal = tt.state, true
+			b.k.enter(e)
+			from := e.Original
+			if tt.reply {
+				from = e.Reply
+			}
+			if v, _ := b.handle(packetOf(t, from, 1, 0, "", nfq.FlagSYN)); v != tt.want {
+				t.Errorf("%s, want %s", v, tt.want)
+			}
+			if _, err := b.k.Get(e.Original); (err == nil) != (tt.want == "accept") {
+				t.Errorf("%s, and its entry: %v", tt.want, err)
+			}
+		})
+	}
+}
+
 // TestStaleAdjusted: a connection whose sequence numbers were adjusted cannot
 // continue, not even with an entry that conntrack recreated.
 func TestStaleAdjusted(t *testing.T) {

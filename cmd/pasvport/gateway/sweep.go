@@ -30,7 +30,6 @@ const (
 type sweeper struct {
 	*life
 	ct    conntrack
-	ports *controlPorts
 	lost  <-chan struct{}        // events were lost
 	kept  func(*session.Session) // tells the other firewall that a pinhole stays
 	lists uint8                  // how often conntrack's connections were listed

@@ -12,9 +12,7 @@ import (
 )
 
 func (b *bench) sweeper() *sweeper {
-	w := &sweeper{life: b.life, ct: b.k, ports: new(controlPorts), lost: make(chan struct{}), ended: map[uint32]expect.Tuple{}}
-	w.ports.add(b.cfg)
-	return w
+	return &sweeper{life: b.life, ct: b.k, lost: make(chan struct{}), ended: map[uint32]expect.Tuple{}}
 }
 
 // TestSweep: pinholes end with their timeout and with their session, even if

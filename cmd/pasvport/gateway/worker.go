@@ -58,12 +58,21 @@ func (w *worker) Packet(p *nfq.Packet) {
 		w.stale.invalid(p, w.now)
 	case p.Flags&(nfq.FlagSYN|nfq.FlagACK) == nfq.FlagSYN:
 		w.flush()
-		w.claims.claim(w.ct, p)
-		w.accept(p.ID)
+		w.opens(p)
 	default:
 		w.control(p)
 	}
 	w.metrics.Packet(time.Since(w.now))
+}
+
+// opens handles the first packet of a connection: of a data connection, before
+// conntrack has seen it, or of one in whose way there is an older entry.
+func (w *worker) opens(p *nfq.Packet) {
+	if !w.claims.claim(w.ct, p) && w.stale.over(p) {
+		w.drop(p.ID)
+		return
+	}
+	w.accept(p.ID)
 }
 
 // control handles a packet of a control connection.

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"testing"
+)
+
+// TestPairPortsAgain has a client use the ports of ended connections again, when
+// conntrackd has entered these at the other machine: the kernel there does not know that
+// both ends have closed, and takes what begins for more of the same.
+func TestPairPortsAgain(t *testing.T) {
+	needDaemon(t)
+	ends := []struct {
+		name string
+		end  func(d *Dialogue) error
+	}{
+		{"closed", func(d *Dialogue) error { d.Server.Close(); return d.Client.Close() }},
+		{"reset", func(d *Dialogue) error { return reset(d.Client) }},
+	}
+	for _, c := range []struct {
+		position Position
+		subject  Subject
+		allow    Allow
+		conf     PairConf
+	}{
+		{pairNAT, Expectation, AllowRelated, PairConf{}},
+		{pairNAT, Claim, AllowChain, PairConf{NoExternalCache: true}},
+		{position("routed"), Expectation, AllowRelated, PairConf{NoTrack: true}},
+	} {
+		t.Run(fmt.Sprintf("%s/%s/%s/%s", c.position.Name, c.subject.Name, c.allow, c.conf), func(t *testing.T) {
+			t.Parallel()
+			f := NewPair(t, c.position, c.allow, c.subject, c.conf)
+			ln := f.ListenControl(t, IPv4)
+			talk := func(i int) *Dialogue {
+				d := f.Site.connect(t, ln, f.Client, IPv4, netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(31000+i)))
+				d.Reply("220 ready")
+				d.login()
+				return d
+			}
+			listen := map[Mode]*portsAgain{}
+			use := func(d *Dialogue, m Mode) error {
+				to := d.AnnounceText(m, addrOf(listen[m].ln.Addr()))
+				defer d.Reply("226 done")
+				return oneByte(listen[m].ln, listen[m].opener, listen[m].from, to)
+			}
+			for i, e := range ends {
+				d := talk(i)
+				for _, m := range []Mode{PORT, PASV} {
+					if listen[m] == nil {
+						listen[m] = new(portsAgain)
+						listen[m].ln, listen[m].opener, listen[m].from = d.keepsPort(t, m)
+					}
+					if i == 0 {
+						if err := use(d, m); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				if err := e.end(d); err != nil {
+					t.Fatal(err)
+				}
+			}
+			f.settle(t)
+			f.Move(t, 0)
+			for i, e := range ends {
+				f.Site.Case(Case{Kind: "pair, ports again", State: e.name}).Count(t)
+				d := talk(i)
+				for _, m := range []Mode{PORT, PASV} {
+					if i > 0 {
+						d.Announce(m).MustOpen(t)
+					} else if err := use(d, m); err != nil {
+						t.Errorf("%s data connection between the same ports as before: %v", m, err)
+					}
+				}
+			}
+			f.NothingOpen(t)
+		})
+	}
+}
+
+// portsAgain are the ports that data connections of a mode have.
+type portsAgain struct {
+	ln     *net.TCPListener
+	opener *Host
+	from   netip.AddrPort
+}
