@@ -191,10 +191,12 @@ func TestGuidePair(t *testing.T) {
 		data  func() error
 		offer *Offer
 	}
-	begin := func() (list []talk) {
+	begin := func(other int) (list []talk) {
+		conf := f.Machines[other].etc("conntrackd/conntrackd.conf")
 		for _, m := range []Mode{PASV, PORT} {
 			d := f.Talk(t, ln, f.Client, IPv4)
 			c := d.Announce(m).MustOpen(t)
+			f.waitEntry(t, other, conf, IPv4, c)
 			list = append(list, talk{Dialogue: d, data: func() error {
 				c.SetDeadline(time.Now().Add(openTimeout))
 				_, err := c.Write(make([]byte, 1<<20))
@@ -203,7 +205,10 @@ func TestGuidePair(t *testing.T) {
 			d = f.Talk(t, ln, f.Client, IPv4)
 			list = append(list, talk{Dialogue: d, offer: d.Announce(m)})
 		}
-		time.Sleep(100 * time.Millisecond) // as people are slow
+		for _, x := range list {
+			f.waitEntry(t, other, conf, IPv4, x.Client)
+		}
+		f.settle(t)
 		return list
 	}
 	goOn := func(list []talk) {
@@ -230,7 +235,7 @@ func TestGuidePair(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	list := begin()
+	list := begin(1)
 	begun := time.Now()
 	stop(0)
 	t.Logf("the addresses moved within %v", time.Since(begun))
@@ -242,7 +247,7 @@ func TestGuidePair(t *testing.T) {
 	f.keepFromGuide(t, 0)
 	time.Sleep(time.Second) // it leaves the addresses where they are
 	f.waitHas(t, 1)
-	list = begin()
+	list = begin(0)
 	m := f.Machines[1]
 	begun = time.Now()
 	for _, dev := range []string{"sync", "in0", "out0"} { // the plug

@@ -4,6 +4,7 @@ package integration
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -586,14 +587,21 @@ func (f *FirewallPair) waitJoined(t testing.TB, before [2]int) {
 // waitCarried waits until the other machine's conntrackd has a control connection.
 func (f *FirewallPair) waitCarried(t testing.TB, to int, d *Dialogue) {
 	t.Helper()
+	f.waitEntry(t, to, filepath.Join(f.Machines[to].Dir, "conntrackd.conf"), d.family, d.Client)
+}
+
+// waitEntry waits until the conntrackd of a machine, which has this configuration, has
+// the connection of which c is the end that opened it.
+func (f *FirewallPair) waitEntry(t testing.TB, to int, conf string, family Family, c net.Conn) {
+	t.Helper()
 	m := f.Machines[to]
-	port := fmt.Sprintf("sport=%d ", addrOf(d.Client.LocalAddr()).Port())
+	port := fmt.Sprintf("sport=%d ", addrOf(c.LocalAddr()).Port())
 	err := waitFor(startTimeout, "conntrackd has it", func() bool {
 		var out string
 		if f.conf.NoExternalCache {
-			out, _ = m.Run(10*time.Second, Cmd("conntrack", "-L", "-f", fmt.Sprintf("ipv%d", d.family), "-p", "tcp"))
+			out, _ = m.Run(10*time.Second, Cmd("conntrack", "-L", "-f", fmt.Sprintf("ipv%d", family), "-p", "tcp"))
 		} else {
-			c, _ := m.unpacked("conntrackd", "-C", filepath.Join(m.Dir, "conntrackd.conf"), "-e")
+			c, _ := m.unpacked("conntrackd", "-C", conf, "-e")
 			out, _ = m.Run(10*time.Second, c)
 		}
 		for line := range strings.Lines(out) {
