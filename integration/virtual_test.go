@@ -140,7 +140,7 @@ func TestVirtualPort(t *testing.T) {
 // onePort holds sessions with three servers, all of which connect to one port.
 func (s *virtualSite) onePort(t *testing.T) {
 	t.Helper()
-	port := uint16(40123)
+	port := uint16(30123) // below those that the client dials from
 	for _, f := range []Family{IPv4, IPv6} {
 		used := map[string]bool{}
 		for range 3 {
