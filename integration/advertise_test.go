@@ -125,6 +125,7 @@ func (d *Dialogue) hearsOutside(m Mode, own netip.Addr, want string) {
 // TestAdvertiseFound: addresses of a DNS name and an interface, which change
 // while sessions run.
 func TestAdvertiseFound(t *testing.T) {
+	t.Parallel()
 	needDaemon(t)
 	needPrograms(t, "unshare", "ip")
 	site := NewSiteOnly(t, position("routed"), AllowRelated, Auto)

@@ -32,6 +32,7 @@ var chaosFlags = []string{"--fail", "closed", "--pinhole-timeout", "10s"}
 // nothing may be left over. PASVPORT_CHAOS sets the duration; the default is two
 // minutes.
 func TestChaos(t *testing.T) {
+	t.Parallel()
 	needDaemon(t)
 	length := 2 * time.Minute
 	if text := os.Getenv("PASVPORT_CHAOS"); text != "" {

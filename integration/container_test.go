@@ -20,6 +20,7 @@ exec podman --root "$1/root" --runroot "$1/run" --storage-driver vfs --cgroup-ma
 // TestContainer: the scratch image serves the host's network with CAP_NET_ADMIN
 // alone, and removes its rules when it is stopped.
 func TestContainer(t *testing.T) {
+	t.Parallel()
 	needDaemon(t)
 	needPrograms(t, "podman", "unshare")
 	if _, err := os.Stat("../scripts/oci"); err != nil {

@@ -39,6 +39,7 @@ var kinds = map[string]struct {
 // TestKeepaliveKinds: sessions of all kinds are kept alive and continue, and a
 // dead end is detected.
 func TestKeepaliveKinds(t *testing.T) {
+	t.Parallel()
 	needDaemon(t)
 	for name, k := range kinds {
 		t.Run(name, func(t *testing.T) {
@@ -94,6 +95,7 @@ func countProbes(t *testing.T, h *Host, c net.Conn) func() int {
 // TestKeepaliveWithoutRight: without CAP_NET_RAW the daemon reports that, serves,
 // and sends no probes.
 func TestKeepaliveWithoutRight(t *testing.T) {
+	t.Parallel()
 	needDaemon(t)
 	needPrograms(t, "setpriv")
 	site := NewSiteOnly(t, position("masquerade"), AllowRelated, Auto)

@@ -19,6 +19,7 @@ const (
 // and then drops their packets. With keep-alive the session continues after a
 // longer silence, whichever end sends first; without it does not.
 func TestKeepalive(t *testing.T) {
+	t.Parallel()
 	needDaemon(t)
 	for _, c := range []struct {
 		name  string
@@ -85,6 +86,7 @@ func newForgetfulSite(t *testing.T, s Subject, flags ...string) *Site {
 // TestKeepaliveFindsDeadEnd: an end that no longer answers is detected, and the
 // other one is reset.
 func TestKeepaliveFindsDeadEnd(t *testing.T) {
+	t.Parallel()
 	needDaemon(t)
 	for _, p := range []string{"routed", "masquerade", "dnat"} {
 		for _, dead := range []staleSpeaker{clientSpeaks, serverSpeaks} {
@@ -112,6 +114,7 @@ func TestKeepaliveFindsDeadEnd(t *testing.T) {
 // TestKeepaliveRestarted: a restarted daemon learns a session's numbers anew, and
 // does not reset a living one.
 func TestKeepaliveRestarted(t *testing.T) {
+	t.Parallel()
 	needDaemon(t)
 	site := NewSite(t, position("masquerade"), AllowRelated, Auto, "--keepalive", "1s")
 	d := site.Talk(t, site.ListenControl(t, IPv4), site.Client, IPv4)

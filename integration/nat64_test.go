@@ -599,6 +599,7 @@ func TestNAT64Pieces(t *testing.T) {
 
 // TestNAT64Loss: transfers succeed although packets are lost on both sides.
 func TestNAT64Loss(t *testing.T) {
+	t.Parallel()
 	needDaemon(t)
 	site := newNAT64(t, Auto, AllowRelated)
 	site.StartSubject(t, nat64Flag)

@@ -203,6 +203,7 @@ func listenLow(t *testing.T, h *Host, addr netip.Addr) *net.TCPListener {
 // TestPinholeKept: while a transfer command waits for its final reply its pinhole
 // outlives its timeout, whoever dials; after the reply it does not.
 func TestPinholeKept(t *testing.T) {
+	t.Parallel()
 	needDaemon(t)
 	const timeout = 2 * time.Second
 	for _, a := range []Allow{AllowRelated, AllowChain} {
@@ -234,6 +235,7 @@ func TestPinholeKept(t *testing.T) {
 // what the opener has not received yet: a 227, or the reply to PORT that RETR
 // waits for.
 func TestPinholeOfLostLines(t *testing.T) {
+	t.Parallel()
 	needDaemon(t)
 	for _, s := range subjects(t) {
 		for _, m := range []Mode{PORT, PASV} {

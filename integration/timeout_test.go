@@ -65,6 +65,7 @@ type longSession struct {
 // control connection, however short its timeout, and the session continues
 // afterwards. A session without data is forgotten.
 func TestControlOutlivesTransfer(t *testing.T) {
+	t.Parallel()
 	needDaemon(t)
 	for _, c := range []struct{ position, timeout string }{
 		{"routed", "sysctl"}, {"routed", "policy"}, {"masquerade", "sysctl"}, {"dnat", "sysctl"},
@@ -84,6 +85,7 @@ func TestControlOutlivesTransfer(t *testing.T) {
 // TestControlOutlivesRestart does the same with a daemon that stops or crashes in
 // the middle, and is started again.
 func TestControlOutlivesRestart(t *testing.T) {
+	t.Parallel()
 	needDaemon(t)
 	ends := map[string]func(*Daemon) error{
 		"stop":  func(d *Daemon) error { _, err := d.Stop(syscall.SIGTERM); return err },

@@ -51,6 +51,7 @@ func TestVirtualBurst(t *testing.T) {
 
 // TestVirtualSourceHash: one client always gets the same server, many are spread.
 func TestVirtualSourceHash(t *testing.T) {
+	t.Parallel()
 	site := newVirtualSite(t, Auto, virtualFile(Auto, "source-hash", steadyCheck, ", weight: 3", ", weight: 2", ", weight: 1"))
 	for _, f := range []Family{IPv4, IPv6} {
 		_, first := site.session(t, site.Client, f)
