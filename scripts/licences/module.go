@@ -21,14 +21,14 @@ type module struct {
 	name, version string
 	licence       string // its name in SPDX's list
 	text          string // of the licence, verbatim
-	notice        string // what else it asks to be passed on, verbatim
+	notice        string // other texts that it requires to be passed on, verbatim
 }
 
-// apache is our own licence, whose text stands in the file once.
+// apache is our own licence, whose text is in the file once.
 const apache = "Apache-2.0"
 
-// linked returns the modules of the packages, as they are built for Linux on any
-// of our architectures, by name, and Go's own library first.
+// linked returns the modules of the packages, as built for Linux on any of our
+// architectures, by name, and Go's own library first.
 func linked(packages []string) ([]module, error) {
 	found := map[string]bool{}
 	for _, arch := range []string{"amd64", "arm64"} {
@@ -76,7 +76,7 @@ func goTool(arch string, args ...string) (string, error) {
 	return string(out), nil
 }
 
-// The files at the top of a module that have to go with a copy of it.
+// The files at the top of a module that must accompany a copy of it.
 var (
 	licenceFile = regexp.MustCompile(`(?i)^(licen[cs]e|copying)(\.(txt|md))?$`)
 	noticeFile  = regexp.MustCompile(`(?i)^notice(\.(txt|md))?$`)
@@ -101,7 +101,7 @@ func read(name, version, dir string) (module, error) {
 	return m, nil
 }
 
-// contents are the files of a folder that have such a name, together.
+// contents are the concatenated files of a folder with such a name.
 func contents(dir string, name *regexp.Regexp) (string, error) {
 	files, err := os.ReadDir(dir)
 	if err != nil {
@@ -123,8 +123,8 @@ func contents(dir string, name *regexp.Regexp) (string, error) {
 
 var errUnknown = errors.New("its licence is not one of Apache-2.0, BSD-2-Clause, BSD-3-Clause, ISC and MIT")
 
-// licences are those that may go with our own, and words that only they have; the
-// first that fits.
+// licences are those compatible with ours, and words that only they contain; the
+// first match wins.
 var licences = []struct {
 	name  string
 	words []string
@@ -164,7 +164,7 @@ func (m module) write(w io.Writer) error {
 
 var copyrightLine = regexp.MustCompile(`(?m)^[ \t/*#]*((?:Copyright|COPYRIGHT)\b.*\d{4}.*?)[ \t]*$`)
 
-// holders are the lines that say whose a module is.
+// holders are the lines that name the copyright holders.
 func (m module) holders() []string {
 	var list []string
 	for _, line := range copyrightLine.FindAllStringSubmatch(m.text+"\n"+m.notice, -1) {

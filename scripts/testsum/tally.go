@@ -23,13 +23,13 @@ func (t test) String() string {
 	return shortName(t.pkg) + " " + t.name
 }
 
-// A result is what became of a test.
+// A result is the outcome of a test.
 type result struct {
 	action string // pass, fail or skip; "" while it runs
 	output []string
 }
 
-// A tally is what became of all tests, of one run or of several.
+// A tally is the outcome of all tests, of one run or of several.
 type tally struct {
 	results map[test]*result
 	loose   []string // output that belongs to no package
@@ -46,7 +46,7 @@ func (t *tally) result(k test) *result {
 	return r
 }
 
-// event takes in one event of a run.
+// event handles one event of a run.
 func (t *tally) event(e event) {
 	switch e.Action {
 	case "run":
@@ -74,8 +74,8 @@ func (t *tally) add(k test, line string) {
 	r.output = append(r.output, line)
 }
 
-// finish closes a run: a test that began and never ended was cut off, and what
-// has subtests, or is a package with tests, is no test of its own.
+// finish closes a run: a test that began and never ended was cut off, and one
+// that has subtests, or a package with tests, is no test of its own.
 func (t *tally) finish() {
 	for k, r := range t.results {
 		if k.name != "" && r.action == "" {

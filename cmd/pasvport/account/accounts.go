@@ -21,28 +21,29 @@ import (
 )
 
 // Accounts has the transfers that wait for the end of their data connection. Its
-// methods may be called by several goroutines.
+// methods are safe for concurrent use.
 type Accounts struct {
 	Report  *report.Reporter
 	Metrics *metrics.Metrics
 	Data    *pinhole.Data
-	// Wanted says what is to be logged at present.
+	// Wanted reports what to log.
 	Wanted func() (sessions, transfers bool)
-	// LoginFailed is told that a server has refused a login; nil: no one is.
+	// LoginFailed is called when a server has refused a login; may be nil.
 	LoginFailed func(*session.Session, time.Time)
 
 	book ledger.Book[expect.Tuple, record]
 	file *ledger.File // nil: none
 }
 
-// record is a transfer that is to be reported when its data connection is closed.
+// record is a transfer to report when its data connection is closed.
 type record struct {
 	session  *session.Session
 	user     string
 	transfer ledger.Transfer
 }
 
-// Conntrack looks entries up. One belongs to one goroutine; *expect.Conn is one.
+// Conntrack looks entries up. Each belongs to one goroutine; *expect.Conn
+// implements it.
 type Conntrack interface {
 	Get(expect.Tuple) (expect.Entry, error)
 }
@@ -61,8 +62,8 @@ func (a *Accounts) Open(path string) (err error) {
 	return nil
 }
 
-// Reopen has the xferlog written to the file that now has its name, as logrotate
-// asks for.
+// Reopen makes the xferlog continue in the file that now has its name, as
+// logrotate requires.
 func (a *Accounts) Reopen() {
 	if a.file != nil {
 		a.file.Reopen()
@@ -77,14 +78,14 @@ func (a *Accounts) Run(ctx context.Context) error {
 	return a.file.Run(ctx)
 }
 
-// Watcher is the goroutine that handles what conntrack reports, for who must not be
-// behind it.
+// Watcher is the goroutine that handles conntrack's events, for callers that must
+// not be behind it.
 type Watcher interface {
-	// Sync waits until all of it is handled.
+	// Sync waits until all events are handled.
 	Sync() bool
 }
 
-// Read enters lines that the engine has read last. now is when they came.
+// Read enters the lines that the engine has just read. now is when they came.
 func (a *Accounts) Read(ct Conntrack, w Watcher, s *session.Session, d ftpalg.Direction, lines ftpalg.Lines, now time.Time) {
 	for line, failed := range lines.All() {
 		if e := s.Enter(d, line, failed, now); e.Event != ledger.EventNone {
@@ -93,7 +94,7 @@ func (a *Accounts) Read(ct Conntrack, w Watcher, s *session.Session, d ftpalg.Di
 	}
 }
 
-// settled acts on what a reply has settled.
+// settled acts on what a reply has completed.
 func (a *Accounts) settled(ct Conntrack, w Watcher, s *session.Session, e *session.Entry, now time.Time) {
 	switch e.Event {
 	case ledger.EventLogin:
@@ -124,10 +125,10 @@ func (a *Accounts) wantsTransfers() bool {
 	return transfers || a.file != nil
 }
 
-// ended takes a transfer that has had its final reply. It waits for the end of its
-// data connection, which may come later.
+// ended handles a transfer that has had its final reply. It waits for the end of
+// its data connection, which may come later.
 func (a *Accounts) ended(ct Conntrack, w Watcher, r *record, now time.Time) {
-	w.Sync() // or its data connection may not be known yet
+	w.Sync() // otherwise its data connection may not be known yet
 	data, ok := a.Data.TakeLast(&r.session.Owner)
 	if !ok {
 		a.transferred(r)
@@ -139,8 +140,8 @@ func (a *Accounts) ended(ct Conntrack, w Watcher, r *record, now time.Time) {
 	}
 }
 
-// DataClosed reports the transfer of a data connection that is closed, if one waits
-// for that. In an encrypted session that is all that is known of a transfer: find
+// DataClosed reports the transfer of a closed data connection, if one waits for
+// that. In an encrypted session that is all that is known of a transfer: find
 // returns the session with an original tuple.
 func (a *Accounts) DataClosed(ct Conntrack, data expect.Tuple, find func(expect.Tuple) *session.Session) {
 	owner, since := a.Data.Closed(data)
@@ -161,15 +162,15 @@ func (a *Accounts) DataClosed(ct Conntrack, data expect.Tuple, find func(expect.
 	}
 }
 
-// Overdue reports transfers whose data connection is open long after their final
-// reply.
+// Overdue reports transfers whose data connection is still open long after their
+// final reply.
 func (a *Accounts) Overdue(ct Conntrack, now time.Time) {
 	for data, r := range a.book.Due(now) {
 		a.counted(ct, data, &r)
 	}
 }
 
-// Count counts what a data connection has carried since it was asked last.
+// Count counts what a data connection has carried since the last call.
 func (a *Accounts) Count(e *expect.Entry) {
 	c := a.Data.Count(e)
 	a.Metrics.Carried(c.Active, c.Upload, c.Download)

@@ -67,7 +67,7 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-// say has an end say lines; those of the server begin with "<".
+// say sends lines from an end; those of the server begin with "<".
 func (b *bench) say(lines ...string) {
 	for _, line := range lines {
 		d := ftpalg.Original
@@ -108,7 +108,7 @@ func (b *bench) logIn() {
 	b.say("<220 ready", "USER ada", "<331 password", "PASS secret", "<230 welcome")
 }
 
-// carry has a data connection carry bytes to the client.
+// carry makes a data connection carry bytes to the client.
 func (b *bench) carry(down uint64, state uint8) {
 	b.entries[data] = expect.Entry{
 		Original: data, Reply: data.Reverse(), TCPState: state, HasCounters: true,
@@ -116,7 +116,7 @@ func (b *bench) carry(down uint64, state uint8) {
 	}
 }
 
-// TestLogins: both outcomes are told and counted.
+// TestLogins: both outcomes are reported and counted.
 func TestLogins(t *testing.T) {
 	b := newBench(t)
 	failed := 0
@@ -134,8 +134,8 @@ func TestLogins(t *testing.T) {
 	}
 }
 
-// TestTransfer: a transfer is reported once, with what its data connection carried,
-// whichever of the two ends first.
+// TestTransfer: a transfer is reported once, with what its data connection
+// carried, whichever of the two ends first.
 func TestTransfer(t *testing.T) {
 	for _, last := range []string{"the data connection", "the reply"} {
 		t.Run(last, func(t *testing.T) {
@@ -172,8 +172,8 @@ func TestNoDataConnection(t *testing.T) {
 	b.logs("msg=transfer ", "level=WARN", "direction=upload", "code=550", "complete=false")
 }
 
-// TestOverdue: a data connection that is not closed does not keep a transfer back for
-// ever.
+// TestOverdue: a data connection that is not closed does not delay a transfer
+// forever.
 func TestOverdue(t *testing.T) {
 	b := newBench(t)
 	b.logIn()
@@ -188,7 +188,7 @@ func TestOverdue(t *testing.T) {
 	b.logs("msg=transfer ", "bytes=10")
 }
 
-// TestEncryptedTransfer: of an encrypted session the data connection is all that is
+// TestEncryptedTransfer: of an encrypted session only the data connection is
 // known.
 func TestEncryptedTransfer(t *testing.T) {
 	for _, left := range []succession.Left{succession.LeftEncrypted, succession.LeftForeign} {
@@ -208,7 +208,7 @@ func TestEncryptedTransfer(t *testing.T) {
 	}
 }
 
-// TestSession: the two ends of a session's life, and what it did.
+// TestSession: begin and end of a session, and what it did.
 func TestSession(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -240,8 +240,8 @@ func TestSession(t *testing.T) {
 	}
 }
 
-// TestXferlog: files that were transferred are in the xferlog, also where nothing is
-// logged; one that was moved away is begun anew.
+// TestXferlog: transferred files are in the xferlog, even if nothing is logged; a
+// file that was moved away is begun anew.
 func TestXferlog(t *testing.T) {
 	b := newBench(t)
 	b.Wanted = func() (sessions, transfers bool) { return false, false }
@@ -274,7 +274,7 @@ func TestXferlog(t *testing.T) {
 	}
 }
 
-// TestCountAll: what conntrack says of data connections is added up once.
+// TestCountAll: conntrack's figures of data connections are added up once.
 func TestCountAll(t *testing.T) {
 	b := newBench(t)
 	b.Data.Found(data, &b.r.Owner)

@@ -24,15 +24,15 @@ import (
 // patience is how long the program nft may take.
 const patience = 20 * time.Second
 
-// Source is what a report is about.
+// Source is the subject of a report.
 type Source struct {
 	Version string
-	Config  config.Config // of this command; a daemon that answers has its own
+	Config  config.Config // of this command; a running daemon has its own
 	File    string        // path of the configuration; empty: none
-	Asked   bool          // the settings were given, and are to be examined
+	Asked   bool          // the settings were given, and must be examined
 }
 
-// Collect collects all that there is.
+// Collect collects everything.
 func Collect(ctx context.Context, s Source) *Archive {
 	a := &Archive{made: time.Now()}
 	a.add("version.txt", "version of this program", []byte(s.Version), nil)

@@ -57,10 +57,10 @@ func (c *Client) Servers(ctx context.Context) ([]Server, error) {
 	return s, err
 }
 
-// Settings asks for the settings in force.
+// Settings asks for the current settings.
 func (c *Client) Settings(ctx context.Context, into any) error { return c.get(ctx, settingsPath, into) }
 
-// Drain takes a server out, or puts it back.
+// Drain drains a server, or puts it back.
 func (c *Client) Drain(ctx context.Context, name string, drain bool) error {
 	method := http.MethodDelete
 	if drain {
@@ -79,13 +79,13 @@ func (c *Client) Unblock(ctx context.Context, client netip.Addr) error {
 	return c.order(ctx, http.MethodDelete, blockedPath+"?client="+url.QueryEscape(client.String()), "client "+client.String())
 }
 
-// Reload has the daemon read its configuration again. The error is what is wrong
-// with it; the old one stays in force.
+// Reload makes the daemon read its configuration again. The error says what is
+// wrong with it; the old one stays in force.
 func (c *Client) Reload(ctx context.Context) error {
 	return c.order(ctx, http.MethodPost, reloadPath, "configuration not reloaded")
 }
 
-// order has something done. What the daemon says against it is an error about what.
+// order requests an action. The daemon's objection becomes an error about what.
 func (c *Client) order(ctx context.Context, method, path, what string) error {
 	resp, err := c.do(ctx, method, path)
 	if err != nil {
@@ -111,7 +111,7 @@ func (c *Client) do(ctx context.Context, method, path string) (*http.Response, e
 	return resp, nil
 }
 
-// understood returns an error if the daemon does not know what it was asked.
+// understood returns an error if the daemon does not know the request.
 func (c *Client) understood(resp *http.Response) error {
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("what answers on %s is not a pasvport daemon of this version: %s", c.path, resp.Status)
@@ -134,7 +134,7 @@ func (c *Client) get(ctx context.Context, path string, into any) error {
 	return nil
 }
 
-// unreachable says it in the words of the one who asked.
+// unreachable describes the error for the user.
 func (c *Client) unreachable(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {

@@ -23,11 +23,11 @@ const eventsPath = "/v1/events"
 const (
 	// eventPatience is how long a reader of events may take for a batch.
 	eventPatience = 10 * time.Second
-	// maxEvent bounds the line of an event, in bytes.
+	// maxEvent limits the line of an event, in bytes.
 	maxEvent = 1 << 20
 )
 
-// EventFilter says which events are wanted. Its zero value wants all.
+// EventFilter selects events. Its zero value selects all.
 type EventFilter struct {
 	Session uint64
 	Client  netip.Addr
@@ -43,7 +43,7 @@ func (f *EventFilter) wants(e *report.Event) bool {
 		(f.Name == "" || f.Name == e.Name)
 }
 
-// query and parseFilter are the two ends of one form.
+// query and parseFilter are the two ends of one format.
 func (f *EventFilter) query() url.Values {
 	v := url.Values{}
 	if f.Session != 0 {
@@ -73,15 +73,15 @@ func parseFilter(v url.Values) (f EventFilter, err error) {
 	return f, err
 }
 
-// lostEvents takes the place of events that a reader was too slow for.
+// lostEvents replaces events for which a reader was too slow.
 type lostEvents struct {
 	Time  time.Time `json:"time"`
 	Event string    `json:"event"`
 	Level string    `json:"level"`
-	Lost  uint64    `json:"lost"` // how many, whether they were wanted or not
+	Lost  uint64    `json:"lost"` // number of them, selected or not
 }
 
-// answerEvents writes the events that are kept, a JSON object a line, and with
+// answerEvents writes the stored events, one JSON object per line, and with
 // follow=1 those to come, until the reader goes away.
 func answerEvents(w http.ResponseWriter, r *http.Request, s *report.Stream) {
 	filter, err := parseFilter(r.URL.Query())
@@ -94,7 +94,7 @@ func answerEvents(w http.ResponseWriter, r *http.Request, s *report.Stream) {
 	control := http.NewResponseController(w)
 	enc := json.NewEncoder(w)
 	for at := s.Oldest(); ; {
-		// Errors of a write are a reader that has gone, or is too slow.
+		// A failed write means that the reader has gone, or is too slow.
 		_ = control.SetWriteDeadline(time.Now().Add(eventPatience))
 		list, next, lost := s.Read(at)
 		if lost > 0 {
@@ -112,7 +112,7 @@ func answerEvents(w http.ResponseWriter, r *http.Request, s *report.Stream) {
 	}
 }
 
-// Events calls f with each event that is kept and wanted, a JSON object, and with
+// Events calls f with each stored and selected event, a JSON object, and with
 // follow with those to come, until ctx ends or f returns an error. The bytes are
 // valid until f returns. It returns nil when ctx ends.
 func (c *Client) Events(ctx context.Context, filter EventFilter, follow bool, f func(event []byte) error) error {
@@ -146,5 +146,5 @@ func (c *Client) Events(ctx context.Context, filter EventFilter, follow bool, f 
 	return nil
 }
 
-// errEventsEnded says that a daemon that was followed has stopped.
+// errEventsEnded means that the daemon has stopped.
 var errEventsEnded = errors.New("the daemon has stopped")

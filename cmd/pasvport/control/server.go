@@ -19,16 +19,16 @@ type Source interface {
 	Status() Status
 	Sessions() []Session
 	Servers() []Server
-	// Settings are those in force, as JSON has them.
+	// Settings are the current settings, in the form for JSON.
 	Settings() any
 	Events() *report.Stream
-	// Drain takes a server out, or puts it back. An error is its caller's.
+	// Drain drains a server, or puts it back. An error is for the caller.
 	Drain(name string, drain bool) error
-	// End resets both ends of a session. An error is its caller's.
+	// End resets both ends of a session. An error is for the caller.
 	End(id uint64) error
-	// Unblock lifts the block of a client. An error is its caller's.
+	// Unblock lifts the block of a client. An error is for the caller.
 	Unblock(client netip.Addr) error
-	// Reload reads the configuration again. An error is what is wrong with it.
+	// Reload reads the configuration again. An error says what is wrong with it.
 	Reload(ctx context.Context) error
 }
 
@@ -48,9 +48,9 @@ type Listener struct {
 	http   http.Server
 }
 
-// Listen makes the socket. It replaces one that no one answers any more; errors
-// are ErrInUse when someone does, ErrNotSocket when the path is something else,
-// and those of the system.
+// Listen makes the socket. It replaces one on which no one answers any more;
+// errors are ErrInUse if someone does, ErrNotSocket if the path is something
+// else, and those of the system.
 func Listen(path string, src Source) (*Listener, error) {
 	sock, err := listen(path)
 	if err != nil {
@@ -108,8 +108,8 @@ func Listen(path string, src Source) (*Listener, error) {
 	}, nil
 }
 
-// Run answers until ctx ends, and returns nil then. The socket file is gone when
-// it returns, if it was still ours.
+// Run answers until ctx ends, and then returns nil. It removes the socket file,
+// if that is still ours.
 func (s *Listener) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() {
 		_ = s.socket.remove() // its error is returned below
@@ -123,7 +123,7 @@ func (s *Listener) Run(ctx context.Context) error {
 	return errors.Join(err, s.socket.remove())
 }
 
-// Close takes the socket of a server away that never ran.
+// Close removes the socket of a server that never ran.
 func (s *Listener) Close() error {
 	return errors.Join(s.socket.remove(), s.socket.listener.Close())
 }
@@ -134,7 +134,7 @@ func answer(w http.ResponseWriter, v any) {
 	_ = json.NewEncoder(w).Encode(v)
 }
 
-// refuse answers with what is wrong with the request, if something is.
+// refuse answers with the error of a request, if any.
 func refuse(w http.ResponseWriter, err error) {
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusUnprocessableEntity)

@@ -180,7 +180,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 	stop()
 	if exists(path) {
-		t.Error("the socket is there after the server stopped")
+		t.Error("the socket exists after the server stopped")
 	}
 }
 
@@ -228,7 +228,7 @@ func TestStaleSocketIsReplaced(t *testing.T) {
 	}
 }
 
-// TestOtherFilesAreLeftAlone: a path that is a typing error destroys nothing.
+// TestOtherFilesAreLeftAlone: a mistyped path destroys nothing.
 func TestOtherFilesAreLeftAlone(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -268,14 +268,14 @@ func TestOtherFilesAreLeftAlone(t *testing.T) {
 			}
 			after, err := os.Lstat(path)
 			if err != nil || !os.SameFile(before, after) {
-				t.Errorf("the file is not what it was: %v, %v", after, err)
+				t.Errorf("the file has changed: %v, %v", after, err)
 			}
 		})
 	}
 }
 
-// TestStopLeavesSuccessor: someone removed our socket and another daemon made
-// its own; that one stays when we stop.
+// TestStopLeavesSuccessor: if someone removed our socket and another daemon made
+// its own, that one stays when we stop.
 func TestStopLeavesSuccessor(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	stop := start(t, path, answers{status: Status{PID: 1}})
@@ -300,7 +300,7 @@ func TestCloseWithoutRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	if exists(path) {
-		t.Error("the socket is there after Close")
+		t.Error("the socket exists after Close")
 	}
 }
 
@@ -321,7 +321,7 @@ func TestClientErrors(t *testing.T) {
 	}
 }
 
-// TestOtherPeer: something else listens, and says something else.
+// TestOtherPeer: another program listens, and answers something else.
 func TestOtherPeer(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	ln, err := net.Listen("unix", path)
@@ -335,7 +335,8 @@ func TestOtherPeer(t *testing.T) {
 			if err != nil {
 				return
 			}
-			// The question first: an answer before it is an error of the transport.
+			// Read the request first: an answer before it is an error of the
+			// transport.
 			if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
 				_, _ = c.Write([]byte("HTTP/1.0 404 Not Found\r\n\r\n"))
 			}
@@ -348,7 +349,7 @@ func TestOtherPeer(t *testing.T) {
 	}
 }
 
-// TestDrain: what the source does not know is its error, in its words.
+// TestDrain: an error of the source is returned with its text.
 func TestDrain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	in := answers{servers: []Server{{Name: "a b/c?", State: ServerUp}}}
@@ -369,7 +370,7 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// TestReload: the outcome of a reload is the asker's.
+// TestReload: the caller gets the result of a reload.
 func TestReload(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "sock")
 	stop := start(t, path, sample())

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// WriteJSON writes an answer as indented JSON, with < and > as they are.
+// WriteJSON writes an answer as indented JSON, with < and > unescaped.
 func WriteJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
@@ -24,7 +24,7 @@ func WriteJSON(w io.Writer, v any) error {
 	return e.Encode(v)
 }
 
-// WriteStatus writes a status for people. now is the time of the reader.
+// WriteStatus writes a status as text. now is the time of the reader.
 func WriteStatus(w io.Writer, s Status, now time.Time) error {
 	t := &table{w: tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)}
 	t.row("pasvport", s.Version)
@@ -80,7 +80,7 @@ func WriteStatus(w io.Writer, s Status, now time.Time) error {
 	return t.flush()
 }
 
-// rows adds what there is to say of the other firewall of a pair.
+// rows adds the rows about the other firewall of a pair.
 func (p *Peer) rows(t *table, now time.Time) {
 	if p == nil {
 		return
@@ -100,10 +100,10 @@ func (p *Peer) rows(t *table, now time.Time) {
 	}
 }
 
-// linkWords are the states of a link for people.
+// linkWords describe the states of a link.
 var linkWords = map[PeerLink]string{PeerUp: "up", PeerDown: "down", PeerDeaf: "does not hear us", PeerMute: "tells nothing"}
 
-// keepalive is a time of silence, and why it has no effect if it has none.
+// keepalive is an idle time, and why it has no effect if it has none.
 func (s *Status) keepalive(after string) string {
 	if s.KeepaliveError == "" || after == "off" {
 		return after
@@ -111,7 +111,7 @@ func (s *Status) keepalive(after string) string {
 	return after + " was asked for and is not possible: " + Clean(s.KeepaliveError)
 }
 
-// features lists what there is, then what there is not.
+// features lists the available ones, then the missing ones.
 func features(m map[string]bool) string {
 	var yes, no []string
 	for _, name := range slices.Sorted(maps.Keys(m)) {
@@ -125,8 +125,8 @@ func features(m map[string]bool) string {
 }
 
 // WriteSessions writes one line for each control connection, oldest first: what
-// each end sees of the other where it is translated, and what is to be said of it
-// where there is something. now is the time of the reader.
+// each end sees of the other if it is translated, and a note if there is one. now
+// is the time of the reader.
 func WriteSessions(w io.Writer, sessions []Session, now time.Time) error {
 	t := &table{w: tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)}
 	translated := slices.ContainsFunc(sessions, func(s Session) bool { return s.NAT != NATNone && s.NAT != "" })
@@ -149,9 +149,9 @@ func WriteSessions(w io.Writer, sessions []Session, now time.Time) error {
 	return t.flush()
 }
 
-// WriteOffers writes the last announcement of each control connection that has made
-// one: what its sender announced, what went out instead, where the data connection
-// ends, and why.
+// WriteOffers writes the last announcement of each control connection that has
+// made one: what its sender announced, what was forwarded instead, where the data
+// connection ends, and why.
 func WriteOffers(w io.Writer, sessions []Session, now time.Time) error {
 	t := &table{w: tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)}
 	t.row("ID", "CLIENT", "SERVER", "VERB", "ANNOUNCED", "SENT AS", "TARGET", "PINHOLE", "AGO", "REASON")
@@ -176,7 +176,7 @@ func WriteServers(w io.Writer, servers []Server, now time.Time) error {
 	return t.flush()
 }
 
-// pinhole is what became of the last offer.
+// pinhole is the state of the last offer.
 func (s *Session) pinhole() string {
 	if s.Offer == nil {
 		return "-"
@@ -222,7 +222,7 @@ func ShortTime(d time.Duration) string {
 	return fmt.Sprintf("%dd%02dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
 }
 
-// table writes rows of cells that line up.
+// table writes rows of aligned cells.
 type table struct {
 	w   *tabwriter.Writer
 	err error
@@ -246,8 +246,8 @@ func (t *table) flush() error {
 	return t.w.Flush()
 }
 
-// Clean shows what came from the network: no control character reaches the
-// terminal, no tab breaks the table, and no one's name fills the screen.
+// Clean sanitises text from the network: no control character reaches the
+// terminal, no tab breaks the table, and no name fills the screen.
 func Clean(s string) string {
 	const longest = 80
 	var b strings.Builder

@@ -116,7 +116,7 @@ func TestWriteErrors(t *testing.T) {
 	}
 }
 
-// TestJSONForPeople: what a ruleset or a log line says stands in JSON as it is there.
+// TestJSONForPeople: JSON contains the text of a rule or a log line unescaped.
 func TestJSONForPeople(t *testing.T) {
 	var b bytes.Buffer
 	if err := WriteJSON(&b, map[string]string{"rule": "tcp dport <1024> & mark"}); err != nil {

@@ -15,11 +15,11 @@ import (
 )
 
 // mostLines is how many lines may pass before one is queued again, so that the
-// daemon learns of every connection now and then, and no counter runs over.
+// daemon learns of every connection now and then, and no counter overflows.
 const mostLines = 4096
 
 // Conn is one control connection's part of a Table. The zero value has no slot,
-// and every packet is queued. Its methods may be called by several goroutines.
+// and every packet is queued. Its methods are safe for concurrent use.
 type Conn struct {
 	mu    sync.Mutex
 	table *Table // nil: no slot
@@ -27,8 +27,8 @@ type Conn struct {
 	ended bool
 }
 
-// Arm lets lines pass unread, beginning with the state u. ends are those of
-// both directions. Without a free slot it does nothing.
+// Arm lets lines pass unread, beginning with the state u. ends are those of both
+// directions. Without a free slot it does nothing.
 func (c *Conn) Arm(t *Table, ends [2]Ends, u *ftpalg.Unread, now time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -46,7 +46,7 @@ func (c *Conn) Arm(t *Table, ends [2]Ends, u *ftpalg.Unread, now time.Time) erro
 	return nil
 }
 
-// enter gets a slot and makes it known by both directions of the connection.
+// enter gets a slot and enters it for both directions of the connection.
 func (c *Conn) enter(t *Table, ends [2]Ends, now time.Time) error {
 	index, ok := t.take(now)
 	if !ok {
@@ -63,7 +63,7 @@ func (c *Conn) enter(t *Table, ends [2]Ends, now time.Time) error {
 	return nil
 }
 
-// leave makes the slot of a connection unknown.
+// leave removes the entries of a connection.
 func (t *Table) leave(ends [2]Ends) (err error) {
 	for d := range ends {
 		if e := t.conns.Delete(ends[d].key()); !errors.Is(e, ebpf.ErrKeyNotExist) {
@@ -73,7 +73,7 @@ func (t *Table) leave(ends [2]Ends) (err error) {
 	return err
 }
 
-// Disarm has all packets queued from here on.
+// Disarm queues all packets from here on.
 func (c *Conn) Disarm() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -94,8 +94,8 @@ func (c *Conn) Phase() (ftpalg.Phase, bool) {
 	return phase, atomic.LoadUint32(&s.state)&armed != 0
 }
 
-// Stop has all packets queued from here on, and says in u what has passed
-// since Arm. ok is false if nothing has.
+// Stop queues all packets from here on, and returns in u what has passed since
+// Arm. ok is false if nothing has.
 func (c *Conn) Stop(u *ftpalg.Unread) (ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -121,7 +121,7 @@ func (c *Conn) stop() *slot {
 	return s
 }
 
-// End gives the slot back. The connection is not armed any more after that.
+// End frees the slot. The connection is not armed any more after that.
 func (c *Conn) End(ends [2]Ends, now time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 	"github.com/pasvport/pasvport/ftpalg"
 )
 
-// Where the filter keeps things on its stack, from the frame pointer down.
+// The filter's variables on its stack, from the frame pointer down.
 const (
 	onKey   = -keyLen     // of the look-up
 	onTCP   = onKey - 24  // the TCP header without options
@@ -32,19 +32,19 @@ const (
 // TCP flags, the byte at offset 13 of the header.
 const flagPSH, flagACK = 0x08, 0x10
 
-// What the registers hold that no call changes.
+// Registers that keep their values across calls.
 const (
-	ctx     = asm.R6 // struct __sk_buff; LD_ABS and LD_IND want it here
+	ctx     = asm.R6 // struct __sk_buff; LD_ABS and LD_IND need it here
 	cursor  = asm.R7
 	skbLen  = asm.R8
 	thisOne = asm.R9 // the connection's slot
 )
 
-// The labels of the three ways out.
+// The labels of the three exits.
 const (
-	queue   = "queue"   // the daemon is to see this packet
+	queue   = "queue"   // the daemon must see this packet
 	disarm  = "disarm"  // and those that follow
-	release = "release" // the same, for who owns the slot
+	release = "release" // the same, for the owner of the slot
 )
 
 // entrance is the program that the rule runs: a tail call into the filter. The
@@ -60,9 +60,9 @@ func entrance(array *ebpf.Map) asm.Instructions {
 	}
 }
 
-// filter is ftpalg.Unread.Pass as a socket filter, which is given a packet from
-// its IP header on. It returns 1 for a packet that may pass. Whatever goes
-// wrong, an access beyond the packet's end too, makes it return 0.
+// filter is ftpalg.Unread.Pass as a socket filter, which gets a packet from its
+// IP header on. It returns 1 for a packet that may pass. Any error, such as an
+// access beyond the packet's end, makes it return 0.
 func filter(conns, slots *ebpf.Map, passive bool) asm.Instructions {
 	return slices.Concat(
 		findPayload(),
@@ -152,7 +152,7 @@ func loadBytes(from, to int16, n int32) asm.Instructions {
 	}
 }
 
-// findSlot finds the connection, and leaves if no line of it may pass anyway.
+// findSlot finds the connection, and exits if no line of it may pass anyway.
 func findSlot(conns, slots *ebpf.Map) asm.Instructions {
 	return asm.Instructions{
 		asm.LoadMapPtr(asm.R1, conns.FD()),
@@ -178,8 +178,8 @@ func findSlot(conns, slots *ebpf.Map) asm.Instructions {
 	}
 }
 
-// checkLine sees that the segment is an ordinary one and its payload one line,
-// and loads what that begins with.
+// checkLine checks that the segment is an ordinary one and its payload one line,
+// and loads the line's beginning.
 func checkLine() asm.Instructions {
 	ins := asm.Instructions{
 		asm.LoadMem(asm.R1, asm.RFP, onTCP+13, asm.Byte),
@@ -218,8 +218,8 @@ func checkLine() asm.Instructions {
 	return append(ins, asm.Ja.Label("scanned"))
 }
 
-// checkWord looks for a byte in R0 that is LF, NUL or IAC: after an exclusive or
-// with four of them it is zero, and only a zero byte borrows.
+// checkWord looks for a byte in R0 that is LF, NUL or IAC: an exclusive or with
+// four of them makes it zero, and only a zero byte borrows.
 func checkWord() (ins asm.Instructions) {
 	for _, b := range []byte{'\n', 0, 0xff} {
 		four := uint32(b) * 0x01010101
@@ -237,8 +237,8 @@ func checkWord() (ins asm.Instructions) {
 	return ins
 }
 
-// takeSlot makes the slot this processor's own, if it is armed still and no one
-// else has it, and checks that the line is the next one.
+// takeSlot makes the slot this processor's own, if it is still armed and no other
+// has it, and checks that the line is the next one.
 func takeSlot() asm.Instructions {
 	return asm.Instructions{
 		asm.Mov.Imm(asm.R0, armed).WithSymbol("scanned"),
@@ -265,7 +265,7 @@ func takeSlot() asm.Instructions {
 	}
 }
 
-// fromClient judges a command, whose first four bytes are in R0, and the phase
+// fromClient judges a command, whose first four bytes are in R0, with the phase
 // in R3. Without passive no command passes that asks for a port.
 func fromClient(passive bool) asm.Instructions {
 	ins := asm.Instructions{
@@ -277,7 +277,7 @@ func fromClient(passive bool) asm.Instructions {
 	commands := ftpalg.UnreadCommands()
 	verbs := slices.SortedFunc(maps.Keys(commands), func(a, b [4]byte) int { return slices.Compare(a[:], b[:]) })
 	for _, four := range []bool{true, false} {
-		if !four { // the fourth byte is the one behind the verb
+		if !four { // the fourth byte is the one after the verb
 			ins = append(ins,
 				asm.LoadMem(asm.R4, asm.RFP, onWord, asm.Word),
 				asm.And.Imm(asm.R4, 0xff),
@@ -294,7 +294,7 @@ func fromClient(passive bool) asm.Instructions {
 	ins = append(ins, asm.Ja.Label(release))
 	for _, p := range []ftpalg.Phase{ftpalg.PhaseAsked, ftpalg.PhaseTransfer, ftpalg.PhasePassive} {
 		if p == ftpalg.PhasePassive && !passive {
-			continue // nothing leads there
+			continue // nothing jumps there
 		}
 		ins = append(ins,
 			asm.Mov.Imm(asm.R3, int32(p)).WithSymbol(behind(p)),
@@ -313,7 +313,7 @@ func fromClient(passive bool) asm.Instructions {
 
 func behind(p ftpalg.Phase) string { return fmt.Sprintf("phase %d", p) }
 
-// fromServer judges a reply, whose first four bytes are in R0, and the phase in
+// fromServer judges a reply, whose first four bytes are in R0, with the phase in
 // R3.
 func fromServer() asm.Instructions {
 	ins := asm.Instructions{
@@ -341,8 +341,8 @@ func fromServer() asm.Instructions {
 	)
 }
 
-// leave takes the line down, with the next phase in R3, and holds the other
-// ways out.
+// leave records the line, with the next phase in R3, and contains the other
+// exits.
 func leave() asm.Instructions {
 	return asm.Instructions{
 		asm.StoreMem(thisOne, atPhase, asm.R3, asm.Word).WithSymbol("pass"),
@@ -379,8 +379,8 @@ func leave() asm.Instructions {
 	}
 }
 
-// onState is an atomic operation with the slot's state and R1. asm of cilium/ebpf
-// v0.19 leaves it an addition if the constant does not say which one it is.
+// onState is an atomic operation on the slot's state with R1. asm of cilium/ebpf
+// v0.19 makes it an addition unless the constant names the operation.
 func onState(op asm.AtomicOp) asm.Instruction {
 	ins := op.Mem(thisOne, asm.R1, asm.Word, atState)
 	ins.Constant = int64(op >> 8)

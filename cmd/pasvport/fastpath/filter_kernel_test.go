@@ -34,7 +34,7 @@ func ends(client, server string) [2]Ends {
 
 var ends4 = ends("192.0.2.1:40000", "198.51.100.1:21")
 
-// packet is what the filter is shown.
+// packet is a packet for the filter.
 type packet struct {
 	ends       Ends
 	seq, ack   uint32
@@ -45,7 +45,8 @@ type packet struct {
 	payload    []byte
 }
 
-// frame is the packet as BPF_PROG_TEST_RUN wants it, with a link-layer header.
+// frame is the packet in the form for BPF_PROG_TEST_RUN, with a link-layer
+// header.
 func (p *packet) frame() []byte {
 	tcp := binary.BigEndian.AppendUint16(nil, p.ends.Src.Port())
 	tcp = binary.BigEndian.AppendUint16(tcp, p.ends.Dst.Port())
@@ -81,7 +82,7 @@ func passes(t testing.TB, table *Table, p *packet) bool {
 	return got != 0
 }
 
-// subject is a connection and what should be true of it.
+// subject is a connection and its expected state.
 type subject struct {
 	ends  [2]Ends
 	conn  Conn
@@ -89,7 +90,7 @@ type subject struct {
 	armed bool
 }
 
-// randomLine draws words that may pass and some that may not, in many shapes.
+// randomLine makes lines that may pass and lines that may not, in many shapes.
 func randomLine(r *rand.Rand, d ftpalg.Direction, phase ftpalg.Phase) []byte {
 	var b []byte
 	if (d == ftpalg.Original) != (r.IntN(12) == 0) {
@@ -119,9 +120,8 @@ func randomLine(r *rand.Rand, d ftpalg.Direction, phase ftpalg.Phase) []byte {
 	return b
 }
 
-// TestFilterIsUnread: the filter decides as ftpalg.Unread.Pass does, and keeps
-// the same state, on any dialogue; and what is not an ordinary segment never
-// passes.
+// TestFilterIsUnread: the filter decides like ftpalg.Unread.Pass, and keeps the
+// same state, on any dialogue; and what is not an ordinary segment never passes.
 func TestFilterIsUnread(t *testing.T) {
 	table := load(t)
 	r := rand.New(rand.NewPCG(1, 2))

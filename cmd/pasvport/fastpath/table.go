@@ -14,10 +14,10 @@ import (
 )
 
 const (
-	// slotCount bounds how many connections can be armed; the others go without.
+	// slotCount is how many connections can be armed; the others have no slot.
 	slotCount = 1 << 15
-	// restTime is how long a slot that was given back is not used again: a
-	// processor may still be in the middle of the filter with it.
+	// restTime is how long a freed slot is not reused: a processor may still be
+	// in the middle of the filter with it.
 	restTime = time.Second
 )
 
@@ -35,7 +35,7 @@ type Table struct {
 	spare []spareSlot
 }
 
-// spareSlot is a slot that was given back.
+// spareSlot is a slot that was freed.
 type spareSlot struct {
 	index uint32
 	since time.Time
@@ -79,12 +79,12 @@ func (t *Table) load(passive bool) (err error) {
 	return t.array.Put(uint32(0), t.filter)
 }
 
-// Program returns the descriptor of the program for the rule. It is the
-// table's, and must stay open as long as the rule may be put back.
+// Program returns the descriptor of the program for the rule. It belongs to the
+// table, and must stay open as long as the rule may be put back.
 func (t *Table) Program() int { return t.entrance.FD() }
 
-// Close frees what this process holds of the filter. A rule that is still there
-// queues every packet from then on.
+// Close frees what this process holds of the filter. A remaining rule queues
+// every packet from then on.
 func (t *Table) Close() error {
 	var errs []error
 	t.mu.Lock()
@@ -102,7 +102,7 @@ func (t *Table) Close() error {
 	return errors.Join(errs...)
 }
 
-// take returns the index of a slot that no one uses.
+// take returns the index of a free slot.
 func (t *Table) take(now time.Time) (index uint32, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

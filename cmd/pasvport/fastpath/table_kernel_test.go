@@ -16,8 +16,8 @@ var noop = []byte("NOOP\r\n")
 
 // TestArmedWhileRunning arms and stops a connection while lines of both
 // directions, and repeated ones, run through the filter on all processors. Each
-// line that passed must be reported once, and the numbers must continue from what
-// was told.
+// line that passed must be reported once, and the numbers must continue from the
+// reported ones.
 func TestArmedWhileRunning(t *testing.T) {
 	table := load(t)
 	const want = 100
@@ -69,7 +69,7 @@ func TestArmedWhileRunning(t *testing.T) {
 	wg.Wait()
 	for d := range told {
 		if int64(told[d]) != passed[d].Load() {
-			t.Errorf("direction %d: %d lines passed, %d were told of", d, passed[d].Load(), told[d])
+			t.Errorf("direction %d: %d lines passed, %d were reported", d, passed[d].Load(), told[d])
 		}
 	}
 	if n := passed[0].Load() + passed[1].Load(); table.Lines() != uint64(n) {
@@ -77,9 +77,9 @@ func TestArmedWhileRunning(t *testing.T) {
 	}
 }
 
-// TestDaemonGone: when no one has the array open any more, the kernel empties
-// it, and nothing passes although the slot is armed and the program still runs
-// in a rule.
+// TestDaemonGone: when no one has the array open any more, the kernel empties it,
+// and nothing passes although the slot is armed and a rule still runs the
+// program.
 func TestDaemonGone(t *testing.T) {
 	table := load(t)
 	var c Conn
@@ -105,7 +105,7 @@ func TestDaemonGone(t *testing.T) {
 }
 
 // TestEnd: a connection that has ended is not armed again, and its slot is not
-// given to another one at once.
+// reused at once.
 func TestEnd(t *testing.T) {
 	table := load(t)
 	now := time.Now()
@@ -135,14 +135,14 @@ func TestEnd(t *testing.T) {
 	}
 	var u ftpalg.Unread
 	if !c.Stop(&u) || u.Lines != [2]uint32{1, 0} || u.Phase != ftpalg.PhaseAsked {
-		t.Errorf("told of %+v", u)
+		t.Errorf("reported %+v", u)
 	}
 	if c.Stop(&u) {
-		t.Error("told twice")
+		t.Error("reported twice")
 	}
 }
 
-// TestMostLines: after so many lines one is queued again.
+// TestMostLines: after this many lines one is queued again.
 func TestMostLines(t *testing.T) {
 	table := load(t)
 	var c Conn
@@ -159,7 +159,7 @@ func TestMostLines(t *testing.T) {
 	}
 }
 
-// BenchmarkFilter is the time that a line of average length takes in the kernel.
+// BenchmarkFilter measures the time of a line of average length in the kernel.
 func BenchmarkFilter(b *testing.B) {
 	table := load(b)
 	var c Conn
@@ -178,7 +178,7 @@ func BenchmarkFilter(b *testing.B) {
 	}
 }
 
-// TestNoAllocations: what the daemon does for each queued packet of a connection
+// TestNoAllocations: the daemon's work for each queued packet of a connection
 // that has its slot costs no memory, and no system call.
 func TestNoAllocations(t *testing.T) {
 	table := load(t)

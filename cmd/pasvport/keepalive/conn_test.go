@@ -28,7 +28,7 @@ func packet(seq, ack uint32, payload string) *nfq.Packet {
 	return &p
 }
 
-// What the ends have said gives the numbers of both, in any order and over the
+// What the ends have sent gives the numbers of both, in any order and across the
 // wrap of sequence numbers.
 func TestSilentNumbers(t *testing.T) {
 	start := time.Unix(1000, 0)
@@ -75,8 +75,8 @@ func TestSilentNumbers(t *testing.T) {
 	}
 }
 
-// A probe is not a sign of life, and an answer that says nothing new is not a
-// use of the session.
+// A probe is not a sign of life, and an answer without anything new is not a use
+// of the session.
 func TestNoteTimes(t *testing.T) {
 	var c Conn
 	now := time.Unix(1000, 0)

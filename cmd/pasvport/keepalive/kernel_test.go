@@ -21,7 +21,7 @@ const (
 )
 
 // TestKernelRefresher keeps ten thousand silent control connections with a data
-// connection each over three times their timeout, and says what that costs.
+// connection each over three times their timeout, and reports what that costs.
 func TestKernelRefresher(t *testing.T) {
 	stage.Alone(t, func() error { return testRefresher(t) })
 }

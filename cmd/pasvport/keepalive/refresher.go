@@ -14,18 +14,18 @@ import (
 )
 
 const (
-	// shortestLook and longestLook bound the time between two looks at the
-	// entry of a control connection. Conntrack counts in seconds; the upper
-	// bound is for timeouts of days, which conntrack cuts to minutes while
-	// bytes are not acknowledged (nf_conntrack_tcp_timeout_unacknowledged).
+	// shortestLook and longestLook limit the time between two looks at the entry
+	// of a control connection. Conntrack counts in seconds; the upper limit is
+	// for timeouts of days, which conntrack cuts to minutes while bytes are
+	// unacknowledged (nf_conntrack_tcp_timeout_unacknowledged).
 	shortestLook = 250 * time.Millisecond
 	longestLook  = 30 * time.Second
-	// lookSoon is when a session is looked at that had a part in something. Most
-	// transfers are over by then, and no timeout is as short.
+	// lookSoon is when a session is checked that was just active. Most transfers
+	// are over by then, and no timeout is as short.
 	lookSoon = 100 * time.Millisecond
-	// lookAgain is when the entry is looked at again because its session had a
-	// part in something: the lines that follow a data connection's first packet
-	// pass unread, and may have set the entry to another timeout.
+	// lookAgain is when the entry is checked again after its session was active:
+	// the lines that follow a data connection's first packet pass unread, and may
+	// have set the entry to another timeout.
 	lookAgain = 500 * time.Millisecond
 )
 
@@ -36,33 +36,33 @@ type Control interface {
 	Entry() (original expect.Tuple, id uint32)
 }
 
-// Transfers are the data connections that are open, by their control connection.
-// Its methods may be called by several goroutines.
+// Transfers are the open data connections, by their control connection. Its
+// methods are safe for concurrent use.
 type Transfers[C Control] interface {
 	// Wake receives when Due has something.
 	Wake() <-chan struct{}
-	// Due returns and forgets the control connections that are to be looked at.
+	// Due returns and forgets the control connections to check.
 	Due() []C
-	// Live returns the data connections over which bytes may still go.
+	// Live returns the data connections that may still carry bytes.
 	Live(C) []expect.Tuple
-	// Ended notes that one of them does not carry bytes any more.
+	// Ended records that one of them no longer carries bytes.
 	Ended(expect.Tuple, C)
 }
 
-// conntrack is what a Refresher needs of an expect.Conn.
+// conntrack is the part of an expect.Conn that a Refresher needs.
 type conntrack interface {
 	Get(expect.Tuple) (expect.Entry, error)
 	UpdateTimeout(expect.Tuple, time.Duration) error
 }
 
 // Refresher refreshes the entries of control connections that are silent while
-// their data connections carry data. It looks at one entry at a time, when that
+// their data connections carry data. It reads one entry at a time, when that
 // entry needs it, and never lists conntrack's table. It belongs to the goroutine
 // of Run.
 type Refresher[C Control] struct {
 	Conntrack conntrack
 	Transfers Transfers[C]
-	// Failed is told that an entry could not be refreshed.
+	// Failed is called if an entry could not be refreshed.
 	Failed func(C, error)
 
 	all  map[C]*upkeep[C]
@@ -73,7 +73,7 @@ type Refresher[C Control] struct {
 // has data connections.
 type upkeep[C Control] struct {
 	control C
-	span    time.Duration // what its packets set the entry's timeout to, as far as seen
+	span    time.Duration // the timeout that its packets set, as far as seen
 	next    time.Time     // of the next look
 	index   int           // in the heap
 }
@@ -108,7 +108,7 @@ func (r *Refresher[C]) Run(ctx context.Context) error {
 }
 
 // look refreshes the entry of a control connection if a third of its time is
-// over, and sets the time of the next look, most from now at the latest.
+// over, and sets the time of the next look, at most most from now.
 func (r *Refresher[C]) look(c C, now time.Time, most time.Duration) {
 	original, id := c.Entry()
 	if !r.live(c) {
@@ -126,9 +126,9 @@ func (r *Refresher[C]) look(c C, now time.Time, most time.Duration) {
 		r.all[c] = u
 		heap.Push(&r.heap, u)
 	}
-	// The timeout of the state or of a policy is not told, but a packet sets
-	// the entry to it: it is the most that was ever left. Conntrack rounds down
-	// to seconds, and the packet came a moment ago.
+	// The timeout of the state or of a policy is not reported, but a packet sets
+	// the entry to it: it is the largest remaining time seen. Conntrack rounds
+	// down to seconds, and the packet came a moment ago.
 	u.span = max(u.span, e.Timeout+time.Second)
 	if e.Timeout*3 <= u.span*2 {
 		if err := r.Conntrack.UpdateTimeout(original, u.span); err != nil && !errors.Is(err, unix.ENOENT) {
@@ -139,8 +139,8 @@ func (r *Refresher[C]) look(c C, now time.Time, most time.Duration) {
 	heap.Fix(&r.heap, u.index)
 }
 
-// live reports whether data may still go over one of the data connections of c.
-// Those that are closed are noted: conntrack reports a connection's end only
+// live reports whether one of the data connections of c may still carry data. It
+// records those that are closed: conntrack reports a connection's end only
 // minutes after it.
 func (r *Refresher[C]) live(c C) bool {
 	live := false

@@ -109,7 +109,7 @@ func TestRefresh(t *testing.T) {
 	}
 }
 
-// Entries are looked at in the order of their need, and forgotten when their
+// Entries are checked in the order of their need, and forgotten when their
 // transfer is over, wherever they are in that order.
 func TestRefreshOrder(t *testing.T) {
 	tb := &table{entries: map[expect.Tuple]expect.Entry{data: {}}, live: map[entry][]expect.Tuple{}, setErr: errors.New("no")}

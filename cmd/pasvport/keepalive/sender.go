@@ -16,15 +16,15 @@ import (
 // belongs to one goroutine.
 //
 // A segment has the tuple of its direction, as if it had just come in. Conntrack
-// finds its entry by that, translates it and adjusts its sequence numbers, and
-// the administrator's rules take it for one of an established connection: it goes
-// the way of every other segment.
+// finds its entry by that, translates it and adjusts its sequence numbers, and to
+// the administrator's rules it belongs to an established connection: it takes the
+// way of every other segment.
 type Sender struct {
 	fd4, fd6 int // raw sockets; -1 if there is none
 	buf      []byte
 }
 
-// errNoRaw says what is missing.
+// errNoRaw names the missing capability.
 var errNoRaw = errors.New("missing CAP_NET_RAW: give it to the daemon (AmbientCapabilities= and CapabilityBoundingSet= in a systemd unit)")
 
 // OpenSender opens the raw sockets, which needs CAP_NET_RAW.
@@ -70,9 +70,8 @@ func (s *Sender) Probe(t expect.Tuple, from *End) error {
 }
 
 // Reset sends a reset in direction t in the name of an end. Its sequence number
-// is the one that the receiver waits for, and so it is believed (RFC 5961
-// section 3.2). Of an end that is not Known, Next alone is used: the reset
-// acknowledges nothing.
+// is the one that the receiver expects, so it is accepted (RFC 5961 section 3.2).
+// Of an end that is not Known, only Next is used: the reset acknowledges nothing.
 func (s *Sender) Reset(t expect.Tuple, from *End) error {
 	if !from.Known {
 		return s.send(t, from, from.Next, nfq.FlagRST)
@@ -90,8 +89,8 @@ func (s *Sender) send(t expect.Tuple, from *End, seq uint32, flags uint8) error 
 }
 
 // appendSegment appends a packet with an empty segment. It carries the end's own
-// last timestamp, so that the receiver does not take it for an old one (RFC 7323
-// section 5).
+// last timestamp, so that the receiver does not discard it as an old one (RFC
+// 7323 section 5).
 func appendSegment(dst []byte, t expect.Tuple, from *End, seq uint32, flags uint8) []byte {
 	var options [12]byte
 	seg := nfq.Segment{Src: t.Src, Dst: t.Dst, Seq: seq, Ack: from.Ack, Flags: flags, Window: from.Window}

@@ -12,40 +12,40 @@ import (
 )
 
 const (
-	// probes is how many in a row an end may leave unanswered.
+	// probes is how many probes in a row an end may leave unanswered.
 	probes = 3
-	// longestProbe bounds the time between two of them.
+	// longestProbe limits the time between two of them.
 	longestProbe = 10 * time.Second
-	// shortestTick and longestTick bound how often sessions are looked at; a
-	// look reads our memory and asks the kernel nothing.
+	// shortestTick and longestTick limit how often sessions are checked; a check
+	// reads our memory and does not ask the kernel.
 	shortestTick = 100 * time.Millisecond
 	longestTick  = 5 * time.Second
 )
 
-// Session is a control connection that a Watch looks after. Its methods may be
-// called by several goroutines.
+// Session is a control connection that a Watch watches. Its methods are safe for
+// concurrent use.
 type Session interface {
 	comparable
 	// Keepalive returns what is known of the connection.
 	Keepalive() State
-	// SetClosed notes that the connection was reset.
+	// SetClosed records that the connection was reset.
 	SetClosed()
 }
 
 // State is a control connection at one moment.
 type State struct {
-	Conn         *Conn           // nil if no segment was noted yet
+	Conn         *Conn           // nil if no segment was recorded yet
 	Tuples       [2]expect.Tuple // by direction
 	Established  bool            // and in no zone: a segment of ours leaves by the default one
-	Adjusted     bool            // its sequence numbers are
+	Adjusted     bool            // its sequence numbers are adjusted
 	Transferring bool            // it has open data connections
 }
 
-// Cause is why a session was ended by us.
+// Cause is why we ended a session.
 type Cause uint8
 
 const (
-	// CauseNone: it did not.
+	// CauseNone: we did not.
 	CauseNone Cause = iota
 	// CauseIdle: no one used it for Watch.Idle.
 	CauseIdle
@@ -61,7 +61,7 @@ func (c Cause) String() string {
 	return [...]string{"", "idle", "client gone", "server gone", "by hand"}[c]
 }
 
-// sender is what a Watch needs of a Sender.
+// sender is the part of a Sender that a Watch needs.
 type sender interface {
 	Probe(expect.Tuple, *End) error
 	Reset(expect.Tuple, *End) error
@@ -74,13 +74,14 @@ type Watch[S Session] struct {
 	Idle     time.Duration // disuse after which a session is ended; 0: never
 	Sender   sender
 	Sessions func() []S
-	// Ended is told of each session that was ended, and how long it was unused.
+	// Ended is called for each session that was ended, with how long it was
+	// unused.
 	Ended func(s S, c Cause, unused time.Duration)
-	// Failed is told that a segment could not be sent.
+	// Failed is called if a segment could not be sent.
 	Failed func(s S, reset bool, err error)
 
 	probed map[S]*probing
-	local  map[netip.Addr]bool // our own addresses, as of the last look
+	local  map[netip.Addr]bool // our own addresses, as of the last check
 }
 
 // probing is the state of one session's keep-alive, by direction of the probes:
@@ -90,7 +91,7 @@ type probing struct {
 	missed [2]int
 }
 
-// Run looks after the sessions until ctx ends.
+// Run watches the sessions until ctx ends.
 func (w *Watch[S]) Run(ctx context.Context) error {
 	tick := time.NewTicker(w.tick())
 	defer tick.Stop()
@@ -105,7 +106,7 @@ func (w *Watch[S]) Run(ctx context.Context) error {
 	}
 }
 
-// tick is how often to look: often enough to be late by a tenth only.
+// tick is the interval of checks: short enough to be late by at most a tenth.
 func (w *Watch[S]) tick() time.Duration {
 	d := longestTick
 	for _, t := range []time.Duration{w.Every, w.Idle} {
@@ -139,7 +140,7 @@ func (w *Watch[S]) look(now time.Time) {
 	w.probed = live
 }
 
-// endIdle ends a session that no one uses, and reports whether it did.
+// endIdle ends an unused session, and reports whether it did.
 func (w *Watch[S]) endIdle(s S, st *State, ends *Ends, unused time.Duration, now time.Time) bool {
 	if st.Transferring {
 		st.Conn.Use(now)
@@ -157,9 +158,9 @@ func (w *Watch[S]) endIdle(s S, st *State, ends *Ends, unused time.Duration, now
 // keep probes a silent session, and ends it if one of its ends is gone. It
 // reports whether it ended it.
 //
-// It probes one end in a look. The answer carries a newer timestamp to the
-// other end, which from then on drops a probe with the one that we know now,
-// and does not answer it (tcp_disordered_ack_check in net/ipv4/tcp_input.c).
+// It probes one end per check. The answer carries a newer timestamp to the other
+// end, which from then on drops a probe with the one that we know now, and does
+// not answer it (tcp_disordered_ack_check in net/ipv4/tcp_input.c).
 func (w *Watch[S]) keep(s S, st *State, p *probing, ends *Ends, now time.Time) bool {
 	if w.Every == 0 {
 		return false
@@ -185,8 +186,8 @@ func (w *Watch[S]) keep(s S, st *State, p *probing, ends *Ends, now time.Time) b
 	return false
 }
 
-// due reports whether the time has come for a probe in direction d, and counts
-// it if the last one was not answered.
+// due reports whether it is time for a probe in direction d, and counts the last
+// one if it was not answered.
 func (p *probing) due(d int, heard time.Time, after time.Duration, now time.Time) bool {
 	if heard.After(p.sent[d]) {
 		p.sent[d], p.missed[d] = time.Time{}, 0

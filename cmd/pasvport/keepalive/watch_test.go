@@ -24,7 +24,7 @@ type control struct {
 func (c *control) Keepalive() State { return c.state }
 func (c *control) SetClosed()       { c.closed, c.state.Established = true, false }
 
-// wire is a sender that notes what is sent.
+// wire is a sender that records what is sent.
 type wire struct {
 	sent []string
 	err  error
@@ -63,7 +63,7 @@ func newScene() *scene {
 	return st
 }
 
-// look lets time pass and has the watch look; want is what it sends.
+// look lets time pass and makes the watch look; want is what it sends.
 func (st *scene) look(t *testing.T, wait time.Duration, want ...string) {
 	t.Helper()
 	st.wire.sent = nil
@@ -74,7 +74,7 @@ func (st *scene) look(t *testing.T, wait time.Duration, want ...string) {
 	}
 }
 
-// answer has an end answer a probe.
+// answer makes an end answer a probe.
 func (st *scene) answer(d ftpalg.Direction) {
 	numbers := [2][2]uint32{{100, 200}, {200, 100}}[d]
 	st.c.state.Conn.Note(d, packet(numbers[0], numbers[1], ""), st.now)
@@ -87,7 +87,7 @@ const (
 
 // TestOneProbeInALook: the two ends of a silent session are probed in turn. A
 // probe that overtakes the timestamp in the other end's answer is not answered,
-// and an end that lives would be taken for dead.
+// and a living end would seem dead.
 func TestOneProbeInALook(t *testing.T) {
 	const after, tick = 3 * time.Second, 300 * time.Millisecond
 	st := newScene()
@@ -138,7 +138,7 @@ func TestIdle(t *testing.T) {
 	st := newScene()
 	st.Idle = time.Minute
 	st.c.state.Transferring = true
-	st.look(t, time.Hour) // a transfer is a use
+	st.look(t, time.Hour) // a transfer counts as use
 	st.c.state.Transferring = false
 	st.look(t, time.Minute-time.Second)
 	st.look(t, time.Second, "reset 21 100", "reset 4000 200")
@@ -147,7 +147,7 @@ func TestIdle(t *testing.T) {
 	}
 }
 
-// What is not known well enough is left alone.
+// A session of which too little is known is left alone.
 func TestLeftAlone(t *testing.T) {
 	for name, change := range map[string]func(*State){
 		"nothing seen":     func(s *State) { s.Conn = nil },
@@ -163,7 +163,7 @@ func TestLeftAlone(t *testing.T) {
 	}
 }
 
-// What cannot be sent is reported, and the session continues to its end.
+// A failure to send is reported, and the session continues to its end.
 func TestSendFails(t *testing.T) {
 	st := newScene()
 	st.Every, st.wire.err = time.Second, errors.New("network is down")
@@ -190,7 +190,7 @@ func TestTick(t *testing.T) {
 	}
 }
 
-// Run looks until it is told to end.
+// Run looks until its context ends.
 func TestRun(t *testing.T) {
 	st := newScene()
 	st.Every = shortestTick

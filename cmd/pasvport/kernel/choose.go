@@ -14,17 +14,17 @@ type Choice struct {
 	Carrier  rules.Carrier
 	Queue    rules.QueueKind
 	Claims   bool // data connections can be claimed, whatever the strategy is
-	OneZone  bool // a queued packet does not tell its conntrack zone
+	OneZone  bool // a queued packet comes without its conntrack zone
 
 }
 
-// A MissingError says that the kernel lacks what the settings need.
+// A MissingError means that the kernel lacks what the settings need.
 type MissingError struct {
 	What    string // what cannot be done, "--queue native"
 	Needs   string // what it needs, "the NFQUEUE target"
-	Option  string // the kernel's options and modules that give it
-	Instead string // settings that may work without it; empty: there are none
-	Err     error  // the kernel's answer
+	Option  string // the kernel's options and modules that provide it
+	Instead string // settings that may work without it; empty: none
+	Err     error  // the kernel's error
 }
 
 // Error implements error.
@@ -36,10 +36,10 @@ func (e *MissingError) Error() string {
 	return text
 }
 
-// Unwrap returns the kernel's answer.
+// Unwrap returns the kernel's error.
 func (e *MissingError) Unwrap() error { return e.Err }
 
-// What the choices need, in words.
+// Descriptions of what the choices need.
 const (
 	nativeOption = "CONFIG_NFT_QUEUE, module nft_queue"
 	xtOption     = "CONFIG_NETFILTER_XT_TARGET_NFQUEUE and CONFIG_NFT_COMPAT, modules xt_NFQUEUE and nft_compat"
@@ -48,9 +48,9 @@ const (
 )
 
 // Choose chooses for the settings. The error is a *MissingError. Strategy and
-// carrier of the settings go together: the configuration has been checked.
+// carrier of the settings are consistent: the configuration has been checked.
 //
-// IPv4 decides. Where IPv6 can do less, its sessions are served less well.
+// IPv4 decides. Where IPv6 supports less, its sessions are served less well.
 func (f Found) Choose(cfg config.Config) (Choice, error) {
 	c := Choice{OneZone: !f.Has(Zones)}
 	if err := f.chooseQueue(&c, cfg.Queue); err != nil {
@@ -111,8 +111,8 @@ func (c Choice) Apply(r *rules.Config) {
 	r.Queue, r.Carrier, r.Claim, r.OneZone = c.Queue, c.Carrier, c.Claims, c.OneZone
 }
 
-// Running is the choice of a daemon, from what it says in its status and the
-// strategy that it was asked for.
+// Running is the choice of a running daemon, from its status and the strategy
+// that it was asked for.
 func Running(s control.Status, asked config.Strategy) Choice {
 	c := Choice{
 		Strategy: config.Strategy(s.Strategy), Carrier: rules.ParseCarrier(s.Carrier), Queue: rules.QueueNative,

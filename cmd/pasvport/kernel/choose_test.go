@@ -26,7 +26,7 @@ func without(features ...Feature) Found {
 	return f
 }
 
-// untried is a kernel in which some features were not tried.
+// untried is a kernel in which some features were not probed.
 func untried(features ...Feature) Found {
 	f := Everything()
 	for _, name := range features {
@@ -116,8 +116,8 @@ func TestChooseStrategy(t *testing.T) {
 	}
 }
 
-// TestZones: connections in zones are left alone where the queue cannot tell
-// them apart.
+// TestZones: connections in zones are left alone if the kernel does not report
+// the zones of queued packets.
 func TestZones(t *testing.T) {
 	for name, f := range map[string]Found{"no": without(Zones), "not tried": untried(Zones)} {
 		c, err := f.Choose(config.Default())
@@ -133,15 +133,15 @@ func TestNames(t *testing.T) {
 		t.Error("hash is not named as missing")
 	}
 	if !n["fast-path"] || !n["claim"] {
-		t.Errorf("%v lacks what is there", n)
+		t.Errorf("%v lacks an available feature", n)
 	}
 	if _, ok := untried(ClaimIPv6).Names()["claim-ipv6"]; ok {
-		t.Error("what cannot be is named")
+		t.Error("an impossible feature is named")
 	}
 }
 
-// failed compares an error with what it is to say; nothing: there must be no error.
-// The kernel's own answer is part of it.
+// failed compares an error with the expected text; empty: there must be no error.
+// The kernel's own error is part of it.
 func failed(t *testing.T, err error, says string) bool {
 	t.Helper()
 	if (err != nil) != (says != "") || err != nil && !strings.Contains(err.Error(), says) {

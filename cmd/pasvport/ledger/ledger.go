@@ -11,18 +11,18 @@ import (
 )
 
 const (
-	// maxPending is how many unanswered commands are kept; more are counted.
+	// maxPending is how many unanswered commands are kept; more are only counted.
 	maxPending = 16
-	// maxText bounds, in bytes, what is kept of an argument or a reply.
+	// maxText limits, in bytes, what is kept of an argument or a reply.
 	maxText = 1024
-	// maxUser and maxPath bound the name of a user and an absolute path.
+	// maxUser and maxPath limit the name of a user and an absolute path.
 	maxUser = 128
 	maxPath = 4096
 	// numRecent is how many verbs Recent returns.
 	numRecent = 8
 )
 
-// Login is how far the login of a session has come.
+// Login is the state of a session's login.
 type Login uint8
 
 const (
@@ -36,16 +36,16 @@ const (
 	LoginFailed
 )
 
-// String returns the word that `pasvport sessions` shows.
+// String returns the word in `pasvport sessions`.
 func (l Login) String() string {
 	return [...]string{"none", "asked", "accepted", "failed"}[l]
 }
 
-// Verb is a command in upper case, zero behind. One of more than four letters is
-// not of FTP, and may hold what was not meant for other eyes: it is "?".
+// Verb is a command in upper case, padded with zeros. One of more than four
+// letters is not FTP, and may contain what others must not see: it is "?".
 type Verb [4]byte
 
-// String returns the verb, "" for none.
+// String returns the verb, or "".
 func (v Verb) String() string { return string(bytes.TrimRight(v[:], "\x00")) }
 
 func verbOf(word []byte) (v Verb) {
@@ -61,8 +61,8 @@ func verbOf(word []byte) (v Verb) {
 	return v
 }
 
-// Ledger is the account of one control connection. The zero value has none yet.
-// Lines go in by Command and Reply; it belongs to one goroutine.
+// Ledger is the account of one control connection. The zero value is an empty
+// one. Command and Reply enter lines; it belongs to one goroutine.
 type Ledger struct {
 	user     string
 	login    Login
@@ -71,15 +71,15 @@ type Ledger struct {
 	ascii     bool
 	typeKnown bool
 	restart   uint64 // offset of the next transfer
-	dir       string // working directory, absolute; "" if it is not certain
+	dir       string // working directory, absolute; "" if it is uncertain
 
 	pending []pending
-	more    int // commands behind those of pending, not kept
-	multi   int // code of the reply of several lines being read; 0: none
+	more    int // commands after those of pending, not kept
+	multi   int // code of the multi-line reply being read; 0: none
 	file    string
 
 	recent   [numRecent]Verb
-	last     int // where the next one goes
+	last     int // index of the next one
 	transfer *Transfer
 }
 
@@ -92,36 +92,35 @@ type pending struct {
 	failed bool // It was made to fail on its way, and the server has not seen it.
 }
 
-// Event is something that a reply has settled.
+// Event is something that a reply has completed.
 type Event uint8
 
 const (
-	// EventNone: nothing worth telling.
+	// EventNone: nothing to report.
 	EventNone Event = iota
 	// EventLogin: the server accepted the user.
 	EventLogin
 	// EventLoginFailed: the server refused the login.
 	EventLoginFailed
-	// EventTransferBegan: the server said that a transfer begins. Transfer
+	// EventTransferBegan: the server reported the begin of a transfer. Transfer
 	// returns it.
 	EventTransferBegan
-	// EventTransferEnded: the server gave the last reply to a transfer, whether it
-	// began or not. Transfer returns it.
+	// EventTransferEnded: the server sent the final reply to a transfer, whether
+	// or not it began. Transfer returns it.
 	EventTransferEnded
 )
 
-// User returns the name of the user that the client gave last, "" for none.
+// User returns the last user name of the client, or "".
 func (l *Ledger) User() string { return l.user }
 
-// Login returns how far the login has come.
+// Login returns the state of the login.
 func (l *Ledger) Login() Login { return l.login }
 
 // Failures returns how many logins in a row the server has refused.
 func (l *Ledger) Failures() int { return l.failures }
 
-// Transfer returns the transfer that is asked for or under way, or, from
-// EventTransferEnded to the next line, the one that ended. It is nil if there is
-// none.
+// Transfer returns the transfer that is requested or running, or, from
+// EventTransferEnded to the next line, the one that ended, or nil.
 func (l *Ledger) Transfer() *Transfer { return l.transfer }
 
 // Last returns the client's last command.
@@ -138,8 +137,8 @@ func (l *Ledger) Recent() []Verb {
 	return list
 }
 
-// Command takes a line of the client, without its end. failed says that it was made to
-// fail on its way.
+// Command enters a line of the client, without its end. failed says that it was
+// made to fail on its way.
 func (l *Ledger) Command(line []byte, failed bool, now time.Time) {
 	if l.transfer != nil && !l.transfer.Ended.IsZero() {
 		l.transfer = nil
@@ -160,13 +159,13 @@ func (l *Ledger) Command(line []byte, failed bool, now time.Time) {
 	l.pending = append(l.pending, c)
 }
 
-// text copies what is to be kept of a line.
+// text copies the part of a line to keep.
 func text(b []byte, most int) string {
 	return string(bytes.TrimRight(b[:min(len(b), most)], "\r"))
 }
 
-// Reply takes a line of the server, without its end, and returns what it
-// settles.
+// Reply enters a line of the server, without its end, and returns what it
+// completes.
 func (l *Ledger) Reply(line []byte, now time.Time) Event {
 	if l.transfer != nil && !l.transfer.Ended.IsZero() {
 		l.transfer = nil
@@ -205,7 +204,7 @@ func replyCode(line []byte) (code int, last bool) {
 	return n, len(line) == 3 || line[3] == ' ' || line[3] == '\r'
 }
 
-// answered takes the command that a final reply answers.
+// answered removes and returns the command that a final reply answers.
 func (l *Ledger) answered(code int) (c pending, ok bool) {
 	if len(l.pending) == 0 {
 		if l.more > 0 {
@@ -225,7 +224,7 @@ func (l *Ledger) answered(code int) (c pending, ok bool) {
 	return c, true
 }
 
-// overtaken reports whether a reply is not that of the transfer under way: STAT
+// overtaken reports whether a reply does not belong to the running transfer: STAT
 // and NOOP are answered while it lasts (RFC 959 section 4.1.3).
 func (l *Ledger) overtaken(code int) bool {
 	if len(l.pending) < 2 || l.transfer == nil || l.transfer.Began.IsZero() {
@@ -239,7 +238,7 @@ func (l *Ledger) overtaken(code int) bool {
 	return false
 }
 
-// begins takes a preliminary reply.
+// begins handles a preliminary reply.
 func (l *Ledger) begins(code int, line []byte, now time.Time) Event {
 	if len(l.pending) == 0 || code != 125 && code != 150 {
 		return EventNone
@@ -256,7 +255,7 @@ func (l *Ledger) begins(code int, line []byte, now time.Time) Event {
 	return EventTransferBegan
 }
 
-// settle takes the final reply to a command.
+// settle handles the final reply to a command.
 func (l *Ledger) settle(c pending, code int, line []byte, now time.Time) Event {
 	good := code >= 200 && code < 300
 	k := kindOf(c.verb)
@@ -288,7 +287,7 @@ func (l *Ledger) settle(c pending, code int, line []byte, now time.Time) Event {
 		}
 	case kindParent:
 		if good {
-			l.dir = "" // what is above depends on links
+			l.dir = "" // the parent depends on links
 		}
 	case kindWhere:
 		if code == 257 {
@@ -326,7 +325,7 @@ func (l *Ledger) settleTransfer(c pending, k kind, code int, line []byte, now ti
 	return EventTransferEnded
 }
 
-// newTransfer returns the transfer that a command asks for.
+// newTransfer returns the transfer that a command requests.
 func (l *Ledger) newTransfer(c pending, k kind) *Transfer {
 	t := &Transfer{
 		Verb: c.verb.String(), Path: c.arg, Asked: c.at, Offset: l.restart,
@@ -342,8 +341,8 @@ func (l *Ledger) newTransfer(c pending, k kind) *Transfer {
 	return t
 }
 
-// absolute returns the absolute form of a path as given, "" if it is not
-// certain: the directory is not known, or the path goes up, where what is above
+// absolute returns the absolute form of a path as given, or "" if it is
+// uncertain: the directory is unknown, or the path goes up, where the parent
 // depends on links.
 func (l *Ledger) absolute(p string) string {
 	if strings.HasPrefix(p, "~") || strings.Contains("/"+p+"/", "/../") {
@@ -362,7 +361,7 @@ func (l *Ledger) absolute(p string) string {
 }
 
 // quoted returns the directory of a 257 reply, in which a quote is doubled (RFC
-// 959 appendix II), "" if there is none or it is not absolute.
+// 959 appendix II), or "" if there is none or it is not absolute.
 func quoted(line []byte) string {
 	_, rest, ok := bytes.Cut(line, []byte{'"'})
 	if !ok {
@@ -388,7 +387,7 @@ func quoted(line []byte) string {
 }
 
 // uniqueName returns the name that a server chose for STOU (RFC 1123 section
-// 4.1.2.9), "" if it does not say.
+// 4.1.2.9), or "".
 func uniqueName(v Verb, line []byte) string {
 	_, name, ok := bytes.Cut(line, []byte("FILE: "))
 	if v != verbOf([]byte("STOU")) || !ok {

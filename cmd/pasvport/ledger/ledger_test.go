@@ -17,8 +17,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// play feeds a dialogue, a line each: "> " the client's, "< " the server's. A
-// second passes with each. It returns what the replies settled, one word each.
+// play feeds a dialogue, one line each: "> " the client's, "< " the server's. A
+// second passes with each. It returns what the replies completed, one word each.
 func play(l *Ledger, dialogue string) (events []string, transfers []Transfer) {
 	now := time.Unix(1000, 0)
 	for line := range strings.Lines(dialogue) {
@@ -127,7 +127,7 @@ func TestTransfers(t *testing.T) {
 	}
 }
 
-// A path is called absolute only where the server has said enough.
+// A path is called absolute only if the server has said enough.
 func TestAbsolute(t *testing.T) {
 	for _, tt := range []struct{ name, dialogue, want string }{
 		{"absolute", "", "/f"},
@@ -158,7 +158,7 @@ func TestAbsolute(t *testing.T) {
 	}
 }
 
-// Nothing of a password is kept, wherever it stands.
+// Nothing of a password is kept, wherever it is.
 func TestPassword(t *testing.T) {
 	var l Ledger
 	l.Command([]byte("USER a"), false, time.Time{})
@@ -170,8 +170,8 @@ func TestPassword(t *testing.T) {
 	}
 }
 
-// A client that sends ahead without end costs no memory, and the account is right
-// again when it has its answers.
+// A client that pipelines endlessly costs no memory, and the account is right
+// again once it has its answers.
 func TestSentAhead(t *testing.T) {
 	var l Ledger
 	const n = 10 * maxPending
@@ -190,7 +190,7 @@ func TestSentAhead(t *testing.T) {
 	}
 }
 
-// A server that accepts every directory does not make the path grow for ever.
+// A server that accepts every directory does not make the path grow forever.
 func TestLongPath(t *testing.T) {
 	var l Ledger
 	step := "> CWD " + strings.Repeat("d", maxText) + "\n< 250 ok\n"
@@ -269,8 +269,8 @@ func TestBook(t *testing.T) {
 	}
 }
 
-// TestFile: lines go to the file that has the path, also when it was moved away,
-// and what could not be written is told.
+// TestFile: lines go to the file at the path, even after it was moved away, and
+// lost lines are reported.
 func TestFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "xferlog")
@@ -321,11 +321,11 @@ func TestFile(t *testing.T) {
 	}
 	content(path, "six\n")
 	if _, err := OpenFile(filepath.Join(dir, "none", "xferlog"), nil); err == nil {
-		t.Error("a directory that is not there")
+		t.Error("a missing directory was accepted")
 	}
 }
 
-// What a slow disk does not take is counted, not kept.
+// What a slow disk does not accept is counted, not kept.
 func TestFileFull(t *testing.T) {
 	l := &File{wake: make(chan struct{}, 1)}
 	line := make([]byte, 1000)
@@ -366,7 +366,7 @@ func TestXferlogIsRead(t *testing.T) {
 	}
 }
 
-// TestLoginMadeToFail: the server has seen no login, so that none was refused.
+// TestLoginMadeToFail: the server has seen no login, so none was refused.
 func TestLoginMadeToFail(t *testing.T) {
 	var l Ledger
 	for _, failed := range []bool{true, false} {

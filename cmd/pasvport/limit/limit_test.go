@@ -30,7 +30,8 @@ func TestClient(t *testing.T) {
 	}
 }
 
-// TestSessions: who counts, by whom, and that nothing is kept of who has gone.
+// TestSessions: who is counted for which client, and that nothing remains of
+// ended sessions.
 func TestSessions(t *testing.T) {
 	var c Sessions[int]
 	one, two := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
@@ -94,8 +95,8 @@ func (l *logged) take() (lines int, last string) {
 
 func client(text string) slog.Attr { return slog.Any("client", netip.MustParseAddrPort(text)) }
 
-// TestLines: how many lines each can have written in a window, and that what was
-// left out is said.
+// TestLines: how many lines each source may write in a window, and that omissions
+// are reported.
 func TestLines(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -133,13 +134,13 @@ func TestLines(t *testing.T) {
 				left += l.lines.Left()
 			}
 			if left != tries-written {
-				t.Errorf("%d lines are said to be left out, want %d", left, tries-written)
+				t.Errorf("%d lines are reported as left out, want %d", left, tries-written)
 			}
 		})
 	}
 }
 
-// TestLinesSay: the next line of a session says what was left out before it.
+// TestLinesSay: the next line of a session reports what was left out before it.
 func TestLinesSay(t *testing.T) {
 	l := newLogged()
 	for range 3 * MostWarnings {
@@ -156,7 +157,7 @@ func TestLinesSay(t *testing.T) {
 		t.Errorf("%q", last)
 	}
 	if n := l.lines.Left(); n != 0 {
-		t.Errorf("%d are said again", n)
+		t.Errorf("%d are reported again", n)
 	}
 }
 

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// A session can have lines written to the log at will, ten thousand with one
-// packet. These are how many are written in a time of Window: of warnings about
-// one session, and of all lines about one session, one client, and in all.
+// A session can cause log lines at will, ten thousand with one packet. These are
+// the maximum numbers per Window: of warnings about one session, and of all lines
+// about one session, one client, and in all.
 const (
 	Window       = 10 * time.Second
 	MostWarnings = 100
@@ -21,11 +21,11 @@ const (
 	MostLines    = 10000
 )
 
-// mostCounters bounds the memory for sessions and clients.
+// mostCounters limits the memory for sessions and clients.
 const mostCounters = 4096
 
-// Lines limits the lines of a log. A line about a session says how many before
-// it were left out, and Left returns how many were of those that wrote no more.
+// Lines is the log limiter. A line about a session says how many before it were
+// left out, and Left returns how many were of those that wrote no more.
 type Lines struct {
 	client func(netip.Addr) netip.Addr
 	now    func() time.Time
@@ -35,7 +35,7 @@ type Lines struct {
 	sessions map[uint64]*counter
 	clients  map[netip.Addr]*counter
 	all      counter
-	left     int // left out of what has no counter any more
+	left     int // left out, of sessions without a counter
 }
 
 // counter counts the lines of a window.
@@ -45,13 +45,12 @@ type counter struct {
 	window          int64 // when the last was
 }
 
-// NewLines returns a limit of lines; client is as Client for the daemon's
-// configuration.
+// NewLines returns a log limiter; client is Client of the daemon's configuration.
 func NewLines(client func(netip.Addr) netip.Addr, now func() time.Time) *Lines {
 	return &Lines{client: client, now: now, sessions: map[uint64]*counter{}, clients: map[netip.Addr]*counter{}}
 }
 
-// line is what is known of one that is to be written.
+// line is what is known of a line to be written.
 type line struct {
 	session uint64     // 0: none
 	client  netip.Addr // invalid: none
@@ -59,7 +58,7 @@ type line struct {
 }
 
 // may reports whether a line may be written, and how many about the same session
-// were not since the last one.
+// were left out since the last one.
 func (l *Lines) may(x line) (left int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -90,8 +89,8 @@ func (l *Lines) may(x line) (left int, ok bool) {
 	return left, true
 }
 
-// counterOf returns the counter of a session or client. Where there are too many
-// of them, the others begin anew: the limit of all holds.
+// counterOf returns the counter of a session or client. If there are too many,
+// the others begin anew: the limit of all holds.
 func counterOf[K comparable](l *Lines, m map[K]*counter, k K) *counter {
 	c := m[k]
 	if c == nil {
@@ -111,7 +110,7 @@ func counterOf[K comparable](l *Lines, m map[K]*counter, k K) *counter {
 }
 
 // roll begins another window if it is time, and drops the counters of those that
-// have been silent for a whole one.
+// were silent for a whole one.
 func (l *Lines) roll() {
 	w := l.now().UnixNano() / int64(Window)
 	if w == l.window {
@@ -131,8 +130,8 @@ func (l *Lines) roll() {
 	}
 }
 
-// Left returns how many lines were left out that no later line has said, and
-// will not: of sessions that have written nothing for a window.
+// Left returns how many lines were left out that no later line has reported, and
+// none will: of sessions that have written nothing for a window.
 func (l *Lines) Left() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -145,9 +144,9 @@ func (l *Lines) Left() int {
 	return n
 }
 
-// Handler returns a handler that passes on the lines that the limit permits. Which
-// session and client a line is about it reads in its attributes. Errors are about
-// the daemon, and pass.
+// Handler returns a handler that forwards the lines that the limit permits. It
+// takes a line's session and client from its attributes. Errors are about the
+// daemon, and always pass.
 func (l *Lines) Handler(next slog.Handler) slog.Handler { return handler{l, next} }
 
 type handler struct {
@@ -181,7 +180,7 @@ func (h handler) WithGroup(name string) slog.Handler {
 	return handler{h.lines, h.next.WithGroup(name)}
 }
 
-// lineOf reads what a line is about. A packet of no known session names its
+// lineOf finds the subject of a line. A packet of no known session names its
 // sender.
 func lineOf(r slog.Record) line {
 	x := line{warning: r.Level >= slog.LevelWarn}
@@ -201,16 +200,16 @@ func lineOf(r slog.Record) line {
 	return x
 }
 
-// Seldom is for a line that is written once in a Window, whoever causes it. The
-// zero value may be written.
+// Seldom is for a line that is written at most once in a Window, whoever causes
+// it. The zero value permits one.
 type Seldom struct {
 	mu   sync.Mutex
 	last time.Time
 	left int
 }
 
-// May reports whether the line may be written now, and how many were not since
-// the last time.
+// May reports whether the line may be written now, and how many were left out
+// since the last time.
 func (s *Seldom) May(now time.Time) (left int, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -17,7 +17,8 @@ func tuple(src, dst string) expect.Tuple {
 
 var begin = time.Unix(1000, 0)
 
-// What comes of a packet that begins an entry in the middle, and comes again.
+// TestRepeated: what happens to a packet that creates an entry midstream, and is
+// retransmitted.
 func TestRepeated(t *testing.T) {
 	type again struct {
 		after     time.Duration
@@ -51,9 +52,9 @@ func TestRepeated(t *testing.T) {
 	}
 }
 
-// A connection of which nothing is remembered may be one that conntrack sees one
-// direction of, or that a translator beside it takes: it is reset only if nothing
-// shows that it continues.
+// A connection of which nothing is remembered may be one of which conntrack sees
+// one direction, or that a translator beside it takes: it is reset only if
+// nothing shows that it continues.
 func TestRepeatedByStranger(t *testing.T) {
 	const rto = 200 * time.Millisecond
 	data := Packet{Tuple: tuple("192.0.2.1:21", "192.0.2.2:4000"), Seq: 1, Ack: 1, Bytes: 4}
@@ -86,7 +87,7 @@ func TestRepeatedByStranger(t *testing.T) {
 	}
 }
 
-// The memory of packets that anybody can send is bounded.
+// The memory of packets that anyone can send is limited.
 func TestSightingsAreBounded(t *testing.T) {
 	var s Sightings
 	p := tuple("192.0.2.1:21", "192.0.2.2:4000")
@@ -118,7 +119,7 @@ func TestReset(t *testing.T) {
 	}
 }
 
-// TestJudge: what the packets of both ends of a lost connection get.
+// TestJudge: the verdicts on packets of both ends of a lost connection.
 func TestJudge(t *testing.T) {
 	original, reply := tuple("10.0.0.2:4000", "192.0.2.1:21"), tuple("192.0.2.1:21", "203.0.113.1:4000")
 	for _, tt := range []struct {
@@ -147,7 +148,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// TestMemory: a connection is found by both tuples, once taken no more, and not
+// TestMemory: a connection is found by both tuples, but not once it is taken, nor
 // after its time.
 func TestMemory(t *testing.T) {
 	var m Memory

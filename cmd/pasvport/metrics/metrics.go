@@ -15,35 +15,35 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
-// Pinholes counts what became of pinholes. A pinhole that was opened is later
-// used, expired or closed; a refused one was never opened.
+// Pinholes counts the fates of pinholes. A pinhole that was opened is later used,
+// expired or closed; a refused one was never opened.
 type Pinholes struct {
 	Open atomic.Int64 // open now
 
 	Opened  atomic.Uint64
-	Used    atomic.Uint64 // the data connection came
-	Expired atomic.Uint64 // it did not come in time
+	Used    atomic.Uint64 // the data connection was opened
+	Expired atomic.Uint64 // it was not opened in time
 	Dropped atomic.Uint64 // it came, and was dropped
 	Closed  atomic.Uint64 // the announcement was replaced, refused, or its session ended
-	Refused atomic.Uint64 // the offer was not believed
+	Refused atomic.Uint64 // the offer was refused
 }
 
-// Metrics are the numbers of one daemon, safe for concurrent use.
+// Metrics are the metrics of one daemon, safe for concurrent use.
 type Metrics struct {
-	// Sessions is the number of control connections now.
+	// Sessions is the current number of control connections.
 	Sessions atomic.Int64
 
 	// SessionsTotal is the number of control connections since the start.
 	SessionsTotal atomic.Uint64
 
-	// Heals is how often rules were put back that someone had taken away.
+	// Heals is how often rules were put back that someone had removed.
 	Heals atomic.Uint64
 
 	// Pinholes are the permissions for data connections.
 	Pinholes Pinholes
 
-	// LoginFailures is how many logins servers have refused, and Encrypted how many
-	// control connections went over to TLS.
+	// LoginFailures is how many logins servers have refused, and Encrypted how
+	// many control connections switched to TLS.
 	LoginFailures, Encrypted atomic.Uint64
 
 	transfers [2][2]atomic.Uint64 // by upload and complete
@@ -58,7 +58,7 @@ type Metrics struct {
 }
 
 // packetBuckets are in seconds: decoding takes microseconds, a pinhole some
-// hundreds of them, and what is beyond a second has been held.
+// hundreds of them, and anything above a second was held.
 var packetBuckets = []float64{
 	5e-6, 10e-6, 20e-6, 50e-6, 100e-6, 200e-6, 500e-6,
 	1e-3, 2e-3, 5e-3, 10e-3, 50e-3, 200e-3, 1,
@@ -147,10 +147,10 @@ func (m *Metrics) Decisions() map[string]uint64 {
 	return counts
 }
 
-// Packet notes how long a packet waited for its verdict.
+// Packet records how long a packet waited for its verdict.
 func (m *Metrics) Packet(d time.Duration) { m.packet.Observe(d.Seconds()) }
 
-// Build adds a metric that is always 1, with what there is to say of the binary.
+// Build adds a metric that is always 1, with labels that describe the binary.
 func (m *Metrics) Build(version, commit, goVersion string) {
 	one := prometheus.NewGauge(prometheus.GaugeOpts{Name: "pasvport_build_info", Help: "1, with the version of this binary.",
 		ConstLabels: prometheus.Labels{"version": version, "commit": commit, "goversion": goVersion}})
@@ -158,8 +158,8 @@ func (m *Metrics) Build(version, commit, goVersion string) {
 	m.registry.MustRegister(one)
 }
 
-// AddExpectations adds gauges of how many expectations the kernel has and has room
-// for.
+// AddExpectations adds gauges of how many expectations the kernel has and has
+// room for.
 func (m *Metrics) AddExpectations(f func() (n, most int)) {
 	m.registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "pasvport_expectations",

@@ -17,7 +17,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
 )
 
-// scrape serves m on a port of loopback and returns our lines of the answer.
+// scrape serves m on a loopback port and returns our lines of the answer.
 func scrape(t *testing.T, m *Metrics) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

@@ -16,8 +16,8 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 )
 
-// Book has the sources of addresses that a configuration names. Its methods may be
-// called by several goroutines.
+// Book has the sources of addresses that a configuration names. Its methods are
+// safe for concurrent use.
 type Book struct {
 	log  *slog.Logger
 	find Finder
@@ -27,18 +27,18 @@ type Book struct {
 	known map[key]*source
 }
 
-// key is what is looked up: a name or an interface, for one family of addresses.
+// key is what is looked up: a name or an interface, for one address family.
 type key struct {
 	config.Outside
 	is4 bool
 }
 
-// Finder finds addresses; New has the one of this machine.
+// Finder finds addresses; System returns the one of this machine.
 type Finder struct {
-	// Name looks a DNS name up, and says for how long the answer holds; 0 if that is
-	// not known.
+	// Name looks a DNS name up, and returns for how long the answer holds; 0 if
+	// unknown.
 	Name func(ctx context.Context, name string, is4 bool) ([]netip.Addr, time.Duration, error)
-	// Interface returns the addresses that an interface has for others to use.
+	// Interface returns the addresses of an interface that others can use.
 	Interface func(name string, is4 bool) ([]netip.Addr, error)
 	// Changes sends when addresses of interfaces may have changed, until ctx ends.
 	Changes func(ctx context.Context) <-chan struct{}
@@ -54,19 +54,19 @@ type source struct {
 	key
 	addr  atomic.Pointer[netip.Addr] // nil until one was found
 	tried chan struct{}              // closed when it was looked up once
-	poke  chan struct{}              // it is to be looked up now
+	poke  chan struct{}              // look it up now
 
 	mu    sync.Mutex
 	state State
 }
 
-// State is how a source is.
+// State is the state of a source.
 type State struct {
-	Of      string        // what is looked up, as it is written in a configuration
-	Address netip.Addr    // the address that holds; invalid if none was found yet
+	Of      string        // the source in the form of the configuration
+	Address netip.Addr    // the current address; invalid if none was found yet
 	Found   time.Time     // when that was found last
 	Next    time.Time     // when it is looked up again
-	Err     error         // of the last look-up; nil: it was good
+	Err     error         // of the last look-up; nil: it succeeded
 	TTL     time.Duration // of the last answer
 }
 
@@ -91,7 +91,7 @@ func (a Addresses) Outside(inside netip.Addr) (netip.Addr, bool) {
 	return o.addr, ok
 }
 
-// Of returns the addresses that a setting of advertise gives. Its sources are looked up
+// Of returns the addresses of a setting of advertise. Its sources are looked up
 // from the next Use on.
 func (b *Book) Of(list map[netip.Addr]config.Outside) Addresses {
 	b.mu.Lock()
@@ -118,7 +118,7 @@ func (b *Book) source(k key) *source {
 	return s
 }
 
-// Use has the sources of these configurations looked up, and no others.
+// Use makes the sources of these configurations be looked up, and no others.
 func (b *Book) Use(all ...map[netip.Addr]config.Outside) {
 	used := map[key]bool{}
 	for _, list := range all {
@@ -135,8 +135,8 @@ func (b *Book) Use(all ...map[netip.Addr]config.Outside) {
 	}
 }
 
-// Wait waits until each source was looked up once, but no longer than d. It returns
-// those that have no address yet.
+// Wait waits until each source was looked up once, but no longer than d. It
+// returns those that have no address yet.
 func (b *Book) Wait(ctx context.Context, d time.Duration) (without []string) {
 	late := time.NewTimer(d)
 	defer late.Stop()

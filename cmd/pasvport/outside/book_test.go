@@ -96,8 +96,8 @@ func run(t *testing.T, b *Book) {
 	})
 }
 
-// TestName: a name is looked up again when its answer is over; the last good address
-// holds meanwhile, and one that is still among the answers.
+// TestName: a name is looked up again when its answer expires; the last good
+// address holds meanwhile, and so does one that is still among the answers.
 func TestName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{ttl: time.Minute, names: map[string][]netip.Addr{
@@ -145,8 +145,8 @@ func TestName(t *testing.T) {
 	})
 }
 
-// TestUse: what no configuration names is not looked up any more; what has no address
-// for others is none.
+// TestUse: what no configuration names is no longer looked up; a source without
+// an address gives none.
 func TestUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{ttl: time.Second, names: map[string][]netip.Addr{"ftp.example.org": addrs("127.0.0.1", "169.254.1.1", "0.0.0.0"), "new": addrs("203.0.113.1")}}
@@ -175,7 +175,7 @@ func TestUse(t *testing.T) {
 	})
 }
 
-// TestSlowName: the start waits for a name for a time, and no longer.
+// TestSlowName: the start waits for a name for a limited time.
 func TestSlowName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{slow: time.Hour}
@@ -193,8 +193,8 @@ func TestSlowName(t *testing.T) {
 	})
 }
 
-// TestInterface: an interface is looked at when the kernel reports a change. Its first
-// address counts, and the one that holds as long as it is there.
+// TestInterface: an interface is read when the kernel reports a change. Its first
+// address counts, and the current one as long as it exists.
 func TestInterface(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{changes: make(chan struct{}), names: map[string][]netip.Addr{"eth0": addrs("203.0.113.9", "203.0.113.7")}}

@@ -19,9 +19,9 @@ import (
 // System finds addresses as this machine is set up.
 func System() Finder { return Finder{Name: lookUp, Interface: addressesOf, Changes: changes} }
 
-// lookUp looks a name up as all of Go's programs do: /etc/hosts, then the servers of
-// /etc/resolv.conf. How long an answer holds Go does not say, so it is read from what
-// the servers send.
+// lookUp looks a name up like all Go programs: /etc/hosts, then the servers of
+// /etc/resolv.conf. Go does not report how long an answer holds, so that is read
+// from what the servers send.
 func lookUp(ctx context.Context, name string, is4 bool) ([]netip.Addr, time.Duration, error) {
 	var l lifetime
 	r := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -78,7 +78,7 @@ func (l *lifetime) read(msg []byte) {
 	}
 }
 
-// datagrams notes what comes over UDP.
+// datagrams reads what comes over UDP.
 type datagrams struct {
 	*net.UDPConn
 	note *lifetime
@@ -90,7 +90,7 @@ func (c *datagrams) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// messages notes what comes over TCP: each message behind its length.
+// messages reads what comes over TCP: each message after its length.
 type messages struct {
 	net.Conn
 	note *lifetime
@@ -111,8 +111,8 @@ func (c *messages) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// addressesOf returns the addresses of an interface that are for others to use, the
-// first of them the one that the kernel prefers.
+// addressesOf returns the addresses of an interface that others can use, first
+// the one that the kernel prefers.
 func addressesOf(name string, is4 bool) (addrs []netip.Addr, err error) {
 	link, err := netlink.LinkByName(name)
 	if err != nil {
@@ -147,7 +147,7 @@ func addressesOf(name string, is4 bool) (addrs []netip.Addr, err error) {
 	return addrs, nil
 }
 
-// settle is how long a change of addresses may take until all of it is there.
+// settle is how long a change of addresses may take to complete.
 const settle = 50 * time.Millisecond
 
 // changes listens to the kernel.
@@ -156,7 +156,7 @@ func changes(ctx context.Context) <-chan struct{} {
 	done := make(chan struct{})
 	context.AfterFunc(ctx, func() { close(done) })
 	if err := netlink.AddrSubscribe(updates, done); err != nil {
-		return out // they are looked at every interfaceEvery
+		return out // they are read every interfaceEvery
 	}
 	go func() {
 		for range updates {

@@ -12,15 +12,15 @@ import (
 )
 
 const (
-	// lookupTimeout bounds one look-up.
+	// lookupTimeout limits one look-up.
 	lookupTimeout = 5 * time.Second
-	// Names are looked up again after the time that their answer holds, within
-	// these bounds; leastTTL after a failure, then twice that and so on.
+	// Names are looked up again when their answer expires, within these limits;
+	// leastTTL after a failure, then twice that and so on.
 	leastTTL, mostTTL = 5 * time.Second, time.Hour
-	// unknownTTL is for answers that do not say how long they hold, as those of the
-	// hosts file.
+	// unknownTTL is for answers without a lifetime, for instance from the hosts
+	// file.
 	unknownTTL = time.Minute
-	// interfaceEvery is how often interfaces are looked at without an event.
+	// interfaceEvery is how often interfaces are read without an event.
 	interfaceEvery = 30 * time.Second
 )
 
@@ -74,7 +74,7 @@ func (b *Book) Run(ctx context.Context) error {
 	}
 }
 
-// keep looks a source up again and again.
+// keep looks a source up repeatedly.
 func (b *Book) keep(ctx context.Context, s *source) {
 	failures := 0
 	for {
@@ -101,7 +101,7 @@ func (b *Book) keep(ctx context.Context, s *source) {
 	}
 }
 
-// pause is how long it is until a source is looked up again.
+// pause is the time until a source is looked up again.
 func pause(s *source, ttl time.Duration, failures int) time.Duration {
 	switch {
 	case s.Interface != "":
@@ -130,9 +130,9 @@ func (b *Book) look(ctx context.Context, s *source) (addrs []netip.Addr, ttl tim
 	return addrs, ttl, err
 }
 
-// note takes what was found. The address that holds stays as long as it is one of
-// those; else a name's lowest is taken, as its answers change their order, and an
-// interface's first.
+// note handles what was found. The current address stays as long as it is one of
+// those; otherwise it takes a name's lowest address, as answers change their
+// order, and an interface's first.
 func (b *Book) note(s *source, addrs []netip.Addr, ttl time.Duration, err error, next time.Time, first bool) {
 	s.mu.Lock()
 	before := s.state

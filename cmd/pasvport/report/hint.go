@@ -4,8 +4,7 @@ package report
 
 import "github.com/pasvport/pasvport/ftpalg"
 
-// Hint returns what an administrator can do about a reason, "" if there is
-// nothing to be done.
+// Hint returns what an administrator can do about a reason, or "".
 func (r Reason) Hint() string { return hints[r] }
 
 var hints = map[Reason]string{

@@ -13,7 +13,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
 )
 
-// Source is what is asked. *control.Client is one.
+// Source answers the questions. *control.Client implements it.
 type Source interface {
 	Status(context.Context) (control.Status, error)
 	Sessions(context.Context) ([]control.Session, error)
@@ -21,7 +21,7 @@ type Source interface {
 	End(ctx context.Context, id uint64) error
 }
 
-// look is what the daemon said at one time.
+// look is the daemon's answers at one time.
 type look struct {
 	time     time.Time
 	status   control.Status
@@ -29,7 +29,8 @@ type look struct {
 	refusals []refusal
 }
 
-// refusal is an offer that was refused, or a hole that the ruleset made useless.
+// refusal is an offer that was refused, or a pinhole that the ruleset made
+// useless.
 type refusal struct {
 	Time   time.Time
 	Event  string
@@ -66,7 +67,7 @@ type row struct {
 	down, up float64
 }
 
-// rows are the sessions of a look that a filter wants, with their rates since the
+// rows are the sessions of a look that match a filter, with their rates since the
 // look before.
 func (l *look) rows(before *look, filter string) []row {
 	type counts struct{ down, up uint64 }
@@ -115,7 +116,7 @@ const (
 // String returns the word of the screen.
 func (o order) String() string { return [...]string{"rate", "bytes", "idle", "age", "client"}[o] }
 
-// sortRows sorts rows, what is most of it first; equal ones by age.
+// sortRows sorts rows in descending order; equal ones by age.
 func sortRows(list []row, o order) {
 	most := func(a, b float64) int { return cmp.Compare(b, a) }
 	slices.SortStableFunc(list, func(a, b row) int {

@@ -50,7 +50,7 @@ type model struct {
 	interval time.Duration
 }
 
-// What the program learns of.
+// The messages of the program.
 type (
 	looked struct {
 		look look

@@ -45,7 +45,7 @@ func (d *daemon) Events(_ context.Context, _ control.EventFilter, _ bool, each f
 
 func (d *daemon) End(_ context.Context, id uint64) error { d.ended = id; return nil }
 
-// many are sessions of which the third of each ten transfers.
+// many are sessions, three of every ten of which transfer.
 func many(n int) []control.Session {
 	list := make([]control.Session, n)
 	for i := range list {
@@ -59,7 +59,7 @@ func many(n int) []control.Session {
 	return list
 }
 
-// TestFrame: what is shown at any width fits, and the fastest session comes first.
+// TestFrame: the screen fits at any width, and the fastest session comes first.
 func TestFrame(t *testing.T) {
 	at := time.Now()
 	s := screen{before: look{time: at.Add(-2 * time.Second), sessions: many(5000)}, look: look{time: at, sessions: many(5000)}}
@@ -92,8 +92,8 @@ func TestFrame(t *testing.T) {
 	}
 }
 
-// press gives a model keys, one after another, and makes the commands that they
-// lead to.
+// press sends keys to a model, one after another, and runs the commands that they
+// return.
 func press(t *testing.T, m *model, keys ...tea.KeyPressMsg) {
 	t.Helper()
 	for _, k := range keys {
@@ -167,7 +167,7 @@ func TestOnce(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 	if err := Once(t.Context(), &b, &daemon{err: fmt.Errorf("away")}, time.Millisecond); err == nil {
-		t.Error("no daemon is no error")
+		t.Error("a missing daemon is no error")
 	}
 }
 

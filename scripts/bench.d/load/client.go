@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// client has sessions that are logged in, and used again by later requests.
+// client has logged-in sessions, which later requests reuse.
 type client struct {
 	server string
 	idle   []*control
@@ -87,7 +87,7 @@ func (c *client) transfers(r Request) (Answer, error) {
 	return Answer{Count: int(count.Load()), Elapsed: time.Since(start)}, errors.Join(errs...)
 }
 
-// roundTrips says a line many times, which is answered with code.
+// roundTrips sends a line many times, which is answered with code.
 func (c *client) roundTrips(r Request, line, code string) (Answer, error) {
 	times := make([]time.Duration, 0, r.Count)
 	begin := time.Now()
@@ -119,7 +119,7 @@ func (c *client) logins(r Request) (Answer, error) {
 	return Answer{Count: n, Elapsed: time.Since(start)}, nil
 }
 
-// control is a control connection, as the client sees it.
+// control is a control connection on the client's side.
 type control struct {
 	c  *net.TCPConn
 	in *bufio.Reader
@@ -186,7 +186,7 @@ func (s *control) transfer(mode, file string, size int64) (n int64, err error) {
 	defer c.Close()
 	n, err = drain(c)
 	if err == nil && n != size {
-		err = fmt.Errorf("%d bytes came, want %d", n, size)
+		err = fmt.Errorf("received %d bytes, want %d", n, size)
 	}
 	for _, code := range []string{"150", "226"} {
 		if err == nil {
@@ -213,7 +213,7 @@ func drain(c *net.TCPConn) (n int64, err error) {
 	}
 }
 
-// announce negotiates a data connection, and returns what opens it.
+// announce negotiates a data connection, and returns a function that opens it.
 func (s *control) announce(mode string) (func() (*net.TCPConn, error), error) {
 	if mode == "PORT" {
 		l, err := listen(s.c)

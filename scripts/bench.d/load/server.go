@@ -23,7 +23,7 @@ const (
 
 var data [1 << 20]byte
 
-// patience bounds every wait.
+// patience limits every wait.
 const patience = 20 * time.Second
 
 func serve(addr string) error {
@@ -41,7 +41,7 @@ func serve(addr string) error {
 	}
 }
 
-// session is a control connection, as the server sees it.
+// session is a control connection on the server's side.
 type session struct {
 	c  *net.TCPConn
 	in *bufio.Reader
@@ -146,14 +146,14 @@ func (s *session) send(file string) {
 	s.say("226 done")
 }
 
-// nextPort counts the ports that were listened on.
+// nextPort counts the ports that were used for listening.
 var nextPort atomic.Uint32
 
-// listen listens on a port of the address that a control connection has. The
-// port is the next in turn: with thousands of them in TIME-WAIT the kernel's
-// search for one (inet_csk_find_open_port) takes longer than a transfer. It is
-// none of those that connections get, or their search (__inet_hash_connect)
-// would have to pass all of these.
+// listen listens on a port of the control connection's address. The port is the
+// next in turn: with thousands of them in TIME-WAIT the kernel's search for one
+// (inet_csk_find_open_port) takes longer than a transfer. It is outside the range
+// of local ports of connections, or their search (__inet_hash_connect) would have
+// to pass all of these.
 func listen(c *net.TCPConn) (*net.TCPListener, error) {
 	const lowest, ports = 20_000, 45_000
 	at := *c.LocalAddr().(*net.TCPAddr)
@@ -166,7 +166,7 @@ func listen(c *net.TCPConn) (*net.TCPListener, error) {
 	}
 }
 
-// argument is an address as PORT and 227 have it.
+// argument formats an address as in PORT and 227.
 func argument(a netip.AddrPort) string {
 	return fmt.Sprintf("%s,%d,%d", strings.ReplaceAll(a.Addr().Unmap().String(), ".", ","), a.Port()>>8, a.Port()&255)
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package blockfile reads files of statements and blocks in braces, as those of
-// conntrackd and keepalived are: a statement is the words of a line, and a block has
-// the words before its brace.
+// Package blockfile parses files of statements and blocks in braces, such as
+// those of conntrackd and keepalived: a statement is the words of a line, and a
+// block has the words before its brace.
 package blockfile
 
 import (
@@ -10,19 +10,19 @@ import (
 	"strings"
 )
 
-// maxDepth is how deep blocks may be in one another.
+// maxDepth is how deep blocks may be nested.
 const maxDepth = 32
 
 // A Block is a block, or a statement, which has no Blocks. Words are never empty
-// but in the block that is the file.
+// except in the block that is the file.
 type Block struct {
 	Words  []string
 	Line   int
 	Blocks []*Block
 }
 
-// Parse reads a file. Each character of comments begins a comment, unless it is in
-// quotes or in a word.
+// Parse parses a file. Each character of comments begins a comment, unless it is
+// in quotes or in a word.
 func Parse(text, comments string) (*Block, error) {
 	file := &Block{}
 	open := []*Block{file}
@@ -104,8 +104,8 @@ func wordsOf(line, comments string) (list []word, err error) {
 	return list, nil
 }
 
-// All returns the blocks and statements at the end of a path of names, in whatever
-// block on the way. Names are the first words, in small or capital letters.
+// All returns the blocks and statements at the end of a path of names, in any
+// block on the way. Names are the first words, in any case.
 func (b *Block) All(path ...string) []*Block {
 	list := []*Block{b}
 	for _, name := range path {
@@ -122,7 +122,7 @@ func (b *Block) All(path ...string) []*Block {
 	return list
 }
 
-// Arg returns the n-th word behind the name; empty if there is none.
+// Arg returns the n-th word after the name, or "".
 func (b *Block) Arg(n int) string {
 	if n+1 >= len(b.Words) {
 		return ""
@@ -130,8 +130,8 @@ func (b *Block) Arg(n int) string {
 	return b.Words[n+1]
 }
 
-// Value returns the first word behind the name of the last statement at the end of a
-// path, which is the one that counts; empty if there is none.
+// Value returns the first word after the name of the last statement at the end of
+// a path, which is the one that counts, or "".
 func (b *Block) Value(path ...string) string {
 	list := b.All(path...)
 	if len(list) == 0 {

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// errRefused is a data connection that did not come about.
+// errRefused means that a data connection could not be opened.
 var errRefused = errors.New("the data connection was not opened")
 
 // A client is a logged-in control connection.
@@ -26,8 +26,8 @@ type client struct {
 	timeout time.Duration // for a data connection to be opened
 
 	listener  *net.TCPListener // of the last PORT or EPRT; others may try it when it was used
-	announced string           // the last announcement, as it was said or heard here
-	sum       string           // SHA-256 of the last file, as it has come or was sent
+	announced string           // the last announcement, as sent or received here
+	sum       string           // SHA-256 of the last file, as received or sent
 }
 
 // login connects and logs in.
@@ -59,7 +59,7 @@ func (c *client) close() {
 	c.deaf()
 }
 
-// deaf ends listening for what was announced earlier.
+// deaf stops listening for earlier announcements.
 func (c *client) deaf() {
 	if c.listener != nil {
 		_ = c.listener.Close()
@@ -67,7 +67,7 @@ func (c *client) deaf() {
 	c.listener = nil
 }
 
-// say sends a command and wants a reply that begins with a digit.
+// say sends a command and expects a reply that begins with a digit.
 func (c *client) say(want int, command string) (string, error) {
 	verb, _, _ := strings.Cut(command, " ")
 	if err := c.text.PrintfLine("%s", command); err != nil {
@@ -80,10 +80,10 @@ func (c *client) say(want int, command string) (string, error) {
 	return text, nil
 }
 
-// An opener opens the data connection once the transfer has been asked for.
+// An opener opens the data connection once the transfer has been requested.
 type opener func() (net.Conn, error)
 
-// announce agrees on a data port with a verb.
+// announce negotiates a data port with a verb.
 func (c *client) announce(verb string) (opener, error) {
 	c.deaf()
 	c.announced, c.sum = "", ""
@@ -143,7 +143,7 @@ func (c *client) passive(verb string) (opener, error) {
 	return func() (net.Conn, error) { return c.host.Dial(netip.AddrPort{}, to, c.timeout) }, nil
 }
 
-// open asks for a transfer and opens the data connection that was agreed on.
+// open requests a transfer and opens the negotiated data connection.
 func (c *client) open(open opener, command string) (net.Conn, error) {
 	if err := c.text.PrintfLine("%s", command); err != nil {
 		return nil, err
@@ -183,12 +183,12 @@ func (c *client) fetchFrom(open opener, want []byte) error {
 		return err
 	}
 	if c.sum = sumOf(got); !bytes.Equal(got, want) {
-		return fmt.Errorf("fetched %d bytes, %d were sent, or others", len(got), len(want))
+		return fmt.Errorf("fetched %d bytes, %d were sent, or the contents differ", len(got), len(want))
 	}
 	return nil
 }
 
-// store puts a file, which the server has afterwards.
+// store stores a file on the server.
 func (c *client) store(verb string, s *server, file []byte) error {
 	open, err := c.announce(verb)
 	if err != nil {
@@ -212,7 +212,7 @@ func (c *client) store(verb string, s *server, file []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !bytes.Equal(s.stored, file) {
-		return fmt.Errorf("stored %d bytes, %d were sent, or others", len(s.stored), len(file))
+		return fmt.Errorf("stored %d bytes, %d were sent, or the contents differ", len(s.stored), len(file))
 	}
 	return nil
 }

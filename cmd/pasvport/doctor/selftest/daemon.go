@@ -16,7 +16,7 @@ import (
 	"github.com/pasvport/pasvport/internal/netns"
 )
 
-// startTimeout bounds what takes well under a second.
+// startTimeout limits what takes well under a second.
 const startTimeout = 20 * time.Second
 
 // A daemon is this program on the firewall.
@@ -31,8 +31,8 @@ type daemon struct {
 	lines []string
 }
 
-// arguments are those of the daemon that decide whether transfers work; they are
-// taken from cfg.
+// arguments are the daemon's arguments that decide whether transfers work; they
+// are taken from cfg.
 func arguments(cfg config.Config) []string {
 	allow := string(cfg.Allow)
 	if cfg.Allow == config.AllowChain {
@@ -45,8 +45,8 @@ func arguments(cfg config.Config) []string {
 	}
 }
 
-// startDaemon starts the program in a namespace and waits until it is ready. Its
-// file and its socket are its own.
+// startDaemon starts the program in a namespace and waits until it is ready. It
+// has a file and a socket of its own.
 func startDaemon(n *netns.Namespace, cfg config.Config) (*daemon, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -75,7 +75,7 @@ func startDaemon(n *netns.Namespace, cfg config.Config) (*daemon, error) {
 
 func (d *daemon) socket() string { return filepath.Join(d.dir, "control.sock") }
 
-// without leaves out variables: the daemon is not the one that systemd asks.
+// without leaves out variables: the daemon is not the one that systemd watches.
 func without(env []string, names ...string) []string {
 	var rest []string
 next:
@@ -90,7 +90,7 @@ next:
 	return rest
 }
 
-// note keeps a line of the log and looks for the one that says ready.
+// note records a line of the log and looks for the one that says ready.
 func (d *daemon) note(line string) {
 	d.mu.Lock()
 	d.lines = append(d.lines, line)
@@ -100,7 +100,7 @@ func (d *daemon) note(line string) {
 	}
 }
 
-// mark returns how long the log is, and since what has come behind a mark. Without a
+// mark returns the length of the log, and since what came after a mark. Without a
 // daemon there is no log.
 func (d *daemon) mark() int {
 	if d == nil {
@@ -126,10 +126,10 @@ const tailLines = 8
 // tail is the end of the log.
 func (d *daemon) tail() []string { return d.since(max(0, d.mark()-tailLines)) }
 
-// sessions is what the administrator is told of them.
+// sessions is the output of `pasvport sessions`.
 func (d *daemon) sessions(n *netns.Namespace) (string, error) {
 	return output(n, d.self, "sessions", "--control-socket", d.socket())
 }
 
-// close removes what the daemon left in its directory, whatever became of it.
+// close removes what the daemon left in its directory, however it ended.
 func (d *daemon) close() { _ = os.RemoveAll(d.dir) }

@@ -16,7 +16,7 @@ import (
 )
 
 // Addresses for documentation (RFC 5737, RFC 3849). IPv4 is translated on the
-// firewall, and the server has no way to the client's own address; IPv6 is not.
+// firewall, and the server has no route to the client's own address; IPv6 is not.
 var (
 	client4, inside4  = netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.1")
 	outside4, server4 = netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.2")
@@ -38,7 +38,7 @@ type network struct {
 	ipv6 bool // it has addresses of IPv6
 }
 
-// build makes them. close is due whatever comes of it.
+// build makes them. The caller must call close even if it fails.
 func (n *network) build() (err error) {
 	for _, ns := range []**netns.Namespace{&n.client, &n.firewall, &n.server} {
 		if *ns, err = netns.New(); err != nil {
@@ -83,8 +83,8 @@ func (n *network) close() {
 	}
 }
 
-// lockDown gives the firewall a strict ruleset, which accepts data connections
-// in the way of --allow and in no other.
+// lockDown gives the firewall a strict ruleset, which accepts data connections in
+// the way of --allow and in no other.
 func (n *network) lockDown(cfg config.Config) error {
 	c, err := nftables.New(nftables.WithNetNSFd(n.firewall.FD))
 	if err != nil {
@@ -158,5 +158,5 @@ func acceptRules(cfg config.Config) [][]expr.Any {
 	})
 }
 
-// controlPort is the one that is tested.
+// controlPort is the tested port.
 func controlPort(cfg config.Config) uint16 { return cfg.Ports[0].Low }

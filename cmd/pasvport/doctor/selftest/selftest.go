@@ -19,10 +19,10 @@ import (
 	"github.com/pasvport/pasvport/rules/walk"
 )
 
-// fileSize is what is transferred each way: many segments.
+// fileSize is how much is transferred each way: many segments.
 const fileSize = 256 << 10
 
-// refusedAfter is how long a data connection is tried that must not come about.
+// refusedAfter is how long to try a data connection that must fail.
 const refusedAfter = time.Second
 
 // A test is one run of the self-test.
@@ -39,10 +39,10 @@ type test struct {
 	ruleset string // of the firewall before pasvport, if it can be printed
 }
 
-// Run builds the network, transfers files and takes everything down again. The
+// Run builds the network, transfers files and removes everything again. The
 // control port, --allow, --strategy, --table and --ct-mark are those of cfg.
-// Failed steps are in the report; the error is that of ctx. If w is not nil it is
-// told all that happens, for reading.
+// Failed steps are in the report; the error is that of ctx. If w is not nil it
+// gets everything that happens, as text.
 func Run(ctx context.Context, cfg config.Config, w io.Writer) (*Report, error) {
 	t := &test{cfg: cfg, show: newShow(w), network: &network{ipv6: kernel.HasIPv6()}}
 	defer t.network.close()
@@ -76,8 +76,7 @@ func (t *test) run(ctx context.Context) {
 	t.show.scene("Summary")
 }
 
-// step runs one step and reports whether it went well. f returns what there is to be
-// seen of that.
+// step runs one step and reports whether it succeeded. f returns what was seen.
 func (t *test) step(name string, f func() (saw string, err error)) bool {
 	begin := time.Now()
 	saw, err := f()
@@ -128,7 +127,7 @@ func (t *test) build() bool {
 	})
 }
 
-// print quotes what nft says.
+// print quotes the output of nft.
 func (t *test) print(text string, args ...string) {
 	if out, err := output(t.network.firewall, "nft", args...); err == nil {
 		t.show.text(text)
@@ -136,7 +135,7 @@ func (t *test) print(text string, args ...string) {
 	}
 }
 
-// without makes sure that what works later is pasvport's doing.
+// without makes sure that pasvport is the reason for what works later.
 func (t *test) without() bool {
 	t.show.scene("Without pasvport: the login works, both kinds of transfer fail")
 	return t.step("without pasvport: a control connection, and no data connection", func() (string, error) {
@@ -155,10 +154,10 @@ func (t *test) without() bool {
 	})
 }
 
-// errNotRefused says that the test would prove nothing.
+// errNotRefused means that the test would prove nothing.
 var errNotRefused = errors.New("the data connection was opened although nothing allows it")
 
-// refused has a transfer fail, and returns how.
+// refused makes a transfer that must fail, and returns how it fails.
 func (t *test) refused(verb string) (failure, err error) {
 	c, err := login(t.client, t.address(server4), refusedAfter)
 	if err != nil {
@@ -198,7 +197,7 @@ func (t *test) start() bool {
 	return true
 }
 
-// transfers are sessions in every mode that fetch a file and store one.
+// transfers runs sessions in every mode that fetch a file and store one.
 func (t *test) transfers(ctx context.Context) {
 	t.show.scene("With pasvport: the same transfers, and more")
 	if t.show != nil {
@@ -243,7 +242,7 @@ func (t *test) transfer(host netip.Addr, verb string) (string, error) {
 	for _, do := range []struct {
 		name string
 		f    func() error
-		tell bool // of the two, one is enough to read
+		tell bool // one of the two is enough to show
 	}{
 		{"fetch", func() error { return c.fetch(verb, t.server.file) }, verb[0] == 'P'},
 		{"store", func() error { return c.store(verb, t.server, upload) }, verb[0] == 'E'},
@@ -266,8 +265,8 @@ func (t *test) transfer(host netip.Addr, verb string) (string, error) {
 	return "same bytes at both ends, holes closed again", nil
 }
 
-// tell shows what both ends said and heard of a data connection, and what the kernel
-// and pasvport reported since their marks.
+// tell shows what both ends said and received about a data connection, and what
+// the kernel and pasvport reported since their marks.
 func (t *test) tell(what string, c *client, begun time.Time, reported, logged int) {
 	if t.show == nil {
 		return
@@ -310,7 +309,7 @@ func (t *test) announced(c *client) {
 	}
 }
 
-// stop stops pasvport and looks for what it should have taken away.
+// stop stops pasvport and looks for what it should have removed.
 func (t *test) stop() {
 	t.show.scene("Stop pasvport: the firewall is as it was before")
 	t.step("pasvport stops and leaves nothing behind", func() (string, error) {
@@ -328,7 +327,7 @@ func (t *test) stop() {
 	})
 }
 
-// leftovers looks for what a daemon should have taken away.
+// leftovers looks for what a daemon should have removed.
 func leftovers(n *netns.Namespace) error {
 	set, err := walk.Read(n.FD)
 	if err != nil {

@@ -26,8 +26,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestDaemonThatFails: the report names the step and shows the log, and what
-// cannot be tried any more is not tried.
+// TestDaemonThatFails: the report names the step and shows the log, and steps
+// that have become pointless are skipped.
 func TestDaemonThatFails(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: network namespaces")
@@ -54,9 +54,9 @@ func TestDaemonThatFails(t *testing.T) {
 	}
 }
 
-// TestWithoutFirewall: a firewall that lets everything through would prove
-// nothing, and the self-test says so: of what works without pasvport, and of a
-// stranger, whose connection takes the place of the server's.
+// TestWithoutFirewall: a firewall that accepts everything would prove nothing,
+// and the self-test reports that: for what works without pasvport, and for a
+// stranger whose connection replaces the server's.
 func TestWithoutFirewall(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: network namespaces")
@@ -73,7 +73,7 @@ func TestWithoutFirewall(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer x.server.close()
-	// The server has no way back to the client before it is translated.
+	// The server has no route back to the client before it is translated.
 	if err := x.network.server.DefaultRoute(outside4); err != nil {
 		t.Fatal(err)
 	}

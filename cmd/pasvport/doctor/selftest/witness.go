@@ -17,11 +17,11 @@ import (
 	"github.com/pasvport/pasvport/internal/netns"
 )
 
-// A happening is something that the kernel reported on the firewall.
+// A happening is an event that the kernel reported on the firewall.
 type happening struct {
 	at     time.Time // when the report was read
 	what   string    // one of the constants below, as it is printed
-	opened bool      // or else closed
+	opened bool      // otherwise closed
 	where  string    // the addresses, as they are printed
 }
 
@@ -31,8 +31,8 @@ const (
 	happenConnection  = "data connection"  // a TCP connection other than a control connection; conntrack -E
 )
 
-// A witness keeps what the kernel reports on the firewall, in the words of the
-// system's own tools and not of pasvport's code. A nil one has seen nothing.
+// A witness records what the kernel reports on the firewall, with the system's
+// own tools and not with pasvport's code. A nil one has seen nothing.
 type witness struct {
 	port string // the control port
 	mu   sync.Mutex
@@ -40,7 +40,7 @@ type witness struct {
 	more chan struct{} // closed when list grows
 }
 
-// errNoTools says that there is no one to ask.
+// errNoTools means that the tools are missing.
 var errNoTools = errors.New("needs the programs conntrack, nft and stdbuf")
 
 // newWitness runs the tools in a namespace. It returns when all of them listen.
@@ -52,7 +52,8 @@ func newWitness(n *netns.Namespace, port uint16) (*witness, error) {
 	}{
 		{each(parseExpectation), []string{"conntrack", "-E", "expect"}},
 		{each(w.parseConnection), []string{"conntrack", "-E", "-e", "NEW", "-p", "tcp"}},
-		// nft keeps the line that ends a transaction back when it writes to a pipe.
+		// nft holds the line that ends a transaction back when it writes to a
+		// pipe.
 		{new(transaction).read, []string{"stdbuf", "-oL", "nft", "monitor"}},
 	}
 	for _, name := range []string{"conntrack", "nft", "stdbuf"} {
@@ -69,8 +70,8 @@ func newWitness(n *netns.Namespace, port uint16) (*witness, error) {
 	return w, awaitListeners(n, len(tools))
 }
 
-// add keeps reports. What does not concern the two hosts is the daemon trying out
-// the kernel.
+// add records reports. Those that do not concern the two hosts come from the
+// daemon's probe of the kernel.
 func (w *witness) add(hs []happening) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -84,7 +85,7 @@ func (w *witness) add(hs []happening) {
 	}
 }
 
-// mark returns how many reports there are, and since those behind a mark.
+// mark returns how many reports there are, and since those after a mark.
 func (w *witness) mark() int {
 	if w == nil {
 		return 0
@@ -103,7 +104,7 @@ func (w *witness) since(mark int) []happening {
 	return slices.Clone(w.list[mark:])
 }
 
-// await waits until f accepts the reports behind a mark.
+// await waits until f accepts the reports after a mark.
 func (w *witness) await(mark int, f func([]happening) bool) bool {
 	late := time.After(3 * time.Second)
 	for {
@@ -121,7 +122,7 @@ func (w *witness) await(mark int, f func([]happening) bool) bool {
 	}
 }
 
-// closed waits until a hole was opened behind a mark, used, and all of it closed.
+// closed waits until a hole was opened after a mark, used, and all of it closed.
 func (w *witness) closed(mark int) error {
 	if w == nil {
 		return nil
@@ -141,7 +142,7 @@ func (w *witness) closed(mark int) error {
 	return fmt.Errorf("the file arrived, but the kernel reported %d parts of its hole, or no data connection", all)
 }
 
-// open waits until a hole was opened behind a mark and not closed.
+// open waits until a hole was opened after a mark and not closed.
 func (w *witness) open(mark int) error {
 	if w == nil || w.await(mark, func(hs []happening) bool { return stillOpen(holes(hs)) > 0 }) {
 		return nil
@@ -149,7 +150,7 @@ func (w *witness) open(mark int) error {
 	return errors.New("the kernel reported no hole")
 }
 
-// awaitListeners waits until so many sockets of the namespace have joined a
+// awaitListeners waits until this many sockets of the namespace have joined a
 // netfilter multicast group. Each tool has one.
 func awaitListeners(n *netns.Namespace, want int) error {
 	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
@@ -245,7 +246,7 @@ func addrPort(addr, port string) string {
 	return addr + ":" + port
 }
 
-// each reads a tool whose every line is a happening or nothing.
+// each reads a tool each of whose lines is a happening or nothing.
 func each(parse func(string) (happening, bool)) func(string) []happening {
 	return func(line string) []happening {
 		if h, ok := parse(line); ok {
@@ -257,7 +258,8 @@ func each(parse func(string) (happening, bool)) func(string) []happening {
 
 // A transaction collects what nft monitor reports, up to the line that ends a
 // transaction ("# new generation 5 by process 17 (pasvport)"). What it deletes
-// and adds again, to set a timeout, was never closed: only its last word counts.
+// and adds again, to set a timeout, was never closed: only the last report on it
+// counts.
 type transaction struct{ elements []happening }
 
 func (t *transaction) read(line string) []happening {
@@ -281,7 +283,7 @@ type hole struct {
 	opened, closed time.Time // closed is zero while it is open
 }
 
-// holes reads holes from the reports, in the order of their opening.
+// holes finds the holes in the reports, in the order of their opening.
 func holes(hs []happening) []hole {
 	var all []hole
 	for _, h := range hs {
