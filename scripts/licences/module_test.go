@@ -12,7 +12,7 @@ import (
 )
 
 // TestLinked: the licence of each module that is linked into the program can be
-// written, and may go with it.
+// written, and is compatible with ours.
 func TestLinked(t *testing.T) {
 	t.Chdir("../..")
 	var b bytes.Buffer
@@ -77,7 +77,7 @@ func TestRead(t *testing.T) {
 			}
 			for _, text := range tt.files {
 				if !strings.Contains(m.text+m.notice, strings.TrimSpace(text)) {
-					t.Errorf("the text of %q is not all of it", text)
+					t.Errorf("the text of %q is incomplete", text)
 				}
 			}
 		})
@@ -87,6 +87,6 @@ func TestRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := read("m", "v1", dir); err == nil {
-		t.Error("a module without a licence is taken")
+		t.Error("a module without a licence is accepted")
 	}
 }

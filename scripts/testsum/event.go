@@ -18,21 +18,21 @@ type event struct {
 	Action      string // run, pass, fail, skip, output, build-output, build-fail, ...
 	Package     string
 	ImportPath  string // of build-output and build-fail
-	Test        string // "" for what concerns the package
+	Test        string // "" for events of the package
 	Elapsed     float64
 	Output      string
 	FailedBuild string // of a package's fail: the package that did not build
 }
 
-// built is the package that a build event is about: the import path of a package
-// built for a test is "pkg [pkg.test]".
+// built is the package of a build event: the import path of a package built for a
+// test is "pkg [pkg.test]".
 func built(importPath string) string {
 	pkg, _, _ := strings.Cut(importPath, " ")
 	return pkg
 }
 
-// readEvents gives each event of a run to f. A line that is not JSON was printed by
-// go itself and comes as output of no package.
+// readEvents passes each event of a run to f. A line that is not JSON was printed
+// by go itself and becomes output of no package.
 func readEvents(r io.Reader, f func(event)) error {
 	lines := bufio.NewReader(r)
 	for {

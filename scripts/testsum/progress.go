@@ -12,7 +12,7 @@ import (
 // Times of the progress.
 const (
 	slowTest  = 10 * time.Second // a top-level test that took longer gets a line of its own
-	heartbeat = 30 * time.Second // a package that takes longer says how far it is, so often
+	heartbeat = 30 * time.Second // interval of reports on a package that takes longer
 )
 
 // A progress prints one run as it happens.
@@ -25,7 +25,7 @@ type progress struct {
 // A pkgProgress is a package whose tests are running.
 type pkgProgress struct {
 	passed, failed, skipped int
-	last                    time.Time       // when a line about it was printed
+	last                    time.Time       // when the last line about it was printed
 	none                    bool            // it has no tests
 	parents                 map[string]bool // tests with subtests, which count for themselves
 }
@@ -53,7 +53,8 @@ func (p *progress) event(e event) {
 	}
 }
 
-// test prints a test that failed or took long; without either, a sign of life.
+// test prints a test that failed or took long; otherwise, from time to time, a
+// sign of life.
 func (p *progress) test(pkg *pkgProgress, e event) {
 	switch {
 	case e.Action == "run":

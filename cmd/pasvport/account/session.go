@@ -12,8 +12,8 @@ import (
 	"github.com/pasvport/pasvport/expect"
 )
 
-// Began and Ended report the two ends of a session's life. The first is reported at
-// the level of details if sessions are not logged.
+// Began reports the begin of a session, at the level of details if sessions are
+// not logged.
 func (a *Accounts) Began(s *session.Session, helper string) {
 	name, level := "session", slog.LevelDebug
 	if sessions, _ := a.Wanted(); sessions {
@@ -39,7 +39,7 @@ func (a *Accounts) Ended(s *session.Session, state uint8, now time.Time) {
 	a.tell(s, slog.LevelInfo, "session ended", args...)
 }
 
-// causeOf is how a control connection ended whose client did not say goodbye.
+// causeOf is how a control connection ended whose client did not send QUIT.
 func causeOf(state uint8) string {
 	switch state {
 	case expect.TCPStateTimeWait:

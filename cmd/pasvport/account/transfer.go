@@ -11,7 +11,7 @@ import (
 	"github.com/pasvport/pasvport/ftpalg"
 )
 
-// counted adds what conntrack knows of the data connection of a transfer, and
+// counted adds conntrack's figures for the data connection of a transfer, and
 // reports it.
 func (a *Accounts) counted(ct Conntrack, data expect.Tuple, r *record) {
 	t := &r.transfer
@@ -22,7 +22,7 @@ func (a *Accounts) counted(ct Conntrack, data expect.Tuple, r *record) {
 		if c.Active {
 			t.Mode = ftpalg.Active.String()
 		}
-		if t.Verb == "" { // encrypted: the direction is that of most bytes
+		if t.Verb == "" { // encrypted: the direction of most bytes
 			t.Upload = c.Upload > c.Download
 		}
 		if t.Counts = e.HasCounters; t.Upload {

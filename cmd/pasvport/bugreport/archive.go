@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// Archive is what was collected, in the order in which it is written.
+// Archive is what was collected, in the order of writing.
 type Archive struct {
 	made  time.Time
 	files []file
-	hosts []string // names in the DNS that the settings have
+	hosts []string // DNS names in the settings
 }
 
 // file is one file of the archive.
@@ -41,7 +41,7 @@ func (a *Archive) List(w io.Writer) error {
 	return nil
 }
 
-// Write writes the archive, as tar and gzip have it.
+// Write writes the archive as a gzipped tar file.
 func (a *Archive) Write(w io.Writer) error {
 	z := gzip.NewWriter(w)
 	t := tar.NewWriter(z)

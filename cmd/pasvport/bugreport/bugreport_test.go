@@ -39,7 +39,7 @@ func unpack(t *testing.T, r io.Reader) map[string]string {
 	}
 }
 
-// TestWithoutDaemon: what cannot be had is said in its place.
+// TestWithoutDaemon: what is not available is replaced by the reason.
 func TestWithoutDaemon(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "p.yaml")
@@ -69,8 +69,8 @@ func TestWithoutDaemon(t *testing.T) {
 	}
 }
 
-// TestScrub: addresses are others, the same in every file, and no name of a user or
-// a file is left.
+// TestScrub: addresses are replaced, in the same way in every file, and no name
+// of a user or a file remains.
 func TestScrub(t *testing.T) {
 	outside := func(name string) map[netip.Addr]config.Outside {
 		return map[netip.Addr]config.Outside{netip.MustParseAddr("10.1.2.3"): {Name: name}}

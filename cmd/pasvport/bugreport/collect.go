@@ -53,7 +53,7 @@ func Collect(ctx context.Context, s Source) *Archive {
 	return a
 }
 
-// askDaemon adds what a running daemon says.
+// askDaemon adds the answers of a running daemon.
 func (s *Source) askDaemon(ctx context.Context, a *Archive) {
 	c := control.NewClient(s.Config.ControlSocket)
 	var settings config.Exported
@@ -108,7 +108,7 @@ func nft(ctx context.Context, args ...string) ([]byte, error) {
 	return out, err
 }
 
-// kernelFiles are read as they are; patterns.
+// kernelFiles are copied unchanged; patterns.
 var kernelFiles = []string{
 	"/proc/version", "/etc/os-release", "/proc/sys/net/netfilter/*", "/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding",
 	"/proc/thread-self/net/stat/nf_conntrack", "/proc/thread-self/net/netfilter/nfnetlink_queue", "/proc/modules",
@@ -123,7 +123,7 @@ func kernelText() ([]byte, error) {
 	fmt.Fprintf(&b, "uname: %s %s %s %s\n", unix.ByteSliceToString(u.Sysname[:]), unix.ByteSliceToString(u.Release[:]),
 		unix.ByteSliceToString(u.Version[:]), unix.ByteSliceToString(u.Machine[:]))
 	for _, pattern := range kernelFiles {
-		names, _ := filepath.Glob(pattern) // an error is a pattern that is wrong
+		names, _ := filepath.Glob(pattern) // it fails only for a malformed pattern
 		if len(names) == 0 {
 			fmt.Fprintf(&b, "%s: not there\n", pattern)
 		}
@@ -142,7 +142,7 @@ func kernelText() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// configText is a configuration file without the passwords in it.
+// configText is a configuration file without its passwords.
 func configText(path string) ([]byte, error) {
 	if path == "" {
 		return []byte("# there is no configuration file: flags and defaults\n"), nil

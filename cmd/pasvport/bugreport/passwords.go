@@ -10,11 +10,11 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// removed stands for a password.
+// removed replaces a password.
 const removed = "REMOVED"
 
-// withoutPasswords returns a configuration file without the passwords in it. One that
-// has some is written anew, as only its parser knows where a value ends.
+// withoutPasswords returns a configuration file without its passwords. A file
+// that has some is rewritten, as only its parser knows where a value ends.
 func withoutPasswords(text []byte) []byte {
 	var root yaml.Node
 	if yaml.Unmarshal(text, &root) == nil && removePasswords(&root) {
@@ -25,14 +25,15 @@ func withoutPasswords(text []byte) []byte {
 			text = b.Bytes()
 		}
 	}
-	return cutPasswords(text) // in comments, and in what is no YAML
+	return cutPasswords(text) // in comments, and in what is not YAML
 }
 
-// passwordKey is a line up to the value of a password.
+// passwordKey matches a line up to the value of a password.
 var passwordKey = regexp.MustCompile(`(?i)^.*?password["']?\s*:`)
 
-// cutPasswords cuts off what is behind the word in a line, and the lines below it that
-// may belong to the value as they are indented more, and are comments if it is one.
+// cutPasswords cuts off what follows the word in a line, and the lines below it
+// that may belong to the value because they are indented more, or are comments if
+// the line is one.
 func cutPasswords(text []byte) []byte {
 	var out []byte
 	var depth int

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestPasswords: no part of a password is left in a configuration file, however it is
-// written; all else is.
+// TestPasswords: no part of a password remains in a configuration file, however
+// it is written; everything else does.
 func TestPasswords(t *testing.T) {
 	const before, after = "virtual-servers:\n- name: ftp\n  check:\n    user: probe\n", "    interval: 5s\n  port: 2121\n"
 	for name, value := range map[string]string{
@@ -51,7 +51,7 @@ func TestPasswords(t *testing.T) {
 	}
 }
 
-// TestPasswordAlias: what a password is an alias of is one.
+// TestPasswordAlias: the target of an alias in place of a password is one, too.
 func TestPasswordAlias(t *testing.T) {
 	got := string(withoutPasswords([]byte("a: &p s3cret\nb: {user: x, password: *p, interval: 5s}\n")))
 	if strings.Contains(got, "s3cret") || !strings.Contains(got, "interval: 5s") {

@@ -16,16 +16,17 @@ import (
 )
 
 var (
-	// comment is one of nft's, which people write.
+	// comment matches nft's comments, which people write.
 	comment = regexp.MustCompile(`comment "[^"]*"`)
-	// hardware is an address of Ethernet.
+	// hardware matches Ethernet addresses.
 	hardware = regexp.MustCompile(`\b[0-9a-f]{2}(?::[0-9a-f]{2}){5}\b`)
 )
 
-// Scrub takes out of the archive what is of people: addresses become others, always
-// the same ones, as what is found in the DNS; names of users and files become user1, file1 and so on; comments and
-// the text of the configuration file are left out. It is not random enough to withstand
-// someone who knows what he looks for: ports, sizes and times are still there.
+// Scrub removes personal data from the archive: addresses become others, always
+// the same ones, and so do those found in the DNS; names of users and files
+// become user1, file1 and so on; comments and the text of the configuration file
+// are left out. It does not withstand someone who knows what to look for: ports,
+// sizes and times are still there.
 func (a *Archive) Scrub() error {
 	addresses, names := replay.NewText(), newNames()
 	for i := range a.files {
@@ -55,8 +56,8 @@ func (a *Archive) Scrub() error {
 	return addresses.Err()
 }
 
-// hostNames are the names in the DNS that the settings have, the longest first as
-// others may be the end of it. They say which addresses there are.
+// hostNames are the DNS names in the settings, the longest first as others may be
+// the end of it. They reveal addresses.
 func hostNames(c *config.Config) (list []string) {
 	add := func(c *config.Config) {
 		for _, o := range c.Advertise {
@@ -73,7 +74,7 @@ func hostNames(c *config.Config) (list []string) {
 	return slices.Compact(list)
 }
 
-// secret are the fields of JSON with names that people gave, and what stands for them.
+// secret are the JSON fields with names that people gave, and their replacements.
 var secret = map[string]string{
 	"user": "user", "path": "file", "absolute": "file", "reply": "reply", "rule": "rule", "note": "note", "User": "user",
 	"Files": "file", "files": "file", "from_file": "file", "xferlog": "file", "Password": "password",
@@ -92,7 +93,7 @@ func (n *names) number(kind, name string) int {
 	return n.numbers[key]
 }
 
-// replace returns a text of JSON, or lines of it, with other names. What is not JSON
+// replace returns JSON text, or lines of it, with other names. Anything else
 // stays.
 func (n *names) replace(text []byte, lines bool) []byte {
 	if !lines {
@@ -122,8 +123,8 @@ func (n *names) document(text []byte, indent string) []byte {
 	return b.Bytes()
 }
 
-// value returns a value with other names. kind is what a name is replaced by; empty: it
-// stays.
+// value returns a value with other names. kind is the replacement of a name;
+// empty: it stays.
 func (n *names) value(v any, kind string) any {
 	switch v := v.(type) {
 	case map[string]any:

@@ -16,7 +16,8 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/report"
 )
 
-// TestEvents: a reader gets what is kept and is wanted, and with follow what comes.
+// TestEvents: a reader gets the stored and selected events, and with follow those
+// to come.
 func TestEvents(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	stream := &report.Stream{}
@@ -73,7 +74,7 @@ func TestEvents(t *testing.T) {
 		return nil
 	})
 	if err == nil {
-		t.Error("a daemon that stops is no end of its events")
+		t.Error("the events do not end with the daemon")
 	}
 }
 
@@ -85,7 +86,7 @@ func nameOf(t *testing.T, event []byte) string {
 	return e.Event
 }
 
-// TestFilterForm: what a client asks for is what the daemon reads.
+// TestFilterForm: the daemon reads what a client asks for.
 func TestFilterForm(t *testing.T) {
 	for _, f := range []EventFilter{{}, {Session: 1 << 40}, {Client: netip.MustParseAddr("192.0.2.1"), Name: "offer refused"}, {Server: netip.MustParseAddr("2001:db8::1")}} {
 		got, err := parseFilter(f.query())

@@ -17,10 +17,10 @@ import (
 )
 
 var (
-	// ErrInUse says that someone answers on the socket.
+	// ErrInUse means that someone answers on the socket.
 	ErrInUse = errors.New("another process answers on it")
 
-	// ErrNotSocket says that the path is a file, a directory or a symbolic link.
+	// ErrNotSocket means that the path is a file, a directory or a symbolic link.
 	ErrNotSocket = errors.New("exists and is not a socket")
 )
 
@@ -33,7 +33,7 @@ const (
 type socket struct {
 	listener *net.UnixListener
 	path     string
-	file     fs.FileInfo // to know our file again
+	file     fs.FileInfo // to recognise our file
 	once     sync.Once
 	err      error
 }
@@ -46,8 +46,8 @@ func listen(path string) (*socket, error) {
 	if err := removeStale(path); err != nil {
 		return nil, err
 	}
-	// The mode given to the socket before bind is that of the file less the
-	// umask (unix_bind_bsd in net/unix/af_unix.c): it is never open to all.
+	// The mode given to the socket before bind is that of the file less the umask
+	// (unix_bind_bsd in net/unix/af_unix.c): it is never open to all.
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var chmod error
 		err := c.Control(func(fd uintptr) { chmod = unix.Fchmod(int(fd), socketMode) })
@@ -66,7 +66,7 @@ func listen(path string) (*socket, error) {
 	return s, nil
 }
 
-// adopt gives the file the mode that the umask may have narrowed.
+// adopt restores the mode of the file, which the umask may have narrowed.
 func (s *socket) adopt() error {
 	if err := os.Chmod(s.path, socketMode); err != nil {
 		return err
@@ -76,7 +76,7 @@ func (s *socket) adopt() error {
 	return err
 }
 
-// removeStale removes a socket that no one listens on. It follows no link and
+// removeStale removes a socket on which no one listens. It follows no link and
 // removes nothing else.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
@@ -100,7 +100,7 @@ func removeStale(path string) error {
 	if !errors.Is(err, unix.ECONNREFUSED) {
 		return err
 	}
-	// Not one that another daemon has made in the meantime.
+	// But not one that another daemon has made in the meantime.
 	if now, err := os.Lstat(path); err != nil || !os.SameFile(now, info) {
 		return ErrInUse
 	}
@@ -108,8 +108,8 @@ func removeStale(path string) error {
 }
 
 // remove removes the file, unless someone else has put another in its place. It
-// comes before the listener is closed, which keeps the inode number from being
-// given to that other file.
+// comes before the listener is closed, so that the inode number is not reused for
+// that other file.
 func (s *socket) remove() error {
 	s.once.Do(func() {
 		if info, err := os.Lstat(s.path); err == nil && os.SameFile(info, s.file) {

@@ -8,17 +8,17 @@ import (
 	"unsafe"
 )
 
-// slot is the state of a connection, shared with the filter. The fields but for
-// state belong to whoever state says; see the package comment.
+// slot is the state of a connection, shared with the filter. The owner of the
+// fields other than state depends on state; see the package comment.
 type slot struct {
 	state uint32
 	phase uint32
 	next  [2]uint32 // sequence number of the next byte
 	acked [2]uint32 // acknowledgement of the last line that passed
 	lines [2]uint32 // that passed since the slot was armed
-	left  uint32    // how many more may
+	left  uint32    // how many more may pass
 	verb  [4]byte   // the last command that passed
-	total uint64    // lines that ever passed, of whatever connection had the slot
+	total uint64    // lines that ever passed, of any connection that had the slot
 	_     [16]byte  // one cache line
 }
 
@@ -47,8 +47,8 @@ func (t *Table) slot(index uint32) *slot {
 }
 
 // A key of the look-up is what a packet shows: both addresses, IPv6 ones in 32
-// bytes, IPv4 ones in eight with a mark behind them which no IPv6 destination
-// of a TCP segment has, as it is multicast; then both ports, and zeros.
+// bytes, IPv4 ones in eight followed by a mark that no IPv6 destination of a TCP
+// segment has, as it is multicast; then both ports, and zeros.
 const (
 	keyLen   = 40
 	keyPorts = 32

@@ -11,38 +11,38 @@ import (
 )
 
 // Conn is what the segments of a control connection show of its two ends. The
-// zero value has seen none. Its methods may be called by several goroutines.
+// zero value has seen none. Its methods are safe for concurrent use.
 type Conn struct {
 	mu   sync.Mutex
 	ends Ends
-	used time.Time // when something new was last said
+	used time.Time // when an end last sent something new
 }
 
 // Ends are the two ends of a control connection, by the direction of what they
 // send.
 type Ends [2]End
 
-// End is what one end has sent. All numbers are those of the end itself, before
-// any adjustment.
+// End is what one end has sent. All numbers are the end's own, before any
+// adjustment.
 type End struct {
 	Known  bool
 	Next   uint32    // sequence number of its next byte
 	Ack    uint32    // what it has acknowledged
-	Window uint16    // as in its last segment
+	Window uint16    // of its last segment
 	Heard  time.Time // when it last sent anything
 
 	stamped bool
 	stamp   [10]byte // its last timestamp option (RFC 7323), if stamped
 }
 
-// Note notes what a segment shows.
+// Note records what a segment shows.
 func (c *Conn) Note(d ftpalg.Direction, p *nfq.Packet, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e := &c.ends[d]
 	next := p.Seq + uint32(len(p.Payload))
 	if e.Known && p.Seq == e.Next-1 && len(p.Payload) == 0 {
-		return // a probe, ours or the end's own: both are answered by the other
+		return // a probe, ours or the end's own: the other end answers both
 	}
 	more := !e.Known || int32(next-e.Next) > 0
 	acked := !e.Known || int32(p.Ack-e.Ack) > 0
@@ -59,18 +59,18 @@ func (c *Conn) Note(d ftpalg.Direction, p *nfq.Packet, now time.Time) {
 	e.stamped = copy(e.stamp[:], p.Timestamps()) > 0
 }
 
-// Use notes that the connection is in use, although nothing is said on it.
+// Use records that the connection is in use, although nothing is sent on it.
 func (c *Conn) Use(now time.Time) {
 	c.mu.Lock()
 	c.used = now
 	c.mu.Unlock()
 }
 
-// Silent returns the ends of a connection on which no one speaks, completed:
-// each end has acknowledged all that the other has sent. If sequence numbers are
-// adjusted, the two count differently, and what was not seen stays unknown. ok is
-// false if the numbers of one end are not known, as after a restart of the daemon
-// before the next packet. used is when something new was last said.
+// Silent returns the ends of a silent connection, completed: each end has
+// acknowledged everything from the other. If sequence numbers are adjusted, the
+// two ends count differently, and what was not seen stays unknown. ok is false if
+// the numbers of one end are unknown, for instance after a restart of the daemon
+// before the next packet. used is when an end last sent something new.
 func (c *Conn) Silent(adjusted bool) (ends Ends, used time.Time, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -95,7 +95,7 @@ func (e *End) complete(other *End) {
 	}
 }
 
-// later returns the sequence number that comes later.
+// later returns the later sequence number.
 func later(a, b uint32) uint32 {
 	if int32(b-a) > 0 {
 		return b

@@ -19,20 +19,20 @@ const (
 	sizeofNfgenmsg   = 4
 )
 
-// bypasses are modules that take packets in prerouting and send them out by
-// themselves: conntrack never confirms an entry for what they translate. Jool's hooks
+// bypasses are modules that take packets in prerouting and send them on their
+// own: conntrack never confirms an entry for what they translate. Jool's hooks
 // are in jool_common since 4.1.
 var bypasses = []string{"jool_common", "jool", "jool_siit"}
 
 // Bypass returns the name of a translator between IPv6 and IPv4 in this network
-// namespace whose packets pass conntrack unconfirmed; nothing if there is none. known
-// reports whether the kernel can say: Debian 12's lists no hooks.
+// namespace whose packets pass conntrack unconfirmed, or "". known reports
+// whether the kernel can list hooks: Debian 12's cannot.
 func Bypass() (name string, known bool) {
 	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
 		return "", false
 	}
-	defer func() { go c.Close() }() // it waits for what nftables deletes, as ProbeZones in nfq says
+	defer func() { go c.Close() }() // it waits for what nftables deletes, see ProbeZones in nfq
 	for _, family := range []uint8{unix.NFPROTO_IPV6, unix.NFPROTO_IPV4} {
 		a := netlink.NewAttributeEncoder()
 		a.ByteOrder = binary.BigEndian

@@ -12,7 +12,7 @@ import (
 )
 
 // Sysctl reads a number from /proc/sys, in the network namespace of the calling
-// thread. ok is false where it cannot be read.
+// thread. ok is false if it cannot be read.
 func Sysctl(name string) (n int, ok bool) {
 	text, err := os.ReadFile("/proc/sys/" + name)
 	if err != nil {
@@ -22,8 +22,8 @@ func Sysctl(name string) (n int, ok bool) {
 	return n, err == nil
 }
 
-// Doubts are those about a configuration on this machine: what run, check and
-// doctor say of it.
+// Doubts are the doubts about a configuration on this machine, which run, check
+// and doctor report.
 func Doubts(cfg config.Config) []config.Doubt {
 	list := append(cfg.Doubts(), pair.Doubts(cfg)...)
 	if v, ok := Sysctl("net/netfilter/nf_conntrack_events"); ok && v == 0 {

@@ -15,11 +15,11 @@ import (
 	"github.com/pasvport/pasvport/rules"
 )
 
-// Probe tries the kernel in the network namespace of the calling thread and
-// removes again what it makes. xt has the NFQUEUE target tried even where nft's
-// own queue expression is there, which loads modules that no one else may need.
+// Probe probes the kernel in the network namespace of the calling thread and
+// removes again what it makes. xt also tries the NFQUEUE target if nft's own
+// queue expression exists, which loads modules that nothing else may need.
 //
-// The error says that nothing can be tried: there is no nftables, or no
+// The error means that nothing can be probed: there is no nftables, or no
 // conntrack netlink.
 func Probe(xt bool) (Found, error) {
 	f := Found{}
@@ -66,8 +66,8 @@ func (f Found) tryConntrack(ipv6 bool) error {
 	return nil
 }
 
-// HasIPv6 reports whether this kernel has IPv6. With ipv6.disable=1 it does
-// not, although nftables and conntrack still take IPv6 rules and entries.
+// HasIPv6 reports whether this kernel has IPv6. With ipv6.disable=1 it does not,
+// although nftables and conntrack still accept IPv6 rules and entries.
 func HasIPv6() bool {
 	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -77,15 +77,15 @@ func HasIPv6() bool {
 	return true
 }
 
-// Where the features of ProbeApart were tried.
+// Where ProbeApart has probed.
 const (
 	inOwn     = "a network namespace of their own"
 	inPresent = "this network namespace, everything removed again (no capability to make one of their own)"
 )
 
-// ProbeApart tries what Probe does and more, in a network namespace of its own
-// if it may make one, and says where. The thread that enters the namespace ends
-// with its goroutine, and the namespace with it.
+// ProbeApart probes what Probe does and more, in a network namespace of its own
+// if it may make one, and returns where. The thread that enters the namespace
+// ends with its goroutine, and the namespace with it.
 func ProbeApart(xt bool) (f Found, where string, err error) {
 	done := make(chan struct{})
 	go func() {

@@ -8,13 +8,13 @@ import (
 )
 
 // patience is how long a transfer waits for the end of its data connection after
-// the server's final reply: some servers reply while bytes are still on their way.
+// the server's final reply: some servers reply while bytes are still in flight.
 const patience = 5 * time.Second
 
-// Book keeps transfers that have had their final reply until their data connection
-// K is closed, so that their bytes are counted to the end. R is what is to be told of
-// a transfer. The zero value is empty; its methods may be called by several
-// goroutines.
+// Book keeps transfers that have had their final reply until their data
+// connection K is closed, so that their bytes are counted to the end. R is the
+// report of a transfer. The zero value is empty; its methods are safe for
+// concurrent use.
 type Book[K comparable, R any] struct {
 	mu   sync.Mutex
 	open map[K]entry[R]
@@ -35,8 +35,8 @@ func (b *Book[K, R]) Add(data K, r R, now time.Time) {
 	b.open[data] = entry[R]{r, now.Add(patience)}
 }
 
-// Closed takes the transfer of a data connection that is closed, and reports
-// whether there is one.
+// Closed removes and returns the transfer of a closed data connection, and
+// reports whether there is one.
 func (b *Book[K, R]) Closed(data K) (r R, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -45,7 +45,7 @@ func (b *Book[K, R]) Closed(data K) (r R, ok bool) {
 	return e.record, ok
 }
 
-// Due takes the transfers that have waited long enough.
+// Due removes and returns the transfers that have waited long enough.
 func (b *Book[K, R]) Due(now time.Time) map[K]R {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -9,11 +9,11 @@ import (
 	"sync"
 )
 
-// maxWaiting bounds what waits for a slow disk, in bytes.
+// maxWaiting limits what waits for a slow disk, in bytes.
 const maxWaiting = 1 << 20
 
-// File is a log file whose lines are written by a goroutine of its own: who adds
-// one does not wait for the disk. Its methods may be called by several goroutines.
+// File is a log file whose lines are written by a goroutine of its own: adding
+// one does not wait for the disk. Its methods are safe for concurrent use.
 type File struct {
 	path   string
 	failed func(err error, lost int)
@@ -25,8 +25,9 @@ type File struct {
 	lost    int
 }
 
-// OpenFile opens a file to append to, making it with mode 0640 if it is not there.
-// failed is told of each later error, nil for none, and how many lines were lost.
+// OpenFile opens a file for appending, and creates it with mode 0640 if it does
+// not exist. failed is called for each later error, or nil, with the number of
+// lost lines.
 func OpenFile(path string, failed func(err error, lost int)) (*File, error) {
 	f, err := open(path)
 	if err != nil {
@@ -52,7 +53,7 @@ func (l *File) Add(line []byte) {
 	l.touch()
 }
 
-// Reopen has the next line go to the file that then has the path: the other one
+// Reopen makes the next line go to the file that then has the path: the other one
 // was moved away.
 func (l *File) Reopen() {
 	l.mu.Lock()
@@ -68,7 +69,7 @@ func (l *File) touch() {
 	}
 }
 
-// Run writes what is added until ctx ends and all of it is written.
+// Run writes what is added until ctx ends and everything is written.
 func (l *File) Run(ctx context.Context) error {
 	var f *os.File
 	defer func() { _ = f.Close() }() // of nil, an error without effect
@@ -95,7 +96,7 @@ func (l *File) Run(ctx context.Context) error {
 	return nil
 }
 
-// write writes to the file, opened first if it is not, or anew.
+// write writes to the file, and opens it first if it is not open, or anew.
 func (l *File) write(f **os.File, list []byte, reopen bool) (err error) {
 	if *f != nil && reopen {
 		_ = (*f).Close()

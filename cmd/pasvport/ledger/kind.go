@@ -2,7 +2,7 @@
 
 package ledger
 
-// kind is what a command means for the account.
+// kind is the meaning of a command for the account.
 type kind uint8
 
 const (

@@ -7,30 +7,30 @@ import (
 	"time"
 )
 
-// Transfer is one file or list that went over a data connection, or was to.
+// Transfer is one file or list that went over a data connection, or should have.
 type Transfer struct {
 	Verb     string // RETR, STOR, STOU, APPE, LIST, NLST, MLSD
-	Path     string // as the client gave it; of STOU as the server named it, if it did
-	Absolute string // the same, absolute; "" if it is not certain
+	Path     string // from the client; of STOU from the server, if it named it
+	Absolute string // the same, absolute; "" if uncertain
 	Upload   bool   // client to server
 	List     bool
 	ASCII    bool
 	Offset   uint64 // where a resumed transfer starts (REST), in bytes
 
 	Asked time.Time // when the command came
-	Began time.Time // when the server said that it begins; zero: never
+	Began time.Time // when the server reported the begin; zero: never
 	Ended time.Time // when the final reply came
-	Code  int       // of the final reply; 0: the session ended before
+	Code  int       // of the final reply; 0: the session ended before it
 	Reply string    // its last line
 
 	// What is known of the data connection.
 	Mode   string            // "active" or "passive"
-	Data   [2]netip.AddrPort // who opened it and to whom; zero: it did not come
+	Data   [2]netip.AddrPort // who opened it and to whom; zero: it was not opened
 	Bytes  uint64            // carried in the transfer's direction
 	Counts bool              // Bytes is known
 }
 
-// Complete reports whether the server said that all of it was transferred.
+// Complete reports whether the server confirmed the whole transfer.
 func (t *Transfer) Complete() bool { return t.Code == 226 || t.Code == 250 }
 
 // Duration returns how long the transfer lasted.
@@ -41,7 +41,7 @@ func (t *Transfer) Duration() time.Duration {
 	return t.Ended.Sub(t.Began)
 }
 
-// Rate returns the bytes per second, 0 if that is not known.
+// Rate returns the bytes per second, 0 if unknown.
 func (t *Transfer) Rate() float64 {
 	if s := t.Duration().Seconds(); t.Counts && s > 0 {
 		return float64(t.Bytes) / s

@@ -9,7 +9,7 @@ import (
 )
 
 // AppendXferlog appends the line of a transfer in the format of xferlog(5), as
-// wu-ftpd and proftpd write it. Lists are not in it: use it for files only.
+// wu-ftpd and proftpd write it. The format has no lists: use it for files only.
 func AppendXferlog(dst []byte, client netip.Addr, user string, t *Transfer) []byte {
 	kind, direction, status := 'b', 'o', 'i'
 	if t.ASCII {
@@ -35,7 +35,7 @@ func AppendXferlog(dst []byte, client netip.Addr, user string, t *Transfer) []by
 }
 
 // xferlogWord makes one word of a name: readers of the format split lines at
-// blanks. What is neither printable nor part of UTF-8 text becomes "?".
+// blanks. Bytes that are neither printable nor part of UTF-8 text become "?".
 func xferlogWord(s string) string {
 	if s == "" {
 		return "*"

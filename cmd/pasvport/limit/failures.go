@@ -12,14 +12,14 @@ import (
 const maxFailing = 1 << 16
 
 // Failures counts the failed logins of clients. The zero value has none. Its
-// methods may be called by several goroutines.
+// methods are safe for concurrent use.
 type Failures struct {
 	mu     sync.Mutex
 	of     map[netip.Prefix][]time.Time // the last ones of each, the oldest first
 	pruned time.Time
 }
 
-// Failed counts a failed login of a client, and reports whether it is one of most
+// Failed counts a failed login of a client, and reports whether it is the most-th
 // within a time. Then the count begins anew.
 func (f *Failures) Failed(client netip.Prefix, now time.Time, most int, within time.Duration) bool {
 	f.mu.Lock()
@@ -53,8 +53,7 @@ func (f *Failures) Forget(client netip.Prefix) {
 	delete(f.of, client)
 }
 
-// prune forgets clients whose last failure is too long ago to count, once in a
-// while.
+// prune occasionally forgets clients whose last failure is too long ago to count.
 func (f *Failures) prune(now time.Time, within time.Duration) {
 	if now.Sub(f.pruned) < time.Second {
 		return

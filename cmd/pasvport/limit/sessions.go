@@ -8,10 +8,10 @@ import (
 	"sync"
 )
 
-// Sessions counts control connections, so that no one's can fill the memory.
+// Sessions counts control connections, so that no client can fill the memory.
 // Those that both ends have closed do not count; conntrack keeps their entries
-// for minutes, and they are forgotten sooner if they are too many. S is what
-// stands for one. The zero value counts none.
+// for minutes, and they are forgotten sooner if there are too many. S stands for
+// one. The zero value counts none.
 type Sessions[S any] struct {
 	mu     sync.Mutex
 	living int
@@ -30,13 +30,13 @@ const (
 	closed
 )
 
-// What Room returns where there is none.
+// Errors of Room when there is none.
 var (
 	ErrSessions       = errors.New("too many sessions")
 	ErrClientSessions = errors.New("too many sessions of one client")
 )
 
-// Room returns why another session of a client is not to be read, nil if it is.
+// Room returns why another session of a client must not be read, or nil.
 func (c *Sessions[S]) Room(client netip.Addr, most, mostOfClient int) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -56,7 +56,7 @@ func (c *Sessions[S]) Living() int {
 	return c.living
 }
 
-// Fullest returns how many of one client count, the client that has most.
+// Fullest returns the largest number of counted sessions of one client.
 func (c *Sessions[S]) Fullest() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -79,8 +79,8 @@ func (c *Sessions[S]) Enter(m *Member, client netip.Addr) {
 	c.of[client]++
 }
 
-// Close does not count a session any more, which is closed. If more than most
-// such are kept it returns one that is to be forgotten.
+// Close stops counting a session, which is closed. If more than most such
+// sessions are kept it returns one to forget.
 func (c *Sessions[S]) Close(m *Member, client netip.Addr, s S, most int) (surplus S, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -21,13 +21,13 @@ const (
 	CauseUnread     Cause = "its sequence numbers were not adjusted while there was no daemon"
 )
 
-// Judgement is what becomes of a packet without an entry.
+// Judgement is the verdict on a packet without an entry.
 type Judgement struct {
 	Cause   Cause // reset its sender
-	Restore bool  // make the entry again: the ruleset would take the packet for a new connection
+	Restore bool  // recreate the entry: to the ruleset the packet would begin a new connection
 }
 
-// A Packet is one without an entry.
+// A Packet is a packet without an entry.
 type Packet struct {
 	Tuple     expect.Tuple
 	Seq, Ack  uint32
@@ -35,9 +35,9 @@ type Packet struct {
 	Confirmed bool // conntrack has made an entry, and confirmed it
 }
 
-// Judge decides on a packet of a connection that conntrack has lost, or of whose
-// middle it has just made an entry. c is what is remembered of the connection, or
-// nil.
+// Judge decides on a packet of a connection that conntrack has lost, or for which
+// it has just created an entry midstream. c is what is remembered of the
+// connection, or nil.
 func (s *Sightings) Judge(c *Connection, p *Packet, now time.Time) Judgement {
 	switch {
 	case c != nil && c.Adjusted:

@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	// memoryTime is how long a connection is remembered that conntrack lost
-	// while it was established. Servers end idle sessions sooner.
+	// memoryTime is how long a connection is remembered that conntrack lost while
+	// it was established. Servers end idle sessions sooner.
 	memoryTime = time.Hour
-	// maxConnections bounds the memory; a flush of conntrack's table loses
-	// every connection at once.
+	// maxConnections limits the memory; a flush of conntrack's table loses every
+	// connection at once.
 	maxConnections = 1 << 16
 )
 
@@ -24,11 +24,11 @@ const (
 type Connection struct {
 	ID              uint32 // of its entry
 	Original, Reply expect.Tuple
-	Translated      bool            // its addresses were
-	Adjusted        bool            // its sequence numbers were
+	Translated      bool            // its addresses were translated
+	Adjusted        bool            // its sequence numbers were adjusted
 	Carrier         bool            // its entry could carry expectations
 	Left            succession.Left // why it was not read; LeftNot if it was
-	Engine          Engine          // that read it; nil if there is none
+	Engine          Engine          // that read it, or nil
 	Mark            uint32          // the ct mark of its entry
 
 	since time.Time
@@ -38,22 +38,22 @@ type Connection struct {
 // where lines start, what was asked for and what was judged, which the connection
 // needs when it continues.
 type Engine interface {
-	// Acquire returns the engine, with a workspace of the caller's, if no one
-	// else uses it; else nil.
+	// Acquire returns the engine, with the caller's workspace, if no one else
+	// uses it; otherwise nil.
 	Acquire(*ftpalg.Workspace) *ftpalg.Conn
 	// Release lets others use it.
 	Release()
 }
 
 // Memory has the connections that conntrack lost, by both of their tuples. The
-// zero value is empty. Its methods may be called by several goroutines.
+// zero value is empty. Its methods are safe for concurrent use.
 type Memory struct {
 	mu sync.Mutex
 	by map[expect.Tuple]*Connection
 }
 
 // Find returns what is remembered of the connection with a tuple, in either
-// direction; nil if there is nothing. It must not be changed.
+// direction, or nil. It must not be changed.
 func (m *Memory) Find(t expect.Tuple, now time.Time) *Connection {
 	m.mu.Lock()
 	defer m.mu.Unlock()

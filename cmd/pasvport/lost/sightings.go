@@ -9,19 +9,19 @@ import (
 )
 
 const (
-	// repeatAfter is less than the shortest retransmission time (200 ms on
-	// Linux) and more than the distance of segments that are sent together.
+	// repeatAfter is less than the shortest retransmission time (200 ms on Linux)
+	// and more than the interval of segments that are sent together.
 	repeatAfter = 150 * time.Millisecond
-	// maxRepeats is how often a packet that the ruleset let pass may be
-	// repeated without an answer: it may be lost on the way.
+	// maxRepeats is how often a packet that the ruleset accepted may be
+	// retransmitted without an answer: it may be lost on the way.
 	maxRepeats = 3
 	// sightingTime is how long a packet is remembered.
 	sightingTime = time.Minute
-	// maxSightings bounds the memory: anybody can send such packets.
+	// maxSightings limits the memory: anyone can send such packets.
 	maxSightings = 4096
 )
 
-// Sightings are packets without an entry that were let pass. They belong to one
+// Sightings are packets without an entry that were accepted. They belong to one
 // goroutine. The zero value is empty.
 type Sightings struct {
 	of     map[expect.Tuple]sighting
@@ -35,13 +35,13 @@ type sighting struct {
 	goesOn   bool // its ends answer one another
 }
 
-// strangerRepeats is how often a packet of a connection of which nothing is
-// remembered may be repeated: conntrack may see one direction of it only, or none
-// that is confirmed, as beside a translator of its own, and be lost on its way.
+// strangerRepeats is how often a packet of an unknown connection may be
+// retransmitted: conntrack may see only one direction of it, or no confirmed one,
+// as next to a translator, and it may be lost on its way.
 const strangerRepeats = 3
 
-// Repeated notes a packet that is let pass. If it comes again, it returns why
-// letting it pass cannot be expected to help.
+// Repeated records an accepted packet. If it is a retransmission, it returns why
+// accepting it cannot be expected to help.
 func (s *Sightings) Repeated(c *Connection, p *Packet, now time.Time) Cause {
 	seen, known := s.of[p.Tuple]
 	known = known && now.Sub(seen.at) <= sightingTime
@@ -60,7 +60,7 @@ func (s *Sightings) Repeated(c *Connection, p *Packet, now time.Time) Cause {
 	switch {
 	case c == nil && (p.Confirmed || seen.goesOn || seen.repeats < strangerRepeats):
 		return ""
-	case !p.Confirmed: // it had an entry if it had left this machine
+	case !p.Confirmed: // it would have an entry if it had left this machine
 		return CauseRefused
 	case seen.repeats > maxRepeats:
 		return CauseUnanswered
@@ -85,12 +85,12 @@ func (s *Sightings) add(t expect.Tuple, p sighting) {
 	s.of[t] = p
 }
 
-// logEvery bounds how often resets of connections of which nothing is remembered
-// are logged: anybody can have them logged.
+// logEvery limits how often resets of unknown connections are logged: anyone can
+// cause them.
 const logEvery = time.Second
 
-// Reset notes that the sender of a packet gets a reset, and reports whether that
-// is to be logged. c is what is remembered of its connection, or nil.
+// Reset records that the sender of a packet gets a reset, and reports whether to
+// log that. c is what is remembered of its connection, or nil.
 func (s *Sightings) Reset(c *Connection, t expect.Tuple, now time.Time) (log bool) {
 	delete(s.of, t)
 	if c == nil && now.Sub(s.logged) < logEvery {

@@ -8,8 +8,8 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
 )
 
-// AddPeer adds the numbers of the other firewall of a pair. read is called when
-// someone asks, from any goroutine.
+// AddPeer adds the metrics of the other firewall of a pair. read is called at
+// each scrape, from any goroutine.
 func (m *Metrics) AddPeer(read func() *control.Peer) { m.registry.MustRegister(peer{read}) }
 
 // peer is the collector of the other firewall.

@@ -14,11 +14,11 @@ type Queue struct {
 	Packets uint64 // received by us
 	Waiting uint64 // in the kernel now
 	Dropped uint64 // lost by the kernel: queue full, or no room in our socket
-	ENOBUFS uint64 // times the kernel told us of a lost message
+	ENOBUFS uint64 // times the kernel reported a lost message
 }
 
-// AddQueue shows the numbers of a queue. read is called when someone asks, from
-// any goroutine.
+// AddQueue adds the metrics of a queue. read is called at each scrape, from any
+// goroutine.
 func (m *Metrics) AddQueue(num uint16, read func() Queue) {
 	m.queues.mu.Lock()
 	defer m.queues.mu.Unlock()
@@ -31,8 +31,8 @@ type watched struct {
 	read func() Queue
 }
 
-// queues is the collector of all queues: each is read once per question, so that
-// its numbers belong together.
+// queues is the collector of all queues: each is read once per scrape, so that
+// its figures are consistent.
 type queues struct {
 	mu   sync.Mutex
 	list []watched

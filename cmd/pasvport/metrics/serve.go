@@ -19,8 +19,8 @@ func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
 
-// The bounds of the listener: a scrape is one short request, and who holds more
-// connections than this, or holds one for longer, does not scrape.
+// The limits of the listener: a scrape is one short request, and a client that
+// holds more connections than this, or holds one for longer, does not scrape.
 const (
 	mostScrapes   = 16
 	headerTime    = 5 * time.Second
@@ -29,7 +29,7 @@ const (
 	mostHeaderLen = 8 << 10
 )
 
-// home is the answer to a browser that was given the address alone.
+// home is the answer to a browser that requests the address alone.
 const home = `<!doctype html><html lang="en"><title>pasvport</title><h1>pasvport</h1><p><a href="/metrics">Metrics</a></p></html>
 `
 
@@ -53,8 +53,8 @@ func (m *Metrics) Serve(ctx context.Context, ln net.Listener) error {
 }
 
 // bounded is a listener of which no more than mostScrapes connections are open at
-// once. Beyond it the next ones are closed at once: those that wait for their turn
-// would be answered when no one waits any more.
+// once. It closes further ones at once: those that waited would be answered when
+// no one waits any more.
 type bounded struct {
 	net.Listener
 	room chan struct{}

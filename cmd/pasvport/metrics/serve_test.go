@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// TestHome: who asks for the address alone finds the metrics.
+// TestHome: a request for the address alone leads to the metrics.
 func TestHome(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -38,8 +38,8 @@ func TestHome(t *testing.T) {
 	}
 }
 
-// TestServeBounded: who opens connections and says nothing takes no more of the
-// daemon than mostScrapes of them, and those for a while only.
+// TestServeBounded: a client that opens connections and sends nothing takes no
+// more of the daemon than mostScrapes of them, and those for a limited time.
 func TestServeBounded(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -84,6 +84,6 @@ func TestServeBounded(t *testing.T) {
 		if time.Since(began) > 6*headerTime {
 			t.Fatalf("no answer after %v: %v", time.Since(began), err)
 		}
-		time.Sleep(50 * time.Millisecond) // a connection that is turned away is closed at once
+		time.Sleep(50 * time.Millisecond) // a connection that is refused is closed at once
 	}
 }

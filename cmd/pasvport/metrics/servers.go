@@ -8,8 +8,9 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
 )
 
-// AddServers shows the servers of virtual servers. read is called when
-// someone asks, from any goroutine. It is to be called once, before that.
+// AddServers adds the metrics of the servers of virtual servers. read is called
+// at each scrape, from any goroutine. AddServers must be called once, before
+// that.
 func (m *Metrics) AddServers(read func() []control.Server) { m.servers.read = read }
 
 // servers is the collector of all servers.

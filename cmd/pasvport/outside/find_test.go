@@ -12,7 +12,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// answer is an answer whose records hold for so long.
+// answer is an answer whose records have these lifetimes.
 func answer(t *testing.T, ttls ...uint32) []byte {
 	t.Helper()
 	name := dnsmessage.MustNewName("ftp.example.org.")
@@ -29,7 +29,7 @@ func answer(t *testing.T, ttls ...uint32) []byte {
 	return b
 }
 
-// TestLifetime: an answer holds as long as that of its records that holds least.
+// TestLifetime: an answer holds as long as its shortest-lived record.
 func TestLifetime(t *testing.T) {
 	var l lifetime
 	for _, tt := range []struct {
@@ -44,7 +44,7 @@ func TestLifetime(t *testing.T) {
 	}
 }
 
-// TestMessages: over TCP answers come in pieces.
+// TestMessages: over TCP answers arrive in pieces.
 func TestMessages(t *testing.T) {
 	a, b := net.Pipe()
 	var l lifetime

@@ -13,9 +13,9 @@ import (
 )
 
 // Subject is the control connection that something happened to; the zero value
-// is none.
+// means none.
 type Subject struct {
-	Session uint64 // its id, as `pasvport sessions` shows it
+	Session uint64 // its id in `pasvport sessions`
 	Client  netip.AddrPort
 	Server  netip.AddrPort
 

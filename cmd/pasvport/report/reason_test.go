@@ -8,7 +8,7 @@ import (
 	"github.com/pasvport/pasvport/ftpalg"
 )
 
-// TestHints: what is refused, denied or left alone says what to do about it.
+// TestHints: each refusal, denial or session left alone has a hint.
 func TestHints(t *testing.T) {
 	without := map[ftpalg.Reason]bool{ // segments, offers that are opened, and what the two ends decide
 		ftpalg.ReasonPlain: true, ftpalg.ReasonRetransmission: true, ftpalg.ReasonPartial: true, ftpalg.ReasonPieces: true, ftpalg.ReasonHeldTwice: true,

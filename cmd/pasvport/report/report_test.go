@@ -47,7 +47,8 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// A reader that is too slow is told what it missed, and continues with what is kept.
+// A reader that is too slow learns what it missed, and continues with what is
+// kept.
 func TestLost(t *testing.T) {
 	var s Stream
 	for i := range kept + 10 {

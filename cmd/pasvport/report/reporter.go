@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// Reporter passes events on. Its methods may be called by several goroutines.
+// Reporter passes events on. Its methods are safe for concurrent use.
 type Reporter struct {
 	Log    *slog.Logger
 	Stream Stream
 }
 
-// Report passes on that something happened to a session: name is the message of
-// the line in the log, args are its attributes as those of slog.Logger.Log.
-// Debug events go to the log alone.
+// Report passes on an event of a session: name is the message of the line in the
+// log, args are its attributes as those of slog.Logger.Log. Debug events go to
+// the log alone.
 func (r *Reporter) Report(level slog.Level, s Subject, name string, args ...any) {
 	ctx := context.Background()
 	h := r.Log.Handler()

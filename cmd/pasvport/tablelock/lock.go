@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package tablelock makes sure that one daemon of a network namespace has a table.
+// Package tablelock makes sure that only one daemon of a network namespace has a
+// table.
 //
-// The lock is a netfilter queue to which no rule sends a packet. Binding one needs
-// CAP_NET_ADMIN in the namespace, so a local user without it cannot hold the lock to
-// keep the daemon from starting; the number is the namespace's, whatever file
-// systems and process ids its containers see; and the kernel gives it back when its
-// process ends, in whichever way. A file or an abstract socket has one or two of
-// these properties.
+// The lock is a netfilter queue to which no rule sends a packet. Binding one
+// needs CAP_NET_ADMIN in the namespace, so a local user without it cannot hold
+// the lock to keep the daemon from starting; the number belongs to the namespace,
+// whatever file systems and process ids its containers see; and the kernel
+// releases it when its process ends, in any way. A file or an abstract socket has
+// only one or two of these properties.
 package tablelock
 
 import (
@@ -22,10 +23,10 @@ import (
 // firstQueue is the lowest number of a lock: few daemons have queues up there.
 const firstQueue = 0x8000
 
-// Queue returns the number of the queue that is a table's lock. Two names of 2048
-// may have the same. All are in the last bucket of the kernel's list (instance_hashfn
-// in net/netfilter/nfnetlink_queue.c), so that who reads it meets queues with
-// packets first.
+// Queue returns the number of the queue that is a table's lock. Two names in 2048
+// may have the same. All are in the last bucket of the kernel's list
+// (instance_hashfn in net/netfilter/nfnetlink_queue.c), so that readers of the
+// list find the queues with packets first.
 func Queue(table string) uint16 {
 	const lastBucket = 0xf
 	h := fnv.New32a()
@@ -35,7 +36,7 @@ func Queue(table string) uint16 {
 	return n | lastBucket&^(n>>8)
 }
 
-// Lock is a table's, until it is closed.
+// Lock is a table's lock, until it is closed.
 type Lock struct{ queue *nfq.Queue }
 
 // Take takes the lock of a table for a daemon with these queues.
@@ -54,11 +55,11 @@ func Take(table string, first uint16, queues int) (*Lock, error) {
 	return l, nil
 }
 
-// Close gives the lock back.
+// Close releases the lock.
 func (l *Lock) Close() error { return l.queue.Close() }
 
-// Held reports whether a process has the lock of a table. The list of queues is for
-// root to read; for others the lock is taken and given back at once.
+// Held reports whether a process has the lock of a table. Only root can read the
+// list of queues; other users take the lock and release it at once.
 func Held(table string) bool {
 	num := Queue(table)
 	bound, err := nfq.ReadQueueStats()

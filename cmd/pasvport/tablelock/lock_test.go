@@ -10,8 +10,8 @@ import (
 	"github.com/pasvport/pasvport/integration/stage"
 )
 
-// TestQueue: locks are out of the way of queues with packets, in number and in the
-// kernel's list, and differ for the names that are likely.
+// TestQueue: locks do not collide with queues with packets, in number and in the
+// kernel's list, and differ for likely names.
 func TestQueue(t *testing.T) {
 	tables := map[uint16]string{}
 	for _, name := range []string{"pasvport", "other", "second", "ftp", "test", "pasvport2", "a", "b", "life", "wan", "lan", "dmz"} {
@@ -33,7 +33,7 @@ func TestQueue(t *testing.T) {
 	}
 }
 
-// TestOwnQueue: a daemon that has its lock's number among its queues says so, and
+// TestOwnQueue: a daemon whose queues include its lock's number reports that, and
 // not that another daemon has the table.
 func TestOwnQueue(t *testing.T) {
 	n := Queue("mine")

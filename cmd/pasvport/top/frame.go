@@ -14,7 +14,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
 )
 
-// screen is all that a frame shows.
+// screen is everything that a frame shows.
 type screen struct {
 	look, before  look
 	order         order
@@ -26,13 +26,13 @@ type screen struct {
 	typing        bool   // the filter
 	message       string // of the last action
 	away          error  // why the last look failed
-	width, height int    // 0: as much as there is
+	width, height int    // 0: unlimited
 }
 
 // lines of a frame besides the table: two of totals, what is wrong, a head, a foot.
 const fixedLines = 5
 
-// wrongTime is how long ago something counts as wrong now.
+// wrongTime is how long something counts as wrong now.
 const wrongTime = time.Minute
 
 // frame draws the screen, a line each.
@@ -126,7 +126,7 @@ func (s *screen) wrong() string {
 	return "! " + strings.Join(parts, "; ")
 }
 
-// columns of the table: head, width, and whether it stands at the right.
+// columns of the table: head, width, and whether it is right-aligned.
 var columns = []struct {
 	head  string
 	width int
@@ -162,8 +162,8 @@ func bytesOf(r *row) string {
 	return control.Size(r.BytesDown + r.BytesUp)
 }
 
-// table is the list of sessions, as far as there is room; the selected one is in
-// it.
+// table is the list of sessions, as far as there is room; it includes the
+// selected one.
 func (s *screen) table(rows []row) []string {
 	lines := []string{s.line(func(c int) string { return columns[c].head }, ' ')}
 	room := len(rows)
@@ -184,12 +184,12 @@ func (s *screen) table(rows []row) []string {
 	return lines
 }
 
-// indexOf returns where the selected session stands, -1 if it is not there.
+// indexOf returns the index of the selected session, or -1.
 func (s *screen) indexOf(rows []row) int {
 	return slices.IndexFunc(rows, func(r row) bool { return r.ID == s.selected })
 }
 
-// line puts cells into their columns, those that fit into the width.
+// line puts cells into their columns, as many as fit into the width.
 func (s *screen) line(cell func(int) string, mark rune) string {
 	var b strings.Builder
 	b.WriteRune(mark)
@@ -213,7 +213,7 @@ func (s *screen) line(cell func(int) string, mark rune) string {
 	return strings.TrimRight(b.String(), " ")
 }
 
-// detailsOf are all that is known of the selected session.
+// detailsOf are all details of the selected session.
 func (s *screen) detailsOf(rows []row) []string {
 	i := s.indexOf(rows)
 	if i < 0 {
@@ -248,7 +248,7 @@ func dash(s string) string {
 	return s
 }
 
-// foot says which keys there are, or asks.
+// foot shows the keys, or a question.
 func (s *screen) foot() string {
 	switch {
 	case s.asking:

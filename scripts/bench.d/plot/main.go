@@ -51,7 +51,7 @@ func read(files []string) (rows []Row, err error) {
 	return rows, nil
 }
 
-// spread returns the median, and how far below and above it the figures go.
+// spread returns the median, and how far below and above it the figures extend.
 func spread(v []float64) (median, low, high float64) {
 	v = slices.Sorted(slices.Values(v))
 	median = v[len(v)/2]

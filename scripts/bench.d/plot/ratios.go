@@ -32,7 +32,7 @@ func ratios(rows []Row, out string) error {
 	p := plot.New()
 	p.Title.Text = "relative to the in-kernel helper (1.0): median and range over the rounds"
 	p.Y.Label.Text = "ratio"
-	p.Y.Min, p.Y.Max = 0, 1.6 // more where a range goes further
+	p.Y.Min, p.Y.Max = 0, 1.6 // more if a range exceeds it
 	p.Add(plotter.NewGrid())
 	const width = 6.0
 	for i, b := range bars {
@@ -65,7 +65,7 @@ func ratios(rows []Row, out string) error {
 	return p.Save(vg.Points(75*float64(len(rows))), vg.Points(320), out)
 }
 
-// comparable are the rows of which more is better.
+// comparable are the rows in which more is better.
 func comparable(rows []Row) (list []Row) {
 	for _, r := range rows {
 		if r.Figure == "" && len(r.Figures[base]) > 0 && (r.Unit == "/s" || r.Unit == "MB/s") {
@@ -83,7 +83,7 @@ func relative(a, b []float64) (list []float64) {
 	return list
 }
 
-// shifted puts error bars where the bars of a group are.
+// shifted moves error bars to the bars of a group.
 type shifted struct {
 	plotter.Values
 	plotter.YErrors

@@ -69,8 +69,8 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// FuzzParse: whatever a file has, it is read or refused, and no block is without a
-// name.
+// FuzzParse: whatever a file contains, it is parsed or refused, and every block
+// has a name.
 func FuzzParse(f *testing.F) {
 	f.Add(sample)
 	f.Add("a{b{c}}\n'd' \"e\"{}")

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// narrow shows how wide a hole is: who can use it, for what, and how often.
+// narrow shows how wide a pinhole is: who can use it, for what, and how often.
 func (t *test) narrow() {
 	t.show.scene("How wide is the hole? Others knock while it is open")
 	t.show.text("The client has announced a port and waits; nothing has used the hole yet.")
@@ -71,7 +71,7 @@ func (t *test) knock(name string, from netip.Addr, to netip.AddrPort) {
 	})
 }
 
-// dropped judges the outcome of a dial: only silence will do.
+// dropped judges the result of a dial: only silence is right.
 func dropped(err error, way string) error {
 	var timeout net.Error
 	switch {

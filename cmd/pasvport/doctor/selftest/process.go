@@ -16,11 +16,11 @@ import (
 	"github.com/pasvport/pasvport/internal/netns"
 )
 
-// stopTimeout bounds what takes well under a second.
+// stopTimeout limits what takes well under a second.
 const stopTimeout = 10 * time.Second
 
-// A process is a program in a namespace. The kernel ends it with the
-// namespace's thread, so that it cannot be left behind.
+// A process is a program in a namespace. The kernel ends it with the namespace's
+// thread, so that it cannot be left over.
 type process struct {
 	os    *os.Process
 	ended chan struct{} // err is set

@@ -8,24 +8,24 @@ import (
 	"strings"
 )
 
-// A Step is one thing that was tried.
+// A Step is one step of the test.
 type Step struct {
 	Name string `json:"name"`
 	OK   bool   `json:"ok"`
-	// Skipped says why the step was not tried; it counts as OK.
+	// Skipped says why the step was skipped; it counts as OK.
 	Skipped string   `json:"skipped,omitempty"`
 	Error   string   `json:"error,omitempty"`
 	Log     []string `json:"log,omitempty"` // the daemon's last lines, after a failure
 	Took    float64  `json:"seconds"`
 }
 
-// A Report is what became of all steps, in their order. The last one may have
-// failed so that the following could not be tried.
+// A Report is the result of all steps, in their order. The last one may have
+// failed so that the rest was skipped.
 type Report struct {
 	Steps []Step `json:"steps"`
 }
 
-// Fine reports whether every step went well.
+// Fine reports whether every step succeeded.
 func (r *Report) Fine() bool {
 	for _, s := range r.Steps {
 		if !s.OK {
@@ -35,7 +35,7 @@ func (r *Report) Fine() bool {
 	return len(r.Steps) > 0
 }
 
-// WriteText writes r for people.
+// WriteText writes r as text.
 func (r *Report) WriteText(w io.Writer) error {
 	var b strings.Builder
 	bad, skipped := 0, 0

@@ -18,10 +18,10 @@ import (
 	"time"
 )
 
-// transferTimeout bounds each wait of client and server.
+// transferTimeout limits each wait of client and server.
 const transferTimeout = 8 * time.Second
 
-// A host is where an end of the sessions is: a namespace.
+// A host is the place of an end of the sessions: a namespace.
 type host interface {
 	Listen(local netip.AddrPort) (*net.TCPListener, error)
 	Dial(local, remote netip.AddrPort, timeout time.Duration) (*net.TCPConn, error)
@@ -40,8 +40,8 @@ type server struct {
 
 	mu        sync.Mutex
 	stored    []byte
-	announced string // the last announcement, as it was heard or said here
-	sum       string // SHA-256 of the last file, as it was sent or has come
+	announced string // the last announcement, as received or sent here
+	sum       string // SHA-256 of the last file, as sent or received
 }
 
 // startServer listens on a port of both families, with a file of random bytes.
@@ -146,7 +146,7 @@ func (x *session) command(verb, arg string) {
 	}
 }
 
-// forget ends an earlier announcement.
+// forget drops an earlier announcement.
 func (x *session) forget() {
 	if x.passive != nil {
 		_ = x.passive.Close()
@@ -177,7 +177,7 @@ func listenBeside(h host, control *net.TCPConn) (*net.TCPListener, error) {
 	return h.Listen(netip.AddrPortFrom(own, 0))
 }
 
-// open is the data connection of the last announcement.
+// open opens the data connection of the last announcement.
 func (x *session) open() (net.Conn, error) {
 	if x.active.IsValid() {
 		return x.host.Dial(netip.AddrPort{}, x.active, transferTimeout)
@@ -221,7 +221,7 @@ func (x *session) transfer(verb string) {
 	x.say("226 Done")
 }
 
-// sixNumbers writes h1,h2,h3,h4,p1,p2 (RFC 959).
+// sixNumbers formats h1,h2,h3,h4,p1,p2 (RFC 959).
 func sixNumbers(a netip.AddrPort) string {
 	b := a.Addr().Unmap().As4()
 	return fmt.Sprintf("%d,%d,%d,%d,%d,%d", b[0], b[1], b[2], b[3], a.Port()>>8, a.Port()&0xff)

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// A show reports what happens while it happens. A nil one says nothing.
+// A show reports what happens while it happens. A nil one prints nothing.
 type show struct {
 	w      io.Writer
 	colour bool
@@ -17,7 +17,7 @@ type show struct {
 	blank  bool // the last line was empty
 }
 
-// newShow writes to w, in colour on a terminal (no-color.org); to no one if w is nil.
+// newShow writes to w, in colour on a terminal (no-color.org); w may be nil.
 func newShow(w io.Writer) *show {
 	if w == nil {
 		return nil
@@ -53,7 +53,7 @@ func (s *show) line(text string) {
 	}
 }
 
-// gap makes sure that an empty line is in front of what follows.
+// gap makes sure that an empty line precedes what follows.
 func (s *show) gap() {
 	if s != nil && !s.blank {
 		s.line("")
@@ -88,7 +88,7 @@ func (s *show) text(text string) {
 	s.gap()
 }
 
-// quote writes somebody else's words: a ruleset, a log.
+// quote quotes text of others: a ruleset, a log.
 func (s *show) quote(text string) {
 	if s == nil {
 		return
@@ -122,7 +122,7 @@ func (s *show) row(label, value string) {
 	s.line(fmt.Sprintf("     %-20s %s", label, value))
 }
 
-// result writes what became of a step.
+// result writes the result of a step.
 func (s *show) result(step *Step, saw string) {
 	if s == nil {
 		return
