@@ -5,18 +5,18 @@
 # lib.sh: what the scripts in this folder share. Source it, do not run it.
 
 export LC_ALL=C
-# The go command wants a home for its caches; a CI job may have none.
+# The go command needs a home for its caches; a CI job may have none.
 export HOME="${HOME:-/root}"
-# git refuses to tell root about a checkout of another user, and go then to build.
+# git refuses root access to another user's checkout, and then go refuses to build.
 export GOFLAGS="${GOFLAGS:-} -buildvcs=false"
 
-# die MESSAGE...: says why on standard error and ends the script with status 1.
+# die MESSAGE...: prints why on standard error and ends the script with status 1.
 die() {
 	printf '%s: %s\n' "${0##*/}" "$*" >&2
 	exit 1
 }
 
-# usage MESSAGE...: the caller gave a wrong flag; ends with status 2.
+# usage MESSAGE...: reports a wrong flag; ends with status 2.
 usage() {
 	printf '%s: %s (try --help)\n' "${0##*/}" "$*" >&2
 	exit 2
@@ -36,8 +36,8 @@ find_go() {
 	die "no go command in PATH or /usr/local/go/bin; install Go 1.26 from https://go.dev/dl/"
 }
 
-# apt_need PROGRAM=PACKAGE...: installs the packages whose program (a command, or
-# the path of a file) is missing. Says what it installs; nothing missing, nothing said.
+# apt_need PROGRAM=PACKAGE...: installs the packages whose program (a command, or the
+# path of a file) is missing, and prints what it installs, if anything.
 apt_need() {
 	local pair missing=()
 	for pair in "$@"; do
@@ -50,8 +50,8 @@ apt_need() {
 	apt_install "${missing[@]}" || die "apt-get could not install: ${missing[*]}"
 }
 
-# apt_install PACKAGE...: quiet; fetches the package lists only when the install
-# fails without. Shows apt's own words only when it fails for good.
+# apt_install PACKAGE...: quiet; fetches the package lists only if the install fails
+# without. Shows apt's own output only if it fails for good.
 apt_install() {
 	local log
 	log=$(mktemp)
@@ -70,7 +70,7 @@ apt_quiet() {
 		--no-install-recommends "$@" </dev/null
 }
 
-# source_facts sets commit (with " (modified)" for a tree that is not it) and
+# source_facts sets commit (with " (modified)" for a changed tree) and
 # SOURCE_DATE_EPOCH, in seconds, from git; both have values without git, too.
 source_facts() {
 	local git=(git -c safe.directory='*')
@@ -81,8 +81,8 @@ source_facts() {
 	: "${SOURCE_DATE_EPOCH:=$("${git[@]}" log -1 --format=%ct 2>/dev/null || echo 0)}"
 }
 
-# package_version prints the version of the tag that is checked out, or one that
-# sorts before any release; source_facts comes first.
+# package_version prints the version of the checked-out tag, or one that sorts before
+# any release; call source_facts first.
 package_version() {
 	local tag
 	if tag=$(git -c safe.directory='*' describe --exact-match --match 'v[0-9]*' HEAD 2>/dev/null); then
@@ -92,8 +92,8 @@ package_version() {
 	fi
 }
 
-# build_static ARCH RELEASE FILE: the binary of a release, the same bytes on any
-# machine; source_facts comes first.
+# build_static ARCH RELEASE FILE: builds the binary of a release, the same bytes on any
+# machine; call source_facts first.
 build_static() {
 	CGO_ENABLED=0 GOOS=linux GOARCH=$1 go build -trimpath -o "$3" \
 		-ldflags "-s -w -X main.release=$2 -X 'main.commit=$commit'" ./cmd/pasvport

@@ -7,8 +7,8 @@
 vm_pid=
 
 # boot KERNEL ROUND: boots, shows the guest's progress, and leaves console.log,
-# results.txt and the guest's /out in $logs/KERNEL/ROUND. Status 0 if the guest ran
-# to its end, whatever its tests say.
+# results.txt and the guest's /out in $logs/KERNEL/ROUND. Status 0 if the guest ran to
+# its end, even if tests failed.
 boot() {
 	local kernel=$1 round=$2 out=$logs/$1/$2 seconds=${PASVPORT_VM_TIMEOUT:-} began=$SECONDS memory=1536
 	[ "$round" != guides ] || memory=2048
@@ -39,8 +39,8 @@ boot() {
 	return 1
 }
 
-# boot_overlay ROUND SECONDS: a second cpio archive with what this boot is to do,
-# which the kernel unpacks over the first.
+# boot_overlay ROUND SECONDS: a second cpio archive with the tasks of this boot, which
+# the kernel unpacks over the first.
 boot_overlay() {
 	local dir
 	dir=$(mktemp -d "$work/overlay.XXXXXX") && mkdir "$dir/vm" && chmod 755 "$dir" "$dir/vm" || return 1
@@ -52,8 +52,8 @@ boot_overlay() {
 	rm -rf "$dir"
 }
 
-# boot_watch DIR DEADLINE: shows the lines of the console that are for people
-# until the machine ends, which it must before $SECONDS is DEADLINE.
+# boot_watch DIR DEADLINE: shows the console lines meant for people until the machine
+# ends, which it must before $SECONDS is DEADLINE.
 boot_watch() {
 	local out=$1 deadline=$2 shown=0 lines=()
 	while kill -0 "$vm_pid" 2>/dev/null; do

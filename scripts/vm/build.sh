@@ -4,8 +4,8 @@
 # build.sh: the root file system of the virtual machine. Part of vm-test; uses
 # $work, $cache, $packages.
 
-# vm_programs are taken from this machine, with the libraries they need. Those
-# behind the dash may be missing: the tests that want them skip.
+# vm_programs are taken from this machine, with the libraries they need. Those after
+# the dash may be missing: the tests that need them skip.
 vm_programs=(bash sed ip tc nft conntrack sysctl setpriv kmod tcpdump
 	- iptables-nft iptables-nft-restore curl vsftpd lftp ncftpget ncftpput tnftp wget openssl ss ethtool)
 
@@ -55,8 +55,8 @@ build_programs() {
 	done
 }
 
-# build_name ROOT PROGRAM: the program by its own name, if that is a link here
-# (lftp, vi, ... by way of /etc/alternatives).
+# build_name ROOT PROGRAM: copies the program under its own name, if that is a link
+# here (lftp, vi, ... by way of /etc/alternatives).
 build_name() {
 	local real
 	real=$(readlink -f "$(command -v "$2")")
@@ -91,8 +91,8 @@ canonical() {
 	esac
 }
 
-# build_python ROOT: Debian's python3 with its library, and pyftpdlib with what
-# that imports. Without pyftpdlib here the tests that want it skip.
+# build_python ROOT: Debian's python3 with its library, and pyftpdlib with its imports.
+# Without pyftpdlib here the tests that need it skip.
 build_python() {
 	local root=$1 python stdlib
 	python=$(readlink -f /usr/bin/python3) || return 0
@@ -164,7 +164,7 @@ build_etc() {
 	true
 }
 
-# build_tests DIR: the daemon, the test binaries and what runs them.
+# build_tests DIR: builds the daemon, the test binaries and what runs them.
 build_tests() {
 	local dir=$1 p
 	cp -r scripts/vm/guest/. "$dir/"

@@ -7,7 +7,7 @@
 # What that Debian has beyond a minimal one. The rest of the list is for the test.
 guides_packages=systemd,systemd-sysv,dbus,udev,firewalld,ufw,nftables,iptables,iproute2,procps,kmod,conntrack,python3-pyftpdlib
 
-# guides_needs says why the round cannot be had here.
+# guides_needs prints why the round is impossible here.
 guides_needs() {
 	[ "$(id -u)" -eq 0 ] || { echo "round guides: unpacking a Debian root needs root"; return 1; }
 	apt_need mmdebstrap=mmdebstrap /etc/ssl/certs/ca-certificates.crt=ca-certificates

@@ -4,8 +4,8 @@
 # jool.sh: the module of the translator Jool for a kernel, from Debian's source and
 # headers. Part of vm-test; uses $cache, $logs.
 
-# jool_build KERNEL: puts the modules beside the kernel's own. It is done once; where
-# it cannot be, the tests that want Jool skip.
+# jool_build KERNEL: puts the modules next to the kernel's own. It is done once; if it
+# fails, the tests that need Jool skip.
 jool_build() {
 	local kernel=$1 part modules status
 	modules=$(echo "$cache/$kernel"/trim/lib/modules/*)

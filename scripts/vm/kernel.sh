@@ -1,14 +1,13 @@
 # shellcheck shell=bash disable=SC2154
 # SPDX-License-Identifier: Apache-2.0
 #
-# kernel.sh: which kernel packages there are, and one of them unpacked.
-# Part of vm-test; uses $cache.
+# kernel.sh: lists kernel packages, and unpacks them. Part of vm-test; uses $cache.
 
 # The meta package whose dependency is the stock kernel for virtual machines.
 kernel_meta=linux-image-cloud-amd64
 
-# kernel_default FULL: prints the kernels that are tried when none is named: the
-# stock one, and with FULL not empty the newest that the package sources offer.
+# kernel_default FULL: prints the default kernels: the stock one, and with FULL not
+# empty the newest in the package sources.
 kernel_default() {
 	local stock newest
 	apt-cache show "$kernel_meta" >/dev/null 2>&1 || apt_update
@@ -25,8 +24,8 @@ apt_update() {
 	fi
 }
 
-# kernel_fetch PACKAGE: the package unpacked in $cache/PACKAGE, its modules
-# uncompressed and indexed. Unpacking is done once.
+# kernel_fetch PACKAGE: unpacks the package in $cache/PACKAGE, with its modules
+# uncompressed and indexed, once.
 kernel_fetch() {
 	local package=$1 dir=$cache/$1 part deb
 	[ -e "$dir/done" ] && return
@@ -43,8 +42,8 @@ kernel_fetch() {
 		rm -rf "$dir" && mv "$part" "$dir"
 }
 
-# kernel_trim DIR: keeps of an unpacked kernel what a machine without hardware
-# needs. Packet filters, networks and what they ask for may all be autoloaded.
+# kernel_trim DIR: keeps the part of an unpacked kernel that a machine without hardware
+# needs. Packet filters, networks and their dependencies may all be autoloaded.
 kernel_trim() {
 	local modules version
 	modules=$(echo "$1"/lib/modules/*)

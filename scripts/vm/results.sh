@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154
 # SPDX-License-Identifier: Apache-2.0
 #
-# results.sh: what a boot's tests said. Part of vm-test; uses $logs, $json.
+# results.sh: reads the results of a boot's tests. Part of vm-test; uses $logs, $json.
 
 # results KERNEL ROUND: reads results.txt, in which the output of each test binary is between
 #
@@ -47,9 +47,9 @@ results_package() {
 	return 1
 }
 
-# results_bench FILE: the median of each benchmark, and of its ratio, round by round, to
-# the one before it, which holds on a machine that is slow in one round and fast in
-# the next.
+# results_bench FILE: prints the median of each benchmark, and of its round-by-round
+# ratio to the one before it, which is valid even on a machine whose speed varies
+# between rounds.
 results_bench() {
 	awk '
 	function median(list,  v, n, i, j, x) {
@@ -73,10 +73,10 @@ results_bench() {
 		(ratio[order[i]] == "" ? "" : sprintf(", %.2f of the one before", median(ratio[order[i]]))) }' "$1"
 }
 
-# results_count FILE ACTION: how many tests ended so; a package's own end has no test.
+# results_count FILE ACTION: counts the tests with this outcome, without packages.
 results_count() { grep "\"Action\":\"$2\"" "$1" | grep -c '"Test":'; }
 
-# results_failed FILE: the names of failed tests, for a start.
+# results_failed FILE: prints the names of the first failed tests.
 results_failed() {
 	grep '"Action":"fail"' "$1" | sed -n 's/.*"Test":"\([^"]*\)".*/      --- FAIL: \1/p' | head -40
 }
