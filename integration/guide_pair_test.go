@@ -63,7 +63,7 @@ func pairFromGuide(t *testing.T) *FirewallPair {
 // etc is a file below /etc of the guide.
 func (m *PairMachine) etc(name string) string { return filepath.Join(m.Dir, "etc", name) }
 
-// followGuide has a machine have what the guide tells people to have.
+// followGuide sets a machine up as the guide says.
 func (m *PairMachine) followGuide(t *testing.T) {
 	t.Helper()
 	text := guides(t)[pairGuide]
@@ -171,10 +171,10 @@ func (f *FirewallPair) waitUp(t *testing.T) {
 	}
 }
 
-// TestGuidePair does what the guide for two firewalls tells people to do: with its
-// files alone nothing passes without pasvport; the doctor has nothing to say of the
-// pair; sessions, announced ports and transfers go on when the addresses move, when
-// they move again, and when the machine that has them crashes.
+// TestGuidePair follows the guide for two firewalls: with its files alone no data
+// connection passes without pasvport; the doctor has no complaint about the pair;
+// sessions, announced ports and transfers continue when the addresses move, when they
+// move again, and when the machine that has them crashes.
 func TestGuidePair(t *testing.T) {
 	f := pairFromGuide(t)
 	f.waitUp(t)

@@ -47,11 +47,11 @@ func wayChains(c Config) []chain {
 	// ct direction reply ct id @way_original goto way_ends
 	// meta l4proto tcp ct id @wrong_way counter reject with tcp reset
 	payload := chain{name: "way_payload", rules: []rule{
-		newRule(ctOriginal(), ctIn(WayOriginal.ids()), leave()).explained("nearly all come this far and no further"),
+		newRule(ctOriginal(), ctIn(WayOriginal.ids()), leave()).explained("nearly all packets stop here"),
 		newRule(ctReply(), ctIn(WayReply.ids()), leave()),
 		newRule(tcpFlags("rst == rst", tcpRST, tcpRST), leave()).explained("the data of a reset is not read by its receiver either"),
 		newRule(firstSYN(), goTo("way_begins")),
-		newRule(ctIn(WayUndecided.ids()), counter(), drop()).explained("no command has said which way the transfer goes: it is repeated"),
+		newRule(ctIn(WayUndecided.ids()), counter(), drop()).explained("no command has set the direction of the transfer yet: it is retransmitted"),
 		newRule(ctOriginal(), ctIn(WayReply.ids()), goTo("way_ends")),
 		newRule(ctReply(), ctIn(WayOriginal.ids()), goTo("way_ends")),
 		newRule(l4proto(), ctIn(setEnded), counter(), reset()).explained("the other end learns of it when it sends"),
@@ -62,7 +62,7 @@ func wayChains(c Config) []chain {
 	// meta l4proto tcp counter reject with tcp reset
 	ends := chain{name: "way_ends", rules: []rule{
 		newRule(dynset("update", unix.NFT_DYNSET_OP_UPDATE, setEnded)),
-		newRule(dynset("delete", dynsetDelete, WayOriginal.ids())).explained("what it may carry is over, too"),
+		newRule(dynset("delete", dynsetDelete, WayOriginal.ids())).explained("what it may carry ends, too"),
 		newRule(dynset("delete", dynsetDelete, WayReply.ids())),
 		newRule(l4proto(), counter(), reset()),
 	}}
@@ -81,7 +81,7 @@ func beginChainOf(w Way) chain {
 	// add @way_reply { ct id } return
 	// counter drop
 	ch := chain{name: w.chain(), rules: []rule{
-		newRule(hasPayload(), counter(), drop()).explained("its data would pass unseen; it is repeated without"),
+		newRule(hasPayload(), counter(), drop()).explained("its data would pass unseen; it is retransmitted without"),
 	}}
 	for _, other := range decided {
 		if other != w {

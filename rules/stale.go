@@ -45,7 +45,7 @@ func staleRules() []rule {
 	isNew, flags := ctState("new", expr.CtStateBitNEW), tcpFlags(midStreamText, midStream, 0)
 	return []rule{
 		newRule(isNew, flags, dport(setControlPorts), goTo("stale")).
-			explained("the tracker has forgotten the connection, or never saw its start"),
+			explained("conntrack has lost the connection, or never saw its start"),
 		newRule(isNew, flags, sport(setControlPorts), goTo("stale")),
 	}
 }

@@ -110,7 +110,7 @@ func sessionChain(c Config) chain {
 		ch.rules = append(ch.rules,
 			// ct zone != 0 return
 			newRule(otherZone(), leave()).
-				explained("the queue cannot tell the zone, and so not which connection it is"))
+				explained("the queue does not report the zone, and so not which connection it is"))
 	}
 	if c.Carrier == CarrierSane {
 		ch.rules = append(ch.rules,
@@ -125,7 +125,7 @@ func sessionChain(c Config) chain {
 	}
 	// ct id @renumbered goto renumber
 	ch.rules = append(ch.rules, newRule(ctIn(setRenumbered), goTo("renumber")).
-		explained("its sequence numbers are adjusted by the daemon, in each packet"))
+		explained("the daemon adjusts its sequence numbers, in each packet"))
 	if c.Bare {
 		ch.rules = append(ch.rules, bareRules(c)...)
 	}
@@ -137,7 +137,7 @@ func sessionChain(c Config) chain {
 	if !c.Bare {
 		// ct id @asked tcp flags & (fin | syn | rst) == 0x0 goto divert
 		ch.rules = append(ch.rules, newRule(ctIn(setAsked), tcpFlags("(fin | syn | rst) == 0x0", tcpFIN|tcpSYN|tcpRST, 0), goTo("divert")).
-			explained("whether it acknowledges what did not come by here"))
+			explained("whether it acknowledges what did not pass here"))
 	}
 	return ch
 }
@@ -147,12 +147,12 @@ func dataChain(c Config) chain {
 	ch := chain{name: "data", rules: []rule{
 		// ct id @aside return
 		newRule(ctIn(setAside), leave()).
-			explained("left alone: TLS, or not to be read"),
+			explained("left alone: encrypted, or not read for another reason"),
 	}}
 	if c.FastPath != 0 {
 		// In no words of nft: match bpf, counter return
 		ch.rules = append(ch.rules, newRule(program(c.FastPath), counter(), leave()).
-			explained("lines that nothing depends on, of connections whose state the kernel was told"))
+			explained("lines that cannot affect a data connection, of connections whose state the filter has"))
 	}
 	// goto divert
 	ch.rules = append(ch.rules, newRule(goTo("divert")))
@@ -181,7 +181,7 @@ func beginChain(c Config) chain {
 		newRule(dynset("delete", dynsetDelete, setAside)).explained("an earlier connection may have had the same id"),
 	}}
 	if !c.Watch {
-		ch.rules = append(ch.rules, newRule(hasPayload(), counter(), drop()).explained("its data would pass unread; it is repeated without"))
+		ch.rules = append(ch.rules, newRule(hasPayload(), counter(), drop()).explained("its data would pass unread; it is retransmitted without"))
 	}
 	ch.rules = append(ch.rules, carrierRules(c)...)
 	return ch
@@ -260,7 +260,7 @@ func againChain(c Config) chain {
 		newRule(hasPayload(), counter(), drop()).
 			explained("conntrack does not check its window, and its data would pass unread"),
 		newRule(firstSYN(), goTo("divert")).
-			explained("where it was told of the entry, conntrack does not know that both ends have closed"))
+			explained("an entry made by ctnetlink: conntrack does not know that both ends have closed"))
 	return ch
 }
 

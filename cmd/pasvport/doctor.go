@@ -47,7 +47,7 @@ func newDoctor() *cobra.Command {
 	conntrackd := cmd.Flags().String("conntrackd", doctor.DefaultConntrackd, "`FILE` of conntrackd, if there is one")
 	keepalived := cmd.Flags().String("keepalived", doctor.DefaultKeepalived, "`FILE` of keepalived, if there is one")
 	selfTest := cmd.Flags().Bool("self-test", false, "run transfers in network namespaces of its own")
-	show := cmd.Flags().Bool("show", false, "with --self-test: tell all that happens, for reading")
+	show := cmd.Flags().Bool("show", false, "with --self-test: explain each step as it happens")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *show && (!*selfTest || *asJSON) {
 			return errors.New("--show goes with --self-test, and without --json")

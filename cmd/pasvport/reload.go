@@ -86,15 +86,15 @@ func (r *reloader) reload(g *gateway.Gateway) error {
 	return nil
 }
 
-const reloadHelp = `reload has the running daemon read its configuration file again, and waits until that
-is done. Exit status: 0 it is in force, 1 the daemon could not take it over (a chain that
-does not exist, say), 2 the file is wrong. The old configuration stays in force then, and
-the message says what is wrong. Settings that need a restart are named in the log.
+const reloadHelp = `reload makes the running daemon read its configuration file again, and waits for the
+result. Exit status: 0 applied, 1 the daemon could not apply it (for example because a
+chain does not exist), 2 the file is invalid. After an error the old configuration stays in
+force, and the message says what is wrong. The log names settings that need a restart.
 
-SIGHUP to the daemon does the same and tells no one but the log.`
+SIGHUP to the daemon does the same, and reports the result only in the log.`
 
 func newReload() *cobra.Command {
-	cmd := &cobra.Command{Use: "reload", Short: "Have the daemon read its configuration again", Long: reloadHelp, Args: noArgs}
+	cmd := &cobra.Command{Use: "reload", Short: "Make the daemon read its configuration again", Long: reloadHelp, Args: noArgs}
 	flags := config.Bind(cmd.Flags(), "control-socket")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		daemon, err := loadClient(flags)

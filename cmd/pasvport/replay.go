@@ -17,20 +17,20 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/replay"
 )
 
-const replayHelp = `replay reads captures (pcap or pcapng) and prints what pasvport makes of the FTP
-control connections in them: each line, what was decided on its packet and why, each
-announcement of a data connection and whether it would be opened, what goes on in
-place of a line, and whether the data connection came. It touches nothing and needs
-no rights. Passwords are not printed.
+const replayHelp = `replay reads captures (pcap or pcapng) and prints what pasvport would do with the
+FTP control connections in them: each line, the decision on its packet and the reason, each
+announcement of a data connection and whether it would be opened, what would be forwarded
+in place of a line, and whether the data connection was opened. It changes nothing and needs
+no privileges. Passwords are not printed.
 
-The flags are those of "pasvport run", and so is the file. What the firewall
-translates is told by --nat, or found in two captures, one of each side (or in one of
-all interfaces): a connection that is there twice is one that is translated.
+Flags and file are those of "pasvport run". The firewall's translation is given by --nat,
+or found in two captures, one of each side (or in one of all interfaces): a connection
+that occurs twice is a translated one.
 
---expect compares with an earlier output, so that a capture is a test. --scrub
-writes the capture again for others to see: without user names, passwords, names of
-files and hosts, and the contents of data connections; with other addresses, right
-checksums and the same lengths; and without the packets of everything else.
+--expect compares with an earlier output, so that a capture can serve as a test.
+--scrub writes the capture again for publication: without user names, passwords, names of
+files and hosts, and the contents of data connections; with other addresses, correct
+checksums and the same lengths; and without unrelated packets.
 
 Exit status: 0 done, 1 failed or not what was expected, 2 wrong usage.`
 

@@ -14,11 +14,10 @@ import (
 )
 
 const rulesHelp = `rules prints the nftables table that "pasvport run" with the same flags and the
-same file would install, in nft syntax. It needs no rights and touches nothing.
+same file would install, in nft syntax. It needs no privileges and changes nothing.
 
-Because it does not look at the kernel either, it shows a kernel that has
-everything: nft's own queue statement, and expectations unless --strategy claim
-is given.`
+As it does not probe the kernel, it assumes one with every feature: it prints nft's own
+queue statement, and expectations unless --strategy claim is given.`
 
 func newRules() *cobra.Command {
 	cmd := &cobra.Command{

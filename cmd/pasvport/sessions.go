@@ -77,8 +77,8 @@ func newSessions() *cobra.Command {
 // newEnd is the command that ends a session.
 func newEnd() *cobra.Command {
 	cmd := &cobra.Command{Use: "end ID", Short: "Reset both ends of a control connection",
-		Long: `end resets both ends of the control connection with this id, as sessions shows it. Data
-connections that are open go on to their end. It needs CAP_NET_RAW in the daemon.`,
+		Long: `end resets both ends of the control connection with this id, as listed by sessions.
+Open data connections continue to their end. The daemon needs CAP_NET_RAW for it.`,
 		Args: oneSession}
 	flags := config.Bind(cmd.Flags(), "control-socket")
 	cmd.ValidArgsFunction = completeAnswer(flags, sessionIDs)

@@ -35,8 +35,8 @@ func newTop() *cobra.Command {
 	cmd := &cobra.Command{Use: "top", Short: "Show sessions and transfers live", Long: topHelp, Args: noArgs,
 		Example: "  pasvport top\n  pasvport top --once --interval 5s"}
 	flags := config.Bind(cmd.Flags(), "control-socket")
-	once := cmd.Flags().Bool("once", false, "print one frame and leave")
-	interval := cmd.Flags().Duration("interval", time.Second, "time between two looks")
+	once := cmd.Flags().Bool("once", false, "print one frame and exit")
+	interval := cmd.Flags().Duration("interval", time.Second, "time between two updates")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, err := flags.Load()
 		if err != nil {

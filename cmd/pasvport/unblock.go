@@ -16,7 +16,7 @@ const unblockHelp = `unblock lets a client in again that --login-failures has bl
 lists those that are. Of an IPv6 client its network of 64 bits was blocked.`
 
 func newUnblock() *cobra.Command {
-	cmd := &cobra.Command{Use: "unblock ADDRESS", Short: "Let a client in again whose logins failed", Long: unblockHelp,
+	cmd := &cobra.Command{Use: "unblock ADDRESS", Short: "Unblock a client whose logins failed", Long: unblockHelp,
 		Example: "  pasvport unblock 192.0.2.7", Args: oneAddress}
 	flags := config.Bind(cmd.Flags(), "control-socket")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
