@@ -5,6 +5,7 @@ package config
 import (
 	"fmt"
 	"io"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -23,10 +24,7 @@ func Write(w io.Writer, c Config) error {
 		if !s.flag() || s.name != "port" && !slices.Contains(changed, s.name) {
 			continue
 		}
-		texts := s.text(c)
-		if s.name == "port" {
-			texts = c.PortList()
-		}
+		texts := s.texts(c)
 		for i, t := range texts {
 			if !bare.MatchString(t) {
 				texts[i] = strconv.Quote(t)
@@ -41,4 +39,26 @@ func Write(w io.Writer, c Config) error {
 		}
 	}
 	return nil
+}
+
+// Given returns the values of the settings that are not the default, by name. Of
+// policies and virtual servers it says how many there are.
+func Given(c Config) map[string][]string {
+	given := map[string][]string{}
+	for _, name := range Changed(Default(), c) {
+		s, _ := settings.lookup(name)
+		given[name] = s.texts(c)
+	}
+	return given
+}
+
+// texts formats the value of a Config for a file; what is no flag is counted.
+func (s *setting) texts(c Config) []string {
+	switch {
+	case s.name == "port":
+		return c.PortList()
+	case s.flag():
+		return s.text(c)
+	}
+	return []string{strconv.Itoa(reflect.ValueOf(s.fields(&c)[0]).Elem().Len())}
 }

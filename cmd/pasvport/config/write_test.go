@@ -65,3 +65,23 @@ func TestWrite(t *testing.T) {
 		})
 	}
 }
+
+// TestGiven: what is not the default, flags and mappings.
+func TestGiven(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pasvport.yaml")
+	text := "port: [21, 8021-8025]\nmap-data-ports: 50000-50099\npolicies:\n  - client: 192.0.2.0/24\n    repair: none\n  - client: 198.51.100.0/24\n    repair: none\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := LoadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string][]string{"port": {"21", "8021-8025"}, "map-data-ports": {"50000-50099"}, "policies": {"2"}}
+	if diff := cmp.Diff(want, Given(c)); diff != "" {
+		t.Errorf("settings (-want +got):\n%s", diff)
+	}
+	if got := Given(Default()); len(got) != 0 {
+		t.Errorf("of the default: %v", got)
+	}
+}

@@ -108,6 +108,7 @@ func sample() answers {
 			},
 			Features: map[string]bool{"sane-helper": true, "native-queue": false, "claim": true},
 			Sessions: 2, PinholesOpen: 1, LinesUnread: 9000,
+			Settings: map[string][]string{"mark": {"0x10/0xf0"}, "port": {"21", "8021-8025"}, "policies": {"2"}},
 			Peer: &Peer{Address: "10.99.0.2:2121", Wait: "always", Link: PeerDeaf, Since: at.Add(3 * time.Hour), Reason: "another key \x1b[2J",
 				Hint: "compare the keys", Skew: -1.25, Lag: 0.0004, Told: 31, Held: 12, Waits: 99, Adopted: 40,
 				TakeOver: &TakeOver{At: at.Add(2 * time.Hour), Sessions: 40, Seconds: 0.038}},

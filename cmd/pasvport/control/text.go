@@ -38,6 +38,9 @@ func WriteStatus(w io.Writer, s Status, now time.Time) error {
 		t.row("monitor", "on: everything is read and judged, nothing is changed or opened")
 	}
 	t.row("configuration", cmp.Or(s.ConfigFile, "no file, flags and defaults"))
+	for _, name := range slices.Sorted(maps.Keys(s.Settings)) {
+		t.row("setting", Clean(name+" "+strings.Join(s.Settings[name], ", ")))
+	}
 	t.row("tls", s.TLS)
 	t.row("tls-ports", dash(strings.Join(s.TLSPorts, ", ")))
 	t.row("checks", s.Checks)

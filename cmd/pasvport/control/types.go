@@ -23,12 +23,16 @@ type Status struct {
 	Monitor bool `json:"monitor"`
 
 	// ConfigFile is the file that the settings come from besides flags; empty: none.
-	ConfigFile string   `json:"config_file"`
-	TLS        string   `json:"tls"`       // as given to --tls
-	TLSPorts   []string `json:"tls_ports"` // of implicit TLS
-	Checks     string   `json:"checks"`    // as given to --checks
-	Repair     string   `json:"repair"`    // as given to --repair
-	Advertise  []string `json:"advertise"` // "10.0.0.5=203.0.113.5"
+	ConfigFile string `json:"config_file"`
+	// Settings are the values of the settings that are not the default, by name; of
+	// policies and virtual servers it is how many there are.
+	Settings map[string][]string `json:"settings"`
+
+	TLS       string   `json:"tls"`       // as given to --tls
+	TLSPorts  []string `json:"tls_ports"` // of implicit TLS
+	Checks    string   `json:"checks"`    // as given to --checks
+	Repair    string   `json:"repair"`    // as given to --repair
+	Advertise []string `json:"advertise"` // "10.0.0.5=203.0.113.5"
 	// Outside are the names and interfaces of Advertise, with the addresses that they
 	// have now.
 	Outside []Outside `json:"outside,omitempty"`

@@ -25,7 +25,7 @@ func (g *Gateway) Status() control.Status {
 		Features: g.plan.found.Names(), Sessions: g.present.Living(),
 		PinholesOpen: int(g.metrics.Pinholes.Open.Load()), Decisions: g.metrics.Decisions(),
 	}
-	st.Monitor = set.Monitor
+	st.Monitor, st.Settings = set.Monitor, config.Given(set.Config)
 	st.TLS, st.TLSPorts, st.Checks, st.Repair = set.TLSText(), set.TLSPortList(), set.Checks.String(), set.Repair.String()
 	st.Advertise, st.CTMark, st.Limits = set.AdvertiseList(), set.MarkText(), g.limits()
 	for _, s := range g.outside.States() {

@@ -65,6 +65,9 @@ func TestStatus(t *testing.T) {
 	if st.Sessions != 1 || st.PinholesOpen != 1 || st.Heals != 2 || st.Fail != "open" || st.Carrier == "none" || st.Monitor {
 		t.Errorf("%+v", st)
 	}
+	if got := st.Settings["login-failures"]; len(got) != 1 || got[0] != b.cfg.LoginFailures.String() {
+		t.Errorf("settings: %v", st.Settings)
+	}
 	if len(st.Blocked) != 1 || len(st.Notes) != 1 || st.KeepaliveError != "broken" || st.Expectations != 3 {
 		t.Errorf("%+v", st)
 	}
