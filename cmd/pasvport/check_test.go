@@ -49,16 +49,7 @@ func TestExplain(t *testing.T) {
 		{"client=192.0.3.7 server=10.0.0.6 port=990", []string{"no policy holds\n", "tls-port 990 encrypted from the first byte"}},
 		{"client=192.0.3.7 server=10.0.0.6 port=22", []string{"22 is not a control port: connections to it are not read\n"}},
 	} {
-		status, out, stderr := call(append([]string{"check", path, "--explain"}, strings.Fields(tt.args)...)...)
-		out = blanks.ReplaceAllString(strings.ReplaceAll(out, path, "FILE"), " ")
-		if status != 0 || stderr != "" {
-			t.Errorf("%s: status %d, errors %q", tt.args, status, stderr)
-		}
-		for _, want := range tt.want {
-			if !strings.Contains(out, want) {
-				t.Errorf("%s: no %q in\n%s", tt.args, want, out)
-			}
-		}
+		checkExplains(t, path, tt.args, tt.want)
 	}
 	for _, args := range []string{"", "client=192.0.2.7", "client=x server=10.0.0.5", "client=192.0.2.7 server=10.0.0.5 port=0",
 		"client=192.0.2.7 server=10.0.0.5 port=65536", "client=fe80::1%eth0 server=::1", "host=1.2.3.4"} {
@@ -71,6 +62,21 @@ func TestExplain(t *testing.T) {
 	status, out, _ := call("check", path)
 	if want := "warning: policy 2 (port 2121, client 192.0.2.0/25) never holds: policy 1 (port 2121, client 192.0.2.0/24) matches all of its connections first"; status != 0 || !strings.Contains(out, want) {
 		t.Errorf("status %d, output %q, want in it %q", status, out, want)
+	}
+}
+
+// checkExplains has check explain a connection, and looks for what it should say.
+func checkExplains(t *testing.T, path, connection string, wants []string) {
+	t.Helper()
+	status, out, stderr := call(append([]string{"check", path, "--explain"}, strings.Fields(connection)...)...)
+	out = blanks.ReplaceAllString(strings.ReplaceAll(out, path, "FILE"), " ")
+	if status != 0 || stderr != "" {
+		t.Errorf("%s: status %d, errors %q", connection, status, stderr)
+	}
+	for _, want := range wants {
+		if !strings.Contains(out, want) {
+			t.Errorf("%s: no %q in\n%s", connection, want, out)
+		}
 	}
 }
 
@@ -90,15 +96,6 @@ func TestPolicyExample(t *testing.T) {
 		{"client=10.0.0.3 server=10.0.4.9 port=21", []string{"policy 1 holds", "files none policy", "max-line 0 policy"}},
 		{"client=198.51.100.3 server=10.0.9.9 port=21", []string{"no policy holds"}},
 	} {
-		status, out, stderr := call(append([]string{"check", path, "--explain"}, strings.Fields(tt.args)...)...)
-		out = blanks.ReplaceAllString(strings.ReplaceAll(out, path, "FILE"), " ")
-		if status != 0 || stderr != "" {
-			t.Errorf("%s: status %d, errors %q", tt.args, status, stderr)
-		}
-		for _, want := range tt.want {
-			if !strings.Contains(out, want) {
-				t.Errorf("%s: no %q in\n%s", tt.args, want, out)
-			}
-		}
+		checkExplains(t, path, tt.args, tt.want)
 	}
 }

@@ -83,15 +83,27 @@ func writeDocs(reference, dir string) error {
 	return os.WriteFile(filepath.Join(dir, "pasvport.yaml.5"), []byte(page), 0o644)
 }
 
-// explain puts the explanations of a command's output before the list of pages.
-func explain(path string, list []explanation) error {
+// seeAlso is the heading of the list of pages.
+const seeAlso = "\n.SH SEE ALSO\n"
+
+// cutSeeAlso returns what is before and after it in a page.
+func cutSeeAlso(path string) (before, after string, err error) {
 	page, err := os.ReadFile(path)
 	if err != nil {
-		return err
+		return "", "", err
 	}
-	before, after, found := strings.Cut(string(page), "\n.SH SEE ALSO\n")
+	before, after, found := strings.Cut(string(page), seeAlso)
 	if !found {
-		return fmt.Errorf("%s: no SEE ALSO", path)
+		err = fmt.Errorf("%s: no SEE ALSO", path)
+	}
+	return before, after, err
+}
+
+// explain puts the explanations of a command's output before the list of pages.
+func explain(path string, list []explanation) error {
+	before, after, err := cutSeeAlso(path)
+	if err != nil {
+		return err
 	}
 	for _, e := range list {
 		before += "\n.SH " + e.title
@@ -99,19 +111,15 @@ func explain(path string, list []explanation) error {
 			before += "\n.TP\n.B " + w[0] + "\n" + w[1]
 		}
 	}
-	return os.WriteFile(path, []byte(before+"\n.SH SEE ALSO\n"+after), 0o644)
+	return os.WriteFile(path, []byte(before+seeAlso+after), 0o644)
 }
 
 // appendSections puts our sections before the list of the commands' pages, whose
 // heading is then ours.
 func appendSections(path string) error {
-	page, err := os.ReadFile(path)
+	before, after, err := cutSeeAlso(path)
 	if err != nil {
 		return err
-	}
-	before, after, found := strings.Cut(string(page), "\n.SH SEE ALSO\n")
-	if !found {
-		return fmt.Errorf("%s: no SEE ALSO", path)
 	}
 	after = strings.TrimPrefix(after, ".PP\n")
 	return os.WriteFile(path, []byte(before+"\n"+strings.TrimSuffix(sections, "\n")+",\n"+after), 0o644)

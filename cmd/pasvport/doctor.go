@@ -52,16 +52,9 @@ func newDoctor() *cobra.Command {
 		if *show && (!*selfTest || *asJSON) {
 			return errors.New("--show goes with --self-test, and without --json")
 		}
-		cfg, err := flags.Load()
+		cfg, known, err := ends.load(flags)
 		if err != nil {
 			return err
-		}
-		known, err := ends.parse()
-		if err != nil {
-			return err
-		}
-		if err := requireNetAdmin(); err != nil {
-			return failed(err)
 		}
 		var r doctor.Answer
 		if *selfTest {
@@ -103,6 +96,19 @@ func bindEnds(cmd *cobra.Command) *endFlags {
 	cmd.Flags().StringVar(&f.clientLink, "client-interface", "", "`NAME` of the interface towards clients")
 	cmd.Flags().StringVar(&f.serverLink, "server-interface", "", "`NAME` of the interface towards servers")
 	return &f
+}
+
+// load loads the settings too, for a command that may ask the kernel.
+func (f *endFlags) load(flags *config.Flags) (config.Config, doctor.Ends, error) {
+	cfg, err := flags.Load()
+	if err != nil {
+		return cfg, doctor.Ends{}, err
+	}
+	known, err := f.parse()
+	if err == nil {
+		err = failed(requireNetAdmin())
+	}
+	return cfg, known, err
 }
 
 func (f *endFlags) parse() (doctor.Ends, error) {

@@ -43,16 +43,9 @@ func newInit() *cobra.Command {
 		if err := ends.ask(cmd.InOrStdin(), cmd.ErrOrStderr()); err != nil {
 			return err
 		}
-		cfg, err := flags.Load()
+		cfg, known, err := ends.load(flags)
 		if err != nil {
 			return err
-		}
-		known, err := ends.parse()
-		if err != nil {
-			return err
-		}
-		if err := requireNetAdmin(); err != nil {
-			return failed(err)
 		}
 		return failed(initialize(cmd.Context(), cfg, known, *output, cmd.OutOrStdout()))
 	}
