@@ -27,7 +27,7 @@ func (n *network) listenEvents(buffer int) *Events {
 // collect runs e until an event satisfies last, and returns all.
 func collect(t *testing.T, e *Events, last func(Event) bool) []Event {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	var got []Event
 	found := false
@@ -233,7 +233,7 @@ func TestKernelEventsEndWithContext(t *testing.T) {
 	select {
 	case err := <-done:
 		must(t, err)
-	case <-time.After(5 * time.Second):
+	case <-time.After(20 * time.Second):
 		t.Fatal("Run did not return")
 	}
 	<-waited
@@ -271,7 +271,7 @@ func TestKernelEventsSync(t *testing.T) {
 			want = Destroy
 			must(t, c.Delete(x.Original))
 		}
-		if !e.Sync(5 * time.Second) {
+		if !e.Sync(20 * time.Second) {
 			t.Fatal("Sync gave up")
 		}
 		mu.Lock()
@@ -290,7 +290,7 @@ func TestKernelEventsSyncBeforeRun(t *testing.T) {
 	e := n.listenEvents(eventBuffer)
 	must(t, n.dial().Claim(Claim{Original: control.shift(), Master: control, Mark: controlMark, Timeout: time.Minute}))
 	synced := make(chan bool)
-	go func() { synced <- e.Sync(5 * time.Second) }()
+	go func() { synced <- e.Sync(20 * time.Second) }()
 	time.Sleep(20 * time.Millisecond)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
@@ -347,7 +347,7 @@ func TestKernelEventsSyncIsBounded(t *testing.T) {
 	if seen > receiveBatch { // or none, if a busy machine had no processor for it so long
 		t.Errorf("%d events in 20 ms, want %d", seen, receiveBatch)
 	}
-	if !e.Sync(5*time.Second) || seen != 2*times {
+	if !e.Sync(20*time.Second) || seen != 2*times {
 		t.Errorf("%d events, want %d", seen, 2*times)
 	}
 }

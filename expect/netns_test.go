@@ -183,7 +183,7 @@ func (n *network) connect(host string, from, to netip.AddrPort, l listener) pair
 
 func (n *network) tryConnect(host string, from, to netip.AddrPort, l listener) (p pair, err error) {
 	n.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	var near net.Conn
 	n.in(host, func() {
@@ -209,7 +209,7 @@ func (n *network) tryConnect(host string, from, to netip.AddrPort, l listener) (
 func (p pair) talk(t testing.TB) {
 	t.Helper()
 	for _, way := range [][2]*net.TCPConn{{p.near, p.far}, {p.far, p.near}} {
-		if err := errors.Join(way[0].SetDeadline(time.Now().Add(3*time.Second)), way[1].SetDeadline(time.Now().Add(3*time.Second))); err != nil {
+		if err := errors.Join(way[0].SetDeadline(time.Now().Add(10*time.Second)), way[1].SetDeadline(time.Now().Add(10*time.Second))); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := way[0].Write([]byte{'x'}); err != nil {

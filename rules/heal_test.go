@@ -130,7 +130,7 @@ func next(t *testing.T, healings <-chan Healing) Healing {
 	select {
 	case h := <-healings:
 		return h
-	case <-time.After(5 * time.Second):
+	case <-time.After(20 * time.Second):
 		t.Fatal("not healed")
 		return Healing{}
 	}

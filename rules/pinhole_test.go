@@ -128,7 +128,7 @@ func TestPinholeTimeouts(t *testing.T) {
 	if err := f.OpenPinhole(p); err != nil {
 		t.Fatal(err)
 	}
-	for until := time.Now().Add(5 * time.Second); ; {
+	for until := time.Now().Add(20 * time.Second); ; {
 		if got := elements(t, f); got == nil {
 			break
 		} else if time.Now().After(until) {

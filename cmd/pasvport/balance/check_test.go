@@ -94,7 +94,10 @@ func TestCheck(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			addr, lines := speak(t, local(t), tt.first, tt.answers)
-			k := config.Check{Timeout: time.Second, User: tt.user, Password: "secret"}
+			k := config.Check{Timeout: time.Minute, User: tt.user, Password: "secret"}
+			if tt.want == "no answer in time" {
+				k.Timeout = 100 * time.Millisecond
+			}
 			err := check(context.Background(), addr, k, false)
 			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 				t.Errorf("error %v, want %q", err, tt.want)
@@ -116,7 +119,7 @@ func TestCheckNobody(t *testing.T) {
 	ln := local(t)
 	addr := netip.MustParseAddrPort(ln.Addr().String())
 	ln.Close()
-	err := check(context.Background(), addr, config.Check{Timeout: time.Second}, false)
+	err := check(context.Background(), addr, config.Check{Timeout: time.Minute}, false)
 	if err == nil || err.Error() != "connection refused" {
 		t.Errorf("error %v, want connection refused", err)
 	}
@@ -153,7 +156,7 @@ func TestCheckEncrypted(t *testing.T) {
 	}
 	ln := tls.NewListener(local(t), &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
 	addr, _ := speak(t, ln, "220 hello\r\n", map[string]string{"QUIT": "221 bye\r\n"})
-	if err := check(context.Background(), addr, config.Check{Timeout: 5 * time.Second}, true); err != nil {
+	if err := check(context.Background(), addr, config.Check{Timeout: time.Minute}, true); err != nil {
 		t.Error(err)
 	}
 	if err := check(context.Background(), addr, config.Check{Timeout: 300 * time.Millisecond}, false); err == nil {
