@@ -95,8 +95,11 @@ func TestCheck(t *testing.T) {
 			t.Parallel()
 			addr, lines := speak(t, local(t), tt.first, tt.answers)
 			k := config.Check{Timeout: time.Minute, User: tt.user, Password: "secret"}
-			if tt.want == "no answer in time" {
+			switch {
+			case tt.want == "no answer in time":
 				k.Timeout = 100 * time.Millisecond
+			case tt.answers == nil: // it is waited for
+				k.Timeout = 2 * time.Second
 			}
 			err := check(context.Background(), addr, k, false)
 			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
