@@ -98,7 +98,7 @@ func TestCheck(t *testing.T) {
 			switch {
 			case tt.want == "no answer in time":
 				k.Timeout = 100 * time.Millisecond
-			case tt.answers == nil: // it is waited for
+			case tt.want == "" && tt.answers["QUIT"] == "": // which is waited for
 				k.Timeout = 2 * time.Second
 			}
 			err := check(context.Background(), addr, k, false)
