@@ -13,27 +13,34 @@ import (
 	"github.com/pasvport/pasvport/nfq"
 )
 
-// find returns the session of a packet. If there is none, tracked says whether
-// conntrack has an entry nevertheless: one that began midstream and is not
-// established yet, or that cannot continue.
+// tracking is what is known of a packet that has no session here.
+type tracking uint8
+
+const (
+	untracked tracking = iota // conntrack has no entry for it
+	tracked                   // it has one that began midstream and is not established yet, or that cannot continue
+	elsewhere                 // another queue has its session
+)
+
+// find returns the session of a packet, or nil and what is known of it.
 //
 // A session is the same connection as long as the end of its entry has not been
 // read. That end is in the events before any packet of the next entry with the
 // same tuple is in the queue, so reading them settles every doubt about which one
 // a packet belongs to; see expect.Events.Sync.
-func (w *worker) find(p *nfq.Packet) (r *session.Reader, tracked bool) {
+func (w *worker) find(p *nfq.Packet) (r *session.Reader, is tracking) {
 	t := tupleOf(p)
 	if r = w.known(t); r != nil {
 		doubtful := r.Doubtful(p)
 		if !doubtful && !r.Adjusted() {
-			return r, true
+			return r, tracked
 		}
 		r.Release()
 		// Without its entry the bytes of an adjusted one would go to the wrong
 		// place.
 		if w.sync(); !doubtful {
 			if r = w.known(t); r != nil {
-				return r, true
+				return r, tracked
 			}
 		}
 	}
@@ -41,7 +48,7 @@ func (w *worker) find(p *nfq.Packet) (r *session.Reader, tracked bool) {
 	e, err := w.ct.Get(t)
 	inTime := w.sync()
 	if r = w.known(t); r != nil && (err != nil || r.Is(&e, p)) {
-		return r, true
+		return r, tracked
 	}
 	if r != nil { // its end was not reported
 		r.Release()
@@ -52,12 +59,29 @@ func (w *worker) find(p *nfq.Packet) (r *session.Reader, tracked bool) {
 			w.log.Warn("conntrack look-up failed", "tuple", t, "err", err)
 		}
 		w.count(report.ReasonNotTracked)
-		return nil, false
+		return nil, untracked
 	}
 	if e.Status&expect.StatusSeenReply == 0 || e.Liberal && (!inTime || w.lostAdjusted(t, w.now)) {
-		return nil, true
+		return nil, tracked
 	}
-	return w.adopt(&e, nil, w.now), true
+	if w.strayed(&e) {
+		return nil, elsewhere
+	}
+	return w.adopt(&e, nil, w.now), tracked
+}
+
+// strayed reports whether a packet of an entry came to this queue although another one
+// has the session. The first queue gets the packets with which conntrack picks a
+// connection up (rules/stale.go), and so the copies of one that were sent before it was
+// accepted. They may be read when the connection's own queue has made the session, and
+// has a pinhole open for it.
+func (w *worker) strayed(e *expect.Entry) bool {
+	if w.table != w.registry.queues[0] {
+		return false
+	}
+	table, s := w.registry.find(e.Original)
+	return s != nil && table != w.table && table != &w.registry.orphans &&
+		s.ID() == e.ID && !s.Closing() && !s.Owner.Monitored
 }
 
 // known returns the session that has a tuple, as far as events were read; the

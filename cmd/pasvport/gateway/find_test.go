@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/cmd/pasvport/session"
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
 )
@@ -95,6 +96,34 @@ func TestPresentFull(t *testing.T) {
 	}
 	if b.sweeper().sweep(time.Now()); len(b.k.elements) != 0 {
 		t.Errorf("open for a session that is gone: %v", b.k.elements)
+	}
+}
+
+// TestStrayed: the copy of a packet by which conntrack picked a connection up is in the
+// first queue when the connection's own queue has the session. It leaves that one and
+// its pinhole alone.
+func TestStrayed(t *testing.T) {
+	b := newBench(t, nil)
+	e := entryOf(1)
+	e.Liberal = true
+	l := b.announced(e)
+	own := new(session.Table)
+	b.registry.queues = append(b.registry.queues, own)
+	s := own.Move(l.entry.Original, b.w.table)
+	if id := l.again(client, l.next[client]-6, "PASV\r\n"); b.q.verdicts[id][0] != "drop" {
+		t.Errorf("the copy: %v", b.q.verdicts[id])
+	}
+	table, now := b.registry.find(l.entry.Original)
+	if table != own || now != s || len(b.pinholes.All()) != 1 {
+		t.Errorf("another session, or queue, has it: %t, %t; open: %v", now != s, table != own, b.pinholes.All())
+	}
+	// A session of an earlier entry is over.
+	again := entryOf(1)
+	again.ID, again.Liberal = 2, true
+	b.k.enter(again)
+	l.accepts(client, "NOOP\r\n")
+	if table, now = b.registry.find(l.entry.Original); table != b.w.table || now == s {
+		t.Error("the session of an earlier entry still exists")
 	}
 }
 

@@ -77,9 +77,13 @@ func (w *worker) opens(p *nfq.Packet) {
 
 // control handles a packet of a control connection.
 func (w *worker) control(p *nfq.Packet) {
-	r, tracked := w.find(p)
-	if r == nil {
-		w.stale.packet(p, tracked, w.now)
+	r, is := w.find(p)
+	switch {
+	case is == elsewhere:
+		w.drop(p.ID) // its sender retransmits it there, if need be
+		return
+	case r == nil:
+		w.stale.packet(p, is == tracked, w.now)
 		return
 	}
 	w.using = r
