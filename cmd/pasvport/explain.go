@@ -16,6 +16,7 @@ var explanations = map[string][]explanation{
 		{"table, ports, allow, fail", "Settings in force; see \\fBpasvport.yaml\\fP(5)."},
 		{"monitor", "There only if on: everything is read and judged, nothing is changed or opened."},
 		{"configuration", "The file that settings come from besides flags."},
+		{"setting", "A setting that is not the default, and its values; of policies and virtual-servers how many there are."},
 		{"tls, tls-ports, checks, repair, advertise, session-idle", "More settings in force."},
 		{"outside", "A name or an interface of advertise: the address that it has, when that was found and when it is looked up again, and what went wrong."},
 		{"keep-alive", "The idle time after which both ends are probed; and why that is not possible, if it was asked for and is not."},

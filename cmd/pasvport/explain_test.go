@@ -28,7 +28,7 @@ func explained(command string) string {
 func TestExplained(t *testing.T) {
 	var sessions, servers, status bytes.Buffer
 	now := time.Now()
-	s := control.Status{Queues: []control.Queue{{}}, LinesUnread: 1, Notes: []string{"a"}, Blocked: []control.Blocked{{Client: "192.0.2.7/32"}}, Decisions: map[string]uint64{"plain": 1}}
+	s := control.Status{Queues: []control.Queue{{}}, LinesUnread: 1, Settings: map[string][]string{"mark": {"1"}}, Notes: []string{"a"}, Blocked: []control.Blocked{{Client: "192.0.2.7/32"}}, Decisions: map[string]uint64{"plain": 1}}
 	if err := control.WriteSessions(&sessions, []control.Session{{NAT: control.NATBoth}}, now); err != nil {
 		t.Fatal(err)
 	}

@@ -354,6 +354,8 @@ func TestFlagErrors(t *testing.T) {
 		{"--nat64=192.0.2.0/24,64:ff9b::/96", nat64},
 		{"--nat64=64:ff9b::/96,2001:db8::/64", nat64},
 		{"--nat64=64:ff9b::/96,0.0.0.0/0", nat64},
+		{"--nat64=::/96", "want a prefix of unicast addresses that are not reserved (RFC 4291 sections 2.5 and 2.7)"},
+		{"--nat64=ff00::/32", "want a prefix of unicast addresses that are not reserved (RFC 4291 sections 2.5 and 2.7)"},
 		{"--nat64=64:ff9b::/80", "want an IPv6 prefix of 32, 40, 48, 56, 64 or 96 bits (RFC 6052)"},
 		{"--nat64=64:ff9b::1/96", "want no bits behind the prefix: 64:ff9b::/96"},
 		{"--nat64=64:ff9b:0:0:ff00::/96", "want zero in bits 64 to 71 of the prefix (RFC 6052 section 2.2)"},

@@ -119,6 +119,25 @@ func (o Outside) String() string {
 
 const interfacePrefix = "interface:"
 
+// AdvertisedInterfaces are the interfaces whose addresses are announced, by the
+// configuration or one of its policies, in order.
+func (c Config) AdvertisedInterfaces() []string {
+	var names []string
+	add := func(c *Config) {
+		for _, o := range c.Advertise {
+			if o.Interface != "" {
+				names = append(names, o.Interface)
+			}
+		}
+	}
+	add(&c)
+	for i := range c.Policies {
+		add(c.Policies[i].Config)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // PeerWait says which announcements wait until the other firewall has them.
 type PeerWait string
 

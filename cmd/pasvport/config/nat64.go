@@ -50,6 +50,8 @@ func parseNAT64Prefix(v string) (netip.Prefix, error) {
 		return p, &wantError{"an IPv6 prefix of 32, 40, 48, 56, 64 or 96 bits (RFC 6052)"}
 	case p != p.Masked():
 		return p, &wantError{fmt.Sprintf("no bits behind the prefix: %v", p.Masked())}
+	case p.Addr().IsUnspecified() || p.Addr().IsMulticast():
+		return p, &wantError{"a prefix of unicast addresses that are not reserved (RFC 4291 sections 2.5 and 2.7)"}
 	case p.Addr().As16()[8] != 0:
 		return p, &wantError{"zero in bits 64 to 71 of the prefix (RFC 6052 section 2.2)"}
 	}

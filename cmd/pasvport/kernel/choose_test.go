@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -287,5 +288,24 @@ func TestModuleOf(t *testing.T) {
 		if got := moduleOf(tt.in); got != tt.want {
 			t.Errorf("%q: module %q, want %q", tt.in, got, tt.want)
 		}
+	}
+}
+
+// TestDoubtInterface: an interface that does not exist is said, once.
+func TestDoubtInterface(t *testing.T) {
+	cfg := config.Default()
+	inside := netip.MustParseAddr("192.0.2.5")
+	own := cfg
+	own.Advertise = map[netip.Addr]config.Outside{inside: {Interface: "lo"}, inside.Next(): {Interface: "not-there0"}}
+	cfg.Policies = []config.Policy{{Config: &own}}
+	cfg.Advertise = map[netip.Addr]config.Outside{inside: {Interface: "not-there0"}, inside.Next(): {Name: "ftp.example.org"}}
+	var said []string
+	for _, d := range Doubts(cfg) {
+		if strings.HasPrefix(d.Text, "advertise ") {
+			said = append(said, d.Text)
+		}
+	}
+	if len(said) != 1 || !strings.HasPrefix(said[0], "advertise interface:not-there0: there is no such interface") {
+		t.Errorf("%q", said)
 	}
 }

@@ -3,6 +3,7 @@
 package kernel
 
 import (
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -37,6 +38,14 @@ func Doubts(cfg config.Config) []config.Doubt {
 			Text: "nf_conntrack_acct is 0: conntrack counts no bytes, so transfers are logged without them",
 			Hint: "sysctl -w net.netfilter.nf_conntrack_acct=1, for the connections that begin from then on",
 		})
+	}
+	for _, name := range cfg.AdvertisedInterfaces() {
+		if _, err := net.InterfaceByName(name); err != nil {
+			list = append(list, config.Doubt{
+				Text: "advertise interface:" + name + ": there is no such interface now, so nothing is advertised for it until it appears",
+				Hint: "ip -brief link lists the names",
+			})
+		}
 	}
 	return list
 }
