@@ -80,9 +80,8 @@ func (h *heir) reopen(s *session.Session, p succession.Pinhole) error {
 	switch {
 	case p.Data != nil:
 		err := h.pinholes.ReopenRule(hole, expect.Tuple(*p.Data))
-		if e, e2 := h.ct.Get(expect.Tuple(*p.Data)); e2 == nil {
-			h.pinholes.Ways.Resumed(&e, hole)
-		}
+		h.pinholes.Ways.Resumed(hole)
+		h.pinholes.CatchUp(h.ct, expect.Tuple(*p.Data))
 		return err
 	case h.pinholes.Of(&s.Owner) != nil:
 		return nil // there was a crash in between, and the kernel had it

@@ -134,6 +134,9 @@ func (p *partner) Data(e *expect.Entry, k *pair.Known) {
 			}
 		}
 	}
+	if now := p.pinholes.CatchUp(p.ct, e.Original); now != nil {
+		e = now
+	}
 	p.peer.Used(s.Original(), e)
 }
 

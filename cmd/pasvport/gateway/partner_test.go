@@ -513,7 +513,7 @@ func TestUsedThere(t *testing.T) {
 	l := f.a.announced(entryOf(1))
 	m := f.moves(l)
 	w, e := f.b.watcher(), *m.entry
-	w.event(f.b.k, &expect.Event{Type: expect.New, Entry: dataOf(l, 50000)})
+	w.event(f.b.k, &expect.Event{Type: expect.New, Entry: *f.b.k.enter(dataOf(l, 50000))})
 	if !f.b.sync() {
 		t.Fatal("the data connection is not noted")
 	}
@@ -524,6 +524,39 @@ func TestUsedThere(t *testing.T) {
 	w.event(f.b.k, &expect.Event{Type: expect.New, Entry: e})
 	if !f.b.sync() || m.session() == nil || len(f.b.pinholes.All()) != 0 {
 		t.Errorf("open is %v", f.b.pinholes.All())
+	}
+}
+
+// TestAnsweredFirst: a data connection that conntrack reports while its session is still
+// the other firewall's is answered, or has ended, before it is noted: nothing stays open
+// for its SYN.
+func TestAnsweredFirst(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		state uint8 // 0: its entry is gone
+	}{{"answered", expect.TCPStateSynRecv}, {"established", expect.TCPStateEstablished}, {"ended", 0}} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFirewalls(t, nil)
+			l := f.a.announced(entryOf(1))
+			m := f.moves(l)
+			w, data := f.b.watcher(), dataOf(l, 50000)
+			data.TCPState = expect.TCPStateSynSent
+			reached, goOn := make(chan struct{}), make(chan struct{})
+			f.b.peer.Later(func() { close(reached); <-goOn }) // the pair's goroutine is behind
+			<-reached
+			w.event(f.b.k, &expect.Event{Type: expect.New, Entry: data})
+			if data.TCPState = tt.state; tt.state != 0 {
+				f.b.k.enter(data)
+				w.event(f.b.k, &expect.Event{Type: expect.Update, Entry: data})
+			} else {
+				w.event(f.b.k, &expect.Event{Type: expect.Destroy, Entry: data})
+			}
+			close(goOn)
+			f.settle()
+			if _, rule := f.b.pinholes.Data.Waiting(&m.session().Owner); rule != nil || len(f.b.pinholes.All()) != 0 {
+				t.Errorf("open is %v for its SYN, and %v", rule, f.b.pinholes.All())
+			}
+		})
 	}
 }
 

@@ -66,6 +66,22 @@ func (t *Table) Answered(e *expect.Entry) *Pinhole {
 	return p
 }
 
+// CatchUp acts on what became of a data connection that was entered late: its events
+// may have been handled before that, and found nothing. It returns the entry, or nil.
+func (t *Table) CatchUp(ct Conntrack, data expect.Tuple) *expect.Entry {
+	e, err := ct.Get(data)
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		t.Ends(&expect.Entry{Original: data})
+		return nil
+	case err != nil:
+		return nil
+	case e.TCPState >= expect.TCPStateSynRecv:
+		t.Answered(&e)
+	}
+	return &e
+}
+
 // Claim makes the conntrack entry for the SYN of a data connection, seen before
 // conntrack, if there is a claimed pinhole for it. It reports whether there is.
 func (t *Table) Claim(ct Conntrack, from, to netip.AddrPort, mark uint32) bool {

@@ -122,7 +122,7 @@ func (y *Ways) met(e *expect.Entry, p *Pinhole) {
 }
 
 // Resumed records the data connection of a pinhole that was reopened.
-func (y *Ways) Resumed(e *expect.Entry, p *Pinhole) {
+func (y *Ways) Resumed(p *Pinhole) {
 	if !p.OneWay {
 		return
 	}
@@ -131,9 +131,6 @@ func (y *Ways) Resumed(e *expect.Entry, p *Pinhole) {
 		y.last[p.Owner] = p
 	}
 	y.mu.Unlock()
-	if e.TCPState >= expect.TCPStateSynRecv {
-		y.table.Answered(e)
-	}
 }
 
 // Found enters an existing data connection whose payload goes in one direction.
