@@ -179,11 +179,12 @@ func (s *stream) restoreEdits(p *Place) bool {
 }
 
 // Adjustment returns the adjustment of a direction after the last change, and
-// whether it is known.
+// whether it is known. A connection that was seen from its first byte on and of which
+// nothing was changed has none.
 func (t *State) Adjustment(d Direction) (a Adjustment, known bool) {
 	edits := t.Stream[d].Edits
 	if len(edits) == 0 {
-		return a, false
+		return a, t.Started && t.Stream[d].Floor == nil
 	}
 	k := &edits[len(edits)-1]
 	e := edit{start: k.Start, end: k.Start + k.Length, text: k.Text}

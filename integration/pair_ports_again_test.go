@@ -11,7 +11,8 @@ import (
 
 // TestPairPortsAgain has a client use the ports of ended connections again, when
 // conntrackd has entered these at the other machine: the kernel there does not know that
-// both ends have closed, and takes what begins for more of the same.
+// both ends have closed, and takes what begins for more of the same. Or what conntrackd
+// enters has begun before, and it mixes the two up.
 func TestPairPortsAgain(t *testing.T) {
 	needDaemon(t)
 	ends := []struct {
@@ -64,8 +65,21 @@ func TestPairPortsAgain(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			// conntrackd has this one with the adjustments of the one before.
+			d := talk(len(ends))
+			for _, m := range []Mode{PORT, PASV} {
+				d.Announce(m).MustOpen(t)
+			}
+			d.Server.Close()
+			d.Client.Close()
+			begun := talk(len(ends))
 			f.settle(t)
 			f.Move(t, 0)
+			f.Site.Case(Case{Kind: "pair, ports again", State: "before"}).Count(t)
+			begun.Exchange()
+			for _, m := range []Mode{PORT, PASV} {
+				begun.Announce(m).MustOpen(t)
+			}
 			for i, e := range ends {
 				f.Site.Case(Case{Kind: "pair, ports again", State: e.name}).Count(t)
 				d := talk(i)

@@ -73,8 +73,9 @@ func (t *teller) take(r *session.Reader) bool {
 }
 
 // readjust gives an entry the last adjustments of its session. conntrackd may
-// have made it from an older state, and where it commits nothing the kernel has
-// its own, from before the other firewall changed something.
+// have made it from an older state, or from what an earlier connection with the same
+// ports had; and where it commits nothing the kernel has its own, from before the other
+// firewall changed something.
 func (t *teller) readjust(r *session.Reader, e *expect.Entry, from *ftpalg.State) {
 	if from == nil {
 		return
