@@ -20,7 +20,7 @@ func newNamespace(t *testing.T) *Namespace {
 	}
 	n, err := New()
 	if err != nil {
-		t.Fatal(err)
+		t.Skip(err) // in a container that may not
 	}
 	return n
 }
