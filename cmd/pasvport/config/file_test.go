@@ -280,9 +280,10 @@ func TestFewEvents(t *testing.T) {
 		few bool
 	}{
 		{"--tls=pass", true}, {"--log-sessions", true}, {"--log-transfers", false}, {"--xferlog=/var/log/x", false},
-		{"--peer=10.99.0.2:2121", false}, {"--tls=range=50000-50100", false},
+		{"--tls=range=50000-50100", false}, {"--session-idle=5m", true},
+		{"--peer=10.99.0.2:2121", true}, {"--peer=10.99.0.2:2121 --session-idle=5m", false}, {"--peer=10.99.0.2:2121 --keepalive=5m", false},
 	} {
-		c, msg := load(t, "# empty\n", tt.arg)
+		c, msg := load(t, "# empty\n", strings.Fields(tt.arg)...)
 		if msg != "" {
 			t.Fatal(msg)
 		}

@@ -260,7 +260,7 @@ var settings = keys{
 		text:   func(c Config) []string { return []string{fmt.Sprintf("0x%08x", c.CTMark)} },
 	},
 	{
-		name: "peer", value: "HOST:PORT", facts: restart | inRules,
+		name: "peer", value: "HOST:PORT", facts: restart,
 		usage:  "where the other firewall of a pair listens (its --peer-listen); empty: none",
 		want:   "HOST:PORT with a numeric address, such as 10.99.0.2:2121 or [fd99::2]:2121, or nothing for no pair",
 		fields: func(c *Config) []any { return []any{&c.Peer} },

@@ -25,9 +25,6 @@ func (a *adjuster) kernel(ct conntrack, r *session.Reader, d ftpalg.Direction, b
 		return false
 	}
 	r.AdjustedByKernel()
-	if r.Pair != nil {
-		r.Pair.Refresh = true
-	}
 	return true
 }
 

@@ -31,7 +31,7 @@ type forwarder struct {
 // pass unread.
 func (f *forwarder) forward(r *session.Reader, seg *ftpalg.Segment, p *nfq.Packet, last bool) {
 	w := r.Engine.Rewrite(f.payload[:0], seg)
-	if w.Set && !f.byKernel(r, seg.Dir, w.Adjust) {
+	if w.Set && !f.byKernel(r, seg, w.Adjust) {
 		if !f.adjust.here(f.ct, r) {
 			// No one adjusts: the edit is taken back, and so is its offer.
 			r.Engine.SetAdjustBy(ftpalg.Nobody)
@@ -46,9 +46,13 @@ func (f *forwarder) forward(r *session.Reader, seg *ftpalg.Segment, p *nfq.Packe
 	f.send(r, seg.Dir, p, &w)
 }
 
-func (f *forwarder) byKernel(r *session.Reader, d ftpalg.Direction, by ftpalg.Adjustment) bool {
+func (f *forwarder) byKernel(r *session.Reader, seg *ftpalg.Segment, by ftpalg.Adjustment) bool {
 	f.flush()
-	return f.adjust.kernel(f.ct, r, d, by)
+	if !f.adjust.kernel(f.ct, r, seg.Dir, by) {
+		return false
+	}
+	f.teller.refreshLater(r, seg.Time)
+	return true
 }
 
 // send gives the verdict on a packet that is forwarded.

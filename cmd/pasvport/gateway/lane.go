@@ -54,11 +54,10 @@ func (ls lanes) workerOf(s *session.Session) *worker {
 }
 
 // tellSoon tells the other firewall what is open of a session: it was used, or
-// stays for longer, which no packet shows. A busy worker does so with the
-// session's next packet.
+// stays for longer, which no packet shows.
 func (ls lanes) tellSoon(s *session.Session) {
 	if w := ls.workerOf(s); w != nil {
-		w.calls.post(w.queue.Interrupt, func() { w.teller.later(s, time.Now()) })
+		w.teller.soon(s, w.queue.Interrupt)
 	}
 }
 
@@ -67,6 +66,7 @@ func (ls lanes) tellSoon(s *session.Session) {
 func (ls lanes) tellLate() {
 	for _, l := range ls {
 		l.worker.teller.tellLate(time.Now())
+		l.worker.teller.refresh()
 	}
 }
 

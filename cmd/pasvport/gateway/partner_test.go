@@ -447,7 +447,7 @@ func TestPeerWait(t *testing.T) {
 			if f.a.w.Deadline().IsZero() {
 				t.Error("the change is not reported later")
 			}
-			f.a.w.Wake(time.Now().Add(tellAfter))
+			f.a.w.Wake(time.Now().Add(refreshAfter))
 			if !f.a.w.Deadline().IsZero() {
 				t.Error("it is not reported in time")
 			}

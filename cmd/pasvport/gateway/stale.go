@@ -139,16 +139,20 @@ func (s *stale) invalid(p *nfq.Packet, now time.Time) {
 // deletes that entry: the SYN is to be dropped, and begins a new one when it is
 // repeated. conntrack does so itself where it has seen who closed the connection. What
 // conntrackd or another program has made it leaves in that state, and has it adjust the
-// numbers and translate the addresses of the old one.
+// numbers and translate the addresses of the old one. Of a data connection conntrackd
+// may not know that it was closed: it was if another one is awaited in its place.
 func (s *stale) over(p *nfq.Packet) bool {
 	t := tupleOf(p)
 	e, err := s.ct.Get(t)
-	if err != nil || e.Original != t || e.TCPState < expect.TCPStateTimeWait {
+	if err != nil || e.Original != t {
 		return false
 	}
-	control := e.Original
+	control, ended := e.Original, e.TCPState >= expect.TCPStateTimeWait
 	if e.Master != (expect.Tuple{}) {
-		control = e.Master
+		control, ended = e.Master, ended || s.pinholes.Awaits(t)
+	}
+	if !ended {
+		return false
 	}
 	if !s.ports.has(control.Dst.Port()) { // another helper's data connection
 		return false

@@ -96,6 +96,42 @@ func TestPortsUsedAgain(t *testing.T) {
 	}
 }
 
+// TestDataPortsUsedAgain: a data connection that conntrackd has as established was closed
+// if another one between the same ports is awaited. Its entry makes place for that one's.
+func TestDataPortsUsedAgain(t *testing.T) {
+	for _, tt := range []struct {
+		strategy string
+		entry    expect.Entry
+		want     string
+	}{{"expectation", entryOf(1), "drop"}, {"claim", plainEntry(1), "accept"}} {
+		t.Run(tt.strategy, func(t *testing.T) {
+			b := newBench(t, nil)
+			l := b.connect(tt.entry)
+			l.logIn()
+			data := dataOf(l, 50000)
+			data.TCPState = expect.TCPStateEstablished
+			b.k.enter(data)
+			syn := func(id uint32) string {
+				p := packetOf(t, data.Original, 1, 0, "", nfq.FlagSYN)
+				p.ID = id
+				v, _ := b.handle(p)
+				return v
+			}
+			stays := func() bool {
+				e := b.k.entries[data.Original]
+				return e != nil && e.TCPState == expect.TCPStateEstablished
+			}
+			if v := syn(10001); v != "accept" || !stays() {
+				t.Errorf("nothing is announced: %s", v)
+			}
+			l.passive(50000)
+			if v := syn(10002); v != tt.want || stays() {
+				t.Errorf("its ports are announced again: %s", v)
+			}
+		})
+	}
+}
+
 // TestStaleAdjusted: a connection whose sequence numbers were adjusted cannot
 // continue, not even with an entry that conntrack recreated.
 func TestStaleAdjusted(t *testing.T) {

@@ -3,6 +3,7 @@
 package gateway
 
 import (
+	"sync"
 	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
@@ -19,6 +20,11 @@ import (
 // positions in the streams of a session.
 const tellAfter = 20 * time.Millisecond
 
+// refreshAfter is how long conntrackd may have the short timeout of an entry
+// whose sequence numbers the kernel was told to adjust. It is minutes, so that a
+// failover meanwhile loses nothing.
+const refreshAfter = 200 * time.Millisecond
+
 // teller informs the other firewall of a pair about the sessions of a queue, and
 // makes those ours whose packets come here. It belongs to the queue's goroutine.
 // Without a pair sessions have no state for it, and it does nothing.
@@ -29,6 +35,15 @@ type teller struct {
 	work *ftpalg.Workspace
 	late []*session.Session // to be told of at at
 	at   time.Time          // zero: none
+
+	adjusted  []*session.Session // whose entries get their timeout again at refreshAt
+	refreshAt time.Time          // zero: none
+
+	unsent bool // something was told that is to be pushed
+
+	mu    sync.Mutex
+	shown []*session.Session // by others, see soon
+	looks bool               // at is not zero: the queue's goroutine looks at them then
 }
 
 // take makes a session ours, as a packet of it came, and lets its engine continue
@@ -91,20 +106,38 @@ func (t *teller) readjust(r *session.Reader, e *expect.Entry, from *ftpalg.State
 		}
 		e.Adj[d] = expect.SeqAdj(by)
 		e.Status |= expect.StatusSeqAdjust
+		t.refreshLater(r, time.Now())
 	}
 }
 
-// refresh gives the entry of a session its long timeout again, after the kernel
-// was told to adjust its sequence numbers. The event of that had the short one,
-// as bytes were not acknowledged yet, and it is the last one that conntrackd has.
-func (t *teller) refresh(r *session.Reader) {
-	if r.Pair == nil || !r.Pair.Refresh {
+// refreshLater gives the entry of a session its long timeout again after
+// refreshAfter, as the kernel was told to adjust its sequence numbers. The event of
+// that had the short one, as bytes were not acknowledged yet, and it is the last one
+// that conntrackd has.
+func (t *teller) refreshLater(r *session.Reader, now time.Time) {
+	if r.Pair == nil || r.Pair.Refresh {
 		return
 	}
-	r.Pair.Refresh = false
-	if e, err := t.ct.Get(r.Original()); err == nil {
-		t.entries.refresh(t.ct, &e)
+	r.Pair.Refresh = true
+	if len(t.adjusted) == 0 {
+		t.refreshAt = now.Add(refreshAfter)
 	}
+	t.adjusted = append(t.adjusted, r.Session)
+}
+
+// refresh does so.
+func (t *teller) refresh() {
+	for _, s := range t.adjusted {
+		s.Pair.Refresh = false
+		if s.Pair.Standby() || s.Closing() {
+			continue
+		}
+		if e, err := t.ct.Get(s.Original()); err == nil {
+			t.entries.refresh(t.ct, &e)
+		}
+	}
+	clear(t.adjusted)
+	t.adjusted, t.refreshAt = t.adjusted[:0], time.Time{}
 }
 
 // tell reports a session that a packet has changed, before that packet is
@@ -115,20 +148,19 @@ func (t *teller) tell(r *session.Reader, now time.Time) {
 		return
 	}
 	is, before := pair.Told{Mark: r.Engine.Mark(), Hole: t.pinholes.Of(&r.Owner), Left: r.Left()}, r.Pair.Told
-	if is.Hole != nil {
-		is.Until = is.Hole.Until()
-	}
 	if r.Here() {
 		is.Own = r.Adjustments()
 	}
-	if is == before && !r.Pair.Again() {
+	r.Pair.Told = is
+	if !is.Urgent(before) && !r.Pair.Again() {
 		rec := known(r, t.pinholes, now)
 		t.peer.Keep(r.Pair, &rec)
 		t.later(r.Session, now)
 		return
 	}
 	wait := is.Hole != nil && is.Hole != before.Hole || is.Own != before.Own || is.Mark.Promises(before.Mark)
-	r.Pair.Told, r.Pair.Late = is, false
+	r.Pair.Late = false
+	r.Pair.Shown.Store(false)
 	t.flush()
 	rec := known(r, t.pinholes, now)
 	how := pair.Promptly // its answer may come by way of the other firewall
@@ -136,6 +168,7 @@ func (t *teller) tell(r *session.Reader, now time.Time) {
 		how = pair.Awaited
 	}
 	t.peer.Tell(r.Pair, &rec, how)
+	t.unsent = how != pair.Awaited
 }
 
 // waitsFor reports whether an announcement of a session waits for the other
@@ -176,34 +209,88 @@ func (t *teller) later(s *session.Session, now time.Time) {
 		return
 	}
 	s.Pair.Late = true
-	if len(t.late) == 0 {
-		t.at = now.Add(tellAfter)
+	if t.at.IsZero() {
+		t.mu.Lock()
+		t.at, t.looks = now.Add(tellAfter), true
+		t.mu.Unlock()
 	}
 	t.late = append(t.late, s)
 }
 
-// wake reports the sessions that later scheduled, if it is time to.
-func (t *teller) wake(now time.Time) {
-	if len(t.late) > 0 && !now.Before(t.at) {
-		t.tellLate(now)
+// soon schedules the report of a session that changed without a packet: its
+// pinhole was used, or stays for longer. Any goroutine may call it. wake makes the
+// queue's goroutine ask for the deadline.
+func (t *teller) soon(s *session.Session, wake func()) {
+	if s.Pair.Shown.Swap(true) {
+		return
+	}
+	t.mu.Lock()
+	t.shown = append(t.shown, s)
+	looks := t.looks
+	t.mu.Unlock()
+	if !looks {
+		wake()
 	}
 }
 
-// tellLate reports the sessions that later scheduled.
+// push sends what was reported of packets that came together.
+func (t *teller) push() {
+	if t.unsent {
+		t.unsent = false
+		t.peer.Push()
+	}
+}
+
+// deadline is when wake has something to do; zero: never.
+func (t *teller) deadline() time.Time {
+	if t.at.IsZero() {
+		t.mu.Lock()
+		if len(t.shown) > 0 {
+			t.at, t.looks = time.Now().Add(tellAfter), true
+		}
+		t.mu.Unlock()
+	}
+	return earlier(t.at, t.refreshAt)
+}
+
+// wake reports the sessions that later and soon scheduled, if it is time to.
+func (t *teller) wake(now time.Time) {
+	if !t.at.IsZero() && !now.Before(t.at) {
+		t.tellLate(now)
+	}
+	if len(t.adjusted) > 0 && !now.Before(t.refreshAt) {
+		t.refresh()
+	}
+}
+
+// tellLate reports the sessions that later and soon scheduled.
 func (t *teller) tellLate(now time.Time) {
+	t.mu.Lock()
+	shown := t.shown
+	t.shown, t.looks = nil, false
+	t.mu.Unlock()
+	for _, s := range shown {
+		if s.Pair.Shown.Load() && !s.Pair.Late {
+			s.Pair.Late = true
+			t.late = append(t.late, s)
+		}
+	}
 	for _, s := range t.late {
 		if !s.Pair.Late { // it was reported meanwhile
 			continue
 		}
-		if s.Pair.Late = false; s.Pair.Standby() || s.Closing() {
+		s.Pair.Late = false
+		if s.Pair.Shown.Store(false); s.Pair.Standby() || s.Closing() {
 			continue
 		}
 		if r := s.Acquire(t.work); r != nil {
 			rec := known(r, t.pinholes, now)
-			t.peer.Tell(s.Pair, &rec, pair.Lazily)
+			t.peer.Tell(s.Pair, &rec, pair.Promptly)
+			t.unsent = true
 			r.Release()
 		}
 	}
+	t.push()
 	clear(t.late)
 	t.late, t.at = t.late[:0], time.Time{}
 }

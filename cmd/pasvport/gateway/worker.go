@@ -125,7 +125,6 @@ func (w *worker) read(r *session.Reader, d ftpalg.Direction, p *nfq.Packet) {
 			w.abandon(halfLine{r.Session, d}) // its sender retransmits it
 		}
 	}
-	w.teller.refresh(r)
 	if r.TakeMissed() {
 		r.Engine.Missed()
 	}
@@ -256,10 +255,11 @@ func (w *worker) abandon(l halfLine) {
 
 // Deadline implements nfq.Handler.
 func (w *worker) Deadline() time.Time {
+	w.teller.push() // all packets that have come are handled
 	if len(w.calls) > 0 {
 		return overdue
 	}
-	return earlier(earlier(w.shelf.deadline(), w.teller.at), w.heart.deadline())
+	return earlier(earlier(w.shelf.deadline(), w.teller.deadline()), w.heart.deadline())
 }
 
 // Wake implements nfq.Handler: it drops what was held for too long.

@@ -37,6 +37,7 @@ type Known struct {
 type page struct {
 	at     stamp
 	raw    []byte
+	uses   []use // since raw
 	reply  mark
 	noted  instant // the remaining times of its pinholes count from then on
 	missed instant // when a packet came without an entry; zero: never
@@ -45,6 +46,16 @@ type page struct {
 	taken  bool    // for a session of the other machine, whether it is live here
 	absent bool    // there is no entry; its event will report one
 }
+
+// use is that a data connection has come, or was answered.
+type use struct {
+	data     expect.Tuple
+	answered bool
+}
+
+// maxUses is how many a page has at the most: a daemon with a peer has it told of them
+// long before.
+const maxUses = 8
 
 // instant is a time in nanoseconds since epoch. A page has many.
 type instant int64
@@ -83,8 +94,8 @@ func (b *book) of(original expect.Tuple) *page { return b.pages[b.mark(original)
 // note enters a record, unless what is known is as new. raw belongs to the book
 // from then on. look says whether there may be an entry whose event has already
 // come.
-func (b *book) note(at stamp, ours bool, r *succession.Record, raw []byte, now time.Time) (news, look bool) {
-	original, reply := b.mark(expect.Tuple(r.Original)), b.mark(expect.Tuple(r.Reply))
+func (b *book) note(at stamp, ours bool, from, to expect.Tuple, raw []byte, now time.Time) (news, look bool) {
+	original, reply := b.mark(from), b.mark(to)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	p := b.pages[original]
@@ -132,11 +143,29 @@ func (b *book) find(original expect.Tuple, now time.Time) *Known {
 // known reads a page.
 func (p *page) known(now time.Time) *Known {
 	r, err := succession.ParseRecord(p.raw)
-	if err != nil { // it could be read before
+	if err != nil {
 		return nil
+	}
+	for _, u := range p.uses {
+		u.enter(&r)
 	}
 	passed(&r, p.noted.before(now))
 	return &Known{r, p.at, p.ours}
+}
+
+// enter records a use: a daemon that continues from the record opens the pinhole for
+// this connection alone, whose SYN may be retransmitted, or no longer if it was
+// answered.
+func (u use) enter(r *succession.Record) {
+	through := func(h succession.Pinhole) bool { return h.Source == u.data.Src.Addr() && h.Public == u.data.Dst }
+	at := slices.IndexFunc(r.Pinholes, through)
+	switch {
+	case at < 0:
+	case u.answered:
+		r.Pinholes = slices.Delete(r.Pinholes, at, at+1)
+	default:
+		r.Pinholes[at].Data = (*succession.Tuple)(&u.data)
+	}
 }
 
 // passed reduces the remaining times of pinholes.
@@ -189,9 +218,7 @@ func (b *book) take(original expect.Tuple) bool {
 	return true
 }
 
-// used records the pinhole that a data connection has used: a daemon that
-// continues from the record opens it for this connection alone, whose SYN may be
-// retransmitted, or no longer if it was answered.
+// used records that a data connection has used a pinhole, or was answered.
 func (b *book) used(original, data expect.Tuple, answered bool, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -199,19 +226,14 @@ func (b *book) used(original, data expect.Tuple, answered bool, now time.Time) {
 	if p == nil {
 		return
 	}
-	k := p.known(now)
-	if k == nil {
+	p.uses = append(p.uses, use{data, answered})
+	if len(p.uses) < maxUses {
 		return
 	}
-	through := func(h succession.Pinhole) bool { return h.Source == data.Src.Addr() && h.Public == data.Dst }
-	at := slices.IndexFunc(k.Pinholes, through)
-	if at < 0 {
-		return
+	if k := p.known(now); k != nil {
+		p.raw, p.noted = succession.AppendRecord(nil, &k.Record), instantOf(now)
 	}
-	if k.Pinholes[at].Data = (*succession.Tuple)(&data); answered {
-		k.Pinholes = slices.Delete(k.Pinholes, at, at+1)
-	}
-	p.raw, p.noted = succession.AppendRecord(nil, &k.Record), instantOf(now)
+	p.uses = nil
 }
 
 // has reports whether there is a record.

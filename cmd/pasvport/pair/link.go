@@ -57,15 +57,16 @@ func (p *Pair) dial(ctx context.Context) {
 
 // hold reports over a connection until it or ctx ends.
 func (p *Pair) hold(ctx context.Context, raw net.Conn) error {
-	conn := tls.Client(raw, p.id.config())
+	wire := newWire(raw)
+	l := &line{Conn: tls.Client(wire, p.id.config()), wire: wire}
 	stop := context.AfterFunc(ctx, func() { raw.Close() })
 	defer stop()
 	defer raw.Close()
-	r := bufio.NewReader(conn)
-	if _, err := p.greet(conn, r, true); err != nil {
+	r := bufio.NewReader(l)
+	if _, err := p.greet(l.Conn, r, true); err != nil {
 		return err
 	}
-	p.out.begin()
+	p.out.begin(l)
 	p.start.met()
 	p.links.up()
 	var acks sync.WaitGroup
@@ -73,9 +74,9 @@ func (p *Pair) hold(ctx context.Context, raw net.Conn) error {
 		defer raw.Close()
 		p.readAcks(r)
 	})
-	err := p.tellAll(conn)
+	err := p.tellAll(l)
 	for err == nil {
-		err = p.write(conn)
+		err = p.write(l)
 	}
 	raw.Close()
 	acks.Wait()
@@ -137,24 +138,26 @@ func (p *Pair) greet(conn *tls.Conn, r *bufio.Reader, dialled bool) (theirs hell
 
 // tellAll reports everything that is known. What changes meanwhile waits, and
 // follows.
-func (p *Pair) tellAll(conn net.Conn) error {
+func (p *Pair) tellAll(l *line) error {
+	l.turn.Lock()
+	defer l.turn.Unlock()
 	var b []byte
 	for _, page := range p.book.all() {
 		if b = page.frame(b, time.Now()); len(b) >= bulk {
-			if err := p.send(conn, b); err != nil {
+			if err := l.send(b); err != nil {
 				return err
 			}
 			b = b[:0]
 		}
 	}
 	p.out.toldAll()
-	return p.send(conn, appendFrame(b, kindAll))
+	return l.send(appendFrame(b, kindAll))
 }
 
 // frame appends what is known of a session, as of now.
 func (p *page) frame(b []byte, now time.Time) []byte {
 	raw := p.raw
-	if k := p.known(now); k != nil && len(k.Pinholes) > 0 {
+	if k := p.known(now); k != nil && len(k.Pinholes)+len(p.uses) > 0 {
 		raw = succession.AppendRecord(nil, &k.Record)
 	}
 	kind := kindReturned
@@ -171,10 +174,9 @@ var (
 
 // write sends what is pending, or waits for that and checks whether the other
 // daemon is alive.
-func (p *Pair) write(conn net.Conn) error {
+func (p *Pair) write(l *line) error {
 	beat := time.NewTimer(beatEvery)
 	defer beat.Stop()
-	var spare []byte
 	for {
 		select {
 		case <-p.out.wake:
@@ -185,26 +187,21 @@ func (p *Pair) write(conn net.Conn) error {
 			}
 			continue
 		}
-		frames, over := p.out.take(spare)
-		if over {
-			return errBehind
-		}
-		if err := p.send(conn, frames); err != nil {
+		if err := p.writeAll(l); err != nil {
 			return err
 		}
-		spare = frames
 	}
 }
 
-func (p *Pair) send(conn net.Conn, b []byte) error {
-	if len(b) == 0 {
-		return nil
+// writeAll sends what is pending.
+func (p *Pair) writeAll(l *line) error {
+	l.turn.Lock()
+	defer l.turn.Unlock()
+	frames, over := p.out.take(l.spare)
+	if l.spare = frames; over {
+		return errBehind
 	}
-	if err := conn.SetWriteDeadline(time.Now().Add(silence)); err != nil {
-		return err
-	}
-	_, err := conn.Write(b)
-	return err
+	return l.send(frames)
 }
 
 // readAcks reads acknowledgements until the link ends.
@@ -278,12 +275,20 @@ func (p *Pair) serve(raw net.Conn) error {
 	case p.reached <- struct{}{}:
 	default:
 	}
-	asked := uint64(0)
+	asked, due := uint64(0), false
 	var b []byte
+	var bound time.Time
 	for {
+		if due && r.Buffered() == 0 { // one acknowledgement for all that came together
+			due = false
+			p.acknowledge(conn, asked)
+		}
 		// A living daemon sends beats.
-		if err := conn.SetReadDeadline(time.Now().Add(silence + beatEvery)); err != nil {
-			return nil
+		if now := time.Now(); bound.Sub(now) < silence {
+			bound = now.Add(silence + beatEvery)
+			if err := conn.SetReadDeadline(bound); err != nil {
+				return nil
+			}
 		}
 		k, body, err := readFrame(r, b)
 		if err != nil {
@@ -294,8 +299,7 @@ func (p *Pair) serve(raw net.Conn) error {
 		}
 		if b = body; k == kindAsk {
 			asked++
-			n := asked
-			p.tasks.add(func() { p.ack(conn, n) })
+			due = true
 			continue
 		}
 		if err := p.take(k, body); err != nil {
@@ -309,6 +313,15 @@ func (p *Pair) serve(raw net.Conn) error {
 // written to TLS any more.
 const ackTime = time.Second
 
+// acknowledge acknowledges n requests once what came before was handled.
+func (p *Pair) acknowledge(conn net.Conn, n uint64) {
+	if p.tasks.isIdle() {
+		p.ack(conn, n)
+		return
+	}
+	p.tasks.add(func() { p.ack(conn, n) })
+}
+
 // ack acknowledges n requests. A link that ended needs none.
 func (p *Pair) ack(conn net.Conn, n uint64) {
 	if conn.SetWriteDeadline(time.Now().Add(ackTime)) == nil {
@@ -320,17 +333,17 @@ func (p *Pair) ack(conn net.Conn, n uint64) {
 func (p *Pair) take(k kind, b []byte) error {
 	switch k {
 	case kindRecord, kindReturned:
-		at, r, raw, err := parseRecord(b)
+		at, original, reply, raw, err := parseRecord(b)
 		if err != nil {
 			return err
 		}
-		p.learn(at, k == kindReturned, &r, raw)
+		p.learn(at, k == kindReturned, original, reply, raw)
 	case kindEnded:
-		at, r, _, err := parseRecord(b)
+		at, original, _, _, err := parseRecord(b)
 		if err != nil {
 			return err
 		}
-		p.learnEnd(at, &r)
+		p.learnEnd(at, original)
 	case kindAll:
 		p.tasks.add(p.start.all)
 	}

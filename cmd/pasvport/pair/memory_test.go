@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
+	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
 )
 
@@ -45,7 +46,7 @@ func TestMemory(t *testing.T) {
 		"the other machine": func(p *end, sessions []*Session) {
 			for i := range sessions {
 				r := numbered(i)
-				p.learn(stamp{1, 1}, false, &r, succession.AppendRecord(nil, &r))
+				p.learn(stamp{1, 1}, false, expect.Tuple(r.Original), expect.Tuple(r.Reply), succession.AppendRecord(nil, &r))
 			}
 			p.Settle(10 * time.Second)
 		},

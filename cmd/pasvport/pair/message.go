@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
+	"github.com/pasvport/pasvport/expect"
 )
 
 // A frame is a length (a varint), a byte with the kind of the message, and the
@@ -174,10 +175,10 @@ func cutStamp(b []byte) (s stamp, rest []byte, err error) {
 }
 
 // parseRecord reads a message of kindRecord or kindReturned, or of kindEnded: that is a record with
-// nothing but the tuples.
-func parseRecord(b []byte) (s stamp, r succession.Record, raw []byte, err error) {
+// nothing but the tuples. What else a record has is read when its session becomes live.
+func parseRecord(b []byte) (s stamp, original, reply expect.Tuple, raw []byte, err error) {
 	if s, raw, err = cutStamp(b); err == nil {
-		r, err = succession.ParseRecord(raw)
+		original, reply, err = succession.ParseTuples(raw)
 	}
-	return s, r, raw, err
+	return s, original, reply, raw, err
 }

@@ -24,7 +24,7 @@ type Urgency int
 const (
 	// Lazily: in some milliseconds, together with other messages.
 	Lazily Urgency = iota
-	// Promptly: at once.
+	// Promptly: with the next Push, or what is awaited.
 	Promptly
 	// Awaited: at once, and the caller waits until the other daemon has it.
 	Awaited
@@ -45,31 +45,34 @@ type outbox struct {
 	asked   uint64 // number of acknowledgements requested
 	acked   uint64 // number of them received
 	asking  time.Time
-	waiters []waiter
+	waiters []waiter      // the first one first
 	lag     time.Duration // of the last acknowledgement
+	armed   bool          // expire is about to be called
+	line    *line         // nil: it is not to be written on yet
 }
 
 // waiter waits for an acknowledgement.
 type waiter struct {
-	n    uint64
-	done chan struct{}
+	n     uint64
+	until time.Time
+	done  chan struct{}
 }
 
 func newOutbox() outbox { return outbox{wake: make(chan struct{}, 1), bound: waitBound} }
 
 // begin begins with a new link.
-func (o *outbox) begin() {
+func (o *outbox) begin(l *line) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.up, o.told, o.slow, o.over, o.soon, o.buf = true, false, false, false, false, o.buf[:0]
-	o.asked, o.acked = 0, 0
+	o.asked, o.acked, o.line = 0, 0, l
 }
 
 // end ends a link, and with it every wait.
 func (o *outbox) end() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.up = false
+	o.up, o.line = false, nil
 	for _, w := range o.waiters {
 		close(w.done)
 	}
@@ -97,10 +100,7 @@ func (o *outbox) add(k kind, how Urgency, parts ...[]byte) <-chan struct{} {
 		return nil
 	}
 	o.buf = appendFrame(o.buf, k, parts...)
-	switch {
-	case how != Lazily:
-		o.signal()
-	case !o.soon:
+	if how == Lazily && !o.soon {
 		o.soon = true
 		time.AfterFunc(together, o.signal)
 	}
@@ -124,8 +124,11 @@ func (o *outbox) flush() <-chan struct{} {
 
 // waiter waits for everything sent so far. o.mu is held.
 func (o *outbox) waiter() <-chan struct{} {
-	w := waiter{o.ask(), make(chan struct{})}
-	o.waiters = append(o.waiters, w)
+	w := waiter{o.ask(), time.Now().Add(o.bound), make(chan struct{})}
+	if o.waiters = append(o.waiters, w); !o.armed {
+		o.armed = true
+		time.AfterFunc(o.bound, o.expire)
+	}
 	return w.done
 }
 
@@ -145,20 +148,29 @@ func (o *outbox) signal() {
 	}
 }
 
-// await waits until the other daemon has a message.
-func (o *outbox) await(done <-chan struct{}) {
-	if done == nil {
-		return
+// expire ends the waits that have lasted too long.
+func (o *outbox) expire() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := time.Now()
+	for len(o.waiters) > 0 && !o.waiters[0].until.After(now) {
+		close(o.waiters[0].done)
+		o.waiters, o.slow = o.waiters[1:], true
 	}
-	bound := time.NewTimer(o.bound)
-	defer bound.Stop()
-	select {
-	case <-done:
-	case <-bound.C:
-		o.mu.Lock()
-		o.slow = true
-		o.mu.Unlock()
+	if o.armed = len(o.waiters) > 0; o.armed {
+		time.AfterFunc(o.waiters[0].until.Sub(now), o.expire)
 	}
+}
+
+// ready returns the link if it can be written to at once: everything known was
+// reported, and the other daemon answers in time.
+func (o *outbox) ready() *line {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.line == nil || !o.told || o.slow || o.line.wire.raw == nil {
+		return nil
+	}
+	return o.line
 }
 
 // beat requests an acknowledgement if none is pending, and reports whether the

@@ -122,8 +122,11 @@ func (p *Pair) Run(ctx context.Context) error {
 // Flush waits until the other daemon has received everything, or is known not to
 // answer.
 func (p *Pair) Flush() {
-	if p != nil {
-		p.out.await(p.out.flush())
+	if p == nil {
+		return
+	}
+	if done := p.out.flush(); done != nil {
+		<-done
 	}
 }
 
@@ -146,26 +149,28 @@ func (p *Pair) Close() {
 }
 
 // Tell informs the other daemon of a session of ours. Awaited it returns when
-// that one has it, or is known not to answer.
+// that one has it, or is known not to answer. Promptly it leaves with Push.
 func (p *Pair) Tell(s *Session, r *succession.Record, how Urgency) {
 	if p == nil {
 		return
 	}
 	at := s.next()
-	raw := succession.AppendRecord(nil, r)
-	p.book.note(at, true, r, raw, time.Now())
+	raw := p.note(at, r)
 	done := p.out.add(kindRecord, how, at.append(make([]byte, 0, 20)), raw)
+	if how == Awaited {
+		p.push()
+	}
 	if done != nil {
 		p.waits.Add(1)
+		<-done
 	}
-	p.out.await(done)
 }
 
 // Keep records the state of a session of ours, without telling the other daemon:
 // conntrackd may recreate its entry at any time, and that ends the session.
 func (p *Pair) Keep(s *Session, r *succession.Record) {
 	if p != nil {
-		p.book.note(s.next(), true, r, succession.AppendRecord(nil, r), time.Now())
+		p.note(s.next(), r)
 	}
 }
 
@@ -176,7 +181,14 @@ func (p *Pair) Inherit(s *Session, r *succession.Record) {
 	if p == nil || s == nil {
 		return
 	}
-	p.book.note(s.inherit(r.Told), true, r, succession.AppendRecord(nil, r), time.Now())
+	p.note(s.inherit(r.Told), r)
+}
+
+// note enters what is known of a session of ours, and returns its bytes.
+func (p *Pair) note(at stamp, r *succession.Record) []byte {
+	raw := succession.AppendRecord(nil, r)
+	p.book.note(at, true, expect.Tuple(r.Original), expect.Tuple(r.Reply), raw, time.Now())
+	return raw
 }
 
 // Ended informs the other daemon that a session of ours has ended. open means
@@ -243,9 +255,8 @@ func (p *Pair) Settle(within time.Duration) bool { return p == nil || p.tasks.se
 func (p *Pair) Alone() bool { return p == nil || !p.out.isUp() }
 
 // learn handles a report of the other daemon on a session.
-func (p *Pair) learn(at stamp, ours bool, r *succession.Record, raw []byte) {
-	if news, look := p.book.note(at, ours, r, slices.Clone(raw), time.Now()); news && look {
-		original := expect.Tuple(r.Original)
+func (p *Pair) learn(at stamp, ours bool, original, reply expect.Tuple, raw []byte) {
+	if news, look := p.book.note(at, ours, original, reply, slices.Clone(raw), time.Now()); news && look {
 		p.tasks.add(func() { p.adopt(original, nil) })
 	}
 }
@@ -279,8 +290,7 @@ func (p *Pair) Took(original expect.Tuple) {
 }
 
 // learnEnd handles the report that a session of the other firewall has ended.
-func (p *Pair) learnEnd(at stamp, r *succession.Record) {
-	original := expect.Tuple(r.Original)
+func (p *Pair) learnEnd(at stamp, original expect.Tuple) {
 	p.tasks.add(func() {
 		if p.book.forget(original, at) {
 			p.host.Over(original)

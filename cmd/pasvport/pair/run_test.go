@@ -144,7 +144,7 @@ func TestUsed(t *testing.T) {
 		b, now := newBook(), time.Now()
 		r := record(1)
 		r.Pinholes = []succession.Pinhole{hole(1), hole(2), hole(3)}
-		b.note(stamp{1, 1}, true, &r, succession.AppendRecord(nil, &r), now)
+		b.note(stamp{1, 1}, true, expect.Tuple(r.Original), expect.Tuple(r.Reply), succession.AppendRecord(nil, &r), now)
 		b.used(expect.Tuple(r.Original), tt.data, tt.answered, now.Add(10*time.Second))
 		b.used(expect.Tuple(record(9).Original), tt.data, tt.answered, now) // of none
 		k := b.find(expect.Tuple(r.Original), now.Add(20*time.Second))

@@ -21,6 +21,8 @@ type Session struct {
 	// the timeout of the entry has to be set again.
 	Told          Told
 	Late, Refresh bool
+	// Shown says that the other firewall is to be told of what no packet shows.
+	Shown atomic.Bool
 
 	standby  atomic.Bool // the other firewall saw its last packets
 	due      atomic.Bool // there is an incoming
@@ -35,11 +37,18 @@ type Session struct {
 
 // Told is what the other firewall must know of a session at once.
 type Told struct {
-	Mark  ftpalg.Mark
-	Hole  *pinhole.Pinhole
-	Until time.Time // when that closes
-	Left  succession.Left
-	Own   [2]ftpalg.Adjustment // of the daemon's own
+	Mark ftpalg.Mark
+	Hole *pinhole.Pinhole
+	Left succession.Left
+	Own  [2]ftpalg.Adjustment // of the daemon's own
+}
+
+// Urgent reports whether the other firewall, which was told before, must know t at once.
+// That a pinhole was used it may learn a moment later: the data connection's own client
+// alone could use what it would open meanwhile, and for no longer than the pinhole had.
+func (t Told) Urgent(before Told) bool {
+	hole := t.Hole != before.Hole && (t.Hole != nil || before.Hole.State() != pinhole.Used)
+	return hole || t.Mark != before.Mark || t.Left != before.Left || t.Own != before.Own
 }
 
 // Standby reports whether the other firewall saw its last packets, as far as is

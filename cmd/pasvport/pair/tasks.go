@@ -87,6 +87,13 @@ func (t *tasks) finish(n int) {
 	}
 }
 
+// isIdle reports whether all tasks that there were are done.
+func (t *tasks) isIdle() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.done == t.added
+}
+
 func (t *tasks) close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

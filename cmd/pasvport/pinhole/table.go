@@ -155,6 +155,12 @@ func (t *Table) find(k Key) *Pinhole {
 	return t.by[k]
 }
 
+// Awaits reports whether a pinhole is open for a data connection.
+func (t *Table) Awaits(data expect.Tuple) bool {
+	p := t.find(Key{data.Src.Addr(), data.Dst})
+	return p != nil && (p.Port == 0 || p.Port == data.Src.Port())
+}
+
 // Of returns the open pinhole of an owner, or nil.
 func (t *Table) Of(o *Owner) *Pinhole {
 	t.mu.Lock()

@@ -145,7 +145,7 @@ func masterMark(ct Conntrack, p *Pinhole) uint32 {
 func (t *Table) claimAgain(ct Conntrack, c *expect.Claim) error {
 	old, err := ct.Get(c.Original)
 	switch {
-	case err == nil && old.TCPState < expect.TCPStateFinWait:
+	case err == nil && old.TCPState < expect.TCPStateEstablished:
 		return nil // the SYN's own entry
 	case err == nil:
 		t.Data.replaces(c.Original, old.ID)

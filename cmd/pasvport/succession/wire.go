@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
 	"github.com/pasvport/pasvport/rules"
 )
@@ -367,22 +368,49 @@ func ParseRecord(b []byte) (r Record, err error) {
 	return r, nil
 }
 
+// ParseTuples reads the tuples of a record in bytes, and leaves the rest of it unread.
+func ParseTuples(b []byte) (original, reply expect.Tuple, err error) {
+	f := fields{b: b}
+	for {
+		tag, v, ok := f.next()
+		if !ok {
+			break
+		}
+		switch tag {
+		case tagOriginal:
+			original = expect.Tuple(f.tuple(v))
+		case tagReply:
+			reply = expect.Tuple(f.tuple(v))
+		}
+	}
+	if from, to := Tuple(original), Tuple(reply); f.bad || !from.valid() || !to.valid() {
+		return expect.Tuple{}, expect.Tuple{}, errRecord
+	}
+	return original, reply, nil
+}
+
 // valid reports whether both ends are set and of one family.
 func (t *Tuple) valid() bool {
 	return t.Src.IsValid() && t.Dst.IsValid() && t.Src.Addr().BitLen() == t.Dst.Addr().BitLen()
 }
 
 func (f *fields) tuple(v []byte) (t Tuple) {
-	f.each(v, func(f *fields, tag byte, v []byte) {
+	l := fields{b: v}
+	for {
+		tag, v, ok := l.next()
+		if !ok {
+			break
+		}
 		switch tag {
 		case tagSrc:
-			t.Src = f.addrPort(v)
+			t.Src = l.addrPort(v)
 		case tagDst:
-			t.Dst = f.addrPort(v)
+			t.Dst = l.addrPort(v)
 		case tagZone:
-			t.Zone = uint16(f.uint(v, math.MaxUint16))
+			t.Zone = uint16(l.uint(v, math.MaxUint16))
 		}
-	})
+	}
+	f.is(!l.bad)
 	return t
 }
 

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
 )
 
@@ -82,6 +83,10 @@ func TestBytes(t *testing.T) {
 				t.Errorf("%s: %d of %d bytes are enough", name, i, len(b))
 			}
 		}
+		original, reply, err := ParseTuples(newer)
+		if err != nil || original != expect.Tuple(want.Original) || reply != expect.Tuple(want.Reply) {
+			t.Errorf("%s: read %v, %v, %v", name, original, reply, err)
+		}
 		t.Logf("%s: %d bytes", name, len(b))
 	}
 }
@@ -92,8 +97,12 @@ func FuzzRecord(f *testing.F) {
 	f.Add([]byte{1, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := ParseRecord(b)
+		original, reply, e := ParseTuples(b)
 		if err != nil {
 			return
+		}
+		if e != nil || original != expect.Tuple(r.Original) || reply != expect.Tuple(r.Reply) {
+			t.Fatalf("its tuples are %v, %v, %v", original, reply, e)
 		}
 		again, err := ParseRecord(AppendRecord(nil, &r))
 		if err != nil || !reflect.DeepEqual(again, r) {
