@@ -73,15 +73,19 @@ func (t *turn) listen(g *gateway.Gateway, stop func()) {
 	}()
 }
 
-// handOver passes the queues to systemd, or to the daemon that asks for them.
-func (t *turn) handOver(q succession.Queues) error {
+// handOver passes the queues to systemd, or to the daemon that asks for them. It calls
+// waits when the next one finds them.
+func (t *turn) handOver(q succession.Queues, waits func()) error {
 	err := succession.ToSystemd(q, turnTime)
+	if err == nil {
+		waits()
+	}
 	if !errors.Is(err, succession.ErrNoSystemd) {
 		return err
 	}
 	path, err := t.path()
 	if err == nil {
-		t.next, err = succession.Pass(path, q, turnTime)
+		t.next, err = succession.Pass(path, q, turnTime, waits)
 	}
 	return err
 }

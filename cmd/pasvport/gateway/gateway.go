@@ -34,9 +34,9 @@ type Gateway struct {
 	partnerCT conntrack // for adopting sessions of the other firewall
 	noSender  error     // why there is no sender, if one was needed
 
-	inherited  succession.Queues             // of the previous daemon
-	unseen     bool                          // packets may have passed between that daemon and this one
-	handOver   func(succession.Queues) error // passes the queues to the next one; see Restart
+	inherited  succession.Queues                             // of the previous daemon
+	unseen     bool                                          // packets may have passed between that daemon and this one
+	handOver   func(q succession.Queues, waits func()) error // passes the queues to the next one; see Restart
 	restarting atomic.Bool
 }
 
@@ -75,9 +75,10 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 func (g *Gateway) Inherit(q succession.Queues) { g.inherited = q }
 
 // Restart makes the stop that follows a restart: our rules stay, and pass passes
-// the queues, which the kernel fills meanwhile, to the next daemon. It returns an
-// error if none has them, and then the stop is a stop.
-func (g *Gateway) Restart(pass func(succession.Queues) error) {
+// the queues, which the kernel fills meanwhile, to the next daemon. It calls waits
+// when that one finds them, and returns an error if none has them, and then the stop
+// is a stop.
+func (g *Gateway) Restart(pass func(q succession.Queues, waits func()) error) {
 	g.handOver = pass
 	g.restarting.Store(true)
 }

@@ -267,8 +267,8 @@ func (g *Gateway) handOn() bool {
 		queues[l.queue.Num()] = fd
 	}
 	n := g.testament.write()
-	g.log.Info("waiting for the next daemon", "queues", len(queues), "pinholes", n)
-	if err := g.handOver(queues); err != nil {
+	waits := func() { g.log.Info("waiting for the next daemon", "queues", len(queues), "pinholes", n) }
+	if err := g.handOver(queues, waits); err != nil {
 		g.log.Warn("not handed over to another daemon", "err", err, "hint", "this is a stop")
 		return false
 	}

@@ -117,7 +117,13 @@ func TestServeRestart(t *testing.T) {
 				b.ev.late = []expect.Event{{Type: expect.Destroy, Entry: plainEntry(9)}}
 				b.k.left[9] = "alone"
 				var queues []uint16
-				b.g.Restart(func(q succession.Queues) error {
+				b.g.Restart(func(q succession.Queues, waits func()) error {
+					const line = `msg="waiting for the next daemon"`
+					if b.log.has(line) {
+						t.Error("it logs that it waits, and the next one would not find it")
+					}
+					waits()
+					b.logs(line)
 					if b.k.left[9] != "" {
 						t.Error("an event that has come is not handled before")
 					}

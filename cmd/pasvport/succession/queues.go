@@ -125,9 +125,9 @@ var ErrNoSuccessor = errors.New("no successor came")
 const maxNames = 1 << 13
 
 // Pass waits on a socket in the file system for the next daemon, and gives it the
-// queues. That daemon waits until the returned connection is closed, which
-// happens at the latest when this process ends.
-func Pass(path string, q Queues, within time.Duration) (net.Conn, error) {
+// queues. It calls waits when that daemon can connect. That one waits until the
+// returned connection is closed, which happens at the latest when this process ends.
+func Pass(path string, q Queues, within time.Duration, waits func()) (net.Conn, error) {
 	// A socket has its name before it listens: a daemon that came in between
 	// would be refused, and take nothing over.
 	unready := path + "~"
@@ -143,13 +143,14 @@ func Pass(path string, q Queues, within time.Duration) (net.Conn, error) {
 		return nil, err
 	}
 	defer os.Remove(path)
+	waits()
 	if err := ln.SetDeadline(time.Now().Add(within)); err != nil {
 		return nil, err
 	}
 	for {
 		conn, err := ln.AcceptUnix()
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrNoSuccessor, err)
+			return nil, fmt.Errorf("%w: %w", ErrNoSuccessor, errors.Unwrap(err)) // without the name
 		}
 		if err = trusted(conn); err == nil {
 			fds, names := q.pack()

@@ -53,9 +53,9 @@ func TestPass(t *testing.T) {
 		t.Errorf("%v, %v of no daemon", q, err)
 	}
 	q, ends := pipes(t, 7, 8, 65535)
-	ended := make(chan struct{})
+	ended, waits := make(chan struct{}), make(chan struct{})
 	go func() {
-		conn, err := Pass(path, q, time.Minute)
+		conn, err := Pass(path, q, time.Minute, func() { close(waits) })
 		if err != nil {
 			t.Error(err)
 			return
@@ -64,12 +64,7 @@ func TestPass(t *testing.T) {
 		close(ended)
 		conn.Close()
 	}()
-	for {
-		if _, err := os.Stat(path); err == nil {
-			break
-		}
-		time.Sleep(time.Millisecond)
-	}
+	<-waits
 	got, err := Fetch(path, time.Minute)
 	if err != nil {
 		t.Fatal(err)
@@ -91,7 +86,7 @@ func TestPassSeen(t *testing.T) {
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			conn, err := Pass(path, Queues{}, time.Minute)
+			conn, err := Pass(path, Queues{}, time.Minute, func() {})
 			if err != nil {
 				t.Error(err)
 				return
@@ -114,7 +109,7 @@ func TestPassSeen(t *testing.T) {
 // TestPassNoSuccessor: a daemon does not wait forever, and leaves no socket.
 func TestPassNoSuccessor(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x")
-	if _, err := Pass(path, Queues{}, time.Millisecond); !errors.Is(err, ErrNoSuccessor) {
+	if _, err := Pass(path, Queues{}, time.Millisecond, func() {}); !errors.Is(err, ErrNoSuccessor) {
 		t.Error(err)
 	}
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
