@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/pasvport/pasvport/internal/netns"
 )
 
@@ -54,7 +56,21 @@ func alone(t testing.TB) Namespace {
 		t.Skip(err)
 	}
 	t.Cleanup(n.Close)
+	if err := canReturn(n); err != nil {
+		t.Skipf("cannot return from a network namespace: %v", err)
+	}
 	return Namespace{n}
+}
+
+// canReturn enters the namespace of the test from another one, as who opens a netlink
+// socket there does. The root of a user namespace may not, unless it has its own.
+func canReturn(n *netns.Namespace) error {
+	own, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return err
+	}
+	defer own.Close()
+	return n.Enter(func() error { return unix.Setns(int(own.Fd()), unix.CLONE_NEWNET) })
 }
 
 // Line is a client and a server with a router between them.
