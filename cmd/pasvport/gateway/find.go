@@ -67,6 +67,11 @@ func (w *worker) find(p *nfq.Packet) (r *session.Reader, is tracking) {
 	if w.strayed(&e) {
 		return nil, elsewhere
 	}
+	if e.Liberal && w.peer.Brought(&e, syncBound) { // its event has not been read
+		if r = w.known(t); r != nil {
+			return r, tracked
+		}
+	}
 	return w.adopt(&e, nil, w.now), tracked
 }
 

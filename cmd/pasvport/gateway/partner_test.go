@@ -505,6 +505,30 @@ func TestRemade(t *testing.T) {
 	}
 }
 
+// TestRemadeUnread: conntrackd has recreated the entry of a session of ours, and a packet
+// meets it before its event was read: what was announced is still open.
+func TestRemadeUnread(t *testing.T) {
+	f := newFirewalls(t, nil)
+	l := f.a.announced(plainEntry(1))
+	l.accepts(client, "NOOP\r\n")
+	l.accepts(server, "200 ok\r\n")
+	w, e := f.a.watcher(), *l.entry
+	w.event(f.a.k, &expect.Event{Type: expect.Destroy, Entry: e})
+	f.a.k.remove(&e)
+	e.ID, e.Liberal = e.ID+100, true
+	f.a.k.enter(e)
+	m := &link{b: f.a, entry: &e, next: l.next}
+	m.accepts(client, "NOOP\r\n")
+	if len(f.a.pinholes.All()) != 1 {
+		t.Fatalf("open is %v", f.a.pinholes.All())
+	}
+	w.event(f.a.k, &expect.Event{Type: expect.New, Entry: e})
+	m.accepts(server, "200 ok\r\n")
+	if !f.a.sync() || len(f.a.pinholes.All()) != 1 {
+		t.Errorf("when its event was read open is %v", f.a.pinholes.All())
+	}
+}
+
 // TestUsedThere: what the other firewall announced is used here before its
 // session has sent a packet, and conntrackd recreates the entry: it is not opened
 // a second time.

@@ -221,6 +221,16 @@ func (p *Pair) Entered(e *expect.Entry) {
 	p.tasks.put(func() { p.adopt(own.Original, &own) })
 }
 
+// Brought is Entered for an entry that a packet has met before its event was read. It
+// waits until that was acted on, and reports whether there is a record of the session.
+func (p *Pair) Brought(e *expect.Entry, within time.Duration) bool {
+	if p == nil || !p.book.has(e.Original) {
+		return false
+	}
+	p.Entered(e)
+	return p.Settle(within)
+}
+
 // EnteredData handles a new data connection of a session of the other firewall,
 // which may be about to be adopted. It reports whether that session is known.
 func (p *Pair) EnteredData(e *expect.Entry) bool {
