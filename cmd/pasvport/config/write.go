@@ -42,7 +42,7 @@ func Write(w io.Writer, c Config) error {
 }
 
 // Given returns the values of the settings that are not the default, by name. Of
-// policies and virtual servers it says how many there are.
+// policies, virtual servers, commands and files it says how many there are.
 func Given(c Config) map[string][]string {
 	given := map[string][]string{}
 	for _, name := range Changed(Default(), c) {
@@ -57,6 +57,8 @@ func (s *setting) texts(c Config) []string {
 	switch {
 	case s.name == "port":
 		return c.PortList()
+	case s.name == "commands":
+		return []string{strconv.Itoa(len(c.Commands.Allow) + len(c.Commands.Deny))}
 	case s.flag():
 		return s.text(c)
 	}

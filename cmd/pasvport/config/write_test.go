@@ -69,7 +69,8 @@ func TestWrite(t *testing.T) {
 // TestGiven: what is not the default, flags and mappings.
 func TestGiven(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pasvport.yaml")
-	text := "port: [21, 8021-8025]\nmap-data-ports: 50000-50099\npolicies:\n  - client: 192.0.2.0/24\n    repair: none\n  - client: 198.51.100.0/24\n    repair: none\n"
+	text := "port: [21, 8021-8025]\nmap-data-ports: 50000-50099\npolicies:\n  - client: 192.0.2.0/24\n    repair: none\n  - client: 198.51.100.0/24\n    repair: none\n" +
+		"commands:\n  allow: [RETR, NOOP]\n  deny: [SITE CHMOD]\nfiles:\n  - {deny: \"*.exe\"}\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +78,7 @@ func TestGiven(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string][]string{"port": {"21", "8021-8025"}, "map-data-ports": {"50000-50099"}, "policies": {"2"}}
+	want := map[string][]string{"port": {"21", "8021-8025"}, "map-data-ports": {"50000-50099"}, "policies": {"2"}, "commands": {"3"}, "files": {"1"}}
 	if diff := cmp.Diff(want, Given(c)); diff != "" {
 		t.Errorf("settings (-want +got):\n%s", diff)
 	}

@@ -25,7 +25,7 @@ type Status struct {
 	// ConfigFile is the file that the settings come from besides flags; empty: none.
 	ConfigFile string `json:"config_file"`
 	// Settings are the values of the settings that are not the default, by name; of
-	// policies and virtual servers it is how many there are.
+	// policies, virtual servers, commands and files it is how many there are.
 	Settings map[string][]string `json:"settings"`
 
 	TLS       string   `json:"tls"`       // as given to --tls
