@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/pasvport/pasvport/internal/netns"
+	"github.com/pasvport/pasvport/cmd/pasvport/netns"
 )
 
 // Host is a network namespace with a directory for the files of its processes.

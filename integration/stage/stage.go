@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/pasvport/pasvport/internal/netns"
+	"github.com/pasvport/pasvport/cmd/pasvport/netns"
 )
 
 // Namespace is a network namespace for the length of a test.

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
-	"github.com/pasvport/pasvport/internal/netns"
+	"github.com/pasvport/pasvport/cmd/pasvport/netns"
 )
 
 // startTimeout limits what takes well under a second.

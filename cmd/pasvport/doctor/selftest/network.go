@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
-	"github.com/pasvport/pasvport/internal/netns"
+	"github.com/pasvport/pasvport/cmd/pasvport/netns"
 )
 
 // Addresses for documentation (RFC 5737, RFC 3849). IPv4 is translated on the

@@ -14,8 +14,8 @@ import (
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/cmd/pasvport/kernel"
+	"github.com/pasvport/pasvport/cmd/pasvport/netns"
 	"github.com/pasvport/pasvport/expect"
-	"github.com/pasvport/pasvport/internal/netns"
 	"github.com/pasvport/pasvport/rules/walk"
 )
 

@@ -14,7 +14,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/pasvport/pasvport/internal/netns"
+	"github.com/pasvport/pasvport/cmd/pasvport/netns"
 )
 
 // A happening is an event that the kernel reported on the firewall.
