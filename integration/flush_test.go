@@ -65,13 +65,7 @@ func (s *Site) flushOnce(t *testing.T, ln *net.TCPListener, talks []*Dialogue, r
 		rewritten.Announce(PORT) // 10.7.0.2 becomes 203.0.113.171
 		talks = append(talks[:len(talks):len(talks)], rewritten)
 	}
-	for _, d := range talks {
-		for _, c := range []*net.TCPConn{d.Client, d.Server} {
-			if err := waitFor(startTimeout, "acknowledgement", func() bool { return unacknowledged(t, c) == 0 }); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
+	s.silent(t, talks...)
 	if out, err := s.Firewalls[0].Run(10*time.Second, Cmd("conntrack", "-F")); err != nil {
 		t.Fatalf("conntrack -F: %v: %s", err, out)
 	}

@@ -113,12 +113,18 @@ func (s *Site) waitFull(t *testing.T) {
 }
 
 // waiting is how many packets wait for a verdict.
-func (s *Site) waiting(t *testing.T) (n int) {
+func (s *Site) waiting(t *testing.T) int {
 	t.Helper()
-	text := s.Firewalls[0].Proc("netfilter/nfnetlink_queue")
-	var queue, port int
-	if _, err := fmt.Sscan(text, &queue, &port, &n); err != nil {
-		t.Fatalf("nfnetlink_queue: %v: %q", err, text)
+	return s.Firewalls[0].queued()
+}
+
+// queued is how many packets wait in the queues of a host.
+func (h *Host) queued() (n int) {
+	for line := range strings.Lines(h.Proc("netfilter/nfnetlink_queue")) {
+		var queue, port, waiting int
+		if _, err := fmt.Sscan(line, &queue, &port, &waiting); err == nil {
+			n += waiting
+		}
 	}
 	return n
 }
