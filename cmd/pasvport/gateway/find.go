@@ -53,6 +53,7 @@ func (w *worker) find(p *nfq.Packet) (r *session.Reader, is tracking) {
 	if r != nil { // its end was not reported
 		r.Release()
 		w.end(w.ct, w.table, r.Session)
+		r = nil
 	}
 	if err != nil {
 		if !errors.Is(err, unix.ENOENT) {
@@ -64,8 +65,14 @@ func (w *worker) find(p *nfq.Packet) (r *session.Reader, is tracking) {
 	if e.Status&expect.StatusSeenReply == 0 || e.Liberal && (!inTime || w.lostAdjusted(t, w.now)) {
 		return nil, tracked
 	}
-	if w.strayed(&e) {
-		return nil, elsewhere
+	if table, s := w.another(&e); s != nil {
+		if table == w.registry.queues[0] {
+			r = w.moved(t, table)
+		}
+		if r == nil {
+			return nil, elsewhere
+		}
+		return r, tracked
 	}
 	if e.Liberal && w.peer.Brought(&e, syncBound) { // its event has not been read
 		if r = w.known(t); r != nil {
@@ -75,30 +82,43 @@ func (w *worker) find(p *nfq.Packet) (r *session.Reader, is tracking) {
 	return w.adopt(&e, nil, w.now), tracked
 }
 
-// strayed reports whether a packet of an entry came to this queue although another one
-// has the session. The first queue gets the packets with which conntrack picks a
-// connection up (rules/stale.go), and so the copies of one that were sent before it was
-// accepted. They may be read when the connection's own queue has made the session, and
-// has a pinhole open for it.
-func (w *worker) strayed(e *expect.Entry) bool {
-	if w.table != w.registry.queues[0] {
-		return false
-	}
+// another returns the session of an entry that another queue has, and its table, or
+// nil. One of the two is the first queue, which gets the packets with which conntrack
+// picks a connection up (rules/stale.go), and so the copies of one that were sent before
+// it was accepted. They may be read when the connection's own queue has made the session,
+// and has a pinhole open for it; or they were read first, when the session was there
+// already, which is then to be moved to its own queue.
+func (w *worker) another(e *expect.Entry) (*session.Table, *session.Session) {
+	first := w.registry.queues[0]
 	table, s := w.registry.find(e.Original)
-	return s != nil && table != w.table && table != &w.registry.orphans &&
-		s.ID() == e.ID && !s.Closing() && !s.Owner.Monitored
+	if s == nil || table == w.table || table == &w.registry.orphans || w.table != first && table != first ||
+		s.ID() != e.ID || s.Closing() || s.Owner.Monitored {
+		return nil, nil
+	}
+	return table, s
 }
 
 // known returns the session that has a tuple, as far as events were read; the
 // worker is its reader, and it is up to date.
 func (w *worker) known(t expect.Tuple) *session.Reader {
-	s := w.table.Find(t)
-	if s == nil {
-		s = w.table.Move(t, &w.registry.orphans)
+	if s := w.table.Find(t); s != nil {
+		return w.acquire(s)
 	}
+	return w.moved(t, &w.registry.orphans)
+}
+
+// moved is known for a session of another table, which is moved.
+func (w *worker) moved(t expect.Tuple, from *session.Table) *session.Reader {
+	s := w.table.Move(t, from)
 	if s == nil {
 		return nil
 	}
+	return w.acquire(s)
+}
+
+// acquire makes the worker the reader of a session and brings that up to date, or
+// returns nil if another goroutine is its reader.
+func (w *worker) acquire(s *session.Session) *session.Reader {
 	r := s.Acquire(&w.work)
 	if r != nil {
 		w.unread.catchUp(r)

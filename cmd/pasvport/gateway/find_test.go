@@ -12,6 +12,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/session"
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/ftpalg"
 )
 
 // TestPresent: conntrack loses a connection while an announcement of it is being
@@ -124,6 +125,32 @@ func TestStrayed(t *testing.T) {
 	l.accepts(client, "NOOP\r\n")
 	if table, now = b.registry.find(l.entry.Original); table != b.w.table || now == s {
 		t.Error("the session of an earlier entry still exists")
+	}
+}
+
+// TestStrayedFirst: such a copy was read when the session was there already, and the
+// first queue got that. The connection's own queue takes it from there, with its pinhole.
+func TestStrayedFirst(t *testing.T) {
+	b := newBench(t, nil)
+	e := entryOf(1)
+	e.Liberal = true
+	l := b.announced(e)
+	first := new(session.Table)
+	b.registry.queues = []*session.Table{first, b.w.table}
+	s := first.Move(l.entry.Original, b.w.table)
+	l.accepts(client, "NOOP\r\n")
+	if table, now := b.registry.find(l.entry.Original); table != b.w.table || now != s || len(b.pinholes.All()) != 1 {
+		t.Errorf("another session, or queue, has it: %t, %t; open: %v", now != s, table != b.w.table, b.pinholes.All())
+	}
+	// While the first queue reads it, a packet has to wait.
+	first.Move(l.entry.Original, b.w.table)
+	r := s.Acquire(new(ftpalg.Workspace))
+	if id := l.again(client, l.next[client]-6, "NOOP\r\n"); b.q.verdicts[id][0] != "drop" {
+		t.Errorf("a packet of a session that is being read: %v", b.q.verdicts[id])
+	}
+	r.Release()
+	if l.accepts(client, "NOOP\r\n"); l.session() != s || len(b.pinholes.All()) != 1 {
+		t.Errorf("the session has ended; open: %v", b.pinholes.All())
 	}
 }
 
