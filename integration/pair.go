@@ -596,6 +596,7 @@ func (f *FirewallPair) waitEntry(t testing.TB, to int, conf string, family Famil
 	t.Helper()
 	m := f.Machines[to]
 	port := fmt.Sprintf("sport=%d ", addrOf(c.LocalAddr()).Port())
+	var has string
 	err := waitFor(startTimeout, "conntrackd has it", func() bool {
 		var out string
 		if f.conf.NoExternalCache {
@@ -605,14 +606,17 @@ func (f *FirewallPair) waitEntry(t testing.TB, to int, conf string, family Famil
 			out, _ = m.Run(10*time.Second, c)
 		}
 		for line := range strings.Lines(out) {
-			if strings.Contains(line, port) && strings.Contains(line, "ESTABLISHED") {
+			if !strings.Contains(line, port) {
+				continue
+			}
+			if has = line; strings.Contains(line, "ESTABLISHED") {
 				return true
 			}
 		}
 		return false
 	})
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("the connection with %s: %v; the last that it had is %q", port, err, has)
 	}
 }
 

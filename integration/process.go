@@ -87,18 +87,23 @@ func (h *Host) Start(c Command) (*Process, error) {
 	return p, nil
 }
 
-// Run runs a program to its end and returns its output; it kills a program that
-// takes longer than timeout, with its children. The output goes to a file: other
+// Run runs a program to its end and returns its output and then its errors, so that
+// none of these cuts a line of the output that is still in a buffer; it kills a program
+// that takes longer than timeout, with its children. The output goes to files: other
 // children may hold copies of a pipe while they start.
 func (h *Host) Run(timeout time.Duration, c Command) (string, error) {
-	out, err := os.CreateTemp(h.Dir, filepath.Base(c.Args[0])+".*.out")
-	if err != nil {
-		return "", err
-	}
-	defer os.Remove(out.Name())
-	defer out.Close()
 	cmd := h.prepare(c)
-	cmd.Stdout, cmd.Stderr = out, out
+	files := [2]*os.File{}
+	for i := range files {
+		f, err := os.CreateTemp(h.Dir, filepath.Base(c.Args[0])+".*.out")
+		if err != nil {
+			return "", err
+		}
+		defer os.Remove(f.Name())
+		defer f.Close()
+		files[i] = f
+	}
+	cmd.Stdout, cmd.Stderr = files[0], files[1]
 	if err := h.Do(cmd.Start); err != nil {
 		return "", err
 	}
@@ -108,12 +113,16 @@ func (h *Host) Run(timeout time.Duration, c Command) (string, error) {
 		late.Store(true)
 		unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
 	})
-	err = cmd.Wait()
+	err := cmd.Wait()
 	timer.Stop()
 	if late.Load() {
 		err = fmt.Errorf("%s: killed after %v: %w", c.Args[0], timeout, context.DeadlineExceeded)
 	}
-	printed, _ := os.ReadFile(out.Name())
+	var printed []byte
+	for _, f := range files {
+		b, _ := os.ReadFile(f.Name())
+		printed = append(printed, b...)
+	}
 	return string(printed), err
 }
 
