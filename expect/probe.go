@@ -3,6 +3,7 @@
 package expect
 
 import (
+	"errors"
 	"net/netip"
 	"os"
 	"time"
@@ -67,25 +68,40 @@ func Probe() (Features, error) {
 // trial is a pair of fictitious hosts, with a control and a data connection.
 type trial struct {
 	client, server netip.Addr
+	port           uint16 // of the client
 	control, data  Tuple
 }
 
 // newTrial derives ports from the process id, so that two daemons that probe at
 // once do not collide.
 func newTrial(client, server string) trial {
-	t := trial{client: netip.MustParseAddr(client), server: netip.MustParseAddr(server)}
-	port := uint16(1024 + os.Getpid()%60000)
-	t.control = Tuple{Src: netip.AddrPortFrom(t.client, port), Dst: netip.AddrPortFrom(t.server, 21)}
-	t.data = Tuple{Src: netip.AddrPortFrom(t.client, port+1), Dst: netip.AddrPortFrom(t.server, port+2)}
-	return t
+	return trial{client: netip.MustParseAddr(client), server: netip.MustParseAddr(server), port: uint16(1024 + os.Getpid()%60000)}
 }
+
+// renew takes ports that no earlier trial of this process had: conntrackd may bring an
+// entry back that was deleted.
+func (t *trial) renew() {
+	t.control = Tuple{Src: netip.AddrPortFrom(t.client, t.port), Dst: netip.AddrPortFrom(t.server, 21)}
+	t.data = Tuple{Src: netip.AddrPortFrom(t.client, t.port+1), Dst: netip.AddrPortFrom(t.server, t.port+2)}
+	t.port += 3
+}
+
+// trialTries is how many entries of others may be in the way of a trial.
+const trialTries = 8
 
 // withControl runs f while the control connection's entry exists.
 func (t *trial) withControl(c *Conn, helper string, f func() error) error {
-	c.begin(ctNew, unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL, t.control.family())
-	c.out = appendTrial(c.out, t.control, helper)
-	if err := c.execute(); err != nil {
-		return opError("create entry with helper "+helper, t.control, err)
+	for left := trialTries; ; left-- {
+		t.renew()
+		c.begin(ctNew, unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL, t.control.family())
+		c.out = appendTrial(c.out, t.control, helper)
+		err := c.execute()
+		if err == nil {
+			break
+		}
+		if left == 0 || !errors.Is(err, unix.EEXIST) {
+			return opError("create entry with helper "+helper, t.control, err)
+		}
 	}
 	err := f()
 	if e := c.Delete(t.control); err == nil {

@@ -29,6 +29,24 @@ func TestKernelProbe(t *testing.T) {
 	must(t, c.DumpExpectations(func(x *ExpectationInfo) { t.Errorf("left behind: %+v", x) }))
 }
 
+// The probe makes way for entries of its addresses that are there: conntrackd brings
+// those of the daemon of another machine, or our own after we have deleted them.
+func TestKernelProbeAmongOthers(t *testing.T) {
+	n := newNetwork(t, carrierSane, false, false)
+	c := n.dial()
+	var f Features
+	x, y := newTrial("192.0.2.1", "198.51.100.1"), newTrial("192.0.2.1", "198.51.100.1")
+	must(t, x.withControl(c, "", func() error {
+		return y.withControl(c, "", func() (err error) { // with the next ports
+			n.in("r", func() { f, err = Probe() })
+			return err
+		})
+	}))
+	if !f.Conntrack.OK || !f.Claim4.OK || !f.Sane4.OK {
+		t.Errorf("%+v", f)
+	}
+}
+
 // The probe needs no ruleset in the namespace.
 func TestKernelProbeInEmptyNamespace(t *testing.T) {
 	n := newNetwork(t, carrierNone, false, false)
