@@ -624,6 +624,13 @@ func (f *FirewallPair) waitEntry(t testing.TB, to int, conf string, family Famil
 func (f *FirewallPair) Crash(t testing.TB, i int) {
 	t.Helper()
 	m := f.Machines[i]
+	// Between the ends of its interfaces it must not tell anyone that a network is
+	// unreachable: a machine without power does not.
+	for _, family := range []string{"-4", "-6"} {
+		if out, err := m.Run(10*time.Second, Cmd("ip", family, "route", "replace", "blackhole", "default", "metric", "9999")); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
 	crash := func() {
 		m.dead = true
 		// Stop it first: it must do nothing more that the other machine cannot

@@ -11,6 +11,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/metrics"
 	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
 	"github.com/pasvport/pasvport/cmd/pasvport/report"
+	"github.com/pasvport/pasvport/expect"
 )
 
 // pinholeEvents counts and reports what happens to pinholes. It implements
@@ -70,15 +71,20 @@ func (e *pinholeEvents) note(msg string, p *pinhole.Pinhole, why string, more ..
 	e.report.Report(slog.LevelInfo, p.Owner.Subject(), msg, append(args, more...)...)
 }
 
-// answerTime is how long the SYN of a claimed data connection may be unanswered
-// before that is reported.
+// answerTime is how long the SYN of a data connection may be unanswered before its
+// entry is looked up.
 const answerTime = 3 * time.Second
 
-// unanswered reports claimed data connections that were never answered.
-func (e *pinholeEvents) unanswered(list []*pinhole.Pinhole) {
-	for _, p := range list {
-		e.metrics.Pinholes.Dropped.Add(1)
-		e.failed("data connection not answered", p, "the ruleset of this machine drops it, or whoever it is for")
+// unanswered looks for data connections that were not answered. No event may have
+// reported the answer: conntrackd writes entries of several steps at once. What is
+// claimed and was not answered is reported: its SYN was dropped, here or further on.
+func (w *sweeper) unanswered(now time.Time) {
+	for data, p := range w.pinholes.Data.Unanswered(now.Add(-answerTime)) {
+		if e := w.pinholes.CatchUp(w.ct, data); e == nil || e.TCPState >= expect.TCPStateSynRecv || !p.Claim {
+			continue
+		}
+		w.metrics.Pinholes.Dropped.Add(1)
+		w.holes.failed("data connection not answered", p, "the ruleset of this machine drops it, or whoever it is for")
 	}
 }
 

@@ -64,3 +64,31 @@ func TestUnanswered(t *testing.T) {
 		t.Errorf("reported %d times", n)
 	}
 }
+
+// TestAnswerUnreported: no event reports that a data connection was answered, as where
+// conntrackd writes several steps of it at once. Its rule goes all the same, and nothing
+// is reported.
+func TestAnswerUnreported(t *testing.T) {
+	for _, e := range []expect.Entry{plainEntry(1), entryOf(1)} { // claimed and expected
+		b := newBench(t, nil)
+		l := b.announced(e)
+		data := dataOf(l, 50000)
+		if b.handle(packetOf(t, data.Original, 1, 0, "", nfq.FlagSYN)); b.k.entries[data.Original] == nil {
+			b.k.enter(data)
+		}
+		known := b.k.entries[data.Original]
+		b.watcher().event(b.k, &expect.Event{Type: expect.New, Entry: *known})
+		if len(b.k.elements) == 0 {
+			t.Fatal("it has no rule")
+		}
+		known.TCPState = expect.TCPStateEstablished
+		sweeper := b.sweeper()
+		if sweeper.sweep(time.Now()); len(b.k.elements) == 0 {
+			t.Error("it was looked up at once")
+		}
+		sweeper.sweep(time.Now().Add(answerTime + time.Second))
+		if len(b.k.elements) != 0 || b.log.has("not answered") || b.metrics.Pinholes.Dropped.Load() != 0 {
+			t.Errorf("open: %v, counted %d", b.k.elements, b.metrics.Pinholes.Dropped.Load())
+		}
+	}
+}

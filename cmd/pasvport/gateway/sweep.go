@@ -66,7 +66,7 @@ func (w *sweeper) sweep(now time.Time) {
 	}
 	w.sayLeft()
 	w.accounts.Overdue(w.ct, now)
-	w.holes.unanswered(w.pinholes.Data.Unanswered(now.Add(-answerTime)))
+	w.unanswered(now)
 	w.wrongWay()
 }
 

@@ -181,19 +181,22 @@ func (d *Data) EachRule(f func(expect.Tuple, *Pinhole)) {
 	}
 }
 
-// Unanswered returns the claimed pinholes whose data connection began before a
-// time and has not been answered: its SYN was dropped, here or further on. Each
-// is returned once.
-func (d *Data) Unanswered(before time.Time) (list []*Pinhole) {
+// Unanswered returns the pinholes whose data connection began before a time and was
+// not answered, as far as events say, by that connection. Each is returned once.
+func (d *Data) Unanswered(before time.Time) map[expect.Tuple]*Pinhole {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	var list map[expect.Tuple]*Pinhole
 	for t, c := range d.open {
-		if c.rule == nil || !c.rule.Claim || c.told || !c.since.Before(before) {
+		if c.rule == nil || c.told || !c.since.Before(before) {
 			continue
 		}
 		c.told = true
 		d.open[t] = c
-		list = append(list, c.rule)
+		if list == nil {
+			list = map[expect.Tuple]*Pinhole{}
+		}
+		list[t] = c.rule
 	}
 	return list
 }
