@@ -6,12 +6,10 @@ import (
 	"cmp"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/metrics"
 	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
 	"github.com/pasvport/pasvport/cmd/pasvport/report"
-	"github.com/pasvport/pasvport/expect"
 )
 
 // pinholeEvents counts and reports what happens to pinholes. It implements
@@ -69,23 +67,6 @@ func (e *pinholeEvents) note(msg string, p *pinhole.Pinhole, why string, more ..
 		args = append(args, "reason", why)
 	}
 	e.report.Report(slog.LevelInfo, p.Owner.Subject(), msg, append(args, more...)...)
-}
-
-// answerTime is how long the SYN of a data connection may be unanswered before its
-// entry is looked up.
-const answerTime = 3 * time.Second
-
-// unanswered looks for data connections that were not answered. No event may have
-// reported the answer: conntrackd writes entries of several steps at once. What is
-// claimed and was not answered is reported: its SYN was dropped, here or further on.
-func (w *sweeper) unanswered(now time.Time) {
-	for data, p := range w.pinholes.Data.Unanswered(now.Add(-answerTime)) {
-		if e := w.pinholes.CatchUp(w.ct, data); e == nil || e.TCPState >= expect.TCPStateSynRecv || !p.Claim {
-			continue
-		}
-		w.metrics.Pinholes.Dropped.Add(1)
-		w.holes.failed("data connection not answered", p, "the ruleset of this machine drops it, or whoever it is for")
-	}
 }
 
 // failed reports a data connection that was announced but failed.

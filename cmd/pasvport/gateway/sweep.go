@@ -70,6 +70,23 @@ func (w *sweeper) sweep(now time.Time) {
 	w.wrongWay()
 }
 
+// answerTime is how long the SYN of a data connection may be unanswered before its
+// entry is looked up.
+const answerTime = 3 * time.Second
+
+// unanswered looks for data connections that were not answered. No event may have
+// reported the answer: conntrackd writes entries of several steps at once. What is
+// claimed and was not answered is reported: its SYN was dropped, here or further on.
+func (w *sweeper) unanswered(now time.Time) {
+	for data, p := range w.pinholes.Data.Unanswered(now.Add(-answerTime)) {
+		if e := w.pinholes.CatchUp(w.ct, data); e == nil || e.TCPState >= expect.TCPStateSynRecv || !p.Claim {
+			continue
+		}
+		w.metrics.Pinholes.Dropped.Add(1)
+		w.holes.failed("data connection not answered", p, "the ruleset of this machine drops it, or whoever it is for")
+	}
+}
+
 // wrongWay reports the data connections that the kernel has ended.
 func (w *sweeper) wrongWay() {
 	ids, err := w.directions.Ended()
