@@ -92,12 +92,18 @@ func (h *Host) Start(c Command) (*Process, error) {
 // that takes longer than timeout, with its children. The output goes to files: other
 // children may hold copies of a pipe while they start.
 func (h *Host) Run(timeout time.Duration, c Command) (string, error) {
+	printed, failures, err := h.run(timeout, c)
+	return printed + failures, err
+}
+
+// run is Run with the output and the errors apart.
+func (h *Host) run(timeout time.Duration, c Command) (printed, failures string, err error) {
 	cmd := h.prepare(c)
 	files := [2]*os.File{}
 	for i := range files {
 		f, err := os.CreateTemp(h.Dir, filepath.Base(c.Args[0])+".*.out")
 		if err != nil {
-			return "", err
+			return "", "", err
 		}
 		defer os.Remove(f.Name())
 		defer f.Close()
@@ -105,7 +111,7 @@ func (h *Host) Run(timeout time.Duration, c Command) (string, error) {
 	}
 	cmd.Stdout, cmd.Stderr = files[0], files[1]
 	if err := h.Do(cmd.Start); err != nil {
-		return "", err
+		return "", "", err
 	}
 	timeout *= slowness
 	var late atomic.Bool
@@ -113,17 +119,17 @@ func (h *Host) Run(timeout time.Duration, c Command) (string, error) {
 		late.Store(true)
 		unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
 	})
-	err := cmd.Wait()
+	err = cmd.Wait()
 	timer.Stop()
 	if late.Load() {
 		err = fmt.Errorf("%s: killed after %v: %w", c.Args[0], timeout, context.DeadlineExceeded)
 	}
-	var printed []byte
-	for _, f := range files {
+	var texts [2]string
+	for i, f := range files {
 		b, _ := os.ReadFile(f.Name())
-		printed = append(printed, b...)
+		texts[i] = string(b)
 	}
-	return string(printed), err
+	return texts[0], texts[1], err
 }
 
 // Output is what the process has printed so far.

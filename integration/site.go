@@ -118,9 +118,9 @@ func (h *Host) LoadRules(t testing.TB, text string) {
 // Rules is the ruleset of the host as nft prints it.
 func (h *Host) Rules(t testing.TB) string {
 	t.Helper()
-	out, err := h.Run(10*time.Second, Cmd("nft", "list", "ruleset"))
+	out, failures, err := h.run(10*time.Second, Cmd("nft", "list", "ruleset")) // it warns of what it cannot show
 	if err != nil {
-		t.Fatalf("nft list ruleset on %s: %v\n%s", h.name, err, out)
+		t.Fatalf("nft list ruleset on %s: %v\n%s%s", h.name, err, out, failures)
 	}
 	return out
 }
