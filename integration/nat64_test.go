@@ -608,7 +608,9 @@ func TestNAT64Loss(t *testing.T) {
 	for i, c := range []invocation{{Wget, EPSV, EPSV}, {Ftplib, EPRT, EPRT}, {Tnftp, EPRT, EPRT}, {Curl, EPSV, EPSV}} {
 		t.Run(fmt.Sprint(c.kind().Name, i), func(t *testing.T) {
 			c.client.Need(t)
-			Job{Client: c.kind(), From: site.Client, Dial: nat64.Dial(IPv6, 0), Server: server, Mode: c.mode, Size: smallFile}.Verify(t)
+			// A segment that is lost four times in a row takes TCP 30 s.
+			Job{Client: c.kind(), From: site.Client, Dial: nat64.Dial(IPv6, 0), Server: server, Mode: c.mode, Size: smallFile,
+				Timeout: 3 * time.Minute}.Verify(t)
 		})
 	}
 	if before, behind := site.lost(t); before == 0 || behind == 0 {
