@@ -150,13 +150,14 @@ func (c *Conn) dumpTo(ports []PortRange, family uint8, f func(*Entry)) error {
 		c.out = appendPortFilter(c.out, ports[0].Low)
 	}
 	return c.dumpTCP(func(e *Entry) {
-		if e.Status&StatusExpected == 0 && includes(ports, e.Original.Dst.Port()) {
+		if e.Status&StatusExpected == 0 && Includes(ports, e.Original.Dst.Port()) {
 			f(e)
 		}
 	})
 }
 
-func includes(ports []PortRange, port uint16) bool {
+// Includes reports whether a port is in one of the ranges.
+func Includes(ports []PortRange, port uint16) bool {
 	return slices.ContainsFunc(ports, func(r PortRange) bool { return r.Low <= port && port <= r.High })
 }
 

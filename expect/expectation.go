@@ -117,7 +117,7 @@ func (c *Conn) CreateExpectation(x Expectation) error {
 }
 
 // ProlongExpectation sets the timeout of an existing expectation. The error is
-// ENOENT if there is none.
+// ENOENT if the expectation does not exist.
 func (c *Conn) ProlongExpectation(x Expectation) error {
 	const op = "prolong expectation"
 	if !x.valid() || x.Timeout <= 0 {
@@ -187,7 +187,7 @@ func unspecified(a netip.Addr) netip.Addr {
 
 // DeleteExpectation removes the expectation of the tuple that it was created with
 // (Expectation.Tuple) if it belongs to the master with that original tuple. The
-// error is ENOENT if there is none: it was used up, timed out, was replaced, or
+// error is ENOENT if it does not exist: it was used up, timed out, was replaced, or
 // its master is gone. Another master may since have expected the same tuple; that
 // expectation stays, and the error is ENOENT, too.
 func (c *Conn) DeleteExpectation(master, expected Tuple) error {

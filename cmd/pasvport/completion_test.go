@@ -63,8 +63,8 @@ func TestCompletionOfInterfaces(t *testing.T) {
 	}
 }
 
-// TestCompletionAsks: names of servers and ids of sessions come from the daemon,
-// and without a daemon there are none.
+// TestCompletionAsks: names of servers and ids of sessions come from the daemon;
+// without a daemon nothing is completed.
 func TestCompletionAsks(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "sock")
 	ask := []string{"servers", "drain", "--config", empty(t), "--control-socket", path}

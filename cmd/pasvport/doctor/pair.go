@@ -318,7 +318,7 @@ func (p *pairing) moved(sync bool) {
 
 // notifies returns the script that keepalived runs at an event, of an instance or
 // of a group, and reports whether it uses an option of conntrackd. An empty
-// script: there is none. A script that cannot be read is assumed to be correct.
+// script means that nothing is run. A script that cannot be read is assumed to be correct.
 func (p *pairing) notifies(event, option string) (script string, has bool) {
 	if p.keepalived == nil {
 		return "", false

@@ -3,7 +3,6 @@
 package gateway
 
 import (
-	"slices"
 	"sync/atomic"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
@@ -21,7 +20,7 @@ func (c *controlPorts) get() []expect.PortRange { return *c.list.Load() }
 
 // has reports whether a port is one of them.
 func (c *controlPorts) has(port uint16) bool {
-	return slices.ContainsFunc(c.get(), func(r expect.PortRange) bool { return r.Low <= port && port <= r.High })
+	return expect.Includes(c.get(), port)
 }
 
 // add adds the control ports of a configuration. None is ever removed: there may

@@ -157,10 +157,8 @@ func failed(t *testing.T, err error, says string) bool {
 // choosable are the features that Choose looks at.
 var choosable = []Feature{QueueNative, QueueXT, CarrierSane, CarrierBare, Expectation, Claim}
 
-// TestChooseAll: for every kernel and every setting, what is chosen is there and is what
-// was asked for; nothing is refused that the kernel can do; expectations go before
-// claims, and a carrier before none, unless the settings say otherwise.
-func TestChooseAll(t *testing.T) {
+// everyKernel yields a kernel for each set of choosable features that it may lack.
+func everyKernel(yield func(Found) bool) {
 	for set := range 1 << len(choosable) {
 		f := Everything()
 		for i, name := range choosable {
@@ -168,6 +166,17 @@ func TestChooseAll(t *testing.T) {
 				f[name] = unix.ENOENT
 			}
 		}
+		if !yield(f) {
+			return
+		}
+	}
+}
+
+// TestChooseAll: for every kernel and every setting, what is chosen is there and is what
+// was asked for; nothing is refused that the kernel can do; expectations go before
+// claims, and a carrier before none, unless the settings say otherwise.
+func TestChooseAll(t *testing.T) {
+	for f := range everyKernel {
 		for _, cfg := range everySetting() {
 			c, err := f.Choose(cfg)
 			what := fmt.Sprintf("%v with --strategy %s --carrier %s --queue %s", f.Names(), cfg.Strategy, cfg.Carrier, cfg.Queue)
@@ -243,13 +252,7 @@ func ways(f Found, cfg config.Config) (list []way) {
 
 // TestRunning: the choice of a daemon is read back from its status.
 func TestRunning(t *testing.T) {
-	for set := range 1 << len(choosable) {
-		f := Everything()
-		for i, name := range choosable {
-			if set>>i&1 == 1 {
-				f[name] = unix.ENOENT
-			}
-		}
+	for f := range everyKernel {
 		for _, lacksZones := range []bool{false, true} {
 			if lacksZones {
 				f[Zones] = unix.ENOENT

@@ -361,7 +361,7 @@ func (l *Ledger) absolute(p string) string {
 }
 
 // quoted returns the directory of a 257 reply, in which a quote is doubled (RFC
-// 959 appendix II), or "" if there is none or it is not absolute.
+// 959 appendix II), or "" if the reply has no absolute one.
 func quoted(line []byte) string {
 	_, rest, ok := bytes.Cut(line, []byte{'"'})
 	if !ok {

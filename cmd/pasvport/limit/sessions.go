@@ -30,7 +30,7 @@ const (
 	closed
 )
 
-// Errors of Room when there is none.
+// Errors of Room when a limit is reached.
 var (
 	ErrSessions       = errors.New("too many sessions")
 	ErrClientSessions = errors.New("too many sessions of one client")

@@ -118,8 +118,8 @@ func TestNone(t *testing.T) {
 }
 
 // TestUsed: what continues from a record opens a pinhole that was used for its
-// connection alone, and one whose connection was answered not at all. The time that is
-// left goes on.
+// connection alone, and one whose connection was answered not at all. The remaining
+// time keeps running.
 func TestUsed(t *testing.T) {
 	server, client := netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("10.0.0.2")
 	hole := func(port uint16) succession.Pinhole {
@@ -165,8 +165,8 @@ func TestUsed(t *testing.T) {
 
 // TestEnded: the other daemon is told of the end of a session that was closed. One whose
 // entry is gone is kept for conntrackd to make again, and is told to no one. The first
-// report counts; of sessions of the other firewall, and of those that no one was told
-// of, there is none.
+// report counts. Sessions of the other firewall, and those that no one was told of, are
+// not reported.
 func TestEnded(t *testing.T) {
 	for _, tt := range []struct {
 		name       string

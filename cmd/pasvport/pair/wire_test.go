@@ -55,7 +55,7 @@ func TestSendNow(t *testing.T) {
 		t.Fatal(err)
 	}
 	var sent []byte
-	for n := byte(0); w.clear(); n++ { // nobody reads
+	for n := byte(0); w.clear(); n++ { // the other end does not read
 		b := bytes.Repeat([]byte{n}, 10_000)
 		sent = append(sent, b...)
 		l.turn.Lock()

@@ -186,16 +186,13 @@ func (d *Data) EachRule(f func(expect.Tuple, *Pinhole)) {
 func (d *Data) Unanswered(before time.Time) map[expect.Tuple]*Pinhole {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var list map[expect.Tuple]*Pinhole
+	list := map[expect.Tuple]*Pinhole{}
 	for t, c := range d.open {
 		if c.rule == nil || c.told || !c.since.Before(before) {
 			continue
 		}
 		c.told = true
 		d.open[t] = c
-		if list == nil {
-			list = map[expect.Tuple]*Pinhole{}
-		}
 		list[t] = c.rule
 	}
 	return list

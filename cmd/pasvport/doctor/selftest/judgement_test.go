@@ -98,7 +98,7 @@ func newLoop(t *testing.T, data func(netip.AddrPort) (*net.TCPConn, error)) *tes
 }
 
 // TestTransferJudged: a transfer is good if each byte arrives, both ways, and is what
-// its data connection makes of it; a firewall without pasvport is good if there is none.
+// its data connection makes of it; a firewall without pasvport is good if no data connection opens.
 func TestTransferJudged(t *testing.T) {
 	half := func(b []byte) []byte { return b[:len(b)/2] }
 	flipped := func(b []byte) []byte {
