@@ -31,7 +31,7 @@ type Reader struct {
 // workspace, if no one else has it; otherwise nil. A session that continues a
 // connection that conntrack lost acquires it for good.
 func (s *Session) Acquire(work *ftpalg.Workspace) *Reader {
-	if !s.used.CompareAndSwap(false, true) {
+	if s.set(used, true) {
 		return nil
 	}
 	s.reader.Engine.Share(work)
@@ -39,7 +39,7 @@ func (s *Session) Acquire(work *ftpalg.Workspace) *Reader {
 }
 
 // Release lets others acquire it.
-func (r *Reader) Release() { r.used.Store(false) }
+func (r *Reader) Release() { r.set(used, false) }
 
 // Lost is what to remember of a session that conntrack has lost.
 func (s *Session) Lost() lost.Connection {
@@ -96,7 +96,7 @@ func (r *Reader) GoOn(e *expect.Entry, policy *ftpalg.Policy, from *ftpalg.State
 // a closed connection to the next, also under translation
 // (nf_nat_used_tuple_harder in net/netfilter/nf_nat_core.c).
 func (r *Reader) Doubtful(p *nfq.Packet) bool {
-	return r.closing.Load() || r.Engine.Position(r.Direction(p)).Foreign(p.Seq)
+	return r.has(closing) || r.Engine.Position(r.Direction(p)).Foreign(p.Seq)
 }
 
 // Is reports whether a session belongs to conntrack's entry for its packet. Their
@@ -111,7 +111,7 @@ func (r *Reader) Is(e *expect.Entry, p *nfq.Packet) bool {
 	if r.ID() != e.ID {
 		return false
 	}
-	if r.closing.Load() {
+	if r.has(closing) {
 		return !isOpen(e)
 	}
 	at := r.Engine.Position(r.Direction(p))
@@ -152,12 +152,12 @@ func (r *Reader) ShowAcks(now time.Time, lasts time.Duration) bool {
 func (r *Reader) seconds(now time.Time) uint32 { return uint32(now.Sub(r.Started) / time.Second) }
 
 // TakeMissed reports whether packets may have passed unread since the last call.
-func (r *Reader) TakeMissed() bool { return r.missed.Load() && r.missed.Swap(false) }
+func (r *Reader) TakeMissed() bool { return r.has(missed) && r.set(missed, false) }
 
 // NoteWaiting records whether a transfer command waits for its final reply.
 func (r *Reader) NoteWaiting() {
-	if waits := r.Engine.TransferWaits(); waits != r.waiting.Load() {
-		r.waiting.Store(waits)
+	if waits := r.Engine.TransferWaits(); waits != r.has(waiting) {
+		r.set(waiting, waits)
 	}
 }
 

@@ -39,7 +39,7 @@ func TestSessionOfEntry(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := New(&open, &ftpalg.Policy{}, time.Unix(1000, 0), true, new(ftpalg.Workspace))
 			s.Engine.Segment(&ftpalg.Segment{Dir: ftpalg.Original, Seq: 990, Payload: []byte("USER pvp\r\n")})
-			s.closing.Store(tt.closing)
+			s.set(closing, tt.closing)
 			p := &nfq.Packet{Src: control.Src, Dst: control.Dst, Seq: tt.seq}
 			doubtful := s.Doubtful(p)
 			if doubtful != tt.doubtful {

@@ -49,7 +49,7 @@ type Session struct {
 func New(e *expect.Entry, policy *ftpalg.Policy, now time.Time, started bool, work *ftpalg.Workspace) *Reader {
 	s := &Session{Started: now, zoneOfReply: e.Reply.Zone}
 	s.reader.Session = s
-	s.used.Store(true)
+	s.set(used, true)
 	s.state, s.mark = e.TCPState, e.Mark
 	if e.Status&expect.StatusSeqAdjust != 0 {
 		s.adjusts.Store(byKernel)
@@ -126,12 +126,12 @@ func (s *Session) TransferWaits() bool {
 	if phase, armed := s.Fast.Phase(); armed {
 		return phase == ftpalg.PhaseTransfer || phase == ftpalg.PhaseBegun
 	}
-	return s.waiting.Load()
+	return s.has(waiting)
 }
 
 // Miss records that packets may have passed unread, because our rules were
 // missing.
 func (s *Session) Miss() {
-	s.missed.Store(true)
+	s.set(missed, true)
 	s.Fast.Disarm()
 }
