@@ -24,6 +24,9 @@ func (c *streams) received(d Direction, seq, ack uint32) bool {
 		return false
 	}
 	if !s.ackKnown || int32(ack-s.acked) > 0 {
+		if s.blind && !s.known && s.ackKnown {
+			c.started = false // it has what no one has seen
+		}
 		s.acked, s.ackKnown = ack, true
 	}
 	if d == Original {

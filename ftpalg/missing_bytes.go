@@ -83,7 +83,7 @@ func (c *streams) number(s *stream, seq uint32) uint32 {
 // have been among what was missed.
 func (c *Conn) Missed() {
 	for d := range c.stream {
-		c.stream[d].blind = c.stream[d].known
+		c.stream[d].blind = true
 	}
 	c.met = false
 	c.pending.push(cmdPASV)

@@ -21,6 +21,9 @@ func (c *streams) begin(d Direction, seq uint32, p []byte) {
 	if said {
 		has = c.Acknowledgement(d, s.acked)
 	}
+	if s.blind && (!said || seq != has) {
+		c.started = false // how it began may have passed unseen
+	}
 	if c.started && said && (seq-has <= farAway || len(p) == 1 && seq+1 == has) {
 		at = has // what precedes the segment is missing, or it is a keep-alive probe
 	}

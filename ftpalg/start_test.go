@@ -320,6 +320,49 @@ func TestStateOfForeign(t *testing.T) {
 	}
 }
 
+// TestBeginningPassed: the client's first line passed between two engines, or while our
+// rules were missing. What follows is read, and opens something behind a line end that
+// was seen.
+func TestBeginningPassed(t *testing.T) {
+	const c, s = 1000, 5000
+	greeting, user, asked, pass, in := "220 ready\r\n", "USER x\r\n", "331 password\r\n", "PASS x\r\n", "230 in\r\n"
+	at := func(base int, lines ...string) uint32 { return uint32(base + len(strings.Join(lines, ""))) }
+	greeted := []step{{Reply, s, c, greeting}}
+	userStep := step{Original, c, at(s, greeting), user}
+	askedStep := step{Reply, at(s, greeting), at(c, user), asked}
+	passStep := step{Original, at(c, user), at(s, greeting, asked), pass}
+	for _, tt := range []struct {
+		name          string
+		before, after []step
+	}{
+		{"nothing passed", greeted, []step{userStep, askedStep, passStep}},
+		{"its first line passed", greeted, []step{passStep}},
+		{"and was answered", greeted, []step{askedStep, passStep}},
+		{"and is repeated when it was", greeted, []step{askedStep, userStep, passStep}},
+		{"and is repeated after what follows", greeted, []step{passStep, userStep}},
+		{"the greeting passed, too", nil, []step{askedStep, passStep}},
+		{"and the client speaks first", nil, []step{passStep}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			g := newGateway(routed, Policy{})
+			g.steps(tt.before...)
+			state := g.c.State()
+			next := &gateway{c: NewConn(routed, &Policy{}, Options{})}
+			next.c.Continue(&state, true)
+			g.c.Missed()
+			n := [2]uint32{at(c, user, pass), at(s, greeting, asked, in)}
+			steps := append(tt.after, step{Reply, at(s, greeting, asked), n[0], in},
+				step{Original, n[0], n[1], "NOOP\r\n"}, step{Reply, n[1], n[0] + 6, "200 ok\r\n"},
+				step{Original, n[0] + 6, n[1] + 8, "PORT 192,168,1,5,200,10\r\n"})
+			for name, g := range map[string]*gateway{"another engine": next, "no rules": g} {
+				if events, want := g.steps(steps...), []string{"offered PORT " + activeOffer}; !slices.Equal(events, want) {
+					t.Errorf("%s: events %q", name, events)
+				}
+			}
+		})
+	}
+}
+
 // TestStateGap: bytes passed between the two engines, and reading continues in
 // the middle of a line.
 func TestStateGap(t *testing.T) {

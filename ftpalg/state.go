@@ -273,7 +273,7 @@ func (c *Conn) Continue(t *State, unseen bool) {
 	for d := range c.stream {
 		s := &c.stream[d]
 		s.restore(&t.Stream[d])
-		s.blind = s.known && unseen
+		s.blind = unseen
 	}
 	if p := &t.Stream[Reply]; p.Missing > 0 && p.Missing <= uint32(maxAhead) && isFinal(p.Ahead) {
 		c.ahead = &ahead{p.Next + p.Missing, p.Ahead}
