@@ -33,8 +33,9 @@ type Dialogue struct {
 }
 
 // lineTimeout is how long a line may take to the other end. An emulated machine
-// is slow when a hundred sessions log in at once.
-const lineTimeout = 30 * time.Second
+// is slow when a hundred sessions log in at once, and TCP repeats a lost line after
+// twice as long each time.
+const lineTimeout = time.Minute
 
 // Talk connects a client to a listener on the position's server host and logs in.
 // No other server may use the port.

@@ -87,7 +87,7 @@ func (s *Site) testStop(t *testing.T, signal syscall.Signal) {
 	if err := running.CloseWrite(); err != nil {
 		t.Error(err)
 	}
-	running.SetReadDeadline(time.Now().Add(5 * time.Second))
+	running.SetReadDeadline(time.Now().Add(openTimeout))
 	if _, err := io.Copy(io.Discard, running); err != nil {
 		t.Errorf("established transfer after the stop: %v", err)
 	}

@@ -366,7 +366,8 @@ func synInFlight(t *testing.T, f *FirewallPair, o *Offer, at *Host) func(*testin
 	l := at.lose(t, fmt.Sprintf("syn%d", port), "input", fmt.Sprintf("tcp dport %d", port))
 	done := make(chan error, 1)
 	go func() {
-		c, err := o.Connect(o.Opener, openTimeout)
+		// TCP repeats a SYN after longer and longer times, 67 s after the first one at most.
+		c, err := o.Connect(o.Opener, 4*openTimeout)
 		if err == nil {
 			c.Close()
 		}

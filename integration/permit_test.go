@@ -91,8 +91,8 @@ func TestTLSRequired(t *testing.T) {
 			server := site.ServerHost().StartServer(t, kind, netip.AddrPortFrom(site.ServerAddr(IPv4), 21))
 			url := fmt.Sprintf("ftp://%s:%s@%s/", server.User, password, site.Dial(site.Client, IPv4, 0))
 			start := time.Now()
-			out, err := site.Client.Run(20*time.Second, Cmd("curl", "-v", "-sS", url))
-			if err == nil || time.Since(start) > 10*time.Second || !strings.Contains(out, "TLS is required") {
+			out, err := site.Client.Run(2*startTimeout, Cmd("curl", "-v", "-sS", url))
+			if err == nil || time.Since(start) > startTimeout || !strings.Contains(out, "TLS is required") {
 				t.Errorf("curl after %v: %v\n%s", time.Since(start), err, out)
 			}
 		})

@@ -271,8 +271,8 @@ func TestTLSDenied(t *testing.T) {
 	}
 	url := fmt.Sprintf("ftp://%s:%s@%s/f", server.User, password, site.Dial(site.Client, IPv4, 0))
 	start := time.Now()
-	out, err := site.Client.Run(20*time.Second, Cmd("curl", "-sS", "--ssl-reqd", url))
-	if err == nil || time.Since(start) > 5*time.Second {
+	out, err := site.Client.Run(2*startTimeout, Cmd("curl", "-sS", "--ssl-reqd", url))
+	if err == nil || time.Since(start) > startTimeout {
 		t.Errorf("curl --ssl-reqd after %v: %v\n%s", time.Since(start), err, out)
 	}
 	if out, err := site.Client.Run(20*time.Second, Cmd("curl", "-sS", "--ssl", url)); err != nil || out != "plain" {
