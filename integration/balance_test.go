@@ -70,7 +70,9 @@ func (s *Site) addBackends(t *testing.T) {
 			listen = append(listen, netip.AddrPortFrom(b[f], 21))
 		}
 	}
-	startMini(t, s.Server, listen...).fromPort = 20
+	m := startMini(t, s.Server)
+	m.fromPort = 20
+	m.listen(t, listen...)
 }
 
 // balanced holds this many sessions at once in each family, and checks that they

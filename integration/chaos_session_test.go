@@ -35,11 +35,12 @@ func (c *chaos) serve(t *testing.T) {
 	for _, f := range c.site.Position.families() {
 		listen = append(listen, netip.AddrPortFrom(c.site.ServerAddr(f), 21))
 	}
-	m := startMini(t, c.site.ServerHost(), listen...)
+	m := startMini(t, c.site.ServerHost())
 	m.files["echo"] = func(conn net.Conn) {
 		conn.SetDeadline(time.Now().Add(chaosLimit))
 		io.Copy(conn, conn)
 	}
+	m.listen(t, listen...)
 }
 
 // loop runs one session after the other until the end.

@@ -59,8 +59,7 @@ func (s *Site) fetchWithJava(t *testing.T, h *Host, m Mode) {
 	t.Helper()
 	var mu sync.Mutex
 	said := make(map[string]int)
-	server := startMini(t, s.ServerHost(), netip.AddrPortFrom(s.ServerAddr(IPv4), 21))
-	defer server.stop()
+	server := startMini(t, s.ServerHost())
 	server.answer = func(line string) string {
 		verb, _, _ := strings.Cut(line, " ")
 		mu.Lock()
@@ -71,6 +70,8 @@ func (s *Site) fetchWithJava(t *testing.T, h *Host, m Mode) {
 		}
 		return ""
 	}
+	server.listen(t, netip.AddrPortFrom(s.ServerAddr(IPv4), 21))
+	defer server.stop()
 	const runs = 3
 	args := []string{"java", "-XX:TieredStopAtLevel=1", "-cp", filepath.Join(s.Client.Dir, fetchDir), "Fetch"}
 	to := filepath.Join(h.Dir, "fetched")

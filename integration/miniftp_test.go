@@ -36,7 +36,7 @@ func (s *miniServer) stop() {
 	}
 }
 
-// startMini starts a miniServer.
+// startMini starts a miniServer. What is to be changed in it is changed before it listens.
 func startMini(t testing.TB, h *Host, listen ...netip.AddrPort) *miniServer {
 	t.Helper()
 	s := &miniServer{host: h, patience: lineTimeout, files: map[string]func(net.Conn){
@@ -45,8 +45,15 @@ func startMini(t testing.TB, h *Host, listen ...netip.AddrPort) *miniServer {
 		"small":  func(c net.Conn) { c.Write(miniData[:miniSmall]) },
 		"medium": func(c net.Conn) { c.Write(miniData[:]) },
 	}}
-	for _, a := range listen {
-		ln, err := h.Listen(a)
+	s.listen(t, listen...)
+	return s
+}
+
+// listen serves sessions at more addresses.
+func (s *miniServer) listen(t testing.TB, at ...netip.AddrPort) {
+	t.Helper()
+	for _, a := range at {
+		ln, err := s.host.Listen(a)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -54,7 +61,6 @@ func startMini(t testing.TB, h *Host, listen ...netip.AddrPort) *miniServer {
 		s.listeners = append(s.listeners, ln)
 		go acceptAll(ln, s.serve)
 	}
-	return s
 }
 
 // The sizes of the files small and medium.

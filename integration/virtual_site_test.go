@@ -70,8 +70,9 @@ func (s *virtualSite) letChecksOut(t *testing.T) {
 // startServer starts the i-th server, whose active data comes from port 20.
 func (s *virtualSite) startServer(t *testing.T, i int) {
 	t.Helper()
-	s.servers[i] = startMini(t, s.Server, netip.AddrPortFrom(backends[i][IPv4], 21), netip.AddrPortFrom(backends[i][IPv6], 21))
-	s.servers[i].fromPort = 20
+	m := startMini(t, s.Server)
+	s.servers[i], m.fromPort = m, 20
+	m.listen(t, netip.AddrPortFrom(backends[i][IPv4], 21), netip.AddrPortFrom(backends[i][IPv6], 21))
 }
 
 // nameOf is the name of the server that gives this answer.
