@@ -56,9 +56,10 @@ func (a *adopter) adopt(e *expect.Entry, alg *ftpalg.Conn, now time.Time) *sessi
 
 // started reports whether a new connection is seen from its first byte on.
 // Sessions of earlier daemons were taken back before; an entry shows it if
-// conntrack picked its connection up midstream, or if it was restored.
+// conntrack picked its connection up midstream, if it was restored, or if an earlier
+// connection had it.
 func (a *adopter) started(e *expect.Entry) bool {
-	return a.older != nil && !e.Liberal && !a.older.has(e.ID)
+	return a.older != nil && !e.Liberal && e.Adj == [2]expect.SeqAdj{} && !a.older.has(e.ID)
 }
 
 // recall gives a session that continues with another entry its previous engine,

@@ -30,7 +30,12 @@ const (
 // a packet belongs to; see expect.Events.Sync.
 func (w *worker) find(p *nfq.Packet) (r *session.Reader, is tracking) {
 	t := tupleOf(p)
-	if r = w.known(t); r != nil {
+	if r = w.known(t); r != nil && r.Pair.GoesOn() { // it may be over, and its entry another one's
+		r.Release()
+		w.events.Sync(syncBound)
+		r = w.known(t)
+	}
+	if r != nil {
 		doubtful := r.Doubtful(p)
 		if !doubtful && !r.Adjusted() {
 			return r, tracked

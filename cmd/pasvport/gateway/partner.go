@@ -11,6 +11,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/session"
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/ftpalg"
 )
 
 // partner makes sessions from the records of the other firewall's daemon. Like
@@ -47,7 +48,7 @@ func (p *partner) Adopt(k *pair.Known, e *expect.Entry) bool {
 		return true
 	case k.Left != succession.LeftNot && s.Left() == succession.LeftNot:
 		if r := s.Acquire(&p.work); r != nil { // a packet of it is being handled; it is judged here, too
-			p.bypass.leaveAgain(r, k.Left)
+			p.leavesAgain(r, k, e)
 			r.Release()
 		}
 	}
@@ -73,7 +74,7 @@ func (p *partner) begins(k *pair.Known, e *expect.Entry) *session.Session {
 		r.Aside = true
 		p.bypass.encrypted(r)
 	default:
-		p.bypass.leaveAgain(r, k.Left)
+		p.leavesAgain(r, k, e)
 	}
 	r.Release()
 	p.begin(p.table, r.Session)
@@ -82,6 +83,17 @@ func (p *partner) begins(k *pair.Known, e *expect.Entry) *session.Session {
 		p.peer.Later(func() { p.entries.refresh(p.ct, e) })
 	}
 	return r.Session
+}
+
+// leavesAgain leaves a session alone that the other firewall does not read. Its first
+// packet has to be queued if the adjustments of its entry are not its own: see readjust.
+func (p *partner) leavesAgain(r *session.Reader, k *pair.Known, e *expect.Entry) {
+	p.bypass.leaveAgain(r, k.Left)
+	for d := range ftpalg.Direction(2) {
+		if _, differs := adjustsOtherwise(e, d, k.Engine); differs && k.Left != succession.LeftNot {
+			p.bypass.takeUp(e.ID)
+		}
+	}
 }
 
 // opens opens and closes what is open at the other firewall, as far as it may be

@@ -244,6 +244,33 @@ func TestFailoverFirst(t *testing.T) {
 	}
 }
 
+// TestFailoverEnded: the last packets of a session that has just ended arrive before
+// conntrackd brings its entry. They are retransmitted, and must not be answered with a
+// reset.
+func TestFailoverEnded(t *testing.T) {
+	f := newFirewalls(t, nil)
+	l := f.a.connect(entryOf(1))
+	l.logIn()
+	l.accepts(client, "QUIT\r\n")
+	l.accepts(server, "221 bye\r\n")
+	f.a.ending(f.a.k, l.session(), expect.TCPStateFinWait)
+	f.told()
+	m := &link{b: f.b, entry: l.entry, next: l.next}
+	for range 3 {
+		p := m.packet(server, "221 bye\r\n", nfq.FlagACK)
+		if v, _ := f.b.handle(p); v != "drop" {
+			t.Errorf("its last reply: %s", v)
+		}
+	}
+	e := *l.entry
+	e.TCPState = expect.TCPStateFinWait
+	f.b.k.enter(e)
+	f.b.watcher().event(f.b.k, &expect.Event{Type: expect.New, Entry: e})
+	if f.settle(); f.b.registry.session(e.Original) != nil {
+		t.Error("it is a session again")
+	}
+}
+
 // TestPartnerFollows: while the other firewall has a session, what it closes is
 // closed, what it leaves alone is left alone, and what ends there leaves nothing
 // open.
@@ -569,6 +596,122 @@ func TestAdjustedAsAnother(t *testing.T) {
 	}
 	if adj := f.b.k.adjusted[m.entry.Original][expect.Reply]; adj.Before != 0 || adj.After == 0 {
 		t.Errorf("the kernel adjusts by %+v", adj)
+	}
+}
+
+// TestEncryptedAsAnother: conntrackd brings the entry of an encrypted session with the
+// adjustments of an earlier one that had its ports. Its first packet is queued, so that it
+// loses them, and the others are not.
+func TestEncryptedAsAnother(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		adj  [2]expect.SeqAdj
+	}{{"as another", [2]expect.SeqAdj{{Pos: 9, After: 4}, {Pos: 7, After: 3}}}, {"its own", [2]expect.SeqAdj{}}} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFirewalls(t, nil)
+			l := f.a.connect(entryOf(1))
+			l.logIn()
+			l.accepts(client, "AUTH TLS\r\n")
+			l.accepts(server, "234 go\r\n")
+			l.entry.Adj = tt.adj
+			m := f.moves(l)
+			another := tt.adj != [2]expect.SeqAdj{}
+			if left := f.b.k.left[m.entry.ID] != ""; left == another || m.session().Left() != succession.LeftEncrypted {
+				t.Errorf("left alone: %t, as %q", left, m.session().Left())
+			}
+			m.accepts(client, "\x17\x03\x03")
+			if adj, set := f.b.k.adjusted[m.entry.Original]; set != another || adj != [2]expect.SeqAdj{} {
+				t.Errorf("the kernel adjusts by %+v, set %t", adj, set)
+			}
+			m.session().Started = m.session().Started.Add(-2 * time.Second) // it was left then
+			m.accepts(server, "\x17\x03\x03")
+			if f.b.k.left[m.entry.ID] == "" {
+				t.Error("its packets stay queued")
+			}
+		})
+	}
+}
+
+// TestEndUnknown: the end of a session was not reported to the second firewall, where it
+// has an entry, and the next connection with the same ports gets that.
+func TestEndUnknown(t *testing.T) {
+	for _, lives := range []bool{false, true} {
+		t.Run(fmt.Sprintf("lives %t", lives), func(t *testing.T) {
+			f := newFirewalls(t, nil)
+			l := f.a.announced(entryOf(1))
+			l.entry.Adj, l.entry.Status = f.a.k.adjusted[l.entry.Original], l.entry.Status|expect.StatusSeqAdjust
+			m := f.moves(l)
+			f.b.k.enter(*m.entry).Liberal = true
+			before := m.session()
+			p := m.packet(client, "", nfq.FlagSYN)
+			p.Seq += 1 << 30
+			if v, _ := f.b.handle(p); v != "accept" || f.b.k.adjusted[m.entry.Original] != [2]expect.SeqAdj{} {
+				t.Fatalf("a SYN: %s; the kernel adjusts by %+v", v, f.b.k.adjusted[m.entry.Original])
+			}
+			e := *m.entry
+			e.Adj, e.Liberal = [2]expect.SeqAdj{}, lives // what begins brings conntrack into step
+			f.b.k.enter(e)
+			if lives {
+				m.accepts(client, "NOOP\r\n")
+				if adj := f.b.k.adjusted[m.entry.Original]; m.session() != before || adj != l.entry.Adj || len(f.b.pinholes.All()) != 1 {
+					t.Errorf("a session that lives goes on as %v, adjusted by %+v, want %+v; open is %v", m.session(), adj, l.entry.Adj, f.b.pinholes.All())
+				}
+				return
+			}
+			f.b.k.inSync = func() { // of its answer
+				f.b.k.inSync = nil
+				e.TCPState = expect.TCPStateSynRecv
+				f.b.watcher().event(f.b.k, &expect.Event{Type: expect.Update, Entry: e})
+			}
+			n := &link{b: f.b, entry: m.entry, next: [2]uint32{p.Seq + 1, m.next[server] + 1<<29}}
+			n.logIn()
+			if n.session() == before || len(f.b.pinholes.All()) != 0 {
+				t.Errorf("open is %v", f.b.pinholes.All())
+			}
+			if sent := n.passive(50001); sent == "" || len(f.b.pinholes.All()) != 1 {
+				t.Errorf("the client received %q; open is %v", sent, f.b.pinholes.All())
+			}
+		})
+	}
+}
+
+// TestTakenWithoutEntry: the first packet of a session comes at a moment at which
+// conntrackd has deleted its entry, to make it anew. It is retransmitted, and what is
+// known of the session is not lost.
+func TestTakenWithoutEntry(t *testing.T) {
+	f := newFirewalls(t, nil)
+	l := f.a.connect(plainEntry(1))
+	l.logIn()
+	l.accepts(client, "PASV\r\n")
+	m := f.moves(l)
+	p := m.packet(client, "NOOP\r\n", nfq.FlagACK)
+	f.b.k.remove(m.entry)
+	if v, _ := f.b.handle(p); v != "drop" || !m.session().Pair.Standby() {
+		t.Errorf("without its entry: %s", v)
+	}
+	f.b.k.enter(*m.entry)
+	m.say(server, announced)
+	if len(f.b.pinholes.All()) != 1 {
+		t.Error("the reply to a command seen by the other firewall opens nothing")
+	}
+}
+
+// TestBroughtAsBeginning: what conntrackd brings is older than what the other firewall
+// has told: its entry is that of a connection that begins.
+func TestBroughtAsBeginning(t *testing.T) {
+	f := newFirewalls(t, nil)
+	l := f.a.announced(plainEntry(1))
+	f.told()
+	e := *l.entry
+	e.TCPState, e.Liberal = expect.TCPStateSynRecv, true
+	f.b.watcher().event(f.b.k, &expect.Event{Type: expect.New, Entry: e})
+	f.settle()
+	e.TCPState = expect.TCPStateEstablished
+	f.b.k.enter(e)
+	m := &link{b: f.b, entry: &e, next: l.next}
+	m.accepts(client, "NOOP\r\n")
+	if len(f.b.pinholes.All()) != 1 {
+		t.Error("what was announced is not open")
 	}
 }
 

@@ -47,23 +47,25 @@ type teller struct {
 }
 
 // take makes a session ours, as a packet of it came, and lets its engine continue
-// from the last report of the other firewall. It reports whether its engine does.
-func (t *teller) take(r *session.Reader) bool {
+// from the last report of the other firewall. It reports whether its engine does, and
+// whether the packet may be read: it must be retransmitted if the session has no entry at
+// this moment, as conntrackd is recreating that.
+func (t *teller) take(r *session.Reader) (goesOn, ok bool) {
 	if !r.Pair.GoesOn() {
-		return false
+		return false, true
+	}
+	e, err := t.ct.Get(r.Original())
+	if err != nil {
+		return false, false
 	}
 	if r.Pair.Standby() {
 		t.peer.Took(r.Original())
 	}
 	here, own := r.Here(), r.Adjustments()
 	rec := r.Pair.Own()
-	e, err := t.ct.Get(r.Original())
-	if err != nil {
-		return true
-	}
 	t.entries.refresh(t.ct, &e)
 	if rec == nil {
-		return true
+		return true, true
 	}
 	if rec.Adjusted != nil && !here { // otherwise an earlier daemon has left newer ones
 		here, own = true, session.Adjustments(*rec.Adjusted)
@@ -77,14 +79,14 @@ func (t *teller) take(r *session.Reader) bool {
 	}
 	r.GoOn(&e, t.settings().policyFor(&e), rec.Engine, t.work)
 	if !here {
-		return true
+		return true, true
 	}
 	if !e.Liberal {
 		t.failed(r.Subject(), "cannot adjust sequence numbers", t.ct.SetLiberal(r.Original()))
 	}
 	t.failed(r.Subject(), "cannot adjust sequence numbers", t.firewall.Renumber(r.ID(), r.Adjustments().Note()))
 	r.AdjustHere()
-	return true
+	return true, true
 }
 
 // readjust gives an entry the last adjustments of its session. conntrackd may
@@ -92,12 +94,9 @@ func (t *teller) take(r *session.Reader) bool {
 // ports had; and where it commits nothing the kernel has its own, from before the other
 // firewall changed something.
 func (t *teller) readjust(r *session.Reader, e *expect.Entry, from *ftpalg.State) {
-	if from == nil {
-		return
-	}
 	for d := range ftpalg.Direction(2) {
-		by, known := from.Adjustment(d)
-		if !known || by.After == e.Adj[d].After {
+		by, differs := adjustsOtherwise(e, d, from)
+		if !differs {
 			continue
 		}
 		if !t.adjust.kernel(t.ct, r, d, by) {
@@ -108,6 +107,36 @@ func (t *teller) readjust(r *session.Reader, e *expect.Entry, from *ftpalg.State
 		e.Status |= expect.StatusSeqAdjust
 		t.refreshLater(r, time.Now())
 	}
+}
+
+// anew takes the adjustments from the entry of a session of the other firewall, as a SYN
+// has come to it: conntrack learns that another connection begins there by the SYN and ACK
+// that answers it, unless it adjusts numbers. The next packet of the session, if it
+// lives, gives them back: see readjust.
+func (t *teller) anew(original expect.Tuple) {
+	s := t.registry.session(original)
+	if s == nil || s.Left() != succession.LeftNot || s.Pair.Continues() == nil {
+		return
+	}
+	e, err := t.ct.Get(original)
+	if err != nil {
+		return
+	}
+	for d := range ftpalg.Direction(2) {
+		if _, differs := adjustsOtherwise(&expect.Entry{}, d, s.Pair.Continues().Engine); differs && e.Adj[d] != (expect.SeqAdj{}) {
+			t.failed(s.Subject(), "cannot adjust sequence numbers", t.ct.SetSeqAdj(original, expect.Direction(d), expect.SeqAdj{}))
+		}
+	}
+}
+
+// adjustsOtherwise reports whether an entry has another adjustment than its session's
+// last one, as far as its engine's state shows, and what that is.
+func adjustsOtherwise(e *expect.Entry, d ftpalg.Direction, from *ftpalg.State) (by ftpalg.Adjustment, differs bool) {
+	if from == nil {
+		return by, false
+	}
+	by, known := from.Adjustment(d)
+	return by, known && by.After != e.Adj[d].After
 }
 
 // refreshLater gives the entry of a session its long timeout again after

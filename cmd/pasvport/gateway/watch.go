@@ -79,6 +79,17 @@ func (w *watcher) destroyed(ct conntrack, e *expect.Entry) {
 	}
 }
 
+// begins acts on a connection that was answered with SYN and ACK. It may have the entry
+// of an earlier one whose end conntrack has not seen, as its state is from the other
+// firewall: that one is over.
+func (w *watcher) begins(ct conntrack, e *expect.Entry) {
+	w.older.begins(e.ID)
+	if table, s := w.registry.find(e.Original); s != nil && s.ID() == e.ID && s.Pair.GoesOn() {
+		w.ending(ct, s, expect.TCPStateClose)
+		w.end(ct, table, s)
+	}
+}
+
 // changed acts on an entry whose connection has changed its state.
 func (w *watcher) changed(ct conntrack, e *expect.Entry) {
 	if p := w.pinholes.Answered(e); p != nil {
@@ -86,7 +97,7 @@ func (w *watcher) changed(ct conntrack, e *expect.Entry) {
 		w.tellUsed(w.registry.session(p.Owner.Original()))
 	}
 	if e.TCPState == expect.TCPStateSynRecv {
-		w.older.begins(e.ID)
+		w.begins(ct, e)
 	}
 	if e.TCPState >= expect.TCPStateTimeWait {
 		w.accounts.DataClosed(ct, e.Original, w.registry.session)

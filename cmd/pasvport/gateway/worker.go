@@ -72,6 +72,7 @@ func (w *worker) opens(p *nfq.Packet) {
 		w.drop(p.ID)
 		return
 	}
+	w.teller.anew(tupleOf(p))
 	w.accept(p.ID)
 }
 
@@ -120,7 +121,12 @@ func (w *worker) handle(r *session.Reader, p *nfq.Packet) {
 
 // read passes a packet to the engine, and acts on the decision.
 func (w *worker) read(r *session.Reader, d ftpalg.Direction, p *nfq.Packet) {
-	if w.teller.take(r) {
+	goesOn, ok := w.teller.take(r)
+	if !ok {
+		w.drop(p.ID)
+		return
+	}
+	if goesOn {
 		for d := range ftpalg.Direction(2) {
 			w.abandon(halfLine{r.Session, d}) // its sender retransmits it
 		}

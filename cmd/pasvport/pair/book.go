@@ -17,7 +17,8 @@ const (
 	// session.
 	grace = 10 * time.Second
 	// endedFor is how long a record is kept whose entry is gone although neither
-	// end has closed: conntrackd deletes and recreates it.
+	// end has closed: conntrackd deletes and recreates it. That long it is also
+	// known of a session that it has ended: its last packets may be retransmitted.
 	endedFor = 10 * time.Second
 	// remade is how long packets are dropped meanwhile.
 	remade = time.Second
@@ -41,7 +42,8 @@ type page struct {
 	reply  mark
 	noted  instant // the remaining times of its pinholes count from then on
 	missed instant // when a packet came without an entry; zero: never
-	ended  instant // when its entry disappeared; zero: it exists
+	ended  instant // when its entry disappeared, or it was over; zero: it exists
+	over   bool    // the session has ended: nothing else is known of it
 	ours   bool    // this machine saw its last packets
 	taken  bool    // for a session of the other machine, whether it is live here
 	absent bool    // there is no entry; its event will report one
@@ -77,7 +79,7 @@ type book struct {
 	mu      sync.Mutex
 	pages   map[mark]*page // by the original tuple
 	replies map[mark]*page // the same, by the tuple of reply packets
-	ended   []mark         // whose entries disappeared, the oldest first
+	ended   []mark         // whose entries disappeared, or that are over, the oldest first
 }
 
 func newBook() book {
@@ -88,8 +90,14 @@ func (b *book) mark(t expect.Tuple) mark {
 	return mark{maphash.Comparable(b.seeds[0], t), maphash.Comparable(b.seeds[1], t)}
 }
 
-// of returns the page of a session, by its original tuple, or nil. b.mu is held.
-func (b *book) of(original expect.Tuple) *page { return b.pages[b.mark(original)] }
+// of returns the page of a session that is not over, by its original tuple, or nil.
+// b.mu is held.
+func (b *book) of(original expect.Tuple) *page {
+	if p := b.pages[b.mark(original)]; p != nil && !p.over {
+		return p
+	}
+	return nil
+}
 
 // note enters a record, unless what is known is as new. raw belongs to the book
 // from then on. look says whether there may be an entry whose event has already
@@ -133,7 +141,10 @@ func (b *book) find(original expect.Tuple, now time.Time) *Known {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	p := b.of(original)
-	if p == nil || p.ended != 0 && p.ended.before(now) > endedFor {
+	switch {
+	case p == nil:
+		return nil
+	case p.ended != 0 && p.ended.before(now) > endedFor:
 		b.remove(b.mark(original))
 		return nil
 	}
@@ -253,7 +264,11 @@ func (b *book) expects(t expect.Tuple, now time.Time) bool {
 	if p == nil {
 		p = b.replies[k]
 	}
-	if p == nil || p.ended != 0 && p.ended.before(now) > remade {
+	within := remade
+	if p != nil && p.over {
+		within = endedFor
+	}
+	if p == nil || p.ended != 0 && p.ended.before(now) > within {
 		return false
 	}
 	if p.missed == 0 {
@@ -262,16 +277,19 @@ func (b *book) expects(t expect.Tuple, now time.Time) bool {
 	return p.missed.before(now) < grace
 }
 
-// forget removes the record of a session, unless it is newer than at.
-func (b *book) forget(original expect.Tuple, at stamp) bool {
+// end records that a session is over, unless the record of it is newer than at.
+func (b *book) end(original expect.Tuple, at stamp, now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	k := b.mark(original)
-	p := b.pages[k]
+	p := b.of(original)
 	if p == nil || p.at.gen > at.gen {
 		return false
 	}
-	b.remove(k)
+	p.raw, p.uses, p.over = nil, nil, true
+	if at.newer(p.at) {
+		p.at = at
+	}
+	b.leave(b.mark(original), p, now)
 	return true
 }
 
@@ -286,11 +304,16 @@ func (b *book) drop(original expect.Tuple) {
 func (b *book) gone(original expect.Tuple, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	k := b.mark(original)
-	if p := b.pages[k]; p != nil {
-		p.ended = instantOf(now)
-		b.ended = append(b.ended, k)
+	if p := b.of(original); p != nil {
+		b.leave(b.mark(original), p, now)
 	}
+}
+
+// leave keeps a page for a while, and removes those that were kept long enough. b.mu is
+// held.
+func (b *book) leave(k mark, p *page, now time.Time) {
+	p.ended = instantOf(now)
+	b.ended = append(b.ended, k)
 	for len(b.ended) > 0 {
 		p := b.pages[b.ended[0]]
 		if p != nil && p.ended != 0 {
@@ -322,9 +345,11 @@ func (b *book) count() (ours, theirs int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, p := range b.pages {
-		if p.ours {
+		switch {
+		case p.over:
+		case p.ours:
 			ours++
-		} else {
+		default:
 			theirs++
 		}
 	}
@@ -332,7 +357,6 @@ func (b *book) count() (ours, theirs int) {
 }
 
 func (b *book) len() int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return len(b.pages)
+	ours, theirs := b.count()
+	return ours + theirs
 }

@@ -202,18 +202,19 @@ func (p *Pair) Ended(s *Session, original, reply expect.Tuple, open bool) {
 		p.book.gone(original, time.Now())
 		return
 	}
-	p.book.drop(original)
+	p.book.end(original, s.last(), time.Now())
 	r := succession.Record{Original: succession.Tuple(original), Reply: succession.Tuple(reply)}
 	p.out.add(kindEnded, Lazily, s.last().append(nil), succession.AppendRecord(nil, &r))
 }
 
 // Entered handles a new entry of a control connection. If the connection has just
-// begun, what is known belongs to another one.
+// begun, what is known belongs to another one, unless conntrackd has made the entry,
+// which is liberal, of what it knew first.
 func (p *Pair) Entered(e *expect.Entry) {
 	if p == nil || !p.book.entered(e.Original) {
 		return
 	}
-	if e.TCPState < expect.TCPStateEstablished {
+	if e.TCPState < expect.TCPStateEstablished && !e.Liberal {
 		p.book.drop(e.Original)
 		return
 	}
@@ -302,7 +303,7 @@ func (p *Pair) Took(original expect.Tuple) {
 // learnEnd handles the report that a session of the other firewall has ended.
 func (p *Pair) learnEnd(at stamp, original expect.Tuple) {
 	p.tasks.add(func() {
-		if p.book.forget(original, at) {
+		if p.book.end(original, at, time.Now()) {
 			p.host.Over(original)
 		}
 	})

@@ -95,6 +95,17 @@ func (s *Session) take(k *Known) {
 	s.due.Store(true)
 }
 
+// Continues is what the session continues from when its next packet comes; nil:
+// nothing that it does not know itself.
+func (s *Session) Continues() *succession.Record {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.incoming
+}
+
 // Own makes the session ours: a packet of it came. It returns what the session
 // continues from, or nil. Everything must be sent again. The caller reads the
 // session.
