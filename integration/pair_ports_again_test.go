@@ -36,12 +36,7 @@ func TestPairPortsAgain(t *testing.T) {
 			t.Parallel()
 			f := NewPair(t, c.position, c.allow, c.subject, c.conf)
 			ln := f.ListenControl(t, IPv4)
-			talk := func(i int) *Dialogue {
-				d := f.Site.connect(t, ln, f.Client, IPv4, netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(31000+i)))
-				d.Reply("220 ready")
-				d.login()
-				return d
-			}
+			talk := func(i int) *Dialogue { return f.talkFrom(t, ln, uint16(31000+i)) }
 			listen := map[Mode]*portsAgain{}
 			use := func(d *Dialogue, m Mode) error {
 				to := d.AnnounceText(m, addrOf(listen[m].ln.Addr()))
@@ -65,18 +60,24 @@ func TestPairPortsAgain(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			// conntrackd has this one with the adjustments of the one before.
-			d := talk(len(ends))
-			for _, m := range []Mode{PORT, PASV} {
-				d.Announce(m).MustOpen(t)
+			// conntrackd has these with the adjustments of those before.
+			again := func(i int) *Dialogue {
+				d := talk(i)
+				for _, m := range []Mode{PORT, PASV} {
+					d.Announce(m).MustOpen(t)
+				}
+				d.Server.Close()
+				d.Client.Close()
+				return talk(i)
 			}
-			d.Server.Close()
-			d.Client.Close()
-			begun := talk(len(ends))
+			begun, encrypted := again(len(ends)), again(len(ends)+1)
+			encrypted.Command("AUTH TLS")
+			encrypted.Reply("234 go ahead")
 			f.settle(t)
 			f.Move(t, 0)
 			f.Site.Case(Case{Kind: "pair, ports again", State: "before"}).Count(t)
 			begun.Exchange()
+			encrypted.Exchange()
 			for _, m := range []Mode{PORT, PASV} {
 				begun.Announce(m).MustOpen(t)
 			}
@@ -94,6 +95,56 @@ func TestPairPortsAgain(t *testing.T) {
 			f.NothingOpen(t)
 		})
 	}
+}
+
+// TestPairEndUnknown has a client use the port of a connection again of which the other
+// machine does not know that it has ended, before it takes over: conntrackd did not carry
+// its end, or neither that nor the daemon.
+func TestPairEndUnknown(t *testing.T) {
+	needDaemon(t)
+	for _, c := range []struct {
+		position Position
+		subject  Subject
+		conf     PairConf
+		cut      string
+	}{
+		{pairNAT, Expectation, PairConf{}, "udp dport 3780"},
+		{pairNAT, Expectation, PairConf{}, "th dport { 2121, 3780 }"},
+		{position("routed"), Claim, PairConf{NoExternalCache: true}, "udp dport 3780"},
+		{position("routed"), Claim, PairConf{NoExternalCache: true}, "th dport { 2121, 3780 }"},
+	} {
+		t.Run(fmt.Sprintf("%s/%s/%s/%s", c.position.Name, c.subject.Name, c.conf, c.cut), func(t *testing.T) {
+			t.Parallel()
+			f := NewPair(t, c.position, AllowRelated, c.subject, c.conf)
+			f.Site.Case(Case{Kind: "pair, end unknown"}).Count(t)
+			ln := f.ListenControl(t, IPv4)
+			d := f.talkFrom(t, ln, 31000)
+			for _, m := range []Mode{PORT, PASV} {
+				d.Announce(m).MustOpen(t).Close()
+			}
+			f.waitCarried(t, 1, d)
+			f.Cut(t, c.cut)
+			d.Server.Close()
+			d.Client.Close()
+			f.Crash(t, 0)
+			d = f.talkFrom(t, ln, 31000)
+			for _, m := range []Mode{PORT, PASV} {
+				d.Announce(m).MustOpen(t)
+			}
+			d.Server.Close()
+			d.Client.Close()
+			f.NothingOpen(t)
+		})
+	}
+}
+
+// talkFrom is a session of a client that uses this port.
+func (f *FirewallPair) talkFrom(t *testing.T, ln *net.TCPListener, port uint16) *Dialogue {
+	t.Helper()
+	d := f.Site.connect(t, ln, f.Client, IPv4, netip.AddrPortFrom(netip.IPv4Unspecified(), port))
+	d.Reply("220 ready")
+	d.login()
+	return d
 }
 
 // portsAgain are the ports that data connections of a mode have.
