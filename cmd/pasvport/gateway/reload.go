@@ -61,6 +61,11 @@ func (g *Gateway) reconfigure(cfg config.Config, servers []rules.VirtualServer) 
 	if err := g.nft.Reconfigure(r); err != nil {
 		return err
 	}
+	for _, s := range g.registry.all() {
+		if !cfg.ControlPort(s.Owner.Ends.Dialled.Port()) {
+			s.Miss() // it passes unread until its port is a control port again
+		}
+	}
 	g.plan.rules.Translate, g.plan.rules.OneWay = r.Translate, r.OneWay
 	g.pinholes.Data.Unreported.Store(r.QuietData())
 	return nil

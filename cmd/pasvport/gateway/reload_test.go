@@ -94,6 +94,31 @@ func TestReloadRules(t *testing.T) {
 	}
 }
 
+// TestReloadPortReturns: a session whose port was no control port for a while has
+// passed unread; what its client says next is read all the same.
+func TestReloadPortReturns(t *testing.T) {
+	b := newBench(t, nil)
+	l := b.connect(entryOf(1))
+	l.logIn()
+	for _, tt := range []struct {
+		ports  []rules.PortRange
+		missed bool
+	}{
+		{[]rules.PortRange{portRange(21), portRange(2121)}, false},
+		{[]rules.PortRange{portRange(2121)}, true},
+		{[]rules.PortRange{portRange(21)}, true},
+	} {
+		next := b.cfg
+		next.Ports = tt.ports
+		if _, err := b.g.Reload(next); err != nil {
+			t.Fatal(err)
+		}
+		if got := l.session().HasMissed(); got != tt.missed {
+			t.Errorf("with control ports %v: packets may have passed unread: %t, want %t", tt.ports, got, tt.missed)
+		}
+	}
+}
+
 // TestReloadTranslates: what was translated once stays translated, and what never
 // was, because a reload failed, is not.
 func TestReloadTranslates(t *testing.T) {
