@@ -55,6 +55,9 @@ func newCheck() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if _, err := cfg.Paired(); err != nil {
+			return fmt.Errorf("%s: %w", args[0], err)
+		}
 		if explain {
 			c, err := parseConnection(args[1:])
 			if err != nil {

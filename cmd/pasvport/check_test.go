@@ -58,6 +58,14 @@ func TestExplain(t *testing.T) {
 			t.Errorf("%q: status %d, output %q, errors %q", args, status, out, stderr)
 		}
 	}
+	half := filepath.Join(t.TempDir(), "half.yaml")
+	if err := os.WriteFile(half, []byte("peer: '10.9.0.2:2121'\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// With it the daemon would not start.
+	if status, out, stderr := call("check", half); status != 2 || out != "" || !strings.Contains(stderr, "want all three, or none") {
+		t.Errorf("half of a pair: status %d, output %q, errors %q", status, out, stderr)
+	}
 	// A policy that never applies is a warning.
 	status, out, _ := call("check", path)
 	if want := "warning: policy 2 (port 2121, client 192.0.2.0/25) never holds: policy 1 (port 2121, client 192.0.2.0/24) matches all of its connections first"; status != 0 || !strings.Contains(out, want) {

@@ -102,6 +102,7 @@ func TestWrongUsage(t *testing.T) {
 		{"run --prot 21", "unknown flag: --prot; did you mean --port?; see pasvport run --help"},
 		{"run --port 0", `--port "0": want a port from 1 to 65535, a range such as 8021-8025, or a list of them`},
 		{"rules --queues 65", `--queues "65": want a number from 1 to 64`},
+		{"run --peer 10.9.0.2:2121", `peer "10.9.0.2:2121" with peer-listen "" and peer-key "": want all three, or none`},
 		{"run --config /no/such", `--config "/no/such": no such file or directory, want a readable file`},
 		{"status --config /no/such", `--config "/no/such": no such file or directory, want a readable file`},
 		{"run --config CONFIG --table a\nb", "--table \"a\\nb\": want a letter or '_', then letters, digits, '_', '-' or '.', at most 64 in all"},

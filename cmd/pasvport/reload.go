@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/cmd/pasvport/gateway"
+	"github.com/pasvport/pasvport/rules"
 )
 
 // reloader reads the configuration again, on SIGHUP and on request.
@@ -75,7 +77,10 @@ func (r *reloader) reload(g *gateway.Gateway) error {
 	defer notify(r.log, daemon.SdNotifyReady)
 	cfg, err := r.load()
 	if err == nil {
-		cfg, err = g.Reload(cfg)
+		next := cfg
+		if cfg, err = g.Reload(next); errors.Is(err, rules.ErrNoChain) {
+			err = noChain(next, err)
+		}
 	}
 	if err != nil {
 		r.log.Error("configuration not reloaded", "err", err, "hint", "the old one stays in force")

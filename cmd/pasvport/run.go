@@ -48,6 +48,9 @@ func newRun() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if _, err := cfg.Paired(); err != nil {
+			return err
+		}
 		if err := requireNetAdmin(); err != nil {
 			return failed(err)
 		}
@@ -58,11 +61,16 @@ func newRun() *cobra.Command {
 		defer finish()
 		err = run(cfg, log, newReloader(flags, level, log))
 		if errors.Is(err, rules.ErrNoChain) {
-			return fmt.Errorf("--allow %q: %w, want chains that exist", cfg.AllowText(), err)
+			return noChain(cfg, err)
 		}
 		return failed(err)
 	}
 	return cmd
+}
+
+// noChain is the error about a chain of the configuration that does not exist.
+func noChain(cfg config.Config, err error) error {
+	return fmt.Errorf("--allow %q: %w, want chains that exist", cfg.AllowText(), err)
 }
 
 // run is the daemon from start to stop. The listeners come first, because a

@@ -60,7 +60,7 @@ func parseFile(name string, text []byte) ([]entry, error) {
 		return nil, fmt.Errorf("%s:%d:%d: a second document, want one", name, more.Line, more.Column)
 	}
 	if !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: %s", name, oneLine(err))
+		return nil, fmt.Errorf("%s:%s", name, placed(err))
 	}
 	return parseRoot(name, doc.Content[0])
 }
@@ -75,7 +75,13 @@ func parseRoot(name string, root *yaml.Node) ([]entry, error) {
 	return parseMapping(name, root, settings, "the name of a flag of \"pasvport run\", "+commandsKey+", "+filesKey+", "+policiesKey+" or "+virtualServersKey)
 }
 
-// oneLine joins the lines of yaml's collected errors.
-func oneLine(err error) string {
-	return strings.Join(strings.Fields(err.Error()), " ")
+// placed returns the text of an error of yaml after its line, which yaml leaves
+// out for the first one.
+func placed(err error) string {
+	text := strings.TrimPrefix(strings.Join(strings.Fields(err.Error()), " "), "yaml: ")
+	line := "1"
+	if rest, ok := strings.CutPrefix(text, "line "); ok {
+		line, text, _ = strings.Cut(rest, ": ")
+	}
+	return line + ": " + text
 }

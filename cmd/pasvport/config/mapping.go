@@ -73,8 +73,11 @@ func follow(n *yaml.Node) *yaml.Node {
 }
 
 func kindText(k yaml.Kind) string {
-	if k == yaml.SequenceNode {
+	switch k {
+	case yaml.SequenceNode:
 		return "list"
+	case yaml.ScalarNode:
+		return "single value"
 	}
 	return "mapping"
 }
