@@ -38,16 +38,21 @@ func staleChain(c Config) chain {
 	return ch
 }
 
-// staleRules find such packets, at the end of the control chain.
-func staleRules() []rule {
-	// ct state new tcp flags & (syn | rst) == 0x0 tcp dport @control_ports goto stale
-	// ct state new tcp flags & (syn | rst) == 0x0 tcp sport @control_ports goto stale
-	isNew, flags := ctState("new", expr.CtStateBitNEW), tcpFlags(midStreamText, midStream, 0)
-	return []rule{
-		newRule(isNew, flags, dport(setControlPorts), goTo("stale")).
-			explained("conntrack has lost the connection, or never saw its start"),
-		newRule(isNew, flags, sport(setControlPorts), goTo("stale")),
-	}
+// staleRule finds such packets among all that open a connection or seem to.
+func staleRule() rule {
+	// ct state new tcp flags & (syn | rst) == 0x0 jump midstream
+	return newRule(ctState("new", expr.CtStateBitNEW), tcpFlags(midStreamText, midStream, 0), jump("midstream")).
+		explained("conntrack has lost the connection, or never saw its start")
+}
+
+// midstreamChain gets them from staleRule.
+func midstreamChain() chain {
+	// tcp dport @control_ports goto stale
+	// tcp sport @control_ports goto stale
+	return chain{name: "midstream", rules: []rule{
+		newRule(dport(setControlPorts), goTo("stale")),
+		newRule(sport(setControlPorts), goTo("stale")),
+	}}
 }
 
 // openingChain gets the packet that opens a connection: an earlier one with its

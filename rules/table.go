@@ -46,7 +46,7 @@ func describe(c Config) table {
 	}
 	t.chains = append(t.chains, synChain(c))
 	if c.Stale {
-		t.chains = append(t.chains, staleChain(c), unplacedChain(c), localChain(c))
+		t.chains = append(t.chains, staleChain(c), midstreamChain(), unplacedChain(c), localChain(c))
 	}
 	t.chains = append(append(t.chains, wayChains(c)...), controlChain(c))
 	t.chains = append(t.chains, hookChains(c)...)
@@ -200,7 +200,7 @@ func controlChain(c Config) chain {
 	ch.rules = append(ch.rules, newRule(l4proto(), ctState("established", expr.CtStateBitESTABLISHED),
 		ctOriginalDport(setControlPorts), ctUnexpected(), jump("session")))
 	if c.Stale {
-		ch.rules = append(ch.rules, staleRules()...)
+		ch.rules = append(ch.rules, staleRule())
 	}
 	return ch
 }
