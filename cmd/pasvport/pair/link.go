@@ -68,7 +68,6 @@ func (p *Pair) hold(ctx context.Context, raw net.Conn) error {
 	}
 	p.out.begin(l)
 	p.start.met()
-	p.links.up()
 	var acks sync.WaitGroup
 	acks.Go(func() {
 		defer raw.Close()
@@ -217,12 +216,16 @@ func (p *Pair) readAcks(r *bufio.Reader) {
 			continue
 		}
 		n, _, err := cutUvarint(body)
+		hasAll := false
 		if err == nil {
-			err = p.out.ack(n, time.Now())
+			hasAll, err = p.out.ack(n, time.Now())
 		}
 		if err != nil {
 			p.out.signalEnd()
 			return
+		}
+		if hasAll {
+			p.links.up()
 		}
 	}
 }

@@ -38,6 +38,7 @@ type outbox struct {
 	mu      sync.Mutex
 	up      bool   // there is a link
 	told    bool   // and everything that was known was sent over it
+	all     uint64 // number of the acknowledgement of that; 0: it was received
 	slow    bool   // it did not answer in time, and has not answered since
 	over    bool   // more was pending than is allowed
 	soon    bool   // the writer is about to be woken
@@ -65,7 +66,7 @@ func (o *outbox) begin(l *line) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.up, o.told, o.slow, o.over, o.soon, o.buf = true, false, false, false, false, o.buf[:0]
-	o.asked, o.acked, o.line = 0, 0, l
+	o.asked, o.acked, o.all, o.line = 0, 0, 0, l
 }
 
 // end ends a link, and with it every wait.
@@ -186,12 +187,16 @@ func (o *outbox) beat(now time.Time, within time.Duration) bool {
 	return true
 }
 
-// ack records that n acknowledgements were received in all.
-func (o *outbox) ack(n uint64, now time.Time) error {
+// ack records that n acknowledgements were received in all, and reports whether it is
+// with them that the other daemon has everything that was known when the link came up.
+func (o *outbox) ack(n uint64, now time.Time) (hasAll bool, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if n > o.asked || n < o.acked {
-		return errFrame
+		return false, errFrame
+	}
+	if hasAll = o.all > 0 && n >= o.all; hasAll {
+		o.all = 0
 	}
 	o.acked, o.slow, o.lag = n, false, now.Sub(o.asking)
 	o.asking = now // of those that were requested later
@@ -205,7 +210,7 @@ func (o *outbox) ack(n uint64, now time.Time) error {
 	}
 	clear(o.waiters[len(rest):])
 	o.waiters = rest
-	return nil
+	return hasAll, nil
 }
 
 // take returns the pending frames, with other as the buffer for more, and whether
@@ -225,9 +230,11 @@ func (o *outbox) signalEnd() {
 	o.signal()
 }
 
-// toldAll records that everything is being sent to the other daemon.
+// toldAll records that everything is being sent to the other daemon, and requests an
+// acknowledgement.
 func (o *outbox) toldAll() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.told = true
+	o.told, o.all = true, o.ask()
+	o.signal()
 }

@@ -184,6 +184,23 @@ func (e *end) ready() bool {
 	return e.out.told
 }
 
+// TestTells: a link is up when the other daemon has handled everything that was known.
+func TestTells(t *testing.T) {
+	a, b := newEnd(t, key), newEnd(t, key)
+	b.host.block = make(chan struct{})
+	var s Session
+	r := record(1000)
+	a.Tell(&s, &r, Awaited)
+	join(t, a, b)
+	eventually(t, "all is sent", b.toldAllOf(1))
+	eventually(t, "and its acknowledgement requested", a.ready)
+	if a.Stats().Tells || strings.Contains(a.logs.String(), "peer connected") {
+		t.Error("the link is up before what was sent is handled")
+	}
+	close(b.host.block)
+	eventually(t, "the link is up", func() bool { return a.Stats().Tells })
+}
+
 // TestEverything: when the link comes up, the other daemon receives everything;
 // then what changes, in order; then nothing of what has ended.
 func TestEverything(t *testing.T) {

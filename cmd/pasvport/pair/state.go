@@ -16,7 +16,7 @@ import (
 
 // Link is the state of the two links of the pair.
 type Link struct {
-	Tells bool          // the other daemon receives our reports
+	Tells bool          // the other daemon receives our reports, and has all earlier ones
 	Hears bool          // we receive the other daemon's reports
 	Since time.Time     // time of the last change
 	Err   error         // why it is not up; nil: it is, or that is unknown
@@ -59,7 +59,7 @@ func (s *links) change(f func(*Link)) {
 	}
 }
 
-// up records that the other daemon receives our reports.
+// up records that the other daemon receives our reports, and has all earlier ones.
 func (s *links) up() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
