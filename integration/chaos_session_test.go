@@ -11,7 +11,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -59,7 +58,8 @@ func (c *chaos) loop(i int) {
 // outcome is the result of a session.
 type outcome struct {
 	transfers       int
-	life, announced span             // of the session, and from its last announcement on
+	life, announced span             // of the session, and from its last announcement to the data connection
+	connected       time.Time        // zero: never
 	used            []netip.AddrPort // see miniSession
 	err             error
 }
@@ -68,10 +68,12 @@ type outcome struct {
 func (c *chaos) session(h *Host, f Family, rng *rand.Rand) (o outcome) {
 	s, err := miniLogin(h, c.site.Dial(h, f, 0))
 	if s != nil {
+		o.connected = s.connected
 		defer func() { s.c.Close(); o.used = s.used }()
 	}
 	if err != nil {
-		return outcome{err: fmt.Errorf("login: %w", err)}
+		o.err = fmt.Errorf("login: %w", err)
+		return o
 	}
 	defer func() {
 		if o.err != nil {
@@ -106,10 +108,12 @@ func (s *miniSession) echo(m Mode, data []byte) (announced span, err error) {
 	if err != nil {
 		return announced, fmt.Errorf("announcement: %w", err)
 	}
+	announced.to = time.Now()
 	conn, err := open()
 	if err != nil {
 		return announced, fmt.Errorf("data connection: %w", s.explained(err))
 	}
+	announced.to = time.Now()
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(chaosLimit))
 	go func() {
@@ -165,10 +169,14 @@ func (o *outcome) last() time.Time {
 const duringTakeOver = "began while another machine or daemon took over"
 
 // asked is when a session asked for the connection that failed, which may be its
-// own.
+// own. That begins a second late if its ports were used before a failover.
 func (o *outcome) asked() span {
 	if o.announced.from.IsZero() {
-		return span{o.life.from, o.life.from.Add(time.Second)}
+		to := o.life.from
+		if o.connected.After(to) {
+			to = o.connected
+		}
+		return span{o.life.from, to.Add(time.Second)}
 	}
 	return o.announced
 }
@@ -226,8 +234,6 @@ func (c *chaos) controls(listing string) []string {
 			})
 	})
 }
-
-var entryTuple = regexp.MustCompile(`src=(\S+) dst=(\S+) sport=(\d+) dport=(\d+)`)
 
 // endsOf are the addresses in both tuples of a line of conntrack -L.
 func endsOf(entry string) (list []netip.AddrPort) {

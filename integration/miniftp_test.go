@@ -177,6 +177,8 @@ type miniSession struct {
 	host *Host
 	c    *net.TCPConn
 	in   *bufio.Reader
+	// connected is when c was there.
+	connected time.Time
 	// shown is the address of the last passive data connection, and peer the
 	// other end's address of the last data connection, in either mode.
 	shown, peer netip.AddrPort
@@ -191,7 +193,7 @@ func miniLogin(h *Host, to netip.AddrPort) (*miniSession, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &miniSession{host: h, c: c, in: bufio.NewReader(c), used: []netip.AddrPort{addrOf(c.LocalAddr())}}
+	s := &miniSession{host: h, c: c, connected: time.Now(), in: bufio.NewReader(c), used: []netip.AddrPort{addrOf(c.LocalAddr())}}
 	if _, err = s.reply(); err != nil {
 		return s, err
 	}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -164,6 +165,10 @@ func bareMachines(t *testing.T, p Position, a Allow, s Subject, groups []vrrpGro
 		if _, err := f.Machines[i].unpacked("keepalived"); err != nil {
 			t.Skip(err)
 		}
+	}
+	for _, h := range []*Host{tp.Client, tp.Client2, tp.Server, tp.Third} {
+		// A SYN is repeated each second: on a busy machine a failover takes long.
+		_ = h.Sysctl("net/ipv4/tcp_syn_linear_timeouts", "60") // since 6.5
 	}
 	tp.Firewalls = []*Host{f.Machines[0].Host}
 	if err := f.connect(); err != nil {
@@ -584,28 +589,70 @@ func (f *FirewallPair) waitJoined(t testing.TB, before [2]int) {
 	}
 }
 
+// waitSynced waits until the conntrackd of a machine has all established connections
+// that the other machine's kernel has had since then.
+func (f *FirewallPair) waitSynced(t testing.TB, to int) {
+	t.Helper()
+	established := func(out string) map[string]bool {
+		list := map[string]bool{}
+		for line := range strings.Lines(out) {
+			if strings.Contains(line, "ESTABLISHED") && !strings.Contains(line, "="+syncAddr[0].String()+" ") {
+				list[entryTuple.FindString(line)] = true
+			}
+		}
+		return list
+	}
+	want := established(f.kernelEntries(1 - to))
+	if err := waitFor(startTimeout, "conntrackd has all", func() bool {
+		has := established(f.carriedEntries(to, filepath.Join(f.Machines[to].Dir, "conntrackd.conf")))
+		still := established(f.kernelEntries(1 - to))
+		for tuple := range want {
+			if has[tuple] || !still[tuple] {
+				delete(want, tuple)
+			}
+		}
+		return len(want) == 0
+	}); err != nil {
+		t.Fatalf("%v: %s lacks %v", err, f.Machines[to].Role, want)
+	}
+}
+
+var entryTuple = regexp.MustCompile(`src=(\S+) dst=(\S+) sport=(\d+) dport=(\d+)`)
+
+// kernelEntries lists the TCP connections that a machine's kernel has.
+func (f *FirewallPair) kernelEntries(i int) (list string) {
+	for _, family := range []string{"ipv4", "ipv6"} {
+		out, _ := f.Machines[i].Run(10*time.Second, Cmd("conntrack", "-L", "-f", family, "-p", "tcp"))
+		list += out
+	}
+	return list
+}
+
+// carriedEntries lists the TCP connections that the conntrackd of a machine, which has
+// this configuration, has for the other machine.
+func (f *FirewallPair) carriedEntries(i int, conf string) string {
+	if f.conf.NoExternalCache {
+		return f.kernelEntries(i)
+	}
+	c, _ := f.Machines[i].unpacked("conntrackd", "-C", conf, "-e")
+	out, _ := f.Machines[i].Run(10*time.Second, c)
+	return out
+}
+
 // waitCarried waits until the other machine's conntrackd has a control connection.
 func (f *FirewallPair) waitCarried(t testing.TB, to int, d *Dialogue) {
 	t.Helper()
-	f.waitEntry(t, to, filepath.Join(f.Machines[to].Dir, "conntrackd.conf"), d.family, d.Client)
+	f.waitEntry(t, to, filepath.Join(f.Machines[to].Dir, "conntrackd.conf"), d.Client)
 }
 
 // waitEntry waits until the conntrackd of a machine, which has this configuration, has
 // the connection of which c is the end that opened it.
-func (f *FirewallPair) waitEntry(t testing.TB, to int, conf string, family Family, c net.Conn) {
+func (f *FirewallPair) waitEntry(t testing.TB, to int, conf string, c net.Conn) {
 	t.Helper()
-	m := f.Machines[to]
 	port := fmt.Sprintf("sport=%d ", addrOf(c.LocalAddr()).Port())
 	var has string
 	err := waitFor(startTimeout, "conntrackd has it", func() bool {
-		var out string
-		if f.conf.NoExternalCache {
-			out, _ = m.Run(10*time.Second, Cmd("conntrack", "-L", "-f", fmt.Sprintf("ipv%d", family), "-p", "tcp"))
-		} else {
-			c, _ := m.unpacked("conntrackd", "-C", conf, "-e")
-			out, _ = m.Run(10*time.Second, c)
-		}
-		for line := range strings.Lines(out) {
+		for line := range strings.Lines(f.carriedEntries(to, conf)) {
 			if !strings.Contains(line, port) {
 				continue
 			}

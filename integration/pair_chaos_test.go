@@ -138,7 +138,6 @@ func (p *pairChaos) round(t *testing.T) {
 			time.Sleep(3 * time.Second)
 			f.Mend(t)
 			f.waitJoined(t, before)
-			f.settle(t)
 		}},
 	}
 	p.rng.Shuffle(len(events), func(i, j int) { events[i], events[j] = events[j], events[i] })
@@ -163,8 +162,8 @@ func (p *pairChaos) takeOver(do func()) {
 
 // comeBack brings a machine back once it has the other one's state.
 func (p *pairChaos) comeBack(t *testing.T, i int) {
-	p.f.Return(t, i, func() { p.f.settle(t) })
-	p.f.settle(t)
+	p.f.Return(t, i, func() { p.f.waitSynced(t, i) })
+	p.f.waitSynced(t, 1) // the other one, in the end
 }
 
 // again crashes a daemon and starts it again. A planned stop, during which lines

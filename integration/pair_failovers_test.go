@@ -41,7 +41,7 @@ var pairFailovers = []pairFailover{
 		time.Sleep(20 * time.Millisecond) // time for conntrackd to get the newest entries
 		f.Crash(t, 0)
 	}, after: func(t *testing.T, f *FirewallPair) {
-		f.Return(t, 0, func() { time.Sleep(time.Second) })
+		f.Return(t, 0, func() { f.waitSynced(t, 0) })
 	}},
 	{name: "daemons crash", closed: true, do: func(t *testing.T, f *FirewallPair, _ []*pairSession) {
 		for _, i := range []int{0, 1} { // the machine with the sessions, then the other one
@@ -74,7 +74,6 @@ var pairFailovers = []pairFailover{
 		joined := f.joined()
 		f.Mend(t)
 		f.waitJoined(t, joined)
-		f.settle(t)
 		f.Crash(t, 0)
 	}},
 	{name: "peer hung before", before: func(t *testing.T, f *FirewallPair) {
@@ -91,7 +90,6 @@ var pairFailovers = []pairFailover{
 			t.Fatal(err)
 		}
 		f.waitJoined(t, joined)
-		f.settle(t)
 		f.Crash(t, 0)
 	}},
 	{name: "split brain", alone: true, do: func(t *testing.T, f *FirewallPair, list []*pairSession) {
@@ -99,14 +97,7 @@ var pairFailovers = []pairFailover{
 		f.Split(t)
 	}, after: func(t *testing.T, f *FirewallPair) {
 		f.Unite(t)
-		f.settle(t)
 	}},
-}
-
-// settle waits until the daemons, once connected, have synchronised everything.
-func (f *FirewallPair) settle(t *testing.T) {
-	t.Helper()
-	time.Sleep(500 * time.Millisecond * slowness)
 }
 
 // stopDaemon stops a daemon as its administrator would.

@@ -73,7 +73,7 @@ func TestPairPortsAgain(t *testing.T) {
 			begun, encrypted := again(len(ends)), again(len(ends)+1)
 			encrypted.Command("AUTH TLS")
 			encrypted.Reply("234 go ahead")
-			f.settle(t)
+			f.waitSynced(t, 1)
 			f.Move(t, 0)
 			f.Site.Case(Case{Kind: "pair, ports again", State: "before"}).Count(t)
 			begun.Exchange()
