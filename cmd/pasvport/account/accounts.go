@@ -129,6 +129,11 @@ func (a *Accounts) wantsTransfers() bool {
 // its data connection, which may come later.
 func (a *Accounts) ended(ct Conntrack, w Watcher, r *record, now time.Time) {
 	w.Sync() // otherwise its data connection may not be known yet
+	a.await(ct, r, now)
+}
+
+// await reports a transfer when its data connection is closed.
+func (a *Accounts) await(ct Conntrack, r *record, now time.Time) {
 	data, ok := a.Data.TakeLast(&r.session.Owner)
 	if !ok {
 		a.transferred(r)
@@ -146,6 +151,9 @@ func (a *Accounts) ended(ct Conntrack, w Watcher, r *record, now time.Time) {
 func (a *Accounts) DataClosed(ct Conntrack, data expect.Tuple, find func(expect.Tuple) *session.Session) {
 	owner, since := a.Data.Closed(data)
 	if !a.wantsTransfers() {
+		if sessions, _ := a.Wanted(); sessions && owner != nil {
+			a.ask(ct, data)
+		}
 		return
 	}
 	r, waits := a.book.Closed(data)
@@ -180,8 +188,13 @@ func (a *Accounts) Count(e *expect.Entry) {
 // figures come with the event of their end, minutes after the last byte.
 func (a *Accounts) CountAll(ct Conntrack) {
 	for _, t := range a.Data.Tuples() {
-		if e, err := ct.Get(t); err == nil {
-			a.Count(&e)
-		}
+		a.ask(ct, t)
+	}
+}
+
+// ask asks conntrack what a data connection has carried.
+func (a *Accounts) ask(ct Conntrack, data expect.Tuple) {
+	if e, err := ct.Get(data); err == nil {
+		a.Count(&e)
 	}
 }

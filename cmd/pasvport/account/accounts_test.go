@@ -229,7 +229,7 @@ func TestSession(t *testing.T) {
 			b.say("RETR file", "<150 go")
 			b.say(tt.lines...)
 			for range 2 {
-				b.Ended(b.r.Session, tt.state, b.now.Add(time.Second))
+				b.Ended(b, b.r.Session, tt.state, b.now.Add(time.Second))
 			}
 			b.logs(append(tt.want, `msg="session ended"`, "user=ada", "seconds=1")...)
 			b.logs("msg=transfer ", "path=file", "complete=false") // unfinished
@@ -237,6 +237,52 @@ func TestSession(t *testing.T) {
 				t.Errorf("it ended %d times", n)
 			}
 		})
+	}
+}
+
+// TestSessionSums: the sums of a session have what its data connections carried,
+// closed or still open, whether or not transfers are logged.
+func TestSessionSums(t *testing.T) {
+	for _, transfers := range []bool{false, true} {
+		for _, open := range []bool{false, true} {
+			b := newBench(t)
+			b.Wanted = func() (bool, bool) { return true, transfers }
+			b.logIn()
+			b.say("RETR file", "<150 go")
+			b.Data.Found(data, &b.r.Owner)
+			b.carry(700, expect.TCPStateEstablished)
+			if !open {
+				b.carry(1000, expect.TCPStateTimeWait)
+				b.DataClosed(b, data, nil)
+				b.say("<226 done")
+			}
+			b.Ended(b, b.r.Session, expect.TCPStateTimeWait, b.now)
+			want := "bytes_down=1000"
+			if open {
+				want = "bytes_down=700"
+			}
+			b.logs(`msg="session ended"`, want)
+		}
+	}
+}
+
+// TestUnfinished: a transfer whose session ended before its final reply is
+// reported with what its data connection has carried when that is closed.
+func TestUnfinished(t *testing.T) {
+	b := newBench(t)
+	b.logIn()
+	b.say("RETR file", "<150 go")
+	b.Data.Found(data, &b.r.Owner)
+	b.carry(700, expect.TCPStateEstablished)
+	b.Ended(b, b.r.Session, expect.TCPStateClose, b.now)
+	if b.has("msg=transfer ") {
+		t.Error("it is reported before its last byte")
+	}
+	b.carry(1000, expect.TCPStateTimeWait)
+	b.DataClosed(b, data, nil)
+	b.logs("msg=transfer ", "level=WARN", "path=file", "bytes=1000", "from=198.51.100.1:41000", "code=0", "complete=false")
+	if n := strings.Count(b.log.String(), "msg=transfer "); n != 1 {
+		t.Errorf("reported %d times", n)
 	}
 }
 

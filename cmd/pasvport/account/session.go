@@ -23,11 +23,16 @@ func (a *Accounts) Began(s *session.Session, helper string) {
 }
 
 // Ended reports the end of a session, once. state is how its connection ended.
-func (a *Accounts) Ended(s *session.Session, state uint8, now time.Time) {
+func (a *Accounts) Ended(ct Conntrack, s *session.Session, state uint8, now time.Time) {
 	if !s.End() {
 		return
 	}
-	a.unfinished(s, now)
+	if sessions, _ := a.Wanted(); sessions {
+		for _, t := range a.Data.LiveOf(&s.Owner) {
+			a.ask(ct, t)
+		}
+	}
+	a.unfinished(ct, s, now)
 	user, login, cause := s.Ended()
 	t := a.Data.Traffic(&s.Owner)
 	args := []any{"cause", cmp.Or(cause, causeOf(state)), "user", user, "login", login,
@@ -50,13 +55,14 @@ func causeOf(state uint8) string {
 	return "lost by conntrack" // it timed out there, or was deleted
 }
 
-// unfinished reports a transfer whose session ended before its final reply.
-func (a *Accounts) unfinished(s *session.Session, now time.Time) {
+// unfinished reports a transfer whose session ended before its final reply. Its
+// data connection may outlive the session.
+func (a *Accounts) unfinished(ct Conntrack, s *session.Session, now time.Time) {
 	if !a.wantsTransfers() {
 		return
 	}
 	if user, t, ok := s.Unfinished(); ok {
 		t.Ended = now
-		a.transferred(&record{s, user, t})
+		a.await(ct, &record{s, user, t}, now)
 	}
 }

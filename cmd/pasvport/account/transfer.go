@@ -5,6 +5,7 @@ package account
 import (
 	"log/slog"
 	"net/netip"
+	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/ledger"
 	"github.com/pasvport/pasvport/expect"
@@ -16,6 +17,9 @@ import (
 func (a *Accounts) counted(ct Conntrack, data expect.Tuple, r *record) {
 	t := &r.transfer
 	t.Data, t.Mode = [2]netip.AddrPort{data.Src, data.Dst}, ftpalg.Passive.String()
+	if t.Code == 0 { // it went on after its session
+		t.Ended = time.Now()
+	}
 	if e, err := ct.Get(data); err == nil {
 		a.Count(&e)
 		c := r.session.Owner.Carried(&e)

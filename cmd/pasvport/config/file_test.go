@@ -281,7 +281,7 @@ func TestFewEvents(t *testing.T) {
 		arg string
 		few bool
 	}{
-		{"--tls=pass", true}, {"--log-sessions", true}, {"--log-transfers", false}, {"--xferlog=/var/log/x", false},
+		{"--tls=pass", true}, {"--log-sessions", false}, {"--log-transfers", false}, {"--xferlog=/var/log/x", false},
 		{"--tls=range=50000-50100", false}, {"--session-idle=5m", true},
 		{"--peer=10.99.0.2:2121", true}, {"--peer=10.99.0.2:2121 --session-idle=5m", false}, {"--peer=10.99.0.2:2121 --keepalive=5m", false},
 	} {

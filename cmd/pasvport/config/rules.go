@@ -28,7 +28,7 @@ func (c Config) Rules() rules.Config {
 	// With a range an encrypted session has several data connections at once,
 	// which are counted until they end. In a pair that ends silent sessions
 	// conntrackd has to know which data connections were closed.
-	r.FewEvents = !c.LogTransfers && c.Xferlog == "" && c.TLS != TLSRange && (c.Peer == "" || !r.Bare)
+	r.FewEvents = !c.LogSessions && !c.LogTransfers && c.Xferlog == "" && c.TLS != TLSRange && (c.Peer == "" || !r.Bare)
 	if c.FastPath == FastPathAuto && !r.Bare {
 		r.FastPath = rules.FastPathAny
 	}

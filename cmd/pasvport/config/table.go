@@ -302,7 +302,7 @@ var settings = keys{
 		add:    setLogLevel,
 		text:   func(c Config) []string { return []string{levelText(c.LogLevel)} },
 	},
-	toggle("log-sessions", "log the begin, the logins and the end of control connections", live,
+	toggle("log-sessions", "log the begin, the logins and the end of control connections", live|inRules,
 		func(c *Config) *bool { return &c.LogSessions }),
 	toggle("log-transfers", "log every transfer: user, file, direction, bytes, result", live|inRules,
 		func(c *Config) *bool { return &c.LogTransfers }),

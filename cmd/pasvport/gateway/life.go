@@ -87,7 +87,7 @@ func (l *life) ending(ct conntrack, s *session.Session, state uint8) {
 	if state < expect.TCPStateTimeWait {
 		return
 	}
-	l.accounts.Ended(s, state, time.Now())
+	l.accounts.Ended(ct, s, state, time.Now())
 	if surplus, ok := l.present.Close(&s.Member, l.client(s), s, l.settings().MaxSessions); ok {
 		table, known := l.registry.find(surplus.Original())
 		if known != surplus {
@@ -103,7 +103,7 @@ func (l *life) end(ct conntrack, table *session.Table, s *session.Session) {
 	l.unread.end(s) // while it is in the table, so that its successor's state does not replace its own
 	l.remember(s)
 	l.peer.Ended(s.Pair, s.Original(), s.Reply(), !s.Closing())
-	l.accounts.Ended(s, expect.TCPStateNone, time.Now()) // if conntrack reported no other end
+	l.accounts.Ended(ct, s, expect.TCPStateNone, time.Now()) // if conntrack reported no other end
 	l.ending(ct, s, expect.TCPStateClose)
 	l.present.Forget(&s.Member, l.client(s))
 	l.bypass.takeUp(s.ID())

@@ -267,6 +267,14 @@ func (d *Data) Traffic(o *Owner) Traffic {
 	return *o.traffic
 }
 
+// LiveOf returns the data connections of an owner that are open and may carry
+// bytes.
+func (d *Data) LiveOf(o *Owner) []expect.Tuple {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Collect(maps.Keys(d.live.of[o]))
+}
+
 // Tuples returns all data connections.
 func (d *Data) Tuples() []expect.Tuple {
 	d.mu.Lock()
