@@ -16,10 +16,10 @@ import (
 )
 
 // dropTime is how long to wait for a line that the subject may drop, and
-// dataTimeout for a data connection that it may refuse.
+// dataTimeout for a data connection that it may refuse: enough for what is lost to be repeated.
 const (
-	dropTime    = 1500 * time.Millisecond
-	dataTimeout = 700 * time.Millisecond
+	dropTime    = 3 * time.Second
+	dataTimeout = 1500 * time.Millisecond
 )
 
 // An announcement is a dialogue with one announcing line.
