@@ -107,6 +107,7 @@ func (p *partner) opens(s *session.Session, k *pair.Known) {
 		h := &k.Pinholes[i]
 		if h.Data != nil { // for its data connection alone, until conntrackd brings that
 			if p.pinholes.Data.Knows(expect.Tuple(*h.Data)) {
+				p.passes(s, *h)
 				continue
 			}
 			h.Port, h.Data = h.Data.Src.Port(), nil
@@ -124,6 +125,15 @@ func (p *partner) opens(s *session.Session, k *pair.Known) {
 	}
 }
 
+// passes lets the SYN of a data connection pass again that conntrackd has brought, and
+// that may be retransmitted: its pinhole was used up at the other firewall before
+// anything was known of it here, or the rule for it went with the entry.
+func (p *partner) passes(s *session.Session, h succession.Pinhole) {
+	if data, rule := p.pinholes.Data.Waiting(&s.Owner); rule == nil && data == expect.Tuple(*h.Data) {
+		p.failed(s.Subject(), "cannot let a SYN pass again", p.reopen(s, h))
+	}
+}
+
 // isKnown reports whether an open pinhole matches a record.
 func isKnown(p *pinhole.Pinhole, r *succession.Pinhole) bool {
 	const differ = time.Second / 2 // Keep adds at least a second
@@ -131,19 +141,16 @@ func isKnown(p *pinhole.Pinhole, r *succession.Pinhole) bool {
 		time.Until(p.Until())-r.Left < differ && r.Left-time.Until(p.Until()) < differ
 }
 
-// Data implements pair.Host. The rule for a SYN that may be retransmitted went
-// with the entry, if conntrackd has recreated that.
+// Data implements pair.Host.
 func (p *partner) Data(e *expect.Entry, k *pair.Known) {
 	s := p.registry.session(e.Master)
 	if s == nil {
 		return
 	}
 	p.dataBegins(p.ct, e, s)
-	if data, rule := p.pinholes.Data.Waiting(&s.Owner); rule == nil && data == e.Original && e.TCPState < expect.TCPStateSynRecv {
-		for _, h := range k.Pinholes {
-			if h.Data != nil && expect.Tuple(*h.Data) == e.Original {
-				p.failed(s.Subject(), "cannot let a SYN pass again", p.reopen(s, h))
-			}
+	for _, h := range k.Pinholes {
+		if h.Data != nil && expect.Tuple(*h.Data) == e.Original && e.TCPState < expect.TCPStateSynRecv {
+			p.passes(s, h)
 		}
 	}
 	if now := p.pinholes.CatchUp(p.ct, e.Original); now != nil {

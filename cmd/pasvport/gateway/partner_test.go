@@ -774,6 +774,67 @@ func TestUsed(t *testing.T) {
 	}
 }
 
+// TestUsedUnknown: conntrackd brings a data connection of which the second firewall has
+// not been told that it was announced, as the link was cut. When that is told, its SYN
+// passes again, until it is answered.
+func TestUsedUnknown(t *testing.T) {
+	f := newFirewalls(t, nil)
+	l := f.a.connect(entryOf(1))
+	l.logIn()
+	m := f.moves(l)
+	f.b.k.mu.Lock()
+	before := len(f.b.k.elements)
+	f.b.k.mu.Unlock()
+	data := dataOf(l, 50000)
+	data.TCPState = expect.TCPStateSynSent
+	f.b.k.enter(data)
+	f.b.watcher().event(f.b.k, &expect.Event{Type: expect.New, Entry: data})
+	f.settle()
+	l.passive(50000)
+	w := f.a.watcher()
+	w.used = f.a.g.lanes.tellSoon
+	for _, tt := range []struct {
+		event expect.EventType
+		state uint8
+		open  bool
+	}{{expect.New, expect.TCPStateSynSent, true}, {expect.Update, expect.TCPStateSynRecv, false}} {
+		data.TCPState = tt.state
+		w.event(f.a.k, &expect.Event{Type: tt.event, Entry: data})
+		<-f.a.q.wakes
+		f.a.w.Wake(time.Now()) // answers the call
+		f.told()
+		_, rule := f.b.pinholes.Data.Waiting(&m.session().Owner)
+		f.b.k.mu.Lock()
+		opened := len(f.b.k.elements) > before
+		f.b.k.mu.Unlock()
+		if (rule != nil) != tt.open || opened != tt.open || len(f.b.pinholes.All()) != 0 {
+			t.Errorf("in state %d open is %v for its SYN, %v in the kernel, and %v", tt.state, rule, opened, f.b.pinholes.All())
+		}
+	}
+}
+
+// TestThereAndBack: a session whose numbers the daemons adjust returns to a firewall that
+// has the same entry as before: what the other one has adjusted meanwhile counts.
+func TestThereAndBack(t *testing.T) {
+	f := newFirewalls(t, nil)
+	f.a.k.noAdjust, f.b.k.noAdjust = true, true
+	l := f.a.announced(entryOf(1))
+	m := f.moves(l)
+	m.say(client, "RETR file\r\n")
+	m.say(server, "150 go\r\n")
+	m.say(client, "PASV\r\n")
+	m.say(server, announced)
+	back := &firewalls{a: f.b, b: f.a, last: f.last}
+	back.told()
+	n := &link{b: f.a, entry: l.entry, next: m.next}
+	p := n.packet(server, "226 done\r\n", nfq.FlagACK)
+	seq := p.Seq
+	f.a.handle(p)
+	if by := f.a.sent(p.ID).Seq - seq; by != 6 {
+		t.Errorf("adjusted by %d, want 6, as at the other firewall", by)
+	}
+}
+
 // TestPartnerLinkLost: an announcement while the other firewall does not answer
 // is forwarded, and open here.
 func TestPartnerLinkLost(t *testing.T) {

@@ -58,7 +58,8 @@ func (t *teller) take(r *session.Reader) (goesOn, ok bool) {
 	if err != nil {
 		return false, false
 	}
-	if r.Pair.Standby() {
+	standby := r.Pair.Standby()
+	if standby {
 		t.peer.Took(r.Original())
 	}
 	here, own := r.Here(), r.Adjustments()
@@ -67,7 +68,7 @@ func (t *teller) take(r *session.Reader) (goesOn, ok bool) {
 	if rec == nil {
 		return true, true
 	}
-	if rec.Adjusted != nil && !here { // otherwise an earlier daemon has left newer ones
+	if rec.Adjusted != nil && (standby || !here) { // otherwise an earlier daemon has left newer ones
 		here, own = true, session.Adjustments(*rec.Adjusted)
 	}
 	if here {
