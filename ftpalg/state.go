@@ -49,6 +49,8 @@ type Place struct {
 	// is where those before them end, nil if there were none.
 	Edits []Edit  `json:",omitempty"`
 	Floor *uint32 `json:",omitempty"`
+	// Adjusted is the adjustment, if no edit shows it; nil if that is unknown.
+	Adjusted *Adjustment `json:",omitempty"`
 	// Ahead is a line that was forwarded though Missing bytes before it were not seen.
 	Ahead   []byte `json:",omitempty"`
 	Missing uint32 `json:",omitempty"`
@@ -77,6 +79,9 @@ func (c *Conn) State() State {
 	}
 	for d := range t.Stream {
 		t.Stream[d] = c.stream[d].keptPlace(Direction(d), c.met || c.started)
+		if p := &t.Stream[d]; len(p.Edits) == 0 {
+			p.Adjusted = new(c.stream[d].adj)
+		}
 	}
 	if p := &t.Stream[Reply]; c.ahead != nil && int32(c.ahead.at-p.Next) > 0 {
 		p.Ahead, p.Missing = bytes.Clone(c.ahead.text), c.ahead.at-p.Next
@@ -179,12 +184,14 @@ func (s *stream) restoreEdits(p *Place) bool {
 }
 
 // Adjustment returns the adjustment of a direction after the last change, and
-// whether it is known. A connection that was seen from its first byte on and of which
-// nothing was changed has none.
+// whether it is known.
 func (t *State) Adjustment(d Direction) (a Adjustment, known bool) {
 	edits := t.Stream[d].Edits
 	if len(edits) == 0 {
-		return a, t.Started && t.Stream[d].Floor == nil
+		if at := t.Stream[d].Adjusted; at != nil {
+			return *at, true
+		}
+		return a, false
 	}
 	k := &edits[len(edits)-1]
 	e := edit{start: k.Start, end: k.Start + k.Length, text: k.Text}

@@ -581,21 +581,26 @@ func TestUsedThere(t *testing.T) {
 // TestAdjustedAsAnother: conntrackd brings the entry of a session with the adjustments of
 // an earlier one that had its ports; nothing was changed of its own.
 func TestAdjustedAsAnother(t *testing.T) {
-	f := newFirewalls(t, nil)
-	l := f.a.connect(entryOf(1))
-	l.logIn()
-	l.entry.Adj = [2]expect.SeqAdj{{Pos: 9, After: 4}, {Pos: 7, After: 3}}
-	m := f.moves(l)
-	m.accepts(client, "NOOP\r\n")
-	if adj, set := f.b.k.adjusted[m.entry.Original]; !set || adj != [2]expect.SeqAdj{} {
-		t.Errorf("the kernel adjusts by %+v, set %t", adj, set)
-	}
-	m.accepts(server, "200 ok\r\n")
-	if sent := m.passive(50001); sent == "" {
-		t.Error("nothing is announced")
-	}
-	if adj := f.b.k.adjusted[m.entry.Original][expect.Reply]; adj.Before != 0 || adj.After == 0 {
-		t.Errorf("the kernel adjusts by %+v", adj)
+	for _, name := range []string{"begun here", "taken up in the middle"} {
+		t.Run(name, func(t *testing.T) {
+			f := newFirewalls(t, nil)
+			l := f.a.connect(entryOf(1))
+			l.entry.Liberal = name != "begun here"
+			l.logIn()
+			l.entry.Adj = [2]expect.SeqAdj{{Pos: 9, After: 4}, {Pos: 7, After: 3}}
+			m := f.moves(l)
+			m.accepts(client, "NOOP\r\n")
+			if adj, set := f.b.k.adjusted[m.entry.Original]; !set || adj != [2]expect.SeqAdj{} {
+				t.Errorf("the kernel adjusts by %+v, set %t", adj, set)
+			}
+			m.accepts(server, "200 ok\r\n")
+			if sent := m.passive(50001); sent == "" {
+				t.Error("nothing is announced")
+			}
+			if adj := f.b.k.adjusted[m.entry.Original][expect.Reply]; adj.Before != 0 || adj.After == 0 {
+				t.Errorf("the kernel adjusts by %+v", adj)
+			}
+		})
 	}
 }
 

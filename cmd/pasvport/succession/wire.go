@@ -67,6 +67,7 @@ const (
 	tagEdit
 	tagAhead
 	tagMissing
+	tagAdjusted
 )
 
 const (
@@ -216,6 +217,9 @@ func appendEngine(b []byte, t *ftpalg.State) []byte {
 			}
 			for i := range p.Edits {
 				b = appendField(b, tagEdit, func(b []byte) []byte { return appendEdit(b, &p.Edits[i]) })
+			}
+			if p.Adjusted != nil {
+				b = appendField(b, tagAdjusted, func(b []byte) []byte { return appendAdjustment(b, p.Adjusted) })
 			}
 			b = appendBytes(b, tagAhead, p.Ahead)
 			b = appendUint(b, tagMissing, uint64(p.Missing))
@@ -466,6 +470,8 @@ func (f *fields) place(v []byte) (p ftpalg.Place) {
 			if f.is(len(p.Edits) < maxRecordEdits); !f.bad {
 				p.Edits = append(p.Edits, f.edit(v))
 			}
+		case tagAdjusted:
+			p.Adjusted = new(f.adjustment(v))
 		case tagAhead:
 			p.Ahead = bytes.Clone(v)
 		case tagMissing:
