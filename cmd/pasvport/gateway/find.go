@@ -19,7 +19,7 @@ type tracking uint8
 const (
 	untracked tracking = iota // conntrack has no entry for it
 	tracked                   // it has one that began midstream and is not established yet, or that cannot continue
-	elsewhere                 // another queue has its session
+	elsewhere                 // another queue has its session, or conntrackd is about to bring its entry
 )
 
 // find returns the session of a packet, or nil and what is known of it.
@@ -83,6 +83,9 @@ func (w *worker) find(p *nfq.Packet) (r *session.Reader, is tracking) {
 		if r = w.known(t); r != nil {
 			return r, tracked
 		}
+	}
+	if e.TCPState >= expect.TCPStateTimeWait && w.peer.Expects(t) {
+		return nil, elsewhere // an earlier connection's, which conntrackd is about to replace
 	}
 	return w.adopt(&e, nil, w.now), tracked
 }

@@ -244,6 +244,30 @@ func TestFailoverFirst(t *testing.T) {
 	}
 }
 
+// TestFailoverOnEnded: the second firewall still has the entry of an earlier connection
+// with the same ports. It is not that of the session, which goes on when conntrackd has
+// brought its own.
+func TestFailoverOnEnded(t *testing.T) {
+	f := newFirewalls(t, nil)
+	l := f.a.announced(entryOf(1))
+	f.told()
+	e := *l.entry
+	e.ID, e.TCPState = 99, expect.TCPStateTimeWait
+	f.b.k.enter(e)
+	m := &link{b: f.b, entry: l.entry, next: l.next}
+	p := m.packet(client, "NOOP\r\n", nfq.FlagACK)
+	if v, _ := f.b.handle(p); v != "drop" || m.session() != nil {
+		t.Errorf("on the entry of another one: %s, session %v", v, m.session())
+	}
+	f.b.k.remove(&e)
+	f.b.watcher().event(f.b.k, &expect.Event{Type: expect.Destroy, Entry: e})
+	m = f.moves(l)
+	m.accepts(client, "NOOP\r\n")
+	if len(f.b.pinholes.All()) != 1 || len(f.a.pinholes.All()) != 1 {
+		t.Errorf("open is %v, and at the first %v", f.b.pinholes.All(), f.a.pinholes.All())
+	}
+}
+
 // TestFailoverEnded: the last packets of a session that has just ended arrive before
 // conntrackd brings its entry. They are retransmitted, and must not be answered with a
 // reset.

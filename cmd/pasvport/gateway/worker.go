@@ -81,7 +81,7 @@ func (w *worker) control(p *nfq.Packet) {
 	r, is := w.find(p)
 	switch {
 	case is == elsewhere:
-		w.drop(p.ID) // its sender retransmits it there, if need be
+		w.drop(p.ID) // its sender retransmits it, if need be
 		return
 	case r == nil:
 		w.stale.packet(p, is == tracked, w.now)
