@@ -76,6 +76,9 @@ type Segment struct {
 	Acks     bool
 	// Urgent is its urgent pointer, 0 if none.
 	Urgent uint16
+	// Ending says that an end has begun to close the connection: what is missing
+	// of a line may never come.
+	Ending bool
 	// Payload may be empty. It must stay unchanged until Rewrite was called or
 	// the next segment is taken.
 	Payload []byte

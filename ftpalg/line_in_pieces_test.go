@@ -39,6 +39,38 @@ func TestPiecesUntranslated(t *testing.T) {
 	}
 }
 
+// TestPiecesEnding: the start of a line is forwarded as it is once its sender has
+// closed the connection and repeated it in vain, unless it may be denied.
+func TestPiecesEnding(t *testing.T) {
+	for _, tt := range []struct {
+		name, text string
+		policy     Policy
+		ending     bool
+		want       Reason
+	}{
+		{"open", "PORT 19", Policy{}, false, ReasonPieces},
+		{"ending", "PORT 19", Policy{}, true, ReasonPlain},
+		{"denied", "DEL", Policy{Deny: map[string]bool{"DELE": true}}, true, ReasonPieces},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			g := newGateway(both, tt.policy)
+			talk(t, g, "S: 220 ready\nC: USER one\nS: 230 in")
+			seg := Segment{Dir: Original, Seq: g.next(Original), Payload: []byte(tt.text), Ending: tt.ending}
+			for range maxAbandons {
+				if dec := g.c.Segment(&seg); dec.Action != Hold {
+					t.Fatalf("%v is not held", dec)
+				}
+				g.c.Abandon(Original)
+			}
+			dec := g.c.Segment(&seg)
+			r := g.c.Rewrite(nil, &seg)
+			if dec.Action != Forward || dec.Reason != tt.want || (string(r.Data) == tt.text) != (tt.want == ReasonPlain) {
+				t.Errorf("%v %v, forwarded %q", dec.Action, dec.Reason, r.Data)
+			}
+		})
+	}
+}
+
 // TestPiecesNotAdjusted: if no one can adjust, the line is forwarded as it
 // arrives.
 func TestPiecesNotAdjusted(t *testing.T) {

@@ -17,7 +17,7 @@ func (c *Conn) Segment(seg *Segment) Decision {
 func (c *Conn) segment(seg *Segment) Decision {
 	d, seq, p := seg.Dir, seg.Seq, seg.Payload
 	c.cur.dir, c.cur.seq, c.cur.p, c.cur.parts = d, seq, p, c.cur.parts[:0]
-	c.cur.back, c.cur.blank, c.cur.undoable = 0, false, false
+	c.cur.back, c.cur.blank, c.cur.undoable, c.cur.ending = 0, false, false, seg.Ending
 	if seg.Acks && !c.received(opposite(d), seq, seg.Ack) {
 		return Decision{Action: Drop, Reason: ReasonFarAway}
 	}
@@ -150,6 +150,10 @@ func (c *Conn) end(s *stream, reason Reason) Decision {
 		// the start of the line is cut off, and will be retransmitted.
 		s.unread()
 	case c.nat64.translates() && c.cutFront(s):
+	case s.tired() && c.cur.ending && !(c.cur.dir == Original && c.mayBeDenied(s.line, false)):
+		// The line may never be completed. Its FIN has not waited for it: if the
+		// line were absorbed, the FIN, as its receiver has it, would be beyond
+		// all that the kernel knows, and acknowledgements of it invalid.
 	case s.tired() && c.takeIn(s):
 		return Decision{Reason: ReasonPieces}
 	case s.tired() && c.mustAdjust(s):

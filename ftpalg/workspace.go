@@ -25,6 +25,7 @@ type workspace struct {
 		back     uint32     // how much the first of them gives back, see giveBack
 		shifting bool       // see stream.shifting
 		blank    bool       // forwarded without its bytes
+		ending   bool       // see Segment.Ending
 		undo     Adjustment // what the kernel was told before Rewrite told it something else
 		undoable bool       // undo is set
 		why      Reason     // why the line being read was made to fail

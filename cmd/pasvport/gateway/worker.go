@@ -135,6 +135,7 @@ func (w *worker) read(r *session.Reader, d ftpalg.Direction, p *nfq.Packet) {
 		r.Engine.Missed()
 	}
 	seg := segmentOf(d, p, w.now)
+	seg.Ending = r.Closing()
 	dec := r.Engine.Segment(&seg)
 	r.NoteWaiting()
 	bare := len(p.Payload) == 0
