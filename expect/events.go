@@ -4,6 +4,7 @@ package expect
 
 import (
 	"context"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -182,6 +183,9 @@ func (e *Events) Run(ctx context.Context, f func(*Event)) error {
 			return opError("listen", Tuple{}, err)
 		}
 		_, _ = unix.Poll(readable[:1], int(pause.Milliseconds()))
+		// Otherwise the runtime's monitor takes the processor away after 10 ms; see
+		// yieldEvery in package nfq.
+		runtime.Gosched()
 	}
 }
 

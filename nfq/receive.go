@@ -40,12 +40,13 @@ func newReceiver() *receiver {
 	return r
 }
 
-// receive reads up to most messages without blocking.
+// receive reads up to most messages. As that does not block, the runtime is not told
+// of the system call.
 func (r *receiver) receive(fd, most int) (n int, errno unix.Errno) {
 	for i := range r.msgs[:most] {
 		r.msgs[i].hdr.Namelen = unix.SizeofSockaddrNetlink
 	}
-	m, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&r.msgs[0])), uintptr(most),
+	m, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&r.msgs[0])), uintptr(most),
 		unix.MSG_DONTWAIT, 0, 0)
 	if errno != 0 {
 		return 0, errno

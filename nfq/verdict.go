@@ -4,6 +4,7 @@ package nfq
 
 import (
 	"net"
+	"unsafe"
 
 	nfqueue "github.com/florianl/go-nfqueue/v2"
 	"golang.org/x/sys/unix"
@@ -81,17 +82,18 @@ func (q *Queue) sendVerdict(id, verdict uint32, data []byte) error {
 	return q.Flush()
 }
 
-// writeVerdicts sends the messages of q.verdict, which the kernel handles in
-// their order.
+// writeVerdicts sends the messages of q.verdict, which the kernel handles in their
+// order, before the write returns. As that does not block, the runtime is not told of
+// the system call.
 func (q *Queue) writeVerdicts() error {
 	q.sends.Add(1)
 	for {
-		_, err := unix.Write(q.fd, q.verdict)
-		if err == nil {
+		_, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(q.fd), uintptr(unsafe.Pointer(unsafe.SliceData(q.verdict))), uintptr(len(q.verdict)))
+		if errno == 0 {
 			return nil
 		}
-		if err != unix.EINTR {
-			return &OpError{"verdict", q.num, err}
+		if errno != unix.EINTR {
+			return &OpError{"verdict", q.num, errno}
 		}
 	}
 }

@@ -98,9 +98,10 @@ func run(cfg config.Config, log *slog.Logger, reloads *reloader) error {
 	if err := scrapes.listen(); err != nil {
 		return err
 	}
-	// To the runtime a goroutine that waits in a system call for packets has a
-	// processor, and taking that away again takes milliseconds.
-	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + cfg.Queues)
+	// To the runtime a goroutine that waits in a system call has a processor: for
+	// packets one of each queue, and for events. With none left the runtime's monitor
+	// takes them away, and wakes every 20 us to find them.
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + cfg.Queues + 2)
 	g := gateway.New(cfg, own, m)
 	g.Inherit(turn.over(log))
 	turn.listen(g, stop)
