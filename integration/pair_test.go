@@ -102,7 +102,8 @@ type pairSession struct {
 }
 
 func (s pairSetup) run(t *testing.T) {
-	flags := s.flags.flags
+	// On a busy machine a failover may take as long as a pinhole is open by default.
+	flags := append([]string{"--pinhole-timeout", "2m"}, s.flags.flags...)
 	states := slices.DeleteFunc(slices.Clone(pairStates), func(st pairState) bool {
 		return st.again && s.failover.alone ||
 			s.subject == Expectation && (st.older || st.mute) // nothing is expected of these
