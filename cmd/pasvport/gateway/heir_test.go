@@ -65,6 +65,26 @@ func TestCrash(t *testing.T) {
 	}
 }
 
+// TestCrashRepeated: an announcement that the server repeats after a crash, as its
+// acknowledgement was lost, is not refused: what it announced is open.
+func TestCrashRepeated(t *testing.T) {
+	b := newBench(t, nil)
+	l := b.connect(entryOf(1))
+	l.logIn()
+	at := l.next
+	first := l.passive(50000)
+	next, _ := b.takenBack(newLegacy(nil))
+	m := &link{b: next, entry: l.entry, next: l.next, seen: l.seen}
+	m.accepts(client, "NOOP\r\n")
+	m.next[server] = at[server]
+	if _, sent := m.say(server, announced); sent != first {
+		t.Errorf("the client received %q, before that %q", sent, first)
+	}
+	if next.log.has("offer refused") || len(next.pinholes.All()) != 1 {
+		t.Errorf("pinholes %v; the log:\n%s", next.pinholes.All(), next.log.b.String())
+	}
+}
+
 // TestNotTakenBack: a connection that is over, not answered, or not of a daemon
 // is not taken back; what was left alone is left alone.
 func TestNotTakenBack(t *testing.T) {

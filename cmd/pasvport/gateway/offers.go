@@ -92,7 +92,10 @@ func (f *offers) announce(ct conntrack, r *session.Reader, o *ftpalg.Offer, port
 func (f *offers) refusedBy(ct conntrack, r *session.Reader, e *ftpalg.Event, now time.Time) {
 	told := e.Offer.Announced
 	if e.Announce {
-		told = f.passOn(ct, r, e.Offer)
+		repeats := f.repeated(r, e.Offer) != nil
+		if told = f.passOn(ct, r, e.Offer); repeats {
+			return // it is open
+		}
 	}
 	f.refuse(r, e.Offer, told, report.Reason(e.Reason), nil, now)
 }
@@ -108,13 +111,22 @@ func (f *offers) passOn(ct conntrack, r *session.Reader, o *ftpalg.Offer) netip.
 }
 
 // toldPort returns the port to announce if nothing is opened: its own, or the one
-// that an earlier daemon opened and announced for it. In that case its line is a
-// retransmission, and must become what it was.
+// that was announced for it.
 func (f *offers) toldPort(r *session.Reader, o *ftpalg.Offer) uint16 {
-	if p := f.pinholes.Of(&r.Owner); p != nil && p.Target == o.Target {
+	if p := f.repeated(r, o); p != nil {
 		return p.Public.Port()
 	}
 	return o.Announced.Port()
+}
+
+// repeated returns the pinhole that an earlier daemon opened and announced for an
+// offer, or nil. The offer's line is a retransmission then, and must become what it
+// was.
+func (f *offers) repeated(r *session.Reader, o *ftpalg.Offer) *pinhole.Pinhole {
+	if p := f.pinholes.Of(&r.Owner); p != nil && p.Target == o.Target {
+		return p
+	}
+	return nil
 }
 
 // opened records a pinhole that is open.
