@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
@@ -107,26 +108,27 @@ func TestPush(t *testing.T) {
 
 // TestExpire: each wait has its own bound.
 func TestExpire(t *testing.T) {
-	o := newOutbox()
-	o.bound = 30 * time.Millisecond
-	o.begin(nil)
-	o.toldAll()
-	begun := time.Now()
-	first := o.add(kindRecord, Awaited)
-	time.Sleep(10 * time.Millisecond)
-	second := o.add(kindRecord, Awaited)
-	asked := time.Now()
-	<-first
-	if d := time.Since(begun); d < o.bound {
-		t.Errorf("the first one took %v", d)
-	}
-	<-second
-	if d := time.Since(asked); d < o.bound {
-		t.Errorf("the second one took %v", d)
-	}
-	if o.add(kindRecord, Awaited) != nil {
-		t.Error("what is awaited of a peer that does not answer waits")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		o := newOutbox()
+		o.begin(nil)
+		o.toldAll()
+		begun := time.Now()
+		first := o.add(kindRecord, Awaited)
+		time.Sleep(o.bound / 3)
+		second := o.add(kindRecord, Awaited)
+		asked := time.Now()
+		<-first
+		if d := time.Since(begun); d != o.bound {
+			t.Errorf("the first one took %v", d)
+		}
+		<-second
+		if d := time.Since(asked); d != o.bound {
+			t.Errorf("the second one took %v", d)
+		}
+		if o.add(kindRecord, Awaited) != nil {
+			t.Error("what is awaited of a peer that does not answer waits")
+		}
+	})
 }
 
 // TestUses: what has used a pinhole is in the record, however often that is.
