@@ -5,6 +5,8 @@ package rules
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
+	"math/bits"
 	"slices"
 	"strings"
 
@@ -334,6 +336,21 @@ func ctHash(n, i uint32) clause {
 		&expr.Ct{Key: unix.NFT_CT_ID, Register: unix.NFT_REG_2},
 		&expr.Hash{SourceRegister: unix.NFT_REG_2, DestRegister: reg, Length: 4, Modulus: n, Seed: hashSeed, Type: expr.HashTypeJenkins},
 		equal(host32(i)))
+}
+
+// QueueOf returns which of n queues gets the packets of a conntrack id, as ctHash tells
+// the kernel: jhash in include/linux/jhash.h, nft_jhash_eval in net/netfilter/nft_hash.c.
+func QueueOf(id uint32, n int) int {
+	const start = (0xdeadbeef + 4 + hashSeed) & math.MaxUint32
+	a, b, c := uint32(start), uint32(start), uint32(start)
+	a += bits.ReverseBytes32(id) // of its bytes as netlink has them
+	for _, r := range [][3]int{{14, 11, 25}, {16, 4, 14}} {
+		c = (c ^ b) - bits.RotateLeft32(b, r[0])
+		a = (a ^ c) - bits.RotateLeft32(c, r[1])
+		b = (b ^ a) - bits.RotateLeft32(a, r[2])
+	}
+	c = (c ^ b) - bits.RotateLeft32(b, 24)
+	return int(uint64(c) * uint64(n) >> 32)
 }
 
 // setHelper is: ct helper set "name"

@@ -11,6 +11,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/session"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/nfq"
+	"github.com/pasvport/pasvport/rules"
 )
 
 // tracking is what is known of a packet that has no session here.
@@ -55,6 +56,9 @@ func (w *worker) find(p *nfq.Packet) (r *session.Reader, is tracking) {
 	if r = w.known(t); r != nil && (err != nil || r.Is(&e, p)) {
 		return r, tracked
 	}
+	if w.misplaced(t) {
+		return nil, elsewhere
+	}
 	if r != nil { // its end was not reported
 		r.Release()
 		w.end(w.ct, w.table, r.Session)
@@ -90,6 +94,13 @@ func (w *worker) find(p *nfq.Packet) (r *session.Reader, is tracking) {
 	return w.adopt(&e, nil, w.now), tracked
 }
 
+// misplaced reports whether another queue gets what follows of a session of the other
+// firewall: a packet was queued by the id of its entry before conntrackd made that anew.
+func (w *worker) misplaced(t expect.Tuple) bool {
+	s, all := w.registry.orphans.Find(t), w.registry.queues
+	return s != nil && s.Pair.GoesOn() && all[rules.QueueOf(s.ID(), len(all))] != w.table
+}
+
 // another returns the session of an entry that another queue has, and its table, or
 // nil. One of the two is the first queue, which gets the packets with which conntrack
 // picks a connection up (rules/stale.go), and so the copies of one that were sent before
@@ -111,6 +122,9 @@ func (w *worker) another(e *expect.Entry) (*session.Table, *session.Session) {
 func (w *worker) known(t expect.Tuple) *session.Reader {
 	if s := w.table.Find(t); s != nil {
 		return w.acquire(s)
+	}
+	if w.misplaced(t) {
+		return nil
 	}
 	return w.moved(t, &w.registry.orphans)
 }

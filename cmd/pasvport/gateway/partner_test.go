@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,9 +17,11 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/cmd/pasvport/pair"
 	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
+	"github.com/pasvport/pasvport/cmd/pasvport/session"
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/nfq"
+	"github.com/pasvport/pasvport/rules"
 )
 
 // firewalls are two benches that form a pair, each with a kernel of its own, and
@@ -861,6 +864,27 @@ func TestThereAndBack(t *testing.T) {
 	f.a.handle(p)
 	if by := f.a.sent(p.ID).Seq - seq; by != 6 {
 		t.Errorf("adjusted by %d, want 6, as at the other firewall", by)
+	}
+}
+
+// TestQueuedBefore: a packet was queued by the id of an entry that conntrackd then made
+// anew: the session is not for its queue, as all that follow come to another one.
+func TestQueuedBefore(t *testing.T) {
+	f := newFirewalls(t, nil)
+	l := f.a.announced(entryOf(1))
+	other := new(session.Table)
+	f.b.registry.queues = append(f.b.registry.queues, other)
+	m := f.moves(l)
+	if rules.QueueOf(m.entry.ID, 2) == 0 {
+		f.b.registry.queues[0], f.b.registry.queues[1] = other, f.b.registry.queues[0]
+	}
+	if v, _ := m.say(client, "NOOP\r\n"); v != "drop" || f.b.registry.orphans.Find(m.entry.Original) == nil {
+		t.Errorf("in the queue of the entry before: %s", v)
+	}
+	slices.Reverse(f.b.registry.queues)
+	m.next[client] -= 6
+	if m.accepts(client, "NOOP\r\n"); m.session().Pair.Standby() {
+		t.Error("its own queue has not taken it")
 	}
 }
 
