@@ -382,8 +382,8 @@ func entryID(t *testing.T, n stage.Namespace, c net.Addr) uint32 {
 	return uint32(id)
 }
 
-// All packets of a connection go to one queue, and connections spread over the
-// queues.
+// All packets of a connection go to one queue, the one that QueueOf names, and
+// connections spread over the queues.
 func testOneQueue(t *testing.T, n topology, ctl *endpoint) {
 	used := map[int]bool{}
 	for range 16 {
@@ -399,6 +399,9 @@ func testOneQueue(t *testing.T, n topology, ctl *endpoint) {
 			}
 			used[i] = true
 			hits++
+			if want := QueueOf(entryID(t, n.router, c.LocalAddr()), len(after)); i != want {
+				t.Errorf("queue %d got the packets, want %d", i, want)
+			}
 			if got, want := after[i]-before[i], dataSegments(t, c, s); got != want {
 				t.Errorf("queue %d got %d of %d packets", i, got, want)
 			}
