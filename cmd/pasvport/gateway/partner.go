@@ -99,7 +99,7 @@ func (p *partner) leavesAgain(r *session.Reader, k *pair.Known, e *expect.Entry)
 // opens opens and closes what is open at the other firewall, as far as it may be
 // open here.
 func (p *partner) opens(s *session.Session, k *pair.Known) {
-	if len(k.Pinholes) == 0 && !p.unanswered(&s.Owner) { // its data connections were answered, here or there
+	if len(k.Pinholes) == 0 { // its data connections were answered, here or there
 		p.pinholes.CloseRules(&s.Owner)
 	}
 	var want *succession.Pinhole
@@ -123,17 +123,6 @@ func (p *partner) opens(s *session.Session, k *pair.Known) {
 	if err := p.reopen(s, *want); err != nil {
 		p.warn(s.Subject(), "cannot open what is open at the other firewall", "from", want.Source, "to", want.Public, "err", err)
 	}
-}
-
-// unanswered reports whether the SYN of an owner's data connection waits for its answer
-// in this kernel: a firewall that has given its addresses away loses the entry.
-func (p *partner) unanswered(o *pinhole.Owner) bool {
-	data, rule := p.pinholes.Data.Waiting(o)
-	if rule == nil {
-		return false
-	}
-	e, err := p.ct.Get(data)
-	return err == nil && e.TCPState < expect.TCPStateSynRecv
 }
 
 // passes lets the SYN of a data connection pass again that conntrackd has brought, and
