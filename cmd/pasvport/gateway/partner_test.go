@@ -248,7 +248,7 @@ func TestFailoverFirst(t *testing.T) {
 }
 
 // TestFailoverOnEnded: the second firewall still has the entry of an earlier connection
-// with the same ports. It is not that of the session, which goes on when conntrackd has
+// with the same ports. It is not that of the session, which continues when conntrackd has
 // brought its own.
 func TestFailoverOnEnded(t *testing.T) {
 	f := newFirewalls(t, nil)
@@ -664,6 +664,23 @@ func TestEncryptedAsAnother(t *testing.T) {
 	}
 }
 
+// TestTakenDuringSYN: another queue takes a session of the other firewall while a SYN with
+// its ports is handled.
+func TestTakenDuringSYN(t *testing.T) {
+	f := newFirewalls(t, nil)
+	l := f.a.announced(entryOf(1))
+	l.entry.Adj, l.entry.Status = f.a.k.adjusted[l.entry.Original], l.entry.Status|expect.StatusSeqAdjust
+	m := f.moves(l)
+	s, taken := m.session(), false
+	f.b.k.mu.Lock()
+	f.b.k.beforeGet = func(expect.Tuple) { taken = s.Pair.Own() != nil || taken }
+	f.b.k.mu.Unlock()
+	f.b.w.teller.anew(m.entry.Original)
+	if !taken || s.Pair.Continues() != nil {
+		t.Error("the session was not taken meanwhile")
+	}
+}
+
 // TestEndUnknown: the end of a session was not reported to the second firewall, where it
 // has an entry, and the next connection with the same ports gets that.
 func TestEndUnknown(t *testing.T) {
@@ -686,7 +703,7 @@ func TestEndUnknown(t *testing.T) {
 			if lives {
 				m.accepts(client, "NOOP\r\n")
 				if adj := f.b.k.adjusted[m.entry.Original]; m.session() != before || adj != l.entry.Adj || len(f.b.pinholes.All()) != 1 {
-					t.Errorf("a session that lives goes on as %v, adjusted by %+v, want %+v; open is %v", m.session(), adj, l.entry.Adj, f.b.pinholes.All())
+					t.Errorf("a living session continues as %v, adjusted by %+v, want %+v; open is %v", m.session(), adj, l.entry.Adj, f.b.pinholes.All())
 				}
 				return
 			}

@@ -116,7 +116,11 @@ func (t *teller) readjust(r *session.Reader, e *expect.Entry, from *ftpalg.State
 // lives, gives them back: see readjust.
 func (t *teller) anew(original expect.Tuple) {
 	s := t.registry.session(original)
-	if s == nil || s.Left() != succession.LeftNot || s.Pair.Continues() == nil {
+	if s == nil || s.Left() != succession.LeftNot {
+		return
+	}
+	rec := s.Pair.Continues() // once: whoever reads the session takes it
+	if rec == nil {
 		return
 	}
 	e, err := t.ct.Get(original)
@@ -124,7 +128,7 @@ func (t *teller) anew(original expect.Tuple) {
 		return
 	}
 	for d := range ftpalg.Direction(2) {
-		if _, differs := adjustsOtherwise(&expect.Entry{}, d, s.Pair.Continues().Engine); differs && e.Adj[d] != (expect.SeqAdj{}) {
+		if _, differs := adjustsOtherwise(&expect.Entry{}, d, rec.Engine); differs && e.Adj[d] != (expect.SeqAdj{}) {
 			t.failed(s.Subject(), "cannot adjust sequence numbers", t.ct.SetSeqAdj(original, expect.Direction(d), expect.SeqAdj{}))
 		}
 	}
