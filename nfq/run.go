@@ -127,8 +127,8 @@ func (q *Queue) wait(until time.Time) error {
 
 // shortWait is how long wait sleeps without telling the runtime, with which the
 // goroutine keeps its processor and its thread. Otherwise the runtime's monitor finds
-// it in a system call, takes the processor away and goes on looking for more every 20
-// us: half of all context switches between busy packets. Those who stop the world
+// it in a system call, takes the processor away, and looks for more every 20 us:
+// half of all context switches between busy packets. Those who stop the world
 // interrupt the sleep with a signal.
 const shortWait = 4 * time.Millisecond
 

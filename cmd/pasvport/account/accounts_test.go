@@ -108,6 +108,13 @@ func (b *bench) logIn() {
 	b.say("<220 ready", "USER ada", "<331 password", "PASS secret", "<230 welcome")
 }
 
+// retrieve logs in and begins a download, whose data connection is there.
+func (b *bench) retrieve() {
+	b.logIn()
+	b.say("RETR file", "<150 go")
+	b.Data.Found(data, &b.r.Owner)
+}
+
 // carry makes a data connection carry bytes to the client.
 func (b *bench) carry(down uint64, state uint8) {
 	b.entries[data] = expect.Entry{
@@ -140,9 +147,7 @@ func TestTransfer(t *testing.T) {
 	for _, last := range []string{"the data connection", "the reply"} {
 		t.Run(last, func(t *testing.T) {
 			b := newBench(t)
-			b.logIn()
-			b.say("RETR file", "<150 go")
-			b.Data.Found(data, &b.r.Owner)
+			b.retrieve()
 			if last == "the reply" {
 				b.carry(1000, expect.TCPStateTimeWait)
 				b.DataClosed(b, data, nil)
@@ -176,9 +181,7 @@ func TestNoDataConnection(t *testing.T) {
 // forever.
 func TestOverdue(t *testing.T) {
 	b := newBench(t)
-	b.logIn()
-	b.say("RETR file", "<150 go")
-	b.Data.Found(data, &b.r.Owner)
+	b.retrieve()
 	b.carry(10, expect.TCPStateEstablished)
 	b.say("<226 done")
 	if b.Overdue(b, b.now); b.has("msg=transfer ") {
@@ -247,9 +250,7 @@ func TestSessionSums(t *testing.T) {
 		for _, open := range []bool{false, true} {
 			b := newBench(t)
 			b.Wanted = func() (bool, bool) { return true, transfers }
-			b.logIn()
-			b.say("RETR file", "<150 go")
-			b.Data.Found(data, &b.r.Owner)
+			b.retrieve()
 			b.carry(700, expect.TCPStateEstablished)
 			if !open {
 				b.carry(1000, expect.TCPStateTimeWait)
@@ -270,9 +271,7 @@ func TestSessionSums(t *testing.T) {
 // reported with what its data connection has carried when that is closed.
 func TestUnfinished(t *testing.T) {
 	b := newBench(t)
-	b.logIn()
-	b.say("RETR file", "<150 go")
-	b.Data.Found(data, &b.r.Owner)
+	b.retrieve()
 	b.carry(700, expect.TCPStateEstablished)
 	b.Ended(b, b.r.Session, expect.TCPStateClose, b.now)
 	if b.has("msg=transfer ") {

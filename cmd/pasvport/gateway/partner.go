@@ -89,9 +89,13 @@ func (p *partner) begins(k *pair.Known, e *expect.Entry) *session.Session {
 // packet has to be queued if the adjustments of its entry are not its own: see readjust.
 func (p *partner) leavesAgain(r *session.Reader, k *pair.Known, e *expect.Entry) {
 	p.bypass.leaveAgain(r, k.Left)
+	if k.Left == succession.LeftNot {
+		return
+	}
 	for d := range ftpalg.Direction(2) {
-		if _, differs := adjustsOtherwise(e, d, k.Engine); differs && k.Left != succession.LeftNot {
+		if _, differs := adjustsOtherwise(e, d, k.Engine); differs {
 			p.bypass.takeUp(e.ID)
+			return
 		}
 	}
 }
