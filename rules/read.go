@@ -52,16 +52,8 @@ func (c *conn) findTable(name string) (ours, foreign bool, err error) {
 
 // checkChain returns ErrNoChain, wrapped, if r does not exist.
 func (c *conn) checkChain(r ChainRef) error {
-	query := appendString(nil, unix.NFTA_CHAIN_TABLE, r.Table)
-	query = appendString(query, unix.NFTA_CHAIN_NAME, r.Chain)
-	err := c.request(unix.NFT_MSG_GETCHAIN, 0, r.Family, query, func(Family, []byte) {})
-	if errors.Is(err, unix.ENOENT) {
-		err = ErrNoChain
-	}
-	if err != nil {
-		return &OpError{Op: "find chain", Object: r.words(), Err: err}
-	}
-	return nil
+	_, err := c.idle(r)
+	return err
 }
 
 // eachRule passes every rule in a chain to f; a zero ChainRef means the whole

@@ -15,10 +15,12 @@ import (
 )
 
 const checkHelp = `check reads a configuration file as "pasvport run --config FILE" does, and says what is
-wrong with it, with line and column. Settings that are allowed and hardly meant, here or
+wrong with it, with line and column; a user or a file that it names and the daemon could
+not use on this machine is wrong, too. Settings that are allowed and hardly meant, here or
 on this machine, are warnings; so are policies that never hold, because no connection is
-theirs or because earlier policies have all of theirs. It needs no privilege and touches
-nothing. Exit status: 0 the file is good, 2 it is not.
+theirs or because earlier policies have all of theirs. It needs no privilege, except
+CAP_NET_ADMIN to look at the chains of allow, and touches nothing. Exit status: 0 the file
+is good, 2 it is not.
 
 --explain says what would hold for a control connection from client to server, by the
 ends' own addresses and the port that the client dials (21 if none is given): which
@@ -65,6 +67,14 @@ func newCheck() *cobra.Command {
 			}
 			return failed(config.Explain(cmd.OutOrStdout(), args[0], c.port, c.client, c.server))
 		}
+		if cfg.User != "" {
+			if _, err := lookUpUser(cfg.User); err != nil {
+				return fmt.Errorf("%s: user %q: %w", args[0], cfg.User, err)
+			}
+		}
+		if list := kernel.FaultsOfFile(cfg); len(list) > 0 {
+			return fmt.Errorf("%s: %w", args[0], list[0])
+		}
 		for _, d := range kernel.Doubts(cfg) {
 			if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: warning: %s (%s)\n", args[0], d.Text, d.Hint); err != nil {
 				return failed(err)
@@ -106,8 +116,11 @@ func parseConnection(args []string) (connection, error) {
 			return c, fmt.Errorf("--explain %q: %s", arg, wantConnection)
 		}
 	}
-	if !c.client.IsValid() || !c.server.IsValid() {
+	switch {
+	case !c.client.IsValid() || !c.server.IsValid():
 		return c, fmt.Errorf("--explain: %s", wantConnection)
+	case c.client.Is4() && c.server.Is6(): // the opposite is NAT64
+		return c, fmt.Errorf("--explain client=%v server=%v: an IPv4 client has no IPv6 server, want two addresses of one family", c.client, c.server)
 	}
 	return c, nil
 }

@@ -58,18 +58,49 @@ func TestExplain(t *testing.T) {
 			t.Errorf("%q: status %d, output %q, errors %q", args, status, out, stderr)
 		}
 	}
-	half := filepath.Join(t.TempDir(), "half.yaml")
-	if err := os.WriteFile(half, []byte("peer: '10.9.0.2:2121'\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	// With it the daemon would not start.
-	if status, out, stderr := call("check", half); status != 2 || out != "" || !strings.Contains(stderr, "want all three, or none") {
-		t.Errorf("half of a pair: status %d, output %q, errors %q", status, out, stderr)
+	const mixed = "client=10.0.0.1 server=2001:db8::1"
+	if status, out, stderr := call(append([]string{"check", path, "--explain"}, strings.Fields(mixed)...)...); status != 2 || out != "" ||
+		!strings.HasPrefix(stderr, "pasvport: --explain "+mixed+": an IPv4 client has no IPv6 server") {
+		t.Errorf("%q: status %d, output %q, errors %q", mixed, status, out, stderr)
 	}
 	// A policy that never applies is a warning.
 	status, out, _ := call("check", path)
 	if want := "warning: policy 2 (port 2121, client 192.0.2.0/25) never holds: policy 1 (port 2121, client 192.0.2.0/24) matches all of its connections first"; status != 0 || !strings.Contains(out, want) {
 		t.Errorf("status %d, output %q, want in it %q", status, out, want)
+	}
+}
+
+// TestCheckFaults: a file with which the daemon would not start is not good.
+func TestCheckFaults(t *testing.T) {
+	dir := t.TempDir()
+	const pair = "peer: '10.9.0.2:2121'\npeer-listen: '10.9.0.1:2121'\npeer-key: "
+	if err := os.WriteFile(filepath.Join(dir, "key"), []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ text, want string }{
+		{"peer: '10.9.0.2:2121'\n", "want all three, or none"},
+		{pair + "DIR/none\n", `peer-key "DIR/none": no such file or directory`},
+		{pair + "DIR/key\n", `peer-key "DIR/key": 6 characters, want at least 32`},
+		{pair + "DIR/key/below\n", `peer-key "DIR/key/below": not a directory`},
+		{"xferlog: DIR/none/log\n", `xferlog "DIR/none/log": open DIR/none: no such file or directory`},
+		{"xferlog: DIR\n", `xferlog "DIR": is a directory`},
+		{"control-socket: DIR/key/s\n", `control-socket "DIR/key/s": not a directory`},
+		{"control-socket: DIR/key\n", `control-socket "DIR/key": exists and is not a socket`},
+		{"user: no-such-user\n", `user "no-such-user": no such user`},
+		{"xferlog: DIR/log\ncontrol-socket: DIR/none/s\n", ""}, // both are made
+		{"xferlog: /var/log/pasvport/log\n", ""},               // systemd makes the directory
+	} {
+		path := filepath.Join(dir, "c.yaml")
+		if err := os.WriteFile(path, []byte(strings.ReplaceAll(tt.text, "DIR", dir)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		status, out, stderr := call("check", path)
+		if tt.want == "" && (status != 0 || stderr != "") {
+			t.Errorf("%s: status %d, errors %q", tt.text, status, stderr)
+		}
+		if want := strings.ReplaceAll(tt.want, "DIR", dir); want != "" && (status != 2 || out != "" || !strings.HasPrefix(stderr, "pasvport: "+path+": ") || !strings.Contains(stderr, want)) {
+			t.Errorf("%s: status %d, output %q, errors %q, want %q", tt.text, status, out, stderr, want)
+		}
 	}
 }
 

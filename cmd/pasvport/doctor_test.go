@@ -66,6 +66,9 @@ func TestDoctorExitStatus(t *testing.T) {
 		{"address", "", []string{"--client", "a"}, 2, "", "pasvport: --client \"a\": want an IPv4 or IPv6 address\n"},
 		{"families", "", []string{"--client", "192.0.2.1", "--server", "2001:db8::1"}, 2, "",
 			"pasvport: --client \"192.0.2.1\" with --server \"2001:db8::1\": want addresses of one family\n"},
+		{"fault", "", []string{"--xferlog", "/none/log"}, 1, `xferlog "/none/log": open /none: no such file or directory`, "pasvport: there are problems\n"},
+		{"idle chain", "table inet i { chain n { type nat hook prerouting priority dstnat; }; }", []string{"--allow", "chain=inet/i/n"}, 0,
+			"a rule in this chain does nothing for a data connection: it is of type nat", ""},
 		{"flag", "", []string{"--fail=ajar"}, 2, "", "pasvport: --fail \"ajar\": want open or closed\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -123,7 +123,7 @@ func jsonKind(t reflect.Type) string {
 // reporting are the functions that log a message, by name, with the index of the
 // message among the arguments.
 var reporting = map[string][]int{
-	"Debug": {0}, "Info": {0}, "Warn": {0}, "Error": {0}, "Report": {2}, "warn": {1}, "failed": {1}, "tell": {2}, "logPinhole": {0}, "warnPinhole": {0},
+	"Debug": {0}, "Info": {0}, "Warn": {0}, "Error": {0}, "Report": {2}, "warn": {1}, "failed": {1}, "tell": {2}, "logPinhole": {0}, "warnPinhole": {0}, "always": {1},
 }
 
 // messages are the log messages in the source, with their keys.

@@ -16,6 +16,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
 	"github.com/pasvport/pasvport/cmd/pasvport/gateway"
+	"github.com/pasvport/pasvport/cmd/pasvport/kernel"
 	"github.com/pasvport/pasvport/cmd/pasvport/metrics"
 	"github.com/pasvport/pasvport/cmd/pasvport/report"
 	"github.com/pasvport/pasvport/rules"
@@ -24,7 +25,7 @@ import (
 const runHelp = `run starts the daemon in the foreground. It needs CAP_NET_ADMIN.
 
 When its queues are bound and its rules are installed it logs a line with msg=ready
-to standard error and notifies systemd. SIGTERM and SIGINT stop it: it removes its
+to standard error, at every log-level, and notifies systemd. SIGTERM and SIGINT stop it: it removes its
 rules, established transfers continue, and pinholes that were open are reopened if it is
 started again before they expire. SIGUSR1 stops it for a restart: its rules stay, and
 control packets wait up to 2 seconds for the next daemon. SIGHUP makes it read the file
@@ -53,6 +54,9 @@ func newRun() *cobra.Command {
 		}
 		if err := requireNetAdmin(); err != nil {
 			return failed(err)
+		}
+		if list := kernel.Faults(cfg); len(list) > 0 {
+			return fmt.Errorf("--%w", list[0])
 		}
 		if err := becomeUser(cfg); err != nil {
 			return err

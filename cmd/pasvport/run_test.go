@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -253,6 +254,21 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
+// TestReadyAtEveryLevel: scripts wait for the line, whatever else is logged.
+func TestReadyAtEveryLevel(t *testing.T) {
+	for _, format := range []string{"text", "json"} {
+		p := startDaemon(t, nil, nil, "--log-level", "error", "--log-format", format)
+		line := p.until(t, "ready")
+		if !strings.Contains(line, "INFO") || !strings.Contains(line, "strategy") {
+			t.Errorf("the first line is %s", line)
+		}
+		signalTo(t, p, syscall.SIGTERM)
+		if exit, rest := p.exit(t); exit != 0 || rest != "" {
+			t.Errorf("exit status %d, want 0; log:\n%s", exit, rest)
+		}
+	}
+}
+
 // TestCrash: a watchdog kill by systemd, or a bug, does not end with exit status
 // 2, which means wrong usage and keeps systemd from restarting.
 func TestCrash(t *testing.T) {
@@ -289,6 +305,7 @@ func TestFailedStart(t *testing.T) {
 	if err := os.WriteFile(taken, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	none, pair := filepath.Join(t.TempDir(), "none"), []string{"--peer", "10.9.0.2:2121", "--peer-listen", "10.9.0.1:2121"}
 	for _, tt := range []struct {
 		name   string
 		args   []string
@@ -296,7 +313,13 @@ func TestFailedStart(t *testing.T) {
 		want   []string
 	}{
 		{"metrics", []string{"--metrics", "[fe80::1]:9121"}, 1, []string{`pasvport: --metrics "[fe80::1]:9121": listen tcp`, "invalid argument"}},
-		{"socket", []string{"--control-socket", taken}, 1, []string{`pasvport: --control-socket "` + taken + `": exists and is not a socket`}},
+		{"socket", []string{"--control-socket", taken}, 2, []string{`pasvport: --control-socket "` + taken + `": exists and is not a socket`}},
+		{"socket below a file", []string{"--control-socket", taken + "/s"}, 2, []string{`pasvport: --control-socket "` + taken + `/s": not a directory, want `}},
+		{"xferlog", []string{"--xferlog", none + "/log"}, 2, []string{`pasvport: --xferlog "` + none + `/log": open ` + none + `: no such file or directory, want a file that can be written`}},
+		{"xferlog below a file", []string{"--xferlog", taken + "/log"}, 2, []string{`pasvport: --xferlog "` + taken + `/log": `, "not a directory"}},
+		{"xferlog a directory", []string{"--xferlog", filepath.Dir(taken)}, 2, []string{`pasvport: --xferlog "` + filepath.Dir(taken) + `": is a directory`}},
+		{"key", slices.Concat(pair, []string{"--peer-key", none}), 2, []string{`pasvport: --peer-key "` + none + `": no such file or directory, want a file with a key`}},
+		{"short key", slices.Concat(pair, []string{"--peer-key", taken}), 2, []string{`pasvport: --peer-key "` + taken + `": 8 characters, want at least 32`}},
 		{"chain", []string{"--allow", "chain=inet/filter/forward"}, 2, []string{`pasvport: --allow "chain=inet/filter/forward": `, "want chains that exist"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -313,6 +336,9 @@ func TestFailedStart(t *testing.T) {
 			}
 			if strings.Contains(rest, "msg=ready") {
 				t.Error("the daemon was ready")
+			}
+			if exit == 2 && last != rest {
+				t.Errorf("wrong usage is more than one line:\n%s", rest)
 			}
 			if _, err := os.Lstat(p.socket); err == nil {
 				t.Error("the control socket is there")

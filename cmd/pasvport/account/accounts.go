@@ -4,9 +4,7 @@ package account
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"time"
 
@@ -53,9 +51,6 @@ func (a *Accounts) Open(path string) (err error) {
 	a.file, err = ledger.OpenFile(path, func(err error, lost int) {
 		a.Report.Log.Warn("cannot write all of the xferlog", "file", path, "lost", lost, "err", err)
 	})
-	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("--xferlog: %w (with the systemd unit, files under /var/log/pasvport can be written)", err)
-	}
 	if err != nil {
 		return fmt.Errorf("--xferlog: %w", err)
 	}

@@ -296,7 +296,7 @@ var settings = keys{
 	word("log-format", "form of a log line", restart, func(c *Config) *LogFormat { return &c.LogFormat }, LogText, LogJSON),
 	{
 		name: "log-level", value: "LEVEL", words: levelNames(), facts: live,
-		usage:  "lowest level that is logged: debug, info, warn, error",
+		usage:  "lowest level that is logged: debug, info, warn, error; ready is always logged",
 		want:   "debug, info, warn or error",
 		fields: func(c *Config) []any { return []any{&c.LogLevel} },
 		add:    setLogLevel,

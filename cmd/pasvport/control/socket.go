@@ -5,6 +5,7 @@ package control
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"os"
@@ -36,6 +37,24 @@ type socket struct {
 	file     fs.FileInfo // to recognise our file
 	once     sync.Once
 	err      error
+}
+
+// CheckPath returns an error if no socket can be made at a path, as a file is in
+// its place or in that of its directory.
+func CheckPath(path string) error {
+	info, err := os.Lstat(path)
+	var failed *fs.PathError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil // its directory is made
+	case errors.As(err, &failed):
+		return fmt.Errorf("%w, want a path in a directory", failed.Err)
+	case err != nil:
+		return err
+	case info.Mode().Type() != fs.ModeSocket:
+		return ErrNotSocket
+	}
+	return nil
 }
 
 // listen makes the socket file, and its directory if it is missing.

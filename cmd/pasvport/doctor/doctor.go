@@ -39,6 +39,9 @@ func Run(ctx context.Context, q Question) (*Report, error) {
 	e.routed = routedBy(cfg.CTMark)
 	e.rules.VirtualServers = balance.Rules(cfg.VirtualServers)
 	e.daemon(q, running, set.Ours(rules.FamilyINet, cfg.Table))
+	for _, f := range kernel.FaultsOfFile(cfg) {
+		e.found(Problem, topicDaemon, f.Error(), "the daemon does not start with it")
+	}
 	for _, d := range kernel.Doubts(cfg) {
 		e.found(Warn, topicDaemon, d.Text, d.Hint)
 	}

@@ -178,7 +178,7 @@ func (g *Gateway) openPair() error {
 	}
 	key, err := pair.ReadKey(g.cfg.PeerKey)
 	if err != nil {
-		return fmt.Errorf("--peer-key: %w", err)
+		return fmt.Errorf("--peer-key %q: %w", g.cfg.PeerKey, err)
 	}
 	if g.partnerCT, err = g.dial(); err != nil {
 		return err

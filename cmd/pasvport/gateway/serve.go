@@ -92,15 +92,23 @@ func (s *services) findOutside(ctx context.Context) {
 // stopReason closes the pinholes of a daemon that stops.
 const stopReason = "the daemon stops"
 
-// logReady reports how the kernel is used.
+// logReady reports how the kernel is used, whatever log-level is: scripts wait for
+// the line.
 func (g *Gateway) logReady() {
 	if module, _ := kernel.Bypass(); module != "" {
 		g.log.Warn("FTP through a translator of this network namespace passes unread", "module", module,
 			"hint", "conntrack never confirms what it translates; put it into a namespace of its own")
 	}
-	g.log.Info("ready", "table", g.cfg.Table, "strategy", string(g.plan.Strategy), "carrier", g.carrier(),
+	always(g.log, "ready", "table", g.cfg.Table, "strategy", string(g.plan.Strategy), "carrier", g.carrier(),
 		"queue", g.plan.Queue.String(), "queue_num", g.cfg.QueueNum, "queues", g.cfg.Queues,
 		"ports", strings.Join(g.settings().PortList(), ","), "allow", g.settings().AllowText())
+}
+
+// always logs a line of level info, also if that is below the level of the log.
+func always(log *slog.Logger, msg string, args ...any) {
+	r := slog.NewRecord(time.Now(), slog.LevelInfo, msg, 0)
+	r.Add(args...)
+	_ = log.Handler().Handle(context.Background(), r)
 }
 
 func (g *Gateway) logStopped(n int) {

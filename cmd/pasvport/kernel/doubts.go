@@ -10,6 +10,7 @@ import (
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
 	"github.com/pasvport/pasvport/cmd/pasvport/pair"
+	"github.com/pasvport/pasvport/rules"
 )
 
 // Sysctl reads a number from /proc/sys, in the network namespace of the calling
@@ -38,6 +39,15 @@ func Doubts(cfg config.Config) []config.Doubt {
 			Text: "nf_conntrack_acct is 0: conntrack counts no bytes, so transfers are logged without them",
 			Hint: "sysctl -w net.netfilter.nf_conntrack_acct=1, for the connections that begin from then on",
 		})
+	}
+	for _, r := range cfg.Chains {
+		// Without the privilege nothing is known; run says of one that does not exist.
+		if why, err := rules.Idle(r); err == nil && why != "" {
+			list = append(list, config.Doubt{
+				Text: "allow chain=" + r.String() + ": a rule in this chain does nothing for a data connection: " + why,
+				Hint: "name the chain of type filter that drops them, such as that of hook forward; nft list chains shows all",
+			})
+		}
 	}
 	for _, name := range cfg.AdvertisedInterfaces() {
 		if _, err := net.InterfaceByName(name); err != nil {

@@ -5,8 +5,14 @@ package ledger
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxWaiting limits what waits for a slow disk, in bytes.
@@ -35,6 +41,24 @@ func OpenFile(path string, failed func(err error, lost int)) (*File, error) {
 	}
 	_ = f.Close() // Run opens it
 	return &File{path: path, failed: failed, wake: make(chan struct{}, 1), reopen: true}, nil
+}
+
+// CheckPath returns an error if OpenFile cannot open a path, without opening it. A
+// missing directory is a *fs.PathError of that directory.
+func CheckPath(path string) error {
+	const want = "want a file that can be written, with the systemd unit one in /var/log/pasvport"
+	info, err := os.Stat(path)
+	if err == nil && info.IsDir() {
+		return fmt.Errorf("is a directory, %s", want)
+	}
+	at, mode := path, uint32(unix.W_OK)
+	if errors.Is(err, fs.ErrNotExist) {
+		at, mode = filepath.Dir(path), unix.W_OK|unix.X_OK
+	}
+	if err := unix.Access(at, mode); err != nil {
+		return fmt.Errorf("%w, %s", &fs.PathError{Op: "open", Path: at, Err: err}, want)
+	}
+	return nil
 }
 
 func open(path string) (*os.File, error) {

@@ -3,9 +3,7 @@
 package pair
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/netip"
 	"slices"
@@ -40,10 +38,6 @@ func doubts(cfg config.Config, own []netip.Addr) (list []config.Doubt) {
 		say(link, "peer-listen %s is reached on every interface", cfg.PeerListen)
 	case len(own) > 0 && !slices.Contains(own, listen):
 		say(link, "peer-listen %s is not an address of this machine: the other one does not reach it", cfg.PeerListen)
-	}
-	// The user who runs check may not be the daemon's user.
-	if _, err := ReadKey(cfg.PeerKey); err != nil && !errors.Is(err, fs.ErrPermission) {
-		say("the daemon does not start with it; openssl rand -base64 32 makes a key, chmod 640 and chgrp pasvport let the daemon alone read it", "peer-key: %v", err)
 	}
 	return list
 }

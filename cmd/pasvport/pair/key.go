@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/big"
 	"os"
 	"time"
@@ -26,6 +27,10 @@ const shortestKey = 32
 // to it. White space at its end does not count.
 func ReadKey(path string) ([]byte, error) {
 	f, err := os.Open(path)
+	var failed *fs.PathError
+	if errors.As(err, &failed) {
+		return nil, fmt.Errorf("%w, want a file with a key, such as `openssl rand -base64 32` makes", failed.Err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -35,14 +40,14 @@ func ReadKey(path string) ([]byte, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() || info.Mode().Perm()&0o007 != 0 {
-		return nil, fmt.Errorf("%s: want a file to which others have no access (mode 0600 or 0640)", path)
+		return nil, fmt.Errorf("mode %v, want a file to which others have no access (mode 0600 or 0640)", info.Mode())
 	}
 	key, err := io.ReadAll(io.LimitReader(f, 1<<12))
 	if err != nil {
 		return nil, err
 	}
 	if key = bytes.TrimSpace(key); len(key) < shortestKey {
-		return nil, fmt.Errorf("%s: %d characters, want at least %d, such as those of `openssl rand -base64 32`", path, len(key), shortestKey)
+		return nil, fmt.Errorf("%d characters, want at least %d, such as those of `openssl rand -base64 32`", len(key), shortestKey)
 	}
 	return key, nil
 }

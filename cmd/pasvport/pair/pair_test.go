@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -572,19 +573,23 @@ func TestKeyFile(t *testing.T) {
 	for name, tt := range map[string]struct {
 		text string
 		mode os.FileMode
-		ok   bool
+		want string // in the error
 	}{
-		"good": {string(key) + "\n", 0o600, true}, "group": {string(key), 0o640, true},
-		"short": {"secret\n", 0o600, false}, "for all": {string(key), 0o644, false}, "empty": {"", 0o600, false},
+		"good": {string(key) + "\n", 0o600, ""}, "group": {string(key), 0o640, ""},
+		"short": {"secret\n", 0o600, "6 characters, want at least 32"}, "for all": {string(key), 0o644, "want a file to which others have no access"},
+		"empty": {"", 0o600, "0 characters"},
 	} {
 		path := filepath.Join(t.TempDir(), "key")
 		if err := errors.Join(os.WriteFile(path, []byte(tt.text), tt.mode), os.Chmod(path, tt.mode)); err != nil {
 			t.Fatal(err)
 		}
 		got, err := ReadKey(path)
-		if (err == nil) != tt.ok || tt.ok && !bytes.Equal(got, key) {
+		if (err == nil) != (tt.want == "") || err == nil && !bytes.Equal(got, key) || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
+	}
+	if _, err := ReadKey(filepath.Join(t.TempDir(), "none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a missing file: %v", err)
 	}
 }
 
