@@ -96,6 +96,9 @@ func (f *forwarder) splice(p *nfq.Packet, payload []byte) {
 		return
 	}
 	f.packet = packet
+	if len(payload) > 0 { // otherwise a later packet of the sender may be the same
+		f.changed.note(packet)
+	}
 	f.acceptData(p.ID, packet)
 }
 

@@ -15,9 +15,12 @@ import (
 // failed. The kernel drops a packet when its queue is gone; nothing else can be
 // done about it.
 type verdicts struct {
-	queue queue
-	log   *slog.Logger
+	queue   queue
+	log     *slog.Logger
+	changed *changed
 }
+
+func newVerdicts(q queue, log *slog.Logger) *verdicts { return &verdicts{q, log, newChanged()} }
 
 func (v *verdicts) given(err error) {
 	if err != nil && !errors.Is(err, unix.ENOENT) {

@@ -17,7 +17,7 @@ import (
 // another reason than the queue's end are reported.
 func TestVerdicts(t *testing.T) {
 	q, log := newQueue(newKernel()), &logbook{}
-	v := &verdicts{queue: q, log: slog.New(slog.NewTextHandler(io.MultiWriter(log), nil))}
+	v := newVerdicts(q, slog.New(slog.NewTextHandler(io.MultiWriter(log), nil)))
 	v.accept(1)
 	v.acceptLater(2)
 	tuple := entryOf(1).Original

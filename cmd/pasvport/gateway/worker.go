@@ -41,7 +41,7 @@ func newWorker(l *life, o *offers, older *olderConnections, ct conntrack, q queu
 		calls:   make(calls, maxCalls),
 		ender:   ender{l.services, openSender},
 	}
-	w.verdicts = &verdicts{queue: q, log: l.log}
+	w.verdicts = newVerdicts(q, l.log)
 	w.out = forwarder{verdicts: w.verdicts, ct: ct, adjust: l.adjust, offers: o, unread: l.unread, teller: &w.teller, payload: make([]byte, 0, maxPayload)}
 	w.teller = teller{life: l, verdicts: w.verdicts, ct: ct, work: &w.work}
 	w.stale = stale{services: l.services, verdicts: w.verdicts, ct: ct, memory: &l.lost, work: &w.work}
@@ -59,6 +59,8 @@ func (w *worker) Packet(p *nfq.Packet) {
 	case p.Flags&(nfq.FlagSYN|nfq.FlagACK) == nfq.FlagSYN:
 		w.flush()
 		w.opens(p)
+	case len(p.Payload) > 0 && w.changed.has(p.Data): // it was read before
+		w.accept(p.ID)
 	default:
 		w.control(p)
 	}
