@@ -51,7 +51,7 @@ func (c *chaos) loop(i int) {
 		began := time.Now()
 		o := c.session(h, f, rng)
 		o.life = span{began, time.Now()}
-		c.count(o)
+		c.count(&o)
 	}
 }
 
@@ -93,7 +93,7 @@ func (c *chaos) session(h *Host, f Family, rng *rand.Rand) (o outcome) {
 		o.transfers++
 		time.Sleep(20*time.Millisecond + time.Duration(rng.Int64N(int64(chaosPause-20*time.Millisecond))))
 	}
-	_, o.err = s.command("QUIT")
+	o.err = s.ask("QUIT", "221")
 	return o
 }
 
@@ -127,8 +127,8 @@ func (s *miniSession) echo(m Mode, data []byte) (announced span, err error) {
 	if a, b := sha256.Sum256(got), sha256.Sum256(data); !bytes.Equal(a[:], b[:]) {
 		return announced, fmt.Errorf("%w: %d bytes came back of %d", errChecksum, len(got), len(data))
 	}
-	for range 2 { // 150, 226
-		if _, err := s.reply(); err != nil {
+	for _, code := range []string{"150", "226"} {
+		if err := s.due(code); err != nil {
 			return announced, fmt.Errorf("end of transfer: %w", err)
 		}
 	}
@@ -181,8 +181,8 @@ func (o *outcome) asked() span {
 	return o.announced
 }
 
-// count counts a session as completed, excused or failed.
-func (c *chaos) count(o outcome) {
+// count counts a session as completed, excused or failed, and returns the excuse.
+func (c *chaos) count(o *outcome) (excuse string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	hit := func(list []span, s span) bool {
@@ -197,27 +197,31 @@ func (c *chaos) count(o outcome) {
 	switch {
 	case o.err == nil:
 		c.completed++
+		return ""
 	case errors.Is(o.err, errChecksum):
-		c.failed = append(c.failed, o.err)
 	case hit(c.broken, o.life):
-		c.excused["conntrack -F"]++
+		excuse = "conntrack -F"
 	case isUnreachable(o.err) && hit(c.cut, span{o.life.from, o.last().Add(cutLag)}):
-		c.excused["unreachable while a link was down"]++
+		excuse = "unreachable while a link was down"
 	case hit(c.taken, o.asked()):
-		c.excused[duringTakeOver]++
+		excuse = duringTakeOver
 	case hit(c.crash, span{o.announced.from.Add(-chaosPause), o.announced.to}):
 		// The first line that the next daemon reads opens nothing (docs/protocol.md).
-		c.excused["announced as the first thing after a crash"]++
+		excuse = "announced as the first thing after a crash"
 	case hit(c.unread, o.announced):
-		c.excused["announced before the ruleset was back"]++
+		excuse = "announced before the ruleset was back"
 	case hit(c.unread, o.life):
 		// The daemon does not know what passed meanwhile: it finds its place in
 		// the dialogue a few lines later.
-		c.excused["spoke before the ruleset was back"]++
-	default:
+		excuse = "spoke before the ruleset was back"
+	}
+	if excuse == "" {
 		at := o.life.from.Format(time.StampMilli)
 		c.failed = append(c.failed, fmt.Errorf("%s, %v: %w", at, time.Since(o.life.from).Round(time.Millisecond), o.err))
+		return ""
 	}
+	c.excused[excuse]++
+	return excuse
 }
 
 // controls are the established control connections of a listing, except those

@@ -194,11 +194,11 @@ func miniLogin(h *Host, to netip.AddrPort) (*miniSession, error) {
 		return nil, err
 	}
 	s := &miniSession{host: h, c: c, connected: time.Now(), in: bufio.NewReader(c), used: []netip.AddrPort{addrOf(c.LocalAddr())}}
-	if _, err = s.reply(); err != nil {
+	if err = s.due("220"); err != nil {
 		return s, err
 	}
 	for _, line := range []string{"USER mini", "PASS mini"} {
-		if _, err := s.command(line); err != nil {
+		if err := s.ask(line, "200"); err != nil {
 			return s, err
 		}
 	}
@@ -208,6 +208,25 @@ func miniLogin(h *Host, to netip.AddrPort) (*miniSession, error) {
 func (s *miniSession) reply() (string, error) {
 	s.c.SetReadDeadline(time.Now().Add(lineTimeout))
 	return s.in.ReadString('\n')
+}
+
+// due reads a reply that must have this code.
+func (s *miniSession) due(code string) error {
+	line, err := s.reply()
+	if err == nil && !strings.HasPrefix(line, code+" ") {
+		err = fmt.Errorf("%w: received %q, due was %s", errReply, line, code)
+	}
+	return err
+}
+
+var errReply = errors.New("another reply")
+
+// ask sends a command whose reply must have this code.
+func (s *miniSession) ask(line, code string) error {
+	if _, err := io.WriteString(s.c, line+"\r\n"); err != nil {
+		return err
+	}
+	return s.due(code)
 }
 
 func (s *miniSession) command(line string) (string, error) {
@@ -254,7 +273,7 @@ func (s *miniSession) announce(m Mode) (func() (net.Conn, error), error) {
 			return nil, err
 		}
 		s.used = append(s.used, addrOf(ln.Addr()))
-		_, err = s.command(string(m) + " " + argument(m, addrOf(ln.Addr())))
+		err = s.ask(string(m)+" "+argument(m, addrOf(ln.Addr())), "200")
 		return func() (net.Conn, error) {
 			defer ln.Close()
 			ln.SetDeadline(time.Now().Add(lineTimeout))

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -21,7 +22,8 @@ const pairChaosSessions = 16
 // right checksum, every session must complete, and nothing may be left open. What
 // begins in the second in which another machine, or another daemon, takes over
 // may be lost, if that is rare. PASVPORT_PAIR_CHAOS sets the duration; the
-// default is 25 seconds.
+// default is 25 seconds. What is known of a lost session is printed: its packets at
+// both ends and both machines, its entries, and what the daemons say of it.
 func TestPairChaos(t *testing.T) {
 	needDaemon(t)
 	length := 25 * time.Second
@@ -47,7 +49,7 @@ func TestPairChaos(t *testing.T) {
 			f.Site.Case(Case{Kind: "pair chaos"}).Count(t)
 			seed := rand.Uint64()
 			t.Logf("seed %d", seed)
-			p := &pairChaos{f: f, rng: rand.New(rand.NewPCG(seed, 0)), chaos: &chaos{
+			p := &pairChaos{f: f, trace: newTrace(t, f), rng: rand.New(rand.NewPCG(seed, 0)), chaos: &chaos{
 				site: f.Site, seed: seed, excused: map[string]int{}, events: map[string]int{},
 				used: map[netip.AddrPort]span{}, ill: map[netip.AddrPort]bool{},
 			}}
@@ -59,8 +61,10 @@ func TestPairChaos(t *testing.T) {
 // pairChaos is one pair's run.
 type pairChaos struct {
 	*chaos
-	f   *FirewallPair
-	rng *rand.Rand
+	f     *FirewallPair
+	trace *trace
+	rng   *rand.Rand
+	told  [2]atomic.Int32 // how many failed and excused sessions were told of
 }
 
 func (p *pairChaos) run(t *testing.T, length time.Duration) {
@@ -107,8 +111,41 @@ func (p *pairChaos) loopPair(i int) {
 		began := time.Now()
 		o := p.session(p.site.Client, IPv4, rng) // TestPair covers IPv6
 		o.life = span{began, time.Now()}
-		p.count(o)
+		if excuse := p.count(&o); o.err != nil {
+			p.tell(&o, excuse)
+		}
+		for _, a := range o.used {
+			p.trace.forget(a.Port())
+		}
 	}
+}
+
+// tell prints what is known of a lost session, of excused ones only if the test is run
+// on purpose.
+func (p *pairChaos) tell(o *outcome, excuse string) {
+	const most = 4
+	told := &p.told[0]
+	if excuse != "" {
+		told = &p.told[1]
+	}
+	if excuse != "" && os.Getenv("PASVPORT_PAIR_CHAOS") == "" || told.Add(1) > most {
+		return
+	}
+	ports := p.trace.unanswered(o.life)
+	if len(o.used) > 0 {
+		ports = []uint16{o.used[0].Port()}
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "---- lost session (excuse: %q), from %s to %s: %v\n", excuse, o.life.from.Format(time.StampMilli), o.life.to.Format(time.StampMilli), o.err)
+	for _, port := range ports {
+		p.trace.write(&b, port, o.life)
+	}
+	p.mu.Lock()
+	for _, line := range p.log {
+		fmt.Fprintf(&b, "event: %s\n", line)
+	}
+	p.mu.Unlock()
+	fmt.Print(&b)
 }
 
 // round causes each event once, in random order, with some calm after each.
@@ -145,11 +182,19 @@ func (p *pairChaos) round(t *testing.T) {
 		if time.Now().After(p.end) || t.Failed() {
 			return
 		}
-		p.log = append(p.log, time.Now().Format(time.StampMilli)+" "+e.name)
+		p.note(e.name)
 		e.do()
+		p.note("done")
 		p.events[e.name]++
 		pause()
 	}
+}
+
+// note notes an event.
+func (p *pairChaos) note(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.log = append(p.log, time.Now().Format(time.StampMilli)+" "+name)
 }
 
 // takeOver records when another machine, or another daemon, takes over.
