@@ -163,6 +163,13 @@ func (p *partner) Data(e *expect.Entry, k *pair.Known) {
 	p.peer.Used(s.Original(), e)
 }
 
+// Gone implements pair.Host.
+func (p *partner) Gone(e *expect.Entry) {
+	if table, s := p.registry.find(e.Original); s != nil && s.ID() == e.ID {
+		p.end(p.ct, table, s)
+	}
+}
+
 // Over implements pair.Host. conntrackd deletes the entry.
 func (p *partner) Over(t expect.Tuple) {
 	if s := p.registry.session(t); s != nil && s.Pair.Standby() {

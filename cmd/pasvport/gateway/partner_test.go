@@ -583,6 +583,52 @@ func TestRemadeUnread(t *testing.T) {
 	}
 }
 
+// TestRemadeTwice: conntrackd recreates the entry of a session of the other firewall
+// twice before this daemon, which is busy or was stopped, acts on the first time: the
+// session has the last entry.
+func TestRemadeTwice(t *testing.T) {
+	f := newFirewalls(t, nil)
+	l := f.a.announced(entryOf(1))
+	m := f.moves(l)
+	busy := make(chan struct{})
+	f.b.peer.Later(func() { <-busy })
+	w, e := f.b.watcher(), *m.entry
+	for range 2 {
+		w.event(f.b.k, &expect.Event{Type: expect.Destroy, Entry: e})
+		f.b.k.remove(&e)
+		e.ID += 100
+		f.b.k.enter(e)
+		w.event(f.b.k, &expect.Event{Type: expect.New, Entry: e})
+	}
+	close(busy)
+	f.settle()
+	if s := m.session(); s == nil || s.ID() != e.ID || len(f.b.pinholes.All()) != 1 {
+		t.Fatalf("there is a session: %v; open is %v", s != nil, f.b.pinholes.All())
+	}
+	m.entry = &e
+	m.accepts(client, "NOOP\r\n")
+}
+
+// TestEventsLost: conntrackd recreates the entry of a session of the other firewall, and
+// brings that of another one, and no event is read: both are found when sessions are
+// compared with conntrack.
+func TestEventsLost(t *testing.T) {
+	f := newFirewalls(t, nil)
+	l, second := f.a.announced(entryOf(1)), f.a.announced(entryOf(2))
+	m := f.moves(l)
+	e, other := *m.entry, *second.entry
+	e.ID += 100
+	f.b.k.enter(e)
+	f.b.k.enter(other)
+	f.b.sweeper().reconcile()
+	f.settle()
+	for _, e := range []*expect.Entry{&e, &other} {
+		if s := f.b.registry.session(e.Original); s == nil || s.ID() != e.ID || f.b.pinholes.Of(&s.Owner) == nil {
+			t.Errorf("the entry %d has a session: %v", e.ID, s != nil)
+		}
+	}
+}
+
 // TestUsedThere: what the other firewall announced is used here before its
 // session has sent a packet, and conntrackd recreates the entry: it is not opened
 // a second time.

@@ -147,8 +147,8 @@ func (w *sweeper) sessionOf(p *pinhole.Pinhole) *session.Session {
 	return nil
 }
 
-// reconcile forgets the sessions that conntrack no longer has and whose end no
-// event has reported.
+// reconcile forgets the sessions whose entries conntrack no longer has and whose end no
+// event has reported, and hands the entries that no event has reported to the pair.
 func (w *sweeper) reconcile() {
 	type member struct {
 		table *session.Table
@@ -160,7 +160,10 @@ func (w *sweeper) reconcile() {
 	}
 	w.lists++
 	err := w.ct.DumpTo(w.ports.get(), func(e *expect.Entry) {
-		if s := w.registry.session(e.Original); s != nil {
+		switch s := w.registry.session(e.Original); {
+		case s == nil:
+			w.peer.Entered(e)
+		case s.ID() == e.ID:
 			s.Listed = w.lists
 		}
 	})
@@ -168,15 +171,17 @@ func (w *sweeper) reconcile() {
 		w.log.Warn("cannot list conntrack entries", "err", err)
 		return
 	}
+	w.sync()
 	for _, m := range sessions {
-		if m.s.Listed != w.lists && w.gone(m.s.Original()) {
+		if m.s.Listed == w.lists || w.registry.session(m.s.Original()) != m.s {
+			continue
+		}
+		switch e, err := w.ct.Get(m.s.Original()); {
+		case errors.Is(err, unix.ENOENT):
 			w.end(w.ct, m.table, m.s)
+		case err == nil && e.ID != m.s.ID():
+			w.end(w.ct, m.table, m.s)
+			w.peer.Entered(&e)
 		}
 	}
-}
-
-// gone reports whether conntrack no longer has the connection.
-func (w *sweeper) gone(t expect.Tuple) bool {
-	_, err := w.ct.Get(t)
-	return errors.Is(err, unix.ENOENT)
 }

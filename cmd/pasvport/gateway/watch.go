@@ -77,6 +77,7 @@ func (w *watcher) destroyed(ct conntrack, e *expect.Entry) {
 		s.SetMark(e.Mark)
 		w.end(ct, table, s)
 	}
+	w.peer.Left(e)
 }
 
 // begins acts on a connection that was answered with SYN and ACK. It may have the entry

@@ -31,6 +31,9 @@ type Host interface {
 	// Data passes the entry of a data connection of the other firewall's session,
 	// and what is known of that.
 	Data(e *expect.Entry, k *Known)
+	// Gone passes an entry that ended while sessions were being adopted: one that was
+	// made of it since then ends, too.
+	Gone(e *expect.Entry)
 	// Over reports that a session of the other firewall has ended.
 	Over(original expect.Tuple)
 	// Alone reports that the other daemon is gone: what it had has to be
@@ -220,6 +223,16 @@ func (p *Pair) Entered(e *expect.Entry) {
 	}
 	own := *e
 	p.tasks.put(func() { p.adopt(own.Original, &own) })
+}
+
+// Left handles the end of an entry, after the session that it had. Another session may be
+// about to be made of it, as its event is handled later.
+func (p *Pair) Left(e *expect.Entry) {
+	if p == nil || p.tasks.isIdle() {
+		return
+	}
+	own := *e
+	p.tasks.put(func() { p.host.Gone(&own) })
 }
 
 // Brought is Entered for an entry that a packet has met before its event was read. It

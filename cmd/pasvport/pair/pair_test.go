@@ -70,6 +70,7 @@ func (h *host) Data(e *expect.Entry, _ *Known) {
 	h.data = append(h.data, e.Original)
 	h.mu.Unlock()
 }
+func (h *host) Gone(*expect.Entry)  {}
 func (h *host) Over(t expect.Tuple) { h.mu.Lock(); h.over = append(h.over, t); h.mu.Unlock() }
 func (h *host) Alone()              { h.mu.Lock(); h.alone++; h.mu.Unlock() }
 func (h *host) last() (k *Known) {
