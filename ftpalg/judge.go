@@ -8,6 +8,8 @@ func (c *terms) judgePort(o *Offer) Reason {
 	switch port := o.Announced.Port(); {
 	case o.Mode == Active && c.policy.NoActive, o.Mode == Passive && c.policy.NoPassive:
 		return ReasonMode
+	case c.policy.deniesAll(o.Mode):
+		return ReasonCommandDenied
 	case c.familyDenied():
 		return ReasonFamilyDenied
 	case port == 0:

@@ -49,9 +49,7 @@ func (c *terms) deniedVerb(cmd command, v *verb) (Reason, string) {
 	switch {
 	case cmd == cmdAUTH && p.DenyTLS && string(v[:]) == "AUTH":
 		return ReasonTLSDenied, ""
-	case p.Deny[string(v.bytes())], p.Deny["PASV"] && string(v[:]) == disguisedPASV:
-		return ReasonCommandDenied, string(v.bytes())
-	case len(p.Allow) > 0 && !c.allowed(v):
+	case p.deniesCommand(v):
 		return ReasonCommandDenied, string(v.bytes())
 	case cmd.active() && p.NoActive, isPassive(cmd) && p.NoPassive:
 		return ReasonMode, string(v.bytes())
@@ -63,12 +61,26 @@ func (c *terms) deniedVerb(cmd command, v *verb) (Reason, string) {
 	return ReasonPlain, ""
 }
 
+// deniesCommand reports whether a command is made to fail because of its name.
+func (p *Policy) deniesCommand(v *verb) bool {
+	return p.Deny[string(v.bytes())] || p.Deny["PASV"] && string(v[:]) == disguisedPASV || len(p.Allow) > 0 && !p.allowed(v)
+}
+
+// opening are the commands that ask for a data connection in each mode. Who denies them
+// may have forgotten the old and the undocumented ones.
+var opening = [...][2]verb{Active: {{'P', 'O', 'R', 'T'}, {'E', 'P', 'R', 'T'}}, Passive: {{'P', 'A', 'S', 'V'}, {'E', 'P', 'S', 'V'}}}
+
+// deniesAll reports whether the commands of a mode are denied by name: one that asked
+// passed before this policy, or at another firewall.
+func (p *Policy) deniesAll(m Mode) bool {
+	return p.deniesCommand(&opening[m][0]) && p.deniesCommand(&opening[m][1])
+}
+
 // allowed reports whether the list of allowed commands has a verb, or one of its
 // subcommands.
-func (c *terms) allowed(v *verb) bool {
-	allow := c.policy.Allow
-	return allow[string(v.bytes())] || string(v[:]) == disguisedPASV && allow["PASV"] ||
-		string(v[:]) == "SITE" && c.policy.hasSub(allow)
+func (p *Policy) allowed(v *verb) bool {
+	return p.Allow[string(v.bytes())] || string(v[:]) == disguisedPASV && p.Allow["PASV"] ||
+		string(v[:]) == "SITE" && p.hasSub(p.Allow)
 }
 
 const sitePrefix = "SITE "

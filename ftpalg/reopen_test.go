@@ -37,6 +37,10 @@ func TestReopen(t *testing.T) {
 		{"the control port", routed, Policy{MinDataPort: 1}, with(passive, func(o *Offer) { o.Public, o.Target = ap("192.0.2.1:21"), ap("192.0.2.1:21") }), ReasonControlPort},
 		{"a service", routed, Policy{Checks: Strict}, with(passive, func(o *Offer) { o.Public, o.Target = ap("192.0.2.1:3306"), ap("192.0.2.1:3306") }), ReasonService},
 		{"the policy wants higher ports", routed, Policy{MinDataPort: 60000}, passive, ReasonPortLow},
+		{"every active command is denied", routed, Policy{Deny: verbs("PORT", "EPRT")}, active, ReasonCommandDenied},
+		{"one of two active commands is", routed, Policy{Deny: verbs("PORT")}, active, ReasonPlain},
+		{"no passive command is allowed", routed, Policy{Allow: verbs("PORT", "RETR")}, passive, ReasonCommandDenied},
+		{"one is", routed, Policy{Allow: verbs("EPSV")}, passive, ReasonPlain},
 		{"a third host's port", routed, Policy{}, with(passive, func(o *Offer) { o.Public, o.Target = ap("192.0.2.7:50000"), ap("192.0.2.7:50000") }), ReasonForeignAddress},
 		{"a third host behind the server's address", both, Policy{}, with(passiveNAT, func(o *Offer) { o.Target = ap("172.16.0.8:50000") }), ReasonForeignAddress},
 		{"a third client", routed, Policy{}, with(passive, func(o *Offer) { o.Source = a("10.0.0.3") }), ReasonForeignAddress},
@@ -56,4 +60,12 @@ func TestReopen(t *testing.T) {
 			}
 		})
 	}
+}
+
+func verbs(list ...string) map[string]bool {
+	m := map[string]bool{}
+	for _, v := range list {
+		m[v] = true
+	}
+	return m
 }

@@ -47,6 +47,7 @@ func TestBrokenPeer(t *testing.T) {
 		{name: "untranslated", holes: with(passive, func(p *succession.Pinhole) { p.NAT = false })},
 		{name: "its time is over", holes: with(passive, func(p *succession.Pinhole) { p.Left = -time.Second })},
 		{name: "a mode that is not allowed", holes: []succession.Pinhole{active}, edit: func(c *config.Config) { c.Modes = config.Modes{Passive: true} }},
+		{name: "what no command may ask for", holes: []succession.Pinhole{passive}, edit: func(c *config.Config) { c.DenyCommands = map[string]bool{"PASV": true, "EPSV": true} }},
 		{name: "a port that is not allowed", holes: []succession.Pinhole{passive}, edit: func(c *config.Config) { c.MinDataPort = 60000 }},
 		{name: "what is only monitored", holes: []succession.Pinhole{passive}, edit: func(c *config.Config) { c.Monitor = true }},
 		{name: "no connection", holes: []succession.Pinhole{passive}, entry: func(x *expect.Entry) { x.Original.Src = ap("198.51.100.9:40000") }},
