@@ -156,13 +156,14 @@ func (c *dialogue) final(code int, start uint32, line []byte) {
 	}
 }
 
-// answer handles the final reply to a command.
+// answer handles the final reply to a command. It does not void an offer that was
+// sent behind the command.
 func (c *dialogue) answer(e *entry, code int) {
 	if code >= 400 {
 		switch {
 		case e.offer:
 			c.cancel(ReasonRejected)
-		case e.cmd == cmdTransfer && code == 425: // no data connection (RFC 959 section 4.2.2)
+		case e.cmd == cmdTransfer && code == 425 && !e.earlier: // no data connection (RFC 959 section 4.2.2)
 			c.cancel(ReasonNoConnection)
 		}
 		if e.cmd == cmdTransfer { // the next one may use the same data connection
@@ -175,7 +176,7 @@ func (c *dialogue) answer(e *entry, code int) {
 		c.epsvAll = true
 	case cmdUSER: // a second one starts anew (RFC 959 section 4.1.1)
 		c.greeted = c.greeted || code == 230 || code == 331
-		if c.login {
+		if c.login && !e.earlier {
 			c.cancel(ReasonReset)
 		}
 		c.login = code == 230 || code == 232
@@ -183,8 +184,10 @@ func (c *dialogue) answer(e *entry, code int) {
 		c.login = c.login || code < 300
 	case cmdREIN:
 		c.login, c.epsvAll = false, false
-		c.cancel(ReasonReset)
-	case cmdQUIT:
+		if !e.earlier {
+			c.cancel(ReasonReset)
+		}
+	case cmdQUIT: // nothing behind it is answered
 		c.cancel(ReasonQuit)
 	}
 }

@@ -28,6 +28,7 @@ type entry struct {
 	told    told   // what the client gets in place of the reply
 	way     Way    // direction, of a transfer
 	guessed bool   // it may not have been given
+	earlier bool   // of an answered one: the current offer was made by a later command
 	count   uint16 // of cmdMany: number of commands
 	asked   uint16 // of cmdMany: number of them that ask for a port
 }
@@ -171,6 +172,7 @@ func (p *pending) answer(code int) (entry, bool) {
 	for i := range p.list {
 		e := p.list[i]
 		if e.cmd.answeredBy(code) {
+			e.earlier = slices.ContainsFunc(p.list[i+1:], func(later entry) bool { return later.offer })
 			p.remove(i)
 			p.forget()
 			return e, true

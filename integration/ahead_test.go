@@ -67,6 +67,41 @@ func TestManyPortsAhead(t *testing.T) {
 	}
 }
 
+// TestTransfersAhead: two announcements before the server connects for the first.
+// Each arrives translated, and the last one opens: a connection has one pinhole, as
+// it has one expectation with the in-kernel helper.
+func TestTransfersAhead(t *testing.T) {
+	for _, s := range subjects(t) {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			site := NewSite(t, position("both-nat"), AllowRelated, s)
+			site.Case(Case{Kind: "ahead", Mode: PORT}).Count(t)
+			talk := site.Talk(t, site.ListenControl(t, IPv4), site.Client, IPv4)
+			var offers [2]*Offer
+			for i := range offers {
+				o := &Offer{Opener: site.Server, listener: site.listen(t, site.Client, talk.clientAddr())}
+				go o.serve()
+				var err error
+				if o.To, err = parseCommand(talk.Command("PORT " + argument(PORT, addrOf(o.listener.Addr())))); err != nil {
+					t.Fatal(err)
+				}
+				if got := talk.Command("RETR file"); got != "RETR file" {
+					t.Fatalf("the server received %q", got)
+				}
+				offers[i] = o
+			}
+			talk.Reply("200 ok")
+			talk.Reply("150 coming")
+			offers[0].MustRefuse(t, site.Server, "another announcement took its place")
+			talk.Reply("425 no connection")
+			talk.Reply("200 ok")
+			talk.Reply("150 coming")
+			offers[1].MustOpen(t)
+			talk.Reply("226 done")
+		})
+	}
+}
+
 // TestManyAhead: 200 commands before a PASV, whose reply is the last of 201.
 func TestManyAhead(t *testing.T) {
 	for _, s := range subjects(t) {
