@@ -388,7 +388,11 @@ func runOps(t *testing.T, cfg uint16, client, server, ops []byte) {
 // TestRandomOps is the fuzz target with meaningful dialogues, some bytes of which
 // are changed.
 func TestRandomOps(t *testing.T) {
-	for i := range 5000 {
+	n := 5000
+	if raceEnabled {
+		n = rounds(n)
+	}
+	for i := range n {
 		r := rand.New(rand.NewPCG(uint64(i), 9))
 		s := randomScript(r)
 		streams := [2][]byte{nil, []byte(greeting)}

@@ -346,3 +346,12 @@ func (g *gateway) port(o *Offer) uint16 {
 	}
 	return o.Public.Port() + g.shift
 }
+
+// rounds returns how many of n random rounds a test plays. The race detector is ten
+// times as slow, and the engine has no goroutines for it.
+func rounds(n int) int {
+	if raceEnabled || testing.Short() {
+		return n / 10
+	}
+	return n
+}

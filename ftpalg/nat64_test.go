@@ -548,10 +548,7 @@ func exchange64(r *rand.Rand, ep Endpoints, attempt string) exchange {
 // TestAnyCutNAT64 is TestAnyCut for connections through a translator whose
 // pinholes cannot always be opened.
 func TestAnyCutNAT64(t *testing.T) {
-	n, cuts, pieces, patient := 6000, 0, 0, 0
-	if testing.Short() {
-		n = 600
-	}
+	n, cuts, pieces, patient := rounds(6000), 0, 0, 0
 	opens := func(o *Offer) bool { return o.Announced.Port()%5 > 0 }
 	for i := range n {
 		r := rand.New(rand.NewPCG(uint64(i), 64))

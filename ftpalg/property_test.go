@@ -396,10 +396,7 @@ const (
 // inPieces makes them small, renewed replaces engines, overtaking lets whole
 // lines overtake others, with either of the latter or with 1.
 func anyCut(t *testing.T, fast int) (passed int) {
-	n, cuts, pieces, aheads, renewals := 4000, 0, 0, 0, 0
-	if testing.Short() {
-		n = 400
-	}
+	n, cuts, pieces, aheads, renewals := rounds(4000), 0, 0, 0, 0
 	for i := range n {
 		r := rand.New(rand.NewPCG(uint64(i), 7))
 		s := randomScript(r)
