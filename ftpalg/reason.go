@@ -113,7 +113,7 @@ const (
 	// segment is dropped, an offer refused.
 	ReasonInFlight
 	// ReasonCommandDenied: a denied command, or one that is not allowed, was made to fail
-	// (deny-command, commands).
+	// (deny-command, commands); of an offer: only such commands ask for it.
 	ReasonCommandDenied
 	// ReasonClosing: the server ended its service (421); the pinhole is closed.
 	ReasonClosing

@@ -10,10 +10,11 @@ import (
 )
 
 // setPeerAddr accepts numeric addresses only: a pair must not depend on name
-// service.
+// service. A link-local one of IPv6 needs its interface.
 func setPeerAddr(to *string, v string) error {
 	if v != "" {
-		if ap, err := netip.ParseAddrPort(v); err != nil || ap.Port() == 0 {
+		ap, err := netip.ParseAddrPort(v)
+		if a := ap.Addr(); err != nil || ap.Port() == 0 || a.Is6() && a.IsLinkLocalUnicast() && a.Zone() == "" {
 			return errValue
 		}
 	}

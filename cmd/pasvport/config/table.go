@@ -262,7 +262,7 @@ var settings = keys{
 	{
 		name: "peer", value: "HOST:PORT", facts: restart,
 		usage:  "where the other firewall of a pair listens (its --peer-listen); empty: none",
-		want:   "HOST:PORT with a numeric address, such as 10.99.0.2:2121 or [fd99::2]:2121, or nothing for no pair",
+		want:   "HOST:PORT with a numeric address, such as 10.99.0.2:2121, [fd99::2]:2121 or [fe80::2%eth1]:2121, or nothing for no pair",
 		fields: func(c *Config) []any { return []any{&c.Peer} },
 		add:    func(c *Config, v string) error { return setPeerAddr(&c.Peer, v) },
 		text:   func(c Config) []string { return []string{c.Peer} },
@@ -270,7 +270,7 @@ var settings = keys{
 	{
 		name: "peer-listen", value: "HOST:PORT", facts: restart,
 		usage:  "where the other firewall of a pair is listened for, on the dedicated link; empty: nowhere",
-		want:   "HOST:PORT with a numeric address, such as 10.99.0.1:2121 or [fd99::1]:2121, or nothing for no pair",
+		want:   "HOST:PORT with a numeric address, such as 10.99.0.1:2121, [fd99::1]:2121 or [fe80::1%eth1]:2121, or nothing for no pair",
 		fields: func(c *Config) []any { return []any{&c.PeerListen} },
 		add:    func(c *Config, v string) error { return setPeerAddr(&c.PeerListen, v) },
 		text:   func(c Config) []string { return []string{c.PeerListen} },

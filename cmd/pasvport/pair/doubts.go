@@ -39,13 +39,18 @@ func doubts(cfg config.Config, own []netip.Addr) (list []config.Doubt) {
 	case len(own) > 0 && !slices.Contains(own, listen):
 		say(link, "peer-listen %s is not an address of this machine: the other one does not reach it", cfg.PeerListen)
 	}
+	for _, a := range []string{cfg.Peer, cfg.PeerListen} {
+		if cfg.ControlPort(netip.MustParseAddrPort(a).Port()) {
+			say("give the pair a port of its own", "the port of %s is a control port: the daemons read what they tell each other", a)
+			break
+		}
+	}
 	return list
 }
 
-// addrOf is the address of one with a port, which was parsed before.
+// addrOf is the address of one with a port, which was parsed before, without its zone.
 func addrOf(hostPort string) netip.Addr {
-	ap, _ := netip.ParseAddrPort(hostPort)
-	return ap.Addr().Unmap()
+	return netip.MustParseAddrPort(hostPort).Addr().Unmap().WithZone("")
 }
 
 // ownAddresses are the addresses of this machine.

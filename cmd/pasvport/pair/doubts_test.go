@@ -12,10 +12,13 @@ import (
 
 // TestDoubts: each setting with which a pair cannot work is reported.
 func TestDoubts(t *testing.T) {
-	own := []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("10.9.0.1"), netip.MustParseAddr("fd99::1")}
+	own := []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("10.9.0.1"), netip.MustParseAddr("fd99::1"), netip.MustParseAddr("fe80::1")}
 	for _, tt := range []struct{ name, peer, listen, want string }{
 		{"good", "10.9.0.2:2121", "10.9.0.1:2121", ""},
 		{"IPv6", "[fd99::2]:2121", "[fd99::1]:2121", ""},
+		{"of a link", "[fe80::2%sync0]:2121", "[fe80::1%sync0]:2121", ""},
+		{"itself on a link", "[fe80::1%sync0]:2122", "[fe80::1%sync0]:2121", "not another machine"},
+		{"a control port", "10.9.0.2:2121", "10.9.0.1:21", "a control port"},
 		{"itself", "10.9.0.1:2122", "10.9.0.1:2121", "not another machine"},
 		{"loopback", "127.0.0.2:2121", "10.9.0.1:2121", "not another machine"},
 		{"everywhere", "10.9.0.2:2121", "0.0.0.0:2121", "on every interface"},

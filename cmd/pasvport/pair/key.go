@@ -16,6 +16,8 @@ import (
 	"math/big"
 	"os"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // shortestKey is the minimum length of a key in bytes. Anyone who can reach a
@@ -26,7 +28,7 @@ const shortestKey = 32
 // ReadKey reads the file of a key. Only its owner and its group may have access
 // to it. White space at its end does not count.
 func ReadKey(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a pipe would wait for its writer
 	var failed *fs.PathError
 	if errors.As(err, &failed) {
 		return nil, fmt.Errorf("%w, want a file with a key, such as `openssl rand -base64 32` makes", failed.Err)

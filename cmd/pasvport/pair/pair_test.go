@@ -21,6 +21,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
@@ -588,6 +590,13 @@ func TestKeyFile(t *testing.T) {
 		if (err == nil) != (tt.want == "") || err == nil && !bytes.Equal(got, key) || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
+	}
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadKey(pipe); err == nil {
+		t.Error("a pipe is accepted")
 	}
 	if _, err := ReadKey(filepath.Join(t.TempDir(), "none")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a missing file: %v", err)

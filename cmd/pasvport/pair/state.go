@@ -127,6 +127,8 @@ func Hint(err error) string {
 		return "what is at the other end is not pasvport; see --peer and --peer-listen on both machines"
 	case errors.Is(err, unix.ECONNREFUSED):
 		return "see whether pasvport runs on the other machine, and that its --peer-listen is this machine's --peer"
+	case errors.Is(err, unix.EINVAL):
+		return "see whether this machine has the interface that --peer names"
 	case errors.Is(err, errSilent), errors.Is(err, errBehind):
 		return "see the other machine's log, and its load"
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, unix.ENETUNREACH):

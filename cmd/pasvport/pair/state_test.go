@@ -57,7 +57,7 @@ func TestLinks(t *testing.T) {
 func TestHint(t *testing.T) {
 	seen := map[string]error{}
 	for _, err := range []error{
-		errKey, errSelf, &versionError{}, tls.RecordHeaderError{}, fmt.Errorf("dial: %w", unix.ECONNREFUSED), errSilent, os.ErrDeadlineExceeded,
+		errKey, errSelf, &versionError{}, tls.RecordHeaderError{}, fmt.Errorf("dial: %w", unix.ECONNREFUSED), errSilent, os.ErrDeadlineExceeded, unix.EINVAL,
 		errors.New("anything else"),
 	} {
 		h := Hint(err)
