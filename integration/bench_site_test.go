@@ -33,6 +33,11 @@ var (
 	FastPath = Subject{Name: "fast-path", Strategy: "expectation"}
 	// Proxy is Debian's userspace proxy, package ftp-proxy.
 	Proxy = Subject{Name: "ftp-proxy"}
+	// Floor is the least that a gateway in user space can do: scripts/bench.d/floor.c,
+	// with every line queued.
+	Floor = Subject{Name: "floor"}
+	// FloorAnnounced is the same with nothing queued but the announcements.
+	FloorAnnounced = Subject{Name: "floor-announced"}
 )
 
 func benchSubjects(t *testing.T, p Position) []Subject {
@@ -43,8 +48,8 @@ func benchSubjects(t *testing.T, p Position) []Subject {
 	} else {
 		fmt.Fprintln(os.Stderr, "without ftp-proxy:", err)
 	}
-	if !p.Hidden {
-		list = append(list, Direct)
+	if !p.Hidden { // both change no address
+		list = append(list, Floor, FloorAnnounced, Direct)
 	}
 	wanted, err := regexp.Compile(*benchSubject)
 	if err != nil {
@@ -145,6 +150,10 @@ func (b *bench) startSubject(t *testing.T) {
 		fw.LoadRules(t, "insert rule inet filter forward accept")
 	case Proxy:
 		startProxy(t, b.site)
+	case Floor:
+		startFloor(t, b.site, "@ih,0,8 >= 0")
+	case FloorAnnounced:
+		startFloor(t, b.site, "@ih,0,32 { 0x32323720, 0x504f5254 }") // "227 ", "PORT"
 	case KernelHelper:
 		b.site.StartSubject(t)
 	default:
@@ -204,20 +213,67 @@ PidFile %s
 	}
 }
 
-// load is the load generator, built once.
-var load struct{ path string }
+// startFloor queues the wanted packets of control connections to floor.
+func startFloor(t *testing.T, s *Site, wanted string) {
+	needPrograms(t, "iptables-nft-restore", "gcc")
+	fw := s.Firewalls[0]
+	queues := Command{Args: []string{"iptables-nft-restore", "--noflush"}, Stdin: `*mangle
+:FLOOR0 -
+:FLOOR1 -
+-A FLOOR0 -j NFQUEUE --queue-num 0
+-A FLOOR1 -j NFQUEUE --queue-num 1
+COMMIT
+`}
+	if out, err := fw.Run(startTimeout, queues); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	fw.LoadRules(t, fmt.Sprintf(`table ip mangle {
+		ct helper floor {
+			type "sane" protocol tcp
+		}
+		chain divert {
+			jhash ct id mod 2 == 0 goto FLOOR0
+			goto FLOOR1
+		}
+		chain floor {
+			type filter hook prerouting priority mangle; policy accept;
+			tcp dport 21 ct state new ct helper set "floor"
+			tcp dport 21 %[1]s goto divert
+			tcp sport 21 %[1]s goto divert
+		}
+	}`, wanted))
+	for _, queue := range []string{"0", "1"} {
+		p, err := fw.Start(Cmd(built(t, "floor", "gcc", "-O2", "-o"), queue))
+		if err == nil {
+			err = p.WaitLog(startTimeout, "ready")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
 
-func loadBinary(t *testing.T) string {
+func loadBinary(t *testing.T) string { return built(t, "load", "go", "build", "-o") }
+
+// binaries are the programs of scripts/bench.d, each built once, by name.
+var binaries = map[string]string{}
+
+// built returns a program that a compiler makes of its source.
+func built(t *testing.T, name string, compiler ...string) string {
 	t.Helper()
-	if load.path == "" {
-		path := filepath.Join(os.TempDir(), fmt.Sprintf("%sload-%d", namePrefix, os.Getpid()))
-		if out, err := exec.Command("go", "build", "-o", path, "../scripts/bench.d/load").CombinedOutput(); err != nil {
+	if binaries[name] == "" {
+		path := filepath.Join(os.TempDir(), fmt.Sprintf("%s%s-%d", namePrefix, name, os.Getpid()))
+		source := "../scripts/bench.d/" + name
+		if compiler[0] == "gcc" {
+			source += ".c"
+		}
+		if out, err := exec.Command(compiler[0], append(compiler[1:], path, source)...).CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
-		load.path = path
-		t.Cleanup(func() { os.Remove(path); load.path = "" })
+		binaries[name] = path
+		t.Cleanup(func() { os.Remove(path); delete(binaries, name) })
 	}
-	return load.path
+	return binaries[name]
 }
 
 // request and result are Request and Answer of the load generator.

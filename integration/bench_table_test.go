@@ -15,7 +15,7 @@ import (
 )
 
 // columns are the subjects in the order of the tables; other builds follow.
-var columns = []string{Direct.Name, Open.Name, KernelHelper.Name, Expectation.Name, Claim.Name, FastPath.Name, Proxy.Name}
+var columns = []string{Direct.Name, Open.Name, KernelHelper.Name, Expectation.Name, Claim.Name, FastPath.Name, Floor.Name, FloorAnnounced.Name, Proxy.Name}
 
 // tables formats medians with their range, ratios of the same rounds, and the
 // cost of a transfer, in Markdown.
