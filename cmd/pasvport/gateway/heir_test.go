@@ -245,14 +245,19 @@ func TestHandOverAdjusted(t *testing.T) {
 }
 
 // TestHandOverUnanswered: a data connection whose SYN was not answered yet passes
-// again, and nothing else is opened for it.
+// again, and nothing else is opened for it, even if conntrackd has deleted its entry, and
+// makes it anew.
 func TestHandOverUnanswered(t *testing.T) {
-	for name, e := range map[string]expect.Entry{"expectation": entryOf(1), "claim": plainEntry(1)} {
-		t.Run(name, func(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		entry expect.Entry
+		lost  bool
+	}{{"expectation", entryOf(1), false}, {"claim", plainEntry(1), false}, {"lost", entryOf(1), true}, {"lost claim", plainEntry(1), true}} {
+		t.Run(tt.name, func(t *testing.T) {
 			b := newBench(t, nil)
-			l := b.announced(e)
+			l := b.announced(tt.entry)
 			data := dataOf(l, 50000)
-			if e.Helper == "" { // its SYN makes the entry
+			if tt.entry.Helper == "" { // its SYN makes the entry
 				b.handle(packetOf(t, data.Original, 1, 0, "", nfq.FlagSYN))
 				data = *b.k.entries[data.Original]
 			}
@@ -260,21 +265,31 @@ func TestHandOverUnanswered(t *testing.T) {
 			b.k.enter(data)
 			b.k.expected = nil // used
 			b.watcher().event(b.k, &expect.Event{Type: expect.New, Entry: data})
+			if tt.lost {
+				b.k.remove(&data)
+				if b.watcher().event(b.k, &expect.Event{Type: expect.Destroy, Entry: data}); len(b.k.elements) != 0 {
+					t.Errorf("without its entry there are %v", b.k.elements)
+				}
+			}
 			records := b.g.testament.records(time.Now())
 			if len(records) != 1 || len(records[0].Pinholes) != 1 || records[0].Pinholes[0].Data == nil {
 				t.Fatalf("records: %+v", records)
 			}
 			b.k.elements = nil
-			next := b.after()
-			h := next.heir()
 			handed := newLegacy(records)
-			if err := h.takeBack(next.k, handed); err != nil {
-				t.Fatal(err)
+			next, h := b.takenBack(handed)
+			h.open(handed)
+			if tt.lost {
+				if len(next.k.elements) != 0 {
+					t.Errorf("without its entry there are %v", next.k.elements)
+				}
+				next.k.enter(data)
+				next.watcher().event(next.k, &expect.Event{Type: expect.New, Entry: data})
 			}
-			if h.open(handed); len(next.k.elements) != 1 || next.k.elements[0].Source.IsValid() || len(next.k.expected) != 0 {
+			if len(next.k.elements) != 1 || next.k.elements[0].Source.IsValid() || len(next.k.expected) != 0 {
 				t.Errorf("elements %+v, expectations %v", next.k.elements, next.k.expected)
 			}
-			s := next.registry.session(e.Original)
+			s := next.registry.session(tt.entry.Original)
 			if !s.Owner.Transferring() || len(next.pinholes.All()) != 0 {
 				t.Errorf("transferring: %v, pinholes %v", s.Owner.Transferring(), next.pinholes.All())
 			}

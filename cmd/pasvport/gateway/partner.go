@@ -131,9 +131,13 @@ func (p *partner) opens(s *session.Session, k *pair.Known) {
 
 // passes lets the SYN of a data connection pass again that conntrackd has brought, and
 // that may be retransmitted: its pinhole was used up at the other firewall before
-// anything was known of it here, or the rule for it went with the entry.
+// anything was known of it here, or it belongs to the session that the control
+// connection was before conntrackd made its entry anew.
 func (p *partner) passes(s *session.Session, h succession.Pinhole) {
-	if data, rule := p.pinholes.Data.Waiting(&s.Owner); rule == nil && data == expect.Tuple(*h.Data) {
+	data := expect.Tuple(*h.Data)
+	last, rule := p.pinholes.Data.Waiting(&s.Owner)
+	before := p.pinholes.Data.OwnerOf(data)
+	if last == data && rule == nil || before != nil && before != &s.Owner && before.Original() == s.Original() {
 		p.failed(s.Subject(), "cannot let a SYN pass again", p.reopen(s, h))
 	}
 }

@@ -871,40 +871,113 @@ func TestUsed(t *testing.T) {
 
 // TestUsedUnknown: conntrackd brings a data connection of which the second firewall has
 // not been told that it was announced, as the link was cut. When that is told, its SYN
-// passes again, until it is answered.
+// passes again, until it is answered; that the first one loses its entry is no answer.
 func TestUsedUnknown(t *testing.T) {
-	f := newFirewalls(t, nil)
-	l := f.a.connect(entryOf(1))
-	l.logIn()
-	m := f.moves(l)
-	f.b.k.mu.Lock()
-	before := len(f.b.k.elements)
-	f.b.k.mu.Unlock()
-	data := dataOf(l, 50000)
-	data.TCPState = expect.TCPStateSynSent
-	f.b.k.enter(data)
-	f.b.watcher().event(f.b.k, &expect.Event{Type: expect.New, Entry: data})
-	f.settle()
-	l.passive(50000)
-	w := f.a.watcher()
-	w.used = f.a.g.lanes.tellSoon
 	for _, tt := range []struct {
-		event expect.EventType
+		last  expect.EventType
 		state uint8
 		open  bool
-	}{{expect.New, expect.TCPStateSynSent, true}, {expect.Update, expect.TCPStateSynRecv, false}} {
-		data.TCPState = tt.state
-		w.event(f.a.k, &expect.Event{Type: tt.event, Entry: data})
-		<-f.a.q.wakes
-		f.a.w.Wake(time.Now()) // answers the call
-		f.told()
-		_, rule := f.b.pinholes.Data.Waiting(&m.session().Owner)
-		f.b.k.mu.Lock()
-		opened := len(f.b.k.elements) > before
-		f.b.k.mu.Unlock()
-		if (rule != nil) != tt.open || opened != tt.open || len(f.b.pinholes.All()) != 0 {
-			t.Errorf("in state %d open is %v for its SYN, %v in the kernel, and %v", tt.state, rule, opened, f.b.pinholes.All())
-		}
+	}{{expect.Update, expect.TCPStateSynRecv, false}, {expect.Destroy, expect.TCPStateSynSent, true}, {expect.Destroy, expect.TCPStateSynRecv, false}} {
+		t.Run(fmt.Sprintf("%v in state %d", tt.last, tt.state), func(t *testing.T) {
+			f := newFirewalls(t, nil)
+			l := f.a.connect(entryOf(1))
+			l.logIn()
+			m := f.moves(l)
+			f.b.k.mu.Lock()
+			before := len(f.b.k.elements)
+			f.b.k.mu.Unlock()
+			data := dataOf(l, 50000)
+			data.TCPState = expect.TCPStateSynSent
+			f.b.k.enter(data)
+			f.b.watcher().event(f.b.k, &expect.Event{Type: expect.New, Entry: data})
+			f.settle()
+			l.passive(50000)
+			w := f.a.watcher()
+			w.used = f.a.g.lanes.tellSoon
+			for _, e := range []struct {
+				event expect.EventType
+				state uint8
+				open  bool
+			}{{expect.New, expect.TCPStateSynSent, true}, {tt.last, tt.state, tt.open}} {
+				data.TCPState = e.state
+				w.event(f.a.k, &expect.Event{Type: e.event, Entry: data})
+				w.used(l.session()) // whatever there is to tell
+				<-f.a.q.wakes
+				f.a.w.Wake(time.Now()) // answers the call
+				f.told()
+				_, rule := f.b.pinholes.Data.Waiting(&m.session().Owner)
+				f.b.k.mu.Lock()
+				opened := len(f.b.k.elements) > before
+				f.b.k.mu.Unlock()
+				if (rule != nil) != e.open || opened != e.open || len(f.b.pinholes.All()) != 0 {
+					t.Errorf("after %v in state %d open is %v for its SYN, %v in the kernel, and %v", e.event, e.state, rule, opened, f.b.pinholes.All())
+				}
+			}
+		})
+	}
+}
+
+// TestRemadeWaiting: conntrackd makes the entry of a session of ours anew, or that of its
+// data connection, whose SYN may be repeated, or both: it passes again on either machine,
+// as long as the pinhole would be open, until it is answered or the session ends.
+func TestRemadeWaiting(t *testing.T) {
+	for _, remade := range []string{"data", "control", "data, then control", "control, then data"} {
+		t.Run(remade, func(t *testing.T) {
+			f := newFirewalls(t, nil)
+			l := f.a.announced(entryOf(1))
+			m := f.moves(l)
+			data := dataOf(l, 50000)
+			data.TCPState = expect.TCPStateSynSent
+			f.b.k.enter(data)
+			f.b.watcher().event(f.b.k, &expect.Event{Type: expect.New, Entry: data})
+			w := f.a.watcher()
+			w.used = f.a.g.lanes.tellSoon
+			w.event(f.a.k, &expect.Event{Type: expect.New, Entry: *f.a.k.enter(data)})
+			f.told()
+			n := &link{b: f.a, entry: l.entry, next: l.next}
+			for what := range strings.SplitSeq(remade, ", then ") {
+				e := &data
+				if what == "control" {
+					c := *n.entry
+					e, n.entry = &c, &c
+				}
+				w.event(f.a.k, &expect.Event{Type: expect.Destroy, Entry: *e})
+				f.a.k.remove(e)
+				e.ID += 100
+				f.a.k.enter(*e)
+				w.event(f.a.k, &expect.Event{Type: expect.New, Entry: *e})
+				if !f.a.sync() {
+					t.Fatal("it is not noted")
+				}
+			}
+			n.accepts(client, "NOOP\r\n")
+			f.told()
+			open := func(b *bench, s *session.Session) int {
+				_, rule := b.pinholes.Data.Waiting(&s.Owner)
+				b.k.mu.Lock()
+				defer b.k.mu.Unlock()
+				if (rule != nil) != (len(b.k.elements) > 0) {
+					t.Errorf("open is %v for its SYN, and %v in the kernel", rule, b.k.elements)
+				}
+				return len(b.k.elements)
+			}
+			for _, at := range []struct {
+				b *bench
+				l *link
+			}{{f.a, n}, {f.b, m}} {
+				if open(at.b, at.l.session()) == 0 || len(at.b.pinholes.All()) != 0 {
+					t.Errorf("%v: its SYN does not pass again; open is %v", at.b == f.b, at.b.pinholes.All())
+				}
+			}
+			data.TCPState = expect.TCPStateSynRecv
+			w.event(f.a.k, &expect.Event{Type: expect.Update, Entry: *f.a.k.enter(data)})
+			f.a.g.lanes.tellSoon(n.session())
+			f.a.w.Wake(time.Now().Add(time.Second))
+			f.told()
+			if open(f.a, n.session())+open(f.b, m.session()) != 0 {
+				t.Error("it is open although it was answered")
+			}
+		})
 	}
 }
 

@@ -107,6 +107,9 @@ func (t *testament) records(now time.Time) (records []succession.Record) {
 	t.pinholes.Data.EachRule(func(data expect.Tuple, p *pinhole.Pinhole) { add(p, &data) })
 	var work ftpalg.Workspace
 	for _, s := range t.registry.all() {
+		if data, p := t.pinholes.Data.Lost(&s.Owner); p != nil {
+			add(p, &data)
+		}
 		r := s.Acquire(&work)
 		if r == nil { // its connection continues in another session
 			continue

@@ -171,6 +171,7 @@ func (t *Table) CloseRules(o *Owner) {
 	for _, data := range list {
 		t.CloseRule(t.Data.TakeRule(data))
 	}
+	t.Data.forget(o)
 }
 
 // openRule puts a pinhole into the sets of nftables.

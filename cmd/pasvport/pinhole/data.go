@@ -64,6 +64,9 @@ func (d *Data) Add(t expect.Tuple, o *Owner, p *Pinhole) *Pinhole {
 
 func (d *Data) add(t expect.Tuple, o *Owner, p *Pinhole) (before *Pinhole) {
 	c := d.open[t]
+	if c.owner != nil && c.owner != o { // an earlier entry of its control connection
+		d.live.remove(t, c.owner)
+	}
 	c.owner = o
 	if _, known := d.open[t]; !known && d.Unreported.Load() {
 		for before := range d.live.of[o] {
@@ -80,7 +83,7 @@ func (d *Data) add(t expect.Tuple, o *Owner, p *Pinhole) (before *Pinhole) {
 		c.since = time.Now()
 	}
 	d.open[t] = c
-	o.traffic.last = t
+	o.traffic.last, o.traffic.lost = t, nil
 	d.live.add(t, o)
 	return before
 }
@@ -144,7 +147,50 @@ func (d *Data) ends(e *expect.Entry) (known bool, rule *Pinhole) {
 	}
 	delete(d.open, t)
 	d.live.remove(t, c.owner)
+	if c.rule != nil && e.TCPState == expect.TCPStateSynSent && c.owner.traffic.last == t {
+		c.owner.traffic.lost = c.rule
+	}
 	return true, c.rule
+}
+
+// Lost returns the last data connection of an owner, and its pinhole, if its entry was
+// deleted before it was answered; otherwise nil. Its SYN may be repeated for as long as
+// the pinhole would be open: conntrackd deletes entries, and makes them anew.
+func (d *Data) Lost(o *Owner) (t expect.Tuple, p *Pinhole) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.lost(o)
+}
+
+func (d *Data) lost(o *Owner) (t expect.Tuple, p *Pinhole) {
+	if o.traffic == nil || o.traffic.lost == nil || !time.Now().Before(o.traffic.lost.Until()) {
+		return t, nil
+	}
+	return o.traffic.last, o.traffic.lost
+}
+
+// loses records that the entry of an unknown data connection, which came through p, is
+// gone.
+func (d *Data) loses(t expect.Tuple, p *Pinhole) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if _, known := d.open[t]; known {
+		return
+	}
+	o := p.Owner
+	if o.traffic == nil {
+		o.traffic = new(Traffic)
+	}
+	o.traffic.last, o.traffic.lost = t, p
+}
+
+// forget forgets that an owner's last data connection was lost.
+func (d *Data) forget(o *Owner) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if o.traffic != nil {
+		o.traffic.lost = nil
+	}
 }
 
 // TakeRule returns the pinhole of a data connection whose rule is not needed any
@@ -223,12 +269,12 @@ func (d *Data) Count(e *expect.Entry) (more Carried) {
 }
 
 // Waiting returns the last data connection of an owner, and its pinhole, if it
-// was not answered yet; otherwise nil.
+// was not answered yet, even if its entry is gone; otherwise nil.
 func (d *Data) Waiting(o *Owner) (t expect.Tuple, p *Pinhole) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if o.traffic == nil {
-		return t, nil
+	if t, p = d.lost(o); p != nil || o.traffic == nil {
+		return t, p
 	}
 	c := d.open[o.traffic.last]
 	if c.owner != o {
@@ -253,7 +299,7 @@ func (d *Data) TakeLast(o *Owner) (t expect.Tuple, ok bool) {
 	if o.traffic == nil || o.traffic.last == (expect.Tuple{}) {
 		return t, false
 	}
-	t, o.traffic.last = o.traffic.last, expect.Tuple{}
+	t, o.traffic.last, o.traffic.lost = o.traffic.last, expect.Tuple{}, nil
 	return t, true
 }
 

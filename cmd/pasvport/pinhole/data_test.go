@@ -6,9 +6,11 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
+	"github.com/pasvport/pasvport/rules"
 )
 
 // TestData: a data connection from its first packet to the end of its entry.
@@ -182,4 +184,63 @@ func TestReplacedEntry(t *testing.T) {
 		t.Error("the last one does not end")
 	}
 	b.k.empty(t)
+}
+
+// TestLost: the entry of a data connection is deleted before it was answered, and made
+// anew: its SYN passes again for as long as its pinhole would be open, unless its owner
+// has another one since, or it is closed.
+func TestLost(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		state uint8 // of the entry that is deleted
+		then  func(*bench, *Owner)
+		again uint8 // state of the next one
+		open  bool
+	}{
+		{"not answered", expect.TCPStateSynSent, func(*bench, *Owner) {}, expect.TCPStateSynSent, true},
+		{"answered", expect.TCPStateSynRecv, func(*bench, *Owner) {}, expect.TCPStateSynSent, false},
+		{"answered since", expect.TCPStateSynSent, func(*bench, *Owner) {}, expect.TCPStateEstablished, false},
+		{"its time is over", expect.TCPStateSynSent, func(_ *bench, o *Owner) { o.traffic.lost.Expires = time.Now() }, expect.TCPStateSynSent, false},
+		{"closed", expect.TCPStateSynSent, func(b *bench, o *Owner) { b.CloseRules(o) }, expect.TCPStateSynSent, false},
+		{"another one", expect.TCPStateSynSent, func(b *bench, o *Owner) {
+			b.Begins(&expect.Entry{Original: expect.Tuple{Src: netip.AddrPortFrom(client, 9)}, TCPState: expect.TCPStateEstablished}, o)
+		}, expect.TCPStateSynSent, false},
+		{"its transfer is over", expect.TCPStateSynSent, func(b *bench, o *Owner) { b.Data.TakeLast(o) }, expect.TCPStateSynSent, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b, o := newBench(), owner(1, client)
+			b.now = time.Now()
+			o.OneWay = true
+			spec := passive(5000)
+			spec.OneWay = true
+			p, err := b.open(o, spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e := &expect.Entry{Original: b.begins(p, 50000), ID: 1, TCPState: tt.state}
+			if tt.state == expect.TCPStateSynRecv {
+				b.Answered(e)
+			}
+			b.Ends(e)
+			b.k.empty(t)
+			if data, waits := b.Data.Waiting(o); (waits == p) != (tt.state == expect.TCPStateSynSent) || waits != nil && data != e.Original {
+				t.Errorf("%v waits for its answer, through %v", data, waits)
+			}
+			tt.then(b, o)
+			e.ID, e.TCPState = 2, tt.again
+			b.Begins(e, o)
+			if _, waits := b.Data.Waiting(o); (waits == p) != tt.open || (len(b.k.elements) == 1) != tt.open || (b.k.meets(p) == rules.WayUndecided) != tt.open {
+				t.Errorf("what waits for its answer is %v, with the elements %v", waits, b.k.elements)
+			}
+			e.TCPState = expect.TCPStateSynRecv
+			b.Answered(e)
+			b.k.empty(t)
+			e.TCPState = expect.TCPStateEstablished
+			if b.Ends(e); tt.open {
+				if data, waits := b.Data.Waiting(o); waits != nil {
+					t.Errorf("when it has ended %v waits for its answer", data)
+				}
+			}
+		})
+	}
 }

@@ -253,13 +253,15 @@ func (t *Table) Reopen(ct Conntrack, p *Pinhole) (bool, error) {
 }
 
 // ReopenRule opens the way for the SYN of a data connection that came through p
-// and was not answered yet.
+// and was not answered yet, or that of its next entry if it has none.
 func (t *Table) ReopenRule(p *Pinhole, data expect.Tuple) error {
-	if !t.Data.IsLive(data) {
-		return nil
-	}
 	p.element = p.elements()
 	p.element.Source = netip.Addr{}
-	t.Data.Add(data, p.Owner, p)
-	return t.openRule(p)
+	if !t.Data.IsLive(data) {
+		t.Data.loses(data, p)
+		return nil
+	}
+	err := t.openRule(p)
+	t.CloseRule(t.Data.Add(data, p.Owner, p))
+	return err
 }

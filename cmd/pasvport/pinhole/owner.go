@@ -41,6 +41,9 @@ type Traffic struct {
 	Payload     Payload
 
 	last expect.Tuple // of the last data connection, until it is taken
+	// lost is the pinhole of the last data connection if its entry was deleted before
+	// it was answered.
+	lost *Pinhole
 }
 
 // Payload is what data connections have carried without headers, in bytes. As

@@ -28,7 +28,7 @@ func (t *Table) Begins(e *expect.Entry, o *Owner) {
 	} else {
 		t.events.PinholeUsed(p)
 	}
-	t.CloseRule(t.Data.begins(e.Original, o, p))
+	t.begins(e, o, p)
 }
 
 // BeginsElsewhere is Begins for a data connection whose entry may have been
@@ -42,10 +42,24 @@ func (t *Table) BeginsElsewhere(ct Conntrack, e *expect.Entry, o *Owner) {
 	} else {
 		p = nil
 	}
-	t.CloseRule(t.Data.begins(e.Original, o, p))
+	t.begins(e, o, p)
 	if p != nil && e.TCPState >= expect.TCPStateSynRecv {
 		t.Answered(e)
 	}
+}
+
+// begins records a data connection that came through p; nil: not for the first time, or
+// through none. Its SYN passes again if its entry was lost and exists again.
+func (t *Table) begins(e *expect.Entry, o *Owner, p *Pinhole) {
+	if data, lost := t.Data.Lost(o); p == nil && lost != nil && data == e.Original && e.TCPState < expect.TCPStateSynRecv {
+		p = lost
+		p.element.Source, p.element.Dest, p.element.Note = netip.Addr{}, netip.AddrPort{}, "" // its SYN has come
+		p.element.Timeout, p.element.Way = max(time.Until(p.Until()), keepBefore), p.Way()
+		if err := t.openRule(p); err != nil {
+			t.warn(o, "cannot let a SYN pass again", "tuple", p.expected(), "err", err)
+		}
+	}
+	t.CloseRule(t.Data.begins(e.Original, o, p))
 }
 
 // Ends handles the end of an entry, and reports whether it was that of a data
