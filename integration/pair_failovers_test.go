@@ -35,7 +35,7 @@ var pairFailovers = []pairFailover{
 	{name: "crash and return", do: func(t *testing.T, f *FirewallPair, list []*pairSession) {
 		f.waitAllCarried(t, 1, list)
 		f.Crash(t, 0)
-		f.Return(t, 0, func() { f.waitAllCarried(t, 0, list) })
+		f.Return(t, 0, func() { f.waitSynced(t, 0) })
 	}},
 	{name: "crash", do: func(t *testing.T, f *FirewallPair, list []*pairSession) {
 		time.Sleep(20 * time.Millisecond) // time for conntrackd to get the newest entries
