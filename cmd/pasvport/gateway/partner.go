@@ -116,7 +116,9 @@ func (p *partner) opens(s *session.Session, k *pair.Known) {
 			}
 			h.Port, h.Data = h.Data.Src.Port(), nil
 		}
-		want = h
+		if h.Left > 0 {
+			want = h
+		}
 	}
 	if open := p.pinholes.Of(&s.Owner); open != nil && !isKnown(open, want) {
 		p.pinholes.Close(p.ct, open, pinhole.Closed, "the other firewall has closed it")

@@ -559,6 +559,38 @@ func TestRemade(t *testing.T) {
 	}
 }
 
+// TestForgotten: the entry of a session that is idle at the other firewall is gone here,
+// and conntrackd has not brought it back when its packets come here again: what must not
+// pass without it is dropped, and not answered with a reset.
+func TestForgotten(t *testing.T) {
+	f := newFirewalls(t, nil)
+	l := f.a.announced(entryOf(1))
+	w, e := f.a.watcher(), *l.entry
+	w.event(f.a.k, &expect.Event{Type: expect.Destroy, Entry: e})
+	f.a.k.remove(&e)
+	eventually(t, "its entry is not about to be made anew", func() bool { return !f.a.peer.Expects(e.Original) })
+	for _, from := range []int{client, server} {
+		p := l.packet(from, "NOOP\r\n", nfq.FlagACK)
+		if v, _ := f.a.handle(p); v != "drop" {
+			t.Errorf("a packet without an entry: %s", v)
+		}
+		p.Hook = nfq.HookForward
+		f.a.ids++
+		p.ID = f.a.ids
+		if v, _ := f.a.handle(p); v != "drop" {
+			t.Errorf("an invalid one: %s", v)
+		}
+	}
+	e.ID, e.Adj, e.Liberal = e.ID+100, f.a.k.adjusted[e.Original], true
+	f.a.k.enter(e)
+	w.event(f.a.k, &expect.Event{Type: expect.New, Entry: e})
+	m := &link{b: f.a, entry: &e, next: l.next}
+	m.accepts(client, "NOOP\r\n")
+	if len(f.a.pinholes.All()) != 1 {
+		t.Errorf("open is %v", f.a.pinholes.All())
+	}
+}
+
 // TestRemadeUnread: conntrackd has recreated the entry of a session of ours, and a packet
 // meets it before its event was read: what was announced is still open.
 func TestRemadeUnread(t *testing.T) {

@@ -177,9 +177,10 @@ func (s *stale) awaited(t expect.Tuple) bool {
 }
 
 // reset makes our rule answer a packet with a TCP reset. Without --reset-stale
-// there is no such rule, and the connection hangs.
+// there is no such rule, and the connection hangs. One that may be live at the other
+// firewall of a pair waits for conntrackd first.
 func (s *stale) reset(p *nfq.Packet, c *lost.Connection, cause lost.Cause, now time.Time) {
-	if !s.cfg.ResetStale || s.settings().Monitor {
+	if !s.cfg.ResetStale || s.settings().Monitor || c != nil && s.peer.ExpectsLate(tupleOf(p)) {
 		s.drop(p.ID)
 		return
 	}

@@ -16,10 +16,19 @@ const (
 	// grace is how long packets are dropped that arrive before the entry of their
 	// session.
 	grace = 10 * time.Second
-	// endedFor is how long a record is kept whose entry is gone although neither
-	// end has closed: conntrackd deletes and recreates it. That long it is also
-	// known of a session that it has ended: its last packets may be retransmitted.
+	// goneFor is how long a record is kept whose entry is gone although neither end
+	// has closed. conntrackd deletes and recreates it; or it empties the table of a
+	// machine that is the backup now, which gets the session back if it takes the
+	// addresses again. Servers end idle sessions sooner.
+	goneFor = time.Hour
+	// endedFor is how long it is known of a session that it has ended: its last
+	// packets may be retransmitted. For longer than that after an entry is gone a
+	// packet makes conntrack take the connection up itself, and what that does not
+	// show is not known.
 	endedFor = 10 * time.Second
+	// retransmitted is after how long a packet is not one of those before it again. The
+	// addresses may come twice, and between them a session may have sent nothing.
+	retransmitted = 3 * grace
 	// remade is how long packets are dropped meanwhile.
 	remade = time.Second
 	// maxRecords is the maximum number of records.
@@ -41,7 +50,8 @@ type page struct {
 	uses   []use // since raw
 	reply  mark
 	noted  instant // the remaining times of its pinholes count from then on
-	missed instant // when a packet came without an entry; zero: never
+	missed instant // when the first of several packets came without an entry; zero: never
+	latest instant // when the last one did
 	ended  instant // when its entry disappeared, or it was over; zero: it exists
 	over   bool    // the session has ended: nothing else is known of it
 	ours   bool    // this machine saw its last packets
@@ -79,7 +89,8 @@ type book struct {
 	mu      sync.Mutex
 	pages   map[mark]*page // by the original tuple
 	replies map[mark]*page // the same, by the tuple of reply packets
-	ended   []mark         // whose entries disappeared, or that are over, the oldest first
+	ended   []mark         // that are over, the oldest first
+	lost    []mark         // whose entries disappeared, the oldest first
 }
 
 func newBook() book {
@@ -113,18 +124,29 @@ func (b *book) note(at stamp, ours bool, from, to expect.Tuple, raw []byte, now 
 		return false, false
 	case !same:
 		b.remove(original)
-		for k := range b.pages { // any one: those that no one has ended are old
-			if len(b.pages) < maxRecords {
-				break
-			}
-			b.remove(k)
-		}
+		b.makeRoom()
 		p = new(page)
 		b.pages[original], b.replies[reply] = p, p
 	}
 	absent := same && p.absent
 	*p = page{at: at, ours: ours, raw: raw, reply: reply, noted: instantOf(now), absent: absent}
 	return true, !absent
+}
+
+// makeRoom makes room for a page. b.mu is held.
+func (b *book) makeRoom() {
+	for len(b.pages) >= maxRecords && len(b.lost) > 0 {
+		if p := b.pages[b.lost[0]]; p != nil && p.ended != 0 {
+			b.remove(b.lost[0])
+		}
+		b.lost = b.lost[1:]
+	}
+	for k := range b.pages { // any one: those that no one has ended are old
+		if len(b.pages) < maxRecords {
+			break
+		}
+		b.remove(k)
+	}
 }
 
 func (b *book) remove(original mark) {
@@ -144,7 +166,7 @@ func (b *book) find(original expect.Tuple, now time.Time) *Known {
 	switch {
 	case p == nil:
 		return nil
-	case p.ended != 0 && p.ended.before(now) > endedFor:
+	case p.ended != 0 && p.ended.before(now) > goneFor:
 		b.remove(b.mark(original))
 		return nil
 	}
@@ -195,16 +217,17 @@ func (b *book) live(original expect.Tuple) {
 	}
 }
 
-// entered records that a session may have an entry, and reports whether there is
-// a record of it.
-func (b *book) entered(original expect.Tuple) bool {
+// entered records that a session may have an entry, and reports whether it continues from
+// its record. brought says that no packet has made that entry.
+func (b *book) entered(original expect.Tuple, brought bool, now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	p := b.of(original)
-	if p != nil {
-		p.absent = false
+	if p == nil {
+		return false
 	}
-	return p != nil
+	p.absent = false
+	return brought || p.ended == 0 || p.ended.before(now) <= endedFor
 }
 
 // without records that a session has no entry.
@@ -255,8 +278,9 @@ func (b *book) has(original expect.Tuple) bool {
 }
 
 // expects reports whether a packet without an entry belongs to a known session
-// whose entry may still come.
-func (b *book) expects(t expect.Tuple, now time.Time) bool {
+// whose entry may still come. late is set for a packet that cannot pass without: then it
+// may also be long since there was one.
+func (b *book) expects(t expect.Tuple, late bool, now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	k := b.mark(t)
@@ -265,15 +289,21 @@ func (b *book) expects(t expect.Tuple, now time.Time) bool {
 		p = b.replies[k]
 	}
 	within := remade
-	if p != nil && p.over {
+	switch {
+	case p == nil:
+		return false
+	case p.over:
 		within = endedFor
+	case late:
+		within = goneFor
 	}
-	if p == nil || p.ended != 0 && p.ended.before(now) > within {
+	if p.ended != 0 && p.ended.before(now) > within {
 		return false
 	}
-	if p.missed == 0 {
+	if p.missed == 0 || p.latest.before(now) > retransmitted {
 		p.missed = instantOf(now)
 	}
+	p.latest = instantOf(now)
 	return p.missed.before(now) < grace
 }
 
@@ -313,17 +343,28 @@ func (b *book) gone(original expect.Tuple, now time.Time) {
 // held.
 func (b *book) leave(k mark, p *page, now time.Time) {
 	p.ended = instantOf(now)
-	b.ended = append(b.ended, k)
-	for len(b.ended) > 0 {
-		p := b.pages[b.ended[0]]
-		if p != nil && p.ended != 0 {
-			if p.ended.before(now) <= endedFor {
+	list := &b.lost
+	if p.over {
+		list = &b.ended
+	}
+	*list = append(*list, k)
+	b.ended = b.tidy(b.ended, true, endedFor, now)
+	b.lost = b.tidy(b.lost, false, goneFor, now)
+}
+
+// tidy removes the first pages of a list that were kept for long enough.
+func (b *book) tidy(list []mark, over bool, kept time.Duration, now time.Time) []mark {
+	for len(list) > 0 {
+		p := b.pages[list[0]]
+		if p != nil && p.ended != 0 && p.over == over { // otherwise it is in the other list, or in none
+			if p.ended.before(now) <= kept {
 				break
 			}
-			b.remove(b.ended[0])
+			b.remove(list[0])
 		}
-		b.ended = b.ended[1:]
+		list = list[1:]
 	}
+	return list
 }
 
 // all are copies of the current records.
@@ -340,13 +381,13 @@ func (b *book) all() []page {
 }
 
 // count returns the number of records of this and of the other machine's
-// sessions.
+// sessions that have not lost their entry.
 func (b *book) count() (ours, theirs int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, p := range b.pages {
 		switch {
-		case p.over:
+		case p.ended != 0:
 		case p.ours:
 			ours++
 		default:
@@ -356,7 +397,14 @@ func (b *book) count() (ours, theirs int) {
 	return ours, theirs
 }
 
-func (b *book) len() int {
-	ours, theirs := b.count()
-	return ours + theirs
+// len returns the number of records.
+func (b *book) len() (n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range b.pages {
+		if !p.over {
+			n++
+		}
+	}
+	return n
 }

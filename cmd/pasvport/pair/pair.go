@@ -214,15 +214,24 @@ func (p *Pair) Ended(s *Session, original, reply expect.Tuple, open bool) {
 // begun, what is known belongs to another one, unless conntrackd has made the entry,
 // which is liberal, of what it knew first.
 func (p *Pair) Entered(e *expect.Entry) {
-	if p == nil || !p.book.entered(e.Original) {
-		return
-	}
-	if e.TCPState < expect.TCPStateEstablished && !e.Liberal {
+	p.entered(e, e.Status&expect.StatusSeenReply != 0) // otherwise its first packet has made it
+}
+
+// entered is Entered, and reports whether there is a record. brought says that conntrackd
+// has made the entry.
+func (p *Pair) entered(e *expect.Entry, brought bool) bool {
+	switch {
+	case p == nil || !p.book.has(e.Original):
+		return false
+	case e.TCPState < expect.TCPStateEstablished && !e.Liberal:
 		p.book.drop(e.Original)
-		return
+	case !p.book.entered(e.Original, brought, time.Now()):
+		return false
+	default:
+		own := *e
+		p.tasks.put(func() { p.adopt(own.Original, &own) })
 	}
-	own := *e
-	p.tasks.put(func() { p.adopt(own.Original, &own) })
+	return true
 }
 
 // Left handles the end of an entry, after the session that it had. Another session may be
@@ -238,11 +247,7 @@ func (p *Pair) Left(e *expect.Entry) {
 // Brought is Entered for an entry that a packet has met before its event was read. It
 // waits until that was acted on, and reports whether there is a record of the session.
 func (p *Pair) Brought(e *expect.Entry, within time.Duration) bool {
-	if p == nil || !p.book.has(e.Original) {
-		return false
-	}
-	p.Entered(e)
-	return p.Settle(within)
+	return p.entered(e, false) && p.Settle(within)
 }
 
 // EnteredData handles a new data connection of a session of the other firewall,
@@ -270,7 +275,14 @@ func (p *Pair) Used(original expect.Tuple, data *expect.Entry) {
 
 // Expects reports whether a packet without a conntrack entry belongs to a session
 // whose entry may still come.
-func (p *Pair) Expects(t expect.Tuple) bool { return p != nil && p.book.expects(t, time.Now()) }
+func (p *Pair) Expects(t expect.Tuple) bool { return p != nil && p.book.expects(t, false, time.Now()) }
+
+// ExpectsLate is Expects for a packet that cannot pass without the entry, and would end its
+// connection: the session may be live at the other firewall while this one, as the backup,
+// has forgotten it, and conntrackd may not have brought it back yet.
+func (p *Pair) ExpectsLate(t expect.Tuple) bool {
+	return p != nil && p.book.expects(t, true, time.Now())
+}
 
 // Settle waits until everything that has happened so far has been handled.
 func (p *Pair) Settle(within time.Duration) bool { return p == nil || p.tasks.settle(within) }

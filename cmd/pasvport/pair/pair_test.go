@@ -293,24 +293,74 @@ func TestGrace(t *testing.T) {
 		want  bool
 	}{{0, true}, {grace - time.Millisecond, true}, {grace, false}} {
 		for _, of := range []succession.Tuple{r.Original, r.Reply} {
-			if got := b.expects(expect.Tuple(of), now.Add(at.after)); got != at.want {
+			if got := b.expects(expect.Tuple(of), false, now.Add(at.after)); got != at.want {
 				t.Errorf("after %v: %v", at.after, got)
 			}
 		}
 	}
 	b.live(expect.Tuple(r.Original))
-	if !b.expects(expect.Tuple(r.Original), now.Add(time.Hour)) {
+	if !b.expects(expect.Tuple(r.Original), false, now.Add(time.Hour)) {
 		t.Error("the time does not begin again after its entry existed")
 	}
-	if b.expects(expect.Tuple(record(2).Original), now) {
+	if b.expects(expect.Tuple(record(2).Original), false, now) {
 		t.Error("an unknown session is expected")
 	}
 	b.gone(expect.Tuple(r.Original), now)
-	if b.find(expect.Tuple(r.Original), now.Add(endedFor)) == nil {
+	if b.find(expect.Tuple(r.Original), now.Add(goneFor)) == nil {
 		t.Error("forgotten while its entry may be recreated")
 	}
-	if b.find(expect.Tuple(r.Original), now.Add(endedFor+1)) != nil || b.len() != 0 {
+	if b.find(expect.Tuple(r.Original), now.Add(goneFor+1)) != nil || b.len() != 0 {
 		t.Error("known although its entry has gone")
+	}
+}
+
+// TestGraceAgain: a session that sends nothing for long is expected each time that its
+// packets come before its entry, but not for as long as they are retransmitted. If its
+// entry is long gone only those are dropped that would end it, and it continues from its
+// record with an entry that conntrackd brings.
+func TestGraceAgain(t *testing.T) {
+	r, now := record(1), time.Now()
+	original := expect.Tuple(r.Original)
+	for _, gone := range []bool{false, true} {
+		b := newBook()
+		b.note(stamp{1, 1}, true, original, expect.Tuple(r.Reply), succession.AppendRecord(nil, &r), now)
+		if gone {
+			b.gone(original, now)
+		}
+		for _, began := range []time.Duration{time.Minute, 10 * time.Minute, 20 * time.Minute} {
+			for after := time.Duration(0); after < 3*grace; after = 2*after + 200*time.Millisecond { // as TCP retransmits
+				at := now.Add(began + after)
+				if expected, late := b.expects(original, false, at), b.expects(original, true, at); expected != (!gone && after < grace) || late != (after < grace) {
+					t.Errorf("gone %t: %v after its entry existed, %v after its first packet: %t, if it would end it %t", gone, began, after, expected, late)
+				}
+			}
+		}
+		later := now.Add(time.Minute)
+		if !b.entered(original, true, later) || b.entered(original, false, later) == gone {
+			t.Errorf("gone %t: it does not continue as it should", gone)
+		}
+	}
+}
+
+// TestMakeRoom: when there are too many records, those go first whose entries are gone.
+func TestMakeRoom(t *testing.T) {
+	b, now := newBook(), time.Now()
+	note := func(i int) expect.Tuple {
+		r := record(uint16(i))
+		b.note(stamp{1, 1}, true, expect.Tuple(r.Original), expect.Tuple(r.Reply), succession.AppendRecord(nil, &r), now)
+		return expect.Tuple(r.Original)
+	}
+	gone := note(0)
+	for i := 1; i < maxRecords; i++ {
+		note(i)
+	}
+	b.gone(gone, now)
+	extra := expect.Tuple{Src: netip.MustParseAddrPort("198.51.100.77:1"), Dst: gone.Dst}
+	r := record(1)
+	r.Original = succession.Tuple(extra)
+	b.note(stamp{1, 1}, true, extra, extra.Reverse(), succession.AppendRecord(nil, &r), now)
+	if b.has(gone) || !b.has(extra) || b.len() != maxRecords {
+		t.Errorf("%d records; that whose entry is gone is still there: %t", b.len(), b.has(gone))
 	}
 }
 
