@@ -116,6 +116,7 @@ func (s pairSetup) run(t *testing.T) {
 	}
 	f := NewPairOnly(t, s.position, s.allow, s.subject, s.conf, flags...)
 	f.hurry = s.hurry
+	seen, from := newTrace(t, f), time.Now()
 	ln := f.ListenControl(t, s.family)
 	var list []*pairSession
 	begin := func(older bool) {
@@ -142,7 +143,12 @@ func (s pairSetup) run(t *testing.T) {
 	begun := time.Now()
 	s.failover.do(t, f, list)
 	changed := time.Since(begun)
-	each := func(name string, do func(*testing.T, *pairSession)) { eachSession(t, name, list, do) }
+	each := func(name string, do func(*testing.T, *pairSession)) {
+		eachSession(t, name, list, func(t *testing.T, x *pairSession) {
+			defer seen.failed(t, addrOf(x.talk.Client.LocalAddr()).Port(), from)
+			do(t, x)
+		})
+	}
 	each("then", func(t *testing.T, x *pairSession) {
 		s.count(f.Site, x).Count(t)
 		x.then(t)

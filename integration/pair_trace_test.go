@@ -22,7 +22,7 @@ import (
 // trace has the packets of the control connections of a pair, as both ends and
 // both machines saw them, so that one failure shows what went wrong. It costs one
 // system call per packet, and no switch between threads: the kernel notes when
-// packets came, and they are fetched a moment later. IPv4 only.
+// packets came, and they are fetched a moment later.
 type trace struct {
 	f    *FirewallPair
 	taps []*tap
@@ -54,21 +54,31 @@ const (
 	traceOf    = 2000    // packets of one port
 )
 
-// controlFilter accepts TCP packets over IPv4 with port 21.
+// controlFilter accepts TCP packets of control connections: with port 21, or 2121 of a
+// server behind a translation.
 var controlFilter = []unix.SockFilter{
 	{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: 0},
 	{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: 0xf0},
-	{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: 0x40, Jf: 8},
-	{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: 9},
-	{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.IPPROTO_TCP, Jf: 6},
+	{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: 0x60, Jt: 4},
+	{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: 0x40, Jf: 13},
 	{Code: unix.BPF_LDX | unix.BPF_B | unix.BPF_MSH, K: 0},
+	{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: 9},
+	{Code: unix.BPF_JMP | unix.BPF_JA, K: 2},
+	{Code: unix.BPF_LDX | unix.BPF_W | unix.BPF_IMM, K: 40},
+	{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: 6},
+	{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.IPPROTO_TCP, Jf: 7},
 	{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_IND, K: 0},
-	{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: 21, Jt: 2},
+	{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: 21, Jt: 4},
+	{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: 2121, Jt: 3},
 	{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_IND, K: 2},
-	{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: 21, Jf: 1},
+	{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: 21, Jt: 1},
+	{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: 2121, Jf: 1},
 	{Code: unix.BPF_RET | unix.BPF_K, K: 1 << 16},
 	{Code: unix.BPF_RET | unix.BPF_K, K: 0},
 }
+
+// isControl reports whether a port is that of a server.
+func isControl(port uint16) bool { return port == 21 || port == 2121 }
 
 // newTrace begins to trace; the end of the test ends it.
 func newTrace(t *testing.T, f *FirewallPair) *trace {
@@ -188,7 +198,7 @@ func (r *trace) enter(s sighting) {
 		return
 	}
 	port := bin.BigEndian.Uint16(h)
-	if port == 21 {
+	if isControl(port) {
 		port = bin.BigEndian.Uint16(h[2:])
 	}
 	list := append(r.seen[port], s)
@@ -200,10 +210,14 @@ func (r *trace) enter(s sighting) {
 
 // segment is the TCP header and what is known of the payload, or nil.
 func (s *sighting) segment() []byte {
-	if n := int(s.packet[0]&0xf) * 4; len(s.packet) >= n+20 {
-		return s.packet[n:]
+	n := 40
+	if s.packet[0]>>4 == 4 {
+		n = int(s.packet[0]&0xf) * 4
 	}
-	return nil
+	if len(s.packet) < n+20 {
+		return nil
+	}
+	return s.packet[n:]
 }
 
 // forget forgets what was seen of a port, except the last packets: they are part of
@@ -240,6 +254,15 @@ func (r *trace) unanswered(during span) (ports []uint16) {
 	return ports
 }
 
+// failed logs what is known of a control connection if the test has failed.
+func (r *trace) failed(t *testing.T, port uint16, since time.Time) {
+	if t.Failed() {
+		var b strings.Builder
+		r.write(&b, port, span{since, time.Now()})
+		t.Log(&b)
+	}
+}
+
 // write writes what is known of a control connection: packets, log lines of both
 // daemons, and entries of conntrack and conntrackd.
 func (r *trace) write(b *strings.Builder, port uint16, life span) {
@@ -261,21 +284,24 @@ func (r *trace) write(b *strings.Builder, port uint16, life span) {
 // write writes a packet in a line. first are the first numbers of both ends.
 func (s *sighting) write(b *strings.Builder, first *[2]*uint32) {
 	h := s.segment()
-	from, to := s.packet[12:16], s.packet[16:20]
+	from, to := addr4(s.packet[12:]), addr4(s.packet[16:])
+	if s.packet[0]>>4 == 6 {
+		from, to = addr6(s.packet[8:]), addr6(s.packet[24:])
+	}
 	arrow := "in "
 	if s.outgoing {
 		arrow = "out"
 	}
 	of := 0
-	if bin.BigEndian.Uint16(h) == 21 {
+	if isControl(bin.BigEndian.Uint16(h)) {
 		of = 1
 	}
 	seq, ack, flags := bin.BigEndian.Uint32(h[4:]), bin.BigEndian.Uint32(h[8:]), h[13]
 	if first[of] == nil || flags&0x02 != 0 {
 		first[of] = &seq
 	}
-	fmt.Fprintf(b, "%s %-11s %s %s:%d > %s:%d %s seq %d", s.at.Format("15:04:05.000000"), s.where, arrow,
-		addr4(from), bin.BigEndian.Uint16(h), addr4(to), bin.BigEndian.Uint16(h[2:]), flagText(flags), int32(seq-*first[of]))
+	fmt.Fprintf(b, "%s %-11s %s %s > %s %s seq %d", s.at.Format("15:04:05.000000"), s.where, arrow,
+		netip.AddrPortFrom(from, bin.BigEndian.Uint16(h)), netip.AddrPortFrom(to, bin.BigEndian.Uint16(h[2:])), flagText(flags), int32(seq-*first[of]))
 	if flags&0x02 != 0 {
 		fmt.Fprintf(b, " (%d)", seq)
 	}
@@ -290,6 +316,7 @@ func (s *sighting) write(b *strings.Builder, first *[2]*uint32) {
 }
 
 func addr4(b []byte) netip.Addr { return netip.AddrFrom4([4]byte(b)) }
+func addr6(b []byte) netip.Addr { return netip.AddrFrom16([16]byte(b)) }
 
 func flagText(flags byte) string {
 	var b strings.Builder
@@ -304,7 +331,7 @@ func flagText(flags byte) string {
 // known writes what a machine knows of a control connection, and what its daemons had
 // to say on no session in particular meanwhile.
 func (r *trace) known(b *strings.Builder, m *PairMachine, port uint16, life span) {
-	ofPort := regexp.MustCompile(fmt.Sprintf(`sport=(21 dport=%d|%d dport=21) `, port, port))
+	ofPort := regexp.MustCompile(fmt.Sprintf(`sport=(2?1?21 dport=%d|%d dport=2?1?21) `, port, port))
 	dump := func(title string, c Command) {
 		out, _ := m.Run(10*time.Second, c)
 		for line := range strings.Lines(out) {
@@ -313,7 +340,9 @@ func (r *trace) known(b *strings.Builder, m *PairMachine, port uint16, life span
 			}
 		}
 	}
-	dump("conntrack", Cmd("conntrack", "-L", "-p", "tcp", "-o", "id"))
+	for _, family := range []string{"ipv4", "ipv6"} {
+		dump("conntrack", Cmd("conntrack", "-L", "-f", family, "-p", "tcp", "-o", "id"))
+	}
 	for _, which := range []string{"-i", "-e"} {
 		if c, err := m.unpacked("conntrackd", "-C", filepath.Join(m.Dir, "conntrackd.conf"), which); err == nil {
 			dump("conntrackd "+which, c)
