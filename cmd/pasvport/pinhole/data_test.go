@@ -244,3 +244,31 @@ func TestLost(t *testing.T) {
 		})
 	}
 }
+
+// TestReopenedAnswered: the answer to a data connection is reported while its rule is
+// being opened again: nothing stays open.
+func TestReopenedAnswered(t *testing.T) {
+	b := newBench()
+	o := owner(1, client)
+	hole := newPinhole(o, passive(5000), b.now.Add(passive(5000).Timeout))
+	e := expect.Entry{Original: expect.Tuple{Src: netip.AddrPortFrom(client, 50000), Dst: hole.Public}, TCPState: expect.TCPStateEstablished}
+	b.Data.Found(e.Original, o)
+	b.k.enter(e)
+	b.Firewall = opening{b.k, func() { b.Answered(&e) }}
+	if err := b.ReopenRule(hole, e.Original); err != nil {
+		t.Fatal(err)
+	}
+	b.CatchUp(b.k, e.Original)
+	b.k.empty(t)
+}
+
+// opening does something before an element is in its set.
+type opening struct {
+	*kernel
+	before func()
+}
+
+func (o opening) OpenPinhole(p rules.Pinhole) error {
+	o.before()
+	return o.kernel.OpenPinhole(p)
+}

@@ -261,7 +261,7 @@ func (t *Table) ReopenRule(p *Pinhole, data expect.Tuple) error {
 		t.Data.loses(data, p)
 		return nil
 	}
-	err := t.openRule(p)
+	err := t.openRule(p) // before anyone can close it
 	t.CloseRule(t.Data.Add(data, p.Owner, p))
 	return err
 }
