@@ -51,7 +51,8 @@ func operations(t testing.TB) (*Conn, []operation) {
 		}},
 		{"SetSeqAdj", func() error {
 			pos++
-			return c.SetSeqAdj(control, Original, SeqAdj{Pos: pos, After: 3})
+			_, err := c.SetSeqAdj(control, Original, SeqAdj{Pos: pos, After: 3})
+			return err
 		}},
 		{"UpdateMark", func() error { return c.UpdateMark(control, 0, 1) }},
 		{"UpdateTimeout", func() error { return c.UpdateTimeout(control, time.Hour) }},

@@ -109,7 +109,8 @@ func TestGoldenRequests(t *testing.T) {
 		{"dump dump6", func(c *Conn) error { return c.DumpTo([]PortRange{{21, 21}}, func(*Entry) {}) }},
 		{"dump_expected", func(c *Conn) error { return c.DumpExpected(func(*Entry) {}) }},
 		{"seqadj", func(c *Conn) error {
-			return c.SetSeqAdj(control4, Reply, SeqAdj{Pos: 4000000000, Before: -1, After: 4})
+			_, err := c.SetSeqAdj(control4, Reply, SeqAdj{Pos: 4000000000, Before: -1, After: 4})
+			return err
 		}},
 		{"expect_plain4 expect_change", func(c *Conn) error { return c.CreateExpectation(plain) }},
 		{"expect_active4 -", func(c *Conn) error {

@@ -30,7 +30,8 @@ func ProbeExtensions() (Extensions, error) {
 
 func (t *trial) adjust(c *Conn) error {
 	return t.withControl(c, "sane", func() error {
-		return c.SetSeqAdj(t.control, Original, SeqAdj{Pos: 1, After: 1})
+		_, err := c.SetSeqAdj(t.control, Original, SeqAdj{Pos: 1, After: 1})
+		return err
 	})
 }
 

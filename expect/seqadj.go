@@ -11,11 +11,12 @@ package expect
 // (ctnetlink_change_seq_adj returns 0 if the entry lacks the extension), so the
 // entry is read back, in the same system call. The error is ErrNotAdjusted if the
 // entry does not show the adjustment: the length of the segment must not change
-// then, or the connection dies.
-func (c *Conn) SetSeqAdj(original Tuple, d Direction, adj SeqAdj) error {
+// then, or the connection dies. id is that of the entry: if another program has made it
+// anew, a packet that waits in a queue still has the old one.
+func (c *Conn) SetSeqAdj(original Tuple, d Direction, adj SeqAdj) (id uint32, err error) {
 	const op = "set sequence adjustment"
 	if !original.valid() {
-		return opError(op, original, errTuple)
+		return 0, opError(op, original, errTuple)
 	}
 	c.beginIn(ctNew, 0, original)
 	set := c.seq
@@ -23,17 +24,17 @@ func (c *Conn) SetSeqAdj(original Tuple, d Direction, adj SeqAdj) error {
 	c.seq++
 	c.out = appendReadBack(c.out, c.seq, original)
 	if err := c.send(); err != nil {
-		return opError(op, original, err)
+		return 0, opError(op, original, err)
 	}
 	var e Entry
 	// The first answer is the error of the first request, if it had one.
 	if err := c.entry(set, &e); err != nil {
-		return opError(op, original, err)
+		return 0, opError(op, original, err)
 	}
 	if e.Status&StatusSeqAdjust == 0 || e.Adj[d] != adj {
-		return opError(op, original, ErrNotAdjusted)
+		return 0, opError(op, original, ErrNotAdjusted)
 	}
-	return nil
+	return e.ID, nil
 }
 
 // appendSeqAdj completes a request that sets a sequence adjustment.

@@ -37,7 +37,8 @@ func TestKernelSetSeqAdj(t *testing.T) {
 				p, original := n.control(a, tc.dnat)
 				for _, d := range []Direction{Original, Reply} {
 					adj := SeqAdj{Pos: 0xfffffff0, Before: 0, After: -5}
-					wantErr(t, fmt.Sprintf("%s %v", a.family, d), c.SetSeqAdj(original, d, adj), tc.want)
+					_, err := c.SetSeqAdj(original, d, adj)
+					wantErr(t, fmt.Sprintf("%s %v", a.family, d), err, tc.want)
 				}
 				e, err := c.Get(original)
 				must(t, err)
@@ -59,11 +60,19 @@ func TestKernelSeqAdjIsAbsolute(t *testing.T) {
 	c := n.dial()
 	_, original := n.control(ipv4, false)
 	first, second, reply := SeqAdj{1000, 0, 3}, SeqAdj{2000, 3, -2}, SeqAdj{3000, 0, 1}
-	must(t, c.SetSeqAdj(original, Original, first))
-	must(t, c.SetSeqAdj(original, Reply, reply))
-	must(t, c.SetSeqAdj(original, Original, second))
+	set := func(d Direction, adj SeqAdj) uint32 {
+		id, err := c.SetSeqAdj(original, d, adj)
+		must(t, err)
+		return id
+	}
+	set(Original, first)
+	set(Reply, reply)
+	id := set(Original, second)
 	e, err := c.Get(original)
 	must(t, err)
+	if id != e.ID {
+		t.Errorf("of entry %d, want %d", id, e.ID)
+	}
 	if want := [2]SeqAdj{second, reply}; e.Adj != want {
 		t.Errorf("adjustments %+v, want %+v", e.Adj, want)
 	}
@@ -81,7 +90,8 @@ func TestKernelSeqAdjOfClaimed(t *testing.T) {
 	must(t, c.Claim(x))
 	p := n.connect("c", x.Original.Src, x.Original.Dst, l)
 	p.talk(t)
-	must(t, c.SetSeqAdj(x.Original, Original, SeqAdj{Pos: 1, After: 2}))
+	_, err := c.SetSeqAdj(x.Original, Original, SeqAdj{Pos: 1, After: 2})
+	must(t, err)
 }
 
 // The error of the first of the two requests is returned, and the socket stays
@@ -90,7 +100,7 @@ func TestKernelSeqAdjOfNoConnection(t *testing.T) {
 	n := newNetwork(t, carrierSane, true, false)
 	c := n.dial()
 	_, original := n.control(ipv4, false)
-	err := c.SetSeqAdj(original.shift(), Original, SeqAdj{Pos: 1, After: 2})
+	_, err := c.SetSeqAdj(original.shift(), Original, SeqAdj{Pos: 1, After: 2})
 	wantErr(t, "no connection", err, unix.ENOENT)
 	var op *OpError
 	if !errors.As(err, &op) || op.Tuple != original.shift() {

@@ -50,7 +50,8 @@ func TestKernelZoneEntry(t *testing.T) {
 			wantErr(t, "delete in the default zone", c.Delete(control), unix.ENOENT)
 			must(t, c.UpdateMark(zoned, 1, 1))
 			must(t, c.UpdateTimeout(zoned, time.Minute))
-			must(t, c.SetSeqAdj(zoned, Original, SeqAdj{Pos: 5, After: 3}))
+			_, err = c.SetSeqAdj(zoned, Original, SeqAdj{Pos: 5, After: 3})
+			must(t, err)
 			must(t, c.SetLiberal(zoned))
 			dumped := false
 			must(t, c.DumpTo([]PortRange{{controlPort, controlPort}}, func(d *Entry) { dumped = dumped || d.Original == zoned }))

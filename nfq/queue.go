@@ -60,6 +60,9 @@ type Queue struct {
 	packet  Packet
 	verdict []byte // messages that have not been sent yet
 	waiting int    // their number
+	marked  uint32 // see Marked
+
+	marks atomic.Uint32 // number of marks sent
 
 	packets, malformed, errors, enobufs atomic.Uint64
 	receives, sends                     atomic.Uint64 // system calls
@@ -240,7 +243,7 @@ func (q *Queue) Close() error {
 	}
 	q.down.Store(true)
 	if ended := q.ended; ended != nil {
-		q.poke()
+		q.poke(0)
 		q.mu.Unlock()
 		<-ended
 		q.mu.Lock()

@@ -45,7 +45,7 @@ func (q *Queue) Run(ctx context.Context, h Handler) error {
 	undo := context.AfterFunc(ctx, func() {
 		defer close(ended)
 		q.stop.Store(true)
-		q.poke()
+		q.poke(0)
 	})
 	defer func() {
 		if !undo() {
@@ -133,18 +133,31 @@ func (q *Queue) wait(until time.Time) error {
 const shortWait = 4 * time.Millisecond
 
 // poke makes the kernel acknowledge a message that requests nothing, so that
-// there is something to read.
-func (q *Queue) poke() {
+// there is something to read, with a number.
+func (q *Queue) poke(number uint32) {
 	var noop [nlmsgHdrLen]byte
 	binary.NativeEndian.PutUint32(noop[0:], nlmsgHdrLen)
 	binary.NativeEndian.PutUint16(noop[4:], unix.NLMSG_NOOP)
 	binary.NativeEndian.PutUint16(noop[6:], unix.NLM_F_REQUEST|unix.NLM_F_ACK)
+	binary.NativeEndian.PutUint32(noop[8:], number)
 	_, _ = unix.Write(q.fd, noop[:])
 }
 
 // Interrupt makes Run ask its handler for the deadline again soon. Any goroutine
 // may call it while Run is running.
-func (q *Queue) Interrupt() { q.poke() }
+func (q *Queue) Interrupt() { q.poke(0) }
+
+// Mark puts a mark behind all packets that are queued now, and returns its number:
+// those after it come once Marked returns this number, or a later one. If the socket is
+// full the mark is lost. Any goroutine may call it while Run is running.
+func (q *Queue) Mark() uint32 {
+	n := q.marks.Add(1)
+	q.poke(n)
+	return n
+}
+
+// Marked returns the number of the last mark that has come. It is for the handler.
+func (q *Queue) Marked() uint32 { return q.marked }
 
 // yieldEvery is how often Run lets the scheduler run. After 10 ms without that
 // (forcePreemptNS in runtime/proc.go) the runtime's monitor takes the processor
@@ -230,6 +243,8 @@ func (q *Queue) datagram(b []byte, from uint32) {
 		case unix.NLMSG_ERROR:
 			if len(body) < 4 || binary.NativeEndian.Uint32(body) != 0 {
 				q.errors.Add(1)
+			} else if n := binary.NativeEndian.Uint32(b[8:]); n != 0 { // see Mark
+				q.marked = n
 			}
 		}
 		b = rest

@@ -5,7 +5,9 @@ package nfq
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -169,5 +171,43 @@ func BenchmarkKernelRoundTrip(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestKernelMark: a mark comes after the packets that were queued before it, and before
+// those that are queued after it.
+func TestKernelMark(t *testing.T) {
+	newNamespace(t)
+	queueRules(t)
+	q := openQueue(t, Config{})
+	client, server := connect(t, listen(t, "127.0.0.1"))
+	var marks []uint32
+	for _, line := range []string{"A", "B", "C"} {
+		if _, err := client.Write([]byte(line)); err != nil { // it is queued before this returns
+			t.Fatal(err)
+		}
+		if line == "B" {
+			marks = append(marks, q.Mark(), q.Mark())
+		}
+	}
+	seen := map[string]uint32{}
+	startRun(t, q, funcHandler{packet: func(p *Packet) {
+		if _, again := seen[string(p.Payload)]; !again {
+			seen[string(p.Payload)] = q.Marked()
+		}
+		_ = q.Accept(p.ID)
+	}})
+	buf := make([]byte, 3)
+	if _, err := io.ReadFull(server, buf); err != nil || string(buf) != "ABC" {
+		t.Fatalf("%q, %v", buf, err)
+	}
+	for text, mark := range seen {
+		want := uint32(0)
+		if strings.Contains(text, "C") { // B may be sent with it
+			want = marks[1]
+		}
+		if mark != want {
+			t.Errorf("%q came after mark %d, want %d", text, mark, want)
+		}
 	}
 }

@@ -3,6 +3,7 @@
 package gateway
 
 import (
+	"errors"
 	"log/slog"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/session"
@@ -15,18 +16,28 @@ import (
 // that has changed a length.
 type adjuster struct{ *services }
 
-// kernel sets the kernel's sequence adjustment and reports whether the kernel
-// kept it.
-func (a *adjuster) kernel(ct conntrack, r *session.Reader, d ftpalg.Direction, by ftpalg.Adjustment) bool {
-	if by.Outgrows() && ct.SetLiberal(r.Original()) != nil {
-		return false
+// kernel sets the kernel's sequence adjustment. The error is errAnew if the entry is
+// another one meanwhile: the packets of the session that wait for a verdict have the old
+// one, and must be retransmitted. Another error means that the kernel does not adjust.
+func (a *adjuster) kernel(ct conntrack, r *session.Reader, d ftpalg.Direction, by ftpalg.Adjustment) error {
+	if by.Outgrows() {
+		if err := ct.SetLiberal(r.Original()); err != nil {
+			return err
+		}
 	}
-	if ct.SetSeqAdj(r.Original(), expect.Direction(d), expect.SeqAdj(by)) != nil {
-		return false
+	id, err := ct.SetSeqAdj(r.Original(), expect.Direction(d), expect.SeqAdj(by))
+	switch {
+	case err != nil:
+		return err
+	case id != r.ID():
+		return errAnew
 	}
 	r.AdjustedByKernel()
-	return true
+	return nil
 }
+
+// errAnew says that conntrackd has made an entry anew.
+var errAnew = errors.New("the entry was made anew")
 
 // here takes over the adjustment of a session's sequence numbers from the kernel,
 // which cannot do it: the session is not translated, or older than the daemon.

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,31 +31,33 @@ import (
 // fakeKernel replaces conntrack and nftables, as far as the gateway uses them,
 // and stores what it is given.
 type fakeKernel struct {
-	mu        sync.Mutex
-	steps     []string                       // operations on our table as a whole, and on what was opened
-	fails     map[string]error               // the steps that fail
-	rules     rules.Config                   // of the last Reconfigure
-	entries   map[expect.Tuple]*expect.Entry // by both tuples
-	expected  []expect.Expectation
-	adjusted  map[expect.Tuple][2]expect.SeqAdj
-	liberal   map[expect.Tuple]bool
-	restored  []expect.Forgotten
-	timeouts  map[expect.Tuple]time.Duration // timeouts that were set
-	elements  []rules.Element
-	left      map[uint32]string
-	numbered  map[uint32]string
-	acks      map[uint32]int
-	peers     map[hostPair]bool
-	blocked   map[netip.Addr]time.Duration
-	ways      map[uint32]rules.Way // of data connections
-	wrong     []uint32             // data connections that were ended for their direction
-	noAdjust  bool                 // sequence numbers are not adjusted
-	noTable   bool                 // no daemon was here before
-	refuses   error                // what nftables answers to all that is to be added
-	slow      bool                 // events are not handled in time
-	beforeGet func(expect.Tuple)
-	getErr    error // of every look-up
-	inSync    func()
+	mu           sync.Mutex
+	steps        []string                       // operations on our table as a whole, and on what was opened
+	fails        map[string]error               // the steps that fail
+	rules        rules.Config                   // of the last Reconfigure
+	entries      map[expect.Tuple]*expect.Entry // by both tuples
+	expected     []expect.Expectation
+	adjusted     map[expect.Tuple][2]expect.SeqAdj
+	liberal      map[expect.Tuple]bool
+	restored     []expect.Forgotten
+	timeouts     map[expect.Tuple]time.Duration // timeouts that were set
+	elements     []rules.Element
+	left         map[uint32]string
+	numbered     map[uint32]string
+	acks         map[uint32]int
+	peers        map[hostPair]bool
+	blocked      map[netip.Addr]time.Duration
+	ways         map[uint32]rules.Way // of data connections
+	wrong        []uint32             // data connections that were ended for their direction
+	noAdjust     bool                 // sequence numbers are not adjusted
+	noTable      bool                 // no daemon was here before
+	refuses      error                // what nftables answers to all that is to be added
+	slow         bool                 // events are not handled in time
+	beforeGet    func(expect.Tuple)
+	beforeAdjust func()
+	beforeDelete func()
+	getErr       error // of every look-up
+	inSync       func()
 }
 
 func newKernel() *fakeKernel {
@@ -166,6 +169,9 @@ func (k *fakeKernel) ProlongExpectation(expect.Expectation) error { return nil }
 func (k *fakeKernel) DeleteExpectation(master, expected expect.Tuple) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.beforeDelete != nil {
+		k.beforeDelete()
+	}
 	i := slices.IndexFunc(k.expected, func(x expect.Expectation) bool { return x.Dest == expected.Dst })
 	if i < 0 {
 		return unix.ENOENT
@@ -184,16 +190,23 @@ func (k *fakeKernel) DumpExpectations(f func(*expect.ExpectationInfo)) error {
 	return nil
 }
 
-func (k *fakeKernel) SetSeqAdj(t expect.Tuple, d expect.Direction, adj expect.SeqAdj) error {
+func (k *fakeKernel) SetSeqAdj(t expect.Tuple, d expect.Direction, adj expect.SeqAdj) (id uint32, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.noAdjust {
-		return expect.ErrNotAdjusted
+	if k.beforeAdjust != nil {
+		k.beforeAdjust()
+	}
+	e := k.entries[t]
+	switch {
+	case k.noAdjust:
+		return 0, expect.ErrNotAdjusted
+	case e == nil:
+		return 0, unix.ENOENT
 	}
 	all := k.adjusted[t]
 	all[d] = adj
 	k.adjusted[t] = all
-	return nil
+	return e.ID, nil
 }
 
 func (k *fakeKernel) UpdateTimeout(t expect.Tuple, d time.Duration) error {
@@ -427,6 +440,8 @@ type fakeQueue struct {
 	data     map[uint32][]byte
 	err      error
 	flushes  int
+	marks    atomic.Uint32
+	late     bool // marks do not come
 }
 
 func newQueue(k *fakeKernel) *fakeQueue {
@@ -479,7 +494,16 @@ func (q *fakeQueue) Flush() error {
 	return q.err
 }
 
-func (q *fakeQueue) Interrupt() { signal(q.wakes) }
+func (q *fakeQueue) Interrupt()   { signal(q.wakes) }
+func (q *fakeQueue) Mark() uint32 { return q.marks.Add(1) }
+
+// Marked counts all marks as come, unless they are late.
+func (q *fakeQueue) Marked() uint32 {
+	if q.late {
+		return 0
+	}
+	return q.marks.Load()
+}
 
 // logbook is a log whose lines a test can search.
 type logbook struct {

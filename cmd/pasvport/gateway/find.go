@@ -44,8 +44,12 @@ func (w *worker) find(p *nfq.Packet) (r *session.Reader, is tracking) {
 		r.Release()
 		// Without its entry the bytes of an adjusted one would go to the wrong
 		// place.
-		if w.sync(); !doubtful {
-			if r = w.known(t); r != nil {
+		if inTime := w.sync(); !doubtful {
+			if r = w.known(t); r != nil && !inTime && !w.adjusts(r) {
+				r.Release()
+				return nil, elsewhere
+			}
+			if r != nil {
 				return r, tracked
 			}
 		}
@@ -75,7 +79,7 @@ func (w *worker) find(p *nfq.Packet) (r *session.Reader, is tracking) {
 		return nil, tracked
 	}
 	if table, s := w.another(&e); s != nil {
-		if table == w.registry.queues[0] {
+		if w.owns(e.ID) {
 			r = w.moved(t, table)
 		}
 		if r == nil {
@@ -94,24 +98,51 @@ func (w *worker) find(p *nfq.Packet) (r *session.Reader, is tracking) {
 	return w.adopt(&e, nil, w.now), tracked
 }
 
+// adjusts reports whether the kernel adjusts the sequence numbers of a session as its
+// engine wants, where conntrackd may have made the entry anew and the events are late.
+func (w *worker) adjusts(r *session.Reader) bool {
+	if r.Pair == nil || r.Here() {
+		return true
+	}
+	e, err := w.ct.Get(r.Original())
+	for d, by := range r.Adjustments() {
+		if e.Adj[d].After != by.After {
+			return false
+		}
+	}
+	return err == nil && e.ID == r.ID()
+}
+
+// isOver reports whether conntrackd has made the entry of a session anew while a packet of
+// it was handled. The packet must be retransmitted, and read by the session of the new
+// entry: that may not know what came of it.
+func (w *worker) isOver(r *session.Reader) bool {
+	return r.Pair != nil && w.table.Find(r.Original()) != r.Session
+}
+
 // misplaced reports whether another queue gets what follows of a session of the other
 // firewall: a packet was queued by the id of its entry before conntrackd made that anew.
 func (w *worker) misplaced(t expect.Tuple) bool {
-	s, all := w.registry.orphans.Find(t), w.registry.queues
-	return s != nil && s.Pair.GoesOn() && all[rules.QueueOf(s.ID(), len(all))] != w.table
+	s := w.registry.orphans.Find(t)
+	return s != nil && s.Pair.GoesOn() && !w.owns(s.ID())
 }
 
-// another returns the session of an entry that another queue has, and its table, or
-// nil. One of the two is the first queue, which gets the packets with which conntrack
-// picks a connection up (rules/stale.go), and so the copies of one that were sent before
-// it was accepted. They may be read when the connection's own queue has made the session,
-// and has a pinhole open for it; or they were read first, when the session was there
-// already, which is then to be moved to its own queue.
+// owns reports whether this queue gets the packets of an entry.
+func (w *worker) owns(id uint32) bool {
+	all := w.registry.queues
+	return all[rules.QueueOf(id, len(all))] == w.table
+}
+
+// another returns the session of an entry that another queue has, and its table, or nil.
+// The first queue gets the packets with which conntrack picks a connection up
+// (rules/stale.go), and so the copies of one that were sent before it was accepted; and any
+// queue gets packets of a connection whose entry is made anew. They may be read when the
+// connection's own queue has made the session, and has a pinhole open for it; or they were
+// read first, when the session was there already, which is then to be moved to its own
+// queue.
 func (w *worker) another(e *expect.Entry) (*session.Table, *session.Session) {
-	first := w.registry.queues[0]
 	table, s := w.registry.find(e.Original)
-	if s == nil || table == w.table || table == &w.registry.orphans || w.table != first && table != first ||
-		s.ID() != e.ID || s.Closing() || s.Owner.Monitored {
+	if s == nil || table == w.table || table == &w.registry.orphans || s.ID() != e.ID || s.Closing() || s.Owner.Monitored {
 		return nil, nil
 	}
 	return table, s
@@ -150,24 +181,22 @@ func (w *worker) acquire(s *session.Session) *session.Reader {
 
 // present returns the session of a packet of r, when it matters: another one if
 // the entry of r is gone meanwhile, and conntrack has picked the connection up
-// again.
+// again. In a pair it is conntrackd that has made the entry anew, and nil is returned: the
+// packet, which has the old entry, must be retransmitted, and the new one's session knows
+// of the other's what was told.
 func (w *worker) present(r *session.Reader) *session.Reader {
 	w.sync()
 	if w.table.Find(r.Original()) == r.Session {
 		return r
 	}
+	if w.peer != nil {
+		return nil
+	}
 	e, err := w.ct.Get(r.Original())
 	if err != nil || e.Original != r.Original() || e.Reply != r.Reply() || e.Status&expect.StatusSeenReply == 0 {
 		return r
 	}
-	if s := w.registry.orphans.Find(r.Original()); s != nil { // made from the record of r
-		w.end(w.ct, &w.registry.orphans, s)
-	}
 	next := w.adopt(&e, r.Engine, w.now)
-	if w.peer != nil {
-		state := next.Engine.State()
-		w.teller.readjust(next, &e, &state)
-	}
 	if next.Engine != r.Engine { // above the limit now
 		next.Release()
 		return r

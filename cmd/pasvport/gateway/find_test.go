@@ -13,6 +13,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
+	"github.com/pasvport/pasvport/rules"
 )
 
 // TestPresent: conntrack loses a connection while an announcement of it is being
@@ -100,12 +101,19 @@ func TestPresentFull(t *testing.T) {
 	}
 }
 
+// ofQueue is the id of an entry whose packets go to one of two queues.
+func ofQueue(i int) (id uint32) {
+	for id = 1; rules.QueueOf(id, 2) != i; id++ {
+	}
+	return id
+}
+
 // TestStrayed: the copy of a packet by which conntrack picked a connection up is in the
 // first queue when the connection's own queue has the session. It leaves that one and
 // its pinhole alone.
 func TestStrayed(t *testing.T) {
 	b := newBench(t, nil)
-	e := entryOf(1)
+	e := entryOf(ofQueue(1))
 	e.Liberal = true
 	l := b.announced(e)
 	own := new(session.Table)
@@ -119,8 +127,8 @@ func TestStrayed(t *testing.T) {
 		t.Errorf("another session, or queue, has it: %t, %t; open: %v", now != s, table != own, b.pinholes.All())
 	}
 	// A session of an earlier entry is over.
-	again := entryOf(1)
-	again.ID, again.Liberal = 2, true
+	again := *l.entry
+	again.ID, again.Liberal = e.ID+1, true
 	b.k.enter(again)
 	l.accepts(client, "NOOP\r\n")
 	if table, now = b.registry.find(l.entry.Original); table != b.w.table || now == s {
@@ -132,7 +140,7 @@ func TestStrayed(t *testing.T) {
 // first queue got that. The connection's own queue takes it from there, with its pinhole.
 func TestStrayedFirst(t *testing.T) {
 	b := newBench(t, nil)
-	e := entryOf(1)
+	e := entryOf(ofQueue(1))
 	e.Liberal = true
 	l := b.announced(e)
 	first := new(session.Table)

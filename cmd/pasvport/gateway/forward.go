@@ -3,6 +3,7 @@
 package gateway
 
 import (
+	"errors"
 	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/report"
@@ -31,7 +32,15 @@ type forwarder struct {
 // pass unread.
 func (f *forwarder) forward(r *session.Reader, seg *ftpalg.Segment, p *nfq.Packet, last bool) {
 	w := r.Engine.Rewrite(f.payload[:0], seg)
-	if w.Set && !f.byKernel(r, seg, w.Adjust) {
+	var err error
+	if w.Set {
+		err = f.byKernel(r, seg, w.Adjust)
+	}
+	switch {
+	case errors.Is(err, errAnew):
+		f.drop(p.ID)
+		return
+	case err != nil:
 		if !f.adjust.here(f.ct, r) {
 			// No one adjusts: the edit is taken back, and so is its offer.
 			r.Engine.SetAdjustBy(ftpalg.Nobody)
@@ -46,13 +55,13 @@ func (f *forwarder) forward(r *session.Reader, seg *ftpalg.Segment, p *nfq.Packe
 	f.send(r, seg.Dir, p, &w)
 }
 
-func (f *forwarder) byKernel(r *session.Reader, seg *ftpalg.Segment, by ftpalg.Adjustment) bool {
+func (f *forwarder) byKernel(r *session.Reader, seg *ftpalg.Segment, by ftpalg.Adjustment) error {
 	f.flush()
-	if !f.adjust.kernel(f.ct, r, seg.Dir, by) {
-		return false
+	err := f.adjust.kernel(f.ct, r, seg.Dir, by)
+	if err == nil {
+		f.teller.refreshLater(r, seg.Time)
 	}
-	f.teller.refreshLater(r, seg.Time)
-	return true
+	return err
 }
 
 // send gives the verdict on a packet that is forwarded.

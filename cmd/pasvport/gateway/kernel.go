@@ -21,7 +21,7 @@ import (
 // implements it.
 type conntrack interface {
 	pinhole.Conntrack
-	SetSeqAdj(original expect.Tuple, d expect.Direction, adj expect.SeqAdj) error
+	SetSeqAdj(original expect.Tuple, d expect.Direction, adj expect.SeqAdj) (id uint32, err error)
 	SetLiberal(original expect.Tuple) error
 	UpdateTimeout(original expect.Tuple, d time.Duration) error
 	Restore(expect.Forgotten) error
@@ -104,6 +104,8 @@ type queue interface {
 	Drop(id uint32) error
 	Flush() error
 	Interrupt()
+	Mark() uint32
+	Marked() uint32
 }
 
 // expectations returns how many expectations the kernel has and how many it has

@@ -8,6 +8,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/control"
 	"github.com/pasvport/pasvport/cmd/pasvport/session"
 	"github.com/pasvport/pasvport/nfq"
+	"github.com/pasvport/pasvport/rules"
 )
 
 // lane is a queue with its worker.
@@ -51,6 +52,14 @@ func (ls lanes) workerOf(s *session.Session) *worker {
 		}
 	}
 	return nil
+}
+
+// mark marks the queue that gets the packets of an entry; zero: there is none yet.
+func (ls lanes) mark(id uint32) uint32 {
+	if len(ls) == 0 {
+		return 0
+	}
+	return ls[rules.QueueOf(id, len(ls))].queue.Mark()
 }
 
 // tellSoon tells the other firewall what is open of a session: it was used, or

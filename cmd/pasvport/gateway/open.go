@@ -184,9 +184,10 @@ func (g *Gateway) openPair() error {
 		return err
 	}
 	g.entries.established = establishedTimeout()
-	p := &partner{heir{
-		adopter: adopter{life: g.life, ct: g.partnerCT, table: &g.registry.orphans},
-	}}
+	p := &partner{
+		heir: heir{adopter: adopter{life: g.life, ct: g.partnerCT, table: &g.registry.orphans}},
+		mark: func(id uint32) uint32 { return g.lanes.mark(id) },
+	}
 	g.peer, err = pair.Open(pair.Config{Peer: g.cfg.Peer, Listen: g.cfg.PeerListen, Key: key}, p, g.log)
 	if err != nil {
 		return fmt.Errorf("--peer-listen %q: %w", g.cfg.PeerListen, err)

@@ -17,7 +17,11 @@ import (
 // partner makes sessions from the records of the other firewall's daemon. Like
 // the heir of an earlier daemon, it puts them with the orphans, and judges what
 // was open. It implements pair.Host.
-type partner struct{ heir }
+type partner struct {
+	heir
+	// mark marks the queue that gets the packets of an entry: see nfq.Queue.
+	mark func(id uint32) uint32
+}
 
 // Entry implements pair.Host.
 func (p *partner) Entry(original expect.Tuple) *expect.Entry {
@@ -66,6 +70,9 @@ func (p *partner) begins(k *pair.Known, e *expect.Entry) *session.Session {
 	r.Owner.Mark = p.settings().markFor(e)
 	r.Pair = new(pair.Session)
 	r.Pair.Begin(k)
+	if isAdjusted(e, k.Engine) { // the entry is there already
+		r.Pair.Mark = p.mark(e.ID)
+	}
 	if k.Adjusted != nil { // every packet of it has to be queued, including the first
 		p.failed(r.Subject(), "cannot queue all packets of a session", p.firewall.Renumber(e.ID, session.Adjustments(*k.Adjusted).Note()))
 	}
@@ -83,6 +90,16 @@ func (p *partner) begins(k *pair.Known, e *expect.Entry) *session.Session {
 		p.peer.Later(func() { p.entries.refresh(p.ct, e) })
 	}
 	return r.Session
+}
+
+// isAdjusted reports whether an entry adjusts sequence numbers, or is to.
+func isAdjusted(e *expect.Entry, from *ftpalg.State) bool {
+	for d := range ftpalg.Direction(2) {
+		if _, differs := adjustsOtherwise(e, d, from); differs || e.Adj[d] != (expect.SeqAdj{}) {
+			return true
+		}
+	}
+	return false
 }
 
 // leavesAgain leaves a session alone that the other firewall does not read. Its first

@@ -401,7 +401,7 @@ func TestAdoptAsked(t *testing.T) {
 			k := pair.Known{Record: succession.Record{Original: succession.Tuple(e.Original), Reply: succession.Tuple(e.Reply)}}
 			tt.edit(&k, &e)
 			b.k.enter(e)
-			p := &partner{*b.heir()}
+			p := &partner{*b.heir(), b.g.lanes.mark}
 			asked := func() bool {
 				found := p.Entry(expect.Tuple(k.Original))
 				return found != nil && p.Adopt(&k, found)

@@ -3,6 +3,7 @@
 package gateway
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -48,14 +49,14 @@ type teller struct {
 
 // take makes a session ours, as a packet of it came, and lets its engine continue
 // from the last report of the other firewall. It reports whether its engine does, and
-// whether the packet may be read: it must be retransmitted if the session has no entry at
-// this moment, as conntrackd is recreating that.
+// whether the packet may be read: it must be retransmitted if the entry of the session is
+// not there at this moment, as conntrackd is recreating it, or was recreated.
 func (t *teller) take(r *session.Reader) (goesOn, ok bool) {
 	if !r.Pair.GoesOn() {
 		return false, true
 	}
 	e, err := t.ct.Get(r.Original())
-	if err != nil {
+	if err != nil || e.ID != r.ID() {
 		return false, false
 	}
 	standby := r.Pair.Standby()
@@ -75,8 +76,8 @@ func (t *teller) take(r *session.Reader) (goesOn, ok bool) {
 		for d := range e.Adj {
 			e.Adj[d] = expect.SeqAdj(own[d])
 		}
-	} else {
-		t.readjust(r, &e, rec.Engine)
+	} else if !t.readjust(r, &e, rec.Engine) {
+		return false, false
 	}
 	r.GoOn(&e, t.settings().policyFor(&e), rec.Engine, t.work)
 	if !here {
@@ -90,24 +91,47 @@ func (t *teller) take(r *session.Reader) (goesOn, ok bool) {
 	return true, true
 }
 
+// anewFor is how long packets may wait in a queue that were queued before conntrackd made
+// an entry anew, if the mark behind them was lost.
+const anewFor = time.Second
+
+// early reports whether a packet of a session may have been queued before conntrackd made
+// its entry anew. It has the old entry then, whose adjustments are others: it must be
+// retransmitted.
+func (t *teller) early(r *session.Reader, now time.Time) bool {
+	if r.Pair == nil || r.Pair.Mark == 0 {
+		return false
+	}
+	if int32(t.queue.Marked()-r.Pair.Mark) >= 0 || now.Sub(r.Started) > anewFor {
+		r.Pair.Mark = 0
+		return false
+	}
+	return r.Adjusted() && !r.Here()
+}
+
 // readjust gives an entry the last adjustments of its session. conntrackd may
 // have made it from an older state, or from what an earlier connection with the same
 // ports had; and where it commits nothing the kernel has its own, from before the other
-// firewall changed something.
-func (t *teller) readjust(r *session.Reader, e *expect.Entry, from *ftpalg.State) {
+// firewall changed something. It reports whether that is the entry of the packet that is
+// being handled.
+func (t *teller) readjust(r *session.Reader, e *expect.Entry, from *ftpalg.State) bool {
 	for d := range ftpalg.Direction(2) {
 		by, differs := adjustsOtherwise(e, d, from)
 		if !differs {
 			continue
 		}
-		if !t.adjust.kernel(t.ct, r, d, by) {
-			t.warn(r.Subject(), "a control connection may be lost", "cause", "conntrack does not take its sequence adjustment")
+		switch err := t.adjust.kernel(t.ct, r, d, by); {
+		case errors.Is(err, errAnew):
+			return false
+		case err != nil:
+			t.warn(r.Subject(), "a control connection may be lost", "cause", "conntrack does not take its sequence adjustment", "err", err)
 			continue
 		}
 		e.Adj[d] = expect.SeqAdj(by)
 		e.Status |= expect.StatusSeqAdjust
 		t.refreshLater(r, time.Now())
 	}
+	return true
 }
 
 // anew takes the adjustments from the entry of a session of the other firewall, as a SYN
@@ -129,7 +153,8 @@ func (t *teller) anew(original expect.Tuple) {
 	}
 	for d := range ftpalg.Direction(2) {
 		if _, differs := adjustsOtherwise(&expect.Entry{}, d, rec.Engine); differs && e.Adj[d] != (expect.SeqAdj{}) {
-			t.failed(s.Subject(), "cannot adjust sequence numbers", t.ct.SetSeqAdj(original, expect.Direction(d), expect.SeqAdj{}))
+			_, err := t.ct.SetSeqAdj(original, expect.Direction(d), expect.SeqAdj{})
+			t.failed(s.Subject(), "cannot adjust sequence numbers", err)
 		}
 	}
 }

@@ -124,14 +124,14 @@ func (w *worker) handle(r *session.Reader, p *nfq.Packet) {
 // read passes a packet to the engine, and acts on the decision.
 func (w *worker) read(r *session.Reader, d ftpalg.Direction, p *nfq.Packet) {
 	goesOn, ok := w.teller.take(r)
-	if !ok {
-		w.drop(p.ID)
-		return
-	}
 	if goesOn {
 		for d := range ftpalg.Direction(2) {
 			w.abandon(halfLine{r.Session, d}) // its sender retransmits it
 		}
+	}
+	if !ok || w.teller.early(r, w.now) {
+		w.drop(p.ID)
+		return
 	}
 	if r.TakeMissed() {
 		r.Engine.Missed()
@@ -159,7 +159,10 @@ func (w *worker) read(r *session.Reader, d ftpalg.Direction, p *nfq.Packet) {
 	w.accounts.Read(w.ct, w, r.Session, d, dec.Lines, w.now)
 	for i := range dec.Events {
 		if dec.Events[i].Kind == ftpalg.EventOffer {
-			r = w.present(r)
+			if r = w.present(r); r == nil {
+				w.drop(p.ID)
+				return
+			}
 		}
 		w.event(r, &dec.Events[i])
 	}
@@ -185,6 +188,10 @@ func (w *worker) read(r *session.Reader, d ftpalg.Direction, p *nfq.Packet) {
 		return
 	}
 	w.teller.tell(r, w.now)
+	if w.isOver(r) {
+		w.drop(p.ID)
+		return
+	}
 	if dec.Release {
 		w.release(r, d)
 	}

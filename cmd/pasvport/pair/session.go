@@ -21,6 +21,9 @@ type Session struct {
 	// the timeout of the entry has to be set again.
 	Told          Told
 	Late, Refresh bool
+	// Mark belongs to the reader, too: packets before this mark of its queue may have
+	// been queued before its entry was made; zero: none have.
+	Mark uint32
 	// Shown says that the other firewall is to be told of what no packet shows.
 	Shown atomic.Bool
 
