@@ -36,6 +36,9 @@ func parseMapping(name string, root *yaml.Node, known keys, want string) ([]entr
 			return nil, err
 		}
 		e.at = value{file: name, line: key.Line, column: key.Column}
+		if s.some && len(e.values) == 0 {
+			return nil, e.at.wrong(fmt.Errorf("%s: the list is empty, want %s", s.name, s.want))
+		}
 		entries = append(entries, e)
 	}
 	return entries, nil
@@ -99,9 +102,6 @@ func (e entry) addMaps(c *Config, root keys) error {
 func (e entry) apply(c *Config) error {
 	if e.setting.reset != nil {
 		e.setting.reset(c)
-	}
-	if e.setting.some && len(e.values) == 0 {
-		return e.at.wrong(fmt.Errorf("%s: the list is empty, want %s", e.setting.name, e.setting.want))
 	}
 	for _, v := range e.values {
 		if err := e.setting.add(c, v.text); err != nil {

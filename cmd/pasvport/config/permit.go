@@ -32,7 +32,7 @@ var (
 	}
 	fileKeys = keys{
 		{name: "deny", many: true, want: wantPattern},
-		{name: "direction", many: true, want: wantDirection},
+		{name: "direction", many: true, some: true, want: wantDirection},
 		{name: "fold-case", want: "on or off"},
 	}
 )

@@ -12,9 +12,9 @@ import (
 
 // selectors choose the connections of a policy.
 var selectors = keys{
-	{name: "port", many: true, want: "a port from 1 to 65535, a range such as 8021-8025, or a list of them"},
-	{name: "client", many: true, want: "an address or a network such as 192.0.2.0/24, or a list of them"},
-	{name: "server", many: true, want: "an address or a network such as 192.0.2.0/24, or a list of them"},
+	{name: "port", many: true, some: true, want: "a port from 1 to 65535, a range such as 8021-8025, or a list of them"},
+	{name: "client", many: true, some: true, want: "an address or a network such as 192.0.2.0/24, or a list of them"},
+	{name: "server", many: true, some: true, want: "an address or a network such as 192.0.2.0/24, or a list of them"},
 }
 
 // parsePolicies reads the list of policies.
