@@ -91,10 +91,11 @@ type connection struct {
 	port           uint16
 }
 
-const wantConnection = "want client=ADDRESS and server=ADDRESS, and port=N from 1 to 65535 if it is not 21"
+const wantConnection = "want client=ADDRESS and server=ADDRESS, and port=N from 1 to 65535 if it is not 21, once each"
 
 func parseConnection(args []string) (connection, error) {
 	c := connection{port: 21}
+	said := map[string]bool{}
 	for _, arg := range strings.Fields(strings.Join(args, " ")) {
 		key, value, _ := strings.Cut(arg, "=")
 		var err error
@@ -112,9 +113,10 @@ func parseConnection(args []string) (connection, error) {
 		default:
 			err = strconv.ErrSyntax
 		}
-		if err != nil {
+		if err != nil || said[key] {
 			return c, fmt.Errorf("--explain %q: %s", arg, wantConnection)
 		}
+		said[key] = true
 	}
 	switch {
 	case !c.client.IsValid() || !c.server.IsValid():

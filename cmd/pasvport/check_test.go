@@ -52,7 +52,7 @@ func TestExplain(t *testing.T) {
 		checkExplains(t, path, tt.args, tt.want)
 	}
 	for _, args := range []string{"", "client=192.0.2.7", "client=x server=10.0.0.5", "client=192.0.2.7 server=10.0.0.5 port=0",
-		"client=192.0.2.7 server=10.0.0.5 port=65536", "client=fe80::1%eth0 server=::1", "host=1.2.3.4"} {
+		"client=192.0.2.7 server=10.0.0.5 port=65536", "client=192.0.2.7 client=192.0.2.8 server=10.0.0.5", "client=fe80::1%eth0 server=::1", "host=1.2.3.4"} {
 		status, out, stderr := call(append([]string{"check", path, "--explain"}, strings.Fields(args)...)...)
 		if status != 2 || out != "" || !strings.Contains(stderr, wantConnection) {
 			t.Errorf("%q: status %d, output %q, errors %q", args, status, out, stderr)
@@ -83,7 +83,7 @@ func TestCheckFaults(t *testing.T) {
 		{pair + "DIR/key\n", `peer-key "DIR/key": 6 characters, want at least 32`},
 		{pair + "DIR/key/below\n", `peer-key "DIR/key/below": not a directory`},
 		{"xferlog: DIR/none/log\n", `xferlog "DIR/none/log": open DIR/none: no such file or directory`},
-		{"xferlog: DIR\n", `xferlog "DIR": is a directory`},
+		{"xferlog: DIR\n", `xferlog "DIR": open DIR: is a directory`},
 		{"control-socket: DIR/key/s\n", `control-socket "DIR/key/s": not a directory`},
 		{"control-socket: DIR/key\n", `control-socket "DIR/key": exists and is not a socket`},
 		{"user: no-such-user\n", `user "no-such-user": no such user`},

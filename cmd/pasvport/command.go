@@ -116,13 +116,13 @@ func newQuestion[T any](name, short, long string, ask func(context.Context, *con
 }
 
 // addressFlag parses the value of a flag that takes an address; empty is the zero
-// one.
+// one. Packets show no zone.
 func addressFlag(name, value string) (netip.Addr, error) {
 	if value == "" {
 		return netip.Addr{}, nil
 	}
 	a, err := netip.ParseAddr(value)
-	if err != nil {
+	if err != nil || a.Zone() != "" {
 		return a, fmt.Errorf("--%s %q: want an IPv4 or IPv6 address", name, value)
 	}
 	return a.Unmap(), nil

@@ -117,14 +117,11 @@ func (f *endFlags) parse() (doctor.Ends, error) {
 		flag, text string
 		to         *netip.Addr
 	}{{"client", f.client, &n.Client}, {"server", f.server, &n.Server}} {
-		if a.text == "" {
-			continue
+		addr, err := addressFlag(a.flag, a.text)
+		if err != nil {
+			return n, err
 		}
-		addr, err := netip.ParseAddr(a.text)
-		if err != nil || addr.Zone() != "" {
-			return n, fmt.Errorf("--%s %q: want an IPv4 or IPv6 address", a.flag, a.text)
-		}
-		*a.to = addr.Unmap()
+		*a.to = addr
 	}
 	if n.Client.IsValid() && n.Server.IsValid() && n.Client.Is4() != n.Server.Is4() {
 		return n, fmt.Errorf("--client %q with --server %q: want addresses of one family", f.client, f.server)

@@ -25,12 +25,12 @@ import (
 const runHelp = `run starts the daemon in the foreground. It needs CAP_NET_ADMIN.
 
 When its queues are bound and its rules are installed it logs a line with msg=ready
-to standard error, at every log-level, and notifies systemd. SIGTERM and SIGINT stop it: it removes its
-rules, established transfers continue, and pinholes that were open are reopened if it is
-started again before they expire. SIGUSR1 stops it for a restart: its rules stay, and
-control packets wait up to 2 seconds for the next daemon. SIGHUP makes it read the file
-again; it logs errors in it, and keeps the old configuration then. Exit status: 0 stopped
-on request, 1 failed, 2 wrong usage.
+to standard error, at every log-level, and notifies systemd. SIGTERM and SIGINT stop it:
+it removes its rules, established transfers continue, and pinholes that were open are
+reopened if it is started again before they expire. SIGUSR1 stops it for a restart: its
+rules stay, and control packets wait up to 2 seconds for the next daemon. SIGHUP makes it
+read the file again; it logs errors in it, and keeps the old configuration then. Exit
+status: 0 stopped on request, 1 failed, 2 wrong usage.
 
 Every flag is also a key of the configuration file; flags win.`
 

@@ -305,6 +305,10 @@ func TestFailedStart(t *testing.T) {
 	if err := os.WriteFile(taken, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	none, pair := filepath.Join(t.TempDir(), "none"), []string{"--peer", "10.9.0.2:2121", "--peer-listen", "10.9.0.1:2121"}
 	for _, tt := range []struct {
 		name   string
@@ -317,7 +321,8 @@ func TestFailedStart(t *testing.T) {
 		{"socket below a file", []string{"--control-socket", taken + "/s"}, 2, []string{`pasvport: --control-socket "` + taken + `/s": not a directory, want `}},
 		{"xferlog", []string{"--xferlog", none + "/log"}, 2, []string{`pasvport: --xferlog "` + none + `/log": open ` + none + `: no such file or directory, want a file that can be written`}},
 		{"xferlog below a file", []string{"--xferlog", taken + "/log"}, 2, []string{`pasvport: --xferlog "` + taken + `/log": `, "not a directory"}},
-		{"xferlog a directory", []string{"--xferlog", filepath.Dir(taken)}, 2, []string{`pasvport: --xferlog "` + filepath.Dir(taken) + `": is a directory`}},
+		{"xferlog a directory", []string{"--xferlog", filepath.Dir(taken)}, 2, []string{`pasvport: --xferlog "` + filepath.Dir(taken) + `": open ` + filepath.Dir(taken) + `: is a directory`}},
+		{"xferlog without a reader", []string{"--xferlog", fifo}, 2, []string{`pasvport: --xferlog "` + fifo + `": open ` + fifo + `: no such device or address`}},
 		{"key", slices.Concat(pair, []string{"--peer-key", none}), 2, []string{`pasvport: --peer-key "` + none + `": no such file or directory, want a file with a key`}},
 		{"short key", slices.Concat(pair, []string{"--peer-key", taken}), 2, []string{`pasvport: --peer-key "` + taken + `": 8 characters, want at least 32`}},
 		{"chain", []string{"--allow", "chain=inet/filter/forward"}, 2, []string{`pasvport: --allow "chain=inet/filter/forward": `, "want chains that exist"}},

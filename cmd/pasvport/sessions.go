@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,15 +44,8 @@ const sessionsExample = `  pasvport sessions --active
 func newSessions() *cobra.Command {
 	var client, server string
 	var active, offers bool
+	var ofClient, ofServer netip.Addr
 	ask := func(ctx context.Context, c *control.Client) ([]control.Session, error) {
-		ofClient, err := addressFlag("client", client)
-		if err != nil {
-			return nil, err
-		}
-		ofServer, err := addressFlag("server", server)
-		if err != nil {
-			return nil, err
-		}
 		list, err := c.Sessions(ctx)
 		return slices.DeleteFunc(list, func(s control.Session) bool {
 			return ofClient.IsValid() && ofClient != s.Client.Addr() || active && !s.Transferring ||
@@ -66,6 +60,12 @@ func newSessions() *cobra.Command {
 	}
 	cmd := newQuestion("sessions", "List the control connections", sessionsHelp, ask, write)
 	cmd.Example = sessionsExample
+	cmd.PreRunE = func(*cobra.Command, []string) (err error) {
+		if ofClient, err = addressFlag("client", client); err == nil {
+			ofServer, err = addressFlag("server", server)
+		}
+		return err
+	}
 	cmd.Flags().StringVar(&client, "client", "", "only those of this client's address")
 	cmd.Flags().StringVar(&server, "server", "", "only those to this server, by its own address or the one dialled")
 	cmd.Flags().BoolVar(&active, "active", false, "only those that transfer now")

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -157,6 +158,16 @@ func TestTopInTerminal(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestTopWithoutTerminal: it says what to use instead.
+func TestTopWithoutTerminal(t *testing.T) {
+	_, socket := serveCrowd(t)
+	p := program(t, "main", "top", "--config", empty(t), "--control-socket", socket)
+	p.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if status, _, stderr := outcome(p); status != 1 || !strings.HasPrefix(stderr, "pasvport: no terminal (") || !strings.Contains(stderr, "--once") {
+		t.Errorf("status %d, %q", status, stderr)
 	}
 }
 

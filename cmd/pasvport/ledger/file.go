@@ -11,9 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// pipePatience is how long the reader of a pipe may keep lines waiting.
+const pipePatience = time.Second
 
 // maxWaiting limits what waits for a slow disk, in bytes.
 const maxWaiting = 1 << 20
@@ -43,27 +47,32 @@ func OpenFile(path string, failed func(err error, lost int)) (*File, error) {
 	return &File{path: path, failed: failed, wake: make(chan struct{}, 1), reopen: true}, nil
 }
 
-// CheckPath returns an error if OpenFile cannot open a path, without opening it. A
+// CheckPath returns an error if OpenFile cannot open a path, and creates nothing. A
 // missing directory is a *fs.PathError of that directory.
 func CheckPath(path string) error {
-	const want = "want a file that can be written, with the systemd unit one in /var/log/pasvport"
-	info, err := os.Stat(path)
-	if err == nil && info.IsDir() {
-		return fmt.Errorf("is a directory, %s", want)
+	f, err := os.OpenFile(path, openFlags, 0)
+	if err == nil {
+		return f.Close()
 	}
-	at, mode := path, uint32(unix.W_OK)
-	if errors.Is(err, fs.ErrNotExist) {
-		at, mode = filepath.Dir(path), unix.W_OK|unix.X_OK
+	if dir := filepath.Dir(path); errors.Is(err, fs.ErrNotExist) {
+		if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+			return unusable(dir, err)
+		}
+		return nil
 	}
-	if err := unix.Access(at, mode); err != nil {
-		return fmt.Errorf("%w, %s", &fs.PathError{Op: "open", Path: at, Err: err}, want)
-	}
-	return nil
+	return unusable(path, errors.Unwrap(err))
+}
+
+func unusable(path string, err error) error {
+	return fmt.Errorf("%w, want a file that can be written, with the systemd unit one in /var/log/pasvport", &fs.PathError{Op: "open", Path: path, Err: err})
 }
 
 func open(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
+	return os.OpenFile(path, openFlags|os.O_CREATE, 0o640)
 }
+
+// openFlags do not wait for the reader of a named pipe.
+const openFlags = os.O_WRONLY | os.O_APPEND | unix.O_NONBLOCK
 
 // Add adds a line, with its end.
 func (l *File) Add(line []byte) {
@@ -131,6 +140,7 @@ func (l *File) write(f **os.File, list []byte, reopen bool) (err error) {
 			return err
 		}
 	}
+	_ = (*f).SetWriteDeadline(time.Now().Add(pipePatience)) // for a pipe; a file has none
 	_, err = (*f).Write(list)
 	return err
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 // play feeds a dialogue, one line each: "> " the client's, "< " the server's. A
@@ -334,6 +335,37 @@ func TestFileFull(t *testing.T) {
 	}
 	if len(l.waiting) > maxWaiting || l.lost == 0 {
 		t.Errorf("%d bytes wait, %d lines lost", len(l.waiting), l.lost)
+	}
+}
+
+// TestFilePipe: a named pipe without a reader is refused, and a reader that stops
+// reading loses lines; it stops nothing.
+func TestFilePipe(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenFile(path, nil); !errors.Is(err, unix.ENXIO) {
+		t.Errorf("without a reader: %v", err)
+	}
+	reader, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	lost := 0
+	l, err := OpenFile(path, func(err error, n int) { lost += n })
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := append(make([]byte, 999), '\n')
+	for range maxWaiting / len(line) { // more than a pipe holds
+		l.Add(line)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := l.Run(ctx); err != nil || lost == 0 {
+		t.Errorf("%v, %d lines lost", err, lost)
 	}
 }
 

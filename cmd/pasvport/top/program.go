@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
@@ -38,6 +39,9 @@ func Run(ctx context.Context, src Source, interval time.Duration) error {
 	_, err := tea.NewProgram(&model{ctx: ctx, src: src, interval: interval}, tea.WithContext(ctx)).Run()
 	if errors.Is(err, tea.ErrProgramKilled) && ctx.Err() != nil || errors.Is(err, tea.ErrInterrupted) {
 		return nil
+	}
+	if missing := new(fs.PathError); errors.As(err, &missing) { // bubbletea cannot open the terminal
+		return fmt.Errorf("no terminal (%w), want one, or --once", missing)
 	}
 	return err
 }
