@@ -155,6 +155,27 @@ func TestUserRefused(t *testing.T) {
 	}
 }
 
+// TestUserMayNotWrite: a file that the user may not write is named before anything
+// else happens.
+func TestUserMayNotWrite(t *testing.T) {
+	u, dir := nobody(t), t.TempDir()
+	for _, setting := range []string{"control-socket", "xferlog"} {
+		path := filepath.Join(dir, "file")
+		p := startDaemonAs(t, func(p *process) {
+			config := p.Args[3]
+			open(t, filepath.Dir(config))
+			open(t, dir)
+			if err := os.Chmod(config, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}, "--control-socket", "", "--user", u.Username, "--"+setting, path)
+		exit, rest := p.exit(t)
+		if exit != 2 || !strings.HasPrefix(rest, "pasvport: --"+setting+" \""+path+"\": ") || !strings.Contains(rest, "permission denied") || strings.Contains(rest, "\n") {
+			t.Errorf("%s: exit status %d, log %q", setting, exit, rest)
+		}
+	}
+}
+
 // TestSocketDirIsGiven: a directory that had to be made belongs to the user, an
 // existing one keeps its owner.
 func TestSocketDirIsGiven(t *testing.T) {

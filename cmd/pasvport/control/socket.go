@@ -39,20 +39,18 @@ type socket struct {
 	err      error
 }
 
-// CheckPath returns an error if no socket can be made at a path, as a file is in
-// its place or in that of its directory.
+// CheckPath returns an error if no socket can be made at a path: a file is in its
+// place or in that of its directory, or we may not write there. A directory that is
+// missing is made.
 func CheckPath(path string) error {
-	info, err := os.Lstat(path)
-	var failed *fs.PathError
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil // its directory is made
-	case errors.As(err, &failed):
-		return fmt.Errorf("%w, want a path in a directory", failed.Err)
-	case err != nil:
-		return err
-	case info.Mode().Type() != fs.ModeSocket:
-		return ErrNotSocket
+	if info, err := os.Lstat(path); err == nil {
+		if info.Mode().Type() != fs.ModeSocket {
+			return ErrNotSocket
+		}
+		return nil // another daemon's, or left
+	}
+	if err := unix.Access(filepath.Dir(path)+"/.", unix.W_OK|unix.X_OK); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("%w, want a path in a directory that can be written", err)
 	}
 	return nil
 }
