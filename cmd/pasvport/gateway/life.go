@@ -100,6 +100,7 @@ func (l *life) ending(ct conntrack, s *session.Session, state uint8) {
 
 // end removes a session from a table after conntrack has deleted its entry.
 func (l *life) end(ct conntrack, table *session.Table, s *session.Session) {
+	l.unread.keep(s)
 	l.unread.end(s) // while it is in the table, so that its successor's state does not replace its own
 	l.remember(s)
 	l.peer.Ended(s.Pair, s.Original(), s.Reply(), !s.Closing())

@@ -15,11 +15,31 @@ import (
 type unread struct{ *services }
 
 // catchUp informs the engine of the lines that passed unread, before it reads
-// another one.
-func (u *unread) catchUp(r *session.Reader) {
+// another one, and reports whether any did.
+func (u *unread) catchUp(r *session.Reader) bool {
 	var passed ftpalg.Unread
-	if u.fast != nil && r.Fast.Stop(&passed) {
-		r.Engine.Passed(&passed)
+	if u.fast == nil || !r.Fast.Stop(&passed) {
+		return false
+	}
+	r.Engine.Passed(&passed)
+	return true
+}
+
+// keep notes what has passed unread of a session of a pair whose entry is gone: the
+// session of the next entry, if conntrackd makes one, continues from there. A packet of it
+// that is being handled has done so.
+func (u *unread) keep(s *session.Session) {
+	if u.fast == nil || s.Pair == nil || s.Pair.Standby() || s.Closing() {
+		return
+	}
+	r := s.Acquire(new(ftpalg.Workspace))
+	if r == nil {
+		return
+	}
+	defer r.Release()
+	if u.catchUp(r) {
+		rec := known(r, u.pinholes, time.Now())
+		u.peer.Keep(s.Pair, &rec)
 	}
 }
 
