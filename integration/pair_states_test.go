@@ -27,6 +27,10 @@ type pairState struct {
 	again bool // an end retransmits meanwhile
 }
 
+// unreadTime is longer than it takes a daemon to tell the other one of lines that have
+// passed in the kernel.
+const unreadTime = 500 * time.Millisecond
+
 var pairStates = []pairState{
 	{name: "idle", begin: func(t *testing.T, f *FirewallPair, d *Dialogue) func(*testing.T) {
 		return func(*testing.T) {}
@@ -45,6 +49,16 @@ var pairStates = []pairState{
 		}
 		d.Reply("226 done")
 		return func(*testing.T) { d.Exchange() }
+	}},
+	{name: "between transfers", begin: func(t *testing.T, f *FirewallPair, d *Dialogue) func(*testing.T) {
+		d.Announce(d.passive()).MustOpen(t).Close()
+		d.Command("RETR file")
+		d.Reply("150 here it comes")
+		d.Reply("226 done")
+		d.Command("TYPE I")
+		d.Reply("200 ok")
+		time.Sleep(unreadTime)
+		return func(t *testing.T) { announced(f, d.Announce(d.passive()))(t) } // before anything else is said
 	}},
 	{name: "older than the daemons", older: true, begin: func(t *testing.T, f *FirewallPair, d *Dialogue) func(*testing.T) {
 		d.Exchange()

@@ -25,6 +25,7 @@ type Conn struct {
 	table *Table // nil: no slot
 	index uint32
 	ended bool
+	left  *ftpalg.Unread // what had passed when it ended, and Stop has not returned
 }
 
 // Arm lets lines pass unread, beginning with the state u. ends are those of both
@@ -99,10 +100,35 @@ func (c *Conn) Phase() (ftpalg.Phase, bool) {
 func (c *Conn) Stop(u *ftpalg.Unread) (ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.table == nil {
+	switch {
+	case c.table != nil:
+		s, _ := c.stop()
+		return s.take(u)
+	case c.left == nil:
 		return false
 	}
-	s := c.stop()
+	*u, c.left = *c.left, nil
+	return true
+}
+
+// Look returns in u what has passed since Arm or the last Look, and lets lines pass
+// further on. One that was queued meanwhile is like one that was in the queue at Arm.
+func (c *Conn) Look(u *ftpalg.Unread) (ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.table == nil || c.table.slot(c.index).passed() == 0 {
+		return false
+	}
+	s, might := c.stop()
+	ok = s.take(u)
+	if might {
+		atomic.StoreUint32(&s.state, armed)
+	}
+	return ok
+}
+
+// take returns in u what has passed, and forgets that. The slot is stopped.
+func (s *slot) take(u *ftpalg.Unread) (ok bool) {
 	if s.lines == [2]uint32{} {
 		return false
 	}
@@ -111,17 +137,27 @@ func (c *Conn) Stop(u *ftpalg.Unread) (ok bool) {
 	return true
 }
 
-// stop disarms the slot, and waits until no processor is in the middle of the
-// filter with it, which takes less than a microsecond.
-func (c *Conn) stop() *slot {
-	s := c.table.slot(c.index)
-	for atomic.AndUint32(&s.state, ^uint32(armed))&busy != 0 {
-		runtime.Gosched()
-	}
-	return s
+// passed is how many lines have passed, at least.
+func (s *slot) passed() uint32 {
+	return atomic.LoadUint32(&s.lines[0]) + atomic.LoadUint32(&s.lines[1])
 }
 
-// End frees the slot. The connection is not armed any more after that.
+// stop disarms the slot, and waits until no processor is in the middle of the
+// filter with it, which takes less than a microsecond. It reports whether the slot was
+// armed and no packet was in the filter.
+func (c *Conn) stop() (s *slot, was bool) {
+	s = c.table.slot(c.index)
+	before := atomic.AndUint32(&s.state, ^uint32(armed))
+	was = before == armed
+	for before&busy != 0 {
+		runtime.Gosched()
+		before = atomic.AndUint32(&s.state, ^uint32(armed))
+	}
+	return s, was
+}
+
+// End frees the slot. The connection is not armed any more after that. What has passed
+// Stop returns once more.
 func (c *Conn) End(ends [2]Ends, now time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -131,8 +167,18 @@ func (c *Conn) End(ends [2]Ends, now time.Time) error {
 	}
 	t := c.table
 	err := t.leave(ends)
-	c.stop().lines = [2]uint32{}
+	var passed ftpalg.Unread
+	if s, _ := c.stop(); s.take(&passed) {
+		c.left = &passed
+	}
 	c.table = nil
 	t.giveBack(c.index, now)
 	return err
+}
+
+// HasLeft reports whether the connection has ended and Stop would return what passed.
+func (c *Conn) HasLeft() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.left != nil
 }

@@ -53,17 +53,19 @@ func TestArmedWhileRunning(t *testing.T) {
 		for i := 0; i < 100 && atomic.LoadUint32(&table.slot(c.index).state)&armed != 0; i++ {
 			runtime.Gosched()
 		}
-		var now ftpalg.Unread
-		if !c.Stop(&now) {
-			continue
-		}
-		for d := range told {
-			told[d] += now.Lines[d]
-			if now.Next[d] != told[d]*uint32(len(lines[d])) {
-				t.Fatalf("direction %d is at %d after %d lines", d, now.Next[d], told[d])
+		for _, get := range []func(*ftpalg.Unread) bool{c.Look, c.Look, c.Stop} {
+			var now ftpalg.Unread
+			if !get(&now) {
+				continue
 			}
+			for d := range told {
+				told[d] += now.Lines[d]
+				if now.Next[d] != told[d]*uint32(len(lines[d])) {
+					t.Fatalf("direction %d is at %d after %d lines", d, now.Next[d], told[d])
+				}
+			}
+			u = ftpalg.Unread{Next: now.Next, Phase: now.Phase}
 		}
-		u = ftpalg.Unread{Next: now.Next, Phase: now.Phase}
 	}
 	done.Store(true)
 	wg.Wait()
@@ -139,6 +141,15 @@ func TestEnd(t *testing.T) {
 	}
 	if c.Stop(&u) {
 		t.Error("reported twice")
+	}
+	if err := c.Arm(table, ends4, &ftpalg.Unread{}, now); err != nil || !passes(t, table, &p) {
+		t.Fatal("a line does not pass", err)
+	}
+	if err := c.End(ends4, now); err != nil || !c.HasLeft() {
+		t.Errorf("nothing is left of what passed before the end: %v", err)
+	}
+	if !c.Stop(&u) || u.Lines != [2]uint32{1, 0} || c.Stop(&u) || c.HasLeft() {
+		t.Errorf("reported after the end: %+v", u)
 	}
 }
 

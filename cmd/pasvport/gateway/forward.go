@@ -51,6 +51,7 @@ func (f *forwarder) forward(r *session.Reader, seg *ftpalg.Segment, p *nfq.Packe
 	}
 	if !w.Trimmed && last {
 		f.unread.arm(r, seg.Time)
+		f.teller.rests(r, seg.Time)
 	}
 	f.send(r, seg.Dir, p, &w)
 }

@@ -74,7 +74,9 @@ func (ls lanes) tellSoon(s *session.Session) {
 // the workers' goroutines have ended.
 func (ls lanes) tellLate() {
 	for _, l := range ls {
-		l.worker.teller.tellLate(time.Now())
+		now := time.Now()
+		l.worker.teller.look(now)
+		l.worker.teller.tellLate(now)
 		l.worker.teller.refresh()
 	}
 }

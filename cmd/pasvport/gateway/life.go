@@ -14,6 +14,7 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/report"
 	"github.com/pasvport/pasvport/cmd/pasvport/session"
 	"github.com/pasvport/pasvport/expect"
+	"github.com/pasvport/pasvport/ftpalg"
 )
 
 // life is how sessions begin and end.
@@ -102,6 +103,7 @@ func (l *life) ending(ct conntrack, s *session.Session, state uint8) {
 func (l *life) end(ct conntrack, table *session.Table, s *session.Session) {
 	l.unread.keep(s)
 	l.unread.end(s) // while it is in the table, so that its successor's state does not replace its own
+	l.keep(s)
 	l.remember(s)
 	l.peer.Ended(s.Pair, s.Original(), s.Reply(), !s.Closing())
 	l.accounts.Ended(ct, s, expect.TCPStateNone, time.Now()) // if conntrack reported no other end
@@ -111,6 +113,20 @@ func (l *life) end(ct conntrack, table *session.Table, s *session.Session) {
 	if table.Remove(s) {
 		l.adjust.forget(s)
 		l.metrics.Sessions.Add(-1)
+	}
+}
+
+// keep records the state of a session of ours whose entry is gone and may come back, if
+// lines have passed unread since it was recorded.
+func (l *life) keep(s *session.Session) {
+	if s.Pair == nil || s.Pair.Standby() || s.Closing() || !s.Fast.HasLeft() {
+		return
+	}
+	if r := s.Acquire(new(ftpalg.Workspace)); r != nil {
+		l.unread.catchUp(r)
+		rec := known(r, l.pinholes, time.Now())
+		l.peer.Keep(r.Pair, &rec)
+		r.Release()
 	}
 }
 

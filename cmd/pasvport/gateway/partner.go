@@ -56,6 +56,9 @@ func (p *partner) Adopt(k *pair.Known, e *expect.Entry) bool {
 			r.Release()
 		}
 	}
+	if s.Pair.Standby() {
+		s.Fast.Disarm() // its next line is queued here, and makes it ours
+	}
 	if s.Pair.Standby() && !s.Owner.Monitored { // the kernel knows better what is open of our own
 		p.opens(s, k)
 	}

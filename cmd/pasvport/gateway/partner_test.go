@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/cmd/pasvport/fastpath"
 	"github.com/pasvport/pasvport/cmd/pasvport/pair"
 	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
 	"github.com/pasvport/pasvport/cmd/pasvport/session"
@@ -658,6 +659,39 @@ func TestEventsLost(t *testing.T) {
 		if s := f.b.registry.session(e.Original); s == nil || s.ID() != e.ID || f.b.pinholes.Of(&s.Owner) == nil {
 			t.Errorf("the entry %d has a session: %v", e.ID, s != nil)
 		}
+	}
+}
+
+// fastPath makes a firewall let lines pass unread.
+func (b *bench) fastPath() {
+	b.t.Helper()
+	table, err := fastpath.Load(false)
+	if err != nil {
+		b.t.Skip(err)
+	}
+	b.t.Cleanup(func() { table.Close() })
+	b.fast = table
+}
+
+// TestUnreadAtOther: lines of a session no longer pass unread here when the other firewall
+// has it: what it was told of, and has read since, is not known to the filter.
+func TestUnreadAtOther(t *testing.T) {
+	f := newFirewalls(t, nil)
+	f.b.fastPath()
+	l := f.a.announced(plainEntry(1))
+	m := f.moves(l)
+	m.accepts(client, "NOOP\r\n")
+	m.accepts(server, "200 ok\r\n")
+	if _, passes := m.session().Fast.Phase(); !passes {
+		t.Fatal("no line may pass unread")
+	}
+	f.b.g.lanes.tellLate()
+	eventually(t, "the first one knows", func() bool { return f.a.peer.Settle(time.Second) && l.session().Pair.Standby() })
+	l.next = m.next
+	l.accepts(client, "NOOP\r\n")
+	f.told()
+	if _, passes := m.session().Fast.Phase(); passes || !m.session().Pair.Standby() {
+		t.Errorf("lines may pass unread: %t", passes)
 	}
 }
 

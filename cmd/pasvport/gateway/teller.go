@@ -21,6 +21,10 @@ import (
 // positions in the streams of a session.
 const tellAfter = 20 * time.Millisecond
 
+// lookEvery is how often lines that have passed unread are looked for. What the other
+// firewall does not know of is a gap there: the first announcement behind it is refused.
+const lookEvery = 250 * time.Millisecond
+
 // refreshAfter is how long conntrackd may have the short timeout of an entry
 // whose sequence numbers the kernel was told to adjust. It is minutes, so that a
 // failover meanwhile loses nothing.
@@ -39,6 +43,9 @@ type teller struct {
 
 	adjusted  []*session.Session // whose entries get their timeout again at refreshAt
 	refreshAt time.Time          // zero: none
+
+	resting []*session.Session // lines of them may pass unread; they are looked at at lookAt
+	lookAt  time.Time          // zero: none
 
 	unsent bool // something was told that is to be pushed
 
@@ -309,7 +316,7 @@ func (t *teller) deadline() time.Time {
 		}
 		t.mu.Unlock()
 	}
-	return earlier(t.at, t.refreshAt)
+	return earlier(earlier(t.at, t.refreshAt), t.lookAt)
 }
 
 // wake reports the sessions that later and soon scheduled, if it is time to.
@@ -319,6 +326,46 @@ func (t *teller) wake(now time.Time) {
 	}
 	if len(t.adjusted) > 0 && !now.Before(t.refreshAt) {
 		t.refresh()
+	}
+	if len(t.resting) > 0 && !now.Before(t.lookAt) {
+		t.look(now)
+	}
+}
+
+// rests notes that lines of a session may pass unread.
+func (t *teller) rests(r *session.Reader, now time.Time) {
+	if r.Pair == nil || r.Pair.Rests || t.fast == nil {
+		return
+	}
+	r.Pair.Rests = true
+	if len(t.resting) == 0 {
+		t.lookAt = now.Add(lookEvery)
+	}
+	t.resting = append(t.resting, r.Session)
+}
+
+// look schedules a report of each session of which lines have passed unread.
+func (t *teller) look(now time.Time) {
+	all := t.resting
+	t.resting, t.lookAt = all[:0], now.Add(lookEvery)
+	for _, s := range all {
+		if s.Pair.Standby() || s.Closing() {
+			s.Pair.Rests = false
+			continue
+		}
+		t.resting = append(t.resting, s)
+		if r := s.Acquire(t.work); r != nil {
+			if t.unread.look(r) {
+				rec := known(r, t.pinholes, now)
+				t.peer.Keep(r.Pair, &rec)
+				t.later(s, now)
+			}
+			r.Release()
+		}
+	}
+	clear(all[len(t.resting):])
+	if len(t.resting) == 0 {
+		t.lookAt = time.Time{}
 	}
 }
 

@@ -43,6 +43,17 @@ func (u *unread) keep(s *session.Session) {
 	}
 }
 
+// look informs the engine of the lines that have passed unread, and lets more pass. It
+// reports whether any have.
+func (u *unread) look(r *session.Reader) bool {
+	var passed ftpalg.Unread
+	if !r.Fast.Look(&passed) {
+		return false
+	}
+	r.Engine.Passed(&passed)
+	return true
+}
+
 // arm lets the next lines of a session pass unread, if it rests between two
 // lines. It is called before the verdict on the last packet of a segment, and so
 // before anyone can answer that. Further packets of the session in the queue were
@@ -59,12 +70,13 @@ func (u *unread) arm(r *session.Reader, now time.Time) {
 		return
 	}
 	u.noted(r.Session, r.Fast.Arm(u.fast, r.FastEnds(), &state, now))
-	if r.HasMissed() { // our rules were missing meanwhile
+	if r.HasMissed() || r.Pair.GoesOn() { // our rules were missing meanwhile, or the other firewall has it
 		r.Fast.Disarm()
 	}
 }
 
-// end frees what the fast path holds of a session that has ended.
+// end frees what the fast path holds of a session that has ended. What has passed unread
+// whoever acquires its engine next learns of.
 func (u *unread) end(s *session.Session) {
 	if u.fast != nil {
 		u.noted(s, s.Fast.End(s.FastEnds(), time.Now()))

@@ -18,9 +18,9 @@ import (
 type Session struct {
 	// Told, Late and Refresh belong to the reader of the session: what was sent
 	// to the other firewall at once, whether the rest has to be sent, and whether
-	// the timeout of the entry has to be set again.
-	Told          Told
-	Late, Refresh bool
+	// the timeout of the entry has to be set again, and whether lines may pass unread.
+	Told                 Told
+	Late, Refresh, Rests bool
 	// Mark belongs to the reader, too: packets before this mark of its queue may have
 	// been queued before its entry was made; zero: none have.
 	Mark uint32

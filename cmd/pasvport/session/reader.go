@@ -62,6 +62,10 @@ func (e engine) Acquire(work *ftpalg.Workspace) *ftpalg.Conn {
 	if r == nil {
 		return nil
 	}
+	var passed ftpalg.Unread
+	if r.Fast.Stop(&passed) {
+		r.Engine.Passed(&passed)
+	}
 	return r.Engine
 }
 
