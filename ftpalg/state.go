@@ -198,6 +198,14 @@ func (t *State) Adjustment(d Direction) (a Adjustment, known bool) {
 	return e.newAdjustment(k.Before), true
 }
 
+// Precedes reports whether an adjustment of a direction follows the last change: it is of
+// the next one, which the state does not show yet.
+func (t *State) Precedes(d Direction, a Adjustment) bool {
+	last, known := t.Adjustment(d)
+	at := &t.Stream[d]
+	return known && at.Known && a.Before == last.After && a.After != a.Before && a.Pos-at.Next <= farAway
+}
+
 // example returns a command that is answered in the same way.
 func (e *entry) example() string {
 	switch {

@@ -1151,3 +1151,38 @@ func TestIsKnown(t *testing.T) {
 		}
 	}
 }
+
+// TestFailoverUntold: the last announcement was not told to the second firewall, but
+// conntrackd has brought the adjustment for it: that stays, also if the announcement is
+// repeated.
+func TestFailoverUntold(t *testing.T) {
+	for _, arrived := range []bool{true, false} {
+		t.Run(fmt.Sprintf("arrived %t", arrived), func(t *testing.T) {
+			f := newFirewalls(t, nil)
+			l := f.a.connect(entryOf(1))
+			l.logIn()
+			l.accepts(client, "PASV\r\n")
+			f.told()
+			f.cut()
+			start := l.next[server]
+			if _, sent := l.say(server, announced); sent != told {
+				t.Fatalf("the client received %q", sent)
+			}
+			e := *l.entry
+			e.ID, e.Adj, e.Status = e.ID+100, f.a.k.adjusted[e.Original], e.Status|expect.StatusSeqAdjust
+			f.b.k.enter(e)
+			f.b.watcher().event(f.b.k, &expect.Event{Type: expect.New, Entry: e})
+			f.settle()
+			m := &link{b: f.b, entry: &e, next: l.next}
+			if arrived {
+				m.accepts(client, "RETR file\r\n")
+				m.accepts(server, "425 no\r\n")
+			} else if p := f.b.sent(m.again(server, start, announced)); string(p.Payload) != told || p.Seq != start {
+				t.Errorf("repeated it is %q at %d", p.Payload, p.Seq-start)
+			}
+			if adj, set := f.b.k.adjusted[e.Original]; set {
+				t.Errorf("the kernel was made to adjust by %+v", adj)
+			}
+		})
+	}
+}

@@ -167,13 +167,14 @@ func (t *teller) anew(original expect.Tuple) {
 }
 
 // adjustsOtherwise reports whether an entry has another adjustment than its session's
-// last one, as far as its engine's state shows, and what that is.
+// last one, as far as its engine's state shows, and what that is. An adjustment that
+// follows that one is newer than what was told: conntrackd was faster.
 func adjustsOtherwise(e *expect.Entry, d ftpalg.Direction, from *ftpalg.State) (by ftpalg.Adjustment, differs bool) {
 	if from == nil {
 		return by, false
 	}
 	by, known := from.Adjustment(d)
-	return by, known && by.After != e.Adj[d].After
+	return by, known && by.After != e.Adj[d].After && !from.Precedes(d, ftpalg.Adjustment(e.Adj[d]))
 }
 
 // refreshLater gives the entry of a session its long timeout again after
