@@ -105,6 +105,7 @@ func TestReloadCommand(t *testing.T) {
 		status     int
 	}{
 		{"port: [21]\nprot: [22]\n", "pasvport.yaml:2:1: unknown key", 2},
+		{"port: [21]\nxferlog: /no/such/log\n", `configuration not reloaded: xferlog "/no/such/log": `, 2}, // it could not start again
 		{"port: [21, 99]\nallow: chain=inet/filter/nowhere\n", "configuration not reloaded: ", 1},
 		{good + "min-data-port: 2000\n", "", 0},
 	} {

@@ -57,9 +57,6 @@ func newCheck() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if _, err := cfg.Paired(); err != nil {
-			return fmt.Errorf("%s: %w", args[0], err)
-		}
 		if explain {
 			c, err := parseConnection(args[1:])
 			if err != nil {
@@ -67,13 +64,8 @@ func newCheck() *cobra.Command {
 			}
 			return failed(config.Explain(cmd.OutOrStdout(), args[0], c.port, c.client, c.server))
 		}
-		if cfg.User != "" {
-			if _, err := lookUpUser(cfg.User); err != nil {
-				return fmt.Errorf("%s: user %q: %w", args[0], cfg.User, err)
-			}
-		}
-		if list := kernel.FaultsOfFile(cfg); len(list) > 0 {
-			return fmt.Errorf("%s: %w", args[0], list[0])
+		if err := unfit(cfg); err != nil {
+			return fmt.Errorf("%s: %w", args[0], err)
 		}
 		for _, d := range kernel.Doubts(cfg) {
 			if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: warning: %s (%s)\n", args[0], d.Text, d.Hint); err != nil {
@@ -83,6 +75,23 @@ func newCheck() *cobra.Command {
 		return nil
 	}
 	return cmd
+}
+
+// unfit returns why a daemon cannot start with a configuration on this machine, or
+// nil.
+func unfit(cfg config.Config) error {
+	if _, err := cfg.Paired(); err != nil {
+		return err
+	}
+	if cfg.User != "" {
+		if _, err := lookUpUser(cfg.User); err != nil {
+			return fmt.Errorf("user %q: %w", cfg.User, err)
+		}
+	}
+	if list := kernel.FaultsOfFile(cfg); len(list) > 0 {
+		return list[0]
+	}
+	return nil
 }
 
 // connection is the subject of --explain.

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/config"
+	"github.com/pasvport/pasvport/cmd/pasvport/control"
 	"github.com/pasvport/pasvport/cmd/pasvport/gateway"
 	"github.com/pasvport/pasvport/rules"
 )
@@ -77,6 +78,11 @@ func (r *reloader) reload(g *gateway.Gateway) error {
 	defer notify(r.log, daemon.SdNotifyReady)
 	cfg, err := r.load()
 	if err == nil {
+		err = unfit(cfg)
+	}
+	if err != nil {
+		err = &control.FileError{Err: err}
+	} else {
 		next := cfg
 		if cfg, err = g.Reload(next); errors.Is(err, rules.ErrNoChain) {
 			err = noChain(next, err)
@@ -93,8 +99,9 @@ func (r *reloader) reload(g *gateway.Gateway) error {
 
 const reloadHelp = `reload makes the running daemon read its configuration file again, and waits for the
 result. Exit status: 0 applied, 1 the daemon could not apply it (for example because a
-chain does not exist), 2 the file is invalid. After an error the old configuration stays in
-force, and the message says what is wrong. The log names settings that need a restart.
+chain does not exist), 2 the file is invalid, or the daemon could not start with it. After
+an error the old configuration stays in force, and the message says what is wrong. The log
+names settings that need a restart.
 
 SIGHUP to the daemon does the same, and reports the result only in the log.`
 
@@ -106,7 +113,11 @@ func newReload() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return failed(daemon.Reload(cmd.Context()))
+		err = daemon.Reload(cmd.Context())
+		if invalid := new(control.FileError); errors.As(err, &invalid) {
+			return err
+		}
+		return failed(err)
 	}
 	return cmd
 }

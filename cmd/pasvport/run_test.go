@@ -245,6 +245,23 @@ func TestSignalTwice(t *testing.T) {
 	}
 }
 
+// TestReloadOfOtherFile: the status is that of an invalid file although the command
+// has read another one, which is good.
+func TestReloadOfOtherFile(t *testing.T) {
+	p := startDaemon(t, nil, nil)
+	p.until(t, "msg=ready")
+	file := p.Args[slices.Index(p.Args, "--config")+1]
+	for _, text := range []string{"port: 0\n", "peer: '10.9.0.2:2121'\n", "user: no-such-user\n"} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		status, _, stderr := call("reload", "--config", empty(t), "--control-socket", p.socket)
+		if status != 2 || !strings.HasPrefix(stderr, "pasvport: configuration not reloaded: ") {
+			t.Errorf("%q: status %d, errors %q", text, status, stderr)
+		}
+	}
+}
+
 func TestInterrupt(t *testing.T) {
 	p := startDaemon(t, nil, nil, "--log-format", "json")
 	p.until(t, `"msg":"ready"`)

@@ -79,11 +79,20 @@ func (c *Client) Unblock(ctx context.Context, client netip.Addr) error {
 	return c.order(ctx, http.MethodDelete, blockedPath+"?client="+url.QueryEscape(client.String()), "client "+client.String())
 }
 
-// Reload makes the daemon read its configuration again. The error says what is
-// wrong with it; the old one stays in force.
+// Reload makes the daemon read its configuration again. The error, a *FileError if
+// the file is invalid, says what is wrong with it; the old one stays in force.
 func (c *Client) Reload(ctx context.Context) error {
 	return c.order(ctx, http.MethodPost, reloadPath, "configuration not reloaded")
 }
+
+// A FileError is about a configuration file that is invalid.
+type FileError struct{ Err error }
+
+// Error implements error.
+func (e *FileError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *FileError) Unwrap() error { return e.Err }
 
 // order requests an action. The daemon's objection becomes an error about what.
 func (c *Client) order(ctx context.Context, method, path, what string) error {
@@ -92,11 +101,15 @@ func (c *Client) order(ctx context.Context, method, path, what string) error {
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode == http.StatusUnprocessableEntity {
-		why, _ := io.ReadAll(io.LimitReader(resp.Body, 1000))
-		return fmt.Errorf("%s: %s", what, bytes.TrimSpace(why))
+	if resp.StatusCode != http.StatusUnprocessableEntity && resp.StatusCode != http.StatusBadRequest {
+		return c.understood(resp)
 	}
-	return c.understood(resp)
+	why, _ := io.ReadAll(io.LimitReader(resp.Body, 1000))
+	err = fmt.Errorf("%s: %s", what, bytes.TrimSpace(why))
+	if resp.StatusCode == http.StatusBadRequest {
+		err = &FileError{err}
+	}
+	return err
 }
 
 func (c *Client) do(ctx context.Context, method, path string) (*http.Response, error) {

@@ -28,7 +28,8 @@ type Source interface {
 	End(id uint64) error
 	// Unblock lifts the block of a client. An error is for the caller.
 	Unblock(client netip.Addr) error
-	// Reload reads the configuration again. An error says what is wrong with it.
+	// Reload reads the configuration again. An error, a *FileError if the file is
+	// invalid, says what is wrong with it.
 	Reload(ctx context.Context) error
 }
 
@@ -136,7 +137,11 @@ func answer(w http.ResponseWriter, v any) {
 
 // refuse answers with the error of a request, if any.
 func refuse(w http.ResponseWriter, err error) {
+	code := http.StatusUnprocessableEntity
+	if invalid := new(FileError); errors.As(err, &invalid) {
+		code = http.StatusBadRequest
+	}
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+		http.Error(w, err.Error(), code)
 	}
 }
