@@ -150,8 +150,16 @@ func sessionIDs(ctx context.Context, c *control.Client) ([]string, error) {
 	return ids, err
 }
 
+// wanted is what flags that the flag library parses want, by type.
+var wanted = map[string]string{"bool": "true or false", "duration": "a duration such as 5s", "uint64": "a number"}
+
 // flagError explains what is wrong with a flag.
 func flagError(cmd *cobra.Command, err error) error {
+	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		if f := invalid.GetFlag(); wanted[f.Value.Type()] != "" {
+			return fmt.Errorf("--%s %q: want %s", f.Name, invalid.GetValue(), wanted[f.Value.Type()])
+		}
+	}
 	hint := ""
 	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok && len(unknown.GetSpecifiedName()) > 1 {
 		var names []string

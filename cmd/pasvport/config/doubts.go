@@ -45,6 +45,11 @@ func (c Config) Doubts() (list []Doubt) {
 		}
 	}
 	c.doubtDirection("", say)
+	for _, v := range c.VirtualServers {
+		if !slices.ContainsFunc(v.Servers, func(s Server) bool { return s.Weight > 0 }) {
+			say("give one a weight", "virtual server %q has no server with a weight above 0, so connections to it are reset", v.Name)
+		}
+	}
 	if c.TLS == TLSRange {
 		c.doubtRange(say)
 	}

@@ -7,6 +7,16 @@ import (
 	"testing"
 )
 
+// TestDoubtWeights: a virtual server whose servers all have no share.
+func TestDoubtWeights(t *testing.T) {
+	for weight, want := range map[string]int{"0": 1, "1": 0} {
+		c, msg := load(t, "virtual-servers: [{name: v, listen: 10.0.0.1, servers: [{address: 10.0.0.2, weight: 0}, {address: 10.0.0.3, weight: "+weight+"}]}]\n")
+		if got := c.Doubts(); msg != "" || len(got) != want || want > 0 && !strings.Contains(got[0].Text, `virtual server "v" has no server with a weight above 0`) {
+			t.Errorf("weight %s: %s, %v", weight, msg, got)
+		}
+	}
+}
+
 // TestDoubts: valid but probably unintended settings are reported, and nothing
 // else.
 func TestDoubts(t *testing.T) {
