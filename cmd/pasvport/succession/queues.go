@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -130,19 +131,24 @@ const maxNames = 1 << 13
 func Pass(path string, q Queues, within time.Duration, waits func()) (net.Conn, error) {
 	// A socket has its name before it listens: a daemon that came in between
 	// would be refused, and take nothing over.
-	unready := path + "~"
-	os.Remove(unready)
-	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: unready, Net: "unix"})
+	dir, short, err := shorten(path)
 	if err != nil {
 		return nil, err
 	}
+	defer dir.Close()
+	unready := short + "~"
+	os.Remove(unready)
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: unready, Net: "unix"})
+	if err != nil {
+		return nil, withName(path, err)
+	}
 	defer ln.Close()
 	ln.SetUnlinkOnClose(false)
-	if err := errors.Join(os.Chmod(unready, 0o600), os.Rename(unready, path)); err != nil {
+	if err := errors.Join(os.Chmod(unready, 0o600), os.Rename(unready, short)); err != nil {
 		os.Remove(unready)
 		return nil, err
 	}
-	defer os.Remove(path)
+	defer os.Remove(short)
 	waits()
 	if err := ln.SetDeadline(time.Now().Add(within)); err != nil {
 		return nil, err
@@ -161,6 +167,32 @@ func Pass(path string, q Queues, within time.Duration, waits func()) (net.Conn, 
 		}
 		conn.Close()
 	}
+}
+
+// maxAddress is the longest name that fits into the address of a socket (sun_path of
+// unix(7) less its NUL).
+const maxAddress = 107
+
+// shorten returns a name of a path that fits into the address of a socket, also with
+// a "~", until the returned file, which may be nil, is closed: the name of a control
+// socket is shorter than those of others in its directory.
+func shorten(path string) (dir *os.File, short string, err error) {
+	if len(path) < maxAddress {
+		return nil, path, nil
+	}
+	dir, err = os.OpenFile(filepath.Dir(path), unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, "", err
+	}
+	return dir, fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path)), nil
+}
+
+// withName is an error of a socket with its own name in place of the short one.
+func withName(path string, err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return fmt.Errorf("%s %s: %w", op.Op, path, op.Err)
+	}
+	return err
 }
 
 // errStranger means that another user has the other end of a socket.
@@ -187,12 +219,20 @@ func trusted(conn *net.UnixConn) error {
 // Fetch takes the queues of a daemon that waits in Pass, and waits until it has
 // ended. Without such a daemon it returns none.
 func Fetch(path string, within time.Duration) (Queues, error) {
-	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED) {
+	dir, short, err := shorten(path)
+	if errors.Is(err, unix.ENOENT) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
+	}
+	defer dir.Close()
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: short, Net: "unix"})
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, withName(path, err)
 	}
 	defer conn.Close()
 	if err := trusted(conn); err != nil {

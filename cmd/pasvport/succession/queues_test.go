@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -48,7 +49,18 @@ func (q Queues) mustBe(t *testing.T, ends map[uint16]int) {
 
 // TestPass: the successor gets the queues when the previous daemon has ended.
 func TestPass(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "x")
+	t.Run("short", func(t *testing.T) { passes(t, t.TempDir()) })
+	t.Run("long", func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), strings.Repeat("d", 2*maxAddress))
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		passes(t, dir)
+	})
+}
+
+func passes(t *testing.T, dir string) {
+	path := filepath.Join(dir, "x")
 	if q, err := Fetch(path, time.Minute); q != nil || err != nil {
 		t.Errorf("%v, %v of no daemon", q, err)
 	}
