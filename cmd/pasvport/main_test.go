@@ -102,6 +102,10 @@ func TestWrongUsage(t *testing.T) {
 		{"run --prot 21", "unknown flag: --prot; did you mean --port?; see pasvport run --help"},
 		{"run --port 0", `--port "0": want a port from 1 to 65535, a range such as 8021-8025, or a list of them`},
 		{"rules --queues 65", `--queues "65": want a number from 1 to 64`},
+		{"unblock", "pasvport unblock: want the address of one client, or its network as pasvport status shows it"},
+		{"unblock 192.0.2.0/24", "pasvport unblock 192.0.2.0/24: want the address of one client, or its network as pasvport status shows it"},
+		{"unblock fe80::1%lo", "pasvport unblock fe80::1%lo: want the address of one client, or its network as pasvport status shows it"},
+		{"sessions end", "pasvport sessions end: want the id of one session, as pasvport sessions shows it"},
 		{"status --json=yes", `--json "yes": want true or false`},
 		{"events --session -1", `--session "-1": want a number`},
 		{"top --interval soon", `--interval "soon": want a duration such as 5s`},
@@ -327,6 +331,7 @@ func TestQuestions(t *testing.T) {
 		{[]string{"servers", "drain", "one", "--config", config}, nil},
 		{[]string{"sessions", "end", "7", "--config", config}, nil},
 		{[]string{"unblock", "192.0.2.7", "--config", config}, nil},
+		{[]string{"unblock", "192.0.2.7/32", "--config", config}, nil}, // as status shows it
 		{[]string{"events", "--config", config, "--client", "192.0.2.9"}, []string{`"event":"offer refused"`, `"session":77`}},
 		{[]string{"events", "--config", config, "--session", "78"}, nil},
 		{[]string{"servers", "undrain", "v/one", "--config", config}, nil},

@@ -4,12 +4,10 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -100,5 +98,5 @@ func oneSession(cmd *cobra.Command, args []string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s %s: want the id of one session, as pasvport sessions shows it", cmd.CommandPath(), strings.Join(args, " "))
+	return wantArgument(cmd, args, "the id of one session, as pasvport sessions shows it")
 }
