@@ -1186,3 +1186,39 @@ func TestFailoverUntold(t *testing.T) {
 		})
 	}
 }
+
+// TestPromise: what has come of a line is not absorbed, and acknowledged to its sender,
+// before the other daemon has it, however busy that one is.
+func TestPromise(t *testing.T) {
+	f := newFirewalls(t, nil)
+	l := f.a.connect(entryOf(1))
+	l.logIn()
+	l.accepts(client, "PASV\r\n")
+	f.told()
+	block := make(chan struct{})
+	goOn := sync.OnceFunc(func() { close(block) })
+	t.Cleanup(goOn)
+	f.b.peer.Later(func() { <-block })
+	start := l.next[server]
+	piece := func() string {
+		id := l.again(server, start, announced[:7])
+		f.a.w.Wake(time.Now().Add(holdTime)) // it is not held for longer
+		return f.a.q.verdicts[id][0]
+	}
+	for range 5 {
+		if v := piece(); v != "drop" {
+			t.Fatalf("%s, and the other daemon does not know", v)
+		}
+	}
+	if s := l.session(); s.Pair.Promise == (pair.Receipt{}) {
+		t.Error("it was not absorbed")
+	}
+	goOn()
+	eventually(t, "the other daemon has it", func() bool { return f.a.peer.Has(l.session().Pair.Promise) })
+	if v := piece(); v != "changed" {
+		t.Errorf("%s, and the other daemon knows", v)
+	}
+	if p := f.a.sent(l.again(server, start+7, announced[7:])); string(p.Payload) != told {
+		t.Errorf("the client received %q", p.Payload)
+	}
+}

@@ -234,8 +234,25 @@ func (t *teller) tell(r *session.Reader, now time.Time) {
 	if wait && t.waitsFor(r.Session) {
 		how = pair.Awaited
 	}
-	t.peer.Tell(r.Pair, &rec, how)
+	due := t.peer.Tell(r.Pair, &rec, how)
+	if is.Mark.Promises(before.Mark) {
+		r.Pair.Promise = due
+	}
 	t.unsent = how != pair.Awaited
+}
+
+// mayPass reports whether a packet of a session may be forwarded. What has come of a line
+// and was absorbed is about to be acknowledged: nobody repeats it, and a busy daemon that
+// got it too late would not have it. Then the packet must be retransmitted.
+func (t *teller) mayPass(r *session.Reader) bool {
+	if r.Pair == nil || r.Pair.Promise == (pair.Receipt{}) {
+		return true
+	}
+	if !t.peer.Has(r.Pair.Promise) {
+		return false
+	}
+	r.Pair.Promise = pair.Receipt{}
+	return true
 }
 
 // waitsFor reports whether an announcement of a session waits for the other

@@ -188,7 +188,7 @@ func (w *worker) read(r *session.Reader, d ftpalg.Direction, p *nfq.Packet) {
 		return
 	}
 	w.teller.tell(r, w.now)
-	if w.isOver(r) {
+	if !w.teller.mayPass(r) || w.isOver(r) {
 		w.drop(p.ID)
 		return
 	}

@@ -3,6 +3,7 @@
 package pair
 
 import (
+	"math"
 	"sync"
 	"time"
 )
@@ -37,6 +38,7 @@ type outbox struct {
 
 	mu      sync.Mutex
 	up      bool   // there is a link
+	link    uint64 // its number
 	told    bool   // and everything that was known was sent over it
 	all     uint64 // number of the acknowledgement of that; 0: it was received
 	slow    bool   // it did not answer in time, and has not answered since
@@ -65,6 +67,7 @@ func newOutbox() outbox { return outbox{wake: make(chan struct{}, 1), bound: wai
 func (o *outbox) begin(l *line) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.link++
 	o.up, o.told, o.slow, o.over, o.soon, o.buf = true, false, false, false, false, o.buf[:0]
 	o.asked, o.acked, o.all, o.line = 0, 0, 0, l
 }
@@ -86,29 +89,45 @@ func (o *outbox) isUp() bool {
 	return o.up
 }
 
-// add queues a message, if there is a link. With wait it returns a channel that
+// Receipt is the acknowledgement that is due for an awaited message. The zero value is
+// due for none.
+type Receipt struct{ link, n uint64 }
+
+// add queues a message, if there is a link. Awaited it returns a channel that
 // is closed when the other daemon has the message, or nil if there is no use in
-// waiting for that. Lazy messages are sent together with later ones.
-func (o *outbox) add(k kind, how Urgency, parts ...[]byte) <-chan struct{} {
+// waiting for that, and the acknowledgement that is due. Lazy messages are sent together
+// with later ones.
+func (o *outbox) add(k kind, how Urgency, parts ...[]byte) (done <-chan struct{}, due Receipt) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.up {
-		return nil
+		return nil, due
 	}
 	if len(o.buf) > maxQueued {
-		o.over = true
+		o.over = true // the link is about to end
 		o.signal()
-		return nil
+		return nil, Receipt{o.link, math.MaxUint64}
 	}
 	o.buf = appendFrame(o.buf, k, parts...)
 	if how == Lazily && !o.soon {
 		o.soon = true
 		time.AfterFunc(together, o.signal)
 	}
-	if how != Awaited || !o.told || o.slow {
-		return nil
+	switch {
+	case how != Awaited:
+		return nil, due
+	case !o.told || o.slow:
+		return nil, Receipt{o.link, o.ask()}
 	}
-	return o.waiter()
+	done = o.waiter()
+	return done, Receipt{o.link, o.asked}
+}
+
+// has reports whether an acknowledgement has come, or will not: its link has ended.
+func (o *outbox) has(due Receipt) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return due == Receipt{} || !o.up || o.link != due.link || o.acked >= due.n
 }
 
 // flush returns a channel that is closed when the other daemon has everything

@@ -152,14 +152,15 @@ func (p *Pair) Close() {
 }
 
 // Tell informs the other daemon of a session of ours. Awaited it returns when
-// that one has it, or is known not to answer. Promptly it leaves with Push.
-func (p *Pair) Tell(s *Session, r *succession.Record, how Urgency) {
+// that one has it, or is known not to answer; Has tells which. Promptly it leaves with
+// Push.
+func (p *Pair) Tell(s *Session, r *succession.Record, how Urgency) (due Receipt) {
 	if p == nil {
-		return
+		return due
 	}
 	at := s.next()
 	raw := p.note(at, r)
-	done := p.out.add(kindRecord, how, at.append(make([]byte, 0, 20)), raw)
+	done, due := p.out.add(kindRecord, how, at.append(make([]byte, 0, 20)), raw)
 	if how == Awaited {
 		p.push()
 	}
@@ -167,7 +168,11 @@ func (p *Pair) Tell(s *Session, r *succession.Record, how Urgency) {
 		p.waits.Add(1)
 		<-done
 	}
+	return due
 }
+
+// Has reports whether the other daemon has what was awaited, or is gone.
+func (p *Pair) Has(due Receipt) bool { return p == nil || p.out.has(due) }
 
 // Keep records the state of a session of ours, without telling the other daemon:
 // conntrackd may recreate its entry at any time, and that ends the session.

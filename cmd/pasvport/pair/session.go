@@ -21,6 +21,9 @@ type Session struct {
 	// the timeout of the entry has to be set again, and whether lines may pass unread.
 	Told                 Told
 	Late, Refresh, Rests bool
+	// Promise belongs to the reader, too: what the other daemon must have before bytes that
+	// were absorbed are acknowledged to their sender.
+	Promise Receipt
 	// Mark belongs to the reader, too: packets before this mark of its queue may have
 	// been queued before its entry was made; zero: none have.
 	Mark uint32

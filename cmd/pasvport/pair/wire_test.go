@@ -113,9 +113,9 @@ func TestExpire(t *testing.T) {
 		o.begin(nil)
 		o.toldAll()
 		begun := time.Now()
-		first := o.add(kindRecord, Awaited)
+		first, _ := o.add(kindRecord, Awaited)
 		time.Sleep(o.bound / 3)
-		second := o.add(kindRecord, Awaited)
+		second, _ := o.add(kindRecord, Awaited)
 		asked := time.Now()
 		<-first
 		if d := time.Since(begun); d != o.bound {
@@ -125,7 +125,7 @@ func TestExpire(t *testing.T) {
 		if d := time.Since(asked); d != o.bound {
 			t.Errorf("the second one took %v", d)
 		}
-		if o.add(kindRecord, Awaited) != nil {
+		if done, _ := o.add(kindRecord, Awaited); done != nil {
 			t.Error("what is awaited of a peer that does not answer waits")
 		}
 	})
