@@ -80,6 +80,7 @@ func TestReloadBad(t *testing.T) {
 	for _, c := range []struct{ text, says string }{
 		{"port: [21]\nprot: [22]\n", `pasvport.yaml:2:1: unknown key`},
 		{"port: [21]\nallow: related\nmin-data-port: 0\n", `pasvport.yaml:3:16: min-data-port`},
+		{"port: [21]\npeer: 10.9.0.2:2121\n", `want all three, or none`},
 		{"port: [21, 99]\nallow: chain=inet/filter/nowhere\n", `err="--allow \"chain=inet/filter/nowhere\": nftables: find chain inet filter nowhere: no such chain, want chains that exist"`},
 	} {
 		if log := d.reload(t, c.text, `msg="configuration not reloaded"`); !strings.Contains(log, c.says) || strings.Contains(log, reloaded) {

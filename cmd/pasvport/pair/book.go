@@ -110,6 +110,16 @@ func (b *book) of(original expect.Tuple) *page {
 	return nil
 }
 
+// gen is the generation of what is known of a session, over or not; zero: nothing is.
+func (b *book) gen(original expect.Tuple) uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if p := b.pages[b.mark(original)]; p != nil {
+		return p.at.gen
+	}
+	return 0
+}
+
 // note enters a record, unless what is known is as new. raw belongs to the book
 // from then on. look says whether there may be an entry whose event has already
 // come.

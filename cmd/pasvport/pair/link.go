@@ -169,6 +169,7 @@ func (p *page) frame(b []byte, now time.Time) []byte {
 var (
 	errSilent = errors.New("the other daemon does not answer")
 	errBehind = errors.New("the other daemon does not read")
+	errClosed = errors.New("the other daemon has closed the link")
 )
 
 // write sends what is pending, or waits for that and checks whether the other
@@ -196,9 +197,9 @@ func (p *Pair) write(l *line) error {
 func (p *Pair) writeAll(l *line) error {
 	l.turn.Lock()
 	defer l.turn.Unlock()
-	frames, over := p.out.take(l.spare)
-	if l.spare = frames; over {
-		return errBehind
+	frames, why := p.out.take(l.spare)
+	if l.spare = frames; why != nil {
+		return why
 	}
 	return l.send(frames)
 }
@@ -209,7 +210,7 @@ func (p *Pair) readAcks(r *bufio.Reader) {
 	for {
 		k, body, err := readFrame(r, b)
 		if err != nil {
-			p.out.signalEnd()
+			p.out.signalEnd(err)
 			return
 		}
 		if b = body; k != kindAck {
@@ -221,7 +222,7 @@ func (p *Pair) readAcks(r *bufio.Reader) {
 			hasAll, err = p.out.ack(n, time.Now())
 		}
 		if err != nil {
-			p.out.signalEnd()
+			p.out.signalEnd(err)
 			return
 		}
 		if hasAll {

@@ -3,6 +3,9 @@
 package pair
 
 import (
+	"cmp"
+	"errors"
+	"io"
 	"math"
 	"sync"
 	"time"
@@ -42,7 +45,7 @@ type outbox struct {
 	told    bool   // and everything that was known was sent over it
 	all     uint64 // number of the acknowledgement of that; 0: it was received
 	slow    bool   // it did not answer in time, and has not answered since
-	over    bool   // more was pending than is allowed
+	why     error  // why the link ends; nil: it does not
 	soon    bool   // the writer is about to be woken
 	buf     []byte // frames
 	asked   uint64 // number of acknowledgements requested
@@ -68,7 +71,7 @@ func (o *outbox) begin(l *line) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.link++
-	o.up, o.told, o.slow, o.over, o.soon, o.buf = true, false, false, false, false, o.buf[:0]
+	o.up, o.told, o.slow, o.why, o.soon, o.buf = true, false, false, nil, false, o.buf[:0]
 	o.asked, o.acked, o.all, o.line = 0, 0, 0, l
 }
 
@@ -104,7 +107,7 @@ func (o *outbox) add(k kind, how Urgency, parts ...[]byte) (done <-chan struct{}
 		return nil, due
 	}
 	if len(o.buf) > maxQueued {
-		o.over = true // the link is about to end
+		o.why = errBehind // the link is about to end
 		o.signal()
 		return nil, Receipt{o.link, math.MaxUint64}
 	}
@@ -232,20 +235,23 @@ func (o *outbox) ack(n uint64, now time.Time) (hasAll bool, err error) {
 	return hasAll, nil
 }
 
-// take returns the pending frames, with other as the buffer for more, and whether
-// there were too many.
-func (o *outbox) take(other []byte) (frames []byte, over bool) {
+// take returns the pending frames, with other as the buffer for more, and why the link
+// ends, if it does.
+func (o *outbox) take(other []byte) (frames []byte, why error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	frames, o.buf, o.soon = o.buf, other[:0], false
-	return frames, o.over
+	return frames, o.why
 }
 
-// signalEnd lets the writer see that the link has ended.
-func (o *outbox) signalEnd() {
+// signalEnd lets the writer see why the link has ended.
+func (o *outbox) signalEnd(why error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.over = true
+	if errors.Is(why, io.EOF) || errors.Is(why, io.ErrUnexpectedEOF) {
+		why = errClosed
+	}
+	o.why = cmp.Or(o.why, why)
 	o.signal()
 }
 

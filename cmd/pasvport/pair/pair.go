@@ -158,7 +158,7 @@ func (p *Pair) Tell(s *Session, r *succession.Record, how Urgency) (due Receipt)
 	if p == nil {
 		return due
 	}
-	at := s.next()
+	at := p.next(s, r)
 	raw := p.note(at, r)
 	done, due := p.out.add(kindRecord, how, at.append(make([]byte, 0, 20)), raw)
 	if how == Awaited {
@@ -178,7 +178,7 @@ func (p *Pair) Has(due Receipt) bool { return p == nil || p.out.has(due) }
 // conntrackd may recreate its entry at any time, and that ends the session.
 func (p *Pair) Keep(s *Session, r *succession.Record) {
 	if p != nil {
-		p.note(s.next(), r)
+		p.note(p.next(s, r), r)
 	}
 }
 
@@ -190,6 +190,12 @@ func (p *Pair) Inherit(s *Session, r *succession.Record) {
 		return
 	}
 	p.note(s.inherit(r.Told), r)
+}
+
+// next is the stamp of the next report. It is newer than those of an earlier session
+// with the same tuple, also if the clock was set back since.
+func (p *Pair) next(s *Session, r *succession.Record) stamp {
+	return s.next(func() uint64 { return p.book.gen(expect.Tuple(r.Original)) })
 }
 
 // note enters what is known of a session of ours, and returns its bytes.

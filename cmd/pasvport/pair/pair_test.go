@@ -364,6 +364,28 @@ func TestMakeRoom(t *testing.T) {
 	}
 }
 
+// nothing was known of a session before.
+func nothing() uint64 { return 0 }
+
+// TestClockSetBack: a client uses its port again, and the clock was set back meanwhile:
+// the new session is told of.
+func TestClockSetBack(t *testing.T) {
+	a, b := newEnd(t, key), newEnd(t, key)
+	join(t, a, b)
+	eventually(t, "the link is up", a.ready)
+	r := record(1)
+	original, reply := expect.Tuple(r.Original), expect.Tuple(r.Reply)
+	before, next := new(Session), new(Session)
+	before.at.gen = uint64(time.Now().Add(time.Hour).UnixMilli())
+	a.Tell(before, &r, Awaited)
+	a.Ended(before, original, reply, false)
+	eventually(t, "its end is known", func() bool { return b.Settle(patience) && !b.book.has(original) })
+	a.Tell(next, &r, Awaited)
+	if !a.book.has(original) || !b.book.has(original) {
+		t.Errorf("the new session is known here: %t, there: %t", a.book.has(original), b.book.has(original))
+	}
+}
+
 // TestOwner: the firewall that a packet comes to owns the session, and earlier
 // reports of the other one do not count.
 func TestOwner(t *testing.T) {
@@ -371,15 +393,15 @@ func TestOwner(t *testing.T) {
 	if a.Standby() {
 		t.Error("a new session is not ours")
 	}
-	first := &Known{record(1), a.next(), false}
+	first := &Known{record(1), a.next(nothing), false}
 	if !b.Learn(first) || !b.Standby() || b.Learn(first) {
 		t.Error("not learned once")
 	}
 	if r := b.Own(); r == nil || b.Standby() || b.Own() != nil {
 		t.Error("not owned once")
 	}
-	second := &Known{record(1), b.next(), false}
-	if b.Learn(&Known{record(1), a.next(), false}) {
+	second := &Known{record(1), b.next(nothing), false}
+	if b.Learn(&Known{record(1), a.next(nothing), false}) {
 		t.Error("learned from the previous owner")
 	}
 	if !a.Learn(second) || !a.Standby() {
@@ -435,7 +457,7 @@ func TestReturned(t *testing.T) {
 	if r := after[0].Own(); r == nil || r.Engine == nil || !r.Engine.Login {
 		t.Errorf("goes on from %+v", r)
 	}
-	if at := after[3].next(); !at.newer(before[3].last()) {
+	if at := after[3].next(nothing); !at.newer(before[3].last()) {
 		t.Errorf("%v is not newer than %v", at, before[3].last())
 	}
 }

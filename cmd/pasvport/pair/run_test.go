@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -80,6 +81,9 @@ func TestRun(t *testing.T) {
 
 	stopB()
 	eventually(t, "the other one is missed", func() bool { _, _, alone := a.host.counts(); return a.Alone() && alone > 0 })
+	if log := a.logs.String(); !strings.Contains(log, "peer gone") || strings.Contains(log, errBehind.Error()) {
+		t.Errorf("one that stops is not one that does not read:\n%s", log)
+	}
 	if a.Flush(); !a.Alone() { // waits for no one
 		t.Error("not alone")
 	}

@@ -162,12 +162,13 @@ func (s *Session) inherit(told *succession.Stamp) stamp {
 	return s.at
 }
 
-// next is the stamp of the next report.
-func (s *Session) next() stamp {
+// next is the stamp of the next report. before is called for the first one, and returns
+// the generation of what was known before it.
+func (s *Session) next(before func() uint64) stamp {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.at.gen == 0 {
-		s.at.gen = uint64(time.Now().UnixMilli())
+		s.at.gen = max(uint64(time.Now().UnixMilli()), before()+1)
 	}
 	s.fresh = false
 	s.at.seq++

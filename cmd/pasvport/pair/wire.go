@@ -129,8 +129,8 @@ func (p *Pair) push() {
 		p.out.signal()
 		return
 	}
-	frames, over := p.out.take(l.spare)
-	if l.spare = frames; over || len(frames) > 0 && !l.sendNow(frames) {
+	frames, why := p.out.take(l.spare)
+	if l.spare = frames; why != nil || len(frames) > 0 && !l.sendNow(frames) {
 		p.out.signal()
 	}
 }
