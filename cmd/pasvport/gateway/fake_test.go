@@ -56,7 +56,8 @@ type fakeKernel struct {
 	beforeGet    func(expect.Tuple)
 	beforeAdjust func()
 	beforeDelete func()
-	getErr       error // of every look-up
+	beforeOpen   func() // without the lock
+	getErr       error  // of every look-up
 	inSync       func()
 }
 
@@ -261,6 +262,12 @@ func (k *fakeKernel) DumpTo(_ []expect.PortRange, f func(*expect.Entry)) error {
 func (k *fakeKernel) DumpExpected(f func(*expect.Entry)) error { return k.dump(true, f) }
 
 func (k *fakeKernel) OpenPinhole(p rules.Pinhole) error {
+	k.mu.Lock()
+	before := k.beforeOpen
+	k.mu.Unlock()
+	if before != nil {
+		before()
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.refuses == nil {

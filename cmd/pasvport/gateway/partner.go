@@ -62,6 +62,9 @@ func (p *partner) Adopt(k *pair.Known, e *expect.Entry) bool {
 	if s.Pair.Standby() && !s.Owner.Monitored { // the kernel knows better what is open of our own
 		p.opens(s, k)
 	}
+	if s.Closing() { // its end, which another goroutine acts on, has closed what was open before
+		p.pinholes.CloseOf(p.ct, &s.Owner, "")
+	}
 	return true
 }
 

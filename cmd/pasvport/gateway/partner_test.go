@@ -561,6 +561,31 @@ func TestRemade(t *testing.T) {
 	}
 }
 
+// TestToldWhileEnding: conntrackd makes the entry of a session anew, with the same id,
+// while what the other firewall tells of it is being opened: the session that is over
+// keeps nothing open, which would be in the way of the one that it becomes.
+func TestToldWhileEnding(t *testing.T) {
+	f := newFirewalls(t, nil)
+	l := f.a.announced(entryOf(1))
+	m := f.moves(l)
+	before, w := m.session(), f.b.watcher()
+	f.b.k.mu.Lock()
+	f.b.k.beforeOpen = func() {
+		f.b.k.mu.Lock()
+		f.b.k.beforeOpen = nil
+		f.b.k.mu.Unlock()
+		w.event(f.b.k, &expect.Event{Type: expect.Destroy, Entry: *m.entry})
+		w.event(f.b.k, &expect.Event{Type: expect.New, Entry: *m.entry})
+	}
+	f.b.k.mu.Unlock()
+	l.passive(50001)
+	f.told()
+	all := f.b.pinholes.All()
+	if m.session() == before || len(all) != 1 || all[0].Owner != &m.session().Owner || all[0].Public.Port() != 50001 {
+		t.Errorf("open is %v", all)
+	}
+}
+
 // TestForgotten: the entry of a session that is idle at the other firewall is gone here,
 // and conntrackd has not brought it back when its packets come here again: what must not
 // pass without it is dropped, and not answered with a reset.
