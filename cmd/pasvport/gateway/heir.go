@@ -6,6 +6,8 @@ import (
 	"errors"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
 	"github.com/pasvport/pasvport/cmd/pasvport/session"
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
@@ -144,17 +146,30 @@ func (h *heir) session(e *expect.Entry, notes map[uint32]string, handed *success
 	h.bypass.leaveAgain(r, why)
 }
 
-// expectations turns the expectations of our sessions into pinholes.
+// expectations turns the expectations of our sessions into pinholes. Those of a session
+// that has ended meanwhile are deleted: the kernel keeps them as long as its entry.
 func (h *heir) expectations(ways map[pinhole.Key]rules.Way) error {
 	var list []expect.ExpectationInfo
 	err := h.ct.DumpExpectations(func(x *expect.ExpectationInfo) { list = append(list, *x) })
 	masters := h.table.AnyZone()
 	for i := range list {
-		if s := masters[list[i].Master]; s != nil && s.Owner.Carrier && !s.Owner.Monitored {
-			h.restore(s, specOf(&list[i], s), ways)
+		x := &list[i]
+		switch s := masters[x.Master]; {
+		case s != nil && s.Owner.Carrier && !s.Owner.Monitored:
+			h.restore(s, specOf(x, s), ways)
+		case s == nil && h.hasEnded(x.Master):
+			if failed := h.ct.DeleteExpectation(x.Master, x.Expected); !errors.Is(failed, unix.ENOENT) {
+				err = errors.Join(err, failed)
+			}
 		}
 	}
 	return err
+}
+
+// hasEnded reports whether a connection is a session of ours that has ended.
+func (h *heir) hasEnded(t expect.Tuple) bool {
+	e, err := h.ct.Get(t)
+	return err == nil && e.Original == t && e.Helper == session.CarrierName && h.ports.has(t.Dst.Port()) && e.TCPState >= expect.TCPStateTimeWait
 }
 
 // specOf is the pinhole of an expectation.

@@ -394,6 +394,24 @@ func TestDataTakenBack(t *testing.T) {
 	}
 }
 
+// TestEndedMeanwhile: what a session had announced that ended while no daemon was here does
+// not stay open, by expectation or by claim.
+func TestEndedMeanwhile(t *testing.T) {
+	for name, e := range map[string]expect.Entry{"expectation": entryOf(1), "claim": plainEntry(1)} {
+		b := newBench(t, nil)
+		b.announced(e)
+		if len(b.k.expected)+len(b.k.elements) == 0 {
+			t.Fatalf("%s: nothing is open", name)
+		}
+		e.TCPState = expect.TCPStateTimeWait
+		b.k.enter(e)
+		b.takenBack(newLegacy(nil))
+		if len(b.k.expected)+len(b.k.elements) > 0 {
+			t.Errorf("%s: open are %v and %v", name, b.k.expected, b.k.elements)
+		}
+	}
+}
+
 // TestElementsClosed: what is open for no session any more, or has an unreadable
 // note, is closed; what is in a chain of the administrator is not judged.
 func TestElementsClosed(t *testing.T) {
