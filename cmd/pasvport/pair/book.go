@@ -218,13 +218,20 @@ func passed(r *succession.Record, age time.Duration) {
 	}
 }
 
-// live records that a session has an entry.
-func (b *book) live(original expect.Tuple) {
+// live records that a session has an entry. It returns a copy of the page of one of this
+// machine's that had none before, or nil: see all.
+func (b *book) live(original expect.Tuple) (again *page) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if p := b.of(original); p != nil {
-		p.missed, p.ended, p.absent = 0, 0, false
+	p := b.of(original)
+	if p == nil {
+		return nil
 	}
+	if p.ours && p.ended != 0 {
+		again = new(*p)
+	}
+	p.missed, p.ended, p.absent = 0, 0, false
+	return again
 }
 
 // entered records that a session may have an entry, and reports whether it continues from
@@ -377,7 +384,8 @@ func (b *book) tidy(list []mark, over bool, kept time.Duration, now time.Time) [
 	return list
 }
 
-// all are copies of the current records.
+// all are copies of the current records. Those are told when they are live again whose
+// entry is gone at the moment.
 func (b *book) all() []page {
 	b.mu.Lock()
 	defer b.mu.Unlock()

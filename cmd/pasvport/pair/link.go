@@ -155,15 +155,19 @@ func (p *Pair) tellAll(l *line) error {
 
 // frame appends what is known of a session, as of now.
 func (p *page) frame(b []byte, now time.Time) []byte {
-	raw := p.raw
-	if k := p.known(now); k != nil && len(k.Pinholes)+len(p.uses) > 0 {
-		raw = succession.AppendRecord(nil, &k.Record)
-	}
 	kind := kindReturned
 	if p.ours {
 		kind = kindRecord
 	}
-	return appendFrame(b, kind, p.at.append(nil), raw)
+	return appendFrame(b, kind, p.at.append(nil), p.record(now))
+}
+
+// record is what is known of a session, as of now.
+func (p *page) record(now time.Time) []byte {
+	if k := p.known(now); k != nil && len(k.Pinholes)+len(p.uses) > 0 {
+		return succession.AppendRecord(nil, &k.Record)
+	}
+	return p.raw
 }
 
 var (

@@ -322,7 +322,9 @@ func (p *Pair) adopt(original expect.Tuple, e *expect.Entry) {
 	if k == nil || expect.Tuple(k.Reply) != e.Reply || !p.host.Adopt(k, e) {
 		return
 	}
-	p.book.live(original)
+	if again := p.book.live(original); again != nil {
+		p.out.add(kindRecord, Lazily, again.at.append(nil), again.record(time.Now()))
+	}
 	if isNew {
 		p.Took(original)
 	}

@@ -223,6 +223,31 @@ func TestEnded(t *testing.T) {
 	}
 }
 
+// TestToldAgain: the entry of a session is gone when the link comes up, and conntrackd makes
+// it anew: then the other daemon is told of the session.
+func TestToldAgain(t *testing.T) {
+	a, b := newEnd(t, key), newEnd(t, key)
+	var s Session
+	r := record(1)
+	a.Tell(&s, &r, Lazily)
+	e := entryOf(r, expect.TCPStateEstablished)
+	a.Ended(&s, e.Original, e.Reply, true)
+	defer join(t, a, b)()
+	eventually(t, "the link is up", a.ready)
+	if a.Flush(); b.book.len() != 0 {
+		t.Errorf("%d records of what has no entry", b.book.len())
+	}
+	a.Entered(e)
+	eventually(t, "the other daemon knows of it", b.toldAllOf(1))
+	a.Entered(e)
+	if !a.Settle(10 * time.Second) {
+		t.Fatal("not handled")
+	}
+	if again := a.book.live(e.Original); again != nil {
+		t.Error("it is told although its entry was there")
+	}
+}
+
 // TestReplaced: an entry that begins ends what was known of an earlier connection with
 // its ports; of one without a record nothing is expected.
 func TestReplaced(t *testing.T) {
