@@ -59,6 +59,14 @@ var pairFailovers = []pairFailover{
 		}
 		f.Crash(t, 0)
 	}},
+	{name: "hand over, then move", do: func(t *testing.T, f *FirewallPair, _ []*pairSession) {
+		for _, i := range []int{1, 0} {
+			f.handOver(t, i)
+		}
+		f.waitLinked(t)
+		f.Move(t, 0)
+		f.handOver(t, 1)
+	}, after: func(t *testing.T, f *FirewallPair) { f.Back(t) }},
 	{name: "stop, then move", alone: true, do: func(t *testing.T, f *FirewallPair, _ []*pairSession) {
 		f.stopDaemon(t, 0)
 		f.Move(t, 0)
@@ -105,6 +113,23 @@ func (f *FirewallPair) stopDaemon(t *testing.T, i int) {
 	t.Helper()
 	if status, err := f.Machines[i].daemon.Stop(syscall.SIGTERM); err != nil || status != 0 {
 		t.Fatalf("stop: exit status %d, %v", status, err)
+	}
+}
+
+// handOver replaces a daemon by another one, as a restart of its unit does.
+func (f *FirewallPair) handOver(t *testing.T, i int) {
+	t.Helper()
+	old := f.Machines[i].daemon
+	old.stopped = true
+	if err := old.Signal(syscall.SIGUSR1); err != nil {
+		t.Fatal(err)
+	}
+	if err := old.WaitLog(startTimeout, `msg="waiting for the next daemon"`); err != nil {
+		t.Fatal(err)
+	}
+	f.startDaemon(t, f.Machines[i])
+	if status, err := old.Wait(10 * time.Second); status != 0 || err != nil {
+		t.Fatalf("exit status %d, %v", status, err)
 	}
 }
 
