@@ -74,8 +74,8 @@ func (p *Pair) hold(ctx context.Context, raw net.Conn) error {
 		p.readAcks(r)
 	})
 	err := p.tellAll(l)
-	for err == nil {
-		err = p.write(l)
+	if err == nil {
+		err = p.out.run(l)
 	}
 	raw.Close()
 	acks.Wait()
@@ -175,38 +175,6 @@ var (
 	errBehind = errors.New("the other daemon does not read")
 	errClosed = errors.New("the other daemon has closed the link")
 )
-
-// write sends what is pending, or waits for that and checks whether the other
-// daemon is alive.
-func (p *Pair) write(l *line) error {
-	beat := time.NewTimer(beatEvery)
-	defer beat.Stop()
-	for {
-		select {
-		case <-p.out.wake:
-		case now := <-beat.C:
-			beat.Reset(beatEvery)
-			if !p.out.beat(now, silence) {
-				return errSilent
-			}
-			continue
-		}
-		if err := p.writeAll(l); err != nil {
-			return err
-		}
-	}
-}
-
-// writeAll sends what is pending.
-func (p *Pair) writeAll(l *line) error {
-	l.turn.Lock()
-	defer l.turn.Unlock()
-	frames, why := p.out.take(l.spare)
-	if l.spare = frames; why != nil {
-		return why
-	}
-	return l.send(frames)
-}
 
 // readAcks reads acknowledgements until the link ends.
 func (p *Pair) readAcks(r *bufio.Reader) {
@@ -324,14 +292,14 @@ const ackTime = time.Second
 // acknowledge acknowledges n requests once what came before was handled.
 func (p *Pair) acknowledge(conn net.Conn, n uint64) {
 	if p.tasks.isIdle() {
-		p.ack(conn, n)
+		ack(conn, n)
 		return
 	}
-	p.tasks.add(func() { p.ack(conn, n) })
+	p.tasks.add(func() { ack(conn, n) })
 }
 
 // ack acknowledges n requests. A link that ended needs none.
-func (p *Pair) ack(conn net.Conn, n uint64) {
+func ack(conn net.Conn, n uint64) {
 	if conn.SetWriteDeadline(time.Now().Add(ackTime)) == nil {
 		_, _ = conn.Write(appendFrame(nil, kindAck, binary.AppendUvarint(nil, n)))
 	}

@@ -263,3 +263,53 @@ func (o *outbox) toldAll() {
 	o.told, o.all = true, o.ask()
 	o.signal()
 }
+
+// push sends what there is to tell now, or has the link's goroutine send it.
+func (o *outbox) push() {
+	l := o.ready()
+	if l == nil || !l.turn.TryLock() {
+		o.signal()
+		return
+	}
+	defer l.turn.Unlock()
+	if !l.wire.clear() {
+		o.signal()
+		return
+	}
+	frames, why := o.take(l.spare)
+	if l.spare = frames; why != nil || len(frames) > 0 && !l.sendNow(frames) {
+		o.signal()
+	}
+}
+
+// run sends what is pending, whenever there is something, and checks whether the other
+// daemon is alive. It returns why the link ends.
+func (o *outbox) run(l *line) error {
+	beat := time.NewTimer(beatEvery)
+	defer beat.Stop()
+	for {
+		select {
+		case <-o.wake:
+		case now := <-beat.C:
+			beat.Reset(beatEvery)
+			if !o.beat(now, silence) {
+				return errSilent
+			}
+			continue
+		}
+		if err := o.sendAll(l); err != nil {
+			return err
+		}
+	}
+}
+
+// sendAll sends what is pending, and may wait.
+func (o *outbox) sendAll(l *line) error {
+	l.turn.Lock()
+	defer l.turn.Unlock()
+	frames, why := o.take(l.spare)
+	if l.spare = frames; why != nil {
+		return why
+	}
+	return l.send(frames)
+}

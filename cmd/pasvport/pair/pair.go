@@ -162,13 +162,20 @@ func (p *Pair) Tell(s *Session, r *succession.Record, how Urgency) (due Receipt)
 	raw := p.note(at, r)
 	done, due := p.out.add(kindRecord, how, at.append(make([]byte, 0, 20)), raw)
 	if how == Awaited {
-		p.push()
+		p.out.push()
 	}
 	if done != nil {
 		p.waits.Add(1)
 		<-done
 	}
 	return due
+}
+
+// Push sends what Tell was called for promptly.
+func (p *Pair) Push() {
+	if p != nil {
+		p.out.push()
+	}
 }
 
 // Has reports whether the other daemon has what was awaited, or is gone.

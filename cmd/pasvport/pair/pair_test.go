@@ -559,7 +559,7 @@ func TestAckLate(t *testing.T) {
 		x, y := net.Pipe()
 		defer y.Close()
 		go func() {
-			newPair(Config{}, &host{}, slog.New(slog.DiscardHandler)).ack(x, 7)
+			ack(x, 7)
 			x.Close()
 		}()
 		time.Sleep(4 * waitBound)

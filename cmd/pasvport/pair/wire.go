@@ -116,28 +116,3 @@ func (l *line) sendNow(b []byte) bool {
 	}
 	return l.wire.clear()
 }
-
-// push sends what there is to tell now, or has the link's goroutine send it.
-func (p *Pair) push() {
-	l := p.out.ready()
-	if l == nil || !l.turn.TryLock() {
-		p.out.signal()
-		return
-	}
-	defer l.turn.Unlock()
-	if !l.wire.clear() {
-		p.out.signal()
-		return
-	}
-	frames, why := p.out.take(l.spare)
-	if l.spare = frames; why != nil || len(frames) > 0 && !l.sendNow(frames) {
-		p.out.signal()
-	}
-}
-
-// Push sends what Tell was called for promptly.
-func (p *Pair) Push() {
-	if p != nil {
-		p.push()
-	}
-}

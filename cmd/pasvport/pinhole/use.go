@@ -131,7 +131,7 @@ func (t *Table) enter(ct Conntrack, p *Pinhole, from, to netip.AddrPort, mark ui
 	t.CloseRule(t.Data.Add(c.Original, p.Owner, p)) // before the event reports it
 	err := ct.Claim(c)
 	if errors.Is(err, unix.EEXIST) {
-		err = t.claimAgain(ct, &c)
+		err = t.Data.claimAgain(ct, &c)
 	}
 	if err != nil {
 		t.warn(p.Owner, "cannot claim a data connection", "tuple", c.Original, "master", c.Master, "err", err)
@@ -156,13 +156,13 @@ func masterMark(ct Conntrack, p *Pinhole) uint32 {
 // claimAgain makes an entry although another one is in the way: that of an older
 // connection between the same two ports, as seen from either side of the
 // translation, which has ended and lingers.
-func (t *Table) claimAgain(ct Conntrack, c *expect.Claim) error {
+func (d *Data) claimAgain(ct Conntrack, c *expect.Claim) error {
 	old, err := ct.Get(c.Original)
 	switch {
 	case err == nil && old.TCPState < expect.TCPStateEstablished:
 		return nil // the SYN's own entry
 	case err == nil:
-		t.Data.replaces(c.Original, old.ID)
+		d.replaces(c.Original, old.ID)
 		err = ct.Delete(old.Original)
 	}
 	if old, e := ct.Get(replyOf(c)); err == nil && e == nil && old.TCPState >= expect.TCPStateTimeWait {
