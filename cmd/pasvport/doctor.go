@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -53,6 +55,9 @@ func newDoctor() *cobra.Command {
 			return errors.New("--show goes with --self-test, and without --json")
 		}
 		cfg, known, err := ends.load(flags)
+		if err == nil {
+			err = ends.checkLinks()
+		}
 		if err != nil {
 			return err
 		}
@@ -109,6 +114,20 @@ func (f *endFlags) load(flags *config.Flags) (config.Config, doctor.Ends, error)
 		err = failed(requireNetAdmin())
 	}
 	return cfg, known, err
+}
+
+// checkLinks returns an error if one of the interfaces does not exist.
+func (f *endFlags) checkLinks() error {
+	links, err := linkNames()
+	if err != nil {
+		return failed(err)
+	}
+	for _, l := range []struct{ flag, name string }{{"client-interface", f.clientLink}, {"server-interface", f.serverLink}} {
+		if l.name != "" && !slices.Contains(links, l.name) {
+			return fmt.Errorf("--%s %q: want an interface of this machine: %s", l.flag, l.name, strings.Join(links, ", "))
+		}
+	}
+	return nil
 }
 
 func (f *endFlags) parse() (doctor.Ends, error) {

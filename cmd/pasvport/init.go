@@ -10,7 +10,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -65,16 +64,7 @@ func (f *endFlags) ask(in io.Reader, out io.Writer) error {
 	if f.clientLink == "" && f.serverLink == "" {
 		return errNoEnds
 	}
-	links, err := linkNames()
-	if err != nil {
-		return failed(err)
-	}
-	for _, l := range []struct{ flag, name string }{{"client-interface", f.clientLink}, {"server-interface", f.serverLink}} {
-		if l.name != "" && !slices.Contains(links, l.name) {
-			return fmt.Errorf("--%s %q: want an interface of this machine: %s", l.flag, l.name, strings.Join(links, ", "))
-		}
-	}
-	return nil
+	return f.checkLinks()
 }
 
 // question asks for both interfaces.

@@ -19,9 +19,15 @@ func TestInitWithoutEnds(t *testing.T) {
 	if status, _, stderr := call("init", "--config", empty(t)); status != 2 || stderr != "pasvport: "+errNoEnds.Error()+"\n" {
 		t.Errorf("exit status %d, errors %q", status, stderr)
 	}
-	status, _, stderr := call("init", "--config", empty(t), "--client-interface", "nosuch0")
-	if status != 2 || !strings.Contains(stderr, `--client-interface "nosuch0": want an interface of this machine`) {
-		t.Errorf("exit status %d, errors %q", status, stderr)
+}
+
+// TestNoSuchInterface: an end of init and doctor is an interface of this machine.
+func TestNoSuchInterface(t *testing.T) {
+	for _, command := range []string{"init", "doctor"} {
+		status, _, stderr := call(command, "--config", empty(t), "--client-interface", "nosuch0")
+		if status != 2 || !strings.Contains(stderr, `--client-interface "nosuch0": want an interface of this machine`) {
+			t.Errorf("%s: exit status %d, errors %q", command, status, stderr)
+		}
 	}
 }
 

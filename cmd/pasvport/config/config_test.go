@@ -432,6 +432,7 @@ func TestChecks(t *testing.T) {
 		{"no such file", []string{"--config=/no/such/file"}, `--config "/no/such/file": no such file or directory, want a readable file`},
 		{"no name", []string{"--config="}, `--config "": no such file or directory, want a readable file`},
 		{"directory", []string{"--config=/"}, `--config "/": is a directory, want a readable file`},
+		{"no end", []string{"--config=/dev/zero"}, `--config "/dev/zero": more than 16 MB, want a readable file`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if _, msg := load(t, "", tt.args...); msg != tt.want {

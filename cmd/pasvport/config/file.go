@@ -20,7 +20,7 @@ func readFile(name string, named bool) ([]entry, error) {
 	if !named {
 		name = DefaultFile
 	}
-	text, err := os.ReadFile(name)
+	text, err := readAll(name)
 	if errors.Is(err, fs.ErrNotExist) && !named {
 		return nil, nil
 	}
@@ -32,6 +32,24 @@ func readFile(name string, named bool) ([]entry, error) {
 		return nil, fmt.Errorf("--config %q: %w, want a readable file", name, err)
 	}
 	return parseFile(name, text)
+}
+
+// maxFile is the largest size of a configuration file in bytes. A device may have no end.
+const maxFile = 16 << 20
+
+var errLong = fmt.Errorf("more than %d MB", maxFile>>20)
+
+func readAll(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(text) > maxFile {
+		err = errLong
+	}
+	return text, err
 }
 
 // LoadFile returns the defaults, changed by a file that must exist, and
