@@ -186,15 +186,21 @@ type miniSession struct {
 	used []netip.AddrPort
 }
 
-// miniLogin connects from a host and logs in. The caller must close the session
-// even if the login failed.
-func miniLogin(h *Host, to netip.AddrPort) (*miniSession, error) {
+// miniDial connects from a host, and reads the greeting. The caller must close the
+// session, if there is one, also after an error.
+func miniDial(h *Host, to netip.AddrPort) (*miniSession, error) {
 	c, err := h.Dial(netip.AddrPort{}, to, lineTimeout)
 	if err != nil {
 		return nil, err
 	}
 	s := &miniSession{host: h, c: c, connected: time.Now(), in: bufio.NewReader(c), used: []netip.AddrPort{addrOf(c.LocalAddr())}}
-	if err = s.due("220"); err != nil {
+	return s, s.due("220")
+}
+
+// miniLogin is miniDial, and a login.
+func miniLogin(h *Host, to netip.AddrPort) (*miniSession, error) {
+	s, err := miniDial(h, to)
+	if err != nil {
 		return s, err
 	}
 	for _, line := range []string{"USER mini", "PASS mini"} {

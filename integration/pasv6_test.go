@@ -52,7 +52,7 @@ func TestPASVOverIPv6(t *testing.T) {
 func (s *Site) listByPASV(t *testing.T) {
 	t.Helper()
 	s.Case(Case{Mode: PASV, Family: IPv6, Server: "vsftpd", Client: "mini"}).Count(t)
-	session, err := miniLogin(s.Client, s.Dial(s.Client, IPv6, 0))
+	session, err := miniDial(s.Client, s.Dial(s.Client, IPv6, 0))
 	if err != nil {
 		t.Fatal(err)
 	}
