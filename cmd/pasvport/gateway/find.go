@@ -95,35 +95,7 @@ func (w *worker) find(p *nfq.Packet) (r *session.Reader, is tracking) {
 	if e.TCPState >= expect.TCPStateTimeWait && w.peer.Expects(t) {
 		return nil, elsewhere // an earlier connection's, which conntrackd is about to replace
 	}
-	w.forgetEarlier(&e, p)
 	return w.adopt(&e, nil, w.now), tracked
-}
-
-// beyond is how far from a packet the numbers of an earlier connection with its ports are
-// at least: initial sequence numbers advance by more in a second (net/core/secure_seq.c).
-const beyond = 1 << 23
-
-// forgetEarlier takes adjustments from an entry that an earlier connection with the ports
-// of a packet has left. Nothing is known of the packet's own connection yet: it has begun
-// at the other firewall, and so conntrack has not seen it begin.
-func (w *worker) forgetEarlier(e *expect.Entry, p *nfq.Packet) {
-	if w.peer == nil || e.Adj == [2]expect.SeqAdj{} {
-		return
-	}
-	at := [2]uint32{p.Seq, p.Ack}
-	if tupleOf(p) != e.Original {
-		at = [2]uint32{p.Ack, p.Seq}
-	}
-	for d := range e.Adj {
-		if e.Adj[d] == (expect.SeqAdj{}) || at[d]-e.Adj[d].Pos+beyond <= 2*beyond {
-			continue
-		}
-		if _, err := w.ct.SetSeqAdj(e.Original, expect.Direction(d), expect.SeqAdj{}); err != nil {
-			w.log.Warn("a control connection may be lost", "tuple", e.Original, "cause", "conntrack does not take its sequence adjustment", "err", err)
-			continue
-		}
-		e.Adj[d], e.Liberal = expect.SeqAdj{}, true // it is not seen from its first byte on
-	}
 }
 
 // adjusts reports whether the kernel adjusts the sequence numbers of a session as its

@@ -21,7 +21,6 @@ import (
 	"github.com/pasvport/pasvport/cmd/pasvport/session"
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
 	"github.com/pasvport/pasvport/expect"
-	"github.com/pasvport/pasvport/ftpalg"
 	"github.com/pasvport/pasvport/nfq"
 	"github.com/pasvport/pasvport/rules"
 )
@@ -1246,33 +1245,5 @@ func TestPromise(t *testing.T) {
 	}
 	if p := f.a.sent(l.again(server, start+7, announced[7:])); string(p.Payload) != told {
 		t.Errorf("the client received %q", p.Payload)
-	}
-}
-
-// TestUntoldAsAnother: a connection begins at the first firewall and moves to the second
-// one before that is told of it, and has the entry of an earlier one with the same ports.
-// That one's adjustments would make both ends ignore what they receive.
-func TestUntoldAsAnother(t *testing.T) {
-	for _, tt := range []struct {
-		name string
-		at   uint32 // in the numbers of the earlier one
-		want bool   // the adjustment is taken away
-	}{{"of another one", 1 << 29, true}, {"its own", 0, false}} {
-		t.Run(tt.name, func(t *testing.T) {
-			f := newFirewalls(t, nil)
-			e := entryOf(1)
-			l := f.b.connect(e)
-			adj := expect.SeqAdj{Pos: l.next[client] - 1 - tt.at, After: 4}
-			l.entry.Adj[expect.Original], l.entry.Status = adj, e.Status|expect.StatusSeqAdjust
-			l.say(server, "220 ready\r\n")
-			if now, set := f.b.k.adjusted[e.Original]; set != tt.want || now != ([2]expect.SeqAdj{}) {
-				t.Errorf("the kernel was made to adjust by %+v, %t", now, set)
-			}
-			r := l.session().Acquire(new(ftpalg.Workspace))
-			if by := r.Adjustments()[0]; (by == ftpalg.Adjustment(adj)) == tt.want {
-				t.Errorf("its engine adjusts by %+v", by)
-			}
-			r.Release()
-		})
 	}
 }
