@@ -3,10 +3,13 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 )
 
 // TestPairPortsAgain has a client use the ports of ended connections again, when
@@ -19,7 +22,7 @@ func TestPairPortsAgain(t *testing.T) {
 		name string
 		end  func(d *Dialogue) error
 	}{
-		{"closed", func(d *Dialogue) error { d.Server.Close(); return d.Client.Close() }},
+		{"closed", (*Dialogue).closedByServer},
 		{"reset", func(d *Dialogue) error { return reset(d.Client) }},
 	}
 	for _, c := range []struct {
@@ -66,8 +69,9 @@ func TestPairPortsAgain(t *testing.T) {
 				for _, m := range []Mode{PORT, PASV} {
 					d.Announce(m).MustOpen(t)
 				}
-				d.Server.Close()
-				d.Client.Close()
+				if err := d.closedByServer(); err != nil {
+					t.Fatal(err)
+				}
 				return talk(i)
 			}
 			begun, encrypted := again(len(ends)), again(len(ends)+1)
@@ -124,8 +128,9 @@ func TestPairEndUnknown(t *testing.T) {
 			}
 			f.waitCarried(t, 1, d)
 			f.Cut(t, c.cut)
-			d.Server.Close()
-			d.Client.Close()
+			if err := d.closedByServer(); err != nil {
+				t.Fatal(err)
+			}
 			f.Crash(t, 0)
 			d = f.talkFrom(t, ln, 31000)
 			for _, m := range []Mode{PORT, PASV} {
@@ -145,6 +150,15 @@ func (f *FirewallPair) talkFrom(t *testing.T, ln *net.TCPListener, port uint16) 
 	d.Reply("220 ready")
 	d.login()
 	return d
+}
+
+// closedByServer closes a session in such an order that the client's port can be used
+// again at once: who closes first waits (RFC 9293 section 3.6.1).
+func (d *Dialogue) closedByServer() error {
+	d.Server.Close()
+	_ = d.Client.SetReadDeadline(time.Now().Add(lineTimeout))
+	_, err := io.Copy(io.Discard, d.Client)
+	return errors.Join(err, d.Client.Close())
 }
 
 // portsAgain are the ports that data connections of a mode have.
