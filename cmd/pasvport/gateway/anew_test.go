@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pasvport/pasvport/cmd/pasvport/session"
 	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/nfq"
 	"github.com/pasvport/pasvport/rules"
@@ -142,13 +141,8 @@ func TestAnewUnread(t *testing.T) {
 // old entry. The queue of the new one takes it from there.
 func TestAnewElsewhere(t *testing.T) {
 	b := newBench(t, nil)
-	e := entryOf(ofQueue(0))
-	e.Liberal = true
-	l := b.announced(e)
-	second := new(session.Table)
-	b.registry.queues = append(b.registry.queues, second)
-	s := second.Move(l.entry.Original, b.w.table)
-	if rules.QueueOf(e.ID, 2) != 0 {
+	l, _, s := b.announcedElsewhere(0)
+	if rules.QueueOf(l.entry.ID, 2) != 0 {
 		t.Fatal("it is the second queue's")
 	}
 	l.accepts(client, "NOOP\r\n")

@@ -105,12 +105,15 @@ func (w *worker) adjusts(r *session.Reader) bool {
 		return true
 	}
 	e, err := w.ct.Get(r.Original())
+	if err != nil || e.ID != r.ID() {
+		return false
+	}
 	for d, by := range r.Adjustments() {
 		if e.Adj[d].After != by.After {
 			return false
 		}
 	}
-	return err == nil && e.ID == r.ID()
+	return true
 }
 
 // isOver reports whether conntrackd has made the entry of a session anew while a packet of

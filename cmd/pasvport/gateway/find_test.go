@@ -108,17 +108,23 @@ func ofQueue(i int) (id uint32) {
 	return id
 }
 
+// announcedElsewhere is a session that has announced a port, in the table of a second
+// queue that is not served; the packets of its entry are those of the i-th of the two.
+func (b *bench) announcedElsewhere(i int) (l *link, second *session.Table, s *session.Session) {
+	e := entryOf(ofQueue(i))
+	e.Liberal = true
+	l = b.announced(e)
+	second = new(session.Table)
+	b.registry.queues = append(b.registry.queues, second)
+	return l, second, second.Move(e.Original, b.w.table)
+}
+
 // TestStrayed: the copy of a packet by which conntrack picked a connection up is in the
 // first queue when the connection's own queue has the session. It leaves that one and
 // its pinhole alone.
 func TestStrayed(t *testing.T) {
 	b := newBench(t, nil)
-	e := entryOf(ofQueue(1))
-	e.Liberal = true
-	l := b.announced(e)
-	own := new(session.Table)
-	b.registry.queues = append(b.registry.queues, own)
-	s := own.Move(l.entry.Original, b.w.table)
+	l, own, s := b.announcedElsewhere(1)
 	if id := l.again(client, l.next[client]-6, "PASV\r\n"); b.q.verdicts[id][0] != "drop" {
 		t.Errorf("the copy: %v", b.q.verdicts[id])
 	}
@@ -128,7 +134,7 @@ func TestStrayed(t *testing.T) {
 	}
 	// A session of an earlier entry is over.
 	again := *l.entry
-	again.ID, again.Liberal = e.ID+1, true
+	again.ID, again.Liberal = l.entry.ID+1, true
 	b.k.enter(again)
 	l.accepts(client, "NOOP\r\n")
 	if table, now = b.registry.find(l.entry.Original); table != b.w.table || now == s {

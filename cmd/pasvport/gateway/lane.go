@@ -54,7 +54,7 @@ func (ls lanes) workerOf(s *session.Session) *worker {
 	return nil
 }
 
-// mark marks the queue that gets the packets of an entry; zero: there is none yet.
+// mark marks the queue that gets the packets of an entry; zero: no queue is open yet.
 func (ls lanes) mark(id uint32) uint32 {
 	if len(ls) == 0 {
 		return 0

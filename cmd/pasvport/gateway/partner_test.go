@@ -561,7 +561,7 @@ func TestRemade(t *testing.T) {
 }
 
 // TestToldWhileEnding: conntrackd makes the entry of a session anew, with the same id,
-// while what the other firewall tells of it is being opened: the session that is over
+// while what the other firewall reports of it is opened: the session that is over
 // keeps nothing open, which would be in the way of the one that it becomes.
 func TestToldWhileEnding(t *testing.T) {
 	f := newFirewalls(t, nil)

@@ -242,7 +242,7 @@ func (t *teller) tell(r *session.Reader, now time.Time) {
 }
 
 // mayPass reports whether a packet of a session may be forwarded. What has come of a line
-// and was absorbed is about to be acknowledged: nobody repeats it, and a busy daemon that
+// and was absorbed is about to be acknowledged: no one repeats it, and a busy daemon that
 // got it too late would not have it. Then the packet must be retransmitted.
 func (t *teller) mayPass(r *session.Reader) bool {
 	if r.Pair == nil || r.Pair.Promise == (pair.Receipt{}) {
