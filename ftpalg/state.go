@@ -4,6 +4,7 @@ package ftpalg
 
 import (
 	"bytes"
+	"slices"
 	"unsafe"
 )
 
@@ -67,49 +68,77 @@ type Edit struct {
 }
 
 // State returns the state of the connection.
-func (c *Conn) State() State {
-	t := State{
+func (c *Conn) State() (t State) {
+	c.SaveState(&t)
+	return t
+}
+
+// SaveState sets t to the state of the connection. What t was before is lost, as its memory
+// is used again.
+func (c *Conn) SaveState(t *State) {
+	*t = State{
 		Foreign: c.foreign != ReasonPlain, Encrypted: c.opaque, Started: c.started, Begun: c.begun, Answered: c.answered,
 		Greeted: c.greeted, Spoken: c.spoken, Login: c.login, EPSVAll: c.epsvAll, Multi: c.multi,
 		NAT64Off: c.nat64 == off64, Offered: c.offered,
 		Unchosen: c.unchosen && c.nat64 != not64,
+		Waiting:  t.Waiting[:0], Marks: t.Marks[:0], Stream: t.Stream,
 	}
-	for _, e := range c.pending.list {
+	for i := range c.pending.list {
+		e := &c.pending.list[i]
 		t.Waiting, t.Marks = append(t.Waiting, e.example()), append(t.Marks, e.marks())
 	}
 	for d := range t.Stream {
-		t.Stream[d] = c.stream[d].keptPlace(Direction(d), c.met || c.started)
-		if p := &t.Stream[d]; len(p.Edits) == 0 {
-			p.Adjusted = new(c.stream[d].adj)
+		p := &t.Stream[d]
+		adjusted := p.Adjusted
+		c.stream[d].savePlace(p, Direction(d), c.met || c.started)
+		if len(p.Edits) == 0 {
+			set(&adjusted, c.stream[d].adj)
+			p.Adjusted = adjusted
 		}
 	}
 	if p := &t.Stream[Reply]; c.ahead != nil && int32(c.ahead.at-p.Next) > 0 {
-		p.Ahead, p.Missing = bytes.Clone(c.ahead.text), c.ahead.at-p.Next
+		p.Ahead, p.Missing = append(p.Ahead, c.ahead.text...), c.ahead.at-p.Next
 	}
-	return t
 }
 
-// keptPlace returns the position in a stream. Held bytes are not included: they
+// set sets what a pointer points to, which is made if it is nil.
+func set[T any](p **T, v T) {
+	if *p == nil {
+		*p = new(T)
+	}
+	**p = v
+}
+
+// savePlace sets p to the position in a stream. Held bytes are not included: they
 // were not forwarded, and will be retransmitted.
-func (s *stream) keptPlace(d Direction, met bool) Place {
-	p := Place{Known: s.known && met, Next: s.next}
+func (s *stream) savePlace(p *Place, d Direction, met bool) {
+	acked, floor := p.Acked, p.Floor
+	*p = Place{Known: s.known && met, Next: s.next, Line: p.Line[:0], Edits: p.Edits[:0], Ahead: p.Ahead[:0]}
 	line := s.line
 	if s.held {
 		kept := max(0, int32(s.sent-s.lineStart()))
 		p.Next, line = s.sent, line[:kept]
 	}
 	if p.Start = p.Known && s.proven && !s.skip && int32(p.Next-s.lineStart()) == int32(len(line)); p.Start {
-		p.Line, p.Taken, p.Denied = bytes.Clone(line), s.taken, len(line) > 0 && s.isDenied()
+		p.Line, p.Taken, p.Denied = append(p.Line, line...), s.taken, len(line) > 0 && s.isDenied()
 		if d == Original && s.taken == 0 { // otherwise the receiver still needs it
 			mask(p.Line)
 		}
 	}
 	if s.ackKnown {
-		acked := s.acked
-		p.Acked = &acked
+		set(&acked, s.acked)
+		p.Acked = acked
 	}
-	p.Edits, p.Floor = s.keptEdits()
-	return p
+	first := s.firstKept()
+	if at, ok := s.floorBefore(first); ok {
+		set(&floor, at)
+		p.Floor = floor
+	}
+	p.Edits = slices.Grow(p.Edits, len(s.edits)-first)[:len(s.edits)-first]
+	for i := range p.Edits {
+		e := &s.edits[first+i]
+		p.Edits[i] = Edit{Start: e.start, Length: e.end - e.start, Text: append(p.Edits[i].Text[:0], e.text...), Taken: e.taken, Before: e.adj.Before}
+	}
 }
 
 // mask blanks out a password in a client's line.
@@ -124,24 +153,23 @@ func mask(line []byte) {
 	}
 }
 
-// keptEdits returns the edits that may have to be repeated: those that did not
+// firstKept is the first of the edits that may have to be repeated: those that did not
 // arrive, and the last ones that did, as their sender may not know.
-func (s *stream) keptEdits() (list []Edit, floor *uint32) {
+func (s *stream) firstKept() int {
 	const arrived = 2
 	first := max(0, len(s.edits)-arrived)
 	for first > 0 && !(s.ackKnown && s.arrived(&s.edits[first-1])) {
 		first--
 	}
-	if at := s.floor; first > 0 || s.floorSet {
-		if first > 0 {
-			at = s.edits[first-1].end
-		}
-		floor = &at
+	return first
+}
+
+// floorBefore is where the edits before the given one end, if there were any.
+func (s *stream) floorBefore(first int) (at uint32, ok bool) {
+	if first > 0 {
+		return s.edits[first-1].end, true
 	}
-	for _, e := range s.edits[first:] {
-		list = append(list, Edit{Start: e.start, Length: e.end - e.start, Text: bytes.Clone(e.text), Taken: e.taken, Before: e.adj.Before})
-	}
-	return list, floor
+	return s.floor, s.floorSet
 }
 
 // restore sets a stream to the position p.

@@ -20,8 +20,9 @@ type pairBench struct {
 	f *FirewallPair
 }
 
-func newPairBench(t *testing.T, name string, strange bool, flags ...string) *pairBench {
+func newPairBench(t *testing.T, name, program string, strange bool, flags ...string) *pairBench {
 	subject := Expectation
+	subject.Program = program
 	flags = append([]string{"--log-level", "info", "--metrics", scaleMetrics, "--max-sessions", "200000", "--max-client-sessions", "200000"}, flags...)
 	f := NewPairOnly(t, pairNAT, AllowRelated, subject, PairConf{}, flags...)
 	f.strange = strange
@@ -33,20 +34,27 @@ func newPairBench(t *testing.T, name string, strange bool, flags ...string) *pai
 }
 
 // TestBenchPair measures what the other firewall costs: daemons with and without
-// a peer in turn, with conntrackd and keepalived, with and without the fast path.
+// a peer in turn, with conntrackd and keepalived, with and without the fast path, and
+// other builds with a peer.
 func TestBenchPair(t *testing.T) {
 	results := Results{Machine: thisMachine()}
 	var names []string
 	var benches []*pairBench
-	for _, c := range []struct {
+	type side struct {
 		name    string
 		strange bool
 		flags   []string
-	}{
-		{"alone", true, nil}, {"peer", false, nil}, {"peer, never waits", false, []string{"--peer-wait", "never"}},
-		{"alone, fast path", true, []string{"--fast-path", "auto"}}, {"peer, fast path", false, []string{"--fast-path", "auto"}},
-	} {
-		names, benches = append(names, c.name), append(benches, newPairBench(t, c.name, c.strange, c.flags...))
+		program string
+	}
+	sides := []side{
+		{"alone", true, nil, ""}, {"peer", false, nil, ""}, {"peer, never waits", false, []string{"--peer-wait", "never"}, ""},
+		{"alone, fast path", true, []string{"--fast-path", "auto"}, ""}, {"peer, fast path", false, []string{"--fast-path", "auto"}, ""},
+	}
+	for _, other := range otherBuilds(t) {
+		sides = append(sides, side{"peer, " + other.Name, false, nil, other.Program})
+	}
+	for _, c := range sides {
+		names, benches = append(names, c.name), append(benches, newPairBench(t, c.name, c.program, c.strange, c.flags...))
 	}
 	row := func(b *pairBench, w string, figures []Figure) {
 		for _, f := range figures {
@@ -94,7 +102,7 @@ func TestBenchPairTakes(t *testing.T) {
 	var each [2][2]float64
 	for i, strange := range []bool{true, false} {
 		t.Run(fmt.Sprint(strange), func(t *testing.T) {
-			b := newPairBench(t, "", strange)
+			b := newPairBench(t, "", "", strange)
 			var before [2]float64
 			for j, m := range b.f.Machines {
 				before[j] = live(m.Host)

@@ -86,6 +86,29 @@ func TestAnewWhileAdjusted(t *testing.T) {
 	}
 }
 
+// TestAnewWhileAwaited: the kernel adjusts before it is waited for the other firewall, and
+// conntrackd makes the entry anew meanwhile. The announcement is retransmitted.
+func TestAnewWhileAwaited(t *testing.T) {
+	b := newFirewalls(t, nil).a
+	l := b.connect(entryOf(1))
+	l.logIn()
+	l.accepts(client, "PASV\r\n")
+	before := b.peer.Stats().Waits
+	b.k.beforeAdjust = func() {
+		b.k.beforeAdjust = nil
+		if n := b.peer.Stats().Waits; n != before {
+			t.Error("it was waited for the other firewall before the kernel adjusts")
+		}
+		b.w.table.Remove(l.session()) // as its end was read
+	}
+	if v, sent := b.handle(l.packet(server, announced, nfq.FlagACK)); v != "drop" {
+		t.Errorf("%s, as %q", v, sent)
+	}
+	if b.k.beforeAdjust != nil || b.peer.Stats().Waits != before+1 {
+		t.Error("the kernel does not adjust, or it was not waited for the other firewall")
+	}
+}
+
 // TestAnewWhileOffered: conntrackd makes the entry anew while an announcement is read.
 func TestAnewWhileOffered(t *testing.T) {
 	b := newFirewalls(t, nil).a

@@ -116,13 +116,6 @@ func (w *worker) adjusts(r *session.Reader) bool {
 	return true
 }
 
-// isOver reports whether conntrackd has made the entry of a session anew while a packet of
-// it was handled. The packet must be retransmitted, and read by the session of the new
-// entry: that may not know what came of it.
-func (w *worker) isOver(r *session.Reader) bool {
-	return r.Pair != nil && w.table.Find(r.Original()) != r.Session
-}
-
 // misplaced reports whether another queue gets what follows of a session of the other
 // firewall: a packet was queued by the id of its entry before conntrackd made that anew.
 func (w *worker) misplaced(t expect.Tuple) bool {

@@ -49,6 +49,10 @@ func (f *forwarder) forward(r *session.Reader, seg *ftpalg.Segment, p *nfq.Packe
 		f.teller.tell(r, seg.Time) // different from before
 		w = r.Engine.Rewrite(f.payload[:0], seg)
 	}
+	if f.teller.await(); f.teller.isOver(r) {
+		f.drop(p.ID)
+		return
+	}
 	if !w.Trimmed && last {
 		f.unread.arm(r, seg.Time)
 		f.teller.rests(r, seg.Time)

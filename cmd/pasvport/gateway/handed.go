@@ -50,7 +50,7 @@ func (h *heir) tell(peer *pair.Pair, l legacy) {
 
 // left is what an earlier daemon has left of a session.
 func (h *heir) left(r *session.Reader, l legacy, now time.Time) succession.Record {
-	rec := known(r, h.pinholes, now)
+	rec := new(draft).of(r, h.pinholes, now)
 	if before := l[r.Original()]; before != nil && before.Is(r.ID(), r.Original(), r.Reply()) {
 		rec.Told, rec.Engine = before.Told, before.Engine // its own engine knows less before the first packet
 	} else {

@@ -101,7 +101,6 @@ func (l *life) ending(ct conntrack, s *session.Session, state uint8) {
 
 // end removes a session from a table after conntrack has deleted its entry.
 func (l *life) end(ct conntrack, table *session.Table, s *session.Session) {
-	l.unread.keep(s)
 	l.unread.end(s) // while it is in the table, so that its successor's state does not replace its own
 	l.keep(s)
 	l.remember(s)
@@ -124,7 +123,7 @@ func (l *life) keep(s *session.Session) {
 	}
 	if r := s.Acquire(new(ftpalg.Workspace)); r != nil {
 		l.unread.catchUp(r)
-		rec := known(r, l.pinholes, time.Now())
+		rec := new(draft).of(r, l.pinholes, time.Now())
 		l.peer.Keep(r.Pair, &rec)
 		r.Release()
 	}

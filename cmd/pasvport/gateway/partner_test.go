@@ -56,7 +56,7 @@ func newFirewalls(t *testing.T, edit func(*config.Config)) *firewalls {
 	eventually(t, "the other firewall answers in time", func() bool { // otherwise nothing waits for it
 		rec, _ := f.another()
 		waits, began := f.a.peer.Stats().Waits, time.Now()
-		f.a.peer.Tell(new(pair.Session), &rec, pair.Awaited)
+		f.a.peer.Wait(f.a.peer.Tell(new(pair.Session), &rec, pair.Awaited))
 		return f.a.peer.Stats().Waits > waits && time.Since(began) < 25*time.Millisecond
 	})
 	return f
@@ -507,6 +507,30 @@ func TestPeerWait(t *testing.T) {
 				t.Error("it is not reported in time")
 			}
 		})
+	}
+}
+
+// TestToldTogether: a command that asks for a port is told with its answer, or a moment
+// later if that does not come.
+func TestToldTogether(t *testing.T) {
+	f := newFirewalls(t, nil)
+	l := f.a.connect(entryOf(1))
+	l.logIn()
+	f.a.w.Wake(time.Now().Add(refreshAfter))
+	l.accepts(client, "PASV\r\n")
+	due := f.a.w.Deadline()
+	if due.IsZero() || time.Until(due) > pushAfter {
+		t.Errorf("it is told in %v", time.Until(due))
+	}
+	l.say(server, announced)
+	if next := f.a.w.Deadline(); !next.IsZero() && !next.After(due) {
+		t.Error("it is told once more")
+	}
+	f.a.w.Wake(time.Now().Add(refreshAfter))
+	l.accepts(client, "EPSV\r\n")
+	f.a.w.Wake(time.Now().Add(pushAfter))
+	if m := f.moves(l); m.session() == nil || len(m.session().Pair.Continues().Engine.Waiting) != 1 {
+		t.Error("the other firewall does not know of it")
 	}
 }
 

@@ -21,6 +21,10 @@ import (
 // positions in the streams of a session.
 const tellAfter = 20 * time.Millisecond
 
+// pushAfter is how long a command may wait for its answer, which is told with it: a server
+// nearby answers sooner, and what crashes meanwhile is lost with or without it.
+const pushAfter = 2 * time.Millisecond
+
 // lookEvery is how often lines that have passed unread are looked for. What the other
 // firewall does not know of is a gap there: the first announcement behind it is refused.
 const lookEvery = 250 * time.Millisecond
@@ -36,10 +40,11 @@ const refreshAfter = 200 * time.Millisecond
 type teller struct {
 	*life
 	*verdicts
-	ct   conntrack
-	work *ftpalg.Workspace
-	late []*session.Session // to be told of at at
-	at   time.Time          // zero: none
+	ct    conntrack
+	table *session.Table // of the queue
+	work  *ftpalg.Workspace
+	late  []*session.Session // to be told of at at
+	at    time.Time          // zero: none
 
 	adjusted  []*session.Session // whose entries get their timeout again at refreshAt
 	refreshAt time.Time          // zero: none
@@ -47,7 +52,9 @@ type teller struct {
 	resting []*session.Session // lines of them may pass unread; they are looked at at lookAt
 	lookAt  time.Time          // zero: none
 
-	unsent bool // something was told that is to be pushed
+	draft  draft
+	due    pair.Receipt // for what was told of the packet that is being handled
+	pushAt time.Time    // when what was told is sent at the latest; zero: it was
 
 	mu    sync.Mutex
 	shown []*session.Session // by others, see soon
@@ -208,9 +215,10 @@ func (t *teller) refresh() {
 }
 
 // tell reports a session that a packet has changed, before that packet is
-// forwarded. An announcement waits until the other firewall has it; changes that
-// open nothing are reported a little later.
+// forwarded. An announcement is due there, see await; changes that open nothing are
+// reported a little later.
 func (t *teller) tell(r *session.Reader, now time.Time) {
+	t.due = pair.Receipt{}
 	if r.Pair == nil || r.Owner.Monitored || r.Closing() {
 		return
 	}
@@ -220,7 +228,7 @@ func (t *teller) tell(r *session.Reader, now time.Time) {
 	}
 	r.Pair.Told = is
 	if !is.Urgent(before) && !r.Pair.Again() {
-		rec := known(r, t.pinholes, now)
+		rec := t.draft.of(r, t.pinholes, now)
 		t.peer.Keep(r.Pair, &rec)
 		t.later(r.Session, now)
 		return
@@ -229,16 +237,23 @@ func (t *teller) tell(r *session.Reader, now time.Time) {
 	r.Pair.Late = false
 	r.Pair.Shown.Store(false)
 	t.flush()
-	rec := known(r, t.pinholes, now)
+	rec := t.draft.of(r, t.pinholes, now)
 	how := pair.Promptly // its answer may come by way of the other firewall
 	if wait && t.waitsFor(r.Session) {
 		how = pair.Awaited
 	}
-	due := t.peer.Tell(r.Pair, &rec, how)
+	t.due = t.peer.Tell(r.Pair, &rec, how)
 	if is.Mark.Promises(before.Mark) {
-		r.Pair.Promise = due
+		r.Pair.Promise = t.due
 	}
-	t.unsent = how != pair.Awaited
+	switch {
+	case how == pair.Awaited:
+		t.pushAt = time.Time{}
+	case wait:
+		t.pushAt = now
+	case t.pushAt.IsZero():
+		t.pushAt = now.Add(pushAfter)
+	}
 }
 
 // mayPass reports whether a packet of a session may be forwarded. What has come of a line
@@ -248,11 +263,26 @@ func (t *teller) mayPass(r *session.Reader) bool {
 	if r.Pair == nil || r.Pair.Promise == (pair.Receipt{}) {
 		return true
 	}
+	t.await()
 	if !t.peer.Has(r.Pair.Promise) {
 		return false
 	}
 	r.Pair.Promise = pair.Receipt{}
 	return true
+}
+
+// await waits until the other firewall has what was told of a packet. Meanwhile the kernel
+// can be told what that needs.
+func (t *teller) await() {
+	t.peer.Wait(t.due)
+	t.due = pair.Receipt{}
+}
+
+// isOver reports whether conntrackd has made the entry of a session anew while a packet of
+// it was handled. The packet must be retransmitted, and read by the session of the new
+// entry: that may not know what came of it.
+func (t *teller) isOver(r *session.Reader) bool {
+	return r.Pair != nil && t.table.Find(r.Original()) != r.Session
 }
 
 // waitsFor reports whether an announcement of a session waits for the other
@@ -267,22 +297,27 @@ func (t *teller) waitsFor(s *session.Session) bool {
 	return true
 }
 
-// known is what the other firewall has to know about a session.
-func known(r *session.Reader, pinholes *pinhole.Table, now time.Time) succession.Record {
+// draft is the memory of a record that is made for the other firewall.
+type draft struct {
+	state ftpalg.State
+	open  [1]succession.Pinhole
+}
+
+// of is what the other firewall has to know about a session. It is valid until the next
+// call.
+func (d *draft) of(r *session.Reader, pinholes *pinhole.Table, now time.Time) succession.Record {
 	var open []succession.Pinhole
 	if hole := pinholes.Of(&r.Owner); hole != nil {
-		open = []succession.Pinhole{handed(hole, nil, now)}
+		open = append(d.open[:0], handed(hole, nil, now))
 	} else if data, used := pinholes.Data.Waiting(&r.Owner); used != nil { // its SYN may be retransmitted
-		open = []succession.Pinhole{handed(used, &data, now)}
+		open = append(d.open[:0], handed(used, &data, now))
 	}
 	for i := range open {
 		open[i].Way = rules.WayAny // it may be decided a moment later, and is not reported again for that
 	}
-	rec, _ := r.Record(open)
+	rec, _ := r.Record(open, &d.state)
 	rec.ID, rec.Next = 0, [2]*uint32{} // they mean nothing there, or no longer do
-	if rec.Engine == nil {
-		rec.Engine = new(r.Engine.State())
-	}
+	rec.Engine = &d.state
 	return rec
 }
 
@@ -317,10 +352,10 @@ func (t *teller) soon(s *session.Session, wake func()) {
 	}
 }
 
-// push sends what was reported of packets that came together.
+// push sends what was told.
 func (t *teller) push() {
-	if t.unsent {
-		t.unsent = false
+	if !t.pushAt.IsZero() {
+		t.pushAt = time.Time{}
 		t.peer.Push()
 	}
 }
@@ -334,11 +369,14 @@ func (t *teller) deadline() time.Time {
 		}
 		t.mu.Unlock()
 	}
-	return earlier(earlier(t.at, t.refreshAt), t.lookAt)
+	return earlier(earlier(t.at, t.refreshAt), earlier(t.lookAt, t.pushAt))
 }
 
 // wake reports the sessions that later and soon scheduled, if it is time to.
 func (t *teller) wake(now time.Time) {
+	if !now.Before(t.pushAt) {
+		t.push()
+	}
 	if !t.at.IsZero() && !now.Before(t.at) {
 		t.tellLate(now)
 	}
@@ -374,7 +412,7 @@ func (t *teller) look(now time.Time) {
 		t.resting = append(t.resting, s)
 		if r := s.Acquire(t.work); r != nil {
 			if t.unread.look(r) {
-				rec := known(r, t.pinholes, now)
+				rec := t.draft.of(r, t.pinholes, now)
 				t.peer.Keep(r.Pair, &rec)
 				t.later(s, now)
 			}
@@ -408,9 +446,9 @@ func (t *teller) tellLate(now time.Time) {
 			continue
 		}
 		if r := s.Acquire(t.work); r != nil {
-			rec := known(r, t.pinholes, now)
+			rec := t.draft.of(r, t.pinholes, now)
 			t.peer.Tell(s.Pair, &rec, pair.Promptly)
-			t.unsent = true
+			t.pushAt = now
 			r.Release()
 		}
 	}

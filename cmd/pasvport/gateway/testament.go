@@ -114,7 +114,7 @@ func (t *testament) records(now time.Time) (records []succession.Record) {
 		if r == nil { // its connection continues in another session
 			continue
 		}
-		rec, ok := r.Record(pinholes[&s.Owner])
+		rec, ok := r.Record(pinholes[&s.Owner], new(ftpalg.State))
 		if rec.Told = s.Pair.Stamp(); ok || rec.Told != nil {
 			records = append(records, rec)
 		}

@@ -25,24 +25,6 @@ func (u *unread) catchUp(r *session.Reader) bool {
 	return true
 }
 
-// keep notes what has passed unread of a session of a pair whose entry is gone: the
-// session of the next entry, if conntrackd makes one, continues from there. A packet of it
-// that is being handled has done so.
-func (u *unread) keep(s *session.Session) {
-	if u.fast == nil || s.Pair == nil || s.Pair.Standby() || s.Closing() {
-		return
-	}
-	r := s.Acquire(new(ftpalg.Workspace))
-	if r == nil {
-		return
-	}
-	defer r.Release()
-	if u.catchUp(r) {
-		rec := known(r, u.pinholes, time.Now())
-		u.peer.Keep(s.Pair, &rec)
-	}
-}
-
 // look informs the engine of the lines that have passed unread, and lets more pass. It
 // reports whether any have.
 func (u *unread) look(r *session.Reader) bool {

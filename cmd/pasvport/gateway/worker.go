@@ -43,7 +43,7 @@ func newWorker(l *life, o *offers, older *olderConnections, ct conntrack, q queu
 	}
 	w.verdicts = newVerdicts(q, l.log)
 	w.out = forwarder{verdicts: w.verdicts, ct: ct, adjust: l.adjust, offers: o, unread: l.unread, teller: &w.teller, payload: make([]byte, 0, maxPayload)}
-	w.teller = teller{life: l, verdicts: w.verdicts, ct: ct, work: &w.work}
+	w.teller = teller{life: l, verdicts: w.verdicts, ct: ct, table: table, work: &w.work}
 	w.stale = stale{services: l.services, verdicts: w.verdicts, ct: ct, memory: &l.lost, work: &w.work}
 	return w
 }
@@ -188,7 +188,7 @@ func (w *worker) read(r *session.Reader, d ftpalg.Direction, p *nfq.Packet) {
 		return
 	}
 	w.teller.tell(r, w.now)
-	if !w.teller.mayPass(r) || w.isOver(r) {
+	if !w.teller.mayPass(r) || w.teller.isOver(r) {
 		w.drop(p.ID)
 		return
 	}
@@ -271,7 +271,6 @@ func (w *worker) abandon(l halfLine) {
 
 // Deadline implements nfq.Handler.
 func (w *worker) Deadline() time.Time {
-	w.teller.push() // all packets that have come are handled
 	if len(w.calls) > 0 {
 		return overdue
 	}

@@ -46,8 +46,8 @@ type Known struct {
 // page is an encoded record.
 type page struct {
 	at     stamp
-	raw    []byte
-	uses   []use // since raw
+	raw    []byte // of a session of ours its reader's next report may overwrite them
+	uses   []use  // since raw
 	reply  mark
 	noted  instant // the remaining times of its pinholes count from then on
 	missed instant // when the first of several packets came without an entry; zero: never
@@ -57,6 +57,7 @@ type page struct {
 	ours   bool    // this machine saw its last packets
 	taken  bool    // for a session of the other machine, whether it is live here
 	absent bool    // there is no entry; its event will report one
+	out    bool    // it was removed from the book
 }
 
 // use is that a data connection has come, or was answered.
@@ -91,6 +92,7 @@ type book struct {
 	replies map[mark]*page // the same, by the tuple of reply packets
 	ended   []mark         // that are over, the oldest first
 	lost    []mark         // whose entries disappeared, the oldest first
+	scratch []byte         // for a record being encoded
 }
 
 func newBook() book {
@@ -133,14 +135,49 @@ func (b *book) note(at stamp, ours bool, from, to expect.Tuple, raw []byte, now 
 	case same && !at.newer(p.at):
 		return false, false
 	case !same:
-		b.remove(original)
-		b.makeRoom()
-		p = new(page)
-		b.pages[original], b.replies[reply] = p, p
+		p = b.add(original, reply)
 	}
 	absent := same && p.absent
-	*p = page{at: at, ours: ours, raw: raw, reply: reply, noted: instantOf(now), absent: absent}
+	p.set(at, ours, raw, now)
 	return true, !absent
+}
+
+// write enters the newest record of a session of ours, whose page it has had or nil. It
+// returns the page and its bytes, which are valid until the session's next report.
+func (b *book) write(p *page, at stamp, r *succession.Record, now time.Time) (_ *page, raw []byte) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if p == nil || p.out {
+		original, reply := b.mark(expect.Tuple(r.Original)), b.mark(expect.Tuple(r.Reply))
+		if p = b.pages[original]; p == nil || p.reply != reply {
+			p = b.add(original, reply)
+		}
+	}
+	if !at.newer(p.at) { // the other firewall has it
+		return p, succession.AppendRecord(nil, r)
+	}
+	b.scratch = succession.AppendRecord(b.scratch[:0], r)
+	raw = p.raw
+	if n := len(b.scratch); cap(raw) < n || cap(raw) > 2*n {
+		raw = make([]byte, 0, n)
+	}
+	raw = append(raw[:0], b.scratch...)
+	p.set(at, true, raw, now)
+	return p, raw
+}
+
+// add adds a page in place of what there is with its tuples. b.mu is held.
+func (b *book) add(original, reply mark) *page {
+	b.remove(original)
+	b.makeRoom()
+	p := &page{reply: reply}
+	b.pages[original], b.replies[reply] = p, p
+	return p
+}
+
+// set enters a record in its page.
+func (p *page) set(at stamp, ours bool, raw []byte, now time.Time) {
+	*p = page{at: at, ours: ours, raw: raw, reply: p.reply, noted: instantOf(now), absent: p.absent}
 }
 
 // makeRoom makes room for a page. b.mu is held.
@@ -161,11 +198,19 @@ func (b *book) makeRoom() {
 
 func (b *book) remove(original mark) {
 	if p := b.pages[original]; p != nil {
+		p.out = true
 		delete(b.pages, original)
 		if b.replies[p.reply] == p {
 			delete(b.replies, p.reply)
 		}
 	}
+}
+
+// clone returns a copy that shares no bytes with the book.
+func (p *page) clone() *page {
+	c := *p
+	c.raw = slices.Clone(p.raw)
+	return &c
 }
 
 // find returns what is known of a session, or nil.
@@ -228,7 +273,7 @@ func (b *book) live(original expect.Tuple) (again *page) {
 		return nil
 	}
 	if p.ours && p.ended != 0 {
-		again = new(*p)
+		again = p.clone()
 	}
 	p.missed, p.ended, p.absent = 0, 0, false
 	return again
@@ -392,7 +437,7 @@ func (b *book) all() []page {
 	list := make([]page, 0, len(b.pages))
 	for _, p := range b.pages {
 		if p.ended == 0 {
-			list = append(list, *p)
+			list = append(list, *p.clone())
 		}
 	}
 	return list

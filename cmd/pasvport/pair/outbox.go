@@ -30,7 +30,7 @@ const (
 	Lazily Urgency = iota
 	// Promptly: with the next Push, or what is awaited.
 	Promptly
-	// Awaited: at once, and the caller waits until the other daemon has it.
+	// Awaited: at once, and the caller waits until the other daemon has it; see Wait.
 	Awaited
 )
 
@@ -94,22 +94,23 @@ func (o *outbox) isUp() bool {
 
 // Receipt is the acknowledgement that is due for an awaited message. The zero value is
 // due for none.
-type Receipt struct{ link, n uint64 }
+type Receipt struct {
+	link, n uint64
+	done    <-chan struct{} // closed when it has come; nil if there is no use in waiting
+}
 
-// add queues a message, if there is a link. Awaited it returns a channel that
-// is closed when the other daemon has the message, or nil if there is no use in
-// waiting for that, and the acknowledgement that is due. Lazy messages are sent together
-// with later ones.
-func (o *outbox) add(k kind, how Urgency, parts ...[]byte) (done <-chan struct{}, due Receipt) {
+// add queues a message, if there is a link. Awaited it returns the acknowledgement that is
+// due. Lazy messages are sent together with later ones.
+func (o *outbox) add(k kind, how Urgency, parts ...[]byte) (due Receipt) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.up {
-		return nil, due
+		return due
 	}
 	if len(o.buf) > maxQueued {
 		o.why = errBehind // the link is about to end
 		o.signal()
-		return nil, Receipt{o.link, math.MaxUint64}
+		return Receipt{link: o.link, n: math.MaxUint64}
 	}
 	o.buf = appendFrame(o.buf, k, parts...)
 	if how == Lazily && !o.soon {
@@ -118,12 +119,12 @@ func (o *outbox) add(k kind, how Urgency, parts ...[]byte) (done <-chan struct{}
 	}
 	switch {
 	case how != Awaited:
-		return nil, due
+		return due
 	case !o.told || o.slow:
-		return nil, Receipt{o.link, o.ask()}
+		return Receipt{link: o.link, n: o.ask()}
 	}
-	done = o.waiter()
-	return done, Receipt{o.link, o.asked}
+	done := o.waiter()
+	return Receipt{o.link, o.asked, done}
 }
 
 // has reports whether an acknowledgement has come, or will not: its link has ended.

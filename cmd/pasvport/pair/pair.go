@@ -151,24 +151,28 @@ func (p *Pair) Close() {
 	}
 }
 
-// Tell informs the other daemon of a session of ours. Awaited it returns when
-// that one has it, or is known not to answer; Has tells which. Promptly it leaves with
-// Push.
+// Tell informs the other daemon of a session of ours. Awaited it leaves at once, promptly
+// with Push.
 func (p *Pair) Tell(s *Session, r *succession.Record, how Urgency) (due Receipt) {
 	if p == nil {
 		return due
 	}
 	at := p.next(s, r)
-	raw := p.note(at, r)
-	done, due := p.out.add(kindRecord, how, at.append(make([]byte, 0, 20)), raw)
+	raw := p.note(s, at, r)
+	due = p.out.add(kindRecord, how, at.append(make([]byte, 0, 20)), raw)
 	if how == Awaited {
 		p.out.push()
 	}
-	if done != nil {
-		p.waits.Add(1)
-		<-done
-	}
 	return due
+}
+
+// Wait returns when the other daemon has what was awaited, or is known not to answer; Has
+// tells which.
+func (p *Pair) Wait(due Receipt) {
+	if due.done != nil {
+		p.waits.Add(1)
+		<-due.done
+	}
 }
 
 // Push sends what Tell was called for promptly.
@@ -185,7 +189,7 @@ func (p *Pair) Has(due Receipt) bool { return p == nil || p.out.has(due) }
 // conntrackd may recreate its entry at any time, and that ends the session.
 func (p *Pair) Keep(s *Session, r *succession.Record) {
 	if p != nil {
-		p.note(p.next(s, r), r)
+		p.note(s, p.next(s, r), r)
 	}
 }
 
@@ -196,7 +200,7 @@ func (p *Pair) Inherit(s *Session, r *succession.Record) {
 	if p == nil || s == nil {
 		return
 	}
-	p.note(s.inherit(r.Told), r)
+	p.note(s, s.inherit(r.Told), r)
 }
 
 // next is the stamp of the next report. It is newer than those of an earlier session
@@ -205,10 +209,10 @@ func (p *Pair) next(s *Session, r *succession.Record) stamp {
 	return s.next(func() uint64 { return p.book.gen(expect.Tuple(r.Original)) })
 }
 
-// note enters what is known of a session of ours, and returns its bytes.
-func (p *Pair) note(at stamp, r *succession.Record) []byte {
-	raw := succession.AppendRecord(nil, r)
-	p.book.note(at, true, expect.Tuple(r.Original), expect.Tuple(r.Reply), raw, time.Now())
+// note enters what is known of a session of ours, whose reader the caller is, and returns
+// its bytes, which are valid until the next call.
+func (p *Pair) note(s *Session, at stamp, r *succession.Record) (raw []byte) {
+	s.page, raw = p.book.write(s.page, at, r, time.Now())
 	return raw
 }
 

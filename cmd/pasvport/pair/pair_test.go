@@ -194,7 +194,7 @@ func TestTells(t *testing.T) {
 	b.host.block = make(chan struct{})
 	var s Session
 	r := record(1000)
-	a.Tell(&s, &r, Awaited)
+	a.Wait(a.Tell(&s, &r, Awaited))
 	join(t, a, b)
 	eventually(t, "all is sent", b.toldAllOf(1))
 	eventually(t, "and its acknowledgement requested", a.ready)
@@ -212,14 +212,14 @@ func TestEverything(t *testing.T) {
 	var sessions [300]Session
 	for i := range sessions {
 		r := record(uint16(1000 + i))
-		a.Tell(&sessions[i], &r, Awaited)
+		a.Wait(a.Tell(&sessions[i], &r, Awaited))
 	}
 	cut := join(t, a, b)
 	eventually(t, "all are told", b.toldAllOf(len(sessions)))
 	eventually(t, "the link is up", a.ready)
 	r := record(1000)
 	r.Pinholes = []succession.Pinhole{{Source: r.Original.Src.Addr(), Public: r.Original.Dst, Target: r.Original.Dst, Left: time.Minute}}
-	a.Tell(&sessions[0], &r, Awaited) // and waits
+	a.Wait(a.Tell(&sessions[0], &r, Awaited)) // and waits
 	if k := b.book.find(expect.Tuple(r.Original), time.Now()); k == nil || len(k.Pinholes) != 1 {
 		t.Errorf("known is %+v after a wait", k)
 	}
@@ -253,13 +253,13 @@ func TestAdopt(t *testing.T) {
 	var sessions [4]Session
 	for i := range sessions {
 		r := record(uint16(i))
-		a.Tell(&sessions[i], &r, Awaited)
+		a.Wait(a.Tell(&sessions[i], &r, Awaited))
 	}
 	if k := b.host.last(); k == nil || k.Original != record(2).Original {
 		t.Fatalf("adopted %+v, want the one with an entry", k)
 	}
 	r, asked := record(3), b.host.asked
-	if a.Tell(&sessions[3], &r, Awaited); b.host.asked != asked {
+	if a.Wait(a.Tell(&sessions[3], &r, Awaited)); b.host.asked != asked {
 		t.Error("the entry of a session is looked up although its event would have come")
 	}
 	b.Entered(entryOf(record(3), expect.TCPStateEstablished))
@@ -279,6 +279,48 @@ func TestAdopt(t *testing.T) {
 	}
 	if s := b.Stats(); s.Adopted != 1 || s.TakeOver.Sessions != 1 || s.TakeOver.At.IsZero() {
 		t.Errorf("%+v", s)
+	}
+}
+
+// TestKeep: the state of a session of ours is recorded in the memory of the last one, and
+// does not touch what others read.
+func TestKeep(t *testing.T) {
+	p := newPair(Config{}, nil, slog.New(slog.DiscardHandler))
+	s, r := new(Session), record(1)
+	r.Engine = &ftpalg.State{Login: true}
+	p.Keep(s, &r)
+	read := p.book.all()[0]
+	raw := string(read.raw)
+	n := testing.AllocsPerRun(100, func() {
+		r.Engine.EPSVAll = !r.Engine.EPSVAll
+		p.Keep(s, &r)
+	})
+	if n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+	r.Engine.EPSVAll = true
+	p.Keep(s, &r)
+	if string(read.raw) != raw {
+		t.Error("what was read has changed")
+	}
+	original, reply := expect.Tuple(r.Original), expect.Tuple(r.Reply)
+	if k := p.book.find(original, time.Now()); k == nil || !k.Engine.EPSVAll {
+		t.Errorf("known is %+v", k)
+	}
+	theirs := record(1)
+	theirs.Engine = &ftpalg.State{Login: true, Multi: 230}
+	newer := stamp{p.book.pages[p.book.mark(original)].at.gen + 1000, 1}
+	p.book.note(newer, false, original, reply, succession.AppendRecord(nil, &theirs), time.Now())
+	p.Keep(s, &r)
+	if k := p.book.find(original, time.Now()); k == nil || k.Engine.Multi != 230 {
+		t.Errorf("the other firewall knows better, and known is %+v", k)
+	}
+	p.book.drop(original)
+	s = new(Session)
+	p.Keep(s, &r)
+	p.book.drop(original)
+	if p.Keep(s, &r); !p.book.has(original) {
+		t.Error("a session whose page was removed has none any more")
 	}
 }
 
@@ -377,10 +419,10 @@ func TestClockSetBack(t *testing.T) {
 	original, reply := expect.Tuple(r.Original), expect.Tuple(r.Reply)
 	before, next := new(Session), new(Session)
 	before.at.gen = uint64(time.Now().Add(time.Hour).UnixMilli())
-	a.Tell(before, &r, Awaited)
+	a.Wait(a.Tell(before, &r, Awaited))
 	a.Ended(before, original, reply, false)
 	eventually(t, "its end is known", func() bool { return b.Settle(patience) && !b.book.has(original) })
-	a.Tell(next, &r, Awaited)
+	a.Wait(a.Tell(next, &r, Awaited))
 	if !a.book.has(original) || !b.book.has(original) {
 		t.Errorf("the new session is known here: %t, there: %t", a.book.has(original), b.book.has(original))
 	}
@@ -418,7 +460,7 @@ func TestReturned(t *testing.T) {
 	for i := range before {
 		r := record(uint16(i))
 		r.Engine = &ftpalg.State{Login: true}
-		a.Tell(&before[i], &r, Awaited)
+		a.Wait(a.Tell(&before[i], &r, Awaited))
 	}
 	join(t, a, b)
 	eventually(t, "all are told", b.toldAllOf(len(before)))
@@ -435,7 +477,7 @@ func TestReturned(t *testing.T) {
 		next.host.has[expect.Tuple(r.Original)] = true
 	}
 	r := record(2)
-	next.Tell(&after[2], &r, Awaited) // a packet came
+	next.Wait(next.Tell(&after[2], &r, Awaited)) // a packet came
 	after[3].inherit(nil)
 	after[3].at = stamp{gen: 1, seq: 7} // likewise, and the clock was set back
 	after[3].fresh = false
@@ -533,10 +575,10 @@ func TestHang(t *testing.T) {
 	var s Session
 	r := record(1)
 	begun := time.Now()
-	a.Tell(&s, &r, Awaited)
+	a.Wait(a.Tell(&s, &r, Awaited))
 	first := time.Since(begun)
 	for range 1000 {
-		a.Tell(&s, &r, Awaited)
+		a.Wait(a.Tell(&s, &r, Awaited))
 	}
 	if rest := time.Since(begun) - first; first < waitBound || rest > 5*time.Second {
 		t.Errorf("the first wait took %v, the next 1000 took %v", first, rest)
@@ -546,7 +588,7 @@ func TestHang(t *testing.T) {
 	}
 	close(b.host.block)
 	eventually(t, "it answers again", func() bool { a.out.mu.Lock(); defer a.out.mu.Unlock(); return !a.out.slow })
-	a.Tell(&s, &r, Awaited)
+	a.Wait(a.Tell(&s, &r, Awaited))
 	if n := a.Stats().Waits; n != 2 {
 		t.Errorf("%d waits when it answers again", n)
 	}
@@ -587,7 +629,7 @@ func TestOverflow(t *testing.T) {
 	var s Session
 	r := record(1)
 	for range 3 * maxQueued / 60 {
-		a.Tell(&s, &r, Awaited)
+		a.Wait(a.Tell(&s, &r, Awaited))
 	}
 	a.out.mu.Lock()
 	n := len(a.out.buf)
@@ -625,7 +667,7 @@ func TestStrangers(t *testing.T) {
 			tt.spoil(a, b)
 			var s Session
 			r := record(1)
-			a.Tell(&s, &r, Awaited)
+			a.Wait(a.Tell(&s, &r, Awaited))
 			cut, ended := link(t, a, b)
 			if tt.ok {
 				eventually(t, "told", b.toldAllOf(1))

@@ -56,7 +56,7 @@ func TestRun(t *testing.T) {
 	var sessions [4]Session
 	tell := func(i int, how Urgency) {
 		r := record(uint16(i))
-		a.Tell(&sessions[i], &r, how)
+		a.Wait(a.Tell(&sessions[i], &r, how))
 	}
 	tell(0, Awaited)
 	b := open(t, atB.String(), atA.String())
@@ -109,7 +109,7 @@ func TestNone(t *testing.T) {
 	}
 	p.Flush()
 	p.Await()
-	p.Tell(s, &r, Awaited)
+	p.Wait(p.Tell(s, &r, Awaited))
 	p.Keep(s, &r)
 	p.Inherit(s, &r)
 	p.Ended(s, e.Original, e.Reply, false)
@@ -200,7 +200,7 @@ func TestEnded(t *testing.T) {
 			var sessions [2]Session
 			for i := range sessions {
 				r := record(uint16(i))
-				a.Tell(&sessions[i], &r, Awaited)
+				a.Wait(a.Tell(&sessions[i], &r, Awaited))
 			}
 			tt.end(a, &sessions[0], entryOf(record(0), expect.TCPStateEstablished))
 			if a.Flush(); a.book.len() != tt.here {

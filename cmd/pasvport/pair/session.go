@@ -27,6 +27,7 @@ type Session struct {
 	// Mark belongs to the reader, too: packets before this mark of its queue may have
 	// been queued before its entry was made; zero: none have.
 	Mark uint32
+	page *page // belongs to the reader, too: the last one that was written, or nil
 	// Shown says that the other firewall is to be told of what no packet shows.
 	Shown atomic.Bool
 

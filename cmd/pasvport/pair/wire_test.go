@@ -94,7 +94,7 @@ func TestPush(t *testing.T) {
 		a.Tell(s, &r, Promptly)
 	}
 	r := record(3)
-	if a.Tell(&three, &r, Awaited); b.book.len() != 3 {
+	if a.Wait(a.Tell(&three, &r, Awaited)); b.book.len() != 3 {
 		t.Errorf("%d records are there when what was awaited is", b.book.len())
 	}
 	r = record(4)
@@ -113,19 +113,19 @@ func TestExpire(t *testing.T) {
 		o.begin(nil)
 		o.toldAll()
 		begun := time.Now()
-		first, _ := o.add(kindRecord, Awaited)
+		first := o.add(kindRecord, Awaited)
 		time.Sleep(o.bound / 3)
-		second, _ := o.add(kindRecord, Awaited)
+		second := o.add(kindRecord, Awaited)
 		asked := time.Now()
-		<-first
+		<-first.done
 		if d := time.Since(begun); d != o.bound {
 			t.Errorf("the first one took %v", d)
 		}
-		<-second
+		<-second.done
 		if d := time.Since(asked); d != o.bound {
 			t.Errorf("the second one took %v", d)
 		}
-		if done, _ := o.add(kindRecord, Awaited); done != nil {
+		if due := o.add(kindRecord, Awaited); due.done != nil {
 			t.Error("what is awaited of a peer that does not answer waits")
 		}
 	})

@@ -214,17 +214,17 @@ func TestEndedBecause(t *testing.T) {
 func TestRecord(t *testing.T) {
 	e := numbered(1)
 	quiet := New(e, &ftpalg.Policy{}, time.Unix(1000, 0), false, nil)
-	if rec, ok := quiet.Record(nil); ok {
+	if rec, ok := quiet.Record(nil, new(ftpalg.State)); ok {
 		t.Errorf("%+v", rec)
 	}
 	quiet.Leave(succession.LeftAlone, quiet.Started)
-	if rec, ok := quiet.Record(nil); !ok || rec.Left != succession.LeftAlone || !rec.Is(1, e.Original, e.Reply) {
+	if rec, ok := quiet.Record(nil, new(ftpalg.State)); !ok || rec.Left != succession.LeftAlone || !rec.Is(1, e.Original, e.Reply) {
 		t.Errorf("%+v, %v", rec, ok)
 	}
 	r := begin(2)
 	logIn(r)
 	r.AdjustHere()
-	rec, ok := r.Record([]succession.Pinhole{{Active: true}})
+	rec, ok := r.Record([]succession.Pinhole{{Active: true}}, new(ftpalg.State))
 	if !ok || rec.Adjusted == nil || rec.Next[0] == nil || rec.Next[1] == nil || len(rec.Pinholes) != 1 {
 		t.Errorf("%+v, %v", rec, ok)
 	}

@@ -99,14 +99,14 @@ func (s *Session) Keepalive() keepalive.State {
 }
 
 // Record returns what the next daemon has to know of the session and cannot find
-// in the kernel, and reports whether there is anything.
-func (r *Reader) Record(pinholes []succession.Pinhole) (succession.Record, bool) {
+// in the kernel, and reports whether there is anything. Its engine's state is in state.
+func (r *Reader) Record(pinholes []succession.Pinhole, state *ftpalg.State) (succession.Record, bool) {
 	rec := succession.Record{
 		Original: succession.Tuple(r.Original()), Reply: succession.Tuple(r.Reply()),
 		ID: r.ID(), Left: r.Left(), Pinholes: pinholes,
 	}
-	if t := r.Engine.State(); t.Foreign || t.Stream[0].Start || t.Stream[1].Start {
-		rec.Engine = &t
+	if r.Engine.SaveState(state); state.Foreign || state.Stream[0].Start || state.Stream[1].Start {
+		rec.Engine = state
 	}
 	if r.Here() {
 		rec.Adjusted = (*[2]ftpalg.Adjustment)(new(r.Adjustments()))

@@ -134,11 +134,15 @@ func AppendRecord(b []byte, r *Record) []byte {
 
 // appendField appends a field, whose value f appends.
 func appendField(b []byte, tag byte, f func([]byte) []byte) []byte {
-	b = append(b, tag)
+	b = append(b, tag, 0)
 	at := len(b)
 	b = f(b)
-	var n [binary.MaxVarintLen64]byte
-	return slices.Insert(b, at, n[:binary.PutUvarint(n[:], uint64(len(b)-at))]...)
+	n := uint64(len(b) - at)
+	if n <= math.MaxInt8 { // it fits into the byte that is there for it
+		b[at-1] = byte(n)
+		return b
+	}
+	return slices.Replace(b, at-1, at, binary.AppendUvarint(nil, n)...)
 }
 
 func appendUint(b []byte, tag byte, v uint64) []byte {
