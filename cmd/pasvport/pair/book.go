@@ -38,7 +38,8 @@ const (
 // Known is what is known of a session.
 type Known struct {
 	succession.Record
-	at stamp
+	raw []byte // the same, encoded, without what its pinholes have seen since
+	at  stamp
 	// ours says that this machine saw its last packets, as far as is known.
 	ours bool
 }
@@ -238,7 +239,7 @@ func (p *page) known(now time.Time) *Known {
 		u.enter(&r)
 	}
 	passed(&r, p.noted.before(now))
-	return &Known{r, p.at, p.ours}
+	return &Known{r, p.raw, p.at, p.ours}
 }
 
 // enter records a use: a daemon that continues from the record opens the pinhole for

@@ -32,7 +32,7 @@ func numbered(i int) succession.Record {
 }
 
 // TestMemory: a pair keeps less than half a kilobyte per session, on the machine
-// that has it and on the other one.
+// that has it, on the other one, and there when it has taken over.
 func TestMemory(t *testing.T) {
 	const n, most = 20_000, 512
 	for name, keep := range map[string]func(p *end, sessions []*Session){
@@ -47,6 +47,15 @@ func TestMemory(t *testing.T) {
 			for i := range sessions {
 				r := numbered(i)
 				p.learn(stamp{1, 1}, false, expect.Tuple(r.Original), expect.Tuple(r.Reply), succession.AppendRecord(nil, &r))
+			}
+			p.Settle(10 * time.Second)
+		},
+		"the machine that takes over": func(p *end, sessions []*Session) {
+			for i := range sessions {
+				r := numbered(i)
+				p.learn(stamp{1, 1}, false, expect.Tuple(r.Original), expect.Tuple(r.Reply), succession.AppendRecord(nil, &r))
+				sessions[i] = new(Session)
+				sessions[i].Begin(p.book.find(expect.Tuple(r.Original), time.Now()))
 			}
 			p.Settle(10 * time.Second)
 		},

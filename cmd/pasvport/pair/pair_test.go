@@ -435,15 +435,17 @@ func TestOwner(t *testing.T) {
 	if a.Standby() {
 		t.Error("a new session is not ours")
 	}
-	first := &Known{record(1), a.next(nothing), false}
+	r := record(1)
+	raw := succession.AppendRecord(nil, &r)
+	first := (&page{at: a.next(nothing), raw: raw}).known(time.Now())
 	if !b.Learn(first) || !b.Standby() || b.Learn(first) {
 		t.Error("not learned once")
 	}
 	if r := b.Own(); r == nil || b.Standby() || b.Own() != nil {
 		t.Error("not owned once")
 	}
-	second := &Known{record(1), b.next(nothing), false}
-	if b.Learn(&Known{record(1), a.next(nothing), false}) {
+	second := (&page{at: b.next(nothing), raw: raw}).known(time.Now())
+	if b.Learn((&page{at: a.next(nothing), raw: raw}).known(time.Now())) {
 		t.Error("learned from the previous owner")
 	}
 	if !a.Learn(second) || !a.Standby() {

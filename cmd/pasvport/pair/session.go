@@ -3,6 +3,7 @@
 package pair
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,9 +38,9 @@ type Session struct {
 
 	mu       sync.Mutex
 	at       stamp
-	fresh    bool               // an earlier daemon crashed, and no packet has come since
-	again    bool               // the other firewall must receive it again
-	incoming *succession.Record // what it continues from, when its next packet comes
+	fresh    bool   // an earlier daemon crashed, and no packet has come since
+	again    bool   // the other firewall must receive it again
+	incoming []byte // the record that it continues from, when its next packet comes; nil: none
 }
 
 // Told is what the other firewall must know of a session at once.
@@ -98,7 +99,10 @@ func (s *Session) Learn(k *Known) bool {
 
 // take makes the session continue from what is known. s.mu is held.
 func (s *Session) take(k *Known) {
-	s.at, s.incoming = k.at, &k.Record
+	s.at, s.incoming = k.at, k.raw
+	if k.ours { // its reader may report it before that, in the same memory
+		s.incoming = slices.Clone(k.raw)
+	}
 	s.due.Store(true)
 }
 
@@ -110,7 +114,15 @@ func (s *Session) Continues() *succession.Record {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.incoming
+	return s.record()
+}
+
+// record is the record that the session continues from, or nil. s.mu is held.
+func (s *Session) record() *succession.Record {
+	if r, err := succession.ParseRecord(s.incoming); err == nil {
+		return &r
+	}
+	return nil
 }
 
 // Own makes the session ours: a packet of it came. It returns what the session
@@ -120,7 +132,7 @@ func (s *Session) Own() *succession.Record {
 	s.Told = Told{}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := s.incoming
+	r := s.record()
 	s.incoming, s.fresh = nil, false
 	s.due.Store(false)
 	s.at = stamp{gen: max(s.at.gen+1, uint64(time.Now().UnixMilli()))}
