@@ -21,9 +21,10 @@ import (
 // positions in the streams of a session.
 const tellAfter = 20 * time.Millisecond
 
-// pushAfter is how long a command may wait for its answer, which is told with it: a server
-// nearby answers sooner, and what crashes meanwhile is lost with or without it.
-const pushAfter = 2 * time.Millisecond
+// pushAfter is how long a command may wait for its answer, with which it is told: a server
+// nearby answers sooner. The answer may come by way of the other firewall, but not much
+// sooner than that.
+const pushAfter = 200 * time.Microsecond
 
 // lookEvery is how often lines that have passed unread are looked for. What the other
 // firewall does not know of is a gap there: the first announcement behind it is refused.

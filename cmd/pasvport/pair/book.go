@@ -47,8 +47,8 @@ type Known struct {
 // page is an encoded record.
 type page struct {
 	at     stamp
-	raw    []byte // of a session of ours its reader's next report may overwrite them
-	uses   []use  // since raw
+	raw    []byte
+	uses   []use // since raw
 	reply  mark
 	noted  instant // the remaining times of its pinholes count from then on
 	missed instant // when the first of several packets came without an entry; zero: never
@@ -59,6 +59,7 @@ type page struct {
 	taken  bool    // for a session of the other machine, whether it is live here
 	absent bool    // there is no entry; its event will report one
 	out    bool    // it was removed from the book
+	lent   bool    // someone has raw, which does not change any more
 }
 
 // use is that a data connection has come, or was answered.
@@ -123,8 +124,8 @@ func (b *book) gen(original expect.Tuple) uint64 {
 	return 0
 }
 
-// note enters a record, unless what is known is as new. raw belongs to the book
-// from then on. look says whether there may be an entry whose event has already
+// note enters a record, unless what is known is as new. raw must not change from then
+// on. look says whether there may be an entry whose event has already
 // come.
 func (b *book) note(at stamp, ours bool, from, to expect.Tuple, raw []byte, now time.Time) (news, look bool) {
 	original, reply := b.mark(from), b.mark(to)
@@ -140,14 +141,30 @@ func (b *book) note(at stamp, ours bool, from, to expect.Tuple, raw []byte, now 
 	}
 	absent := same && p.absent
 	p.set(at, ours, raw, now)
+	p.lent = true
 	return true, !absent
 }
 
-// write enters the newest record of a session of ours, whose page it has had or nil. It
-// returns the page and its bytes, which are valid until the session's next report.
-func (b *book) write(p *page, at stamp, r *succession.Record, now time.Time) (_ *page, raw []byte) {
+// write enters the newest record of a session of ours, whose page it has had or nil, and
+// returns the page.
+func (b *book) write(p *page, at stamp, r *succession.Record, now time.Time) *page {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	p, _ = b.enter(p, at, r, now)
+	return p
+}
+
+// lend is write, and returns the bytes as well.
+func (b *book) lend(p *page, at stamp, r *succession.Record, now time.Time) (_ *page, raw []byte) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p, raw = b.enter(p, at, r, now)
+	p.lent = true
+	return p, raw
+}
+
+// enter is write, and returns the bytes as well. b.mu is held.
+func (b *book) enter(p *page, at stamp, r *succession.Record, now time.Time) (_ *page, raw []byte) {
 	if p == nil || p.out {
 		original, reply := b.mark(expect.Tuple(r.Original)), b.mark(expect.Tuple(r.Reply))
 		if p = b.pages[original]; p == nil || p.reply != reply {
@@ -159,7 +176,7 @@ func (b *book) write(p *page, at stamp, r *succession.Record, now time.Time) (_ 
 	}
 	b.scratch = succession.AppendRecord(b.scratch[:0], r)
 	raw = p.raw
-	if n := len(b.scratch); cap(raw) < n || cap(raw) > 2*n {
+	if n := len(b.scratch); p.lent || cap(raw) < n || cap(raw) > 2*n {
 		raw = make([]byte, 0, n)
 	}
 	raw = append(raw[:0], b.scratch...)
@@ -207,11 +224,10 @@ func (b *book) remove(original mark) {
 	}
 }
 
-// clone returns a copy that shares no bytes with the book.
-func (p *page) clone() *page {
-	c := *p
-	c.raw = slices.Clone(p.raw)
-	return &c
+// lend returns a copy.
+func (p *page) lend() page {
+	p.lent = true
+	return *p
 }
 
 // find returns what is known of a session, or nil.
@@ -239,6 +255,7 @@ func (p *page) known(now time.Time) *Known {
 		u.enter(&r)
 	}
 	passed(&r, p.noted.before(now))
+	p.lent = true
 	return &Known{r, p.raw, p.at, p.ours}
 }
 
@@ -274,7 +291,7 @@ func (b *book) live(original expect.Tuple) (again *page) {
 		return nil
 	}
 	if p.ours && p.ended != 0 {
-		again = p.clone()
+		again = new(p.lend())
 	}
 	p.missed, p.ended, p.absent = 0, 0, false
 	return again
@@ -438,7 +455,7 @@ func (b *book) all() []page {
 	list := make([]page, 0, len(b.pages))
 	for _, p := range b.pages {
 		if p.ended == 0 {
-			list = append(list, *p.clone())
+			list = append(list, p.lend())
 		}
 	}
 	return list

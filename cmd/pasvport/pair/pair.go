@@ -158,7 +158,8 @@ func (p *Pair) Tell(s *Session, r *succession.Record, how Urgency) (due Receipt)
 		return due
 	}
 	at := p.next(s, r)
-	raw := p.note(s, at, r)
+	var raw []byte
+	s.page, raw = p.book.lend(s.page, at, r, time.Now())
 	due = p.out.add(kindRecord, how, at.append(make([]byte, 0, 20)), raw)
 	if how == Awaited {
 		p.out.push()
@@ -189,7 +190,7 @@ func (p *Pair) Has(due Receipt) bool { return p == nil || p.out.has(due) }
 // conntrackd may recreate its entry at any time, and that ends the session.
 func (p *Pair) Keep(s *Session, r *succession.Record) {
 	if p != nil {
-		p.note(s, p.next(s, r), r)
+		s.page = p.book.write(s.page, p.next(s, r), r, time.Now())
 	}
 }
 
@@ -200,20 +201,13 @@ func (p *Pair) Inherit(s *Session, r *succession.Record) {
 	if p == nil || s == nil {
 		return
 	}
-	p.note(s, s.inherit(r.Told), r)
+	s.page = p.book.write(s.page, s.inherit(r.Told), r, time.Now())
 }
 
 // next is the stamp of the next report. It is newer than those of an earlier session
 // with the same tuple, also if the clock was set back since.
 func (p *Pair) next(s *Session, r *succession.Record) stamp {
 	return s.next(func() uint64 { return p.book.gen(expect.Tuple(r.Original)) })
-}
-
-// note enters what is known of a session of ours, whose reader the caller is, and returns
-// its bytes, which are valid until the next call.
-func (p *Pair) note(s *Session, at stamp, r *succession.Record) (raw []byte) {
-	s.page, raw = p.book.write(s.page, at, r, time.Now())
-	return raw
 }
 
 // Ended informs the other daemon that a session of ours has ended. open means

@@ -322,6 +322,13 @@ func TestKeep(t *testing.T) {
 	if p.Keep(s, &r); !p.book.has(original) {
 		t.Error("a session whose page was removed has none any more")
 	}
+	_, told := p.book.lend(s.page, p.next(s, &r), &r, time.Now())
+	before := string(told)
+	r.Engine.EPSVAll = false
+	p.Keep(new(Session), &r) // of an entry that was made anew
+	if string(told) != before {
+		t.Error("what is being told has changed")
+	}
 }
 
 // TestGrace: packets that arrive before the entry of their session are dropped

@@ -3,7 +3,6 @@
 package pair
 
 import (
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -100,9 +99,6 @@ func (s *Session) Learn(k *Known) bool {
 // take makes the session continue from what is known. s.mu is held.
 func (s *Session) take(k *Known) {
 	s.at, s.incoming = k.at, k.raw
-	if k.ours { // its reader may report it before that, in the same memory
-		s.incoming = slices.Clone(k.raw)
-	}
 	s.due.Store(true)
 }
 
