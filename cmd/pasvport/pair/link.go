@@ -210,7 +210,6 @@ func (p *Pair) listen(ctx context.Context) {
 	defer stop()
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	places := make(chan struct{}, 8) // including those that have not proved the key
 	for {
 		conn, err := p.ln.Accept()
 		if err != nil {
@@ -220,18 +219,13 @@ func (p *Pair) listen(ctx context.Context) {
 			time.Sleep(redial) // no more descriptors
 			continue
 		}
-		select {
-		case places <- struct{}{}:
-		default:
-			conn.Close()
-			continue
-		}
+		p.door.enter(conn)
 		wg.Go(func() {
-			defer func() { <-places }()
+			defer p.door.leave(conn)
 			stop := context.AfterFunc(ctx, func() { conn.Close() })
 			defer stop()
 			defer conn.Close()
-			if err := p.serve(conn); err != nil && ctx.Err() == nil {
+			if err := p.serve(conn); err != nil && ctx.Err() == nil && !errors.Is(err, net.ErrClosed) {
 				p.links.refused(conn.RemoteAddr(), err)
 			}
 		})
@@ -246,6 +240,7 @@ func (p *Pair) serve(raw net.Conn) error {
 	if err != nil {
 		return err
 	}
+	p.door.leave(raw)
 	defer p.takePlace(raw, theirs.skew(time.Now()))()
 	select {
 	case p.reached <- struct{}{}:

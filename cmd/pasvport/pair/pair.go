@@ -56,6 +56,7 @@ type Pair struct {
 	id    *identity
 	hello hello
 	ln    net.Listener
+	door  door
 
 	book  book
 	out   outbox

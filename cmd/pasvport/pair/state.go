@@ -99,14 +99,15 @@ func (s *links) unheard() {
 	s.change(func(l *Link) { l.Hears = false })
 }
 
-// refused reports once that a connection to us was refused.
+// refused reports once that a connection to us was refused, for a reason that has this hint.
 func (s *links) refused(addr net.Addr, err error) {
 	from, _, _ := net.SplitHostPort(addr.String())
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if text := fmt.Sprint(from, err); s.turned != text {
+	hint := Hint(err)
+	if text := from + hint; s.turned != text {
 		s.turned = text
-		s.log.Warn("peer refused", "from", from, "err", err, "hint", Hint(err))
+		s.log.Warn("peer refused", "from", from, "err", err, "hint", hint)
 	}
 }
 
