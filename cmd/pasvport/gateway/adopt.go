@@ -28,8 +28,8 @@ type adopter struct {
 // otherwise a new one. The caller is its reader.
 func (a *adopter) adopt(e *expect.Entry, alg *ftpalg.Conn, now time.Time) *session.Reader {
 	a.zones.note(e)
-	if table, old := a.registry.find(e.Original); old != nil {
-		a.end(a.ct, table, old)
+	if old := a.registry.session(e.Original); old != nil {
+		a.end(a.ct, old)
 	}
 	if reason := a.room(e.Original.Src.Addr()); reason != report.ReasonPlain {
 		return a.turnAway(e, reason, now)

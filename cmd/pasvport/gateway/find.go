@@ -65,7 +65,7 @@ func (w *worker) find(p *nfq.Packet) (r *session.Reader, is tracking) {
 	}
 	if r != nil { // its end was not reported
 		r.Release()
-		w.end(w.ct, w.table, r.Session)
+		w.end(w.ct, r.Session)
 		r = nil
 	}
 	if err != nil {

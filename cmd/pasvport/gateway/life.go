@@ -90,17 +90,16 @@ func (l *life) ending(ct conntrack, s *session.Session, state uint8) {
 	}
 	l.accounts.Ended(ct, s, state, time.Now())
 	if surplus, ok := l.present.Close(&s.Member, l.client(s), s, l.settings().MaxSessions); ok {
-		table, known := l.registry.find(surplus.Original())
-		if known != surplus {
+		if l.registry.session(surplus.Original()) != surplus {
 			l.present.Forget(&surplus.Member, l.client(surplus))
 			return
 		}
-		l.end(ct, table, surplus)
+		l.end(ct, surplus)
 	}
 }
 
-// end removes a session from a table after conntrack has deleted its entry.
-func (l *life) end(ct conntrack, table *session.Table, s *session.Session) {
+// end ends a session after conntrack has deleted its entry.
+func (l *life) end(ct conntrack, s *session.Session) {
 	l.unread.end(s) // while it is in the table, so that its successor's state does not replace its own
 	l.keep(s)
 	l.remember(s)
@@ -109,7 +108,7 @@ func (l *life) end(ct conntrack, table *session.Table, s *session.Session) {
 	l.ending(ct, s, expect.TCPStateClose)
 	l.present.Forget(&s.Member, l.client(s))
 	l.bypass.takeUp(s.ID())
-	if table.Remove(s) {
+	if l.registry.remove(s) {
 		l.adjust.forget(s)
 		l.metrics.Sessions.Add(-1)
 	}

@@ -28,9 +28,8 @@ func TestLife(t *testing.T) {
 	if b.present.Living() != 0 {
 		t.Error("it counts though both ends have closed it")
 	}
-	table, _ := b.registry.find(s.Original())
 	for range 2 {
-		b.end(b.k, table, s)
+		b.end(b.k, s)
 	}
 	if l.session() != nil || b.metrics.Sessions.Load() != 0 || b.lost.Find(s.Original(), s.Started) != nil {
 		t.Error("something is left of it")

@@ -194,8 +194,8 @@ func (p *partner) Data(e *expect.Entry, k *pair.Known) {
 
 // Gone implements pair.Host.
 func (p *partner) Gone(e *expect.Entry) {
-	if table, s := p.registry.find(e.Original); s != nil && s.ID() == e.ID {
-		p.end(p.ct, table, s)
+	if s := p.registry.session(e.Original); s != nil && s.ID() == e.ID {
+		p.end(p.ct, s)
 	}
 }
 

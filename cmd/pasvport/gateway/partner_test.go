@@ -665,6 +665,28 @@ func TestRemadeUnread(t *testing.T) {
 	}
 }
 
+// TestEndsWhileMoved: conntrackd recreates the entry of a session of the other firewall
+// while a packet moves the session to its queue. The session of the next entry lives.
+func TestEndsWhileMoved(t *testing.T) {
+	f := newFirewalls(t, nil)
+	m := f.moves(f.a.announced(entryOf(1)))
+	if f.b.registry.orphans.Find(m.entry.Original) == nil {
+		t.Fatal("it is not an orphan")
+	}
+	f.b.k.beforeDelete = func() { // what is open is being closed
+		f.b.k.beforeDelete = nil
+		f.b.w.table.Move(m.entry.Original, &f.b.registry.orphans)
+	}
+	n := f.b.anew(m)
+	if f.b.k.beforeDelete != nil {
+		t.Fatal("nothing was closed")
+	}
+	if s := n.session(); s == nil || s.ID() != n.entry.ID {
+		t.Fatalf("the session of the new entry is %v", s)
+	}
+	n.accepts(client, "NOOP\r\n")
+}
+
 // TestRemadeTwice: conntrackd recreates the entry of a session of the other firewall
 // twice before this daemon, which is busy or was stopped, acts on the first time: the
 // session has the last entry.

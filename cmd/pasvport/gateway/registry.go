@@ -40,6 +40,22 @@ func (r *registry) session(t expect.Tuple) *session.Session {
 	return s
 }
 
+// remove removes a session from its table, and reports whether it was in one. It may be
+// moved meanwhile, as in find.
+func (r *registry) remove(s *session.Session) bool {
+	for range 2 {
+		for _, t := range r.queues {
+			if t.Remove(s) {
+				return true
+			}
+		}
+		if r.orphans.Remove(s) {
+			return true
+		}
+	}
+	return false
+}
+
 // all returns all sessions with their tables. One that is being moved may come
 // twice.
 func (r *registry) all() iter.Seq2[*session.Table, *session.Session] {

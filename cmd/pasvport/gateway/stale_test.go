@@ -17,8 +17,7 @@ import (
 // lose makes conntrack lose a connection in the middle of a session.
 func (b *bench) lose(l *link) {
 	b.k.remove(l.entry)
-	table, s := b.registry.find(l.entry.Original)
-	b.end(b.k, table, s)
+	b.end(b.k, b.registry.session(l.entry.Original))
 }
 
 const reset = "repeat"

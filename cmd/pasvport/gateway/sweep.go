@@ -150,13 +150,9 @@ func (w *sweeper) sessionOf(p *pinhole.Pinhole) *session.Session {
 // reconcile forgets the sessions whose entries conntrack no longer has and whose end no
 // event has reported, and hands the entries that no event has reported to the pair.
 func (w *sweeper) reconcile() {
-	type member struct {
-		table *session.Table
-		s     *session.Session
-	}
-	var sessions []member
-	for table, s := range w.registry.all() { // before the dump: what begins later stays
-		sessions = append(sessions, member{table, s})
+	var sessions []*session.Session
+	for _, s := range w.registry.all() { // before the dump: what begins later stays
+		sessions = append(sessions, s)
 	}
 	w.lists++
 	err := w.ct.DumpTo(w.ports.get(), func(e *expect.Entry) {
@@ -172,15 +168,15 @@ func (w *sweeper) reconcile() {
 		return
 	}
 	w.sync()
-	for _, m := range sessions {
-		if m.s.Listed == w.lists || w.registry.session(m.s.Original()) != m.s {
+	for _, s := range sessions {
+		if s.Listed == w.lists || w.registry.session(s.Original()) != s {
 			continue
 		}
-		switch e, err := w.ct.Get(m.s.Original()); {
+		switch e, err := w.ct.Get(s.Original()); {
 		case errors.Is(err, unix.ENOENT):
-			w.end(w.ct, m.table, m.s)
-		case err == nil && e.ID != m.s.ID():
-			w.end(w.ct, m.table, m.s)
+			w.end(w.ct, s)
+		case err == nil && e.ID != s.ID():
+			w.end(w.ct, s)
 			w.peer.Entered(&e)
 		}
 	}

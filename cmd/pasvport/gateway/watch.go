@@ -73,9 +73,9 @@ func (w *watcher) destroyed(ct conntrack, e *expect.Entry) {
 	if w.pinholes.Ends(e) {
 		return
 	}
-	if table, s := w.registry.find(e.Original); s != nil {
+	if s := w.registry.session(e.Original); s != nil {
 		s.SetMark(e.Mark)
-		w.end(ct, table, s)
+		w.end(ct, s)
 	}
 	w.peer.Left(e)
 }
@@ -85,9 +85,9 @@ func (w *watcher) destroyed(ct conntrack, e *expect.Entry) {
 // firewall: that one is over.
 func (w *watcher) begins(ct conntrack, e *expect.Entry) {
 	w.older.begins(e.ID)
-	if table, s := w.registry.find(e.Original); s != nil && s.ID() == e.ID && s.Pair.GoesOn() {
+	if s := w.registry.session(e.Original); s != nil && s.ID() == e.ID && s.Pair.GoesOn() {
 		w.ending(ct, s, expect.TCPStateClose)
-		w.end(ct, table, s)
+		w.end(ct, s)
 	}
 }
 

@@ -66,7 +66,12 @@ type page struct {
 type use struct {
 	data     expect.Tuple
 	answered bool
+	at       instant
 }
+
+// underWay is how long a report of the other firewall may have been under way that lacks a
+// use here: what was used here does not open there again.
+const underWay = 2 * time.Second
 
 // maxUses is how many a page has at the most: a daemon with a peer has it told of them
 // long before.
@@ -140,8 +145,9 @@ func (b *book) note(at stamp, ours bool, from, to expect.Tuple, raw []byte, now 
 		p = b.add(original, reply)
 	}
 	absent := same && p.absent
+	uses := slices.DeleteFunc(p.uses, func(u use) bool { return ours || u.at.before(now) > underWay })
 	p.set(at, ours, raw, now)
-	p.lent = true
+	p.lent, p.uses = true, uses
 	return true, !absent
 }
 
@@ -340,7 +346,7 @@ func (b *book) used(original, data expect.Tuple, answered bool, now time.Time) {
 	if p == nil {
 		return
 	}
-	p.uses = append(p.uses, use{data, answered})
+	p.uses = append(p.uses, use{data, answered, instantOf(now)})
 	if len(p.uses) < maxUses {
 		return
 	}
