@@ -190,6 +190,9 @@ func (p *partner) Data(e *expect.Entry, k *pair.Known) {
 		e = now
 	}
 	p.peer.Used(s.Original(), e)
+	if s.Pair.Standby() {
+		p.peer.Retell(s.Original())
+	}
 }
 
 // Gone implements pair.Host.

@@ -687,6 +687,44 @@ func TestEndsWhileMoved(t *testing.T) {
 	n.accepts(client, "NOOP\r\n")
 }
 
+// TestRemadeEnds: a session of ours whose entry conntrackd has recreated ends before a
+// packet of it has come. What the other firewall has open for it is closed.
+func TestRemadeEnds(t *testing.T) {
+	f := newFirewalls(t, nil)
+	l := f.a.announced(entryOf(1))
+	f.moves(l)
+	n := f.a.anew(l)
+	if len(f.a.pinholes.All()) != 1 || len(f.b.pinholes.All()) != 1 {
+		t.Fatalf("open is %v and %v", f.a.pinholes.All(), f.b.pinholes.All())
+	}
+	e := *n.entry
+	e.TCPState = expect.TCPStateTimeWait
+	f.a.watcher().event(f.a.k, &expect.Event{Type: expect.Update, Entry: e})
+	f.told()
+	f.settle()
+	if len(f.a.pinholes.All()) != 0 || len(f.b.pinholes.All()) != 0 {
+		t.Errorf("open is %v and %v", f.a.pinholes.All(), f.b.pinholes.All())
+	}
+}
+
+// TestRemadeUsed: what a session of ours has open is used before a packet of it has come,
+// since conntrackd has recreated its entry. At the other firewall it is open for that data
+// connection alone.
+func TestRemadeUsed(t *testing.T) {
+	f := newFirewalls(t, nil)
+	l := f.a.announced(entryOf(1))
+	f.moves(l)
+	f.a.anew(l)
+	data := dataOf(l, 50000)
+	f.a.watcher().event(f.a.k, &expect.Event{Type: expect.New, Entry: data})
+	f.a.sync()
+	f.told()
+	f.settle()
+	if all := f.b.pinholes.All(); len(all) != 1 || all[0].Port != data.Original.Src.Port() {
+		t.Errorf("at the other firewall there is %v", all)
+	}
+}
+
 // TestRemadeTwice: conntrackd recreates the entry of a session of the other firewall
 // twice before this daemon, which is busy or was stopped, acts on the first time: the
 // session has the last entry.

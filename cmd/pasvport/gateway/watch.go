@@ -59,7 +59,11 @@ func (w *watcher) event(ct conntrack, e *expect.Event) {
 // tellUsed tells the other firewall that a data connection of a session has
 // begun, or was answered.
 func (w *watcher) tellUsed(s *session.Session) {
-	if s != nil && s.Pair != nil && !s.Pair.Standby() {
+	switch {
+	case s == nil || s.Pair == nil:
+	case s.Pair.Standby():
+		w.peer.Retell(s.Original())
+	default:
 		w.used(s)
 	}
 }

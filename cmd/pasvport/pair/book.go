@@ -356,11 +356,33 @@ func (b *book) used(original, data expect.Tuple, answered bool, now time.Time) {
 	p.uses = nil
 }
 
+// retell returns a copy of the page of a session of ours, which is newer than what was told
+// of it, or nil.
+func (b *book) retell(original expect.Tuple) *page {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p := b.of(original)
+	if p == nil || !p.ours {
+		return nil
+	}
+	p.at.seq++
+	return new(p.lend())
+}
+
 // has reports whether there is a record.
 func (b *book) has(original expect.Tuple) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.of(original) != nil
+}
+
+// ours reports whether there is a record of a session, and this machine saw its last
+// packets, as far as is known.
+func (b *book) ours(original expect.Tuple) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p := b.of(original)
+	return p != nil && p.ours
 }
 
 // expects reports whether a packet without an entry belongs to a known session

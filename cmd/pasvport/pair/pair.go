@@ -211,11 +211,12 @@ func (p *Pair) next(s *Session, r *succession.Record) stamp {
 	return s.next(func() uint64 { return p.book.gen(expect.Tuple(r.Original)) })
 }
 
-// Ended informs the other daemon that a session of ours has ended. open means
+// Ended informs the other daemon that a session of ours has ended, also if none of its
+// packets has come since conntrackd made its entry anew. open means
 // that neither end has closed it: its entry is gone nevertheless, and may come
 // back. The first report on a session counts.
 func (p *Pair) Ended(s *Session, original, reply expect.Tuple, open bool) {
-	if p == nil || s == nil || s.finished.Swap(true) || s.Standby() || !p.book.has(original) {
+	if p == nil || s == nil || s.finished.Swap(true) || !p.book.has(original) || s.Standby() && !p.book.ours(original) {
 		return
 	}
 	if open {
@@ -287,6 +288,17 @@ func (p *Pair) EnteredData(e *expect.Entry) bool {
 func (p *Pair) Used(original expect.Tuple, data *expect.Entry) {
 	if p != nil {
 		p.book.used(original, data.Original, data.TCPState >= expect.TCPStateSynRecv, time.Now())
+	}
+}
+
+// Retell tells the other daemon what was used of a session of ours none of whose packets has
+// come since conntrackd made its entry anew: it is told of no other way until then.
+func (p *Pair) Retell(original expect.Tuple) {
+	if p == nil {
+		return
+	}
+	if again := p.book.retell(original); again != nil {
+		p.out.add(kindRecord, Lazily, again.at.append(nil), again.record(time.Now()))
 	}
 }
 

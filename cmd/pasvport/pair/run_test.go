@@ -185,6 +185,8 @@ func TestEnded(t *testing.T) {
 			a.Ended(s, e.Original, e.Reply, false)
 		}, 2, 1},
 		{"the other firewall has it", func(a *end, s *Session, e *expect.Entry) {
+			r := record(0)
+			a.book.note(stamp{1 << 62, 1}, false, e.Original, e.Reply, succession.AppendRecord(nil, &r), time.Now())
 			s.standby.Store(true)
 			a.Ended(s, e.Original, e.Reply, false)
 		}, 2, 2},
