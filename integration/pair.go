@@ -169,6 +169,10 @@ func bareMachines(t *testing.T, p Position, a Allow, s Subject, groups []vrrpGro
 	for _, h := range []*Host{tp.Client, tp.Client2, tp.Server, tp.Third} {
 		// A SYN is repeated each second: on a busy machine a failover takes long.
 		_ = h.Sysctl("net/ipv4/tcp_syn_linear_timeouts", "60") // since 6.5
+		// Tests listen on ports in the range of --tls.
+		if err := h.Sysctl("net/ipv4/ip_local_reserved_ports", "50000-50100"); err != nil {
+			t.Fatal(err)
+		}
 	}
 	tp.Firewalls = []*Host{f.Machines[0].Host}
 	if err := f.connect(); err != nil {
