@@ -130,8 +130,7 @@ func (b *book) gen(original expect.Tuple) uint64 {
 }
 
 // note enters a record, unless what is known is as new. raw must not change from then
-// on. look says whether there may be an entry whose event has already
-// come.
+// on. look says whether there may be an entry whose event has already come.
 func (b *book) note(at stamp, ours bool, from, to expect.Tuple, raw []byte, now time.Time) (news, look bool) {
 	original, reply := b.mark(from), b.mark(to)
 	b.mu.Lock()
@@ -145,7 +144,12 @@ func (b *book) note(at stamp, ours bool, from, to expect.Tuple, raw []byte, now 
 		p = b.add(original, reply)
 	}
 	absent := same && p.absent
-	uses := slices.DeleteFunc(p.uses, func(u use) bool { return ours || u.at.before(now) > underWay })
+	var uses []use // a copy of the page may share the old ones
+	for _, u := range p.uses {
+		if !ours && u.at.before(now) <= underWay {
+			uses = append(uses, u)
+		}
+	}
 	p.set(at, ours, raw, now)
 	p.lent, p.uses = true, uses
 	return true, !absent
