@@ -158,7 +158,7 @@ func (w *worker) known(t expect.Tuple) *session.Reader {
 
 // moved is known for a session of another table, which is moved.
 func (w *worker) moved(t expect.Tuple, from *session.Table) *session.Reader {
-	s := w.table.Move(t, from)
+	s := w.registry.move(t, from, w.table)
 	if s == nil {
 		return nil
 	}

@@ -190,9 +190,7 @@ func (p *partner) Data(e *expect.Entry, k *pair.Known) {
 		e = now
 	}
 	p.peer.Used(s.Original(), e)
-	if s.Pair.Standby() {
-		p.peer.Retell(s.Original())
-	}
+	p.peer.Retell(s.Pair, s.Original())
 }
 
 // Gone implements pair.Host.

@@ -675,7 +675,7 @@ func TestEndsWhileMoved(t *testing.T) {
 	}
 	f.b.k.beforeDelete = func() { // what is open is being closed
 		f.b.k.beforeDelete = nil
-		f.b.w.table.Move(m.entry.Original, &f.b.registry.orphans)
+		f.b.registry.move(m.entry.Original, &f.b.registry.orphans, f.b.w.table)
 	}
 	n := f.b.anew(m)
 	if f.b.k.beforeDelete != nil {

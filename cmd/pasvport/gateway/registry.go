@@ -4,6 +4,7 @@ package gateway
 
 import (
 	"iter"
+	"sync"
 
 	"github.com/pasvport/pasvport/cmd/pasvport/session"
 	"github.com/pasvport/pasvport/expect"
@@ -16,6 +17,8 @@ type registry struct {
 	// orphans are sessions of an earlier daemon: which queue has them is known
 	// when their first packet arrives.
 	orphans session.Table
+
+	mu sync.Mutex // who moves or removes a session has it
 }
 
 // find returns the session with a tuple and its table, or nil. An orphan may be
@@ -40,20 +43,28 @@ func (r *registry) session(t expect.Tuple) *session.Session {
 	return s
 }
 
-// remove removes a session from its table, and reports whether it was in one. It may be
-// moved meanwhile, as in find.
+// move moves the session with a tuple to another table, and returns it; nil: it is not
+// there any more.
+func (r *registry) move(of expect.Tuple, from, to *session.Table) *session.Session {
+	if from.Find(of) == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return to.Move(of, from)
+}
+
+// remove removes a session from the table that it is in now, and reports whether it was in
+// one.
 func (r *registry) remove(s *session.Session) bool {
-	for range 2 {
-		for _, t := range r.queues {
-			if t.Remove(s) {
-				return true
-			}
-		}
-		if r.orphans.Remove(s) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, t := range r.queues {
+		if t.Remove(s) {
 			return true
 		}
 	}
-	return false
+	return r.orphans.Remove(s)
 }
 
 // all returns all sessions with their tables. One that is being moved may come

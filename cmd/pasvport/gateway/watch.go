@@ -62,7 +62,7 @@ func (w *watcher) tellUsed(s *session.Session) {
 	switch {
 	case s == nil || s.Pair == nil:
 	case s.Pair.Standby():
-		w.peer.Retell(s.Original())
+		w.peer.Retell(s.Pair, s.Original())
 	default:
 		w.used(s)
 	}

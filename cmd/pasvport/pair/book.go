@@ -66,12 +66,7 @@ type page struct {
 type use struct {
 	data     expect.Tuple
 	answered bool
-	at       instant
 }
-
-// underWay is how long a report of the other firewall may have been under way that lacks a
-// use here: what was used here does not open there again.
-const underWay = 2 * time.Second
 
 // maxUses is how many a page has at the most: a daemon with a peer has it told of them
 // long before.
@@ -144,14 +139,8 @@ func (b *book) note(at stamp, ours bool, from, to expect.Tuple, raw []byte, now 
 		p = b.add(original, reply)
 	}
 	absent := same && p.absent
-	var uses []use // a copy of the page may share the old ones
-	for _, u := range p.uses {
-		if !ours && u.at.before(now) <= underWay {
-			uses = append(uses, u)
-		}
-	}
 	p.set(at, ours, raw, now)
-	p.lent, p.uses = true, uses
+	p.lent = true
 	return true, !absent
 }
 
@@ -350,7 +339,7 @@ func (b *book) used(original, data expect.Tuple, answered bool, now time.Time) {
 	if p == nil {
 		return
 	}
-	p.uses = append(p.uses, use{data, answered, instantOf(now)})
+	p.uses = append(p.uses, use{data, answered})
 	if len(p.uses) < maxUses {
 		return
 	}

@@ -12,9 +12,11 @@ import (
 const maxWaiting = 8
 
 // door has the connections to us that have not proved the key yet, the oldest first. Of too
-// many the oldest one goes: the other daemon proves the key at once, and who does not must
-// not keep it out.
+// many the oldest one goes that does not come from the other machine, or the oldest one: the
+// other daemon proves the key at once, and who does not must not keep it out.
 type door struct {
+	peer string // the other machine's address
+
 	mu      sync.Mutex
 	waiting []net.Conn
 }
@@ -23,10 +25,15 @@ type door struct {
 func (d *door) enter(c net.Conn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.waiting = append(d.waiting, c); len(d.waiting) > maxWaiting {
-		d.waiting[0].Close()
-		d.waiting = slices.Delete(d.waiting, 0, 1)
+	if d.waiting = append(d.waiting, c); len(d.waiting) <= maxWaiting {
+		return
 	}
+	goes := max(0, slices.IndexFunc(d.waiting, func(c net.Conn) bool {
+		host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+		return host != d.peer
+	}))
+	d.waiting[goes].Close()
+	d.waiting = slices.Delete(d.waiting, goes, goes+1)
 }
 
 // leave removes one that has proved the key, or has ended.

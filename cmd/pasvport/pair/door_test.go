@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -35,6 +36,35 @@ func TestDoor(t *testing.T) {
 		if _, err := c.Read(b[:]); !errors.As(err, &timeout) || !timeout.Timeout() {
 			t.Errorf("a later one: %v", err)
 		}
+	}
+}
+
+// from is a connection from an address.
+type from struct {
+	net.Conn
+	addr netip.AddrPort
+}
+
+func (f from) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(f.addr) }
+
+// TestDoorPeer: connections of others go before the other machine's.
+func TestDoorPeer(t *testing.T) {
+	d := door{peer: "192.0.2.2"}
+	for i := range maxWaiting + 1 {
+		near, far := net.Pipe()
+		t.Cleanup(func() { near.Close(); far.Close() })
+		host := netip.MustParseAddr("192.0.2.9")
+		if i%2 == 0 {
+			host = netip.MustParseAddr(d.peer)
+		}
+		d.enter(from{near, netip.AddrPortFrom(host, uint16(i))})
+	}
+	var ports []uint16
+	for _, c := range d.waiting {
+		ports = append(ports, c.(from).addr.Port())
+	}
+	if want := []uint16{0, 2, 3, 4, 5, 6, 7, 8}; !slices.Equal(ports, want) {
+		t.Errorf("there are %v, want %v", ports, want)
 	}
 }
 

@@ -105,6 +105,7 @@ func listen(addr string) (net.Listener, error) {
 func newPair(cfg Config, host Host, log *slog.Logger) *Pair {
 	p := &Pair{cfg: cfg, host: host, log: log, book: newBook(), out: newOutbox(), tasks: newTasks(),
 		start: newStart(), reached: make(chan struct{}, 1), links: newLinks(log, cfg.Peer), takeOvers: takeOvers{log: log}, bereft: aloneAfter}
+	p.door.peer, _, _ = net.SplitHostPort(cfg.Peer)
 	p.hello = hello{oldest: oldest, version: version}
 	rand.Read(p.hello.instance[:])
 	return p
@@ -293,11 +294,11 @@ func (p *Pair) Used(original expect.Tuple, data *expect.Entry) {
 
 // Retell tells the other daemon what was used of a session of ours none of whose packets has
 // come since conntrackd made its entry anew: it is told of no other way until then.
-func (p *Pair) Retell(original expect.Tuple) {
-	if p == nil {
+func (p *Pair) Retell(s *Session, original expect.Tuple) {
+	if p == nil || !s.Standby() {
 		return
 	}
-	if again := p.book.retell(original); again != nil {
+	if again := s.retold(&p.book, original); again != nil {
 		p.out.add(kindRecord, Lazily, again.at.append(nil), again.record(time.Now()))
 	}
 }

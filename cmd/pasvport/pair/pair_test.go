@@ -331,6 +331,29 @@ func TestKeep(t *testing.T) {
 	}
 }
 
+// TestRetold: what was used is told of a session of ours that waits for its first packet,
+// and not once that has come, as its own reports are newer.
+func TestRetold(t *testing.T) {
+	p := newPair(Config{}, nil, slog.New(slog.DiscardHandler))
+	s, r := new(Session), record(1)
+	original := expect.Tuple(r.Original)
+	p.Keep(s, &r)
+	again := new(Session)
+	again.Begin(p.book.find(original, time.Now()))
+	before := p.book.pages[p.book.mark(original)].at
+	if told := again.retold(&p.book, original); told == nil || !told.at.newer(before) {
+		t.Fatalf("told is %+v", told)
+	}
+	again.Own()
+	if told := again.retold(&p.book, original); told != nil {
+		t.Errorf("told is %+v, after its first packet", told)
+	}
+	p.Keep(again, &r)
+	if at := p.book.pages[p.book.mark(original)].at; at != again.last() {
+		t.Errorf("its own report is %v, and known is %v", again.last(), at)
+	}
+}
+
 // TestGrace: packets that arrive before the entry of their session are dropped
 // for a while, in either direction; those of no session are not.
 func TestGrace(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/pasvport/pasvport/cmd/pasvport/pinhole"
 	"github.com/pasvport/pasvport/cmd/pasvport/succession"
+	"github.com/pasvport/pasvport/expect"
 	"github.com/pasvport/pasvport/ftpalg"
 )
 
@@ -182,6 +183,18 @@ func (s *Session) next(before func() uint64) stamp {
 	s.fresh = false
 	s.at.seq++
 	return s.at
+}
+
+// retold is the page of a session that waits for its first packet, newer than what was told
+// of it; nil if that has come, whose reports are newer, or if the other firewall saw the
+// last ones.
+func (s *Session) retold(b *book, original expect.Tuple) *page {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.standby.Load() {
+		return nil
+	}
+	return b.retell(original)
 }
 
 // last is the stamp of the last report that was sent or learned.

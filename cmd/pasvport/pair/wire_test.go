@@ -154,32 +154,3 @@ func TestUses(t *testing.T) {
 		}
 	}
 }
-
-// TestUsedMeanwhile: a report of the other firewall that was under way when its pinhole was
-// used here does not open that again. Later ones count.
-func TestUsedMeanwhile(t *testing.T) {
-	for _, tt := range []struct {
-		name  string
-		ours  bool
-		after time.Duration
-		open  int
-	}{
-		{"under way", false, underWay, 0},
-		{"later", false, underWay + time.Millisecond, 1},
-		{"our own", true, 0, 1},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			b := newBook()
-			r := numbered(10)
-			original, reply, now := expect.Tuple(r.Original), expect.Tuple(r.Reply), time.Now()
-			raw := succession.AppendRecord(nil, &r)
-			b.note(stamp{1, 1}, false, original, reply, raw, now)
-			h := r.Pinholes[0]
-			b.used(original, expect.Tuple{Src: netip.AddrPortFrom(h.Source, 50000), Dst: h.Public}, true, now)
-			b.note(stamp{1, 2}, tt.ours, original, reply, raw, now.Add(tt.after))
-			if k := b.find(original, now); len(k.Pinholes) != tt.open {
-				t.Errorf("open is %+v", k.Pinholes)
-			}
-		})
-	}
-}
