@@ -175,10 +175,3 @@ func (c *Conn) End(ends [2]Ends, now time.Time) error {
 	t.giveBack(c.index, now)
 	return err
 }
-
-// HasLeft reports whether the connection has ended and Stop would return what passed.
-func (c *Conn) HasLeft() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.left != nil
-}

@@ -114,10 +114,10 @@ func (l *life) end(ct conntrack, s *session.Session) {
 	}
 }
 
-// keep records the state of a session of ours whose entry is gone and may come back, if
-// lines have passed unread since it was recorded.
+// keep records the state of a session of ours whose entry is gone and may come back: lines
+// have passed unread since it was recorded, or what was open was used.
 func (l *life) keep(s *session.Session) {
-	if s.Pair == nil || s.Pair.Standby() || s.Closing() || !s.Fast.HasLeft() {
+	if s.Pair == nil || s.Pair.GoesOn() || s.Closing() || s.Owner.Monitored {
 		return
 	}
 	if r := s.Acquire(new(ftpalg.Workspace)); r != nil {

@@ -725,6 +725,26 @@ func TestRemadeUsed(t *testing.T) {
 	}
 }
 
+// TestRemadeClaimed: conntrackd recreates the entry of a session of ours just when its data
+// connection begins, of which no event was read yet. There is no second one.
+func TestRemadeClaimed(t *testing.T) {
+	b := newFirewalls(t, nil).a
+	l := b.announced(plainEntry(1))
+	data := dataOf(l, 50000).Original
+	b.handle(packetOf(t, data, 1, 0, "", nfq.FlagSYN))
+	if b.k.entries[data] == nil {
+		t.Fatal("it is not claimed")
+	}
+	b.anew(l)
+	second := data
+	second.Src = netip.AddrPortFrom(data.Src.Addr(), data.Src.Port()+1)
+	p := packetOf(t, second, 1, 0, "", nfq.FlagSYN)
+	p.ID = 1000
+	if b.handle(p); b.k.entries[second] != nil || len(b.pinholes.All()) > 0 {
+		t.Errorf("a second one is claimed; open is %v", b.pinholes.All())
+	}
+}
+
 // TestRemadeTwice: conntrackd recreates the entry of a session of the other firewall
 // twice before this daemon, which is busy or was stopped, acts on the first time: the
 // session has the last entry.
