@@ -3,6 +3,8 @@
 package ftpalg
 
 import (
+	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 )
@@ -42,6 +44,40 @@ func TestPassedSegmentAllocatesNothing(t *testing.T) {
 		var seq [2]uint32
 		if n := testing.AllocsPerRun(100, func() { passed(c, &seq) }); n != 0 {
 			t.Errorf("%s: %v allocations for a segment that is forwarded unchanged, want 0", name, n)
+		}
+	}
+}
+
+// TestSaveState: a state is the same in memory that was used before, also of a connection
+// that had more, and takes no more memory then.
+func TestSaveState(t *testing.T) {
+	c := NewConn(both, &Policy{}, Options{AdjustBy: Kernel, Started: true})
+	var used State
+	var seq [2]uint32
+	say := func(d Direction, text string) {
+		c.now = clock
+		c.received(1-d, seq[d], seq[1-d])
+		take(c, d, seq[d], []byte(text))
+		seq[d] += uint32(len(text))
+	}
+	for _, line := range []struct {
+		d    Direction
+		text string
+	}{
+		{Reply, "220 ready\r\n"}, {Original, "NOOP\r\nPASV\r\n"}, {Reply, "200 ok\r\n"},
+		{Reply, "227 Entering Passive Mode (10,0,0,2,195,80).\r\n"}, {Original, "RETR a long na"}, {Original, "me\r\n"},
+		{Reply, "150 here it comes\r\n226 done\r\n"}, {Original, "NOOP\r\n"}, {Reply, "200 ok\r\n"},
+	} {
+		say(line.d, line.text)
+		c.SaveState(&used)
+		got, err := json.Marshal(used)
+		want, wantErr := json.Marshal(c.State())
+		if err != nil || wantErr != nil || string(got) != string(want) {
+			t.Errorf("after %q: %s, want %s (%v, %v)", line.text, got, want, err, wantErr)
+		}
+		whole := strings.HasSuffix(line.text, "\n") // otherwise it is searched for a password
+		if n := testing.AllocsPerRun(100, func() { c.SaveState(&used) }); whole && n != 0 {
+			t.Errorf("after %q: %v allocations", line.text, n)
 		}
 	}
 }

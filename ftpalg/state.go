@@ -88,31 +88,26 @@ func (c *Conn) SaveState(t *State) {
 		t.Waiting, t.Marks = append(t.Waiting, e.example()), append(t.Marks, e.marks())
 	}
 	for d := range t.Stream {
-		p := &t.Stream[d]
-		adjusted := p.Adjusted
-		c.stream[d].savePlace(p, Direction(d), c.met || c.started)
-		if len(p.Edits) == 0 {
-			set(&adjusted, c.stream[d].adj)
-			p.Adjusted = adjusted
-		}
+		c.stream[d].savePlace(&t.Stream[d], Direction(d), c.met || c.started)
 	}
 	if p := &t.Stream[Reply]; c.ahead != nil && int32(c.ahead.at-p.Next) > 0 {
 		p.Ahead, p.Missing = append(p.Ahead, c.ahead.text...), c.ahead.at-p.Next
 	}
 }
 
-// set sets what a pointer points to, which is made if it is nil.
-func set[T any](p **T, v T) {
-	if *p == nil {
-		*p = new(T)
+// put returns p, which points to v then, or a new pointer if p is nil.
+func put[T any](p *T, v T) *T {
+	if p == nil {
+		return new(v)
 	}
-	**p = v
+	*p = v
+	return p
 }
 
 // savePlace sets p to the position in a stream. Held bytes are not included: they
 // were not forwarded, and will be retransmitted.
 func (s *stream) savePlace(p *Place, d Direction, met bool) {
-	acked, floor := p.Acked, p.Floor
+	old := *p
 	*p = Place{Known: s.known && met, Next: s.next, Line: p.Line[:0], Edits: p.Edits[:0], Ahead: p.Ahead[:0]}
 	line := s.line
 	if s.held {
@@ -126,13 +121,17 @@ func (s *stream) savePlace(p *Place, d Direction, met bool) {
 		}
 	}
 	if s.ackKnown {
-		set(&acked, s.acked)
-		p.Acked = acked
+		p.Acked = put(old.Acked, s.acked)
 	}
 	first := s.firstKept()
-	if at, ok := s.floorBefore(first); ok {
-		set(&floor, at)
-		p.Floor = floor
+	switch {
+	case first > 0:
+		p.Floor = put(old.Floor, s.edits[first-1].end)
+	case s.floorSet:
+		p.Floor = put(old.Floor, s.floor)
+	}
+	if first == len(s.edits) {
+		p.Adjusted = put(old.Adjusted, s.adj)
 	}
 	p.Edits = slices.Grow(p.Edits, len(s.edits)-first)[:len(s.edits)-first]
 	for i := range p.Edits {
@@ -162,14 +161,6 @@ func (s *stream) firstKept() int {
 		first--
 	}
 	return first
-}
-
-// floorBefore is where the edits before the given one end, if there were any.
-func (s *stream) floorBefore(first int) (at uint32, ok bool) {
-	if first > 0 {
-		return s.edits[first-1].end, true
-	}
-	return s.floor, s.floorSet
 }
 
 // restore sets a stream to the position p.

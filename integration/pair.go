@@ -170,7 +170,7 @@ func bareMachines(t *testing.T, p Position, a Allow, s Subject, groups []vrrpGro
 		// A SYN is repeated each second: on a busy machine a failover takes long.
 		_ = h.Sysctl("net/ipv4/tcp_syn_linear_timeouts", "60") // since 6.5
 		// Tests listen on ports in the range of --tls.
-		if err := h.Sysctl("net/ipv4/ip_local_reserved_ports", "50000-50100"); err != nil {
+		if err := h.Sysctl("net/ipv4/ip_local_reserved_ports", tlsRange); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -268,6 +268,12 @@ func (h *Host) enslave(name, bridge string) error {
 	}
 	return h.Links.LinkSetMaster(dev, br)
 }
+
+// The range of data ports in tests of --tls, and a port in it.
+const (
+	tlsRange     = "50000-50100"
+	tlsRangePort = 50050
+)
 
 // syncRules let the machines of the pair talk on their link.
 const syncRules = `insert rule inet filter input iifname "sync" accept

@@ -18,12 +18,6 @@ import (
 	"time"
 )
 
-// The range of data ports in these tests, and a port in it.
-const (
-	tlsRange     = "50000-50100"
-	tlsRangePort = 50050
-)
-
 // vsftpdTLS is vsftpd that requires encrypted sessions, and data connections that
 // reuse the control connection's TLS session.
 func vsftpdTLS(implicit bool) *ServerKind {

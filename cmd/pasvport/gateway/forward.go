@@ -34,6 +34,10 @@ func (f *forwarder) forward(r *session.Reader, seg *ftpalg.Segment, p *nfq.Packe
 	w := r.Engine.Rewrite(f.payload[:0], seg)
 	var err error
 	if w.Set {
+		if f.teller.isOver(r) { // the kernel would adjust the next entry
+			f.drop(p.ID)
+			return
+		}
 		err = f.byKernel(r, seg, w.Adjust)
 	}
 	switch {

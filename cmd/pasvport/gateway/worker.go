@@ -188,7 +188,7 @@ func (w *worker) read(r *session.Reader, d ftpalg.Direction, p *nfq.Packet) {
 		return
 	}
 	w.teller.tell(r, w.now)
-	if !w.teller.mayPass(r) || w.teller.isOver(r) {
+	if !w.teller.mayPass(r) {
 		w.drop(p.ID)
 		return
 	}

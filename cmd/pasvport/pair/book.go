@@ -127,51 +127,31 @@ func (b *book) gen(original expect.Tuple) uint64 {
 // note enters a record, unless what is known is as new. raw must not change from then
 // on. look says whether there may be an entry whose event has already come.
 func (b *book) note(at stamp, ours bool, from, to expect.Tuple, raw []byte, now time.Time) (news, look bool) {
-	original, reply := b.mark(from), b.mark(to)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	p := b.pages[original]
-	same := p != nil && p.reply == reply
-	switch {
-	case same && !at.newer(p.at):
+	p := b.pageFor(b.mark(from), b.mark(to), at)
+	if p == nil {
 		return false, false
-	case !same:
-		p = b.add(original, reply)
 	}
-	absent := same && p.absent
 	p.set(at, ours, raw, now)
 	p.lent = true
-	return true, !absent
+	return true, !p.absent
 }
 
-// write enters the newest record of a session of ours, whose page it has had or nil, and
-// returns the page.
-func (b *book) write(p *page, at stamp, r *succession.Record, now time.Time) *page {
+// write enters the newest record of a session of ours, whose page it has had or nil. It
+// returns the page, nil if the other firewall knows better, and the bytes, which only stay
+// as they are if they are lent.
+func (b *book) write(p *page, at stamp, r *succession.Record, lend bool, now time.Time) (_ *page, raw []byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	p, _ = b.enter(p, at, r, now)
-	return p
-}
-
-// lend is write, and returns the bytes as well.
-func (b *book) lend(p *page, at stamp, r *succession.Record, now time.Time) (_ *page, raw []byte) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	p, raw = b.enter(p, at, r, now)
-	p.lent = true
-	return p, raw
-}
-
-// enter is write, and returns the bytes as well. b.mu is held.
-func (b *book) enter(p *page, at stamp, r *succession.Record, now time.Time) (_ *page, raw []byte) {
-	if p == nil || p.out {
-		original, reply := b.mark(expect.Tuple(r.Original)), b.mark(expect.Tuple(r.Reply))
-		if p = b.pages[original]; p == nil || p.reply != reply {
-			p = b.add(original, reply)
-		}
+	switch {
+	case p == nil || p.out:
+		p = b.pageFor(b.mark(expect.Tuple(r.Original)), b.mark(expect.Tuple(r.Reply)), at)
+	case !at.newer(p.at):
+		p = nil
 	}
-	if !at.newer(p.at) { // the other firewall has it
-		return p, succession.AppendRecord(nil, r)
+	if p == nil {
+		return nil, succession.AppendRecord(nil, r)
 	}
 	b.scratch = succession.AppendRecord(b.scratch[:0], r)
 	raw = p.raw
@@ -180,7 +160,21 @@ func (b *book) enter(p *page, at stamp, r *succession.Record, now time.Time) (_ 
 	}
 	raw = append(raw[:0], b.scratch...)
 	p.set(at, true, raw, now)
+	p.lent = lend
 	return p, raw
+}
+
+// pageFor returns the page for a record, a new one if there is none with its tuples; nil:
+// what is known is as new. b.mu is held.
+func (b *book) pageFor(original, reply mark, at stamp) *page {
+	p := b.pages[original]
+	switch {
+	case p == nil || p.reply != reply:
+		return b.add(original, reply)
+	case !at.newer(p.at):
+		return nil
+	}
+	return p
 }
 
 // add adds a page in place of what there is with its tuples. b.mu is held.

@@ -127,6 +127,11 @@ func (o *outbox) add(k kind, how Urgency, parts ...[]byte) (due Receipt) {
 	return Receipt{o.link, o.asked, done}
 }
 
+// addPage queues what a page of ours has.
+func (o *outbox) addPage(g *page) {
+	o.add(kindRecord, Lazily, g.at.append(nil), g.record(time.Now()))
+}
+
 // has reports whether an acknowledgement has come, or will not: its link has ended.
 func (o *outbox) has(due Receipt) bool {
 	o.mu.Lock()

@@ -161,7 +161,7 @@ func (p *Pair) Tell(s *Session, r *succession.Record, how Urgency) (due Receipt)
 	}
 	at := p.next(s, r)
 	var raw []byte
-	s.page, raw = p.book.lend(s.page, at, r, time.Now())
+	s.page, raw = p.book.write(s.page, at, r, true, time.Now())
 	due = p.out.add(kindRecord, how, at.append(make([]byte, 0, 20)), raw)
 	if how == Awaited {
 		p.out.push()
@@ -192,7 +192,7 @@ func (p *Pair) Has(due Receipt) bool { return p == nil || p.out.has(due) }
 // conntrackd may recreate its entry at any time, and that ends the session.
 func (p *Pair) Keep(s *Session, r *succession.Record) {
 	if p != nil {
-		s.page = p.book.write(s.page, p.next(s, r), r, time.Now())
+		s.page, _ = p.book.write(s.page, p.next(s, r), r, false, time.Now())
 	}
 }
 
@@ -203,7 +203,7 @@ func (p *Pair) Inherit(s *Session, r *succession.Record) {
 	if p == nil || s == nil {
 		return
 	}
-	s.page = p.book.write(s.page, s.inherit(r.Told), r, time.Now())
+	s.page, _ = p.book.write(s.page, s.inherit(r.Told), r, false, time.Now())
 }
 
 // next is the stamp of the next report. It is newer than those of an earlier session
@@ -213,9 +213,9 @@ func (p *Pair) next(s *Session, r *succession.Record) stamp {
 }
 
 // Ended informs the other daemon that a session of ours has ended, also if none of its
-// packets has come since conntrackd made its entry anew. open means
-// that neither end has closed it: its entry is gone nevertheless, and may come
-// back. The first report on a session counts.
+// packets has come since conntrackd made its entry anew. open means that neither end has
+// closed it: its entry is gone nevertheless, and may come back. The first report on a
+// session counts.
 func (p *Pair) Ended(s *Session, original, reply expect.Tuple, open bool) {
 	if p == nil || s == nil || s.finished.Swap(true) || !p.book.has(original) || s.Standby() && !p.book.ours(original) {
 		return
@@ -295,11 +295,11 @@ func (p *Pair) Used(original expect.Tuple, data *expect.Entry) {
 // Retell tells the other daemon what was used of a session of ours none of whose packets has
 // come since conntrackd made its entry anew: it is told of no other way until then.
 func (p *Pair) Retell(s *Session, original expect.Tuple) {
-	if p == nil || !s.Standby() {
+	if p == nil || s == nil {
 		return
 	}
 	if again := s.retold(&p.book, original); again != nil {
-		p.out.add(kindRecord, Lazily, again.at.append(nil), again.record(time.Now()))
+		p.out.addPage(again)
 	}
 }
 
@@ -342,7 +342,7 @@ func (p *Pair) adopt(original expect.Tuple, e *expect.Entry) {
 		return
 	}
 	if again := p.book.live(original); again != nil {
-		p.out.add(kindRecord, Lazily, again.at.append(nil), again.record(time.Now()))
+		p.out.addPage(again)
 	}
 	if isNew {
 		p.Took(original)

@@ -322,7 +322,7 @@ func TestKeep(t *testing.T) {
 	if p.Keep(s, &r); !p.book.has(original) {
 		t.Error("a session whose page was removed has none any more")
 	}
-	_, told := p.book.lend(s.page, p.next(s, &r), &r, time.Now())
+	_, told := p.book.write(s.page, p.next(s, &r), &r, true, time.Now())
 	before := string(told)
 	r.Engine.EPSVAll = false
 	p.Keep(new(Session), &r) // of an entry that was made anew
